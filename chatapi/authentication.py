@@ -1,0 +1,183 @@
+"""Who is calling: a bearer token, validated by the auth service and remembered in Django's cache.
+
+Principle: a verdict is remembered, a failure never. A valid token is kept for AUTH_CACHE_SECONDS, at most until its own
+`exp`; a rejection for 15 s, so that a misconfigured client can't flood the auth service; everything else (no answer, an
+error, our own key refused) is a 503 and asked again next time. The cache knows a keyed hash of the token, never the token.
+"""
+
+import hashlib
+import hmac
+import logging
+import re
+import threading
+import time
+from concurrent.futures import Future
+from dataclasses import asdict, dataclass
+from typing import Any
+from uuid import UUID
+
+import requests
+from django.conf import settings
+from django.core.cache import cache
+from rest_framework import authentication, exceptions
+from rest_framework.request import Request
+
+from chatapi.observability.logs import trace_id_var, user_id_var
+from chatapi.outbound import UnusableAnswer, call_json, new_session
+from chatapi.problem import Problem
+from conversations.services.users import remember_user
+
+logger = logging.getLogger(__name__)
+
+REJECTION_SECONDS = 15
+VALIDATION_DEADLINE_S = 5.0
+# RFC 6750's token alphabet; anything else can't be a token and is not worth a call.
+TOKEN_FORM = re.compile(r"[A-Za-z0-9._~+/=-]{1,8192}")
+
+
+class AuthUnavailable(Problem):
+    code = "auth_unavailable"
+    status = 503
+    detail = "Your token can't be checked right now. Try again in a moment."
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The user behind a request, as the auth service described them."""
+
+    id: UUID
+    email: str
+    name: str
+    is_admin: bool
+
+    @property
+    def is_authenticated(self) -> bool:
+        return True
+
+    @property
+    def pk(self) -> UUID:
+        return self.id
+
+
+class TokenValidator:
+    """Ask the auth service about tokens; concurrent questions about one token share one call."""
+
+    def __init__(self) -> None:
+        self._session = new_session()
+        self._lock = threading.Lock()
+        self._calls: dict[str, Future[Caller | None]] = {}
+
+    def validate(self, token: str) -> Caller | None:
+        """Return the token's user, None where the token is not valid. Raises `AuthUnavailable`."""
+        key = _cache_key(token)
+        remembered = cache.get(key)
+        if remembered is not None:
+            return _recall(remembered)
+        with self._lock:
+            call = self._calls.get(key)
+            leads = call is None
+            if call is None:
+                call = self._calls[key] = Future()
+        if not leads:
+            return call.result(timeout=2 * VALIDATION_DEADLINE_S)
+        try:
+            caller = self._lead(token, key)
+        except BaseException as failure:
+            call.set_exception(failure if isinstance(failure, Problem) else AuthUnavailable())
+            raise
+        else:
+            call.set_result(caller)
+            return caller
+        finally:
+            with self._lock:
+                del self._calls[key]
+
+    def _lead(self, token: str, key: str) -> Caller | None:
+        # Another call may have ended between the look into the cache and the lock.
+        remembered = cache.get(key)
+        if remembered is not None:
+            return _recall(remembered)
+        caller, seconds = self._ask(token)
+        if seconds > 0:
+            cache.set(key, {} if caller is None else asdict(caller), seconds)
+        if caller is not None:
+            remember_user(user_id=caller.id, email=caller.email, name=caller.name, is_admin=caller.is_admin)
+        return caller
+
+    def _ask(self, token: str) -> tuple[Caller | None, float]:
+        """Return the verdict and for how many seconds it may be remembered."""
+        headers = {"X-Internal-API-Key": settings.INTERNAL_API_KEY, "X-Trace-Id": trace_id_var.get()}
+        try:
+            status, answer = call_json(
+                self._session,
+                "POST",
+                f"{settings.AUTH_SERVICE_URL}/auth/validate",
+                json={"token": token},
+                headers=headers,
+                deadline_s=VALIDATION_DEADLINE_S,
+            )
+        except (requests.RequestException, UnusableAnswer) as failure:
+            logger.error("auth service unreachable", extra={"error": type(failure).__name__})
+            raise AuthUnavailable from None
+        if status == 401 or (status == 200 and answer.get("valid") is False):
+            return None, REJECTION_SECONDS
+        if status == 200 and answer.get("valid") is True and (caller := _read_caller(answer.get("user"))):
+            return caller, _seconds_to_remember(answer.get("claims"))
+        if status == 403:
+            logger.error("auth service refuses our INTERNAL_API_KEY", extra={"error": "403"})
+        else:
+            logger.error("auth service gave an unusable answer", extra={"error": f"status {status}"})
+        raise AuthUnavailable
+
+
+def _cache_key(token: str) -> str:
+    digest = hmac.digest(settings.SECRET_KEY.encode(), b"auth-token:" + token.encode(), hashlib.sha256)
+    return f"auth:1:{digest.hex()}"
+
+
+def _recall(remembered: dict[str, Any]) -> Caller | None:
+    return Caller(**remembered) if remembered else None
+
+
+def _read_caller(user: Any) -> Caller | None:
+    if not isinstance(user, dict):
+        return None
+    try:
+        user_id = UUID(str(user.get("id")))
+    except ValueError:
+        return None
+    email = _text(user.get("email"), 255)
+    is_admin = user.get("is_admin") is True or (bool(email) and email.lower() in settings.ADMIN_EMAILS)
+    return Caller(id=user_id, email=email, name=_text(user.get("name"), 255), is_admin=is_admin)
+
+
+def _text(value: Any, limit: int) -> str:
+    return value.replace("\x00", "")[:limit] if isinstance(value, str) else ""
+
+
+def _seconds_to_remember(claims: Any) -> float:
+    expires_at = claims.get("exp") if isinstance(claims, dict) else None
+    if not isinstance(expires_at, int | float):
+        return settings.AUTH_CACHE_SECONDS
+    return min(settings.AUTH_CACHE_SECONDS, expires_at - time.time())
+
+
+validator = TokenValidator()
+
+
+class BearerAuthentication(authentication.BaseAuthentication):
+    """Read `Authorization: Bearer <jwt>`."""
+
+    def authenticate(self, request: Request) -> tuple[Caller, None] | None:
+        scheme, _, token = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
+        if scheme.lower() != "bearer":
+            return None
+        token = token.strip()
+        caller = validator.validate(token) if TOKEN_FORM.fullmatch(token) else None
+        if caller is None:
+            raise exceptions.AuthenticationFailed("This token is not valid, or no longer.", code="invalid_token")
+        user_id_var.set(str(caller.id))
+        return caller, None
+
+    def authenticate_header(self, request: Request) -> str:
+        return "Bearer"

@@ -1,0 +1,149 @@
+"""The service's configuration, read once from environment variables.
+
+Principle: nothing is guessed. An unset variable takes its documented default; a value that does not parse stops the start
+with one line that names the variable and says what it takes. This module imports nothing of Django, so that the settings,
+the server's configuration and the tests can all read it.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+DATABASE_SCHEMES = ("postgres", "postgresql", "postgresql+asyncpg")
+CACHE_SCHEMES = ("redis", "rediss", "unix")
+INFERENCE_PROTOCOLS = ("nanochat", "openai")
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+PERIOD_SECONDS = {"s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "hour": 3600, "d": 86400, "day": 86400}
+
+
+class EnvironmentProblem(Exception):
+    """A variable is missing or malformed; the text names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """So many requests in so many seconds."""
+
+    requests: int
+    period_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseAddress:
+    name: str
+    user: str
+    password: str
+    host: str
+    port: str
+    options: dict[str, str]
+
+
+class EnvironmentReader:
+    """Typed access to a mapping of environment variables."""
+
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        self._variables = variables
+
+    def text(self, name: str, default: str = "") -> str:
+        return self._variables.get(name, default).strip()
+
+    def required(self, name: str, purpose: str) -> str:
+        value = self.text(name)
+        if not value:
+            raise EnvironmentProblem(f"{name} is not set; it is {purpose}")
+        return value
+
+    def choice(self, name: str, default: str, choices: tuple[str, ...]) -> str:
+        value = self.text(name, default)
+        if value not in choices:
+            raise EnvironmentProblem(f"{name} must be one of {', '.join(choices)}, not {value!r}")
+        return value
+
+    def flag(self, name: str, default: bool) -> bool:
+        value = self.text(name, str(default)).lower()
+        if value in ("true", "1", "yes", "on"):
+            return True
+        if value in ("false", "0", "no", "off"):
+            return False
+        raise EnvironmentProblem(f"{name} must be true or false, not {value!r}")
+
+    def whole(self, name: str, default: int, *, least: int, most: int = 2**31 - 1) -> int:
+        value = self.text(name, str(default))
+        if not re.fullmatch(r"\d{1,10}", value) or not least <= int(value) <= most:
+            raise EnvironmentProblem(f"{name} must be a whole number from {least} to {most}, not {value!r}")
+        return int(value)
+
+    def seconds(self, name: str, default: float, *, least: float = 0.05) -> float:
+        value = self.text(name, str(default))
+        if not re.fullmatch(r"\d{1,6}(\.\d{1,6})?", value) or float(value) < least:
+            raise EnvironmentProblem(f"{name} must be a number of seconds, {least} or more, not {value!r}")
+        return float(value)
+
+    def several(self, name: str, default: str = "") -> list[str]:
+        return [part.strip() for part in self.text(name, default).split(",") if part.strip()]
+
+    def service_url(self, name: str, default: str) -> str:
+        """Return an http(s) base URL without a trailing slash."""
+        value = self.text(name, default).rstrip("/")
+        _check_http_url(name, value)
+        return value
+
+    def origins(self, name: str, default: str) -> list[str]:
+        """Return browser origins (scheme, host and port, no path)."""
+        origins = [origin.rstrip("/") for origin in self.several(name, default)]
+        for origin in origins:
+            _check_http_url(name, origin)
+            if urlsplit(origin).path:
+                raise EnvironmentProblem(
+                    f"{name} takes origins such as https://chat.example.com, without a path, not {origin!r}"
+                )
+        return origins
+
+    def rate(self, name: str, default: str) -> Rate | None:
+        """Return a rate such as `60/min`; None where the variable is set to nothing."""
+        value = self.text(name, default)
+        if not value:
+            return None
+        match = re.fullmatch(r"(\d{1,9})/(\w+)", value)
+        if not match or match[2] not in PERIOD_SECONDS or int(match[1]) < 1:
+            raise EnvironmentProblem(f"{name} must look like 60/min (s, min, h or d), or be empty for no limit, not {value!r}")
+        return Rate(requests=int(match[1]), period_s=PERIOD_SECONDS[match[2]])
+
+    def database(self, name: str, default: str) -> DatabaseAddress:
+        # The value may hold a password, so the message never repeats it.
+        form = f"{name} must look like postgresql://user:password@host:5432/database"
+        try:
+            url = urlsplit(self.text(name, default))
+            port = str(url.port or "")
+            options = dict(parse_qsl(url.query, strict_parsing=bool(url.query)))
+        except ValueError:
+            raise EnvironmentProblem(form) from None
+        database = unquote(url.path[1:])
+        if url.scheme not in DATABASE_SCHEMES or not database or "/" in database:
+            raise EnvironmentProblem(form)
+        host = options.pop("host", "") or unquote(url.hostname or "")
+        return DatabaseAddress(
+            name=database,
+            user=unquote(url.username or ""),
+            password=unquote(url.password or ""),
+            host=host,
+            port=options.pop("port", "") or port,
+            options=options,
+        )
+
+    def cache_url(self, name: str) -> str:
+        value = self.text(name)
+        if value and urlsplit(value).scheme not in CACHE_SCHEMES:
+            raise EnvironmentProblem(f"{name} must look like redis://host:6379/0")
+        return value
+
+
+def _check_http_url(name: str, value: str) -> None:
+    try:
+        url = urlsplit(value)
+        usable = url.scheme in ("http", "https") and bool(url.hostname) and (url.port or 1) > 0
+    except ValueError:
+        usable = False
+    if not usable or url.query or url.fragment:
+        raise EnvironmentProblem(f"{name} must be an http or https address, not {value!r}")

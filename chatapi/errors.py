@@ -1,0 +1,109 @@
+"""Every error a client sees: `{"detail": "…", "code": "…"}`, field errors with `fields` beside it."""
+
+import logging
+from typing import Any
+
+from django.core.exceptions import PermissionDenied
+from django.db import InterfaceError, OperationalError
+from django.http import Http404, HttpRequest, HttpResponse
+from rest_framework import exceptions
+from rest_framework.response import Response
+
+from chatapi.problem import Problem
+from chatapi.wire import FastJSONRenderer
+
+logger = logging.getLogger(__name__)
+
+
+class DatabaseUnavailable(Problem):
+    code = "database_unavailable"
+    status = 503
+    detail = "The database can't be reached right now. Nothing was changed; try again in a moment."
+
+
+class NotFound(Problem):
+    code = "not_found"
+    status = 404
+    detail = "There is no such thing here, or it is not yours."
+
+
+class InvalidRequest(Problem):
+    code = "invalid"
+    status = 400
+    detail = "The request is not valid."
+
+
+_DRF_CODES: dict[type[exceptions.APIException], str] = {
+    exceptions.NotAuthenticated: "not_authenticated",
+    exceptions.AuthenticationFailed: "invalid_token",
+    exceptions.PermissionDenied: "permission_denied",
+    exceptions.NotFound: "not_found",
+    exceptions.MethodNotAllowed: "method_not_allowed",
+    exceptions.Throttled: "throttled",
+    exceptions.ParseError: "invalid",
+    exceptions.UnsupportedMediaType: "invalid",
+}
+
+
+def handle_exception(exc: Exception, context: dict[str, Any]) -> Response | None:
+    """Shape an exception of a view; None (a 500, logged by Django) for what nobody expected."""
+    if isinstance(exc, OperationalError | InterfaceError):
+        logger.error("database unavailable", exc_info=exc)
+        exc = DatabaseUnavailable()
+    elif isinstance(exc, Http404):
+        exc = NotFound()
+    elif isinstance(exc, PermissionDenied):
+        exc = exceptions.PermissionDenied()
+
+    if isinstance(exc, Problem):
+        headers = {} if exc.retry_after_s is None else {"Retry-After": str(exc.retry_after_s)}
+        return Response(exc.as_json(), status=exc.status, headers=headers)
+    if isinstance(exc, exceptions.ValidationError):
+        return Response(_validation_body(exc), status=400)
+    if isinstance(exc, exceptions.APIException):
+        return _drf_response(exc)
+    return None
+
+
+def _validation_body(exc: exceptions.ValidationError) -> dict[str, Any]:
+    if not isinstance(exc.detail, dict):
+        return {"code": "invalid", "detail": " ".join(str(part) for part in exc.detail)}
+    fields = {name: _flatten(problems) for name, problems in exc.detail.items()}
+    if set(fields) == {"non_field_errors"}:
+        return {"code": "invalid", "detail": " ".join(fields["non_field_errors"])}
+    name, problems = next(iter(fields.items()))
+    return {"code": "invalid", "detail": f"{name}: {problems[0]}", "fields": fields}
+
+
+def _flatten(problems: Any) -> list[str]:
+    if isinstance(problems, dict):
+        return [f"{name}: {text}" for name, inner in problems.items() for text in _flatten(inner)]
+    if isinstance(problems, list):
+        return [text for inner in problems for text in _flatten(inner)]
+    return [str(problems)]
+
+
+def _drf_response(exc: exceptions.APIException) -> Response:
+    code = next((code for kind, code in _DRF_CODES.items() if isinstance(exc, kind)), exc.default_code)
+    headers = {}
+    if header := getattr(exc, "auth_header", None):
+        headers["WWW-Authenticate"] = header
+    if (wait := getattr(exc, "wait", None)) is not None:
+        headers["Retry-After"] = str(max(1, round(wait)))
+    return Response({"detail": str(exc.detail), "code": code}, status=exc.status_code, headers=headers)
+
+
+def _json_page(problem: Problem) -> HttpResponse:
+    return HttpResponse(FastJSONRenderer().render(problem.as_json()), status=problem.status, content_type="application/json")
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return _json_page(InvalidRequest())
+
+
+def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return _json_page(NotFound("There is no such address here."))
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    return _json_page(Problem())

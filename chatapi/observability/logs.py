@@ -1,0 +1,76 @@
+"""Single-line JSON logs on stdout.
+
+Every line has `timestamp, level, service, message`; `trace_id` and `user_id` come from the request (or the generation that
+it started) through context variables. Never log a token, a key or what a user wrote: pass ids and numbers as `extra`.
+"""
+
+import logging
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+from pythonjsonlogger.core import RESERVED_ATTRS
+from pythonjsonlogger.orjson import OrjsonFormatter
+
+SERVICE_NAME = "chat-api"
+
+# Mistakes in the program or its configuration: their text says what is wrong and can't quote a user.
+TELLING_ERRORS = (ImportError, NameError, SyntaxError, ImproperlyConfigured)
+
+trace_id_var: ContextVar[str] = ContextVar("trace_id", default="")
+user_id_var: ContextVar[str] = ContextVar("user_id", default="")
+
+
+class LogFormatter(OrjsonFormatter):
+    """Write a record as one JSON object."""
+
+    def __init__(self) -> None:
+        super().__init__(reserved_attrs=[*RESERVED_ATTRS, "request", "server_time"])
+
+    def add_fields(self, log_record: dict[str, Any], record: logging.LogRecord, message_dict: dict[str, Any]) -> None:
+        log_record["timestamp"] = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        log_record["level"] = record.levelname
+        log_record["service"] = SERVICE_NAME
+        log_record["logger"] = record.name
+        log_record["message"] = record.getMessage()
+        if trace_id := trace_id_var.get():
+            log_record["trace_id"] = trace_id
+        if user_id := user_id_var.get():
+            log_record["user_id"] = user_id
+        if record.exc_info:
+            # Where it happened, not what it said: an exception's text may quote a row, a header or a message.
+            log_record["error"] = _describe_exception(record)
+        log_record.update((name, value) for name, value in record.__dict__.items() if name not in self.reserved_attrs)
+
+
+def _describe_exception(record: logging.LogRecord) -> str:
+    assert record.exc_info is not None
+    kind, problem, trace = record.exc_info
+    frames = []
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        frames.append(f"{code.co_filename.rsplit('/', 1)[-1]}:{trace.tb_lineno} {code.co_name}")
+        trace = trace.tb_next
+    said = f" ({problem})" if isinstance(problem, TELLING_ERRORS) else ""
+    return f"{kind.__name__ if kind else 'Error'}{said} at {' > '.join(frames[-8:])}"
+
+
+def logging_configuration(level: str) -> dict[str, Any]:
+    """Return a `logging.config.dictConfig` dictionary for this process."""
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"json": {"()": "chatapi.observability.logs.LogFormatter"}},
+        "handlers": {"stdout": {"class": "logging.StreamHandler", "formatter": "json", "stream": "ext://sys.stdout"}},
+        "root": {"handlers": ["stdout"], "level": level},
+        "loggers": {
+            # Django's own handlers would print a second, unstructured copy.
+            "django": {"handlers": [], "propagate": True},
+            "django.server": {"handlers": [], "propagate": True},
+            # A 4xx is the client's business and stands in the request line already.
+            "django.request": {"level": "ERROR"},
+            "gunicorn.error": {"handlers": [], "propagate": True},
+            "urllib3": {"level": "ERROR"},
+        },
+    }

@@ -1,0 +1,47 @@
+"""One log line a request, and a trace id that goes through everything it causes."""
+
+import logging
+import re
+import time
+from collections.abc import Callable
+from uuid import uuid4
+
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+
+from chatapi.observability.logs import trace_id_var, user_id_var
+
+logger = logging.getLogger("chatapi.requests")
+
+TRACE_ID_FORM = re.compile(r"[A-Za-z0-9._-]{1,128}")
+
+
+class RequestLogMiddleware:
+    """Accept or mint `X-Trace-Id`, give it back, and log the request without anything that a user wrote.
+
+    The route is logged, not the path: a path may hold an anonymous session's key, a query string what a user searched for.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        started = time.perf_counter()
+        offered = request.META.get("HTTP_X_TRACE_ID", "")
+        trace_id = offered if TRACE_ID_FORM.fullmatch(offered) else uuid4().hex
+        # A keep-alive connection keeps its thread, and so the last request's context.
+        trace_id_var.set(trace_id)
+        user_id_var.set("")
+        response = self._get_response(request)
+        response["X-Trace-Id"] = trace_id
+        match = request.resolver_match
+        logger.info(
+            "request",
+            extra={
+                "method": request.method,
+                "route": match.route if match else "",
+                "status": response.status_code,
+                "duration_ms": round((time.perf_counter() - started) * 1000, 1),
+            },
+        )
+        return response

@@ -1,0 +1,72 @@
+"""HTTP to the services beside this one: one way to make a session, one way to read a small answer.
+
+Every call has a timeout for each wait and a deadline for the whole; answers are capped; redirects are not followed; cookies
+are refused, or one user's could be sent with another's request; proxies from the environment are ignored.
+"""
+
+import time
+from http.cookiejar import DefaultCookiePolicy
+from typing import Any
+
+import orjson
+import requests
+from requests.adapters import HTTPAdapter
+
+CONNECT_TIMEOUT_S = 5.0
+MAX_ANSWER_BYTES = 1024 * 1024
+
+
+class UnusableAnswer(Exception):
+    """The service answered with something that is not the JSON object we asked for, or too slowly, or too much of it."""
+
+
+def new_session(adapter: HTTPAdapter | None = None) -> requests.Session:
+    """Return a session for one service, which threads may share: it keeps no state between calls."""
+    session = requests.Session()
+    session.trust_env = False
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    # Accept-Encoding: identity, so that no stream is held back by a compressor.
+    session.headers.update({"Accept-Encoding": "identity", "User-Agent": "chat-api"})
+    adapter = adapter or HTTPAdapter(pool_connections=4, pool_maxsize=64, max_retries=0)
+    session.mount("http://", adapter)
+    session.mount("https://", adapter)
+    return session
+
+
+def call_json(
+    session: requests.Session,
+    method: str,
+    url: str,
+    *,
+    json: dict[str, Any] | None = None,
+    headers: dict[str, str],
+    deadline_s: float,
+) -> tuple[int, dict[str, Any]]:
+    """Call a service and return the status and the JSON object of its answer (empty where an error has none).
+
+    Raises `requests.RequestException` where it can't be reached in time and `UnusableAnswer` for a success without JSON.
+    """
+    give_up_at = time.monotonic() + deadline_s
+    with session.request(
+        method,
+        url,
+        json=json,
+        headers=headers,
+        timeout=(min(CONNECT_TIMEOUT_S, deadline_s), deadline_s),
+        allow_redirects=False,
+        stream=True,
+    ) as response:
+        body = bytearray()
+        for chunk in response.iter_content(16 * 1024):
+            body += chunk
+            if len(body) > MAX_ANSWER_BYTES or time.monotonic() > give_up_at:
+                raise UnusableAnswer
+    try:
+        answer = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        answer = None
+    if isinstance(answer, dict):
+        return response.status_code, answer
+    if response.ok:
+        raise UnusableAnswer
+    return response.status_code, {}

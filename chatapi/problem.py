@@ -1,0 +1,23 @@
+"""The one shape of an error that a client may see. A leaf module: every package may import it."""
+
+from typing import Any, ClassVar
+
+
+class Problem(Exception):
+    """An expected failure with a code, an HTTP status and a sentence that the client can act on.
+
+    `extra` are further public fields of the error body, such as `message_id`.
+    """
+
+    code: ClassVar[str] = "internal_error"
+    status: ClassVar[int] = 500
+    detail: ClassVar[str] = "Something went wrong on our side."
+
+    def __init__(self, detail: str | None = None, *, retry_after_s: int | None = None, **extra: Any) -> None:
+        self.text = detail or self.detail
+        self.retry_after_s = retry_after_s
+        self.extra = extra
+        super().__init__(self.text)
+
+    def as_json(self) -> dict[str, Any]:
+        return {"detail": self.text, "code": self.code, **self.extra}

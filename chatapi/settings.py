@@ -1,0 +1,184 @@
+"""Django settings, from the environment alone (see the table in README.md)."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+
+from chatapi.environment import INFERENCE_PROTOCOLS, LOG_LEVELS, EnvironmentProblem, EnvironmentReader
+from chatapi.observability.logs import logging_configuration
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+_environment = EnvironmentReader(os.environ)
+
+try:
+    # --- The service's own ---------------------------------------------------------------------------------------------
+    AUTH_SERVICE_URL = _environment.service_url("AUTH_SERVICE_URL", "http://auth:8001")
+    AUTH_CACHE_SECONDS = _environment.whole("AUTH_CACHE_SECONDS", 300, least=0, most=86400)
+    INFERENCE_SERVICE_URL = _environment.service_url("INFERENCE_SERVICE_URL", "http://inference:8000")
+    INFERENCE_PROTOCOL = _environment.choice("INFERENCE_PROTOCOL", "nanochat", INFERENCE_PROTOCOLS)
+    INFERENCE_MODEL = _environment.text("INFERENCE_MODEL")
+    INFERENCE_API_KEY = _environment.text("INFERENCE_API_KEY")
+    INTERNAL_API_KEY = _environment.text("INTERNAL_API_KEY")
+    MAX_CONVERSATION_HISTORY = _environment.whole("MAX_CONVERSATION_HISTORY", 50, least=1, most=1000)
+    MAX_TOKEN_BUDGET = _environment.whole("MAX_TOKEN_BUDGET", 6000, least=1, most=10_000_000)
+    SYSTEM_PROMPT = _environment.text("SYSTEM_PROMPT")
+    INFERENCE_START_TIMEOUT = _environment.seconds("INFERENCE_START_TIMEOUT", 60)
+    INFERENCE_IDLE_TIMEOUT = _environment.seconds("INFERENCE_IDLE_TIMEOUT", 60)
+    GENERATION_TIMEOUT = _environment.seconds("GENERATION_TIMEOUT", 600)
+    CHECKPOINT_SECONDS = _environment.seconds("CHECKPOINT_SECONDS", 1)
+    HEARTBEAT_SECONDS = _environment.seconds("HEARTBEAT_SECONDS", 15)
+    USER_MAX_GENERATIONS = _environment.whole("USER_MAX_GENERATIONS", 8, least=0)
+    THROTTLE_SEND = _environment.rate("THROTTLE_SEND", "60/min")
+    THROTTLE_READ = _environment.rate("THROTTLE_READ", "600/min")
+    ALLOW_ANONYMOUS = _environment.flag("ALLOW_ANONYMOUS", False)
+    ADMIN_EMAILS = frozenset(email.lower() for email in _environment.several("ADMIN_EMAILS"))
+
+    # --- Django's ------------------------------------------------------------------------------------------------------
+    SECRET_KEY = _environment.required("SECRET_KEY", "Django's secret: any long random text, the same on every node")
+    DEBUG = _environment.flag("DEBUG", False)
+    ALLOWED_HOSTS = _environment.several("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1],chat-api")
+    CORS_ALLOWED_ORIGINS = _environment.origins("FRONTEND_URL", "http://localhost:3000")
+    LOG_LEVEL = _environment.choice("LOG_LEVEL", "INFO", LOG_LEVELS)
+    _database = _environment.database("DATABASE_URL", "postgresql://localhost/samosachaat")
+    _pool_size = _environment.whole("DB_POOL_SIZE", 10, least=1, most=1000)
+    _cache_url = _environment.cache_url("CACHE_URL")
+except EnvironmentProblem as problem:
+    raise ImproperlyConfigured(str(problem)) from None
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django.contrib.postgres",
+    "corsheaders",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "conversations",
+]
+
+# No GZipMiddleware: it would hold tokens back. No ATOMIC_REQUESTS below: a transaction would stay open while streaming.
+MIDDLEWARE = [
+    "chatapi.observability.middleware.RequestLogMiddleware",
+    "corsheaders.middleware.CorsMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+ROOT_URLCONF = "chatapi.urls"
+WSGI_APPLICATION = "chatapi.wsgi.application"
+APPEND_SLASH = False
+TEMPLATES: list[dict[str, Any]] = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+DATABASES: dict[str, dict[str, Any]] = {
+    "default": {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": _database.name,
+        "USER": _database.user,
+        "PASSWORD": _database.password,
+        "HOST": _database.host,
+        "PORT": _database.port,
+        # The pool wants connections to be given back after each use, and checks each one before it hands it out again:
+        # after a restart of PostgreSQL no request meets a dead connection.
+        "CONN_MAX_AGE": 0,
+        "CONN_HEALTH_CHECKS": True,
+        "OPTIONS": {
+            **_database.options,
+            "connect_timeout": _database.options.get("connect_timeout", "5"),
+            "application_name": _database.options.get("application_name", "chat-api"),
+            "pool": {"min_size": 1, "max_size": _pool_size, "timeout": 20, "max_idle": 60},
+        },
+    }
+}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+CACHES: dict[str, dict[str, Any]]
+if _cache_url:
+    CACHES = {"default": {"BACKEND": "chatapi.shared_cache.SharedRedisCache", "LOCATION": _cache_url}}
+else:
+    CACHES = {
+        "default": {
+            "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
+            # The default of 300 would forget tokens at the three-hundredth user.
+            "OPTIONS": {"MAX_ENTRIES": 100_000},
+        }
+    }
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["chatapi.authentication.BearerAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_PARSER_CLASSES": ["chatapi.wire.StrictJSONParser"],
+    "DEFAULT_RENDERER_CLASSES": ["chatapi.wire.FastJSONRenderer"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "chatapi.wire.AlwaysJSON",
+    "DEFAULT_THROTTLE_CLASSES": ["chatapi.throttling.ReadThrottle"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "chatapi.errors.handle_exception",
+    "UNAUTHENTICATED_USER": None,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Chat API",
+    "DESCRIPTION": "Conversations, kept; replies, streamed token by token and never lost.",
+    "VERSION": "1.0.0",
+    "OAS_VERSION": "3.1.1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_AUTHENTICATION": [],
+    "SERVE_PERMISSIONS": [],
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "SWAGGER_UI_SETTINGS": {"persistAuthorization": True, "displayRequestDuration": True},
+    "COMPONENT_SPLIT_REQUEST": True,
+    "SCHEMA_PATH_PREFIX": "/api",
+}
+
+CORS_ALLOW_HEADERS = ["accept", "authorization", "content-type", "idempotency-key", "last-event-id", "prefer", "x-trace-id"]
+CORS_EXPOSE_HEADERS = [
+    "Content-Location",
+    "Link",
+    "Location",
+    "Preference-Applied",
+    "Retry-After",
+    "X-Message-Id",
+    "X-Trace-Id",
+    "X-User-Message-Id",
+]
+
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_TZ = True
+USE_I18N = False
+
+STATIC_URL = "static/"
+# Static files are served straight from the packages that own them: no collectstatic to forget.
+WHITENOISE_USE_FINDERS = True
+WHITENOISE_AUTOREFRESH = False
+
+LOGGING = logging_configuration(LOG_LEVEL)
+
+DATA_UPLOAD_MAX_MEMORY_SIZE = 256 * 1024
+SESSION_COOKIE_HTTPONLY = True
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+# TLS ends at the proxy in front; whether plain HTTP is allowed is its decision, so these are not errors here.
+SILENCED_SYSTEM_CHECKS = ["security.W004", "security.W008", "security.W012", "security.W016"]

@@ -1,0 +1,13 @@
+"""Where a request goes. Each surface owns what lies below its line."""
+
+from django.contrib import admin
+from django.urls import include, path
+
+urlpatterns = [
+    path("api/", include("conversations.surfaces.api.urls")),
+    path("admin/", admin.site.urls),
+]
+
+handler400 = "chatapi.errors.bad_request"
+handler404 = "chatapi.errors.page_not_found"
+handler500 = "chatapi.errors.server_error"

@@ -1,0 +1,14 @@
+"""The WSGI application, and with it this process's share of looking after running replies."""
+
+import os
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "chatapi.settings")
+
+from django.core.wsgi import get_wsgi_application
+
+application = get_wsgi_application()
+
+from conversations.services.replies import live_replies  # noqa: E402  # needs the applications to be loaded
+
+# From the start, not from the first reply on: a worker that took another's place marks what that one left behind.
+live_replies.keep()

@@ -1,0 +1,57 @@
+"""What a conversation refuses to do, as a client may hear of it."""
+
+from chatapi.problem import Problem
+
+
+class ConversationNotFound(Problem):
+    code = "not_found"
+    status = 404
+    detail = "There is no such conversation, or it is not yours."
+
+
+class MessageNotFound(Problem):
+    code = "not_found"
+    status = 404
+    detail = "There is no such message in this conversation."
+
+
+class GenerationInProgress(Problem):
+    code = "generation_in_progress"
+    status = 409
+    detail = "A reply is being written in this conversation. Wait for it, follow it, or stop it."
+
+
+class TooManyGenerations(Problem):
+    code = "too_many_generations"
+    status = 429
+    detail = "Too many of your replies are being written at once. Wait for one to end, or stop one."
+
+
+class IdempotencyMismatch(Problem):
+    code = "idempotency_mismatch"
+    status = 422
+    detail = "This Idempotency-Key was used in this conversation for a different message."
+
+
+class NothingToRegenerate(Problem):
+    code = "not_found"
+    status = 404
+    detail = "There is no message in this conversation that could be answered."
+
+
+class ShuttingDown(Problem):
+    code = "unavailable"
+    status = 503
+    detail = "This server is shutting down. Nothing was sent; try again at once."
+
+
+class BadCursor(Problem):
+    code = "invalid"
+    status = 400
+    detail = "This cursor is not one of ours, or belongs to another list."
+
+
+class NothingToStop(Problem):
+    code = "not_found"
+    status = 404
+    detail = "There is no reply in this conversation that could be stopped."

@@ -1,0 +1,210 @@
+"""Conversations, their messages, and the people and assistants around them.
+
+The tables `conversations` and `messages` are the deployed predecessor's, taken over in place: their names, columns, indexes
+and constraints stay as they were, and every added column is nullable or has a database default, so that the predecessor's
+own SQL still works on them.
+"""
+
+import uuid
+from typing import Any, ClassVar
+
+from django.contrib.postgres.functions import RandomUUID
+from django.core.validators import MaxLengthValidator
+from django.db import models
+from django.db.models import F, Func, Q
+from django.db.models.functions import Upper
+from uuid_utils.compat import uuid7
+
+from conversations.querysets import ConversationQuerySet, MessageQuerySet
+
+DEFAULT_TITLE = "New conversation"
+DEFAULT_MODEL_TAG = "default"
+MAX_TITLE_CHARACTERS = 500
+MAX_CONTENT_CHARACTERS = 8000
+
+
+def new_id() -> uuid.UUID:
+    """Return a UUIDv7: ids made later in this process sort later."""
+    return uuid7()
+
+
+def transaction_time(**options: Any) -> "models.DateTimeField[Any, Any]":
+    """Return a nullable timestamp whose database default is `now()`, as the predecessor declared them."""
+    now = Func(function="now", output_field=models.DateTimeField())
+    return models.DateTimeField(null=True, blank=True, db_default=now, **options)
+
+
+class Role(models.TextChoices):
+    USER = "user"
+    ASSISTANT = "assistant"
+    SYSTEM = "system"
+
+
+class Status(models.TextChoices):
+    STREAMING = "streaming"
+    COMPLETE = "complete"
+    STOPPED = "stopped"
+    INTERRUPTED = "interrupted"
+    FAILED = "failed"
+
+
+class TitleSource(models.TextChoices):
+    """Who named a conversation; an automatic title never replaces a user's."""
+
+    DEFAULT = "default"
+    AUTO = "auto"
+    USER = "user"
+
+
+class Assistant(models.Model):
+    """A persona that staff define: a system prompt, a model and how to sample from it."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, db_default=RandomUUID(), editable=False)
+    name = models.CharField(max_length=100, unique=True)
+    description = models.TextField(blank=True, default="", db_default="", validators=[MaxLengthValidator(2000)])
+    system_prompt = models.TextField(blank=True, default="", db_default="", validators=[MaxLengthValidator(8000)])
+    model_tag = models.CharField(max_length=100, blank=True, default="", db_default="")
+    temperature = models.FloatField(null=True, blank=True)
+    max_tokens = models.PositiveIntegerField(null=True, blank=True)
+    top_k = models.PositiveIntegerField(null=True, blank=True)
+    requires_authentication = models.BooleanField(default=True, db_default=True)
+    is_active = models.BooleanField(default=True, db_default=True)
+    created_at = transaction_time(editable=False)
+
+    class Meta:
+        db_table = "assistants"
+        ordering: ClassVar = ["name"]
+        constraints: ClassVar = [
+            models.CheckConstraint(
+                name="ck_assistants_sampling",
+                condition=(Q(temperature__isnull=True) | Q(temperature__range=(0, 2)))
+                & (Q(max_tokens__isnull=True) | Q(max_tokens__range=(1, 4096)))
+                & (Q(top_k__isnull=True) | Q(top_k__range=(0, 200))),
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Conversation(models.Model):
+    id = models.UUIDField(primary_key=True, default=new_id, db_default=RandomUUID(), editable=False)
+    # Not a foreign key: users belong to the auth service. Null: an anonymous caller's.
+    user_id = models.UUIDField(null=True, blank=True)
+    title = models.CharField(max_length=MAX_TITLE_CHARACTERS, null=True, blank=True)
+    model_tag = models.CharField(max_length=100, null=True, blank=True, default=DEFAULT_MODEL_TAG, db_default=DEFAULT_MODEL_TAG)
+    created_at = transaction_time()
+    updated_at = transaction_time()
+    is_favorited = models.BooleanField(default=False, db_default=False)
+
+    session_id = models.CharField(max_length=200, null=True, blank=True)
+    assistant = models.ForeignKey(Assistant, null=True, blank=True, on_delete=models.SET_NULL, db_index=False)
+    title_source = models.CharField(
+        max_length=10, choices=TitleSource.choices, default=TitleSource.DEFAULT, db_default=TitleSource.DEFAULT
+    )
+    # Set for temporary chats: not listed, and pruned after this time.
+    expires_at = models.DateTimeField(null=True, blank=True)
+
+    objects = ConversationQuerySet.as_manager()
+
+    class Meta:
+        db_table = "conversations"
+        indexes: ClassVar = [
+            models.Index(F("user_id"), F("updated_at").desc(), name="idx_conversations_user"),
+            models.Index(fields=["assistant"], name="idx_conversations_assistant", condition=Q(assistant__isnull=False)),
+        ]
+        constraints: ClassVar = [
+            # A session belongs to its user; an anonymous one has only its id. Two indexes, because PostgreSQL 14 can't
+            # treat nulls as equal in one.
+            models.UniqueConstraint(
+                name="uq_conversations_session",
+                fields=["user_id", "session_id"],
+                condition=Q(session_id__isnull=False, user_id__isnull=False),
+            ),
+            models.UniqueConstraint(
+                name="uq_conversations_anonymous_session",
+                fields=["session_id"],
+                condition=Q(session_id__isnull=False, user_id__isnull=True),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.title or DEFAULT_TITLE
+
+
+class Message(models.Model):
+    """One message. Of a reply, also how its generation went."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, db_default=RandomUUID(), editable=False)
+    # The foreign key with ON DELETE CASCADE is the database's own (migration 0001): Django leaves it alone and collects
+    # nothing. Its index is idx_messages_conversation.
+    conversation = models.ForeignKey(
+        Conversation, on_delete=models.DO_NOTHING, related_name="messages", db_constraint=False, db_index=False
+    )
+    role = models.CharField(max_length=20, choices=Role.choices)
+    content = models.TextField()
+    token_count = models.IntegerField(null=True, blank=True)
+    model_tag = models.CharField(max_length=100, null=True, blank=True)
+    inference_time_ms = models.IntegerField(null=True, blank=True)
+    created_at = transaction_time()
+
+    status = models.CharField(max_length=12, choices=Status.choices, default=Status.COMPLETE, db_default=Status.COMPLETE)
+    # Of a reply: the user message that it answers. Of an edited user message: the one that it replaces. No constraint:
+    # messages are deleted with their whole conversation only, and a constraint would make that slower row by row.
+    parent = models.ForeignKey("self", null=True, blank=True, on_delete=models.DO_NOTHING, db_constraint=False, db_index=False)
+    is_active = models.BooleanField(default=True, db_default=True)
+    error_code = models.CharField(max_length=50, null=True, blank=True)
+    heartbeat_at = models.DateTimeField(null=True, blank=True)
+    stop_requested = models.BooleanField(default=False, db_default=False)
+    idempotency_key = models.CharField(max_length=200, null=True, blank=True)
+    request_fingerprint = models.CharField(max_length=64, null=True, blank=True)
+    prompt_tokens = models.IntegerField(null=True, blank=True)
+    first_token_ms = models.IntegerField(null=True, blank=True)
+    finish_reason = models.CharField(max_length=20, null=True, blank=True)
+    # What went upstream: {"messages", "characters", "left_out", "reason"}.
+    context = models.JSONField(null=True, blank=True)
+    feedback = models.SmallIntegerField(null=True, blank=True)
+    feedback_comment = models.TextField(null=True, blank=True)
+
+    objects = MessageQuerySet.as_manager()
+
+    class Meta:
+        db_table = "messages"
+        indexes: ClassVar = [
+            models.Index(fields=["conversation", "created_at"], name="idx_messages_conversation"),
+            models.Index(fields=["parent"], name="idx_messages_parent", condition=Q(parent__isnull=False)),
+        ]
+        constraints: ClassVar = [
+            models.CheckConstraint(name="ck_messages_role", condition=Q(role__in=Role.values)),
+            models.CheckConstraint(name="ck_messages_status", condition=Q(status__in=Status.values)),
+            models.CheckConstraint(name="ck_messages_feedback", condition=Q(feedback__isnull=True) | Q(feedback__in=(-1, 1))),
+            models.UniqueConstraint(name="uq_messages_running", fields=["conversation"], condition=Q(status=Status.STREAMING)),
+            models.UniqueConstraint(
+                name="uq_messages_idempotency",
+                fields=["conversation", "idempotency_key"],
+                condition=Q(idempotency_key__isnull=False),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.role} message {self.id}"
+
+
+class ChatUser(models.Model):
+    """What the auth service last said of a user; for staff to search by, never something that others depend on."""
+
+    id = models.UUIDField(primary_key=True)
+    email = models.CharField(max_length=255, blank=True, default="", db_default="")
+    name = models.CharField(max_length=255, blank=True, default="", db_default="")
+    is_admin = models.BooleanField(default=False, db_default=False)
+    first_seen_at = transaction_time()
+    last_seen_at = transaction_time()
+
+    class Meta:
+        db_table = "chat_users"
+        indexes: ClassVar = [
+            models.Index(Upper("email"), name="idx_chat_users_email"),
+        ]
+
+    def __str__(self) -> str:
+        return self.email or str(self.id)

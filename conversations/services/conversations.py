@@ -1,0 +1,42 @@
+"""The verbs on whole conversations: create, change, delete."""
+
+from typing import Any
+from uuid import UUID
+
+from conversations.exceptions import ConversationNotFound
+from conversations.models import DEFAULT_MODEL_TAG, DEFAULT_TITLE, Conversation, TitleSource, new_id
+from conversations.services.stopping import stop_running_reply
+
+
+def create_conversation(*, user_id: UUID | None, title: str | None = None, model_tag: str = DEFAULT_MODEL_TAG) -> Conversation:
+    """Create a conversation. Without a title it gets one from its first message."""
+    return Conversation.objects.create(
+        id=new_id(),
+        user_id=user_id,
+        title=title or DEFAULT_TITLE,
+        title_source=TitleSource.USER if title else TitleSource.DEFAULT,
+        model_tag=model_tag,
+    )
+
+
+def update_conversation(*, conversation_id: UUID, user_id: UUID | None, changes: dict[str, Any]) -> None:
+    """Change `title`, `model_tag` or `is_favorited`. Raises `ConversationNotFound`.
+
+    `updated_at` stays: it is the time of the last turn, which lists are ordered and pruned by.
+    """
+    if "title" in changes:
+        changes = {**changes, "title_source": TitleSource.USER}
+    conversations = Conversation.objects.owned_by(user_id).filter(id=conversation_id)
+    found = conversations.update(**changes) if changes else conversations.count()
+    if not found:
+        raise ConversationNotFound
+
+
+def delete_conversation(*, conversation_id: UUID, user_id: UUID | None) -> None:
+    """Stop what is running in a conversation and delete it with its messages. Raises `ConversationNotFound`."""
+    conversations = Conversation.objects.owned_by(user_id).filter(id=conversation_id)
+    if not conversations.exists():
+        raise ConversationNotFound
+    stop_running_reply(conversation_id)
+    # The messages go by the database's own ON DELETE CASCADE.
+    conversations.delete()

@@ -1,0 +1,75 @@
+"""Following a reply: from memory where it is generated in this process, from its row everywhere else."""
+
+import time
+from uuid import UUID
+
+import orjson
+from django.db.models.functions import Length, Substr
+
+from chatapi.database import release_connections
+from conversations.models import Message, Status
+from conversations.services.replies import live_replies
+from inference_proxy.exceptions import FAILURES, UpstreamError
+from inference_proxy.generation import closing_frames
+from inference_proxy.responses import Follower
+from inference_proxy.transcript import Frame
+
+POLL_SECONDS = 0.5
+
+
+def follow_reply(reply_id: UUID, after: int) -> Follower:
+    """Return a follower of a reply, running or ended, that starts behind its first `after` code points."""
+    generation = live_replies.get(reply_id)
+    return StoredFollower(reply_id, after) if generation is None else generation.transcript.follow(after)
+
+
+class StoredFollower:
+    """Read a reply from its row, twice a second, until its status is final.
+
+    A checkpoint may cut anywhere, so its frames are pieces of text and not the model's tokens.
+    """
+
+    def __init__(self, reply_id: UUID, after: int) -> None:
+        self._reply_id = reply_id
+        self._after = after
+        self.has_ended = False
+
+    def read(self, timeout_s: float) -> list[Frame]:
+        give_up_at = time.monotonic() + timeout_s
+        while True:
+            frames = self._poll()
+            if frames or time.monotonic() >= give_up_at:
+                return frames
+            time.sleep(min(POLL_SECONDS, max(0.0, give_up_at - time.monotonic())))
+
+    def close(self) -> None:
+        """Nothing is held between two polls."""
+
+    def _poll(self) -> list[Frame]:
+        try:
+            row = (
+                Message.objects.filter(id=self._reply_id)
+                .annotate(text=Substr("content", self._after + 1), length=Length("content"))
+                .values("text", "length", "status", "error_code", "token_count", "inference_time_ms")
+                .first()
+            )
+        finally:
+            release_connections()
+        if row is None:
+            # Deleted meanwhile with its conversation, which stops a reply.
+            self.has_ended = True
+            return closing_frames(message_id=self._reply_id, status="stopped", failure=None, token_count=0, inference_time_ms=0)
+        frames: list[Frame] = []
+        if row["text"]:
+            self._after = row["length"]
+            frames.append((self._after, orjson.dumps({"token": row["text"]})))
+        if row["status"] != Status.STREAMING:
+            self.has_ended = True
+            frames += closing_frames(
+                message_id=self._reply_id,
+                status=row["status"],
+                failure=FAILURES.get(row["error_code"] or "", UpstreamError)() if row["status"] == Status.FAILED else None,
+                token_count=row["token_count"] or 0,
+                inference_time_ms=row["inference_time_ms"] or 0,
+            )
+        return frames

@@ -1,0 +1,98 @@
+"""How replies are saved while they run and when they end, and the replies that run in this process.
+
+Who is right: only a reply's own generation gives it a final status, with one exception: a reply whose heartbeat is too old
+is marked `interrupted`. That is a guess; if the worker was only cut off, the generation's own result overwrites it.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from uuid import UUID
+
+import psycopg
+from django.db import InterfaceError, OperationalError, connection, transaction
+
+from chatapi.database import release_connections
+from conversations.models import Message, Role, Status
+from inference_proxy.exceptions import StoreUnavailable
+from inference_proxy.live import LiveReplies
+from inference_proxy.store import Directives, Draft, FinishedReply
+
+CHECKPOINT_SQL = """
+UPDATE messages
+SET content = coalesce(draft.content, messages.content), heartbeat_at = now()
+FROM unnest(%s::uuid[], %s::text[]) AS draft (id, content)
+WHERE messages.id = draft.id AND messages.status IN ('streaming', 'interrupted')
+RETURNING messages.id, messages.stop_requested
+"""
+
+# What the row said before decides, below, whether this end may still change which answer is active.
+FINISH_SQL = """
+UPDATE messages AS reply
+SET status = %(status)s, content = %(text)s, error_code = %(error_code)s, token_count = %(token_count)s,
+    prompt_tokens = %(prompt_tokens)s, inference_time_ms = %(inference_time_ms)s, first_token_ms = %(first_token_ms)s,
+    finish_reason = %(finish_reason)s, heartbeat_at = now()
+FROM (SELECT id, status FROM messages WHERE id = %(id)s AND status IN ('streaming', 'interrupted') FOR UPDATE) AS before
+WHERE reply.id = before.id
+RETURNING before.status, reply.is_active, reply.conversation_id, reply.parent_id
+"""
+
+
+class DatabaseReplyStore:
+    """Replies in PostgreSQL; see `inference_proxy.store.ReplyStore`."""
+
+    def checkpoint(self, drafts: Sequence[Draft]) -> Directives:
+        ids = [draft.reply_id for draft in drafts]
+        with _store(), connection.cursor() as cursor:
+            cursor.execute(CHECKPOINT_SQL, [ids, [draft.text for draft in drafts]])
+            found = cursor.fetchall()
+        known = {reply_id for reply_id, _ in found}
+        return Directives(
+            to_stop=frozenset(reply_id for reply_id, stop_requested in found if stop_requested),
+            deleted=frozenset(ids) - known,
+        )
+
+    def finish(self, reply: FinishedReply) -> None:
+        values = {
+            "id": reply.reply_id,
+            "status": reply.status,
+            "text": reply.text,
+            "error_code": reply.error_code or None,
+            "token_count": reply.token_count,
+            "prompt_tokens": reply.prompt_tokens,
+            "inference_time_ms": reply.inference_time_ms,
+            "first_token_ms": reply.first_token_ms,
+            "finish_reason": reply.finish_reason or None,
+        }
+        with _store(), transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(FINISH_SQL, values)
+            # No row: the conversation is deleted, or an earlier attempt got through although its answer was lost.
+            if row := cursor.fetchone():
+                before, is_active, conversation_id, parent_id = row
+                counts = reply.status == "complete" or (reply.status == "stopped" and reply.text)
+                if counts and not is_active and before == Status.STREAMING:
+                    make_active(conversation_id=conversation_id, parent_id=parent_id, reply_id=reply.reply_id)
+
+    def interrupt_abandoned(self) -> int:
+        with _store():
+            return Message.objects.abandoned().update(status=Status.INTERRUPTED)
+
+
+def make_active(*, conversation_id: UUID, parent_id: UUID, reply_id: UUID) -> None:
+    """Make one of the answers to a user message the one that counts. Runs in the caller's transaction."""
+    answers = Message.objects.filter(conversation_id=conversation_id, parent_id=parent_id, role=Role.ASSISTANT)
+    answers.exclude(id=reply_id).filter(is_active=True).update(is_active=False)
+    answers.filter(id=reply_id).update(is_active=True)
+
+
+@contextmanager
+def _store() -> Iterator[None]:
+    """Give the connection back in every case, and tell an absent database from a programming error."""
+    try:
+        yield
+    except (OperationalError, InterfaceError, psycopg.OperationalError, psycopg.InterfaceError) as failure:
+        raise StoreUnavailable from failure
+    finally:
+        release_connections()
+
+
+live_replies = LiveReplies(DatabaseReplyStore())

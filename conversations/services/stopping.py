@@ -1,0 +1,39 @@
+"""Stopping a reply, wherever it is being generated."""
+
+import time
+from uuid import UUID
+
+from chatapi.database import release_connections
+from conversations.models import Message, Status
+from conversations.services.replies import live_replies
+
+# The other worker learns of it at its next checkpoint; one that hasn't by now is gone, and its reply will be marked so.
+STOP_WAIT_S = 10.0
+STOP_POLL_S = 0.1
+
+
+def stop_running_reply(conversation_id: UUID) -> bool:
+    """Stop the reply that is running in a conversation and wait until it is saved; return whether there was one.
+
+    Holds no connection while it waits. A reply whose worker is gone stays `streaming` until its heartbeat is too old.
+    """
+    running = Message.objects.in_conversation(conversation_id).running()
+    reply_id = running.values_list("id", flat=True).first()
+    if reply_id is None:
+        return False
+    generation = live_replies.get(reply_id)
+    if generation is not None:
+        release_connections()
+        generation.stop()
+        generation.has_ended.wait(STOP_WAIT_S)
+        return True
+    running.filter(id=reply_id).update(stop_requested=True)
+    give_up_at = time.monotonic() + STOP_WAIT_S
+    while time.monotonic() < give_up_at:
+        if running.abandoned().filter(id=reply_id).update(status=Status.INTERRUPTED):
+            break
+        if not running.filter(id=reply_id).exists():
+            break
+        release_connections()
+        time.sleep(STOP_POLL_S)
+    return True

@@ -1,0 +1,191 @@
+"""The primary surface's shapes: what requests hold, and how rows look."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from rest_framework import serializers
+
+from conversations.models import DEFAULT_MODEL_TAG, DEFAULT_TITLE, MAX_CONTENT_CHARACTERS, MAX_TITLE_CHARACTERS, Role, Status
+from conversations.surfaces.fields import StrictBooleanField, StrictCharField, StrictFloatField, StrictIntegerField
+from inference_proxy.protocols.base import Sampling
+
+# The predecessor allowed rows without a time; clients are promised one.
+UNKNOWN_TIME = datetime(1970, 1, 1, tzinfo=UTC)
+
+CONVERSATION_COLUMNS = ("id", "user_id", "title", "model_tag", "is_favorited", "assistant_id", "created_at", "updated_at")
+MESSAGE_COLUMNS = (
+    "id",
+    "conversation_id",
+    "role",
+    "content",
+    "token_count",
+    "model_tag",
+    "inference_time_ms",
+    "created_at",
+    "status",
+    "parent_id",
+    "is_active",
+    "error_code",
+    "feedback",
+)
+
+
+def conversation_json(row: dict[str, Any]) -> dict[str, Any]:
+    """Shape a row of CONVERSATION_COLUMNS."""
+    return {
+        **row,
+        "title": row["title"] or DEFAULT_TITLE,
+        "model_tag": row["model_tag"] or "",
+        "created_at": row["created_at"] or row["updated_at"] or UNKNOWN_TIME,
+        "updated_at": row["updated_at"] or row["created_at"] or UNKNOWN_TIME,
+    }
+
+
+def message_json(row: dict[str, Any]) -> dict[str, Any]:
+    """Shape a row of MESSAGE_COLUMNS."""
+    return {
+        **row,
+        "token_count": row["token_count"] or 0,
+        "model_tag": row["model_tag"] or "",
+        "inference_time_ms": row["inference_time_ms"] or 0,
+        "created_at": row["created_at"] or UNKNOWN_TIME,
+    }
+
+
+# --- Requests ----------------------------------------------------------------------------------------------------------
+
+
+class ConversationCreateSerializer(serializers.Serializer[Any]):
+    title = StrictCharField(required=False, max_length=MAX_TITLE_CHARACTERS)
+    model_tag = StrictCharField(required=False, max_length=100, default=DEFAULT_MODEL_TAG)
+
+
+class ConversationPatchSerializer(serializers.Serializer[Any]):
+    title = StrictCharField(required=False, max_length=MAX_TITLE_CHARACTERS)
+    model_tag = StrictCharField(required=False, max_length=100)
+    is_favorited = StrictBooleanField(required=False)
+
+
+class ConversationPutSerializer(ConversationPatchSerializer):
+    title = StrictCharField(max_length=MAX_TITLE_CHARACTERS)
+
+
+class SamplingSerializer(serializers.Serializer[Any]):
+    temperature = StrictFloatField(required=False, allow_null=True, min_value=0, max_value=2)
+    max_tokens = StrictIntegerField(required=False, allow_null=True, min_value=1, max_value=4096)
+    top_k = StrictIntegerField(required=False, allow_null=True, min_value=0, max_value=200)
+    stream = StrictBooleanField(required=False, help_text="false: the finished message as JSON instead of a stream.")
+
+    def sampling(self) -> Sampling:
+        chosen = self.validated_data
+        return Sampling(temperature=chosen.get("temperature"), max_tokens=chosen.get("max_tokens"), top_k=chosen.get("top_k"))
+
+
+class SendSerializer(SamplingSerializer):
+    content = StrictCharField(max_length=MAX_CONTENT_CHARACTERS)
+
+
+class SwapSerializer(serializers.Serializer[Any]):
+    model_tag = StrictCharField(max_length=100)
+
+
+# --- Responses: how they are documented; the functions above write them --------------------------------------------------
+
+
+class ConversationSchema(serializers.Serializer[Any]):
+    id = serializers.UUIDField()
+    user_id = serializers.UUIDField(allow_null=True)
+    title = serializers.CharField()
+    model_tag = serializers.CharField(allow_blank=True)
+    is_favorited = serializers.BooleanField()
+    assistant_id = serializers.UUIDField(allow_null=True)
+    created_at = serializers.DateTimeField()
+    updated_at = serializers.DateTimeField(help_text="The time of the last turn.")
+
+    class Meta:
+        ref_name = "Conversation"
+
+
+class MessageSchema(serializers.Serializer[Any]):
+    id = serializers.UUIDField()
+    conversation_id = serializers.UUIDField()
+    role = serializers.ChoiceField(choices=Role.values)
+    content = serializers.CharField(allow_blank=True)
+    token_count = serializers.IntegerField(min_value=0)
+    model_tag = serializers.CharField(allow_blank=True)
+    inference_time_ms = serializers.IntegerField(min_value=0)
+    created_at = serializers.DateTimeField()
+    status = serializers.ChoiceField(choices=Status.values)
+    parent_id = serializers.UUIDField(allow_null=True, help_text="Of a reply: the user message that it answers.")
+    is_active = serializers.BooleanField(help_text="Whether this is the answer that counts.")
+    error_code = serializers.CharField(allow_null=True)
+    feedback = serializers.IntegerField(allow_null=True, min_value=-1, max_value=1)
+
+    class Meta:
+        ref_name = "Message"
+
+
+class ConversationListSchema(serializers.Serializer[Any]):
+    items = ConversationSchema(many=True)
+    grouped = serializers.DictField(child=ConversationSchema(many=True), help_text="The items by day of `updated_at`.")
+    limit = serializers.IntegerField()
+    offset = serializers.IntegerField()
+    next = serializers.CharField(allow_null=True, help_text="Pass as `cursor` for the next page; null on the last.")
+
+
+class ConversationDetailSchema(ConversationSchema):
+    messages = MessageSchema(many=True)
+    next = serializers.CharField(allow_null=True, help_text="With `limit`: the cursor of the page of older messages.")
+
+    class Meta:
+        ref_name = "ConversationDetail"
+
+
+class MessageListSchema(serializers.Serializer[Any]):
+    items = MessageSchema(many=True)
+    limit = serializers.IntegerField()
+    next = serializers.CharField(allow_null=True, help_text="The cursor of the page of older messages; null on the last.")
+
+
+class ModelSchema(serializers.Serializer[Any]):
+    model_tag = serializers.CharField()
+    source = serializers.CharField(allow_blank=True)
+    path = serializers.CharField(allow_blank=True)
+    loaded = serializers.BooleanField()
+
+
+class ModelListSchema(serializers.Serializer[Any]):
+    current_model = serializers.CharField(allow_null=True)
+    models = ModelSchema(many=True)
+
+
+class SwapAnswerSchema(serializers.Serializer[Any]):
+    status = serializers.CharField()
+    current_model = serializers.CharField(allow_null=True)
+
+
+class HealthSchema(serializers.Serializer[Any]):
+    status = serializers.CharField()
+    ready = serializers.BooleanField()
+    service = serializers.CharField()
+
+
+class ReadinessSchema(serializers.Serializer[Any]):
+    status = serializers.CharField()
+    ready = serializers.BooleanField()
+    checks = serializers.DictField(child=serializers.CharField())
+
+
+class ErrorSchema(serializers.Serializer[Any]):
+    detail = serializers.CharField()
+    code = serializers.CharField()
+
+    class Meta:
+        ref_name = "Error"
+
+
+class InvalidSchema(ErrorSchema):
+    fields_ = serializers.DictField(required=False, child=serializers.ListField(child=serializers.CharField()))
+
+    class Meta:
+        ref_name = "Invalid"

@@ -1,0 +1,35 @@
+"""The primary surface: a table of contents."""
+
+from django.urls import path
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+
+from conversations.surfaces.api.views.conversations import ConversationViewSet
+from conversations.surfaces.api.views.messages import MessageViewSet
+from conversations.surfaces.api.views.service import HealthView, ModelsView, ModelSwapView, ReadyView
+
+# Ids are plain strings here: a malformed one is a 404 after authentication, not before it.
+CONVERSATION = "conversations/<str:conversation_id>"
+MESSAGE = f"{CONVERSATION}/messages/<str:message_id>"
+
+urlpatterns = [
+    # The service
+    path("health", HealthView.as_view()),
+    path("ready", ReadyView.as_view()),
+    path("models", ModelsView.as_view()),
+    path("models/swap", ModelSwapView.as_view()),
+    # Conversations
+    path("conversations", ConversationViewSet.as_view({"get": "list", "post": "create"})),
+    path(
+        CONVERSATION,
+        ConversationViewSet.as_view({"get": "retrieve", "put": "update", "patch": "partial_update", "delete": "destroy"}),
+    ),
+    path(f"{CONVERSATION}/stop", ConversationViewSet.as_view({"post": "stop"})),
+    path(f"{CONVERSATION}/regenerate", ConversationViewSet.as_view({"post": "regenerate"})),
+    # Messages
+    path(f"{CONVERSATION}/messages", MessageViewSet.as_view({"get": "list", "post": "create"})),
+    path(MESSAGE, MessageViewSet.as_view({"get": "retrieve"})),
+    path(f"{MESSAGE}/stream", MessageViewSet.as_view({"get": "stream"})),
+    # The contract
+    path("schema", SpectacularAPIView.as_view(), name="schema"),
+    path("docs", SpectacularSwaggerView.as_view(url_name="schema")),
+]

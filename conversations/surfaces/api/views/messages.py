@@ -1,0 +1,108 @@
+"""/api/conversations/{id}/messages: list, send, read, follow."""
+
+import re
+from typing import Any
+
+from django.http.response import HttpResponseBase
+from rest_framework import viewsets
+from rest_framework.exceptions import ValidationError
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from chatapi.throttling import SendThrottle
+from conversations.exceptions import ConversationNotFound, MessageNotFound
+from conversations.models import Message, Role
+from conversations.services.following import follow_reply
+from conversations.services.turns import Turn, start_turn
+from conversations.surfaces.api import schema
+from conversations.surfaces.api.reading import read_message, read_message_page, require_conversation, require_id
+from conversations.surfaces.api.serializers import SendSerializer
+from conversations.surfaces.delivery import Delivery, choose_delivery, deliver, refuse_while_shutting_down, stream_reply
+from conversations.surfaces.paging import read_whole_number
+from inference_proxy.responses import NDJSON, SSE
+
+IDEMPOTENCY_KEY_FORM = re.compile(r"[\x21-\x7e]{1,200}")
+MAX_REPLY_OFFSET = 2**31 - 1
+
+
+class MessageViewSet(viewsets.ViewSet):
+    def get_throttles(self) -> list[Any]:
+        return [SendThrottle()] if self.action == "create" else super().get_throttles()
+
+    @schema.list_messages
+    def list(self, request: Request, conversation_id: str) -> Response:
+        found_id = require_id(conversation_id, ConversationNotFound)
+        require_conversation(found_id, request.user.id)
+        messages = Message.objects.in_conversation(found_id)
+        if _read_versions(request) == "active":
+            messages = messages.active_branch()
+        items, limit, following = read_message_page(messages, request.query_params)
+        return Response({"items": items, "limit": limit, "next": following})
+
+    @schema.send_message
+    def create(self, request: Request, conversation_id: str) -> HttpResponseBase:
+        found_id = require_id(conversation_id, ConversationNotFound)
+        body = SendSerializer(data=request.data)
+        body.is_valid(raise_exception=True)
+        key = _read_idempotency_key(request)
+        refuse_while_shutting_down()
+        turn = start_turn(
+            conversation_id=found_id,
+            user_id=request.user.id,
+            content=body.validated_data["content"],
+            sampling=body.sampling(),
+            idempotency_key=key,
+        )
+        return deliver_turn(request, turn, choose_delivery(request, body.validated_data.get("stream")))
+
+    @schema.read_message
+    def retrieve(self, request: Request, conversation_id: str, message_id: str) -> Response:
+        found_id = require_id(conversation_id, ConversationNotFound)
+        require_conversation(found_id, request.user.id)
+        return Response(read_message(found_id, require_id(message_id, MessageNotFound)))
+
+    @schema.follow_reply
+    def stream(self, request: Request, conversation_id: str, message_id: str) -> HttpResponseBase:
+        found_id = require_id(conversation_id, ConversationNotFound)
+        reply_id = require_id(message_id, MessageNotFound)
+        after = _read_offset(request)
+        require_conversation(found_id, request.user.id)
+        if not Message.objects.in_conversation(found_id).filter(id=reply_id, role=Role.ASSISTANT).exists():
+            raise MessageNotFound
+        stream_format = NDJSON if choose_delivery(request) is Delivery.NDJSON else SSE
+        return stream_reply(request, follow_reply(reply_id, after), stream_format, {"X-Message-Id": str(reply_id)})
+
+
+def deliver_turn(request: Request, turn: Turn, how: Delivery) -> HttpResponseBase:
+    """Begin a turn's reply and answer in this surface's form."""
+    return deliver(
+        request._request,
+        turn,
+        how,
+        location=f"/api/conversations/{turn.conversation_id}/messages/{turn.reply_id}",
+        read_message=lambda reply_id: read_message(turn.conversation_id, reply_id),
+    )
+
+
+def _read_versions(request: Request) -> str:
+    versions = request.query_params.get("versions", "active")
+    if versions not in ("active", "all"):
+        raise ValidationError({"versions": ["Must be all or active."]})
+    return versions
+
+
+def _read_idempotency_key(request: Request) -> str:
+    key: str = request.META.get("HTTP_IDEMPOTENCY_KEY", "")
+    if key and not IDEMPOTENCY_KEY_FORM.fullmatch(key):
+        raise ValidationError({"Idempotency-Key": ["Must be 1 to 200 visible ASCII characters."]})
+    return key
+
+
+def _read_offset(request: Request) -> int:
+    """Return where a follower wants to go on. A reconnecting browser repeats the address and adds the header: it wins."""
+    last_event_id = request.META.get("HTTP_LAST_EVENT_ID", "")
+    if last_event_id:
+        if not re.fullmatch(r"\d{1,9}", last_event_id, re.ASCII):
+            raise ValidationError({"Last-Event-ID": ["Must be the id of an event of this stream."]})
+        return int(last_event_id)
+    return read_whole_number(request.query_params, "after", 0, least=0, most=MAX_REPLY_OFFSET)

@@ -1,0 +1,135 @@
+"""How a reply leaves: as a stream, as finished JSON, or as a promise to be followed.
+
+Every streaming response of every surface is made here, after the request's database connection was given back: this is the
+one place that keeps "no connection is held while streaming" true.
+"""
+
+import re
+from collections.abc import Callable
+from enum import Enum
+from typing import Any
+from uuid import UUID
+
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from rest_framework.response import Response
+
+from chatapi.database import release_connections
+from conversations.exceptions import ShuttingDown
+from conversations.services.following import follow_reply
+from conversations.services.replies import live_replies
+from conversations.services.turns import Turn
+from inference_proxy.exceptions import FAILURES
+from inference_proxy.responses import NDJSON, SSE, Follower, FrameStream, FrameStreamResponse, StreamFormat
+
+# Within this time a refusal of the inference service is still a real HTTP error.
+REFUSAL_WAIT_S = 3.0
+SILENCE_S = 60.0
+
+
+class Delivery(Enum):
+    SSE = "sse"
+    NDJSON = "ndjson"
+    JSON = "json"
+    LATER = "later"
+
+
+def choose_delivery(request: HttpRequest, stream: bool | None = None, default: Delivery = Delivery.SSE) -> Delivery:
+    """Return what the request asks for: `Prefer: respond-async`, `stream` in its body, then the Accept header."""
+    if re.search(r"(^|[,;\s])respond-async($|[,;\s])", request.META.get("HTTP_PREFER", "").lower()):
+        return Delivery.LATER
+    if stream is False:
+        return Delivery.JSON
+    accepted = _preferred(request.META.get("HTTP_ACCEPT", ""))
+    if accepted is Delivery.JSON and stream:
+        return default
+    return accepted or default
+
+
+def _preferred(accept: str) -> Delivery | None:
+    known = {SSE.media_type: Delivery.SSE, NDJSON.media_type: Delivery.NDJSON, "application/json": Delivery.JSON}
+    offers: list[tuple[float, int, Delivery]] = []
+    for position, part in enumerate(accept.lower().split(",")):
+        media_type, *parameters = (piece.strip() for piece in part.split(";"))
+        quality = next((piece[2:] for piece in parameters if piece.startswith("q=")), "1")
+        weight = float(quality) if re.fullmatch(r"[01](\.\d{0,3})?", quality) else 0.0
+        if media_type in known and weight > 0:
+            offers.append((-weight, position, known[media_type]))
+    return min(offers)[2] if offers else None
+
+
+def refuse_while_shutting_down() -> None:
+    """Refuse a send before anything of it is saved. Raises `ShuttingDown`."""
+    if live_replies.is_shutting_down:
+        raise ShuttingDown(retry_after_s=1)
+
+
+def begin_reply(turn: Turn) -> Follower:
+    """Start a turn's reply, or find the one that an earlier send began, and follow it from its start.
+
+    Raises an `UpstreamFailure` with the turn's ids where the inference service refuses within 3 s.
+    """
+    release_connections()
+    if turn.request is None:
+        return follow_reply(turn.reply_id, after=0)
+    generation = live_replies.start(turn.reply_id, turn.request)
+    follower = generation.transcript.follow(after=0)
+    generation.has_begun.wait(REFUSAL_WAIT_S)
+    if generation.refusal is not None:
+        follower.close()
+        raise type(generation.refusal)(**turn_ids(turn))
+    return follower
+
+
+def turn_ids(turn: Turn) -> dict[str, str]:
+    return {
+        "conversation_id": str(turn.conversation_id),
+        "message_id": str(turn.reply_id),
+        "user_message_id": str(turn.user_message_id),
+    }
+
+
+def stream_reply(
+    request: HttpRequest, follower: Follower, stream_format: StreamFormat, headers: dict[str, str] | None = None
+) -> FrameStreamResponse:
+    """Return the response that relays what a follower reads."""
+    release_connections()
+    return FrameStreamResponse(FrameStream(follower, stream_format, request), stream_format.media_type, headers or {})
+
+
+def wait_for_reply(follower: Follower) -> None:
+    """Wait until a reply has ended. The generation's own deadlines bound this."""
+    try:
+        while not follower.has_ended:
+            follower.read(SILENCE_S)
+    finally:
+        follower.close()
+        release_connections()
+
+
+def deliver(
+    request: HttpRequest,
+    turn: Turn,
+    how: Delivery,
+    *,
+    location: str,
+    read_message: Callable[[UUID], dict[str, Any]],
+) -> HttpResponseBase:
+    """Begin a turn's reply and answer as chosen. `read_message` shapes a saved message for the surface."""
+    headers = {
+        "X-Message-Id": str(turn.reply_id),
+        "X-User-Message-Id": str(turn.user_message_id),
+        "Content-Location": location,
+    }
+    follower = begin_reply(turn)
+    if how is Delivery.LATER:
+        follower.close()
+        headers |= {"Location": f"{location}/stream", "Preference-Applied": "respond-async"}
+        return Response(read_message(turn.reply_id), status=202, headers=headers)
+    if how is Delivery.JSON:
+        wait_for_reply(follower)
+        message = read_message(turn.reply_id)
+        if failure := FAILURES.get(message.get("error_code") or ""):
+            raise failure(**turn_ids(turn))
+        return Response(message, headers=headers)
+    return stream_reply(request, follower, NDJSON if how is Delivery.NDJSON else SSE, headers)

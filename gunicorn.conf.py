@@ -1,0 +1,30 @@
+"""gunicorn's configuration: one gevent worker per WEB_CONCURRENCY, JSON logs, streams that end properly on SIGTERM.
+
+Nothing of the application is imported at the top: psycopg must not be imported before gevent has patched `select`, or one
+slow query would stop every greenlet of the worker.
+"""
+
+import os
+
+from chatapi.observability.logs import logging_configuration
+
+bind = f"{os.environ.get('BIND', '0.0.0.0')}:{os.environ.get('PORT', '8002')}"  # noqa: S104  # a service in a container
+workers = int(os.environ.get("WEB_CONCURRENCY", "1"))
+worker_class = "gevent"
+worker_connections = 10_000
+backlog = 2048
+keepalive = 5
+graceful_timeout = 30
+timeout = 60
+# A worker that restarts after so many requests would cut its streams.
+max_requests = 0
+preload_app = False
+control_socket_disable = True
+logconfig_dict = logging_configuration(os.environ.get("LOG_LEVEL", "INFO"))
+
+
+def post_worker_init(worker):  # type: ignore[no-untyped-def]
+    """Let the service watch its worker, so that running replies are saved before the worker is killed."""
+    from chatapi.server_hooks import adopt_worker
+
+    adopt_worker(is_alive=lambda: worker.alive, graceful_timeout_s=worker.cfg.graceful_timeout)

@@ -1,0 +1,239 @@
+"""One reply in the making: a thread that reads the inference service and waits for no client.
+
+Principle: the reply belongs to the conversation, not to the request that asked for it. Whatever happens to clients, the
+thread reads on, and whatever happens to the inference service, the text that came is saved. The order of the end is fixed:
+save first, then tell the followers.
+"""
+
+import logging
+import threading
+import time
+from contextvars import copy_context
+from uuid import UUID
+
+import orjson
+from django.conf import settings
+
+from chatapi.observability.logs import trace_id_var
+from inference_proxy.exceptions import NotSaved, StoreUnavailable, UpstreamError, UpstreamFailure
+from inference_proxy.protocols import new_protocol
+from inference_proxy.protocols.base import Delta, GenerationRequest
+from inference_proxy.sse import EventDecoder
+from inference_proxy.store import FinalStatus, FinishedReply, ReplyStore
+from inference_proxy.transcript import Frame, Transcript
+from inference_proxy.upstream import UpstreamCall
+
+logger = logging.getLogger(__name__)
+
+MAX_REPLY_CHARACTERS = 1024 * 1024
+SAVE_RETRY_SECONDS = 60.0
+SAVE_RETRY_PAUSE_S = 0.5
+
+
+class Generation:
+    """A running reply: its transcript, its upstream call, its end."""
+
+    def __init__(self, reply_id: UUID, request: GenerationRequest, store: ReplyStore) -> None:
+        self.reply_id = reply_id
+        self.transcript = Transcript()
+        # Set when the inference service has accepted, or it is certain that it won't.
+        self.has_begun = threading.Event()
+        self.has_ended = threading.Event()
+        # Set where the inference service failed before it accepted.
+        self.refusal: UpstreamFailure | None = None
+        self.saved_length = 0
+        self._request = request
+        self._store = store
+        self._protocol = new_protocol()
+        self._call = UpstreamCall(
+            start_timeout_s=settings.INFERENCE_START_TIMEOUT,
+            idle_timeout_s=settings.INFERENCE_IDLE_TIMEOUT,
+            total_timeout_s=settings.GENERATION_TIMEOUT,
+        )
+        self._cut_status: FinalStatus | None = None
+        self._save_until: float | None = None
+        self._cut_short = threading.Event()
+        self._token_count = 0
+        self._completion_tokens: int | None = None
+        self._prompt_tokens: int | None = None
+        self._finish_reason = ""
+        self._started_at = time.monotonic()
+        self._first_token_at: float | None = None
+
+    def start(self) -> None:
+        """Run in a thread of its own, which inherits the trace id and the user for its log lines."""
+        context = copy_context()
+        threading.Thread(target=context.run, args=(self._run,), name=f"reply-{self.reply_id}", daemon=True).start()
+
+    def stop(self) -> None:
+        """End the reply because its user asked to; what came is kept."""
+        self._cut("stopped")
+
+    def interrupt(self, save_until: float) -> None:
+        """End the reply because this process ends; give up saving at `save_until` (monotonic)."""
+        self._save_until = save_until
+        self._cut("interrupted")
+
+    def _cut(self, status: FinalStatus) -> None:
+        self._cut_status = self._cut_status or status
+        self._cut_short.set()
+        self._call.cut()
+
+    def _run(self) -> None:
+        try:
+            status, failure = self._read_upstream()
+            self._end(status, failure)
+        except Exception:
+            # Followers must not wait for ever for a thread that is gone.
+            logger.exception("generation broke", extra={"message_id": str(self.reply_id)})
+            self._tell("interrupted", NotSaved(), self._inference_time_ms())
+        finally:
+            self.has_begun.set()
+            self.has_ended.set()
+
+    def _read_upstream(self) -> tuple[FinalStatus, UpstreamFailure | None]:
+        failure: UpstreamFailure | None = None
+        try:
+            if self._cut_status is None:
+                self._open()
+                self._relay()
+        except UpstreamFailure as problem:
+            failure = problem
+        except Exception:
+            logger.exception("reading the inference service broke", extra={"message_id": str(self.reply_id)})
+            failure = UpstreamError()
+        finally:
+            self._call.close()
+        if self._cut_status is not None and (failure is not None or self._call.is_cut):
+            return self._cut_status, None
+        return ("complete", None) if failure is None else ("failed", failure)
+
+    def _open(self) -> None:
+        headers = {**self._protocol.headers(), "X-Trace-Id": trace_id_var.get(), "Accept": "text/event-stream"}
+        try:
+            self._call.open(self._protocol.path, self._protocol.body(self._request), headers)
+        except UpstreamFailure as failure:
+            if self._cut_status is None:
+                self.refusal = failure
+            raise
+        # The request with its history is not needed again; a long reply need not carry it along.
+        del self._request
+        self.has_begun.set()
+
+    def _relay(self) -> None:
+        decoder = EventDecoder()
+        while chunk := self._call.read():
+            if self._take(decoder.feed(chunk)):
+                return
+        if self._take(decoder.finish()) or self._protocol.may_end_here() or self._cut_status:
+            return
+        # It closed the connection without saying that the reply is whole.
+        raise UpstreamError
+
+    def _take(self, events: list[bytes]) -> bool:
+        """Append events to the transcript; return whether the reply is whole."""
+        try:
+            for data in events:
+                delta = self._protocol.read_event(data)
+                if delta.payload is not None:
+                    self.transcript.append(delta.payload, delta.text)
+                self._count(delta)
+                if delta.is_end:
+                    return True
+                if self.transcript.length > MAX_REPLY_CHARACTERS:
+                    logger.warning("runaway reply cut off", extra={"message_id": str(self.reply_id)})
+                    raise UpstreamError
+        finally:
+            self.transcript.wake()
+        return False
+
+    def _count(self, delta: Delta) -> None:
+        if delta.text:
+            self._token_count += 1
+            if self._first_token_at is None:
+                self._first_token_at = time.monotonic()
+        if delta.finish_reason:
+            self._finish_reason = delta.finish_reason
+        if delta.completion_tokens is not None:
+            self._completion_tokens = delta.completion_tokens
+        if delta.prompt_tokens is not None:
+            self._prompt_tokens = delta.prompt_tokens
+
+    def _end(self, status: FinalStatus, failure: UpstreamFailure | None) -> None:
+        inference_time_ms = self._inference_time_ms()
+        first = self._first_token_at
+        reply = FinishedReply(
+            reply_id=self.reply_id,
+            status=status,
+            text=self.transcript.text(),
+            error_code=failure.code if failure else "",
+            token_count=self._tokens(),
+            prompt_tokens=self._prompt_tokens,
+            inference_time_ms=inference_time_ms,
+            first_token_ms=None if first is None else round((first - self._started_at) * 1000),
+            finish_reason=self._finish_reason,
+        )
+        logger.log(
+            logging.INFO if failure is None else logging.ERROR,
+            "reply ended",
+            extra={
+                "message_id": str(self.reply_id),
+                "status": status,
+                "token_count": reply.token_count,
+                "inference_time_ms": inference_time_ms,
+                "first_token_ms": reply.first_token_ms,
+                **({"error": failure.code} if failure else {}),
+            },
+        )
+        if self._save(reply):
+            self._tell(status, failure, inference_time_ms)
+        else:
+            # The row says `streaming` with an old heartbeat: some worker will mark it once the store is back.
+            self._tell("interrupted", NotSaved(), inference_time_ms)
+
+    def _save(self, reply: FinishedReply) -> bool:
+        give_up_at = time.monotonic() + SAVE_RETRY_SECONDS
+        while True:
+            try:
+                self._store.finish(reply)
+            except StoreUnavailable:
+                if time.monotonic() + SAVE_RETRY_PAUSE_S > min(give_up_at, self._save_until or give_up_at):
+                    logger.error("reply not saved", extra={"message_id": str(reply.reply_id), "error": "not_saved"})
+                    return False
+                time.sleep(SAVE_RETRY_PAUSE_S)
+            else:
+                return True
+
+    def _tell(self, status: FinalStatus, failure: UpstreamFailure | None, inference_time_ms: int) -> None:
+        frames = closing_frames(
+            message_id=self.reply_id,
+            status=status,
+            failure=failure,
+            token_count=self._tokens(),
+            inference_time_ms=inference_time_ms,
+        )
+        self.transcript.close(frames)
+
+    def _tokens(self) -> int:
+        return self._token_count if self._completion_tokens is None else self._completion_tokens
+
+    def _inference_time_ms(self) -> int:
+        return round((time.monotonic() - self._started_at) * 1000)
+
+
+def closing_frames(
+    *, message_id: UUID, status: str, failure: UpstreamFailure | None, token_count: int, inference_time_ms: int
+) -> list[Frame]:
+    """Return the frames that end a stream: an error where the reply failed, then `done`."""
+    frames: list[Frame] = []
+    if failure is not None:
+        frames.append((None, orjson.dumps({"error": failure.code, "detail": failure.text})))
+    done = {
+        "done": True,
+        "status": status,
+        "message_id": str(message_id),
+        "token_count": token_count,
+        "inference_time_ms": inference_time_ms,
+    }
+    frames.append((None, orjson.dumps(done)))
+    return frames

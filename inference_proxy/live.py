@@ -1,0 +1,148 @@
+"""The replies that this process is generating, and the one thread that looks after them all.
+
+The *keeper* writes every transcript to the store once per checkpoint interval, in one statement however many there are; it
+learns from the same statement which replies were stopped or deleted elsewhere; it marks replies whose worker died; and when
+its own worker is told to end, it lets replies run on for the graceful time and then has the rest saved.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from uuid import UUID
+
+from django.conf import settings
+
+from inference_proxy.exceptions import StoreUnavailable
+from inference_proxy.generation import Generation
+from inference_proxy.protocols.base import GenerationRequest
+from inference_proxy.store import Draft, ReplyStore
+
+logger = logging.getLogger(__name__)
+
+# Kept free at the end of the graceful time for saving what is still running and for the streams to say so.
+SHUTDOWN_RESERVE_S = 5.0
+ABANDONED_CHECK_SECONDS = 5.0
+MAX_PAUSE_S = 1.0
+
+
+class LiveReplies:
+    """Start, find and look after the generations of this process."""
+
+    def __init__(self, store: ReplyStore) -> None:
+        self._store = store
+        self._running: dict[UUID, Generation] = {}
+        self._lock = threading.Lock()
+        self._keeper: threading.Thread | None = None
+        self._is_alive: Callable[[], bool] = lambda: True
+        self._graceful_timeout_s = 30.0
+        self._interrupt_at: float | None = None
+        self._checked_abandoned_at = 0.0
+        self._is_store_away = False
+
+    @property
+    def is_shutting_down(self) -> bool:
+        return self._interrupt_at is not None or not self._is_alive()
+
+    def start(self, reply_id: UUID, request: GenerationRequest) -> Generation:
+        """Start generating a reply whose row exists."""
+        generation = Generation(reply_id, request, self._store)
+        self.keep()
+        with self._lock:
+            self._running[reply_id] = generation
+        try:
+            generation.start()
+        except BaseException:
+            self._forget(generation)
+            raise
+        return generation
+
+    def get(self, reply_id: UUID) -> Generation | None:
+        """Return a reply that is running here."""
+        generation = self._running.get(reply_id)
+        return None if generation is None or generation.has_ended.is_set() else generation
+
+    def running(self) -> list[Generation]:
+        """Return the replies that are running here."""
+        with self._lock:
+            return list(self._running.values())
+
+    def adopt_worker(self, is_alive: Callable[[], bool], graceful_timeout_s: float) -> None:
+        """Watch the server's worker, so as to end before it does."""
+        self._is_alive = is_alive
+        self._graceful_timeout_s = graceful_timeout_s
+
+    def keep(self) -> None:
+        """Start the keeper where it isn't running yet."""
+        if self._keeper is not None:
+            return
+        with self._lock:
+            if self._keeper is None:
+                self._keeper = threading.Thread(target=self._keep, name="reply-keeper", daemon=True)
+                self._keeper.start()
+
+    def _forget(self, generation: Generation) -> None:
+        with self._lock:
+            self._running.pop(generation.reply_id, None)
+
+    def _keep(self) -> None:
+        next_checkpoint = time.monotonic()
+        while True:
+            try:
+                self._mind_shutdown()
+                if time.monotonic() >= next_checkpoint:
+                    next_checkpoint = time.monotonic() + settings.CHECKPOINT_SECONDS
+                    self._tick()
+            except Exception:
+                # The keeper must outlive whatever goes wrong in one round.
+                logger.exception("keeper round failed")
+            time.sleep(min(settings.CHECKPOINT_SECONDS, MAX_PAUSE_S))
+
+    def _tick(self) -> None:
+        try:
+            self._checkpoint()
+            now = time.monotonic()
+            if now - self._checked_abandoned_at >= ABANDONED_CHECK_SECONDS:
+                self._checked_abandoned_at = now
+                if count := self._store.interrupt_abandoned():
+                    logger.warning("replies of a lost worker interrupted", extra={"count": count})
+        except StoreUnavailable:
+            if not self._is_store_away:
+                logger.error("checkpoints paused: the database is away", extra={"error": "database_unavailable"})
+            self._is_store_away = True
+        else:
+            if self._is_store_away:
+                logger.info("checkpoints resumed")
+            self._is_store_away = False
+
+    def _checkpoint(self) -> None:
+        """Save every running reply. The text is taken before the statement, its length noted only after it succeeded."""
+        saved_lengths: list[tuple[Generation, int]] = []
+        drafts: list[Draft] = []
+        for generation in self.running():
+            if generation.has_ended.is_set():
+                self._forget(generation)
+                continue
+            text = generation.transcript.text() if generation.transcript.length > generation.saved_length else None
+            drafts.append(Draft(generation.reply_id, text))
+            if text is not None:
+                saved_lengths.append((generation, len(text)))
+        if not drafts:
+            return
+        directives = self._store.checkpoint(drafts)
+        for generation, length in saved_lengths:
+            generation.saved_length = length
+        for reply_id in directives.to_stop | directives.deleted:
+            if running := self.get(reply_id):
+                running.stop()
+
+    def _mind_shutdown(self) -> None:
+        if self._is_alive():
+            return
+        now = time.monotonic()
+        if self._interrupt_at is None:
+            self._interrupt_at = now + max(0.0, self._graceful_timeout_s - SHUTDOWN_RESERVE_S)
+            logger.info("worker ends: no new replies", extra={"running": len(self.running())})
+        if now >= self._interrupt_at:
+            for generation in self.running():
+                generation.interrupt(save_until=self._interrupt_at + SHUTDOWN_RESERVE_S - 1.0)

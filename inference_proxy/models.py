@@ -1,0 +1,44 @@
+"""Which models the inference service has, and swapping the one that is loaded."""
+
+from typing import Any
+
+import requests
+from django.conf import settings
+
+from chatapi.observability.logs import trace_id_var
+from chatapi.outbound import UnusableAnswer, call_json, new_session
+from inference_proxy.exceptions import NotSupported, UpstreamError, failure_of_exception, failure_of_status
+from inference_proxy.protocols import new_protocol
+
+CALL_DEADLINE_S = 10.0
+
+_session = new_session()
+
+
+def list_models() -> dict[str, Any]:
+    """Return `{"current_model", "models": [{"model_tag", "source", "path", "loaded"}]}`. Raises `UpstreamFailure`."""
+    protocol = new_protocol()
+    return protocol.read_models(_call("GET", protocol.models_path))
+
+
+def swap_model(model_tag: str) -> dict[str, Any]:
+    """Ask for another model and return `{"status", "current_model"}`. Raises `UpstreamFailure` or `NotSupported`."""
+    path = new_protocol().swap_path
+    if path is None:
+        raise NotSupported("This inference service chooses its model by each request; there is nothing to swap.")
+    return _call("POST", path, {"model_tag": model_tag})
+
+
+def _call(method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    headers = {**new_protocol().headers(), "X-Trace-Id": trace_id_var.get()}
+    try:
+        status, answer = call_json(
+            _session, method, settings.INFERENCE_SERVICE_URL + path, json=body, headers=headers, deadline_s=CALL_DEADLINE_S
+        )
+    except requests.RequestException as failure:
+        raise failure_of_exception(failure) from None
+    except UnusableAnswer:
+        raise UpstreamError from None
+    if not 200 <= status < 300:
+        raise failure_of_status(status)
+    return answer

@@ -1,0 +1,81 @@
+"""Any server with OpenAI's chat completions: `POST /v1/chat/completions`, `stream: true`."""
+
+from typing import Any
+
+import orjson
+from django.conf import settings
+
+from inference_proxy.exceptions import UpstreamError
+from inference_proxy.protocols.base import Delta, GenerationRequest, load_object, whole_number, without_unstorable
+
+
+class OpenAI:
+    path = "/v1/chat/completions"
+    models_path = "/v1/models"
+    swap_path: str | None = None
+
+    def __init__(self) -> None:
+        self._finish_reason = ""
+
+    def headers(self) -> dict[str, str]:
+        headers = {"X-Internal-API-Key": settings.INTERNAL_API_KEY}
+        if settings.INFERENCE_API_KEY:
+            headers["Authorization"] = f"Bearer {settings.INFERENCE_API_KEY}"
+        return headers
+
+    def body(self, request: GenerationRequest) -> dict[str, Any]:
+        system = [{"role": "system", "content": request.system_prompt}] if request.system_prompt else []
+        model = settings.INFERENCE_MODEL if request.model_tag in ("", "default") else request.model_tag
+        sampling = request.sampling
+        optional = {
+            "model": model or None,
+            "temperature": sampling.temperature,
+            "max_tokens": sampling.max_tokens,
+            # Not OpenAI's, but llama.cpp's, vLLM's and others'; sent only where a client asked for it.
+            "top_k": sampling.top_k,
+        }
+        return {
+            "messages": system + request.messages,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+            **{name: value for name, value in optional.items() if value is not None},
+        }
+
+    def read_event(self, data: bytes) -> Delta:
+        if data.strip() == b"[DONE]":
+            return Delta(is_end=True)
+        event = load_object(data)
+        if event.get("error"):
+            raise UpstreamError
+        delta = Delta()
+        if isinstance(usage := event.get("usage"), dict):
+            delta.prompt_tokens = whole_number(usage.get("prompt_tokens"))
+            delta.completion_tokens = whole_number(usage.get("completion_tokens"))
+        choices = event.get("choices")
+        if not isinstance(choices, list):
+            raise UpstreamError
+        if choices:
+            self._read_choice(choices[0], delta)
+        return delta
+
+    def _read_choice(self, choice: Any, delta: Delta) -> None:
+        if not isinstance(choice, dict):
+            raise UpstreamError
+        content = (choice.get("delta") or {}).get("content")
+        if content is not None and not isinstance(content, str):
+            raise UpstreamError
+        if content:
+            delta.text = without_unstorable(content)
+            delta.payload = orjson.dumps({"token": delta.text})
+        if isinstance(reason := choice.get("finish_reason"), str):
+            self._finish_reason = delta.finish_reason = reason[:20]
+
+    def may_end_here(self) -> bool:
+        return bool(self._finish_reason)
+
+    def read_models(self, answer: dict[str, Any]) -> dict[str, Any]:
+        listed = answer.get("data")
+        names = [str(model.get("id")) for model in listed if isinstance(model, dict)] if isinstance(listed, list) else []
+        current = settings.INFERENCE_MODEL or (names[0] if names else "")
+        models = [{"model_tag": name, "source": "openai", "path": "", "loaded": name == current} for name in names]
+        return {"current_model": current, "models": models}

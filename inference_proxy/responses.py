@@ -1,0 +1,103 @@
+"""Streams of frames as HTTP responses: Server-Sent Events, NDJSON or bare text.
+
+A stream is an object with `__next__` and `close`, not a generator: a generator that was never started never cleans up.
+"""
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from django.conf import settings
+from django.http import HttpRequest, StreamingHttpResponse
+
+from inference_proxy.transcript import Frame
+
+logger = logging.getLogger(__name__)
+
+# A client that reads nothing for so long is given up; its reply is not.
+SEND_TIMEOUT_S = 60.0
+
+
+class Follower(Protocol):
+    """Whoever reads a reply from an offset to its end, wherever it comes from."""
+
+    has_ended: bool
+
+    def read(self, timeout_s: float) -> list[Frame]:
+        """Return new frames, waiting for the first; none after `timeout_s` of silence."""
+        ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class StreamFormat:
+    """How frames look on the wire. `greeting` is sent at once, `heartbeat` after every silence."""
+
+    media_type: str
+    greeting: bytes
+    heartbeat: bytes
+    encode: Callable[[Frame], bytes]
+
+
+def _encode_sse(frame: Frame) -> bytes:
+    offset, payload = frame
+    return b"data: %b\n\n" % payload if offset is None else b"id: %d\ndata: %b\n\n" % (offset, payload)
+
+
+SSE = StreamFormat("text/event-stream", b": stream\n\n", b": ping\n\n", _encode_sse)
+# A space before an object means nothing to a JSON parser, where an empty line would stop some readers of lines.
+NDJSON = StreamFormat("application/x-ndjson", b"", b" ", lambda frame: frame[1] + b"\n")
+
+
+class FrameStream:
+    """The body of a streaming response: what a follower reads, encoded."""
+
+    def __init__(self, follower: Follower, stream_format: StreamFormat, request: HttpRequest) -> None:
+        self._follower = follower
+        self._encode = stream_format.encode
+        self._heartbeat = stream_format.heartbeat
+        self._heartbeat_s: float = settings.HEARTBEAT_SECONDS
+        self._greeting: bytes | None = stream_format.greeting
+        # gunicorn's socket to the client; other servers don't hand theirs over.
+        self._socket = request.META.get("gunicorn.socket")
+        if self._socket is not None:
+            self._socket.settimeout(SEND_TIMEOUT_S)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        if self._greeting is not None:
+            # The headers leave with the first chunk, so there is one at once.
+            greeting, self._greeting = self._greeting, None
+            return greeting
+        if self._follower.has_ended:
+            raise StopIteration
+        frames = self._follower.read(self._heartbeat_s)
+        return b"".join(map(self._encode, frames)) if frames else self._heartbeat
+
+    def close(self) -> None:
+        try:
+            self._follower.close()
+            if self._socket is not None:
+                with contextlib.suppress(OSError):
+                    self._socket.settimeout(None)
+        except Exception:
+            # Whoever calls this swallows exceptions.
+            logger.exception("closing a stream failed")
+
+
+class FrameStreamResponse(StreamingHttpResponse):
+    """A response whose body is a `FrameStream`, handed to the server as it is: one Python call a chunk."""
+
+    def __init__(self, stream: FrameStream, media_type: str, headers: dict[str, str]) -> None:
+        super().__init__(stream, content_type=media_type, headers=headers)
+        self["Cache-Control"] = "no-cache, no-transform"
+        self["X-Accel-Buffering"] = "no"
+        self._stream = stream
+
+    def __iter__(self) -> Iterator[Any]:
+        return self._stream

@@ -1,0 +1,55 @@
+"""What a generation needs of whoever keeps replies. `inference_proxy` knows no database: it is handed one of these."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+from uuid import UUID
+
+FinalStatus = Literal["complete", "stopped", "interrupted", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A running reply at a checkpoint; `text` is None where nothing came since the last one."""
+
+    reply_id: UUID
+    text: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Directives:
+    """What the store knows of the running replies: those that a user asked to stop, and those that exist no more."""
+
+    to_stop: frozenset[UUID] = frozenset()
+    deleted: frozenset[UUID] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedReply:
+    """A reply's end."""
+
+    reply_id: UUID
+    status: FinalStatus
+    text: str
+    error_code: str
+    token_count: int
+    prompt_tokens: int | None
+    inference_time_ms: int
+    first_token_ms: int | None
+    finish_reason: str
+
+
+class ReplyStore(Protocol):
+    """Where replies are kept. Every method may raise `StoreUnavailable`; none keeps a connection when it returns."""
+
+    def checkpoint(self, drafts: Sequence[Draft]) -> Directives:
+        """Save all running replies of this process and renew their heartbeats, in one statement."""
+        ...
+
+    def finish(self, reply: FinishedReply) -> None:
+        """Save a reply's end. Safe to repeat."""
+        ...
+
+    def interrupt_abandoned(self) -> int:
+        """Mark replies `interrupted` whose heartbeat is too old; return how many."""
+        ...

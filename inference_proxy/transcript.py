@@ -1,0 +1,130 @@
+"""What a running reply has said so far, for everyone who follows it.
+
+Principle: one writer, any number of readers, and the writer never waits for a reader. Frames are only ever appended, each
+with the *offset* after it: the length of the reply in code points. A follower is a position and a flag that wakes it; how
+slowly it reads is its own affair.
+"""
+
+import threading
+from bisect import bisect_right
+
+import orjson
+
+from inference_proxy.protocols.base import load_object
+
+# One JSON object for clients and the offset after it; None for those that close a stream (`error`, `done`).
+Frame = tuple[int | None, bytes]
+
+
+class Transcript:
+    """The frames of one reply, and its text."""
+
+    def __init__(self) -> None:
+        self._payloads: list[bytes] = []
+        self._offsets: list[int] = []
+        self._texts: list[str] = []
+        self._closing: list[Frame] | None = None
+        self._wakeups: set[threading.Event] = set()
+        self._joining = threading.Lock()
+        self.length = 0
+
+    def append(self, payload: bytes, text: str) -> None:
+        """Add a frame. Followers see it at the next `wake`."""
+        if text:
+            self._texts.append(text)
+            self.length += len(text)
+        self._payloads.append(payload)
+        # Last, because readers count these: what they count is there.
+        self._offsets.append(self.length)
+
+    def wake(self) -> None:
+        """Tell every follower that there is more."""
+        for wakeup in tuple(self._wakeups):
+            wakeup.set()
+
+    def close(self, frames: list[Frame]) -> None:
+        """End the transcript with its closing frames."""
+        self._closing = frames
+        self.wake()
+
+    def text(self) -> str:
+        """Return the reply so far."""
+        # Joined once and kept joined, so that a reply of thousands of tokens is not thousands of strings. The writer may
+        # append meanwhile: that stays behind the slice.
+        with self._joining:
+            count = len(self._texts)
+            joined = "".join(self._texts[:count])
+            self._texts[:count] = [joined]
+            return joined
+
+    def follow(self, after: int) -> "TranscriptFollower":
+        """Return a follower that starts behind the first `after` code points."""
+        return TranscriptFollower(self, after)
+
+    def frames_from(self, position: int) -> tuple[list[Frame], int]:
+        """Return the frames from a position on, and the position behind them."""
+        end = len(self._offsets)
+        return list(zip(self._offsets[position:end], self._payloads[position:end], strict=True)), end
+
+    def position_after(self, offset: int) -> tuple[int, list[Frame]]:
+        """Return the position of the first frame that lies behind an offset, and the rest of a frame that the offset cuts."""
+        position = bisect_right(self._offsets, offset)
+        begins = self._offsets[position - 1] if position else 0
+        if position == len(self._offsets) or begins == offset:
+            return position, []
+        # Someone read part of this frame's text from the database, elsewhere. The rest is what they lack.
+        end, payload = self._offsets[position], self._payloads[position]
+        event = load_object(payload)
+        event["token"] = event["token"][offset - end :]
+        return position + 1, [(end, orjson.dumps(event))]
+
+    @property
+    def closing(self) -> list[Frame] | None:
+        return self._closing
+
+    def add_wakeup(self, wakeup: threading.Event) -> None:
+        self._wakeups.add(wakeup)
+
+    def remove_wakeup(self, wakeup: threading.Event) -> None:
+        self._wakeups.discard(wakeup)
+
+
+class TranscriptFollower:
+    """Read a transcript from an offset to its end."""
+
+    def __init__(self, transcript: Transcript, after: int) -> None:
+        self._transcript = transcript
+        self._after = after
+        self._position: int | None = None
+        self._wakeup = threading.Event()
+        self.has_ended = False
+        transcript.add_wakeup(self._wakeup)
+
+    def read(self, timeout_s: float) -> list[Frame]:
+        """Return the frames that are new, waiting for the first; none after `timeout_s` of silence."""
+        frames = self._take()
+        # A wake-up may bring nothing: what it announced was taken with the frames before it.
+        while not frames and self._wakeup.wait(timeout_s):
+            frames = self._take()
+        return frames
+
+    def close(self) -> None:
+        self._transcript.remove_wakeup(self._wakeup)
+
+    def _take(self) -> list[Frame]:
+        # Clear before looking: what comes in between sets it again.
+        self._wakeup.clear()
+        closing = self._transcript.closing
+        frames: list[Frame] = []
+        if self._position is None:
+            if self._transcript.length < self._after and closing is None:
+                # Ahead of us: a client that saw more elsewhere. Wait until the reply is longer than what it has.
+                return []
+            self._position, frames = self._transcript.position_after(self._after)
+        new, self._position = self._transcript.frames_from(self._position)
+        frames += new
+        # Read before the frames, so that none is missed: a closed transcript gets no more.
+        if closing is not None:
+            frames += closing
+            self.has_ended = True
+        return frames
