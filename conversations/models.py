@@ -111,6 +111,8 @@ class Conversation(models.Model):
         db_table = "conversations"
         indexes: ClassVar = [
             models.Index(F("user_id"), F("updated_at").desc(), name="idx_conversations_user"),
+            # Staff see, and operators prune, the conversations of all users by their last turn.
+            models.Index(F("updated_at").desc(), F("id").desc(), name="idx_conversations_activity"),
             models.Index(fields=["assistant"], name="idx_conversations_assistant", condition=Q(assistant__isnull=False)),
         ]
         constraints: ClassVar = [

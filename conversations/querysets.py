@@ -1,7 +1,7 @@
 """Which rows: the questions that are asked of conversations and messages, each with an index that answers it."""
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from django.db import models
@@ -54,19 +54,3 @@ class MessageQuerySet(models.QuerySet["Message"]):
     def for_context(self) -> "MessageQuerySet":
         """Restrict to what the model should see: the active branch without failed, running and empty messages."""
         return self.active_branch().exclude(status__in=("failed", "streaming")).exclude(content="")
-
-
-def after_key(descending: bool, time_field: str, time: Any, row_id: UUID) -> Q:
-    """Return the condition for the rows that come after (time, id) in that order.
-
-    Rows without a time sort as the newest in PostgreSQL, in both directions.
-    """
-    comparison = "lt" if descending else "gt"
-    beyond_id = Q(**{f"id__{comparison}": row_id})
-    if time is None:
-        same = Q(**{f"{time_field}__isnull": True}) & beyond_id
-        return same | Q(**{f"{time_field}__isnull": False}) if descending else same
-    beyond = Q(**{f"{time_field}__{comparison}": time}) | (Q(**{time_field: time}) & beyond_id)
-    # The first part bounds the index scan; the second decides among equals.
-    bound = Q(**{f"{time_field}__{comparison}e": time})
-    return bound & beyond if descending else (bound & beyond) | Q(**{f"{time_field}__isnull": True})

@@ -77,4 +77,12 @@ class Migration(migrations.Migration):
                 condition=models.Q(("assistant__isnull", False)), fields=["assistant"], name="idx_conversations_assistant"
             ),
         ),
+        AddIndexConcurrently(
+            model_name="conversation",
+            index=models.Index(
+                models.OrderBy(models.F("updated_at"), descending=True),
+                models.OrderBy(models.F("id"), descending=True),
+                name="idx_conversations_activity",
+            ),
+        ),
     ]

@@ -26,8 +26,9 @@ from conversations.exceptions import (
     NothingToRegenerate,
     TooManyGenerations,
 )
+from conversations.keyset import SortKey, after_key
 from conversations.models import DEFAULT_MODEL_TAG, Conversation, Message, Role, Status, TitleSource, new_id
-from conversations.querysets import MessageQuerySet, after_key
+from conversations.querysets import MessageQuerySet
 from conversations.services.context import Context, build_context
 from conversations.services.titles import automatic_title, is_unnamed
 from inference_proxy.protocols.base import GenerationRequest, Sampling
@@ -208,12 +209,12 @@ def _last_user_message(messages: MessageQuerySet) -> Message:
 
 
 def _before(messages: MessageQuerySet, asked: Message) -> MessageQuerySet:
-    return messages.filter(after_key(True, "created_at", asked.created_at, asked.id))
+    return messages.filter(after_key(SortKey(asked.created_at, asked.id), "created_at", descending=True))
 
 
 def _adopt_answers(messages: MessageQuerySet, asked: Message) -> None:
     """Name the question of answers that the predecessor wrote: it kept them by order alone."""
-    later = messages.filter(after_key(False, "created_at", asked.created_at, asked.id))
+    later = messages.filter(after_key(SortKey(asked.created_at, asked.id), "created_at", descending=False))
     later.filter(parent_id=None, role=Role.ASSISTANT).update(parent_id=asked.id)
 
 

@@ -10,10 +10,11 @@ from django.http import QueryDict
 from rest_framework.exceptions import ValidationError
 
 from conversations.exceptions import ConversationNotFound, MessageNotFound
+from conversations.keyset import SortKey, after_key, encode_cursor, parse_id
 from conversations.models import Conversation, Message
-from conversations.querysets import MessageQuerySet, after_key
+from conversations.querysets import MessageQuerySet
 from conversations.surfaces.api.serializers import CONVERSATION_COLUMNS, MESSAGE_COLUMNS, conversation_json, message_json
-from conversations.surfaces.paging import MAX_LIMIT, SortKey, encode_cursor, parse_id, read_cursor, read_whole_number
+from conversations.surfaces.paging import MAX_LIMIT, read_cursor, read_whole_number
 
 CONVERSATIONS_CURSOR = "c"
 MESSAGES_CURSOR = "m"
@@ -59,7 +60,7 @@ def read_message_page(messages: MessageQuerySet, params: QueryDict) -> tuple[lis
     limit = read_whole_number(params, "limit", DEFAULT_LIMIT, least=1, most=MAX_LIMIT)
     key = read_cursor(params, MESSAGES_CURSOR)
     if key is not None:
-        messages = messages.filter(after_key(True, "created_at", key.time, key.id))
+        messages = messages.filter(after_key(key, "created_at", descending=True))
     rows = list(messages.newest_first().values(*MESSAGE_COLUMNS)[: limit + 1])
     following = _cursor(MESSAGES_CURSOR, rows[:limit], "created_at") if len(rows) > limit else None
     return [message_json(row) for row in reversed(rows[:limit])], limit, following
@@ -70,7 +71,7 @@ def read_conversation_page(conversations: Any, params: QueryDict, offset: int) -
     limit = read_whole_number(params, "limit", DEFAULT_LIMIT, least=1, most=MAX_LIMIT)
     key = read_cursor(params, CONVERSATIONS_CURSOR)
     if key is not None:
-        conversations = conversations.filter(after_key(True, "updated_at", key.time, key.id))
+        conversations = conversations.filter(after_key(key, "updated_at", descending=True))
     ordered = conversations.newest_activity_first().values(*CONVERSATION_COLUMNS)
     rows = list(ordered[offset : offset + limit + 1])
     following = _cursor(CONVERSATIONS_CURSOR, rows[:limit], "updated_at") if len(rows) > limit else None
