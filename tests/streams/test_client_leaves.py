@@ -1,0 +1,65 @@
+"""A client that leaves changes nothing: the reply is made and kept all the same."""
+
+import pytest
+
+from tests.support.client import Client, Stream
+from tests.support.steps import done, hold, tokens
+from tests.support.upstream import ScriptedUpstream
+from tests.support.waiting import wait_until
+
+WORDS = tuple(f"word{number} " for number in range(50))
+
+
+@pytest.mark.parametrize("leave", [Stream.close, Stream.abort], ids=["in good order", "abruptly"])
+def test_the_whole_reply_is_kept_when_the_client_leaves_in_the_middle(
+    client: Client, conversation: str, upstream: ScriptedUpstream, leave
+) -> None:
+    gate = upstream.gate()
+    upstream.script(tokens(*WORDS[:10]), hold(gate), tokens(*WORDS[10:]), done())
+    stream = client.send(conversation, "leave early")
+    stream.read_until("word4 ")
+    leave(stream)
+    gate.open()
+    message = wait_until(lambda: final(client, conversation, stream.message_id), "the reply has ended")
+    assert (message["status"], message["content"], message["token_count"]) == ("complete", "".join(WORDS), 50)
+    assert upstream.generations()[0].client_left_at is None
+
+
+def test_the_whole_reply_is_kept_when_the_client_leaves_before_the_first_token(
+    client: Client, conversation: str, upstream: ScriptedUpstream
+) -> None:
+    gate = upstream.gate()
+    upstream.script(hold(gate), tokens(*WORDS), done())
+    stream = client.send(conversation, "leave at once")
+    stream.read()
+    stream.abort()
+    gate.open()
+    message = wait_until(lambda: final(client, conversation, stream.message_id), "the reply has ended")
+    assert (message["status"], message["content"]) == ("complete", "".join(WORDS))
+
+
+def test_a_client_that_stops_reading_holds_up_nobody(client: Client, conversation: str, upstream: ScriptedUpstream) -> None:
+    block = "x" * 8000
+    upstream.script(tokens(*[block] * 100), done())
+    stream = client.send(conversation, "read nothing", receive_buffer=4096)
+    message = wait_until(lambda: final(client, conversation, stream.message_id), "the reply has ended")
+    assert (message["status"], len(message["content"])) == ("complete", 800_000)
+    assert stream.finish()["status"] == "complete"
+    assert stream.text == message["content"]
+
+
+def test_done_means_saved(client: Client, upstream: ScriptedUpstream) -> None:
+    upstream.script(tokens(*WORDS), done())
+    for number in range(100):
+        conversation = client.create_conversation()
+        stream = client.send(conversation, f"turn {number}")
+        stream.finish()
+        stream.abort()
+        messages = client.conversation(conversation)["messages"]
+        assert [(item["status"], len(item["content"])) for item in messages[1:]] == [("complete", len("".join(WORDS)))]
+
+
+def final(client: Client, conversation: str, message_id: str):
+    """The message if it has ended."""
+    message = client.message(conversation, message_id)
+    return message if message["status"] != "streaming" else None

@@ -1,0 +1,107 @@
+"""What the model gets to see, and who it is told that we are."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.conftest import StartServer
+from tests.support.client import Client
+from tests.support.server import INTERNAL_API_KEY, Server
+from tests.support.steps import done, tokens
+from tests.support.upstream import ScriptedUpstream
+
+
+@pytest.fixture(scope="module")
+def service(new_server: StartServer) -> Iterator[Server]:
+    with new_server(MAX_CONVERSATION_HISTORY="5", MAX_TOKEN_BUDGET="2000") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def prompted(new_server: StartServer) -> Iterator[Server]:
+    with new_server(SYSTEM_PROMPT="Answer in verse.") as server:
+        yield server
+
+
+def test_the_history_goes_up_in_order(client: Client, conversation: str, upstream: ScriptedUpstream) -> None:
+    upstream.script(tokens("a", "1"), done(), when="q1")
+    client.ask(conversation, "q1")
+    client.ask(conversation, "q2")
+    assert upstream.generations()[-1].messages == [
+        {"role": "user", "content": "q1"},
+        {"role": "assistant", "content": "a1"},
+        {"role": "user", "content": "q2"},
+    ]
+
+
+def test_sampling_goes_up(client: Client, conversation: str, upstream: ScriptedUpstream) -> None:
+    client.send(conversation, "sample", temperature=0.25, max_tokens=77, top_k=9).finish()
+    body = upstream.generations()[-1].body
+    assert (body["temperature"], body["max_tokens"], body["top_k"]) == (0.25, 77, 9)
+
+
+def test_only_the_newest_messages_go_up(client: Client, conversation: str, upstream: ScriptedUpstream) -> None:
+    for number in range(1, 5):
+        upstream.script(tokens(f"a{number}"), done())
+        client.ask(conversation, f"q{number}")
+    assert [item["content"] for item in upstream.generations()[-1].messages] == ["q2", "a2", "q3", "a3", "q4"]
+
+
+def test_only_so_many_characters_go_up(client: Client, conversation: str, upstream: ScriptedUpstream) -> None:
+    questions, answers = [letter * 900 for letter in "ABC"], [letter * 150 for letter in "abc"]
+    for question, answer in zip(questions, answers, strict=True):
+        upstream.script(tokens(answer), done())
+        client.ask(conversation, question)
+    assert [item["content"] for item in upstream.generations()[-1].messages] == [questions[1], answers[1], questions[2]]
+
+
+def test_the_newest_message_always_goes_up_whole(client: Client, conversation: str, upstream: ScriptedUpstream) -> None:
+    client.ask(conversation, "short")
+    client.ask(conversation, "L" * 5000)
+    assert upstream.generations()[-1].messages == [{"role": "user", "content": "L" * 5000}]
+
+
+@pytest.mark.parametrize("said", ["", "half"], ids=["empty", "with text"])
+def test_failed_replies_stay_out(client: Client, conversation: str, upstream: ScriptedUpstream, said: str) -> None:
+    upstream.script(tokens(*[said] if said else []), when="broken")
+    client.send(conversation, "broken").finish()
+    client.ask(conversation, "again")
+    sent = upstream.generations()[-1].messages
+    assert [item for item in sent if item["role"] == "assistant"] == []
+    assert sent[-1] == {"role": "user", "content": "again"}
+
+
+def test_the_system_prompt_is_folded_into_the_first_message(
+    client: Client, prompted: Server, conversation: str, upstream: ScriptedUpstream
+) -> None:
+    visitor = client.at(prompted.port)
+    visitor.ask(conversation, "first question")
+    upstream.script(tokens("answer"), done())
+    visitor.ask(conversation, "second question")
+    first, *others = upstream.generations()[-1].messages
+    assert first["role"] == "user"
+    assert first["content"].startswith("Answer in verse.")
+    assert first["content"].endswith("first question")
+    assert [item["role"] for item in others] == ["assistant", "user"]
+    assert others[-1]["content"] == "second question"
+    assert visitor.messages(conversation)[0]["content"] == "first question"
+    visitor.close()
+
+
+def test_the_trace_and_our_key_reach_the_upstream(client: Client, conversation: str, upstream: ScriptedUpstream) -> None:
+    stream = client.send(conversation, "trace", headers={"X-Trace-Id": "trace-me.7_a"})
+    stream.finish()
+    call = upstream.generations()[-1]
+    assert stream.headers["X-Trace-Id"] == "trace-me.7_a"
+    assert call.headers["x-trace-id"] == "trace-me.7_a"
+    assert call.headers["x-internal-api-key"] == INTERNAL_API_KEY
+    assert "authorization" not in call.headers
+
+
+def test_a_malformed_trace_id_is_replaced(client: Client, conversation: str, upstream: ScriptedUpstream) -> None:
+    stream = client.send(conversation, "trace", headers={"X-Trace-Id": "two words"})
+    stream.finish()
+    minted = stream.headers["X-Trace-Id"]
+    assert minted
+    assert " " not in minted
+    assert upstream.generations()[-1].headers["x-trace-id"] == minted

@@ -1,0 +1,46 @@
+"""An inference service that takes too long is given up, and what had come is kept."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.conftest import StartServer
+from tests.support.client import Client
+from tests.support.outcomes import assert_failed, assert_refused
+from tests.support.server import Server
+from tests.support.steps import Step, endless, head, stall, token
+from tests.support.upstream import ScriptedUpstream
+
+
+@pytest.fixture(scope="module")
+def service(new_server: StartServer) -> Iterator[Server]:
+    deadlines = {"INFERENCE_START_TIMEOUT": "1", "INFERENCE_IDLE_TIMEOUT": "1", "GENERATION_TIMEOUT": "3"}
+    with new_server(**deadlines) as server:
+        yield server
+
+
+def test_an_upstream_that_never_answers_is_a_504(client: Client, conversation: str, upstream: ScriptedUpstream) -> None:
+    upstream.script(stall())
+    stream = client.send(conversation, "hello?")
+    assert_refused(client, conversation, stream, status=504, code="upstream_timeout")
+    upstream.generations()[0].wait_client_left()
+
+
+@pytest.mark.parametrize("before", [head(), token("half")], ids=["after its headers", "after a token"])
+def test_an_upstream_that_falls_silent_is_given_up(
+    client: Client, conversation: str, upstream: ScriptedUpstream, before: Step
+) -> None:
+    upstream.script(before, stall())
+    stream = client.send(conversation, "go on")
+    stream.finish()
+    assert_failed(client, conversation, stream, code="upstream_timeout", text=stream.text)
+    upstream.generations()[0].wait_client_left()
+
+
+def test_a_reply_without_end_is_given_up(client: Client, conversation: str, upstream: ScriptedUpstream) -> None:
+    upstream.script(endless("on and "))
+    stream = client.send(conversation, "talk")
+    stream.finish()
+    assert stream.text.startswith("on and on and ")
+    assert_failed(client, conversation, stream, code="upstream_timeout", text=stream.text)
+    upstream.generations()[0].wait_client_left()

@@ -1,0 +1,81 @@
+"""What a user sent is never doubled: a key makes a retry find the first send."""
+
+from tests.support.client import Client
+from tests.support.parallel import at_once
+from tests.support.steps import done, hold, respond, tokens
+from tests.support.upstream import ScriptedUpstream
+
+KEY = {"Idempotency-Key": "8b0d7c1e-once"}
+
+
+def test_twenty_simultaneous_sends_are_one_turn(client: Client, conversation: str, upstream: ScriptedUpstream) -> None:
+    gate = upstream.gate()
+    upstream.script(tokens("only "), hold(gate), tokens("once"), done())
+
+    def send(number: int):
+        stream = client.send(conversation, "please", headers=KEY)
+        stream.read_until("only ")
+        return stream
+
+    streams = at_once(send, 20)
+    gate.open()
+    assert {stream.finish()["status"] for stream in streams} == {"complete"}
+    assert {stream.text for stream in streams} == {"only once"}
+    assert len({(stream.message_id, stream.headers["X-User-Message-Id"]) for stream in streams}) == 1
+    assert [item["role"] for item in client.messages(conversation)] == ["user", "assistant"]
+    assert len(upstream.generations()) == 1
+
+
+def test_a_retry_after_a_lost_connection_gets_the_reply_from_its_start(
+    client: Client, conversation: str, upstream: ScriptedUpstream
+) -> None:
+    gate = upstream.gate()
+    upstream.script(tokens("one"), hold(gate), tokens(" two"), done())
+    first = client.send(conversation, "retry me", headers=KEY)
+    first.read_until("one")
+    first.abort()
+    retry = client.send(conversation, "retry me", headers=KEY)
+    gate.open()
+    assert retry.finish()["status"] == "complete"
+    assert (retry.text, retry.message_id) == ("one two", first.message_id)
+
+
+def test_a_retry_after_the_end_replays_the_reply(client: Client, conversation: str, upstream: ScriptedUpstream) -> None:
+    first = client.send(conversation, "the whole answer", headers=KEY)
+    end = first.finish()
+    retry = client.send(conversation, "the whole answer", headers=KEY)
+    assert retry.finish() == end
+    assert retry.text == first.text == "the whole answer"
+    assert len(upstream.generations()) == 1
+
+
+def test_another_body_is_refused(client: Client, conversation: str) -> None:
+    client.send(conversation, "one thing", headers=KEY).finish()
+    for other in ({"content": "another thing"}, {"content": "one thing", "temperature": 0.1}):
+        refused = client.request("POST", f"/api/conversations/{conversation}/messages", other, KEY)
+        assert (refused.status, refused.json["code"]) == (422, "idempotency_mismatch")
+    assert len(client.messages(conversation)) == 2
+
+
+def test_a_key_counts_in_one_conversation_only(client: Client, conversation: str) -> None:
+    client.send(conversation, "here", headers=KEY).finish()
+    other = client.create_conversation()
+    stream = client.send(other, "there", headers=KEY)
+    stream.finish()
+    assert stream.text == "there"
+
+
+def test_a_retry_of_a_failed_send_finds_the_failure(client: Client, conversation: str, upstream: ScriptedUpstream) -> None:
+    upstream.script(respond("503 Service Unavailable"))
+    first = client.send(conversation, "fail", headers=KEY).json
+    retry = client.send(conversation, "fail", headers=KEY)
+    assert retry.finish()["status"] == "failed"
+    assert retry.objects[-2]["error"] == "upstream_unavailable"
+    assert retry.message_id == first["message_id"]
+    assert len(upstream.generations()) == 1
+
+
+def test_sends_without_a_key_are_turns_of_their_own(client: Client, conversation: str) -> None:
+    client.ask(conversation, "same words")
+    client.ask(conversation, "same words")
+    assert len(client.messages(conversation)) == 4

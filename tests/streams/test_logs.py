@@ -1,0 +1,56 @@
+"""The log tells an operator what happened, and nobody what was said."""
+
+from tests.support.auth import ScriptedAuth, make_token
+from tests.support.client import Client
+from tests.support.server import INTERNAL_API_KEY, Server
+from tests.support.steps import event, respond, tokens
+from tests.support.upstream import ScriptedUpstream
+from tests.support.waiting import wait_until
+
+
+def test_a_turn_can_be_found_by_its_trace_id(client: Client, service: Server, conversation: str) -> None:
+    client.send(conversation, "hello", headers={"X-Trace-Id": "a-turn-to-find"}).finish()
+    lines = wait_until(lambda: [line for line in service.log_lines() if line.get("trace_id") == "a-turn-to-find"], "log")
+    for line in lines:
+        assert {"timestamp", "level", "service", "message", "trace_id"} <= line.keys()
+    ended = wait_until(
+        lambda: [
+            line for line in service.log_lines() if line.get("trace_id") == "a-turn-to-find" and "inference_time_ms" in line
+        ],
+        "the reply's end is in the log",
+    )
+    assert ended[0]["user_id"]
+
+
+def test_failures_are_in_the_log(client: Client, service: Server, conversation: str, upstream: ScriptedUpstream) -> None:
+    upstream.script(respond("503 Service Unavailable"))
+    client.send(conversation, "hello", headers={"X-Trace-Id": "a-failure-to-find"})
+    failed = [line for line in service.log_lines() if line.get("trace_id") == "a-failure-to-find" and line.get("error")]
+    assert failed
+
+
+def test_neither_tokens_nor_keys_nor_words_are_in_the_log(
+    service: Server, auth: ScriptedAuth, upstream: ScriptedUpstream
+) -> None:
+    token, rejected = make_token(nonce="veryprivatetoken"), "rejectedprivatetoken"
+    user, stranger = Client(service.port, token), Client(service.port, rejected)
+    conversation = user.create_conversation(title="Privatetitle")
+    upstream.script(tokens("privateanswer"), event("privategarbage"), when="privatequestion")
+    user.send(conversation, "privatequestion").finish()
+    upstream.script(respond("500 Internal Server Error", b"privatebody"), when="privatequestion")
+    user.send(conversation, "another privatequestion").close()
+    user.get("/api/conversations?q=privatesearch")
+    assert user.request("POST", "/api/conversations", {"title": ["privatemalformed"]}).status == 400
+    assert stranger.request("GET", "/api/conversations").status == 401
+    auth.fail(500, b"privateauthbody")
+    assert Client(service.port, make_token(nonce="privateunchecked")).request("GET", "/api/conversations").status == 503
+    log = service.log.lower()
+    assert "private" not in log, [line for line in log.splitlines() if "private" in line]
+    assert INTERNAL_API_KEY not in log
+    user.close()
+
+
+def test_every_line_is_one_json_object(client: Client, service: Server, conversation: str) -> None:
+    client.ask(conversation, "hello")
+    for line in service.log_lines():
+        assert {"timestamp", "level", "service", "message"} <= line.keys()

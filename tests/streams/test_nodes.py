@@ -1,0 +1,80 @@
+"""A reply is one thing on all nodes that share a database."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.conftest import StartServer
+from tests.support.client import Client
+from tests.support.server import Server
+from tests.support.steps import done, hold, tokens
+from tests.support.upstream import ScriptedUpstream
+from tests.support.waiting import wait_until
+
+TEXTS = ["Hello", " wörld", " 👩‍👩‍👧", " e\u0301", " end"]
+WHOLE = "".join(TEXTS)
+
+
+@pytest.fixture(scope="module")
+def other_node(new_server: StartServer) -> Iterator[Server]:
+    with new_server() as server:
+        yield server
+
+
+def test_a_reply_is_followed_while_it_runs_elsewhere(
+    client: Client, conversation: str, upstream: ScriptedUpstream, other_node: Server
+) -> None:
+    gate = upstream.gate()
+    upstream.script(tokens(*TEXTS[:3]), hold(gate), tokens(*TEXTS[3:]), done())
+    sender = client.send(conversation, "far away")
+    reader = client.at(other_node.port).follow(conversation, sender.message_id, "?after=3")
+    reader.read_until(TEXTS[2])
+    gate.open()
+    assert reader.finish()["status"] == "complete"
+    reader.close()
+    assert reader.text == WHOLE[3:]
+    assert reader.last_event_id == len(WHOLE)
+
+
+def test_a_reader_changes_nodes_without_losing_anything(
+    client: Client, conversation: str, upstream: ScriptedUpstream, other_node: Server
+) -> None:
+    gate = upstream.gate()
+    upstream.script(tokens(*TEXTS[:3]), hold(gate), tokens(*TEXTS[3:]), done())
+    elsewhere = client.at(other_node.port)
+    sender = client.send(conversation, "to and fro")
+    sender.read_until(TEXTS[1])
+    offset, text = sender.last_event_id, sender.text
+    sender.abort()
+    reader = elsewhere.follow(conversation, sender.message_id, last_event_id=offset)
+    reader.read_until(TEXTS[2])
+    offset, text = reader.last_event_id, text + reader.text
+    reader.abort()
+    back = client.follow(conversation, sender.message_id, last_event_id=offset)
+    gate.open()
+    assert back.finish()["status"] == "complete"
+    assert text + back.text == WHOLE
+
+
+def test_a_reply_is_stopped_from_elsewhere(
+    client: Client, conversation: str, upstream: ScriptedUpstream, other_node: Server
+) -> None:
+    upstream.script(tokens("so far"), hold(upstream.gate()))
+    sender = client.send(conversation, "stop me")
+    sender.read_until("so far")
+    answer = client.at(other_node.port).stop(conversation)
+    assert (answer.status, answer.json["status"], answer.json["content"]) == (200, "stopped", "so far")
+    upstream.generations()[0].wait_client_left()
+    assert sender.finish()["status"] == "stopped"
+
+
+def test_one_running_reply_holds_across_nodes(
+    client: Client, conversation: str, upstream: ScriptedUpstream, other_node: Server
+) -> None:
+    upstream.script(hold(upstream.gate()))
+    client.open("POST", f"/api/conversations/{conversation}/messages", {"content": "a"}, {"Prefer": "respond-async"})
+    refused = client.at(other_node.port).send(conversation, "b")
+    assert (refused.status, refused.json["code"]) == (409, "generation_in_progress")
+    refused.close()
+    wait_until(lambda: upstream.generations(), "the upstream was asked")
+    client.stop(conversation)

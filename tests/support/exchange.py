@@ -1,0 +1,217 @@
+"""One request to the scripted inference service, and every byte of its response.
+
+A script waits in poll(2) on the client's socket and on what it waits for together. So a client that leaves is noticed at
+the moment it leaves, and a script that is held costs nothing.
+"""
+
+import os
+import select
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .waiting import LIMIT_S, wait_until
+
+GONE = select.POLLIN | select.POLLHUP | select.POLLERR
+
+
+class ClientLeft(Exception):
+    """The client closed its connection before the script was over."""
+
+
+class HangUp(Exception):
+    """The script ends by closing the connection: `reset` with a TCP reset, else in good order."""
+
+    def __init__(self, *, reset: bool = False) -> None:
+        super().__init__()
+        self.reset = reset
+
+
+class Gate:
+    """Hold the scripts that come to it until the test opens it, for good.
+
+    It is the read end of a pipe, which poll(2) reports as soon as the write end is closed.
+    """
+
+    def __init__(self) -> None:
+        self._read_fd, self._write_fd = os.pipe()
+        self._lock = threading.Lock()
+        self._is_open = False
+        self._held = 0
+
+    def fileno(self) -> int:
+        return self._read_fd
+
+    def open(self) -> None:
+        """Let everyone through, now and later."""
+        with self._lock:
+            if not self._is_open:
+                self._is_open = True
+                os.close(self._write_fd)
+
+    def discard(self) -> None:
+        """Give the pipe back; nobody may be held any more."""
+        self.open()
+        os.close(self._read_fd)
+
+    def count(self, change: int) -> None:
+        with self._lock:
+            self._held += change
+
+    def wait_held(self, count: int = 1, limit_s: float = LIMIT_S) -> None:
+        """Wait until `count` scripts are held here at once."""
+        wait_until(lambda: self._held >= count, f"{count} scripts are held at the gate (are: {self._held})", limit_s)
+
+
+@dataclass(eq=False)
+class Call:
+    """What one request to the service was, and what became of it."""
+
+    method: str
+    path: str
+    headers: dict[str, str]  # names in lower case
+    body: dict[str, Any]
+    tokens_sent: int = 0
+    client_left_at: float | None = None  # time.monotonic(); None: the client stayed to the end
+    over: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def messages(self) -> list[dict[str, str]]:
+        """The conversation that was sent, oldest first."""
+        return list(self.body.get("messages", []))
+
+    @property
+    def prompt(self) -> str:
+        """The content of the newest message."""
+        return self.messages[-1]["content"] if self.messages else ""
+
+    def wait_over(self, limit_s: float = LIMIT_S) -> None:
+        """Wait until the script is over, or the client has left."""
+        assert self.over.wait(limit_s), f"the exchange {self.path} is still open after {limit_s:.0f} s"
+
+    def wait_client_left(self, limit_s: float = LIMIT_S) -> None:
+        """Wait until the client has closed this connection before the script was over."""
+        self.wait_over(limit_s)
+        assert self.client_left_at is not None, "the script ran to its end with the client still there"
+
+
+class Exchange:
+    """The response side of a call: steps write to it and wait on it.
+
+    The head goes out with the first byte of the body, so a step that waits before that delays the head.
+    """
+
+    def __init__(self, sock: socket.socket, call: Call, protocol: str, abort: Gate) -> None:
+        self.sock, self.call, self.protocol, self.abort = sock, call, protocol, abort
+        self.chunked = True
+        self.newline = "\n"
+        self.head_sent = False
+        self.complete = False
+
+    def send_head(self, status: str = "200 OK", headers: dict[str, str] | None = None) -> None:
+        """Send the status line and the headers, once."""
+        if self.head_sent:
+            return
+        self.head_sent = True
+        framing = {"Transfer-Encoding": "chunked"} if self.chunked else {"Connection": "close"}
+        fields = headers if headers is not None else {"Content-Type": "text/event-stream; charset=utf-8", **framing}
+        lines = [f"HTTP/1.1 {status}", *(f"{name}: {value}" for name, value in fields.items())]
+        self.send_bytes("\r\n".join([*lines, "", ""]).encode())
+
+    def send_bytes(self, data: bytes) -> None:
+        """Put bytes on the wire as they are."""
+        try:
+            self.sock.sendall(data)
+        except OSError as error:
+            raise ClientLeft from error
+
+    def write(self, data: bytes) -> None:
+        """Send a piece of the body, as one chunk if the response is chunked."""
+        self.send_head()
+        self.send_bytes(b"%x\r\n%b\r\n" % (len(data), data) if self.chunked else data)
+        self.check()
+
+    def write_event(self, payload: str) -> None:
+        """Send one whole server-sent event."""
+        self.write(f"data: {payload}{self.newline}{self.newline}".encode())
+
+    def finish(self) -> None:
+        """End the body as the framing demands."""
+        if not self.complete:
+            self.complete = True
+            self.send_head()
+            if not self.chunked:
+                raise HangUp
+            self.send_bytes(b"0\r\n\r\n")
+
+    def check(self) -> None:
+        """Raise ClientLeft or HangUp if this exchange should not go on."""
+        self.wait(timeout_s=0)
+
+    def wait(self, gate: Gate | None = None, timeout_s: float | None = None) -> None:
+        """Wait for the gate, the time, the client's leaving or the end of the test, whichever comes first."""
+        poll = select.poll()
+        poll.register(self.sock, GONE)
+        poll.register(self.abort, GONE)
+        if gate:
+            poll.register(gate, GONE)
+            gate.count(+1)
+        try:
+            ready = {fd for fd, _ in poll.poll(None if timeout_s is None else timeout_s * 1000)}
+        finally:
+            if gate:
+                gate.count(-1)
+        if self.sock.fileno() in ready:
+            raise ClientLeft
+        if self.abort.fileno() in ready:
+            raise HangUp
+
+    def wait_read(self) -> None:
+        """Wait until the client has read all that was sent, so that the next piece is a read of its own.
+
+        Linux tells the length of the other end's receive queue; elsewhere pieces may be read together.
+        """
+        table = Path("/proc/net/tcp")
+        if table.exists():
+            here, there = self.sock.getsockname(), self.sock.getpeername()
+            ends = f"{_hex_address(there)} {_hex_address(here)}"
+            wait_until(lambda: _receive_queue(table.read_text(), ends) == 0, "the client has read what was sent")
+
+    def close(self, *, reset: bool = False) -> None:
+        """Close the connection."""
+        if reset:
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.sock.close()
+
+    def run(self, steps: tuple[Callable[["Exchange"], None], ...]) -> bool:
+        """Play the script; True if the connection can serve another request."""
+        reusable = False
+        try:
+            for step in steps:
+                step(self)
+            self.finish()
+            reusable = True
+        except ClientLeft:
+            self.call.client_left_at = time.monotonic()
+        except HangUp as end:
+            self.close(reset=end.reset)
+        self.call.over.set()
+        return reusable
+
+
+def _hex_address(address: tuple[str, int]) -> str:
+    (packed,) = struct.unpack("=I", socket.inet_aton(address[0]))
+    return f"{packed:08X}:{address[1]:04X}"
+
+
+def _receive_queue(table: str, ends: str) -> int:
+    """Read the receive queue's length from /proc/net/tcp; 0 if the connection is gone."""
+    for line in table.splitlines():
+        if ends in line:
+            return int(line.split()[4].split(":")[1], 16)
+    return 0

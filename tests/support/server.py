@@ -1,0 +1,122 @@
+"""The real service: gunicorn with its gevent worker as a subprocess."""
+
+import http.client
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from .database import REPOSITORY
+from .waiting import wait_until
+
+START_LIMIT_S = 60.0
+# gunicorn kills its workers after its own graceful time; a server that needs that long has lost something.
+STOP_LIMIT_S = 28.0
+INTERNAL_API_KEY = "an-internal-key-for-the-stream-tests"
+DEFAULTS = {
+    "SECRET_KEY": "a-secret-for-the-stream-tests-that-is-long-enough-to-pass",
+    "INTERNAL_API_KEY": INTERNAL_API_KEY,
+    "BIND": "127.0.0.1",
+    "LOG_LEVEL": "INFO",
+    "USER_MAX_GENERATIONS": "0",
+    "THROTTLE_SEND": "",
+    "THROTTLE_READ": "",
+}
+
+
+class Server:
+    """A running service; a context manager that starts it and sees that it stops by itself."""
+
+    def __init__(self, *, database_url: str, auth_url: str, upstream_url: str, **settings: str) -> None:
+        self.port = _free_port()
+        self._environment = {
+            **os.environ,
+            **DEFAULTS,
+            "DATABASE_URL": database_url,
+            "AUTH_SERVICE_URL": auth_url,
+            "INFERENCE_SERVICE_URL": upstream_url,
+            "PORT": str(self.port),
+            **settings,
+        }
+        self._folder = tempfile.TemporaryDirectory(prefix="chat-api-test-")
+        self._stdout = Path(self._folder.name, "stdout")
+        self._stderr = Path(self._folder.name, "stderr")
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def log(self) -> str:
+        """All that it has written to standard output so far."""
+        return self._stdout.read_text()
+
+    def log_lines(self) -> list[dict[str, Any]]:
+        """Parse the log; fails where a line is not one JSON object."""
+        return [json.loads(line) for line in self.log.splitlines()]
+
+    def __enter__(self) -> "Server":
+        with self._stdout.open("wb") as stdout, self._stderr.open("wb") as stderr:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "gunicorn", "chatapi.wsgi"],
+                cwd=REPOSITORY,
+                env=self._environment,
+                stdout=stdout,
+                stderr=stderr,
+            )
+        try:
+            wait_until(self._is_ready_or_dead, "the server is ready", START_LIMIT_S)
+            assert self._process.poll() is None, "the server ended while it was starting"
+        except AssertionError as failure:
+            failure.add_note(self._everything_said())
+            self._kill()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> float:
+        """End it with SIGTERM, see that it goes by itself, and return how many seconds that took."""
+        assert self._process
+        started = time.monotonic()
+        self._process.terminate()
+        try:
+            status = self._process.wait(STOP_LIMIT_S)
+            assert status == 0, f"the server ended with status {status}\n{self._everything_said()}"
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"the server still runs {STOP_LIMIT_S} s after SIGTERM\n{self._everything_said()}") from None
+        finally:
+            self._kill()
+        return time.monotonic() - started
+
+    def _kill(self) -> None:
+        assert self._process
+        self._process.kill()
+        self._process.wait()
+        self._folder.cleanup()
+
+    def _is_ready_or_dead(self) -> bool:
+        assert self._process
+        if self._process.poll() is not None:
+            return True
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        try:
+            connection.request("GET", "/api/ready")
+            return connection.getresponse().status == 200
+        except OSError:
+            return False
+        finally:
+            connection.close()
+
+    def _everything_said(self) -> str:
+        said = [file.read_text(errors="replace")[-6000:] for file in (self._stdout, self._stderr)]
+        return "--- its standard output:\n{}\n--- its standard error:\n{}".format(*said)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
