@@ -28,7 +28,7 @@ $(STAMP): requirements.txt requirements-dev.txt requirements-model.txt
 	@touch $@
 
 run: $(STAMP) ## Run the service with PostgreSQL, auth and a small real model; Ctrl-C stops it
-	@exec $(BIN)/python -m devstack.run
+	@exec $(BIN)/python -m devstack.run $(ARGS)
 
 test: $(STAMP) ## Run all tests against a real PostgreSQL (ARGS="-k stop" for some)
 	@$(BIN)/python -m pytest $(ARGS)
@@ -37,7 +37,7 @@ check: $(STAMP) ## Formatting, lint, types, migrations, deployment checks, the O
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(CHECK_ENV) $(BIN)/mypy
-	@$(CHECK_ENV) $(BIN)/python -m devstack.with_postgres $(BIN)/python manage.py makemigrations --check --dry-run
+	@$(BIN)/python -m devstack.manage makemigrations --check --dry-run
 	@$(CHECK_ENV) $(BIN)/python manage.py check --deploy --fail-level WARNING
 	@$(CHECK_ENV) $(BIN)/python manage.py spectacular --validate --fail-on-warn | diff docs/openapi.yaml - \
 		|| { echo "docs/openapi.yaml is not what the code says; run: make schema"; exit 1; }

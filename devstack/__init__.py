@@ -1,1 +1,1 @@
-"""What the service needs beside it on a developer's machine: PostgreSQL, an auth service and a model. Never in production."""
+"""What `make run` and the tests need beside the service; nothing in here is part of the service."""

@@ -1,43 +1,52 @@
-"""A stand-in for the auth service: `POST /auth/validate`, with real signatures and real expiry."""
+"""A stand-in auth service that checks real JWTs: `python -m devstack.auth_service --port 8001`."""
 
 import argparse
 import os
 from dataclasses import asdict
+from http import HTTPStatus
 
-import jwt
+from devstack.folder import devstack_folder, keys_in
+from devstack.json_service import JsonHandler, JsonServer, read_object
+from devstack.token import TokenIssuer, TokenRefused
 
-from devstack.json_server import JSONHandler, serve
-from devstack.tokens import check_token
+
+class AuthServer(JsonServer):
+    def __init__(self, port: int, *, signing_key: str, internal_api_key: str) -> None:
+        super().__init__(port, AuthHandler, internal_api_key=internal_api_key)
+        self.issuer = TokenIssuer(signing_key)
 
 
-class AuthHandler(JSONHandler):
-    jwt_key = ""
+class AuthHandler(JsonHandler):
+    """`POST /auth/validate` `{"token"}` → 200 `{"valid": true, "user", "claims"}` or 401 `{"valid": false, "reason"}`."""
 
-    def do_POST(self) -> None:
-        body = self.read_object()
-        if self.path != "/auth/validate":
-            return self.answer(404, {"detail": "not found"})
-        if not self.has_internal_key():
-            return self.answer(403, {"detail": "wrong X-Internal-API-Key"})
-        if body is None or not isinstance(body.get("token"), str):
-            return self.answer(400, {"detail": "a token is required"})
+    server: AuthServer
+
+    def answer(self, method: str, path: str, body: bytes) -> None:
+        if path != "/auth/validate":
+            self.send_not_found()
+            return
+        if method != "POST":
+            self.send_json(HTTPStatus.METHOD_NOT_ALLOWED, {"detail": "Method Not Allowed"})
+            return
+        token = (read_object(body) or {}).get("token")
+        if not isinstance(token, str):
+            self.send_json(HTTPStatus.BAD_REQUEST, {"detail": 'a JSON object {"token": "…"} is expected'})
+            return
         try:
-            user, claims = check_token(self.jwt_key, body["token"])
-        except jwt.ExpiredSignatureError:
-            return self.answer(401, {"valid": False, "reason": "expired"})
-        except jwt.InvalidTokenError:
-            return self.answer(401, {"valid": False, "reason": "invalid"})
-        return self.answer(200, {"valid": True, "user": {**asdict(user), "id": str(user.id)}, "claims": claims})
+            user, claims = self.server.issuer.check(token)
+        except TokenRefused as refusal:
+            self.send_json(HTTPStatus.UNAUTHORIZED, {"valid": False, "reason": str(refusal)})
+        else:
+            self.send_json(HTTPStatus.OK, {"valid": True, "user": asdict(user), "claims": claims})
 
 
 def main() -> None:
-    """Serve on --port; the keys come from INTERNAL_API_KEY and DEVSTACK_JWT_KEY."""
-    parser = argparse.ArgumentParser(prog="python -m devstack.auth_service", description="A stand-in auth service.")
-    parser.add_argument("--port", type=int, required=True)
-    port = parser.parse_args().port
-    AuthHandler.internal_api_key = os.environ["INTERNAL_API_KEY"]
-    AuthHandler.jwt_key = os.environ["DEVSTACK_JWT_KEY"]
-    serve(AuthHandler, port)
+    parser = argparse.ArgumentParser(prog="python -m devstack.auth_service", description=__doc__)
+    parser.add_argument("--port", type=int, default=8001, help="on 127.0.0.1; default: 8001")
+    arguments = parser.parse_args()
+    keys = keys_in(devstack_folder())
+    key = os.environ.get("INTERNAL_API_KEY") or keys.internal_api_key
+    AuthServer(arguments.port, signing_key=keys.token_signing_key, internal_api_key=key).serve_forever()
 
 
 if __name__ == "__main__":

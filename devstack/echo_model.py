@@ -1,96 +1,122 @@
-"""A stand-in for the inference service that says back what it was told, in the nanochat protocol.
-
-For machines where the small real model can't be installed.
-"""
+"""A scripted inference service that echoes, in the nanochat protocol: `python -m devstack.echo_model --port 8000`."""
 
 import argparse
 import json
 import os
 import re
 import time
+from http import HTTPStatus
 from typing import Any
 
-from devstack.json_server import JSONHandler, serve
+from devstack.folder import devstack_folder, keys_in
+from devstack.json_service import JsonHandler, JsonServer, read_object
 
-MAX_MESSAGE_CHARACTERS = 8_000
-MAX_CONVERSATION_CHARACTERS = 32_000
-MODEL_TAGS = ("echo", "echo-slow")
+LONGEST_MESSAGE = 8_000
+LONGEST_CONVERSATION = 32_000
+LIMITS = {"temperature": (0, 2), "max_tokens": (1, 4096), "top_k": (0, 200)}
 
 
-class EchoHandler(JSONHandler):
-    current_model = "echo"
+class EchoServer(JsonServer):
+    def __init__(self, port: int, *, internal_api_key: str, token_delay_s: float = 0.03, loaded: bool = True) -> None:
+        super().__init__(port, EchoHandler, internal_api_key=internal_api_key)
+        self.token_delay_s = token_delay_s
+        self.model_tags = ["echo", "echo-large"]
+        self.current_model = self.model_tags[0] if loaded else None
 
-    def do_GET(self) -> None:
-        if self.path != "/models":
-            return self.answer(404, {"detail": "not found"})
-        if not self.has_internal_key():
-            return self.answer(403, {"detail": "wrong X-Internal-API-Key"})
-        current = type(self).current_model
-        models = [{"model_tag": tag, "source": "devstack", "path": "", "loaded": tag == current} for tag in MODEL_TAGS]
-        return self.answer(200, {"current_model": current, "models": models})
 
-    def do_POST(self) -> None:
-        body = self.read_object()
-        if not self.has_internal_key():
-            return self.answer(403, {"detail": "wrong X-Internal-API-Key"})
-        if self.path == "/models/swap":
-            return self._swap(body)
-        if self.path != "/generate":
-            return self.answer(404, {"detail": "not found"})
-        messages = (body or {}).get("messages")
-        if problem := problem_with(messages):
-            return self.answer(400, {"detail": problem})
-        assert isinstance(messages, list)
-        return self._stream(f"You said: {messages[-1]['content']}")
+class EchoHandler(JsonHandler):
+    """`POST /generate`, `GET /models`, `POST /models/swap`."""
 
-    def _swap(self, body: dict[str, Any] | None) -> None:
-        tag = (body or {}).get("model_tag")
-        if tag not in MODEL_TAGS:
-            return self.answer(404, {"detail": "unknown model"})
-        type(self).current_model = tag
-        return self.answer(202, {"status": "loading", "current_model": tag})
+    server: EchoServer
 
-    def _stream(self, reply: str) -> None:
-        self.send_response(200)
+    def answer(self, method: str, path: str, body: bytes) -> None:
+        match method, path:
+            case "POST", "/generate":
+                self._generate(read_object(body))
+            case "GET", "/models":
+                self._list_models()
+            case "POST", "/models/swap":
+                self._swap_model(read_object(body))
+            case _:
+                self.send_not_found()
+
+    def _generate(self, request: dict[str, Any] | None) -> None:
+        problem = problem_of(request)
+        if request is None or problem:
+            self.send_json(HTTPStatus.BAD_REQUEST, {"detail": problem})
+        elif self.server.current_model is None:
+            self.send_json(HTTPStatus.SERVICE_UNAVAILABLE, {"detail": "no model is loaded"})
+        else:
+            said = next((message["content"] for message in reversed(request["messages"]) if message["role"] == "user"), "")
+            self._stream(re.findall(r"\s*\S+", f"You said: {said}")[: request.get("max_tokens", 4096)])
+
+    def _stream(self, tokens: list[str]) -> None:
+        self.send_response(HTTPStatus.OK)
         self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Cache-Control", "no-cache")
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
-        pause_s = 0.2 if type(self).current_model == "echo-slow" else 0.03
-        for token in re.findall(r"\S+\s*", reply):
-            self._send_event({"token": token, "gpu": 0})
-            time.sleep(pause_s)
-        self._send_event({"done": True})
-        self.wfile.write(b"0\r\n\r\n")
+        self.wfile.flush()
+        try:
+            for token in tokens:
+                time.sleep(self.server.token_delay_s)
+                self._send_event({"token": token, "gpu": 0})
+            self._send_event({"done": True})
+            self.wfile.write(b"0\r\n\r\n")
+        except OSError:  # the client left: nothing more is generated
+            self.close_connection = True
 
     def _send_event(self, event: dict[str, Any]) -> None:
-        encoded = b"data: " + json.dumps(event, ensure_ascii=False).encode() + b"\n\n"
-        self.wfile.write(b"%x\r\n%b\r\n" % (len(encoded), encoded))
+        frame = f"data: {json.dumps(event, ensure_ascii=False)}\n\n".encode()
+        self.wfile.write(b"%x\r\n%s\r\n" % (len(frame), frame))
+        self.wfile.flush()
+
+    def _list_models(self) -> None:
+        current = self.server.current_model
+        models = [
+            {"model_tag": tag, "source": "scripted", "path": f"devstack/{tag}", "loaded": tag == current}
+            for tag in self.server.model_tags
+        ]
+        self.send_json(HTTPStatus.OK, {"current_model": current, "models": models})
+
+    def _swap_model(self, request: dict[str, Any] | None) -> None:
+        tag = (request or {}).get("model_tag")
+        if tag not in self.server.model_tags:
+            self.send_json(HTTPStatus.BAD_REQUEST, {"detail": f"unknown model; there are {', '.join(self.server.model_tags)}"})
+            return
+        self.server.current_model = tag
+        self.send_json(HTTPStatus.ACCEPTED, {"status": "swapping", "current_model": tag})
 
 
-def problem_with(messages: Any) -> str:
-    """Return what the inference service refuses in a request's messages, empty where it is fine."""
-    if not isinstance(messages, list) or not messages:
-        return "messages are required"
+def problem_of(request: dict[str, Any] | None) -> str:
+    """Say what is wrong with the body of a /generate; empty if nothing is."""
+    messages = (request or {}).get("messages")
+    if request is None or not isinstance(messages, list) or not messages:
+        return "messages must be a non-empty list"
     for message in messages:
         if not isinstance(message, dict) or message.get("role") not in ("user", "assistant"):
-            return "a message needs a role of user or assistant"
+            return "every message needs the role user or assistant"
         content = message.get("content")
         if not isinstance(content, str) or not content:
-            return "a message must not be empty"
-        if len(content) > MAX_MESSAGE_CHARACTERS:
-            return "a message is too long"
-    if sum(len(message["content"]) for message in messages) > MAX_CONVERSATION_CHARACTERS:
-        return "the conversation is too long"
+            return "messages must not be empty"
+        if len(content) > LONGEST_MESSAGE:
+            return f"a message has at most {LONGEST_MESSAGE} characters"
+    if sum(len(message["content"]) for message in messages) > LONGEST_CONVERSATION:
+        return f"a conversation has at most {LONGEST_CONVERSATION} characters"
+    for name, (least, most) in LIMITS.items():
+        value = request.get(name, least)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
+            return f"{name} lies between {least} and {most}"
     return ""
 
 
 def main() -> None:
-    """Serve on --port; the key comes from INTERNAL_API_KEY."""
-    parser = argparse.ArgumentParser(prog="python -m devstack.echo_model", description="A model that echoes.")
-    parser.add_argument("--port", type=int, required=True)
-    port = parser.parse_args().port
-    EchoHandler.internal_api_key = os.environ["INTERNAL_API_KEY"]
-    serve(EchoHandler, port)
+    parser = argparse.ArgumentParser(prog="python -m devstack.echo_model", description=__doc__)
+    parser.add_argument("--port", type=int, default=8000, help="on 127.0.0.1; default: 8000")
+    parser.add_argument("--token-delay", type=float, default=0.03, metavar="SECONDS", help="default: 0.03")
+    arguments = parser.parse_args()
+    key = os.environ.get("INTERNAL_API_KEY") or keys_in(devstack_folder()).internal_api_key
+    EchoServer(arguments.port, internal_api_key=key, token_delay_s=arguments.token_delay).serve_forever()
 
 
 if __name__ == "__main__":

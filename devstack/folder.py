@@ -1,39 +1,71 @@
-"""Where the dev stack keeps its data, its keys and its logs."""
+"""Where the dev stack keeps its data, logs and keys, and the keys themselves."""
 
 import hashlib
+import json
 import os
 import secrets
 import stat
+import tempfile
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent
 
 
-def data_folder() -> Path:
-    """Return the folder, made where it is missing: DEVSTACK_DIR, else `.devstack` in the project.
+class FolderProblem(Exception):
+    """The dev stack's folder cannot be used; the text says why and what to do."""
 
-    As root PostgreSQL runs as another user, who must be able to reach the folder. Where the project lies in a private
-    place, the data goes to /var/tmp instead of opening that place to everyone.
+
+def devstack_folder() -> Path:
+    """Return the dev stack's folder, made if missing.
+
+    It is `.devstack` in the project. PostgreSQL refuses to run as root and runs as `nobody` there; in a project that nobody
+    else may enter (`/root/…`) the folder lies below `/var/tmp` instead, rather than the project being opened to everyone.
+    `DEVSTACK_DIR` overrides both.
     """
-    chosen = os.environ.get("DEVSTACK_DIR")
-    if chosen:
-        folder = Path(chosen).resolve()
-    elif os.geteuid() == 0 and not _others_can_reach(PROJECT):
-        folder = Path("/var/tmp") / f"chatapi-devstack-{hashlib.sha256(str(PROJECT).encode()).hexdigest()[:12]}"
-    else:
-        folder = PROJECT / ".devstack"
-    folder.mkdir(parents=True, exist_ok=True)
+    configured = os.environ.get("DEVSTACK_DIR")
+    folder = Path(configured).resolve() if configured else PROJECT / ".devstack"
+    if not configured and os.geteuid() == 0 and not is_open_to_everyone(folder):
+        name = hashlib.sha256(os.fsencode(PROJECT)).hexdigest()[:12]
+        folder = Path("/var/tmp") / f"chat-api-devstack-{name}"
+    try:
+        folder.mkdir(mode=0o711, parents=bool(configured), exist_ok=True)
+    except OSError as error:
+        raise FolderProblem(f"{folder} cannot be made ({error.strerror}); choose another with DEVSTACK_DIR=…") from None
+    found = folder.lstat()
+    # Below /var/tmp anyone could have made the folder first.
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+        raise FolderProblem(f"{folder} is not this user's own folder; choose another with DEVSTACK_DIR=…")
     return folder
 
 
-def kept_secret(folder: Path, name: str) -> str:
-    """Return a random secret that stays the same for this folder."""
-    file = folder / f"{name}.secret"
-    if not file.exists():
-        file.touch(mode=0o600)
-        file.write_text(secrets.token_urlsafe(48))
-    return file.read_text()
+def is_open_to_everyone(path: Path) -> bool:
+    """Say whether every folder above a path may be entered by everyone."""
+    return all(folder.stat().st_mode & stat.S_IXOTH for folder in path.parents if folder.exists())
 
 
-def _others_can_reach(folder: Path) -> bool:
-    return all(path.stat().st_mode & stat.S_IXOTH for path in (folder, *folder.parents))
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The secrets of one dev stack, random, made at its first start and kept."""
+
+    django_secret_key: str
+    internal_api_key: str
+    token_signing_key: str
+
+
+def keys_in(folder: Path) -> Keys:
+    """Read the folder's keys, made if missing; of several processes that make them at once, one wins."""
+    path = folder / "keys.json"
+    if not path.exists():
+        keys = Keys(secrets.token_urlsafe(48), secrets.token_urlsafe(24), secrets.token_urlsafe(48))
+        descriptor, draft = tempfile.mkstemp(dir=folder, prefix="keys.")
+        with os.fdopen(descriptor, "w") as file:
+            json.dump(asdict(keys), file)
+        try:
+            # Unlike a rename, a link fails when another process was first.
+            os.link(draft, path)
+        except FileExistsError:
+            pass
+        finally:
+            Path(draft).unlink()
+    return Keys(**json.loads(path.read_text()))

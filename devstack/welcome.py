@@ -1,0 +1,36 @@
+"""What `make run` prints when everything runs."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+STAFF_LOGIN = "admin"
+STAFF_PASSWORD = "admin"  # of the dev stack only, which listens on 127.0.0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Welcome:
+    url: str
+    token: str | None  # None where the auth service is not ours
+    has_staff_user: bool
+    model: str
+    log: Path
+    python: str
+
+    def text(self) -> str:
+        token = self.token or "<a token of your auth service>"
+        staff = f"login {STAFF_LOGIN}, password {STAFF_PASSWORD}" if self.has_staff_user else "your database, your staff users"
+        return f"""
+Ready. Paste this to create a conversation and stream a reply from {self.model}:
+
+TOKEN='{token}'
+ID=$(curl -s {self.url}/api/conversations -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' \\
+  -d '{{}}' | sed 's/.*"id": *"\\([^"]*\\)".*/\\1/')
+curl -N {self.url}/api/conversations/$ID/messages -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' \\
+  -d '{{"content": "Tell me a story about a samosa."}}'
+
+  API docs      {self.url}/api/docs
+  Admin         {self.url}/admin/  ({staff})
+  Admin token   {self.python} -m devstack.token --admin   (other users: --user UUID)
+  Service log   {self.log}  (warnings appear here; `make run ARGS=--logs` shows all)
+
+Ctrl-C stops everything; the data is kept."""
