@@ -55,3 +55,9 @@ class NothingToStop(Problem):
     code = "not_found"
     status = 404
     detail = "There is no reply in this conversation that could be stopped."
+
+
+class NotTheLastTurn(Problem):
+    code = "invalid"
+    status = 400
+    detail = "Only the last message that you sent can be changed, and only its versions can be switched."

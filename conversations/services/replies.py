@@ -68,7 +68,7 @@ class DatabaseReplyStore:
             # No row: the conversation is deleted, or an earlier attempt got through although its answer was lost.
             if row := cursor.fetchone():
                 before, is_active, conversation_id, parent_id = row
-                counts = reply.status == "complete" or (reply.status == "stopped" and reply.text)
+                counts = reply.status in ("complete", "stopped") and reply.text
                 if counts and not is_active and before == Status.STREAMING:
                     make_active(conversation_id=conversation_id, parent_id=parent_id, reply_id=reply.reply_id)
 

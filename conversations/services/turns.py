@@ -17,13 +17,16 @@ import orjson
 import psycopg
 from django.conf import settings
 from django.db import IntegrityError, connection, transaction
+from django.db.models import Q
 from django.db.models.functions import Now
 
 from conversations.exceptions import (
     ConversationNotFound,
     GenerationInProgress,
     IdempotencyMismatch,
+    MessageNotFound,
     NothingToRegenerate,
+    NotTheLastTurn,
     TooManyGenerations,
 )
 from conversations.keyset import SortKey, after_key
@@ -111,6 +114,42 @@ def regenerate_turn(*, conversation_id: UUID, user_id: UUID | None, sampling: Sa
         Message.objects.bulk_create([reply])
         Conversation.objects.filter(id=conversation_id).update(updated_at=Now())
     return _turn(setting, asked.id, reply.id, context)
+
+
+def edit_turn(*, conversation_id: UUID, user_id: UUID | None, message_id: UUID, content: str, sampling: Sampling) -> Turn:
+    """Save a new version of the last user message and the empty reply to it; the old turn stays readable beside it.
+
+    Raises `ConversationNotFound`, `MessageNotFound`, `NotTheLastTurn`, `GenerationInProgress`, `TooManyGenerations`.
+    """
+    with _one_running_reply(conversation_id), transaction.atomic():
+        setting = _lock_conversation(conversation_id, user_id, sampling)
+        _refuse_second_reply(conversation_id)
+        _refuse_too_many(user_id)
+        messages = Message.objects.in_conversation(conversation_id)
+        replaced = require_last_turn(messages, message_id)
+        context = build_context(_before(messages, replaced), newest=content, system_prompt=setting.system_prompt)
+        _adopt_answers(messages, replaced)
+        messages.filter(Q(id=replaced.id) | Q(parent_id=replaced.id, role=Role.ASSISTANT)).update(is_active=False)
+        version = Message(
+            id=new_id(),
+            conversation_id=conversation_id,
+            role=Role.USER,
+            content=content,
+            # All versions of a turn name the first.
+            parent_id=replaced.parent_id or replaced.id,
+        )
+        reply = _new_reply(setting, version.id, context, is_active=True)
+        Message.objects.bulk_create([version, reply])
+        Conversation.objects.filter(id=conversation_id).update(updated_at=Now())
+    return _turn(setting, version.id, reply.id, context)
+
+
+def require_last_turn(messages: MessageQuerySet, message_id: UUID) -> Message:
+    """Return the last user message. Raises `MessageNotFound`, or `NotTheLastTurn` where it is not the one named."""
+    asked = messages.active_branch().filter(role=Role.USER).newest_first().only("id", "parent_id", "created_at").first()
+    if asked is None or asked.id != message_id:
+        raise NotTheLastTurn if messages.filter(id=message_id).exists() else MessageNotFound
+    return asked
 
 
 @contextmanager

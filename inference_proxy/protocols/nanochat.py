@@ -34,6 +34,8 @@ class Nanochat:
 
     def read_event(self, data: bytes) -> Delta:
         event = load_object(data)
+        # Data that came in several lines leaves in one; between JSON's tokens a space is as good as a line break.
+        data = data.replace(b"\n", b" ")
         token = event.get("token")
         if token is None:
             if event.get("error"):

@@ -176,6 +176,23 @@ read_message = _operation(
     parameters=OF_MESSAGE,
     responses={(200, JSON): shapes.MessageSchema, **GUARDED, **_errors(404)},
 )
+edit_message = _operation(
+    "edit_message",
+    "Change the last message that you sent: a new version of the turn, with a new reply as a stream",
+    "messages",
+    parameters=[*OF_MESSAGE, *HOW],
+    request=shapes.SendSerializer,
+    responses=REPLY,
+    examples=[STREAM_EXAMPLE],
+)
+activate_message = _operation(
+    "activate_message",
+    "Make this answer the one that counts, or switch the last turn to this version of it",
+    "messages",
+    parameters=OF_MESSAGE,
+    request=None,
+    responses={(200, JSON): shapes.MessageSchema, **GUARDED, **_errors(400, 404, 409)},
+)
 follow_reply = _operation(
     "follow_reply",
     "Follow a running reply, or replay an ended one",

@@ -27,7 +27,8 @@ urlpatterns = [
     path(f"{CONVERSATION}/regenerate", ConversationViewSet.as_view({"post": "regenerate"})),
     # Messages
     path(f"{CONVERSATION}/messages", MessageViewSet.as_view({"get": "list", "post": "create"})),
-    path(MESSAGE, MessageViewSet.as_view({"get": "retrieve"})),
+    path(MESSAGE, MessageViewSet.as_view({"get": "retrieve", "put": "update"})),
+    path(f"{MESSAGE}/activate", MessageViewSet.as_view({"post": "activate"})),
     path(f"{MESSAGE}/stream", MessageViewSet.as_view({"get": "stream"})),
     # The contract
     path("schema", SpectacularAPIView.as_view(), name="schema"),

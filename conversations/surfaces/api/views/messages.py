@@ -13,7 +13,8 @@ from chatapi.throttling import SendThrottle
 from conversations.exceptions import ConversationNotFound, MessageNotFound
 from conversations.models import Message, Role
 from conversations.services.following import follow_reply
-from conversations.services.turns import Turn, start_turn
+from conversations.services.turns import Turn, edit_turn, start_turn
+from conversations.services.versions import activate_message
 from conversations.surfaces.api import schema
 from conversations.surfaces.api.reading import read_message, read_message_page, require_conversation, require_id
 from conversations.surfaces.api.serializers import SendSerializer
@@ -27,7 +28,7 @@ MAX_REPLY_OFFSET = 2**31 - 1
 
 class MessageViewSet(viewsets.ViewSet):
     def get_throttles(self) -> list[Any]:
-        return [SendThrottle()] if self.action == "create" else super().get_throttles()
+        return [SendThrottle()] if self.action in ("create", "update") else super().get_throttles()
 
     @schema.list_messages
     def list(self, request: Request, conversation_id: str) -> Response:
@@ -60,6 +61,29 @@ class MessageViewSet(viewsets.ViewSet):
         found_id = require_id(conversation_id, ConversationNotFound)
         require_conversation(found_id, request.user.id)
         return Response(read_message(found_id, require_id(message_id, MessageNotFound)))
+
+    @schema.edit_message
+    def update(self, request: Request, conversation_id: str, message_id: str) -> HttpResponseBase:
+        found_id = require_id(conversation_id, ConversationNotFound)
+        edited_id = require_id(message_id, MessageNotFound)
+        body = SendSerializer(data=request.data)
+        body.is_valid(raise_exception=True)
+        refuse_while_shutting_down()
+        turn = edit_turn(
+            conversation_id=found_id,
+            user_id=request.user.id,
+            message_id=edited_id,
+            content=body.validated_data["content"],
+            sampling=body.sampling(),
+        )
+        return deliver_turn(request, turn, choose_delivery(request, body.validated_data.get("stream")))
+
+    @schema.activate_message
+    def activate(self, request: Request, conversation_id: str, message_id: str) -> Response:
+        found_id = require_id(conversation_id, ConversationNotFound)
+        chosen_id = require_id(message_id, MessageNotFound)
+        activate_message(conversation_id=found_id, user_id=request.user.id, message_id=chosen_id)
+        return Response(read_message(found_id, chosen_id))
 
     @schema.follow_reply
     def stream(self, request: Request, conversation_id: str, message_id: str) -> HttpResponseBase:
