@@ -62,13 +62,12 @@ def failure_of_status(status: int) -> UpstreamFailure:
 
 def failure_of_exception(exc: Exception) -> UpstreamFailure:
     """Map what requests or urllib3 raised while connecting, waiting or reading."""
+    # NewConnectionError first: urllib3 derives it from its ConnectTimeoutError, but it is a refusal.
+    if isinstance(exc, urllib3.exceptions.NewConnectionError):
+        return UpstreamUnavailable()
     if isinstance(exc, requests.Timeout | urllib3.exceptions.TimeoutError | TimeoutError):
         return UpstreamTimeout()
-    if isinstance(exc, requests.ConnectionError) and not _was_connected(exc):
+    # requests wraps; "connection aborted" means that there was one: the service took the request and went away.
+    if isinstance(exc, requests.ConnectionError) and not isinstance(exc.args[0], urllib3.exceptions.ProtocolError):
         return UpstreamUnavailable()
     return UpstreamError()
-
-
-def _was_connected(exc: requests.ConnectionError) -> bool:
-    # "Connection aborted" means that there was one: the service took the request and went away.
-    return bool(exc.args) and isinstance(exc.args[0], urllib3.exceptions.ProtocolError)

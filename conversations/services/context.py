@@ -1,5 +1,6 @@
 """What the model gets to see of a conversation: its newest messages, within two budgets."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,38 @@ from conversations.querysets import MessageQuerySet
 # Counting what was left out of a very long conversation stops here.
 MOST_COUNTED = 10_000
 
+# Role, length in characters, and the beginning of the content: all of it where it fits into the budget.
+HistoryRow = tuple[str, int, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What the newest message and the system prompt leave of MAX_CONVERSATION_HISTORY and MAX_TOKEN_BUDGET (characters)."""
+
+    newest: str
+    system_prompt: str
+    messages: int
+    characters: int
+
+    @classmethod
+    def left_by(cls, newest: str, system_prompt: str) -> "Budget":
+        return cls(
+            newest=newest,
+            system_prompt=system_prompt,
+            messages=max(0, settings.MAX_CONVERSATION_HISTORY - 1 - bool(system_prompt)),
+            characters=max(0, settings.MAX_TOKEN_BUDGET - len(newest) - len(system_prompt)),
+        )
+
+    @property
+    def rows_to_read(self) -> int:
+        """One more than fit, to know whether anything is left out."""
+        return self.messages + 1
+
+    @property
+    def characters_to_read(self) -> int:
+        """Of a message that can't fit only a beginning is read: a reply may be a mebibyte."""
+        return self.characters + 1
+
 
 @dataclass(frozen=True, slots=True)
 class Context:
@@ -20,41 +53,41 @@ class Context:
     receipt: dict[str, Any]
 
 
-def build_context(history: MessageQuerySet, *, newest: str, system_prompt: str) -> Context:
+def read_history(history: MessageQuerySet, budget: Budget) -> list[HistoryRow]:
+    """Read what may fit of a history, newest first. One query."""
+    return list(
+        history.for_context()
+        .newest_first()
+        .annotate(length=Length("content"), beginning=Left("content", budget.characters_to_read))
+        .values_list("role", "length", "beginning")[: budget.rows_to_read]
+    )
+
+
+def build_context(rows: Iterable[HistoryRow], budget: Budget, history: MessageQuerySet) -> Context:
     """Choose what goes upstream: the newest user message always, and of the history before it the newest that fit.
 
-    `history` are the messages before it. MAX_CONVERSATION_HISTORY and MAX_TOKEN_BUDGET (characters) include everything
-    sent, the system prompt too. One query; a second one where something is left out.
+    `rows` are what `read_history` returns; `history` is asked only where something is left out, for how much.
     """
-    most_messages = settings.MAX_CONVERSATION_HISTORY - 1 - bool(system_prompt)
-    room = settings.MAX_TOKEN_BUDGET - len(newest) - len(system_prompt)
-    chosen = [{"role": "user", "content": newest}]
-    characters = len(newest) + len(system_prompt)
-    considered = 0
+    chosen = [{"role": "user", "content": budget.newest}]
+    room = budget.characters
     reason = None
-    for role, length, content in _newest_first(history, limit=max(0, most_messages) + 1, longest=max(0, room)):
-        if considered >= most_messages:
+    for role, length, content in rows:
+        if len(chosen) > budget.messages:
             reason = "messages"
         elif length > room:
             reason = "characters"
         if reason:
             break
-        considered += 1
         room -= length
-        characters += length
         chosen.append({"role": role, "content": content})
     chosen.reverse()
-    receipt: dict[str, Any] = {"messages": len(chosen), "characters": characters, "left_out": 0, "reason": reason}
+    receipt: dict[str, Any] = {
+        "messages": len(chosen),
+        "characters": len(budget.system_prompt) + sum(len(message["content"]) for message in chosen),
+        "left_out": 0,
+        "reason": reason,
+    }
     if reason:
-        receipt["left_out"] = history.for_context()[: MOST_COUNTED + considered].count() - considered
+        used = len(chosen) - 1
+        receipt["left_out"] = history.for_context()[: MOST_COUNTED + used].count() - used
     return Context(messages=chosen, receipt=receipt)
-
-
-def _newest_first(history: MessageQuerySet, *, limit: int, longest: int) -> list[tuple[str, int, str]]:
-    # Of a message that can't fit anyway only a beginning is read: a reply may be a mebibyte.
-    return list(
-        history.for_context()
-        .newest_first()
-        .annotate(length=Length("content"), beginning=Left("content", longest + 1))
-        .values_list("role", "length", "beginning")[:limit]
-    )

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from uuid import UUID
 
 import psycopg
-from django.db import InterfaceError, OperationalError, connection, transaction
+from django.db import InterfaceError, OperationalError, connection
 
 from chatapi.database import release_connections
 from conversations.models import Message, Role, Status
@@ -25,15 +25,22 @@ WHERE messages.id = draft.id AND messages.status IN ('streaming', 'interrupted')
 RETURNING messages.id, messages.stop_requested
 """
 
-# What the row said before decides, below, whether this end may still change which answer is active.
+# A new answer to a question that has one becomes active when it is whole, in the same statement that ends it. A late result
+# that overwrites a guess does not: meanwhile another answer may have been chosen.
 FINISH_SQL = """
+WITH before AS (
+    SELECT id, conversation_id, parent_id, NOT is_active AND status = 'streaming' AND %(counts)s AS takes_over
+    FROM messages WHERE id = %(id)s AND status IN ('streaming', 'interrupted') FOR UPDATE
+), replaced AS (
+    UPDATE messages AS other SET is_active = false FROM before
+    WHERE before.takes_over AND other.conversation_id = before.conversation_id AND other.parent_id = before.parent_id
+      AND other.role = 'assistant' AND other.is_active AND other.id <> before.id
+)
 UPDATE messages AS reply
 SET status = %(status)s, content = %(text)s, error_code = %(error_code)s, token_count = %(token_count)s,
     prompt_tokens = %(prompt_tokens)s, inference_time_ms = %(inference_time_ms)s, first_token_ms = %(first_token_ms)s,
-    finish_reason = %(finish_reason)s, heartbeat_at = now()
-FROM (SELECT id, status FROM messages WHERE id = %(id)s AND status IN ('streaming', 'interrupted') FOR UPDATE) AS before
-WHERE reply.id = before.id
-RETURNING before.status, reply.is_active, reply.conversation_id, reply.parent_id
+    finish_reason = %(finish_reason)s, heartbeat_at = now(), is_active = reply.is_active OR before.takes_over
+FROM before WHERE reply.id = before.id
 """
 
 
@@ -62,15 +69,11 @@ class DatabaseReplyStore:
             "inference_time_ms": reply.inference_time_ms,
             "first_token_ms": reply.first_token_ms,
             "finish_reason": reply.finish_reason or None,
+            "counts": reply.status in ("complete", "stopped") and bool(reply.text),
         }
-        with _store(), transaction.atomic(), connection.cursor() as cursor:
+        with _store(), connection.cursor() as cursor:
+            # It may find no row: the conversation is deleted, or an earlier attempt got through although its answer was lost.
             cursor.execute(FINISH_SQL, values)
-            # No row: the conversation is deleted, or an earlier attempt got through although its answer was lost.
-            if row := cursor.fetchone():
-                before, is_active, conversation_id, parent_id = row
-                counts = reply.status in ("complete", "stopped") and reply.text
-                if counts and not is_active and before == Status.STREAMING:
-                    make_active(conversation_id=conversation_id, parent_id=parent_id, reply_id=reply.reply_id)
 
     def interrupt_abandoned(self) -> int:
         with _store():

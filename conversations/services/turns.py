@@ -10,13 +10,12 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import Any
 from uuid import UUID
 
 import orjson
 import psycopg
 from django.conf import settings
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 
@@ -30,10 +29,11 @@ from conversations.exceptions import (
     TooManyGenerations,
 )
 from conversations.keyset import SortKey, after_key
-from conversations.models import DEFAULT_MODEL_TAG, Conversation, Message, Role, Status, TitleSource, new_id
+from conversations.models import DEFAULT_MODEL_TAG, Conversation, Message, Role, Status, new_id
 from conversations.querysets import MessageQuerySet
-from conversations.services.context import Context, build_context
+from conversations.services.context import Budget, Context, build_context, read_history
 from conversations.services.titles import automatic_title, is_unnamed
+from conversations.services.turn_statements import Survey, insert_turn, lock_conversation, survey_conversation
 from inference_proxy.protocols.base import GenerationRequest, Sampling
 
 RETRY_AFTER_S = 5
@@ -70,29 +70,31 @@ def start_turn(
     Raises `ConversationNotFound`, `GenerationInProgress`, `TooManyGenerations`, `IdempotencyMismatch`.
     """
     fingerprint = _fingerprint(content, sampling) if idempotency_key else ""
+    limited = _is_limited(user_id)
     with _one_running_reply(conversation_id), transaction.atomic():
         setting = _lock_conversation(conversation_id, user_id, sampling)
-        if idempotency_key and (earlier := _find_earlier_send(conversation_id, idempotency_key, fingerprint)):
-            return earlier
-        _refuse_second_reply(conversation_id)
-        _refuse_too_many(user_id)
-        history = Message.objects.in_conversation(conversation_id)
-        context = build_context(history, newest=content, system_prompt=setting.system_prompt)
-        message = Message(
-            id=new_id(),
+        budget = Budget.left_by(content, setting.system_prompt)
+        survey = survey_conversation(conversation_id, user_id, budget, idempotency_key=idempotency_key, limited=limited)
+        if survey.earlier_id is not None:
+            return _earlier_turn(conversation_id, survey, fingerprint)
+        if survey.running_id is not None:
+            _refuse_second_reply(conversation_id)
+        if limited and survey.running_of_user >= settings.USER_MAX_GENERATIONS:
+            raise TooManyGenerations(retry_after_s=RETRY_AFTER_S)
+        context = build_context(survey.history, budget, Message.objects.in_conversation(conversation_id))
+        message_id, reply_id = new_id(), new_id()
+        insert_turn(
             conversation_id=conversation_id,
-            role=Role.USER,
+            message_id=message_id,
+            reply_id=reply_id,
             content=content,
-            idempotency_key=idempotency_key or None,
-            request_fingerprint=fingerprint or None,
+            title=automatic_title(content) if is_unnamed(setting.title, setting.title_source) else None,
+            model_tag=setting.model_tag,
+            idempotency_key=idempotency_key,
+            fingerprint=fingerprint,
+            receipt=context.receipt,
         )
-        reply = _new_reply(setting, message.id, context, is_active=True)
-        Message.objects.bulk_create([message, reply])
-        changes: dict[str, Any] = {"updated_at": Now()}
-        if is_unnamed(setting.title, setting.title_source):
-            changes |= {"title": automatic_title(content), "title_source": TitleSource.AUTO}
-        Conversation.objects.filter(id=conversation_id).update(**changes)
-    return _turn(setting, message.id, reply.id, context)
+    return _turn(setting, message_id, reply_id, context)
 
 
 def regenerate_turn(*, conversation_id: UUID, user_id: UUID | None, sampling: Sampling) -> Turn:
@@ -107,7 +109,7 @@ def regenerate_turn(*, conversation_id: UUID, user_id: UUID | None, sampling: Sa
         _refuse_too_many(user_id)
         messages = Message.objects.in_conversation(conversation_id)
         asked = _last_user_message(messages)
-        context = build_context(_before(messages, asked), newest=asked.content, system_prompt=setting.system_prompt)
+        context = _context_before(messages, asked, asked.content, setting)
         _adopt_answers(messages, asked)
         has_answer = messages.active_branch().filter(parent_id=asked.id, role=Role.ASSISTANT).exists()
         reply = _new_reply(setting, asked.id, context, is_active=not has_answer)
@@ -127,7 +129,7 @@ def edit_turn(*, conversation_id: UUID, user_id: UUID | None, message_id: UUID, 
         _refuse_too_many(user_id)
         messages = Message.objects.in_conversation(conversation_id)
         replaced = require_last_turn(messages, message_id)
-        context = build_context(_before(messages, replaced), newest=content, system_prompt=setting.system_prompt)
+        context = _context_before(messages, replaced, content, setting)
         _adopt_answers(messages, replaced)
         messages.filter(Q(id=replaced.id) | Q(parent_id=replaced.id, role=Role.ASSISTANT)).update(is_active=False)
         version = Message(
@@ -170,37 +172,23 @@ def _in_progress(reply_id: UUID | None) -> GenerationInProgress:
 
 
 def _lock_conversation(conversation_id: UUID, user_id: UUID | None, sampling: Sampling) -> _Setting:
-    row = (
-        Conversation.objects.owned_by(user_id)
-        .filter(id=conversation_id)
-        .select_for_update(no_key=True, of=("self",))
-        .values(
-            "title",
-            "title_source",
-            "model_tag",
-            "assistant__system_prompt",
-            "assistant__model_tag",
-            "assistant__temperature",
-            "assistant__max_tokens",
-            "assistant__top_k",
-        )
-        .first()
-    )
+    row = lock_conversation(conversation_id, user_id, limited=_is_limited(user_id))
     if row is None:
         raise ConversationNotFound
-    model_tag = row["model_tag"] or DEFAULT_MODEL_TAG
+    title, title_source, own_tag, system_prompt, assistant_tag, temperature, max_tokens, top_k, _ = row
+    model_tag = own_tag or DEFAULT_MODEL_TAG
     if model_tag == DEFAULT_MODEL_TAG:
-        model_tag = row["assistant__model_tag"] or model_tag
+        model_tag = assistant_tag or model_tag
     return _Setting(
         id=conversation_id,
-        title=row["title"],
-        title_source=row["title_source"],
+        title=title,
+        title_source=title_source,
         model_tag=model_tag,
-        system_prompt=row["assistant__system_prompt"] or settings.SYSTEM_PROMPT,
+        system_prompt=system_prompt or settings.SYSTEM_PROMPT,
         sampling=Sampling(
-            temperature=row["assistant__temperature"] if sampling.temperature is None else sampling.temperature,
-            max_tokens=row["assistant__max_tokens"] if sampling.max_tokens is None else sampling.max_tokens,
-            top_k=row["assistant__top_k"] if sampling.top_k is None else sampling.top_k,
+            temperature=temperature if sampling.temperature is None else sampling.temperature,
+            max_tokens=max_tokens if sampling.max_tokens is None else sampling.max_tokens,
+            top_k=top_k if sampling.top_k is None else sampling.top_k,
         ),
     )
 
@@ -209,16 +197,13 @@ def _fingerprint(content: str, sampling: Sampling) -> str:
     return hashlib.sha256(orjson.dumps([content, asdict(sampling)])).hexdigest()
 
 
-def _find_earlier_send(conversation_id: UUID, key: str, fingerprint: str) -> Turn | None:
-    messages = Message.objects.in_conversation(conversation_id)
-    earlier = messages.filter(idempotency_key=key).values_list("id", "request_fingerprint").first()
-    if earlier is None:
-        return None
-    message_id, known_fingerprint = earlier
-    if known_fingerprint != fingerprint:
+def _earlier_turn(conversation_id: UUID, survey: Survey, fingerprint: str) -> Turn:
+    assert survey.earlier_id is not None
+    if survey.earlier_fingerprint != fingerprint:
         raise IdempotencyMismatch
-    reply_id = messages.filter(parent_id=message_id, role=Role.ASSISTANT).oldest_first().values_list("id", flat=True)[0]
-    return Turn(conversation_id=conversation_id, user_message_id=message_id, reply_id=reply_id, request=None)
+    replies = Message.objects.in_conversation(conversation_id).filter(parent_id=survey.earlier_id, role=Role.ASSISTANT)
+    reply_id = replies.oldest_first().values_list("id", flat=True)[0]
+    return Turn(conversation_id=conversation_id, user_message_id=survey.earlier_id, reply_id=reply_id, request=None)
 
 
 def _refuse_second_reply(conversation_id: UUID) -> None:
@@ -229,15 +214,16 @@ def _refuse_second_reply(conversation_id: UUID) -> None:
         raise _in_progress(reply_id)
 
 
+def _is_limited(user_id: UUID | None) -> bool:
+    return user_id is not None and settings.USER_MAX_GENERATIONS > 0
+
+
 def _refuse_too_many(user_id: UUID | None) -> None:
-    if user_id is None or not settings.USER_MAX_GENERATIONS:
-        return
-    with connection.cursor() as cursor:
-        # Sends of one user come one after the other from here on, or two would both see the last free place.
-        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"generations:{user_id}"])
-    running = Message.objects.running().filter(conversation__user_id=user_id)
-    if running.count() >= settings.USER_MAX_GENERATIONS:
-        raise TooManyGenerations(retry_after_s=RETRY_AFTER_S)
+    # Under the lock on the user's sends, which `lock_conversation` took.
+    if _is_limited(user_id):
+        running = Message.objects.running().filter(conversation__user_id=user_id)
+        if running.count() >= settings.USER_MAX_GENERATIONS:
+            raise TooManyGenerations(retry_after_s=RETRY_AFTER_S)
 
 
 def _last_user_message(messages: MessageQuerySet) -> Message:
@@ -247,8 +233,11 @@ def _last_user_message(messages: MessageQuerySet) -> Message:
     return asked
 
 
-def _before(messages: MessageQuerySet, asked: Message) -> MessageQuerySet:
-    return messages.filter(after_key(SortKey(asked.created_at, asked.id), "created_at", descending=True))
+def _context_before(messages: MessageQuerySet, asked: Message, content: str, setting: _Setting) -> Context:
+    """Return the context for a question that stands where `asked` does."""
+    history = messages.filter(after_key(SortKey(asked.created_at, asked.id), "created_at", descending=True))
+    budget = Budget.left_by(content, setting.system_prompt)
+    return build_context(read_history(history, budget), budget, history)
 
 
 def _adopt_answers(messages: MessageQuerySet, asked: Message) -> None:

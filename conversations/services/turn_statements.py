@@ -1,0 +1,146 @@
+"""The three SQL statements of a send, written by hand.
+
+A send is what the service does most, and half of what it costs in Django is building SQL. Each statement stands for several
+querysets of `conversations.querysets`; tests hold the two descriptions together.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import orjson
+from django.db import connection
+
+from conversations.querysets import ABANDONED_AFTER
+from conversations.services.context import Budget, HistoryRow
+
+# The lock that every verb takes first. Where a user's running replies are limited, their sends come one after the other
+# from here on, or two would both see the last free place.
+LOCK_SQL = """
+SELECT c.title, c.title_source, c.model_tag, a.system_prompt, a.model_tag, a.temperature, a.max_tokens, a.top_k,
+       CASE WHEN %(limited)s THEN pg_advisory_xact_lock(hashtextextended(%(lock_name)s, 0)) END
+FROM conversations AS c LEFT JOIN assistants AS a ON a.id = c.assistant_id
+WHERE c.id = %(conversation_id)s AND c.user_id IS NOT DISTINCT FROM %(user_id)s
+FOR NO KEY UPDATE OF c
+"""
+
+# After the lock, so that it sees what the last holder of the lock has committed.
+SURVEY_SQL = """
+SELECT running.id, running.is_abandoned, earlier.id, earlier.request_fingerprint, theirs.count,
+       history.role, history.length, history.beginning
+FROM (
+    SELECT CASE WHEN %(limited)s THEN (
+        SELECT count(*) FROM messages AS m JOIN conversations AS c ON c.id = m.conversation_id
+        WHERE m.status = 'streaming' AND c.user_id = %(user_id)s
+    ) ELSE 0 END AS count
+) AS theirs
+LEFT JOIN LATERAL (
+    SELECT id, heartbeat_at IS NULL OR heartbeat_at < statement_timestamp() - make_interval(secs => %(abandoned_after_s)s) AS is_abandoned
+    FROM messages WHERE conversation_id = %(conversation_id)s AND status = 'streaming'
+) AS running ON true
+LEFT JOIN LATERAL (
+    SELECT id, request_fingerprint FROM messages
+    WHERE conversation_id = %(conversation_id)s AND idempotency_key = %(key)s
+) AS earlier ON true
+LEFT JOIN LATERAL (
+    SELECT created_at, id, role, length(content) AS length, left(content, %(characters)s) AS beginning FROM messages
+    WHERE conversation_id = %(conversation_id)s AND is_active AND status NOT IN ('failed', 'streaming') AND content <> ''
+    ORDER BY created_at DESC, id DESC LIMIT %(rows)s
+) AS history ON true
+ORDER BY history.created_at DESC, history.id DESC
+"""
+
+INSERT_SQL = """
+WITH touched AS (
+    UPDATE conversations SET updated_at = now(), title = coalesce(%(title)s, title),
+        title_source = CASE WHEN %(title)s IS NULL THEN title_source ELSE 'auto' END
+    WHERE id = %(conversation_id)s
+)
+INSERT INTO messages (id, conversation_id, role, content, model_tag, status, parent_id, heartbeat_at,
+                      idempotency_key, request_fingerprint, context)
+VALUES (%(message_id)s, %(conversation_id)s, 'user', %(content)s, NULL, 'complete', NULL, NULL,
+        %(key)s, %(fingerprint)s, NULL),
+       (%(reply_id)s, %(conversation_id)s, 'assistant', '', %(model_tag)s, 'streaming', %(message_id)s, now(),
+        NULL, NULL, %(context)s)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What stands in a conversation when a send has its lock."""
+
+    running_id: UUID | None
+    is_abandoned: bool
+    earlier_id: UUID | None
+    earlier_fingerprint: str | None
+    running_of_user: int
+    history: list[HistoryRow]
+
+
+def lock_conversation(conversation_id: UUID, user_id: UUID | None, *, limited: bool) -> tuple[Any, ...] | None:
+    """Lock a user's conversation and return what decides how its replies are made; None where there is none."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            LOCK_SQL,
+            {
+                "conversation_id": conversation_id,
+                "user_id": user_id,
+                "limited": limited,
+                "lock_name": f"generations:{user_id}",
+            },
+        )
+        row: tuple[Any, ...] | None = cursor.fetchone()
+    return row
+
+
+def survey_conversation(
+    conversation_id: UUID, user_id: UUID | None, budget: Budget, *, idempotency_key: str, limited: bool
+) -> Survey:
+    """Look at all that a send depends on."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            SURVEY_SQL,
+            {
+                "conversation_id": conversation_id,
+                "user_id": user_id,
+                "limited": limited,
+                "key": idempotency_key or None,
+                "abandoned_after_s": ABANDONED_AFTER.total_seconds(),
+                "characters": budget.characters_to_read,
+                "rows": budget.rows_to_read,
+            },
+        )
+        rows = cursor.fetchall()
+    running_id, is_abandoned, earlier_id, fingerprint, count = rows[0][:5]
+    history = [row[5:] for row in rows if row[5] is not None]
+    return Survey(running_id, bool(is_abandoned), earlier_id, fingerprint, count, history)
+
+
+def insert_turn(
+    *,
+    conversation_id: UUID,
+    message_id: UUID,
+    reply_id: UUID,
+    content: str,
+    title: str | None,
+    model_tag: str,
+    idempotency_key: str,
+    fingerprint: str,
+    receipt: dict[str, Any],
+) -> None:
+    """Save both messages of a turn, and the conversation's time and, unless None, its automatic title."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            INSERT_SQL,
+            {
+                "conversation_id": conversation_id,
+                "message_id": message_id,
+                "reply_id": reply_id,
+                "content": content,
+                "title": title,
+                "model_tag": model_tag,
+                "key": idempotency_key or None,
+                "fingerprint": fingerprint or None,
+                "context": orjson.dumps(receipt).decode(),
+            },
+        )
