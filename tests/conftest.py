@@ -4,8 +4,6 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-pytest.register_assert_rewrite("tests.support.outcomes", "tests.support.client")
-
 from tests.support.auth import ScriptedAuth, make_token
 from tests.support.client import Client
 from tests.support.database import migrated_database

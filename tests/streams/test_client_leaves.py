@@ -1,5 +1,8 @@
 """A client that leaves changes nothing: the reply is made and kept all the same."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
 from tests.support.client import Client, Stream
@@ -12,7 +15,7 @@ WORDS = tuple(f"word{number} " for number in range(50))
 
 @pytest.mark.parametrize("leave", [Stream.close, Stream.abort], ids=["in good order", "abruptly"])
 def test_the_whole_reply_is_kept_when_the_client_leaves_in_the_middle(
-    client: Client, conversation: str, upstream: ScriptedUpstream, leave
+    client: Client, conversation: str, upstream: ScriptedUpstream, leave: Callable[[Stream], None]
 ) -> None:
     gate = upstream.gate()
     upstream.script(tokens(*WORDS[:10]), hold(gate), tokens(*WORDS[10:]), done())
@@ -20,7 +23,7 @@ def test_the_whole_reply_is_kept_when_the_client_leaves_in_the_middle(
     stream.read_until("word4 ")
     leave(stream)
     gate.open()
-    message = wait_until(lambda: final(client, conversation, stream.message_id), "the reply has ended")
+    message = wait_final(client, conversation, stream.message_id)
     assert (message["status"], message["content"], message["token_count"]) == ("complete", "".join(WORDS), 50)
     assert upstream.generations()[0].client_left_at is None
 
@@ -34,15 +37,15 @@ def test_the_whole_reply_is_kept_when_the_client_leaves_before_the_first_token(
     stream.read()
     stream.abort()
     gate.open()
-    message = wait_until(lambda: final(client, conversation, stream.message_id), "the reply has ended")
+    message = wait_final(client, conversation, stream.message_id)
     assert (message["status"], message["content"]) == ("complete", "".join(WORDS))
 
 
 def test_a_client_that_stops_reading_holds_up_nobody(client: Client, conversation: str, upstream: ScriptedUpstream) -> None:
-    block = "x" * 8000
+    block = "😀" * 8000  # in all more than the sockets' buffers take
     upstream.script(tokens(*[block] * 100), done())
     stream = client.send(conversation, "read nothing", receive_buffer=4096)
-    message = wait_until(lambda: final(client, conversation, stream.message_id), "the reply has ended")
+    message = wait_final(client, conversation, stream.message_id)
     assert (message["status"], len(message["content"])) == ("complete", 800_000)
     assert stream.finish()["status"] == "complete"
     assert stream.text == message["content"]
@@ -59,7 +62,7 @@ def test_done_means_saved(client: Client, upstream: ScriptedUpstream) -> None:
         assert [(item["status"], len(item["content"])) for item in messages[1:]] == [("complete", len("".join(WORDS)))]
 
 
-def final(client: Client, conversation: str, message_id: str):
-    """The message if it has ended."""
-    message = client.message(conversation, message_id)
-    return message if message["status"] != "streaming" else None
+def wait_final(client: Client, conversation: str, message_id: str) -> Any:
+    """Wait until a message has ended and return it."""
+    wait_until(lambda: client.message(conversation, message_id)["status"] != "streaming", "the reply has ended")
+    return client.message(conversation, message_id)

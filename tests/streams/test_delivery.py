@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tests.support.client import Client, Stream
-from tests.support.steps import crlf, done, event, hold, raw, tokens, unchunked
+from tests.support.steps import Step, crlf, done, event, hold, raw, tokens, unchunked
 from tests.support.upstream import ScriptedUpstream
 
 FAMILY = "👩‍👩‍👧"  # five code points, one glyph
@@ -103,6 +103,7 @@ def test_a_stream_may_be_split_at_every_byte(client: Client, conversation: str, 
         pytest.param(b"\xef\xbb\xbf" + as_bytes("a", "b"), "ab", id="byte order mark"),
         pytest.param(b": hi\n\nevent: token\nid: 9\nretry: 1\n" + as_bytes("a"), "a", id="comments and other fields"),
         pytest.param(b'data:{"token":\ndata: "a"}\n\ndata: {"done": true}\n\n', "a", id="data over two lines"),
+        pytest.param(b'data: {"token":\r\ndata: "a"}\r\n\r\ndata: {"done": true}\r\n\r\n', "a", id="data over two lines, crlf"),
     ],
 )
 def test_a_stream_may_come_byte_by_byte(
@@ -121,7 +122,7 @@ def test_many_events_may_come_in_one_piece(client: Client, conversation: str, up
 
 @pytest.mark.parametrize("line_ends", [(), (crlf(),)], ids=["lf", "crlf"])
 def test_tokens_arrive_one_by_one_from_an_upstream_that_does_not_chunk(
-    client: Client, conversation: str, upstream: ScriptedUpstream, line_ends: tuple
+    client: Client, conversation: str, upstream: ScriptedUpstream, line_ends: tuple[Step, ...]
 ) -> None:
     gate = upstream.gate()
     upstream.script(unchunked(), *line_ends, tokens("one"), hold(gate), tokens(" two"), done())

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.support.auth import make_token
-from tests.support.client import Client
+from tests.support.client import Client, Stream
 from tests.support.server import Server
 from tests.support.steps import done, hold, respond, tokens
 from tests.support.upstream import ScriptedUpstream
@@ -117,7 +117,7 @@ def test_strangers_and_user_messages_have_no_stream(client: Client, service: Ser
     assert client.request("GET", path.format("not-an-id")).status == 404
 
 
-def follow_from(client: Client, conversation: str, message_id: str, offset: int, by_header: bool):
+def follow_from(client: Client, conversation: str, message_id: str, offset: int, by_header: bool) -> Stream:
     if by_header:
         return client.follow(conversation, message_id, last_event_id=offset)
     return client.follow(conversation, message_id, f"?after={offset}")

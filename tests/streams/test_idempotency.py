@@ -1,6 +1,6 @@
 """What a user sent is never doubled: a key makes a retry find the first send."""
 
-from tests.support.client import Client
+from tests.support.client import Client, Stream
 from tests.support.parallel import at_once
 from tests.support.steps import done, hold, respond, tokens
 from tests.support.upstream import ScriptedUpstream
@@ -12,7 +12,7 @@ def test_twenty_simultaneous_sends_are_one_turn(client: Client, conversation: st
     gate = upstream.gate()
     upstream.script(tokens("only "), hold(gate), tokens("once"), done())
 
-    def send(number: int):
+    def send(_: int) -> Stream:
         stream = client.send(conversation, "please", headers=KEY)
         stream.read_until("only ")
         return stream

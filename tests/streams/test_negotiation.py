@@ -2,13 +2,13 @@
 
 import pytest
 
-from tests.support.client import Client
+from tests.support.client import Client, Stream
 from tests.support.steps import done, hold, tokens
 from tests.support.upstream import ScriptedUpstream
 from tests.support.waiting import wait_until
 
 
-def send_for(client: Client, conversation: str, headers: dict[str, str], **fields):
+def send_for(client: Client, conversation: str, headers: dict[str, str], **fields: bool) -> Stream:
     return client.send(conversation, "in your way", headers=headers, **fields)
 
 
@@ -50,8 +50,8 @@ def test_a_failure_in_the_middle_is_an_error_where_json_was_asked_for(
 ) -> None:
     upstream.script(tokens("half"))
     answer = send_for(client, conversation, {}, stream=False)
-    assert (answer.status, error := answer.json) and answer.status == 502
-    assert error["code"] == "upstream_error"
+    error = answer.json
+    assert (answer.status, error["code"]) == (502, "upstream_error")
     assert client.message(conversation, error["message_id"])["content"] == "half"
 
 

@@ -50,12 +50,11 @@ def test_stopping_while_the_send_still_waits_for_the_upstream(
     gate = upstream.gate()
     upstream.script(hold(gate))
 
-    def send_or_stop(number: int):
+    def send_or_stop(number: int) -> str:
         if number == 0:
-            stream = client.send(conversation, "quick")
-            return stream.finish()["status"]
+            return str(client.send(conversation, "quick").finish()["status"])
         gate.wait_held()
-        return client.stop(conversation).json["status"]
+        return str(client.stop(conversation).json["status"])
 
     assert at_once(send_or_stop, 2) == ["stopped", "stopped"]
 

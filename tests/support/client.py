@@ -5,11 +5,13 @@ import http.client
 import json
 import socket
 import struct
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-READ_LIMIT_S = 40.0
+SILENCE_LIMIT_S = 40.0
+REPLY_LIMIT_S = 90.0
 ABSENT: Any = object()
 
 
@@ -90,8 +92,9 @@ class Stream:
     def finish(self) -> dict[str, Any]:
         """Read to the end and return the `done` object, which must be the last and the only one."""
         assert self.status == 200, self.body()
-        for _ in self:
-            pass
+        give_up_at = time.monotonic() + REPLY_LIMIT_S
+        while self.read() is not None:
+            assert time.monotonic() < give_up_at, f"the reply has no end: {self.text[:200]!r} …"
         last = self.objects[-1] if self.objects else {}
         assert last.get("done") is True, f"the stream did not end with done: {self.frames}"
         assert sum("done" in item for item in self.objects) == 1, self.objects
@@ -163,9 +166,9 @@ class Client:
         receive_buffer: int | None = None,
     ) -> Stream:
         """Send a request and return its response as soon as its headers are there."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=READ_LIMIT_S)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=SILENCE_LIMIT_S)
         sock = socket.socket()
-        sock.settimeout(READ_LIMIT_S)
+        sock.settimeout(SILENCE_LIMIT_S)
         if receive_buffer:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         sock.connect(("127.0.0.1", self.port))

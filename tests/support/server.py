@@ -1,8 +1,10 @@
 """The real service: gunicorn with its gevent worker as a subprocess."""
 
+import contextlib
 import http.client
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -16,7 +18,7 @@ from .waiting import wait_until
 
 START_LIMIT_S = 60.0
 # gunicorn kills its workers after its own graceful time; a server that needs that long has lost something.
-STOP_LIMIT_S = 28.0
+STOP_LIMIT_S = 29.0
 INTERNAL_API_KEY = "an-internal-key-for-the-stream-tests"
 DEFAULTS = {
     "SECRET_KEY": "a-secret-for-the-stream-tests-that-is-long-enough-to-pass",
@@ -47,6 +49,7 @@ class Server:
         self._stdout = Path(self._folder.name, "stdout")
         self._stderr = Path(self._folder.name, "stderr")
         self._process: subprocess.Popen[bytes] | None = None
+        self._stop_by: float | None = None
 
     @property
     def log(self) -> str:
@@ -65,38 +68,49 @@ class Server:
                 env=self._environment,
                 stdout=stdout,
                 stderr=stderr,
+                start_new_session=True,  # so that `kill` reaches the workers
             )
         try:
             wait_until(self._is_ready_or_dead, "the server is ready", START_LIMIT_S)
             assert self._process.poll() is None, "the server ended while it was starting"
         except AssertionError as failure:
             failure.add_note(self._everything_said())
-            self._kill()
+            self.kill()
+            self._folder.cleanup()
             raise
         return self
 
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def stop(self) -> float:
-        """End it with SIGTERM, see that it goes by itself, and return how many seconds that took."""
+    def terminate(self) -> None:
+        """Ask it to end, with SIGTERM and once, as orchestrators do."""
         assert self._process
-        started = time.monotonic()
-        self._process.terminate()
+        if self._stop_by is None:
+            self._stop_by = time.monotonic() + STOP_LIMIT_S
+            self._process.terminate()
+
+    def stop(self) -> None:
+        """End it with SIGTERM and see that it goes by itself and in time."""
+        self.terminate()
+        assert self._process
+        assert self._stop_by
         try:
-            status = self._process.wait(STOP_LIMIT_S)
-            assert status == 0, f"the server ended with status {status}\n{self._everything_said()}"
+            status = self._process.wait(max(0.1, self._stop_by - time.monotonic()))
+            # A server that a test has killed is gone already.
+            assert status in (0, -signal.SIGKILL), f"the server ended with status {status}\n{self._everything_said()}"
         except subprocess.TimeoutExpired:
             raise AssertionError(f"the server still runs {STOP_LIMIT_S} s after SIGTERM\n{self._everything_said()}") from None
         finally:
-            self._kill()
-        return time.monotonic() - started
+            self.kill()
+            self._folder.cleanup()
 
-    def _kill(self) -> None:
+    def kill(self) -> None:
+        """End it and its workers at once, as a power cut would."""
         assert self._process
-        self._process.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
-        self._folder.cleanup()
 
     def _is_ready_or_dead(self) -> bool:
         assert self._process

@@ -1,0 +1,68 @@
+"""A server that ends, in whatever way, loses nothing that a user was shown."""
+
+import pytest
+
+from tests.conftest import StartServer
+from tests.support.client import Client
+from tests.support.steps import done, endless, hold, stall, tokens
+from tests.support.upstream import ScriptedUpstream
+from tests.support.waiting import wait_until
+
+# A reply whose worker died is known to be dead when its heartbeat is 30 s old.
+ABANDONED_LIMIT_S = 60.0
+
+
+def test_a_running_reply_may_end_while_the_server_shuts_down(
+    new_server: StartServer, client: Client, conversation: str, upstream: ScriptedUpstream
+) -> None:
+    gate = upstream.gate()
+    upstream.script(tokens("before"), hold(gate), tokens(" after"), done())
+    with new_server() as ending:
+        visitor = client.at(ending.port)
+        stream = visitor.send(conversation, "last words")
+        stream.read_until("before")
+        ending.terminate()
+        gate.open()
+        assert stream.finish()["status"] == "complete"
+        visitor.close()
+    assert client.message(conversation, stream.message_id)["content"] == "before after"
+
+
+@pytest.mark.slow
+def test_a_reply_that_goes_on_is_saved_before_the_server_goes(
+    new_server: StartServer, client: Client, conversation: str, upstream: ScriptedUpstream
+) -> None:
+    upstream.script(tokens("so far"), stall())
+    with new_server() as ending:
+        visitor = client.at(ending.port)
+        stream = visitor.send(conversation, "endless")
+        stream.read_until("so far")
+        ending.terminate()
+        assert stream.finish()["status"] == "interrupted"
+        visitor.close()
+    message = client.message(conversation, stream.message_id)
+    assert (message["status"], message["content"]) == ("interrupted", "so far")
+
+
+@pytest.mark.slow
+def test_what_was_saved_of_a_killed_servers_reply_stays(
+    new_server: StartServer, client: Client, conversation: str, upstream: ScriptedUpstream
+) -> None:
+    upstream.script(tokens("shown"), endless(" on"), when="doomed")
+    with new_server() as dying:
+        visitor = client.at(dying.port)
+        message_id = visitor.send(conversation, "doomed").message_id
+        saved = wait_until(lambda: client.message(conversation, message_id)["content"], "a checkpoint")
+        dying.kill()
+        visitor.close()
+    reader = client.follow(conversation, message_id)
+    message = wait_until(
+        lambda: (m := client.message(conversation, message_id))["status"] != "streaming" and m,
+        "the reply is given up",
+        ABANDONED_LIMIT_S,
+    )
+    assert message["status"] == "interrupted"
+    assert message["content"].startswith(saved)
+    assert reader.finish()["status"] == "interrupted"
+    assert reader.text == message["content"]
+    assert client.ask(conversation, "and on").text == "and on"
