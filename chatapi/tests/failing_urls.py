@@ -48,7 +48,7 @@ class FailingView(APIView):
         raise FAILURES[kind]
 
 
-def plain_failing_view(request: HttpRequest) -> HttpResponse:
+def plain_failing_view(request: HttpRequest, private: str) -> HttpResponse:
     raise ValueError(PRIVATE)
 
 
