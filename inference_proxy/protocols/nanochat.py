@@ -34,6 +34,9 @@ class Nanochat:
 
     def read_event(self, data: bytes) -> Delta:
         event = load_object(data)
+        if b"\n" in data:
+            # It came as several data lines; relayed as it is, it would break the frame that it travels in.
+            data = orjson.dumps(event)
         token = event.get("token")
         if token is None:
             if event.get("error"):
