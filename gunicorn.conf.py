@@ -1,15 +1,23 @@
 """gunicorn's configuration: one gevent worker per WEB_CONCURRENCY, JSON logs, streams that end properly on SIGTERM.
 
-Nothing of the application is imported at the top: psycopg must not be imported before gevent has patched `select`, or one
+Nothing that imports psycopg is imported at the top: it must not be imported before gevent has patched `select`, or one
 slow query would stop every greenlet of the worker.
 """
 
 import os
+import sys
 
+from chatapi.environment import LOG_LEVELS, EnvironmentProblem, EnvironmentReader
 from chatapi.observability.logs import logging_configuration
 
-bind = f"{os.environ.get('BIND', '0.0.0.0')}:{os.environ.get('PORT', '8002')}"  # noqa: S104  # a service in a container
-workers = int(os.environ.get("WEB_CONCURRENCY", "1"))
+_environment = EnvironmentReader(os.environ)
+try:
+    _port = _environment.whole("PORT", 8002, least=1, most=65535)
+    workers = _environment.whole("WEB_CONCURRENCY", 1, least=1, most=1000)
+    logconfig_dict = logging_configuration(_environment.choice("LOG_LEVEL", "INFO", LOG_LEVELS))
+except EnvironmentProblem as problem:
+    sys.exit(str(problem))
+bind = f"{_environment.text('BIND', '0.0.0.0')}:{_port}"  # noqa: S104  # a service in a container
 worker_class = "gevent"
 worker_connections = 10_000
 backlog = 2048
@@ -20,7 +28,6 @@ timeout = 60
 max_requests = 0
 preload_app = False
 control_socket_disable = True
-logconfig_dict = logging_configuration(os.environ.get("LOG_LEVEL", "INFO"))
 
 
 def post_worker_init(worker):  # type: ignore[no-untyped-def]

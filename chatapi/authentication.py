@@ -78,31 +78,40 @@ class TokenValidator:
             leads = call is None
             if call is None:
                 call = self._calls[key] = Future()
-        if not leads:
-            return call.result(timeout=2 * VALIDATION_DEADLINE_S)
+        return self._lead(call, token, key) if leads else self._follow(call)
+
+    def _follow(self, call: Future[Caller | None]) -> Caller | None:
         try:
-            caller = self._lead(token, key)
+            return call.result(timeout=2 * VALIDATION_DEADLINE_S)
+        except TimeoutError:
+            raise AuthUnavailable from None
+
+    def _lead(self, call: Future[Caller | None], token: str, key: str) -> Caller | None:
+        try:
+            caller, is_new = self._find_out(token, key)
         except BaseException as failure:
             call.set_exception(failure if isinstance(failure, Problem) else AuthUnavailable())
             raise
         else:
             call.set_result(caller)
-            return caller
         finally:
             with self._lock:
                 del self._calls[key]
+        if caller is not None and is_new:
+            # Only now, so that nobody who waits for the verdict waits for the database too.
+            remember_user(user_id=caller.id, email=caller.email, name=caller.name, is_admin=caller.is_admin)
+        return caller
 
-    def _lead(self, token: str, key: str) -> Caller | None:
+    def _find_out(self, token: str, key: str) -> tuple[Caller | None, bool]:
+        """Return the verdict, and whether the auth service was asked for it."""
         # Another call may have ended between the look into the cache and the lock.
         remembered = cache.get(key)
         if remembered is not None:
-            return _recall(remembered)
+            return _recall(remembered), False
         caller, seconds = self._ask(token)
         if seconds > 0:
             cache.set(key, {} if caller is None else asdict(caller), seconds)
-        if caller is not None:
-            remember_user(user_id=caller.id, email=caller.email, name=caller.name, is_admin=caller.is_admin)
-        return caller
+        return caller, True
 
     def _ask(self, token: str) -> tuple[Caller | None, float]:
         """Return the verdict and for how many seconds it may be remembered."""

@@ -122,6 +122,9 @@ class EnvironmentReader:
         database = unquote(url.path[1:])
         if url.scheme not in DATABASE_SCHEMES or not database or "/" in database:
             raise EnvironmentProblem(form)
+        if url.scheme == "postgresql+asyncpg" and "ssl" in options:
+            # asyncpg's name for it; libpq refuses parameters that it doesn't know.
+            options["sslmode"] = options.pop("ssl")
         host = options.pop("host", "") or unquote(url.hostname or "")
         return DatabaseAddress(
             name=database,

@@ -10,14 +10,16 @@ from typing import Any
 
 import orjson
 import requests
+import urllib3.exceptions
 from requests.adapters import HTTPAdapter
 
 CONNECT_TIMEOUT_S = 5.0
 MAX_ANSWER_BYTES = 1024 * 1024
+READ_BYTES = 16 * 1024
 
 
 class UnusableAnswer(Exception):
-    """The service answered with something that is not the JSON object we asked for, or too slowly, or too much of it."""
+    """The service answered with something that is not the JSON object we asked for, with too much, or only in part."""
 
 
 def new_session(adapter: HTTPAdapter | None = None) -> requests.Session:
@@ -56,17 +58,32 @@ def call_json(
         allow_redirects=False,
         stream=True,
     ) as response:
-        body = bytearray()
-        for chunk in response.iter_content(16 * 1024):
-            body += chunk
-            if len(body) > MAX_ANSWER_BYTES or time.monotonic() > give_up_at:
-                raise UnusableAnswer
+        body = _read_body(response, give_up_at)
     try:
         answer = orjson.loads(body)
     except orjson.JSONDecodeError:
         answer = None
     if isinstance(answer, dict):
         return response.status_code, answer
-    if response.ok:
+    if response.status_code < 300:
         raise UnusableAnswer
     return response.status_code, {}
+
+
+def _read_body(response: requests.Response, give_up_at: float) -> bytes:
+    body = bytearray()
+    try:
+        # read1 returns what is there; iter_content waits for a full chunk, so that an answer which drips in never ends.
+        while chunk := response.raw.read1(READ_BYTES):
+            body += chunk
+            if len(body) > MAX_ANSWER_BYTES:
+                raise UnusableAnswer
+            if time.monotonic() > give_up_at:
+                raise requests.ReadTimeout
+    except (urllib3.exceptions.TimeoutError, TimeoutError):
+        raise requests.ReadTimeout from None
+    except (urllib3.exceptions.HTTPError, OSError) as failure:
+        if isinstance(failure, requests.RequestException):
+            raise
+        raise UnusableAnswer from None
+    return bytes(body)

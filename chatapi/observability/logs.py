@@ -18,6 +18,9 @@ SERVICE_NAME = "chat-api"
 # Mistakes in the program or its configuration: their text says what is wrong and can't quote a user.
 TELLING_ERRORS = (ImportError, NameError, SyntaxError, ImproperlyConfigured)
 
+# Loggers of Django whose messages are "%s: %s", what happened and the request's path.
+PATH_LOGGERS = ("django.request", "django.security.csrf")
+
 trace_id_var: ContextVar[str] = ContextVar("trace_id", default="")
 user_id_var: ContextVar[str] = ContextVar("user_id", default="")
 
@@ -33,7 +36,7 @@ class LogFormatter(OrjsonFormatter):
         log_record["level"] = record.levelname
         log_record["service"] = SERVICE_NAME
         log_record["logger"] = record.name
-        log_record["message"] = record.getMessage()
+        log_record["message"] = _message_of(record)
         if trace_id := trace_id_var.get():
             log_record["trace_id"] = trace_id
         if user_id := user_id_var.get():
@@ -42,6 +45,13 @@ class LogFormatter(OrjsonFormatter):
             # Where it happened, not what it said: an exception's text may quote a row, a header or a message.
             log_record["error"] = _describe_exception(record)
         log_record.update((name, value) for name, value in record.__dict__.items() if name not in self.reserved_attrs)
+
+
+def _message_of(record: logging.LogRecord) -> str:
+    # Django adds the path, which may hold an anonymous session's key; the request's own line names the route.
+    if record.name in PATH_LOGGERS and isinstance(record.args, tuple) and record.args:
+        return str(record.args[0])
+    return record.getMessage()
 
 
 def _describe_exception(record: logging.LogRecord) -> str:

@@ -59,9 +59,10 @@ class OpenAI:
         return delta
 
     def _read_choice(self, choice: Any, delta: Delta) -> None:
-        if not isinstance(choice, dict):
+        changes = (choice.get("delta") or {}) if isinstance(choice, dict) else None
+        if not isinstance(changes, dict):
             raise UpstreamError
-        content = (choice.get("delta") or {}).get("content")
+        content = changes.get("content")
         if content is not None and not isinstance(content, str):
             raise UpstreamError
         if content:

@@ -1,0 +1,250 @@
+"""Every variable: its default, what it takes, and one clear line where it is malformed."""
+
+import json
+import os
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from chatapi.environment import EnvironmentProblem, EnvironmentReader, Rate
+
+PROJECT = Path(__file__).resolve().parents[2]
+SECRET = "an-environment-test-secret"
+# No variable of ours, whatever the machine has set.
+BARE = {"PATH": os.environ["PATH"], "SECRET_KEY": SECRET}
+
+DEFAULTS: dict[str, Any] = {
+    "AUTH_SERVICE_URL": "http://auth:8001",
+    "INFERENCE_SERVICE_URL": "http://inference:8000",
+    "INTERNAL_API_KEY": "",
+    "MAX_CONVERSATION_HISTORY": 50,
+    "MAX_TOKEN_BUDGET": 6000,
+    "CORS_ALLOWED_ORIGINS": ["http://localhost:3000"],
+    "LOG_LEVEL": "INFO",
+    "INFERENCE_PROTOCOL": "nanochat",
+    "INFERENCE_MODEL": "",
+    "INFERENCE_API_KEY": "",
+    "SECRET_KEY": SECRET,
+    "ALLOWED_HOSTS": ["localhost", "127.0.0.1", "[::1]", "chat-api"],
+    "DEBUG": False,
+    "AUTH_CACHE_SECONDS": 300,
+    "ADMIN_EMAILS": [],
+    "SYSTEM_PROMPT": "",
+    "INFERENCE_START_TIMEOUT": 60,
+    "INFERENCE_IDLE_TIMEOUT": 60,
+    "GENERATION_TIMEOUT": 600,
+    "CHECKPOINT_SECONDS": 1,
+    "HEARTBEAT_SECONDS": 15,
+    "USER_MAX_GENERATIONS": 8,
+    "THROTTLE_SEND": [60, 60],
+    "THROTTLE_READ": [600, 60],
+    "ALLOW_ANONYMOUS": False,
+    "DATABASE": ["samosachaat", "localhost", ""],
+    "POOL": 10,
+    "CACHE": "django.core.cache.backends.locmem.LocMemCache",
+}
+CHOSEN: dict[str, tuple[str, Any]] = {
+    "AUTH_SERVICE_URL": ("https://auth.example.com/base/", "https://auth.example.com/base"),
+    "INFERENCE_SERVICE_URL": ("http://10.0.0.7:9000", "http://10.0.0.7:9000"),
+    "INTERNAL_API_KEY": ("a key", "a key"),
+    "MAX_CONVERSATION_HISTORY": ("7", 7),
+    "MAX_TOKEN_BUDGET": ("12000", 12000),
+    "LOG_LEVEL": ("DEBUG", "DEBUG"),
+    "INFERENCE_PROTOCOL": ("openai", "openai"),
+    "INFERENCE_MODEL": ("a-model", "a-model"),
+    "INFERENCE_API_KEY": ("another key", "another key"),
+    "ALLOWED_HOSTS": ("chat.example.com, .example.org", ["chat.example.com", ".example.org"]),
+    "DEBUG": ("yes", True),
+    "AUTH_CACHE_SECONDS": ("0", 0),
+    "ADMIN_EMAILS": ("Ada@Example.com,bo@example.com", ["ada@example.com", "bo@example.com"]),
+    "SYSTEM_PROMPT": ("Be brief.", "Be brief."),
+    "INFERENCE_START_TIMEOUT": ("2.5", 2.5),
+    "INFERENCE_IDLE_TIMEOUT": ("3", 3),
+    "GENERATION_TIMEOUT": ("90", 90),
+    "CHECKPOINT_SECONDS": ("0.25", 0.25),
+    "HEARTBEAT_SECONDS": ("5", 5),
+    "USER_MAX_GENERATIONS": ("0", 0),
+    "THROTTLE_SEND": ("5/s", [5, 1]),
+    "THROTTLE_READ": ("", None),
+    "ALLOW_ANONYMOUS": ("true", True),
+}
+MALFORMED = {
+    "DATABASE_URL": [
+        "mysql://localhost/x",
+        "postgresql://localhost",
+        "postgresql://localhost:notaport/x",
+        "",
+        "postgresql://h/a/b",
+    ],
+    "AUTH_SERVICE_URL": ["auth:8001", "ftp://auth", "http://", "http://auth?x=1", "http://auth:99999", ""],
+    "INFERENCE_SERVICE_URL": ["inference", "http://[bad", "http://inference#part"],
+    "MAX_CONVERSATION_HISTORY": ["0", "-1", "many", "1.5", "1001", "", "1e3"],
+    "MAX_TOKEN_BUDGET": ["0", "x", "99999999999"],
+    "FRONTEND_URL": ["localhost:3000", "https://chat.example.com/app", "*"],
+    "LOG_LEVEL": ["LOUD", "info", ""],
+    "INFERENCE_PROTOCOL": ["grpc", "OpenAI", ""],
+    "SECRET_KEY": ["", "   "],
+    "DEBUG": ["maybe", "", "2"],
+    "CACHE_URL": ["memcached://localhost", "localhost:6379"],
+    "AUTH_CACHE_SECONDS": ["-1", "x", "86401"],
+    "INFERENCE_START_TIMEOUT": ["0", "-1", "soon", "inf", "nan", ""],
+    "INFERENCE_IDLE_TIMEOUT": ["0"],
+    "GENERATION_TIMEOUT": ["10m"],
+    "CHECKPOINT_SECONDS": ["0", "0.01"],
+    "HEARTBEAT_SECONDS": ["x"],
+    "USER_MAX_GENERATIONS": ["-1", "none"],
+    "THROTTLE_SEND": ["60", "60/fortnight", "0/min", "-1/min", "1.5/s"],
+    "THROTTLE_READ": ["fast"],
+    "ALLOW_ANONYMOUS": ["perhaps"],
+    "DB_POOL_SIZE": ["0", "x"],
+}
+SHOW = """
+import json
+from django.conf import settings as s
+names = %r
+database, cache = s.DATABASES["default"], s.CACHES["default"]
+shown = {name: getattr(s, name) for name in names if hasattr(s, name)}
+shown |= {name: rate and [rate.requests, rate.period_s] for name, rate in shown.items() if name.startswith("THROTTLE")}
+shown["ADMIN_EMAILS"] = sorted(s.ADMIN_EMAILS)
+shown["DATABASE"] = [database["NAME"], database["HOST"], database["USER"]]
+shown["POOL"] = database["OPTIONS"]["pool"]["max_size"]
+shown["CACHE"] = cache["BACKEND"]
+print(json.dumps(shown))
+"""
+
+
+def python(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
+    """Run the project's Python with these variables and no others."""
+    environment = {**BARE, "DJANGO_SETTINGS_MODULE": "chatapi.settings", **variables}
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=PROJECT, env=environment, capture_output=True, text=True, check=False, timeout=60
+    )
+
+
+def load_settings(**variables: str) -> "subprocess.CompletedProcess[str]":
+    """Load the settings in this process's place: they are executed anew, with these variables."""
+    return python("-c", SHOW % list(DEFAULTS), **variables)
+
+
+def read_settings(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) -> Any:
+    """Execute the settings module with these variables and return what it defines."""
+    with monkeypatch.context() as patch:
+        for name in (*MALFORMED, *CHOSEN):
+            patch.delenv(name, raising=False)
+        for name, value in {"SECRET_KEY": SECRET, **variables}.items():
+            patch.setenv(name, value)
+        return runpy.run_path(str(PROJECT / "chatapi" / "settings.py"))
+
+
+def test_defaults() -> None:
+    result = load_settings()
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout) == DEFAULTS
+
+
+def test_good_values() -> None:
+    result = load_settings(
+        **{name: value for name, (value, _) in CHOSEN.items()}, FRONTEND_URL="https://a.example/,http://b:81"
+    )
+    assert result.returncode == 0, result.stderr
+    shown = json.loads(result.stdout)
+    assert {name: shown[name] for name in CHOSEN} == {name: meant for name, (_, meant) in CHOSEN.items()}
+    assert shown["CORS_ALLOWED_ORIGINS"] == ["https://a.example", "http://b:81"]
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in MALFORMED.items() for value in values])
+def test_a_malformed_value_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    with pytest.raises(ImproperlyConfigured) as refusal:
+        read_settings(monkeypatch, {name: value})
+    assert str(refusal.value).startswith(name)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_missing_secret_is_refused_by_name() -> None:
+    result = python("manage.py", "check", SECRET_KEY="")
+    assert result.returncode != 0
+    assert "SECRET_KEY is not set" in result.stderr
+
+
+@pytest.mark.parametrize(("name", "value"), [("LOG_LEVEL", "LOUD"), ("DATABASE_URL", "mysql://u:hunter2@h/x")])
+def test_the_start_stops_with_one_line_that_names_the_variable(name: str, value: str) -> None:
+    result = python("manage.py", "check", **{name: value})
+    assert result.returncode != 0
+    lines = [line for line in result.stderr.splitlines() if name in line]
+    assert len(lines) == 1
+    assert result.stderr.strip().splitlines()[-1] == lines[0]
+    assert "Traceback" not in result.stderr
+    assert "hunter2" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("PORT", "http"), ("PORT", "99999"), ("WEB_CONCURRENCY", "0"), ("LOG_LEVEL", "LOUD")]
+)
+def test_the_server_stops_with_one_line_that_names_the_variable(name: str, value: str) -> None:
+    result = python("-m", "gunicorn", "--check-config", "chatapi.wsgi", **{name: value})
+    assert result.returncode != 0
+    assert result.stderr.startswith(name)
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_a_good_environment_passes_the_checks() -> None:
+    result = python("manage.py", "check", DATABASE_URL="postgresql://localhost/x")
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+asyncpg"])
+def test_database_addresses(scheme: str) -> None:
+    reader = EnvironmentReader({"DATABASE_URL": f"{scheme}://us%40er:p%2Fw@db.example:5433/chat%20db?sslmode=require"})
+    address = reader.database("DATABASE_URL", "")
+    assert (address.user, address.password, address.host, address.port, address.name) == (
+        "us@er",
+        "p/w",
+        "db.example",
+        "5433",
+        "chat db",
+    )
+    assert address.options == {"sslmode": "require"}
+
+
+def test_a_database_behind_a_socket() -> None:
+    address = EnvironmentReader({"D": "postgresql://postgres:@/chat?host=/var/run/pg&port=5434"}).database("D", "")
+    assert (address.host, address.port, address.options) == ("/var/run/pg", "5434", {})
+
+
+def test_asyncpg_spells_sslmode_its_own_way() -> None:
+    address = EnvironmentReader({"D": "postgresql+asyncpg://h/chat?ssl=require"}).database("D", "")
+    assert address.options == {"sslmode": "require"}
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("1/s", Rate(1, 1)),
+        ("2/sec", Rate(2, 1)),
+        ("3/m", Rate(3, 60)),
+        ("4/hour", Rate(4, 3600)),
+        ("5/d", Rate(5, 86400)),
+        ("", None),
+    ],
+)
+def test_rates(text: str, meant: Rate | None) -> None:
+    assert EnvironmentReader({"R": text}).rate("R", "1/min") == meant
+
+
+def test_a_message_about_the_database_never_repeats_the_password() -> None:
+    with pytest.raises(EnvironmentProblem) as refusal:
+        EnvironmentReader({"DATABASE_URL": "mysql://u:hunter2@h/x"}).database("DATABASE_URL", "")
+    assert "hunter2" not in str(refusal.value)
+
+
+def test_a_cache_url_shares_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = read_settings(monkeypatch, {"CACHE_URL": "redis://cache:6379/1"})
+    assert settings["CACHES"]["default"] == {
+        "BACKEND": "chatapi.shared_cache.SharedRedisCache",
+        "LOCATION": "redis://cache:6379/1",
+    }

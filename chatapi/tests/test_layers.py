@@ -1,0 +1,104 @@
+"""Who may import whom: the directions of docs and design, read from the sources."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[2]
+PACKAGES = ("chatapi", "conversations", "inference_proxy")
+SURFACES = sorted(folder.name for folder in (PROJECT / "conversations" / "surfaces").iterdir() if (folder / "urls.py").exists())
+
+
+def sources(folder: str) -> Iterator[Path]:
+    """Yield a package's modules, without its tests."""
+    for file in sorted((PROJECT / folder).rglob("*.py")):
+        if "tests" not in file.parts and file.name != "conftest.py":
+            yield file
+
+
+def imports(file: Path) -> set[str]:
+    """Return the names that a module imports, wherever in it, as absolute dotted names."""
+    package = file.relative_to(PROJECT).with_suffix("").parts[:-1]
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = ".".join(package[: len(package) - node.level + 1]) if node.level else ""
+            origin = ".".join(part for part in (base, node.module) if part)
+            found |= {origin} | {f"{origin}.{alias.name}" for alias in node.names}
+    return found
+
+
+def offenders(folder: str, *forbidden: str) -> list[str]:
+    """Return which modules of a folder import something forbidden, and what."""
+    return [
+        f"{file.relative_to(PROJECT)} imports {name}"
+        for file in sources(folder)
+        for name in sorted(imports(file))
+        if any(name == one or name.startswith(f"{one}.") for one in forbidden)
+    ]
+
+
+def test_the_reader_of_imports_sees_them(tmp_path: Path) -> None:
+    found = imports(PROJECT / "chatapi" / "authentication.py")
+    assert {"threading", "django.conf.settings", "conversations.services.users.remember_user"} <= found
+    assert offenders("chatapi", "conversations.services")
+    assert len(SURFACES) >= 1
+
+
+def test_no_application_module_imports_gevent() -> None:
+    assert [offender for package in PACKAGES for offender in offenders(package, "gevent", "asyncio", "greenlet")] == []
+
+
+def test_the_inference_side_knows_no_database_and_no_view() -> None:
+    forbidden = ("django.db", "django.contrib", "rest_framework", "conversations", "psycopg")
+    assert offenders("inference_proxy", *forbidden) == []
+
+
+def test_models_and_services_know_no_http() -> None:
+    http = ("django.http", "rest_framework", "conversations.surfaces", "conversations.admin", "django.urls")
+    assert offenders("conversations/services", *http) == []
+    lower = ("models.py", "querysets.py", "keyset.py", "exceptions.py")
+    found = {name: imports(PROJECT / "conversations" / name) for name in lower}
+    above = (*http, "conversations.services", "inference_proxy")
+    assert [
+        f"{name} imports {imported}"
+        for name, all_imported in found.items()
+        for imported in sorted(all_imported)
+        if any(imported == one or imported.startswith(f"{one}.") for one in above)
+    ] == []
+
+
+@pytest.mark.parametrize("surface", SURFACES)
+def test_surfaces_do_not_import_one_another(surface: str) -> None:
+    others = [f"conversations.surfaces.{other}" for other in SURFACES if other != surface]
+    assert offenders(f"conversations/surfaces/{surface}", *others) == []
+
+
+def test_what_surfaces_share_knows_none_of_them() -> None:
+    for file in (PROJECT / "conversations" / "surfaces").glob("*.py"):
+        for surface in SURFACES:
+            prefix = f"conversations.surfaces.{surface}"
+            assert not [name for name in imports(file) if name == prefix or name.startswith(f"{prefix}.")], file
+
+
+def test_serializers_call_no_service() -> None:
+    for file in (PROJECT / "conversations" / "surfaces").rglob("serializers.py"):
+        assert not [name for name in imports(file) if name.startswith("conversations.services")], file
+
+
+def test_admin_and_commands_use_no_surface() -> None:
+    assert offenders("conversations/admin", "conversations.surfaces") == []
+    assert offenders("conversations/management", "conversations.surfaces") == []
+
+
+def test_the_project_does_not_depend_on_its_dev_stack_or_tests() -> None:
+    assert [offender for package in PACKAGES for offender in offenders(package, "devstack", "tests", "benchmarks")] == []
+
+
+def test_problem_is_a_leaf() -> None:
+    ours = [name for name in imports(PROJECT / "chatapi" / "problem.py") if name.split(".")[0] in PACKAGES]
+    assert ours == []

@@ -1,0 +1,120 @@
+"""Calls to the services beside this one end, whatever those do."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+import requests
+
+from chatapi.outbound import MAX_ANSWER_BYTES, UnusableAnswer, call_json, new_session
+from tests.support.auth import ScriptedAuth
+from tests.support.waiting import LIMIT_S
+
+
+@pytest.fixture
+def auth() -> Iterator[ScriptedAuth]:
+    with ScriptedAuth() as scripted:
+        yield scripted
+
+
+@contextmanager
+def one_answer(first: bytes, *, then_drip: bytes = b"") -> Iterator[str]:
+    """Answer one connection with these bytes; then go on dripping, if asked, for as long as someone listens."""
+    ended = threading.Event()
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.settimeout(LIMIT_S)
+
+    def serve() -> None:
+        client, _ = listener.accept()
+        with client:
+            client.recv(65536)
+            client.sendall(first)
+            while then_drip and not ended.wait(0.02):
+                try:
+                    client.sendall(then_drip)
+                except OSError:
+                    return
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
+    finally:
+        ended.set()
+        thread.join(LIMIT_S)
+        listener.close()
+
+
+def call(url: str, deadline_s: float = LIMIT_S) -> tuple[int, dict[str, object]]:
+    with new_session() as session:
+        return call_json(session, "GET", url, headers={}, deadline_s=deadline_s)
+
+
+@pytest.mark.parametrize("framing", [b"Content-Length: 14\r\n\r\n", b"Connection: close\r\n\r\n"])
+def test_an_object(framing: bytes) -> None:
+    with one_answer(b"HTTP/1.1 200 OK\r\n" + framing + b'{"valid":true}') as url:
+        assert call(url) == (200, {"valid": True})
+
+
+def test_an_answer_that_breaks_off_is_unusable() -> None:
+    with one_answer(b'HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{"valid":true}') as url, pytest.raises(UnusableAnswer):
+        call(url)
+
+
+@pytest.mark.parametrize("framing", [b"Content-Length: 1000000\r\n\r\n", b"Connection: close\r\n\r\n"])
+def test_an_answer_that_drips_is_given_up_at_the_deadline(framing: bytes) -> None:
+    results: list[object] = []
+
+    def ask() -> None:
+        try:
+            results.append(call(url, deadline_s=0.3))
+        except Exception as failure:
+            results.append(failure)
+
+    with one_answer(b"HTTP/1.1 200 OK\r\n" + framing, then_drip=b" ") as url:
+        thread = threading.Thread(target=ask, daemon=True)
+        thread.start()
+        thread.join(10)
+        assert [type(result) for result in results] == [requests.ReadTimeout]
+
+
+def test_a_connection_is_used_again(auth: ScriptedAuth) -> None:
+    with new_session() as session:
+        for _ in range(3):
+            body = {"token": "unknown"}
+            answer = call_json(session, "POST", f"{auth.url}/auth/validate", json=body, headers={}, deadline_s=LIMIT_S)
+            assert answer[0] == 401
+        pools = session.get_adapter(auth.url).poolmanager.pools  # type: ignore[attr-defined]
+        assert [(pools[key].num_requests, pools[key].num_connections) for key in pools.keys()] == [(3, 1)]  # noqa: SIM118
+
+
+def test_an_answer_that_never_comes_is_a_timeout() -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+    with listener, pytest.raises(requests.Timeout):
+        call(f"http://127.0.0.1:{listener.getsockname()[1]}/", deadline_s=0.1)
+
+
+def test_an_endless_answer_is_capped() -> None:
+    chunk = b" " * 65536
+    with (
+        one_answer(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + chunk * (MAX_ANSWER_BYTES // len(chunk) + 1)) as url,
+        pytest.raises(UnusableAnswer),
+    ):
+        call(url)
+
+
+def test_an_error_without_json_is_an_empty_object() -> None:
+    with one_answer(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 6\r\n\r\n<html>") as url:
+        assert call(url) == (502, {})
+
+
+def test_cookies_are_refused_and_redirects_not_followed() -> None:
+    session = new_session()
+    with (
+        session,
+        one_answer(b"HTTP/1.1 302 Found\r\nLocation: /x\r\nSet-Cookie: a=b\r\nContent-Length: 2\r\n\r\n{}") as url,
+    ):
+        assert call_json(session, "GET", url, headers={}, deadline_s=LIMIT_S) == (302, {})
+        assert list(session.cookies) == []

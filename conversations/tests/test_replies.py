@@ -1,0 +1,227 @@
+"""How replies are saved while they run and when they end."""
+
+import uuid
+from typing import Any
+
+import psycopg
+import pytest
+from django.db import connection
+
+from conversations.models import Message
+from conversations.services.replies import DatabaseReplyStore
+from conversations.tests.factories import make_conversation, make_message, make_reply, make_running_reply
+from inference_proxy.exceptions import StoreUnavailable
+from inference_proxy.store import Draft, FinishedReply
+
+pytestmark = pytest.mark.django_db
+FINAL = ("complete", "stopped", "interrupted", "failed")
+
+
+@pytest.fixture
+def store() -> DatabaseReplyStore:
+    return DatabaseReplyStore()
+
+
+@pytest.fixture
+def running() -> Message:
+    return make_running_reply(make_message(make_conversation()), "so far", heartbeat_age_s=20)
+
+
+def finished(reply: Message, status: Any = "complete", text: str = "whole", **more: Any) -> FinishedReply:
+    values = {
+        "error_code": "",
+        "token_count": 3,
+        "prompt_tokens": 7,
+        "inference_time_ms": 41,
+        "first_token_ms": 5,
+        "finish_reason": "stop",
+        **more,
+    }
+    return FinishedReply(reply_id=reply.id, status=status, text=text, **values)
+
+
+def reload(message: Message) -> Message:
+    return Message.objects.get(id=message.id)
+
+
+# --- Checkpoints ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_checkpoint_saves_texts_and_heartbeats(store: DatabaseReplyStore, running: Message) -> None:
+    silent = make_running_reply(make_message(make_conversation()), "kept", heartbeat_age_s=20)
+    directives = store.checkpoint([Draft(running.id, "so far and more"), Draft(silent.id, None)])
+    assert (directives.to_stop, directives.deleted) == (frozenset(), frozenset())
+    assert (reload(running).content, reload(silent).content) == ("so far and more", "kept")
+    for before in (running, silent):
+        assert before.heartbeat_at is not None
+        assert (reload(before).heartbeat_at or before.heartbeat_at) > before.heartbeat_at
+    assert reload(running).status == "streaming"
+
+
+def test_a_checkpoint_is_one_statement(store: DatabaseReplyStore, django_assert_num_queries: Any) -> None:
+    replies = [make_running_reply(make_message(make_conversation())) for _ in range(5)]
+    with django_assert_num_queries(1):
+        store.checkpoint([Draft(reply.id, "text") for reply in replies])
+
+
+def test_a_checkpoint_tells_what_to_stop_and_what_is_gone(store: DatabaseReplyStore, running: Message) -> None:
+    Message.objects.filter(id=running.id).update(stop_requested=True)
+    gone = uuid.uuid4()
+    directives = store.checkpoint([Draft(running.id, "text"), Draft(gone, "text")])
+    assert (directives.to_stop, directives.deleted) == ({running.id}, {gone})
+
+
+@pytest.mark.parametrize("status", ["complete", "stopped", "failed"])
+def test_a_checkpoint_changes_nothing_that_has_ended(store: DatabaseReplyStore, running: Message, status: str) -> None:
+    Message.objects.filter(id=running.id).update(status=status, content="ended")
+    store.checkpoint([Draft(running.id, "late")])
+    assert reload(running).content == "ended"
+
+
+def test_a_checkpoint_goes_on_where_the_worker_was_thought_dead(store: DatabaseReplyStore, running: Message) -> None:
+    Message.objects.filter(id=running.id).update(status="interrupted")
+    assert store.checkpoint([Draft(running.id, "alive")]).deleted == frozenset()
+    assert (reload(running).content, reload(running).status) == ("alive", "interrupted")
+
+
+# --- The end --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", FINAL)
+def test_the_end_is_saved_whole(store: DatabaseReplyStore, running: Message, status: str) -> None:
+    store.finish(finished(running, status, "text 🎈", error_code="upstream_error" if status == "failed" else ""))
+    reply = reload(running)
+    assert (reply.status, reply.content) == (status, "text 🎈")
+    assert (reply.token_count, reply.prompt_tokens, reply.inference_time_ms, reply.first_token_ms) == (3, 7, 41, 5)
+    assert reply.finish_reason == "stop"
+    assert reply.error_code == ("upstream_error" if status == "failed" else None)
+
+
+@pytest.mark.parametrize("first", ["complete", "stopped", "failed"])
+@pytest.mark.parametrize("second", FINAL)
+def test_nothing_else_leaves_a_final_status(store: DatabaseReplyStore, running: Message, first: Any, second: Any) -> None:
+    store.finish(finished(running, first, "first"))
+    store.finish(finished(running, second, "second"))
+    assert (reload(running).status, reload(running).content) == (first, "first")
+
+
+@pytest.mark.parametrize("status", FINAL)
+def test_a_late_result_overwrites_a_guess(store: DatabaseReplyStore, status: Any) -> None:
+    lost = make_running_reply(make_message(make_conversation()), "half", heartbeat_age_s=31)
+    assert store.interrupt_abandoned() == 1
+    assert (reload(lost).status, reload(lost).content) == ("interrupted", "half")
+    store.finish(finished(lost, status, "half and the rest"))
+    assert (reload(lost).status, reload(lost).content) == (status, "half and the rest")
+
+
+def test_finishing_what_was_deleted_is_nothing(store: DatabaseReplyStore, running: Message) -> None:
+    running.conversation.delete()
+    store.finish(finished(running))
+    assert not Message.objects.exists()
+
+
+@pytest.mark.parametrize(("age_s", "is_abandoned"), [(0, False), (25, False), (31, True), (3600, True), (None, True)])
+def test_a_reply_is_abandoned_after_30_seconds_without_a_heartbeat(
+    store: DatabaseReplyStore, age_s: float | None, is_abandoned: bool
+) -> None:
+    reply = make_running_reply(make_message(make_conversation()), heartbeat_age_s=age_s or 0)
+    if age_s is None:
+        Message.objects.update(heartbeat_at=None)
+    assert store.interrupt_abandoned() == int(is_abandoned)
+    assert reload(reply).status == ("interrupted" if is_abandoned else "streaming")
+
+
+def test_only_running_replies_are_abandoned(store: DatabaseReplyStore) -> None:
+    asked = make_message(make_conversation())
+    make_reply(asked)
+    assert store.interrupt_abandoned() == 0
+
+
+# --- Which answer counts --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "counts"),
+    [
+        ("complete", "new", True),
+        ("complete", "", True),
+        ("stopped", "new", True),
+        ("stopped", "", False),
+        ("failed", "new", False),
+        ("interrupted", "new", False),
+        ("interrupted", "", False),
+    ],
+)
+def test_a_new_answer_counts_when_it_is_worth_it(store: DatabaseReplyStore, status: Any, text: str, counts: bool) -> None:
+    asked = make_message(make_conversation())
+    old = make_reply(asked, "old")
+    new = make_running_reply(asked, is_active=False)
+    assert reload(old).is_active is True
+    store.finish(finished(new, status, text))
+    assert (reload(old).is_active, reload(new).is_active) == (not counts, counts)
+
+
+def test_exactly_one_answer_counts_after_many(store: DatabaseReplyStore) -> None:
+    conversation = make_conversation()
+    other_question = make_message(conversation)
+    other_answer = make_reply(other_question)
+    asked = make_message(conversation)
+    answers = [make_reply(asked, f"{number}", is_active=number == 1) for number in range(3)]
+    new = make_running_reply(asked, is_active=False)
+    store.finish(finished(new))
+    assert [reload(answer).is_active for answer in answers] == [False, False, False]
+    assert reload(new).is_active and reload(asked).is_active
+    assert reload(other_question).is_active and reload(other_answer).is_active
+
+
+def test_a_late_result_changes_no_choice(store: DatabaseReplyStore) -> None:
+    """Meanwhile the user may have chosen; a guess that is corrected must not choose for them."""
+    asked = make_message(make_conversation())
+    old = make_reply(asked, "old")
+    lost = make_running_reply(asked, is_active=False, heartbeat_age_s=60)
+    store.interrupt_abandoned()
+    store.finish(finished(lost))
+    assert (reload(old).is_active, reload(lost).is_active) == (True, False)
+
+
+# --- A database that is away ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_absent_database_is_said_to_be_away(store: DatabaseReplyStore) -> None:
+    running = make_running_reply(make_message(make_conversation()), "so far")
+    name = connection.settings_dict["NAME"]
+    connection.close()
+    patience, connection.pool.timeout = connection.pool.timeout, 0.2
+    known = connection.get_connection_params()
+    elsewhere = {key: known[key] for key in ("user", "password", "host", "port") if key in known}
+    with psycopg.connect(dbname="postgres", autocommit=True, **elsewhere) as operator:
+        operator.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
+        try:
+            operator.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
+            for call in (
+                lambda: store.checkpoint([Draft(running.id, "text")]),
+                lambda: store.finish(finished(running)),
+                store.interrupt_abandoned,
+            ):
+                with pytest.raises(StoreUnavailable):
+                    call()
+        finally:
+            operator.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
+            connection.pool.timeout = patience
+            connection.close()
+            connection.close_pool()
+    store.finish(finished(running))
+    assert reload(running).status == "complete"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_store_keeps_no_connection(store: DatabaseReplyStore) -> None:
+    running = make_running_reply(make_message(make_conversation()))
+    for call in (
+        lambda: store.checkpoint([Draft(running.id, "text")]),
+        store.interrupt_abandoned,
+        lambda: store.finish(finished(running)),
+    ):
+        call()
+        assert connection.connection is None

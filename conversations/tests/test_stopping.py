@@ -1,0 +1,114 @@
+"""Stopping what another worker generates, and what nobody generates any more."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from django.db import connection, connections
+
+from conversations.models import Conversation, Message
+from conversations.services import stopping
+from conversations.services.conversations import delete_conversation
+from conversations.services.replies import DatabaseReplyStore
+from conversations.services.stopping import stop_running_reply
+from conversations.tests.factories import USER_ID, make_conversation, make_message, make_running_reply, make_turns
+from inference_proxy.store import Draft, FinishedReply
+from tests.support.waiting import LIMIT_S, wait_until
+
+
+def other_worker(reply_id: object, began: threading.Event) -> str:
+    """Be the worker that writes a reply: learn at a checkpoint that it is to end, and save it as stopped."""
+    store = DatabaseReplyStore()
+    try:
+        began.set()
+        wait_until(lambda: store.checkpoint([Draft(reply_id, "half")]).to_stop, "the stop was requested")  # type: ignore[arg-type]
+        store.finish(
+            FinishedReply(
+                reply_id=reply_id,  # type: ignore[arg-type]
+                status="stopped",
+                text="half",
+                error_code="",
+                token_count=1,
+                prompt_tokens=None,
+                inference_time_ms=1,
+                first_token_ms=1,
+                finish_reason="",
+            )
+        )
+        return "stopped"
+    finally:
+        connections.close_all()
+
+
+@pytest.mark.django_db
+def test_where_nothing_runs_nothing_is_stopped() -> None:
+    conversation = make_conversation()
+    make_turns(conversation, 1)
+    assert stop_running_reply(conversation.id) is False
+    assert {message.status for message in conversation.messages.all()} == {"complete"}
+
+
+@pytest.mark.django_db
+def test_a_reply_without_a_worker_is_ended_at_once() -> None:
+    conversation = make_conversation()
+    lost = make_running_reply(make_message(conversation), "half", heartbeat_age_s=31)
+    assert stop_running_reply(conversation.id) is True
+    lost.refresh_from_db()
+    assert (lost.status, lost.content) == ("interrupted", "half")
+
+
+@pytest.mark.django_db
+def test_a_worker_that_does_not_answer_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stopping, "STOP_WAIT_S", 0.05)
+    conversation = make_conversation()
+    running = make_running_reply(make_message(conversation))
+    assert stop_running_reply(conversation.id) is True
+    running.refresh_from_db()
+    assert (running.status, running.stop_requested) == ("streaming", True)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_another_worker_s_reply_is_stopped_and_saved_before_the_answer() -> None:
+    conversation = make_conversation()
+    running = make_running_reply(make_message(conversation))
+    began = threading.Event()
+    with ThreadPoolExecutor(1) as threads:
+        worker = threads.submit(other_worker, running.id, began)
+        assert began.wait(LIMIT_S)
+        assert stop_running_reply(conversation.id) is True
+        running.refresh_from_db()
+        assert (running.status, running.content) == ("stopped", "half")
+        assert worker.result(LIMIT_S) == "stopped"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_no_connection_is_held_while_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    conversation = make_conversation()
+    running = make_running_reply(make_message(conversation))
+    held: list[bool] = []
+
+    class Clock:
+        monotonic = staticmethod(stopping.time.monotonic)
+
+        @staticmethod
+        def sleep(_: float) -> None:
+            held.append(connection.connection is not None)
+            Message.objects.filter(id=running.id).update(status="stopped")
+
+    monkeypatch.setattr(stopping, "time", Clock)
+    assert stop_running_reply(conversation.id) is True
+    assert held == [False]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_deleting_stops_first() -> None:
+    conversation = make_conversation()
+    running = make_running_reply(make_message(conversation))
+    began = threading.Event()
+    with ThreadPoolExecutor(1) as threads:
+        worker = threads.submit(other_worker, running.id, began)
+        assert began.wait(LIMIT_S)
+        delete_conversation(conversation_id=conversation.id, user_id=USER_ID)
+        assert worker.result(LIMIT_S) == "stopped"
+    assert not Conversation.objects.exists()
+    assert not Message.objects.exists()

@@ -1,0 +1,44 @@
+"""Automatic titles."""
+
+import pytest
+
+from conversations.services.titles import automatic_title, is_unnamed
+
+
+@pytest.mark.parametrize(
+    ("content", "title"),
+    [
+        ("Hello", "Hello"),
+        ("  two \n\n lines\tand tabs  ", "two lines and tabs"),
+        ("x" * 80, "x" * 80),
+        ("x" * 81, "x" * 80),
+        ("word " * 16, "word " * 15 + "word"),
+        ("word " * 17, "word " * 15 + "word"),
+        ("x" * 50 + " " + "y" * 50, "x" * 50),
+        ("x" * 39 + " " + "y" * 50, "x" * 39 + " " + "y" * 40),
+        ("x" * 40 + " " + "y" * 50, "x" * 40),
+        ("x" * 79 + " y", "x" * 79),
+        ("ü" * 100, "ü" * 80),
+        ("🎈" * 100, "🎈" * 80),
+    ],
+)
+def test_the_beginning_cut_at_a_word(content: str, title: str) -> None:
+    assert automatic_title(content) == title
+    assert len(title) <= 80
+
+
+@pytest.mark.parametrize(
+    ("title", "source", "unnamed"),
+    [
+        ("New conversation", "default", True),
+        (None, "default", True),
+        ("", "default", True),
+        (" new chat ", "default", True),
+        ("Untitled", "default", True),
+        ("Recipes", "default", False),
+        ("New conversation", "user", False),
+        ("New conversation", "auto", False),
+    ],
+)
+def test_only_an_unnamed_conversation_is_named(title: str | None, source: str, unnamed: bool) -> None:
+    assert is_unnamed(title, source) is unnamed

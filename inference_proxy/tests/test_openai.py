@@ -1,0 +1,150 @@
+"""Chat completions: bodies and events."""
+
+import json
+from typing import Any
+
+import pytest
+
+from inference_proxy.exceptions import UpstreamError
+from inference_proxy.protocols import new_protocol
+from inference_proxy.protocols.base import GenerationRequest, Sampling
+from inference_proxy.protocols.nanochat import Nanochat
+from inference_proxy.protocols.openai import OpenAI
+
+MESSAGES = [{"role": "user", "content": "hi"}]
+
+
+def chunk(content: Any = None, finish_reason: Any = None, **more: Any) -> bytes:
+    return json.dumps({"choices": [{"delta": {"content": content}, "finish_reason": finish_reason}], **more}).encode()
+
+
+def test_the_protocol_is_chosen_by_its_name(settings: Any) -> None:
+    settings.INFERENCE_PROTOCOL = "openai"
+    assert isinstance(new_protocol(), OpenAI)
+    settings.INFERENCE_PROTOCOL = "nanochat"
+    assert isinstance(new_protocol(), Nanochat)
+
+
+def test_the_body_leaves_out_what_nobody_chose() -> None:
+    assert OpenAI().body(GenerationRequest(MESSAGES)) == {
+        "messages": MESSAGES,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+
+
+def test_the_body_says_what_was_chosen() -> None:
+    sampling = Sampling(temperature=0, max_tokens=9, top_k=0)
+    body = OpenAI().body(GenerationRequest(MESSAGES, system_prompt="S", model_tag="m", sampling=sampling))
+    assert body["messages"] == [{"role": "system", "content": "S"}, *MESSAGES]
+    assert (body["model"], body["temperature"], body["max_tokens"], body["top_k"]) == ("m", 0, 9, 0)
+
+
+@pytest.mark.parametrize(("tag", "model"), [("", "configured"), ("default", "configured"), ("chosen", "chosen")])
+def test_the_model(settings: Any, tag: str, model: str) -> None:
+    settings.INFERENCE_MODEL = "configured"
+    assert OpenAI().body(GenerationRequest(MESSAGES, model_tag=tag))["model"] == model
+
+
+@pytest.mark.parametrize("key", ["", "a-key"])
+def test_the_bearer_key(settings: Any, key: str) -> None:
+    settings.INFERENCE_API_KEY = key
+    assert OpenAI().headers().get("Authorization") == (f"Bearer {key}" if key else None)
+
+
+@pytest.mark.parametrize(
+    ("data", "text", "is_end", "reason"),
+    [
+        (chunk("hello"), "hello", False, ""),
+        (chunk(""), "", False, ""),
+        (chunk(None), "", False, ""),
+        (chunk("last", "stop"), "last", False, "stop"),
+        (chunk(None, "length"), "", False, "length"),
+        (chunk(None, "x" * 30), "", False, "x" * 20),
+        (b'{"choices": []}', "", False, ""),
+        (b'{"choices": [{"delta": null}]}', "", False, ""),
+        (b'{"choices": [{}]}', "", False, ""),
+        (b"[DONE]", "", True, ""),
+        (b" [DONE] ", "", True, ""),
+    ],
+)
+def test_events(data: bytes, text: str, is_end: bool, reason: str) -> None:
+    delta = OpenAI().read_event(data)
+    assert (delta.text, delta.is_end, delta.finish_reason) == (text, is_end, reason)
+    assert delta.payload == (json.dumps({"token": text}, separators=(",", ":")).encode() if text else None)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"DONE",
+        b"{}",
+        b"[]",
+        b'{"error": {"message": "x"}}',
+        b'{"choices": null}',
+        b'{"choices": {}}',
+        b'{"choices": ["x"]}',
+        b'{"choices": [{"delta": "x"}]}',
+        b'{"choices": [{"delta": ["x"]}]}',
+        b'{"choices": [{"delta": {"content": 7}}]}',
+        b'{"choices": [{"delta": {"content": ["x"]}}]}',
+    ],
+)
+def test_what_is_not_of_the_protocol(data: bytes) -> None:
+    with pytest.raises(UpstreamError):
+        OpenAI().read_event(data)
+
+
+@pytest.mark.parametrize(
+    ("usage", "tokens"),
+    [
+        ({"prompt_tokens": 3, "completion_tokens": 5}, (3, 5)),
+        ({"prompt_tokens": "3", "completion_tokens": 5.5}, (None, None)),
+        ({"prompt_tokens": -1, "completion_tokens": 2**31}, (None, None)),
+        ({"prompt_tokens": True, "completion_tokens": None}, (None, None)),
+        ({"completion_tokens": 0}, (None, 0)),
+        (None, (None, None)),
+        ("much", (None, None)),
+    ],
+)
+def test_usage(usage: Any, tokens: tuple[int | None, int | None]) -> None:
+    delta = OpenAI().read_event(json.dumps({"choices": [], "usage": usage}).encode())
+    assert (delta.prompt_tokens, delta.completion_tokens) == tokens
+
+
+def test_a_nul_and_a_lone_surrogate_are_removed() -> None:
+    delta = OpenAI().read_event(b'{"choices": [{"delta": {"content": "a\\u0000\\ud800b"}}]}')
+    assert (delta.text, delta.payload) == ("ab", b'{"token":"ab"}')
+
+
+def test_only_a_finish_reason_makes_an_end_without_done_whole() -> None:
+    protocol = OpenAI()
+    protocol.read_event(chunk("a"))
+    assert protocol.may_end_here() is False
+    protocol.read_event(chunk(None, "stop"))
+    assert protocol.may_end_here() is True
+    assert OpenAI().may_end_here() is False
+
+
+@pytest.mark.parametrize(
+    ("configured", "answer", "current", "loaded"),
+    [
+        ("", {"data": [{"id": "a"}, {"id": "b"}]}, "a", [True, False]),
+        ("b", {"data": [{"id": "a"}, {"id": "b"}]}, "b", [False, True]),
+        ("c", {"data": []}, "c", []),
+        ("", {}, "", []),
+        ("", {"data": "x"}, "", []),
+        ("", {"data": ["x", {"id": "a"}]}, "a", [True]),
+    ],
+)
+def test_models(settings: Any, configured: str, answer: dict[str, Any], current: str, loaded: list[bool]) -> None:
+    settings.INFERENCE_MODEL = configured
+    models = OpenAI().read_models(answer)
+    assert models["current_model"] == current
+    assert [model["loaded"] for model in models["models"]] == loaded
+    assert all(set(model) == {"model_tag", "source", "path", "loaded"} for model in models["models"])
+
+
+def test_there_is_nothing_to_swap() -> None:
+    assert OpenAI().swap_path is None
