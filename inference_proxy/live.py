@@ -22,7 +22,8 @@ logger = logging.getLogger(__name__)
 
 # Kept free at the end of the graceful time for saving what is still running and for the streams to say so.
 SHUTDOWN_RESERVE_S = 5.0
-ABANDONED_CHECK_SECONDS = 5.0
+# Every 5 s where replies count as abandoned after 30 s.
+ABANDONED_CHECKS_PER_AGE = 6
 MAX_PAUSE_S = 1.0
 
 
@@ -102,7 +103,7 @@ class LiveReplies:
         try:
             self._checkpoint()
             now = time.monotonic()
-            if now - self._checked_abandoned_at >= ABANDONED_CHECK_SECONDS:
+            if now - self._checked_abandoned_at >= settings.ABANDONED_AFTER_SECONDS / ABANDONED_CHECKS_PER_AGE:
                 self._checked_abandoned_at = now
                 if count := self._store.interrupt_abandoned():
                     logger.warning("replies of a lost worker interrupted", extra={"count": count})
