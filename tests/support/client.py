@@ -151,8 +151,10 @@ class Client:
         self._streams: list[Stream] = []
 
     def at(self, port: int) -> "Client":
-        """Make a client of the same user at another server."""
-        return Client(port, self.token, self._limit_s)
+        """Make a client of the same user at another server; closing this one closes its streams, too."""
+        other = Client(port, self.token, self._limit_s)
+        other._streams = self._streams
+        return other
 
     def close(self) -> None:
         """Close the streams that are still open."""
