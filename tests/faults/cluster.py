@@ -15,7 +15,6 @@ from tests.support.auth import ScriptedAuth
 from tests.support.database import migrate
 from tests.support.server import Server
 from tests.support.upstream import ScriptedUpstream
-from tests.support.waiting import wait_until
 
 from .points import Control
 from .postgres import Postgres
@@ -40,7 +39,6 @@ class Cluster:
         self.auth = ScriptedAuth()
         self.upstream = ScriptedUpstream()
         self.nodes: list[Server] = []
-        self.usual_threads: dict[int, int] = {}
 
     def __enter__(self) -> "Cluster":
         with ExitStack() as stack:
@@ -140,7 +138,3 @@ def later(seconds: float, action: Callable[[], Any]) -> threading.Thread:
     timer.daemon = True
     timer.start()
     return timer
-
-
-def wait_for_workers(cluster: Cluster) -> None:
-    wait_until(cluster.worker_states, "all workers answer")

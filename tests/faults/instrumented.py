@@ -7,6 +7,7 @@ they wrap is untouched. The window tells what no response does: threads, generat
 import contextlib
 import json
 import os
+import re
 import socket
 import threading
 from collections.abc import Callable
@@ -19,13 +20,15 @@ import django
 
 django.setup()
 
-from django.db import connection
+from django.db import connection  # noqa: E402  # needs the settings
 
-from conversations.services import turns
-from conversations.services.replies import DatabaseReplyStore, live_replies
-from inference_proxy.live import LiveReplies
+from conversations.services import turns  # noqa: E402
+from conversations.services.replies import DatabaseReplyStore, live_replies  # noqa: E402
+from inference_proxy.live import LiveReplies  # noqa: E402
 
 FOLDER = Path(os.environ["FAULTS_FOLDER"])
+# Those of the process, of the service as a whole, and of the database pool.
+LASTING_THREADS = re.compile("MainThread|reply-keeper|worker-warden|window|pool-")
 
 
 def reach(point: str, subject: str) -> None:
@@ -71,8 +74,7 @@ def _state() -> dict[str, Any]:
     stats = connection.pool.get_stats()
     return {
         "replies": len(live_replies.running()),
-        "reply_threads": sum(thread.name.startswith("reply-") for thread in threading.enumerate()) - 1,  # the keeper
-        "threads": len(threading.enumerate()),
+        "threads": [thread.name for thread in threading.enumerate() if not LASTING_THREADS.match(thread.name)],
         "connections": stats["pool_size"],
         "connections_free": stats["pool_available"],
         "connections_wanted": stats.get("requests_waiting", 0),

@@ -9,7 +9,7 @@ import psycopg
 from tests.support.client import Client
 from tests.support.waiting import wait_until
 
-from .cluster import CHECKPOINT_S, Cluster
+from .cluster import CHECKPOINT_S
 from .playing import Play, Turn
 from .reading import BROKEN, Reader
 
@@ -17,7 +17,6 @@ from .reading import BROKEN, Reader
 SETTLE_LIMIT_S = 20.0
 # One checkpoint interval, what a busy machine may add to it, and the time that text spends on its way to the reader.
 KILL_ALLOWANCE_S = CHECKPOINT_S + 0.6
-THREAD_SLACK = 2
 
 
 @dataclass(frozen=True)
@@ -69,13 +68,10 @@ def _unrest(play: Play) -> list[str]:
     for pid, state in states.items():
         if pid in play.ended:
             found.append(f"worker {pid} has not ended yet")
-        if state["replies"] or state["reply_threads"]:
-            found.append(f"worker {pid} has {state['replies']} replies and {state['reply_threads']} threads of replies")
+        if state["replies"] or state["threads"]:
+            found.append(f"worker {pid} has {state['replies']} replies and the threads {state['threads']}")
         if state["connections_free"] != state["connections"] or state["connections_wanted"]:
             found.append(f"worker {pid} has {state['connections_free']} of {state['connections']} connections free")
-        usual = cluster.usual_threads.setdefault(pid, state["threads"])
-        if state["threads"] > usual + THREAD_SLACK:
-            found.append(f"worker {pid} has {state['threads']} threads, at first {usual}")
     return found + [
         f"the call for {call.prompt!r} is open" for call in cluster.upstream.generations() if not call.over.is_set()
     ]

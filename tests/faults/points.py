@@ -1,5 +1,6 @@
 """Where workers ask before they go on: the runner's end of `tests.faults.instrumented`."""
 
+import contextlib
 import json
 import socketserver
 import threading
@@ -27,10 +28,9 @@ class Control:
                 if line:
                     said = json.loads(line)
                     on_point(said["point"], said["subject"], said["pid"])
-                    try:
+                    # Where the worker is gone, that was the fault.
+                    with contextlib.suppress(OSError):
                         self.wfile.write(b"!")
-                    except OSError:
-                        pass  # the worker is gone: that was the fault
 
         self._server = socketserver.ThreadingUnixStreamServer(str(folder / "control"), Handler)
         self._server.daemon_threads = True
