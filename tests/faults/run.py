@@ -52,7 +52,7 @@ class Suite:
                 lines.append(f"{victim + ': ' + kind:<22}" + "".join(f"{count:>8}" for count in [*counts, sum(counts)]))
         missed = sum(not self.faults[point, victim, kind] for point in POINTS for victim in KINDS for kind in KINDS[victim])
         lines.append(
-            f"\nschedules: {self.schedules}   faults: {self.faults.total()}   never met: {missed} combinations of step and fault"
+            f"\nschedules: {self.schedules}   faults: {self.faults.total()}   combinations never met: {missed}"
             f"   schedules with violations: {len(self.failed)}"
         )
         return "\n".join(lines)
