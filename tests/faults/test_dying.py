@@ -119,6 +119,31 @@ def test_a_send_takes_over_from_a_killed_worker_before_anyone_has_marked_its_rep
         assert [item["status"] for item in user.messages(conversation)][1::2] == ["interrupted", "complete"]
 
 
+def test_a_worker_that_was_only_frozen_has_the_last_word(
+    start_node: StartNode, new_user: NewUser, upstream: ScriptedUpstream
+) -> None:
+    gate = upstream.gate()
+    upstream.script(tokens("half"), hold(gate), tokens(" and whole"), done(), when="freeze")
+    age = {"ABANDONED_AFTER_SECONDS": "1"}
+    with start_node(**age) as survivor, start_node(**age) as node:
+        user = new_user(node)
+        conversation = user.create_conversation()
+        stream = user.send(conversation, "freeze")
+        stream.read_until("half")
+        elsewhere = user.at(survivor.port)
+        wait_until(lambda: elsewhere.message(conversation, stream.message_id)["content"], "a checkpoint has saved the text")
+        (worker,) = node.workers()
+        os.kill(worker, signal.SIGSTOP)
+        try:
+            follower = elsewhere.follow(conversation, stream.message_id)
+            assert (follower.finish()["status"], follower.text) == ("interrupted", "half")
+        finally:
+            os.kill(worker, signal.SIGCONT)
+        gate.open()
+        assert (stream.finish()["status"], stream.text) == ("complete", "half and whole")
+        assert_kept(elsewhere, stream.headers["Content-Location"], "complete", "half and whole")
+
+
 def kill_workers(node: Server) -> None:
     for pid in node.workers():
         os.kill(pid, signal.SIGKILL)
