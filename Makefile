@@ -5,11 +5,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
+SCHEDULES ?= 500
 # For checks that load the settings but touch no database.
 CHECK_ENV := SECRET_KEY=only-for-checks-8f2c1d7a5e9b4036a1c7d9e2f4b6a8c0d3e5 DATABASE_URL=postgresql://nobody@localhost/none
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check fix schema clean
+.PHONY: help setup run test faults check fix schema clean
 
 help: ## Show this
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -32,6 +33,9 @@ run: $(STAMP) ## Run the service with PostgreSQL, auth and a small real model; C
 
 test: $(STAMP) ## Run all tests against a real PostgreSQL (ARGS="-k stop" for some)
 	@$(BIN)/python -m pytest $(ARGS)
+
+faults: $(STAMP) ## Break the service in 500 ways and check its promise (SCHEDULES=50 for fewer, SEED=17 for one)
+	@$(BIN)/python -m tests.faults.run $(if $(SEED),--seed $(SEED),--schedules $(SCHEDULES))
 
 check: $(STAMP) ## Formatting, lint, types, migrations, deployment checks, the OpenAPI file
 	@$(BIN)/ruff format --check .

@@ -35,3 +35,11 @@ def post_worker_init(worker):  # type: ignore[no-untyped-def]
     from chatapi.server_hooks import adopt_worker
 
     adopt_worker(is_alive=lambda: worker.alive, graceful_timeout_s=worker.cfg.graceful_timeout)
+
+
+def worker_exit(server, worker):  # type: ignore[no-untyped-def]
+    """Save the replies that nobody is reading, too. The master calls this for workers that are gone already."""
+    if worker.pid == os.getpid():
+        from chatapi.server_hooks import let_replies_end
+
+        let_replies_end()

@@ -18,7 +18,8 @@ logger = logging.getLogger(__name__)
 class DatabaseUnavailable(Problem):
     code = "database_unavailable"
     status = 503
-    detail = "The database can't be reached right now. Nothing was changed; try again in a moment."
+    # A commit whose answer was lost may have gone through, so this does not say that nothing was changed.
+    detail = "The database can't be reached right now. Try again in a moment, a message with the same Idempotency-Key."
 
 
 class NotFound(Problem):

@@ -16,3 +16,8 @@ def adopt_worker(is_alive: Callable[[], bool], graceful_timeout_s: float) -> Non
         # A slow query would stop every other greenlet of the worker.
         logger.critical("psycopg does not wait cooperatively: something imported it before gevent patched the process")
     live_replies.adopt_worker(is_alive, graceful_timeout_s)
+
+
+def let_replies_end() -> None:
+    """Keep a worker that ends until its replies are saved: the server waits for connections only, and a reply needs none."""
+    live_replies.wait_until_ended()

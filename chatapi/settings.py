@@ -28,6 +28,8 @@ try:
     INFERENCE_IDLE_TIMEOUT = _environment.seconds("INFERENCE_IDLE_TIMEOUT", 60)
     GENERATION_TIMEOUT = _environment.seconds("GENERATION_TIMEOUT", 600)
     CHECKPOINT_SECONDS = _environment.seconds("CHECKPOINT_SECONDS", 1)
+    # Not for operators: the fault suite shortens it. A worker renews its replies' heartbeats every CHECKPOINT_SECONDS.
+    ABANDONED_AFTER_SECONDS = _environment.seconds("ABANDONED_AFTER_SECONDS", 30)
     HEARTBEAT_SECONDS = _environment.seconds("HEARTBEAT_SECONDS", 15)
     USER_MAX_GENERATIONS = _environment.whole("USER_MAX_GENERATIONS", 8, least=0)
     THROTTLE_SEND = _environment.rate("THROTTLE_SEND", "60/min")

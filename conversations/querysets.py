@@ -4,15 +4,13 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from django.conf import settings
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
 if TYPE_CHECKING:
     from conversations.models import Conversation, Message  # noqa: F401  # named in strings below
-
-# A worker renews the heartbeat of its replies every CHECKPOINT_SECONDS; one that is this old lost its worker.
-ABANDONED_AFTER = timedelta(seconds=30)
 
 
 class ConversationQuerySet(models.QuerySet["Conversation"]):
@@ -48,8 +46,9 @@ class MessageQuerySet(models.QuerySet["Message"]):
         return self.filter(status="streaming")
 
     def abandoned(self) -> "MessageQuerySet":
-        """Restrict to running replies whose worker is gone, by the database's clock."""
-        return self.running().filter(Q(heartbeat_at__lt=Now() - ABANDONED_AFTER) | Q(heartbeat_at__isnull=True))
+        """Restrict to running replies whose worker is gone, by the database's clock: their heartbeat is too old."""
+        oldest = Now() - timedelta(seconds=settings.ABANDONED_AFTER_SECONDS)
+        return self.running().filter(Q(heartbeat_at__lt=oldest) | Q(heartbeat_at__isnull=True))
 
     def for_context(self) -> "MessageQuerySet":
         """Restrict to what the model should see: the active branch without failed, running and empty messages."""

@@ -74,6 +74,11 @@ class Generation:
         self._save_until = save_until
         self._cut("interrupted")
 
+    def give_up_saving(self) -> None:
+        """Tell the followers, where they still wait, that this process ends and the store is away."""
+        if not self.has_ended.is_set():
+            self._tell("interrupted", NotSaved(), self._inference_time_ms())
+
     def _cut(self, status: FinalStatus) -> None:
         self._cut_status = self._cut_status or status
         self._cut_short.set()

@@ -1,8 +1,10 @@
-"""The replies that this process is generating, and the one thread that looks after them all.
+"""The replies that this process is generating, and the two threads that look after them all.
 
 The *keeper* writes every transcript to the store once per checkpoint interval, in one statement however many there are; it
-learns from the same statement which replies were stopped or deleted elsewhere; it marks replies whose worker died; and when
-its own worker is told to end, it lets replies run on for the graceful time and then has the rest saved.
+learns from the same statement which replies were stopped or deleted elsewhere; and it marks replies whose worker died. The
+*warden* watches the worker: when that is told to end, it lets replies run on for the graceful time and then has the rest
+saved. It is a thread of its own because the keeper waits for the store, and a store that is away must not keep the streams
+from ending properly.
 """
 
 import logging
@@ -20,9 +22,13 @@ from inference_proxy.store import Draft, ReplyStore
 
 logger = logging.getLogger(__name__)
 
-# Kept free at the end of the graceful time for saving what is still running and for the streams to say so.
+# Kept free at the end of the graceful time: for saving what is still running, for the streams to say so, and for the server,
+# which looks once a second whether its connections have ended.
 SHUTDOWN_RESERVE_S = 5.0
-ABANDONED_CHECK_SECONDS = 5.0
+SAVING_SHARE_S = 2.0
+WARDEN_PAUSE_S = 0.25
+# Every 5 s where replies count as abandoned after 30 s.
+ABANDONED_CHECKS_PER_AGE = 6
 MAX_PAUSE_S = 1.0
 
 
@@ -34,6 +40,7 @@ class LiveReplies:
         self._running: dict[UUID, Generation] = {}
         self._lock = threading.Lock()
         self._keeper: threading.Thread | None = None
+        self._warden: threading.Thread | None = None
         self._is_alive: Callable[[], bool] = lambda: True
         self._graceful_timeout_s = 30.0
         self._interrupt_at: float | None = None
@@ -71,6 +78,8 @@ class LiveReplies:
         """Watch the server's worker, so as to end before it does."""
         self._is_alive = is_alive
         self._graceful_timeout_s = graceful_timeout_s
+        self._warden = threading.Thread(target=self._watch_worker, name="worker-warden", daemon=True)
+        self._warden.start()
 
     def keep(self) -> None:
         """Start the keeper where it isn't running yet."""
@@ -81,6 +90,13 @@ class LiveReplies:
                 self._keeper = threading.Thread(target=self._keep, name="reply-keeper", daemon=True)
                 self._keeper.start()
 
+    def wait_until_ended(self) -> None:
+        """Wait for the replies of a worker that was told to end; returns at once where it was not."""
+        while self.is_shutting_down and any(not generation.has_ended.is_set() for generation in self.running()):
+            if self._interrupt_at is not None and time.monotonic() > self._save_until():
+                return
+            time.sleep(WARDEN_PAUSE_S)
+
     def _forget(self, generation: Generation) -> None:
         with self._lock:
             self._running.pop(generation.reply_id, None)
@@ -89,7 +105,6 @@ class LiveReplies:
         next_checkpoint = time.monotonic()
         while True:
             try:
-                self._mind_shutdown()
                 if time.monotonic() >= next_checkpoint:
                     next_checkpoint = time.monotonic() + settings.CHECKPOINT_SECONDS
                     self._tick()
@@ -102,7 +117,10 @@ class LiveReplies:
         try:
             self._checkpoint()
             now = time.monotonic()
-            if now - self._checked_abandoned_at >= ABANDONED_CHECK_SECONDS:
+            if self._is_store_away:
+                # Nobody could renew a heartbeat meanwhile. Whoever lives does so now; only who still hasn't in a while is gone.
+                self._checked_abandoned_at = now + settings.ABANDONED_AFTER_SECONDS
+            if now - self._checked_abandoned_at >= settings.ABANDONED_AFTER_SECONDS / ABANDONED_CHECKS_PER_AGE:
                 self._checked_abandoned_at = now
                 if count := self._store.interrupt_abandoned():
                     logger.warning("replies of a lost worker interrupted", extra={"count": count})
@@ -136,13 +154,19 @@ class LiveReplies:
             if running := self.get(reply_id):
                 running.stop()
 
-    def _mind_shutdown(self) -> None:
-        if self._is_alive():
-            return
-        now = time.monotonic()
-        if self._interrupt_at is None:
-            self._interrupt_at = now + max(0.0, self._graceful_timeout_s - SHUTDOWN_RESERVE_S)
-            logger.info("worker ends: no new replies", extra={"running": len(self.running())})
-        if now >= self._interrupt_at:
+    def _watch_worker(self) -> None:
+        while self._is_alive():
+            time.sleep(WARDEN_PAUSE_S)
+        self._interrupt_at = time.monotonic() + max(0.0, self._graceful_timeout_s - SHUTDOWN_RESERVE_S)
+        logger.info("worker ends: no new replies", extra={"running": len(self.running())})
+        time.sleep(max(0.0, self._interrupt_at - time.monotonic()))
+        # Again and again: a request that was let in before may begin its reply only now.
+        while time.monotonic() < self._save_until():
             for generation in self.running():
-                generation.interrupt(save_until=self._interrupt_at + SHUTDOWN_RESERVE_S - 1.0)
+                generation.interrupt(self._save_until())
+            time.sleep(WARDEN_PAUSE_S)
+        for generation in self.running():
+            generation.give_up_saving()
+
+    def _save_until(self) -> float:
+        return (self._interrupt_at or 0.0) + SAVING_SHARE_S

@@ -43,8 +43,9 @@ class Transcript:
             wakeup.set()
 
     def close(self, frames: list[Frame]) -> None:
-        """End the transcript with its closing frames."""
-        self._closing = frames
+        """End the transcript with its closing frames. What it was first ended with counts."""
+        if self._closing is None:
+            self._closing = frames
         self.wake()
 
     def text(self) -> str:

@@ -4,6 +4,7 @@ import time
 from uuid import UUID
 
 import orjson
+from django.db import InterfaceError, OperationalError
 from django.db.models.functions import Length, Substr
 
 from chatapi.database import release_connections
@@ -15,6 +16,8 @@ from inference_proxy.responses import Follower
 from inference_proxy.transcript import Frame
 
 POLL_SECONDS = 0.5
+# As long as a generation tries to save its reply.
+DATABASE_PATIENCE_S = 60.0
 
 
 def follow_reply(reply_id: UUID, after: int) -> Follower:
@@ -32,18 +35,31 @@ class StoredFollower:
     def __init__(self, reply_id: UUID, after: int) -> None:
         self._reply_id = reply_id
         self._after = after
+        self._away_since: float | None = None
         self.has_ended = False
 
     def read(self, timeout_s: float) -> list[Frame]:
         give_up_at = time.monotonic() + timeout_s
         while True:
-            frames = self._poll()
+            frames = self._poll_patiently()
             if frames or time.monotonic() >= give_up_at:
                 return frames
             time.sleep(min(POLL_SECONDS, max(0.0, give_up_at - time.monotonic())))
 
     def close(self) -> None:
         """Nothing is held between two polls."""
+
+    def _poll_patiently(self) -> list[Frame]:
+        """Poll; a database that is away for a while is silence, as it is to those who read from memory."""
+        try:
+            frames = self._poll()
+        except (OperationalError, InterfaceError):
+            self._away_since = self._away_since or time.monotonic()
+            if time.monotonic() - self._away_since > DATABASE_PATIENCE_S:
+                raise
+            return []
+        self._away_since = None
+        return frames
 
     def _poll(self) -> list[Frame]:
         try:

@@ -17,11 +17,14 @@ from inference_proxy.exceptions import StoreUnavailable
 from inference_proxy.live import LiveReplies
 from inference_proxy.store import Directives, Draft, FinishedReply
 
+# A reply may be marked `interrupted` while its generation goes on (see above), but one that its generation has ended, which
+# its inference time tells, is left alone: a checkpoint that comes late would put an older text back.
 CHECKPOINT_SQL = """
 UPDATE messages
 SET content = coalesce(draft.content, messages.content), heartbeat_at = now()
 FROM unnest(%s::uuid[], %s::text[]) AS draft (id, content)
-WHERE messages.id = draft.id AND messages.status IN ('streaming', 'interrupted')
+WHERE messages.id = draft.id
+  AND (messages.status = 'streaming' OR (messages.status = 'interrupted' AND messages.inference_time_ms IS NULL))
 RETURNING messages.id, messages.stop_requested
 """
 

@@ -45,3 +45,13 @@ def test_a_reply_without_end_is_given_up(client: Client, conversation: str, upst
     assert stream.text.startswith("on and on and ")
     assert_failed(client, conversation, stream, code="upstream_timeout", text=stream.text)
     upstream.generations()[0].wait_client_left()
+
+
+def test_a_reply_of_more_than_a_mebibyte_is_given_up(client: Client, conversation: str, upstream: ScriptedUpstream) -> None:
+    block = "y" * 65536
+    upstream.script(endless(block, every_s=0.001))
+    stream = client.send(conversation, "pour")
+    stream.finish()
+    assert len(stream.text) == 2**20 + len(block)
+    assert_failed(client, conversation, stream, code="upstream_error", text=stream.text)
+    upstream.generations()[0].wait_client_left()

@@ -120,6 +120,11 @@ class Stream:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.close()
 
+    def break_off(self) -> None:
+        """Cut the connection under a thread that is reading it; the reader sees its end."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+
     def _read_event(self) -> Frame | None:
         fields: dict[str, str] = {}
         while line := self._response.readline():
@@ -144,13 +149,15 @@ class Stream:
 class Client:
     """A user of the service: one token, one connection for each request."""
 
-    def __init__(self, port: int, token: str) -> None:
-        self.port, self.token = port, token
+    def __init__(self, port: int, token: str, limit_s: float = READ_LIMIT_S) -> None:
+        self.port, self.token, self._limit_s = port, token, limit_s
         self._streams: list[Stream] = []
 
     def at(self, port: int) -> "Client":
-        """Make a client of the same user at another server."""
-        return Client(port, self.token)
+        """Make a client of the same user at another server; closing this one closes its streams, too."""
+        other = Client(port, self.token, self._limit_s)
+        other._streams = self._streams
+        return other
 
     def close(self) -> None:
         """Close the streams that are still open."""
@@ -166,9 +173,9 @@ class Client:
         receive_buffer: int | None = None,
     ) -> Stream:
         """Send a request and return its response as soon as its headers are there."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=SILENCE_LIMIT_S)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=self._limit_s)
         sock = socket.socket()
-        sock.settimeout(SILENCE_LIMIT_S)
+        sock.settimeout(self._limit_s)
         if receive_buffer:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         sock.connect(("127.0.0.1", self.port))

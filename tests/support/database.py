@@ -24,15 +24,21 @@ def migrated_database() -> Iterator[str]:
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
         try:
             url = urlsplit(here)._replace(path=f"/{name}").geturl()
-            _migrate(url)
+            migrate(url)
             yield url
         finally:
             connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
-def _migrate(url: str) -> None:
+def migrate(url: str) -> None:
+    """Bring a database to the newest migration."""
     command = [sys.executable, "manage.py", "migrate", "--verbosity=0"]
     result = subprocess.run(
-        command, cwd=REPOSITORY, env={**os.environ, "DATABASE_URL": url}, capture_output=True, text=True, check=False
+        command,
+        cwd=REPOSITORY,
+        env={"SECRET_KEY": "for-the-migration-only", **os.environ, "DATABASE_URL": url},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert result.returncode == 0, f"{' '.join(command)} failed:\n{result.stdout}{result.stderr}"

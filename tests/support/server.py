@@ -34,8 +34,18 @@ DEFAULTS = {
 class Server:
     """A running service; a context manager that starts it and sees that it stops by itself."""
 
-    def __init__(self, *, database_url: str, auth_url: str, upstream_url: str, **settings: str) -> None:
+    def __init__(
+        self,
+        *,
+        database_url: str,
+        auth_url: str,
+        upstream_url: str,
+        application: str = "chatapi.wsgi",
+        arguments: tuple[str, ...] = (),
+        **settings: str,
+    ) -> None:
         self.port = _free_port()
+        self._command = [sys.executable, "-m", "gunicorn", *arguments, application]
         self._environment = {
             **os.environ,
             **DEFAULTS,
@@ -56,6 +66,12 @@ class Server:
         """All that it has written to standard output so far."""
         return self._stdout.read_text()
 
+    def workers(self) -> list[int]:
+        """List the process ids of its workers."""
+        assert self._process
+        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
+        return [int(pid) for pid in children.read_text().split()]
+
     def log_lines(self) -> list[dict[str, Any]]:
         """Parse the log; fails where a line is not one JSON object."""
         return [json.loads(line) for line in self.log.splitlines()]
@@ -63,7 +79,7 @@ class Server:
     def __enter__(self) -> "Server":
         with self._stdout.open("wb") as stdout, self._stderr.open("wb") as stderr:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "gunicorn", "chatapi.wsgi"],
+                self._command,
                 cwd=REPOSITORY,
                 env=self._environment,
                 stdout=stdout,

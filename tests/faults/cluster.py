@@ -1,0 +1,140 @@
+"""Two nodes with one database, and everything around them, to be broken and mended."""
+
+import json
+import os
+import signal
+import socket
+import tempfile
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from tests.support.auth import ScriptedAuth
+from tests.support.database import migrate
+from tests.support.server import Server
+from tests.support.upstream import ScriptedUpstream
+
+from .points import Control
+from .postgres import Postgres
+
+CHECKPOINT_S = 0.2
+ABANDONED_AFTER_S = 1.5
+# Longer than any schedule's reply may be held up by its faults.
+TIMEOUTS = {"INFERENCE_START_TIMEOUT": "2", "INFERENCE_IDLE_TIMEOUT": "2", "GENERATION_TIMEOUT": "8"}
+# Of which the last 5 s are the service's own reserve: replies run on for 1 s.
+GRACEFUL_TIMEOUT_S = 6
+WORKERS = (1, 2)
+
+
+class Cluster:
+    """One worker on one port, two on another; a context manager."""
+
+    def __init__(self, on_point: Callable[[str, str, int], None]) -> None:
+        self._stack = ExitStack()
+        self._folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="chat-api-faults-")))
+        self._on_point = on_point
+        self.postgres = Postgres()
+        self.auth = ScriptedAuth()
+        self.upstream = ScriptedUpstream()
+        self.nodes: list[Server] = []
+
+    def __enter__(self) -> "Cluster":
+        with ExitStack() as stack:
+            stack.enter_context(self._stack)
+            for part in (self.postgres, self.auth, self.upstream, Control(self._folder, self._on_point)):
+                stack.enter_context(part)
+            with self.postgres.connect() as connection:
+                connection.execute("CREATE DATABASE faults")
+            migrate(self.postgres.url("faults"))
+            self.nodes = [stack.enter_context(self._node(workers)) for workers in WORKERS]
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def _node(self, workers: int) -> Server:
+        return Server(
+            database_url=self.postgres.url("faults"),
+            auth_url=self.auth.url,
+            upstream_url=self.upstream.url,
+            application="tests.faults.instrumented",
+            arguments=("--graceful-timeout", str(GRACEFUL_TIMEOUT_S)),
+            WEB_CONCURRENCY=str(workers),
+            CHECKPOINT_SECONDS=str(CHECKPOINT_S),
+            ABANDONED_AFTER_SECONDS=str(ABANDONED_AFTER_S),
+            FAULTS_FOLDER=str(self._folder),
+            **TIMEOUTS,
+        )
+
+    @property
+    def ports(self) -> list[int]:
+        return [node.port for node in self.nodes]
+
+    def rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
+        with self.postgres.connect("faults") as connection:
+            return connection.execute(query, values).fetchall()
+
+    def restart_database(self, down_s: float) -> threading.Thread:
+        """Crash the database now and have it back after a while."""
+        self.postgres.crash()
+        return later(down_s, self.postgres.start)
+
+    def lock_messages(self, seconds: float) -> threading.Thread:
+        """Lock the messages table now, for a while."""
+        connection = self.postgres.connect("faults")
+        connection.execute("SET lock_timeout = '5s'")
+        connection.execute("BEGIN")
+        connection.execute("LOCK TABLE messages IN ACCESS EXCLUSIVE MODE")
+        return later(seconds, connection.close)
+
+    def take_upstream_away(self, seconds: float) -> threading.Thread:
+        """Have the inference service refuse connections for a while, and cut those that it has."""
+
+        def away() -> None:
+            with self.upstream.away():
+                threading.Event().wait(seconds)
+
+        return later(0, away)
+
+    def worker_states(self) -> dict[int, dict[str, Any]] | None:
+        """Look into every worker; None where one is missing or does not answer."""
+        states = {}
+        for node, expected in zip(self.nodes, WORKERS, strict=True):
+            pids = node.workers()
+            if len(pids) != expected:
+                return None
+            for pid in pids:
+                try:
+                    states[pid] = self._look_into(pid)
+                except (OSError, ValueError):
+                    return None
+        return states
+
+    def _look_into(self, pid: int) -> dict[str, Any]:
+        with socket.socket(socket.AF_UNIX) as window:
+            window.settimeout(5)
+            window.connect(str(self._folder / str(pid)))
+            with window.makefile("rb") as said:
+                return dict(json.loads(said.read()))
+
+    def log(self) -> str:
+        return "\n".join(node.log for node in self.nodes)
+
+
+def send_signal(pid: int, number: signal.Signals) -> bool:
+    """Signal a worker; False where it is gone already."""
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def later(seconds: float, action: Callable[[], Any]) -> threading.Thread:
+    timer = threading.Timer(seconds, action)
+    timer.daemon = True
+    timer.start()
+    return timer

@@ -1,0 +1,55 @@
+"""Servers that may be broken: each module has a PostgreSQL of its own."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.support.auth import ScriptedAuth, make_token
+from tests.support.client import Client
+from tests.support.database import migrate
+from tests.support.server import Server
+from tests.support.upstream import ScriptedUpstream
+
+from .postgres import Postgres
+
+StartNode = Callable[..., Server]
+NewUser = Callable[[Server], Client]
+
+
+@pytest.fixture
+def new_user() -> Iterator[NewUser]:
+    """Make users whose streams are closed at the end of the test."""
+    users: list[Client] = []
+
+    def make(server: Server) -> Client:
+        users.append(Client(server.port, make_token()))
+        return users[-1]
+
+    yield make
+    for user in users:
+        user.close()
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[Postgres]:
+    with Postgres() as server:
+        with server.connect() as connection:
+            connection.execute("CREATE DATABASE dying")
+        migrate(server.url("dying"))
+        yield server
+
+
+@pytest.fixture(scope="module")
+def start_node(postgres: Postgres, auth_of_session: ScriptedAuth, upstream_of_session: ScriptedUpstream) -> StartNode:
+    """Make servers on that PostgreSQL; each is a context manager."""
+
+    def start(*arguments: str, **settings: str) -> Server:
+        return Server(
+            database_url=postgres.url("dying"),
+            auth_url=auth_of_session.url,
+            upstream_url=upstream_of_session.url,
+            arguments=arguments,
+            **settings,
+        )
+
+    return start

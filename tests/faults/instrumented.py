@@ -1,0 +1,100 @@
+"""The service as it is, with points at which it asks the runner before it goes on, and a window into its state.
+
+`gunicorn tests.faults.instrumented`. The points sit around the steps of a turn that only the worker knows; what
+they wrap is untouched. The window tells what no response does: threads, generations and the database pool.
+"""
+
+import contextlib
+import json
+import os
+import re
+import socket
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "chatapi.settings")
+
+import django
+
+django.setup()
+
+from django.db import connection  # noqa: E402  # needs the settings
+
+from conversations.services import turns  # noqa: E402
+from conversations.services.replies import DatabaseReplyStore, live_replies  # noqa: E402
+from inference_proxy.live import LiveReplies  # noqa: E402
+
+FOLDER = Path(os.environ["FAULTS_FOLDER"])
+# Those of the process, of the service as a whole, and of the database pool.
+LASTING_THREADS = re.compile("MainThread|reply-keeper|worker-warden|window|pool-")
+
+
+def reach(point: str, subject: str) -> None:
+    """Tell the runner that this step of this turn is reached, and wait for its word."""
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as control:
+        control.connect(str(FOLDER / "control"))
+        control.sendall(json.dumps({"point": point, "subject": subject, "pid": os.getpid()}).encode() + b"\n")
+        control.recv(1)
+
+
+def _around_start_turn(original: Callable[..., Any]) -> Callable[..., Any]:
+    def start_turn(**arguments: Any) -> Any:
+        reach("insert", arguments["content"])
+        return original(**arguments)
+
+    return start_turn
+
+
+def _around_start(original: Callable[..., Any]) -> Callable[..., Any]:
+    def start(live: LiveReplies, reply_id: Any, request: Any, *arguments: Any, **named: Any) -> Any:
+        reach("start", f"{reply_id} {request.messages[-1]['content']}")
+        return original(live, reply_id, request, *arguments, **named)
+
+    return start
+
+
+def _around_finish(original: Callable[..., Any]) -> Callable[..., Any]:
+    def finish(store: DatabaseReplyStore, reply: Any) -> None:
+        reach("commit", str(reply.reply_id))
+        original(store, reply)
+        reach("done", str(reply.reply_id))
+
+    return finish
+
+
+# Before the views are imported, which take these names with them.
+turns.start_turn = _around_start_turn(turns.start_turn)
+LiveReplies.start = _around_start(LiveReplies.start)  # type: ignore[method-assign]
+DatabaseReplyStore.finish = _around_finish(DatabaseReplyStore.finish)  # type: ignore[method-assign]
+
+
+def _state() -> dict[str, Any]:
+    stats = connection.pool.get_stats()
+    return {
+        "replies": len(live_replies.running()),
+        "threads": [thread.name for thread in threading.enumerate() if not LASTING_THREADS.match(thread.name)],
+        "connections": stats["pool_size"],
+        "connections_free": stats["pool_available"],
+        "connections_wanted": stats.get("requests_waiting", 0),
+    }
+
+
+def _show_state(window: socket.socket) -> None:
+    while True:
+        visitor, _ = window.accept()
+        with contextlib.suppress(OSError), visitor:
+            visitor.sendall(json.dumps(_state()).encode())
+
+
+def _open_window() -> None:
+    window = socket.socket(socket.AF_UNIX)
+    window.bind(str(FOLDER / str(os.getpid())))
+    window.listen()
+    threading.Thread(target=_show_state, args=(window,), name="window", daemon=True).start()
+
+
+_open_window()
+
+from chatapi.wsgi import application  # noqa: E402, F401  # what gunicorn serves

@@ -1,0 +1,177 @@
+"""Workers that end, in good order or not: what was shown is kept, and the conversations go on."""
+
+import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
+
+from tests.support.client import Client
+from tests.support.server import Server
+from tests.support.steps import done, hold, stall, tokens
+from tests.support.upstream import ScriptedUpstream
+from tests.support.waiting import wait_until
+
+from .conftest import NewUser, StartNode
+from .postgres import Postgres
+from .reading import BROKEN
+
+# Replies run on for 2 s; the rest of the graceful time is for saving.
+GRACEFUL = ("--graceful-timeout", "7")
+
+
+def test_on_sigterm_replies_finish_or_are_interrupted(
+    start_node: StartNode, new_user: NewUser, upstream: ScriptedUpstream
+) -> None:
+    gate = upstream.gate()
+    upstream.script(tokens("half"), hold(gate), tokens(" and whole"), done(), when="finish")
+    upstream.script(tokens("half"), stall(), when="stall")
+    with start_node() as survivor, start_node(*GRACEFUL) as ending, ThreadPoolExecutor(1) as thread:
+        user = new_user(ending)
+        streams = {}
+        for name in ("finish", "stall"):
+            streams[name] = user.send(user.create_conversation(), name)
+            streams[name].read_until("half")
+        stopped = thread.submit(ending.stop)
+        wait_until(lambda: "worker ends" in ending.log, "the worker knows that it ends")
+        gate.open()
+        assert (streams["finish"].finish()["status"], streams["finish"].text) == ("complete", "half and whole")
+        assert (streams["stall"].finish()["status"], streams["stall"].text) == ("interrupted", "half")
+        stopped.result()  # fails where the server had to be killed
+        assert_kept(user.at(survivor.port), streams["stall"].headers["Content-Location"], "interrupted", "half")
+        assert_kept(user.at(survivor.port), streams["finish"].headers["Content-Location"], "complete", "half and whole")
+
+
+def test_on_sigterm_replies_that_nobody_reads_are_saved_too(
+    start_node: StartNode, new_user: NewUser, upstream: ScriptedUpstream
+) -> None:
+    gate = upstream.gate()
+    upstream.script(tokens("half"), hold(gate), tokens(" and whole"), done(), when="finish")
+    upstream.script(tokens("half"), hold(upstream.gate()), when="stall")
+    # Checkpoints so rare that they save nothing.
+    with start_node() as survivor, start_node(*GRACEFUL, CHECKPOINT_SECONDS="100") as ending, ThreadPoolExecutor(1) as thread:
+        user = new_user(ending)
+        places = {name: send_and_leave(user, name) for name in ("finish", "stall")}
+        wait_until(lambda: len(upstream.generations()) == 2, "both replies run")
+        stopped = thread.submit(ending.stop)
+        wait_until(lambda: "worker ends" in ending.log, "the worker knows that it ends")
+        gate.open()
+        stopped.result()
+        assert_kept(user.at(survivor.port), places["finish"], "complete", "half and whole")
+        assert_kept(user.at(survivor.port), places["stall"], "interrupted", "half")
+
+
+def test_on_sigterm_streams_end_properly_although_the_database_is_away(
+    start_node: StartNode, new_user: NewUser, upstream: ScriptedUpstream, postgres: Postgres
+) -> None:
+    upstream.script(tokens("half"), stall())
+    with start_node(*GRACEFUL) as ending:
+        user = new_user(ending)
+        stream = user.send(user.create_conversation(), "stall")
+        stream.read_until("half")
+        postgres.crash()
+        try:
+            with ThreadPoolExecutor(1) as thread:
+                stopped = thread.submit(ending.stop)
+                last = stream.finish()
+                stopped.result()
+        finally:
+            postgres.start()
+        assert (last["status"], stream.objects[-2]["error"], stream.text) == ("interrupted", "not_saved", "half")
+
+
+def test_a_killed_workers_replies_are_interrupted_and_the_conversation_goes_on(
+    start_node: StartNode, new_user: NewUser, upstream: ScriptedUpstream
+) -> None:
+    """With the real age at which replies count as abandoned: the promise is 40 s."""
+    upstream.script(tokens("shown", " and saved"), stall(), when="stall")
+    with start_node() as survivor, start_node() as node:
+        user = new_user(node)
+        conversation = user.create_conversation()
+        stream = user.send(conversation, "stall")
+        stream.read_until(" and saved")
+        elsewhere = user.at(survivor.port)
+        wait_until(lambda: elsewhere.message(conversation, stream.message_id)["content"], "a checkpoint has saved the text")
+        follower = elsewhere.follow(conversation, stream.message_id, last_event_id=stream.last_event_id)
+        kill_workers(node)
+        assert broke_off(stream)
+        refused = elsewhere.send(conversation, "too early")
+        assert (refused.status, refused.json["code"]) == (409, "generation_in_progress")
+        wait_until(
+            lambda: elsewhere.message(conversation, stream.message_id)["status"] == "interrupted", "it is interrupted", 40
+        )
+        assert elsewhere.message(conversation, stream.message_id)["content"] == "shown and saved"
+        assert (follower.finish()["status"], follower.text) == ("interrupted", "")
+        assert elsewhere.ask(conversation, "go on").text == "go on"
+        assert user.at(node.port).ask(conversation, "at the new worker").text == "at the new worker"
+
+
+def test_a_send_takes_over_from_a_killed_worker_before_anyone_has_marked_its_reply(
+    start_node: StartNode, new_user: NewUser, upstream: ScriptedUpstream
+) -> None:
+    upstream.script(tokens("lost"), stall(), when="stall")
+    with start_node(ABANDONED_AFTER_SECONDS="2") as node:
+        user = new_user(node)
+        conversation = user.create_conversation()
+        stream = user.send(conversation, "stall")
+        stream.read_until("lost")
+        kill_workers(node)
+        answer = wait_until(lambda: accepted(user, conversation), "a new send is taken")
+        assert answer.finish()["status"] == "complete"
+        assert [item["status"] for item in user.messages(conversation)][1::2] == ["interrupted", "complete"]
+
+
+def test_a_worker_that_was_only_frozen_has_the_last_word(
+    start_node: StartNode, new_user: NewUser, upstream: ScriptedUpstream
+) -> None:
+    gate = upstream.gate()
+    upstream.script(tokens("half"), hold(gate), tokens(" and whole"), done(), when="freeze")
+    age = {"ABANDONED_AFTER_SECONDS": "1"}
+    with start_node(**age) as survivor, start_node(**age) as node:
+        user = new_user(node)
+        conversation = user.create_conversation()
+        stream = user.send(conversation, "freeze")
+        stream.read_until("half")
+        elsewhere = user.at(survivor.port)
+        wait_until(lambda: elsewhere.message(conversation, stream.message_id)["content"], "a checkpoint has saved the text")
+        (worker,) = node.workers()
+        os.kill(worker, signal.SIGSTOP)
+        try:
+            follower = elsewhere.follow(conversation, stream.message_id)
+            assert (follower.finish()["status"], follower.text) == ("interrupted", "half")
+        finally:
+            os.kill(worker, signal.SIGCONT)
+        gate.open()
+        assert (stream.finish()["status"], stream.text) == ("complete", "half and whole")
+        assert_kept(elsewhere, stream.headers["Content-Location"], "complete", "half and whole")
+
+
+def kill_workers(node: Server) -> None:
+    for pid in node.workers():
+        os.kill(pid, signal.SIGKILL)
+
+
+def broke_off(stream) -> bool:
+    try:
+        return not any("done" in (frame.object or {}) for frame in stream)
+    except BROKEN:
+        return True
+
+
+def accepted(user: Client, conversation: str):
+    stream = user.send(conversation, "go on")
+    if stream.status == 200:
+        return stream
+    stream.close()
+    return None
+
+
+def send_and_leave(user: Client, content: str) -> str:
+    """Have a reply made that nobody follows, and return where it is."""
+    path = f"/api/conversations/{user.create_conversation()}/messages"
+    answer = user.request("POST", path, {"content": content}, {"Prefer": "respond-async"})
+    assert answer.status == 202
+    return answer.headers["Content-Location"]
+
+
+def assert_kept(user: Client, place: str, status: str, text: str) -> None:
+    message = user.get(place)
+    assert (message["status"], message["content"]) == (status, text)

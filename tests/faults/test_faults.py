@@ -1,0 +1,34 @@
+"""The short form of `make faults`: every kind of fault once, at steps of a turn that take their turns."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from .points import POINTS
+from .run import Suite, running_suite
+from .schedules import COMBINATIONS, KINDS, make_schedule
+
+EVERY_KIND = [(victim, kind) for victim, kinds in KINDS.items() for kind in kinds]
+SEEDS = [
+    COMBINATIONS.index((list(POINTS)[number % len(POINTS)], victim, kind)) for number, (victim, kind) in enumerate(EVERY_KIND)
+]
+
+
+@pytest.fixture(scope="module")
+def suite() -> Iterator[Suite]:
+    with running_suite() as running:
+        yield running
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_promise_holds(suite: Suite, seed: int) -> None:
+    assert suite.play(seed) == [], f"{make_schedule(seed).describe()}; alone: make faults SEED={seed}"
+
+
+def test_a_seed_always_makes_the_same_schedule() -> None:
+    assert make_schedule(7) == make_schedule(7)
+
+
+def test_seeds_in_a_row_go_through_every_fault_at_every_step() -> None:
+    first = (make_schedule(seed).faults[0] for seed in range(len(COMBINATIONS)))
+    assert {(fault.point, fault.victim, fault.kind) for fault in first} == set(COMBINATIONS)

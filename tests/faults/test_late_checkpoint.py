@@ -1,0 +1,46 @@
+"""A checkpoint that comes after its reply was saved for good changes nothing."""
+
+import pytest
+
+from conversations.models import Conversation, Message, Role, Status
+from conversations.services.replies import DatabaseReplyStore
+from inference_proxy.store import Draft, FinishedReply
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def running_reply() -> Message:
+    conversation = Conversation.objects.create()
+    return Message.objects.create(conversation=conversation, role=Role.ASSISTANT, content="", status=Status.STREAMING)
+
+
+def ended(reply: Message, status, text: str) -> FinishedReply:
+    return FinishedReply(
+        reply_id=reply.id,
+        status=status,
+        text=text,
+        error_code="",
+        token_count=2,
+        prompt_tokens=None,
+        inference_time_ms=10,
+        first_token_ms=1,
+        finish_reason="",
+    )
+
+
+@pytest.mark.parametrize("status", ["complete", "stopped", "interrupted", "failed"])
+def test_a_late_checkpoint_puts_no_older_text_back(status: str) -> None:
+    reply = running_reply()
+    store = DatabaseReplyStore()
+    store.finish(ended(reply, status, "the whole text"))
+    store.checkpoint([Draft(reply.id, "the")])
+    reply.refresh_from_db()
+    assert (reply.content, reply.status) == ("the whole text", status)
+
+
+def test_a_checkpoint_goes_on_where_the_reply_was_taken_for_abandoned() -> None:
+    reply = running_reply()
+    Message.objects.filter(id=reply.id).update(status=Status.INTERRUPTED)
+    DatabaseReplyStore().checkpoint([Draft(reply.id, "goes on")])
+    reply.refresh_from_db()
+    assert (reply.content, reply.status) == ("goes on", "interrupted")
