@@ -68,6 +68,7 @@ def failure_of_exception(exc: Exception) -> UpstreamFailure:
     if isinstance(exc, requests.Timeout | urllib3.exceptions.TimeoutError | TimeoutError):
         return UpstreamTimeout()
     # requests wraps; "connection aborted" means that there was one: the service took the request and went away.
-    if isinstance(exc, requests.ConnectionError) and not isinstance(exc.args[0], urllib3.exceptions.ProtocolError):
+    was_connected = bool(exc.args) and isinstance(exc.args[0], urllib3.exceptions.ProtocolError)
+    if isinstance(exc, requests.ConnectionError) and not was_connected:
         return UpstreamUnavailable()
     return UpstreamError()

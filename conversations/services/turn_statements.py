@@ -9,9 +9,9 @@ from typing import Any
 from uuid import UUID
 
 import orjson
+from django.conf import settings
 from django.db import connection
 
-from conversations.querysets import ABANDONED_AFTER
 from conversations.services.context import Budget, HistoryRow
 
 # The lock that every verb takes first. Where a user's running replies are limited, their sends come one after the other
@@ -35,7 +35,8 @@ FROM (
     ) ELSE 0 END AS count
 ) AS theirs
 LEFT JOIN LATERAL (
-    SELECT id, heartbeat_at IS NULL OR heartbeat_at < statement_timestamp() - make_interval(secs => %(abandoned_after_s)s) AS is_abandoned
+    SELECT id, heartbeat_at IS NULL
+        OR heartbeat_at < statement_timestamp() - make_interval(secs => %(abandoned_after_s)s) AS is_abandoned
     FROM messages WHERE conversation_id = %(conversation_id)s AND status = 'streaming'
 ) AS running ON true
 LEFT JOIN LATERAL (
@@ -105,7 +106,7 @@ def survey_conversation(
                 "user_id": user_id,
                 "limited": limited,
                 "key": idempotency_key or None,
-                "abandoned_after_s": ABANDONED_AFTER.total_seconds(),
+                "abandoned_after_s": settings.ABANDONED_AFTER_SECONDS,
                 "characters": budget.characters_to_read,
                 "rows": budget.rows_to_read,
             },

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from conversations.models import Conversation, Message
-from conversations.services.context import Context, build_context
+from conversations.services.context import Budget, Context, build_context, read_history
 from conversations.tests.factories import make_conversation, make_message, make_reply, make_running_reply, make_turns
 
 pytestmark = pytest.mark.django_db
@@ -18,7 +18,8 @@ def conversation() -> Conversation:
 
 def build(conversation: Conversation, newest: str = "newest", system_prompt: str = "") -> Context:
     history = Message.objects.in_conversation(conversation.id)
-    return build_context(history, newest=newest, system_prompt=system_prompt)
+    budget = Budget.left_by(newest, system_prompt)
+    return build_context(read_history(history, budget), budget, history)
 
 
 def contents(context: Context) -> list[str]:

@@ -149,7 +149,7 @@ class Stream:
 class Client:
     """A user of the service: one token, one connection for each request."""
 
-    def __init__(self, port: int, token: str, limit_s: float = READ_LIMIT_S) -> None:
+    def __init__(self, port: int, token: str, limit_s: float = SILENCE_LIMIT_S) -> None:
         self.port, self.token, self._limit_s = port, token, limit_s
         self._streams: list[Stream] = []
 
