@@ -55,3 +55,27 @@ class NothingToStop(Problem):
     code = "not_found"
     status = 404
     detail = "There is no reply in this conversation that could be stopped."
+
+
+class AssistantNotFound(Problem):
+    code = "not_found"
+    status = 404
+    detail = "There is no such assistant."
+
+
+class SessionNotFound(Problem):
+    code = "not_found"
+    status = 404
+    detail = "There is no such session, or it is not yours."
+
+
+class AuthenticationRequired(Problem):
+    code = "not_authenticated"
+    status = 401
+    detail = "This assistant can't be used without a valid token."
+
+
+class MalformedSession(Problem):
+    code = "invalid"
+    status = 400
+    detail = "Without a token a session's id is its key, so it must be a UUID."

@@ -27,7 +27,16 @@ from conversations.exceptions import (
     TooManyGenerations,
 )
 from conversations.keyset import SortKey, after_key
-from conversations.models import DEFAULT_MODEL_TAG, Conversation, Message, Role, Status, TitleSource, new_id
+from conversations.models import (
+    DEFAULT_MODEL_TAG,
+    TEMPORARY_LIFETIME,
+    Conversation,
+    Message,
+    Role,
+    Status,
+    TitleSource,
+    new_id,
+)
 from conversations.querysets import MessageQuerySet
 from conversations.services.context import Context, build_context
 from conversations.services.titles import automatic_title, is_unnamed
@@ -56,6 +65,7 @@ class _Setting:
     model_tag: str
     system_prompt: str
     sampling: Sampling
+    expires: bool
 
 
 def start_turn(
@@ -88,6 +98,8 @@ def start_turn(
         changes: dict[str, Any] = {"updated_at": Now()}
         if is_unnamed(setting.title, setting.title_source):
             changes |= {"title": automatic_title(content), "title_source": TitleSource.AUTO}
+        if setting.expires:
+            changes["expires_at"] = Now() + TEMPORARY_LIFETIME
         Conversation.objects.filter(id=conversation_id).update(**changes)
     return _turn(setting, message.id, reply.id, context)
 
@@ -139,6 +151,7 @@ def _lock_conversation(conversation_id: UUID, user_id: UUID | None, sampling: Sa
             "title",
             "title_source",
             "model_tag",
+            "expires_at",
             "assistant__system_prompt",
             "assistant__model_tag",
             "assistant__temperature",
@@ -158,6 +171,7 @@ def _lock_conversation(conversation_id: UUID, user_id: UUID | None, sampling: Sa
         title_source=row["title_source"],
         model_tag=model_tag,
         system_prompt=row["assistant__system_prompt"] or settings.SYSTEM_PROMPT,
+        expires=row["expires_at"] is not None,
         sampling=Sampling(
             temperature=row["assistant__temperature"] if sampling.temperature is None else sampling.temperature,
             max_tokens=row["assistant__max_tokens"] if sampling.max_tokens is None else sampling.max_tokens,
