@@ -79,3 +79,9 @@ class MalformedSession(Problem):
     code = "invalid"
     status = 400
     detail = "Without a token a session's id is its key, so it must be a UUID."
+
+
+class SearchTooBroad(Problem):
+    code = "search_too_broad"
+    status = 503
+    detail = "This search takes too long. Use more words, or rarer ones."

@@ -93,9 +93,7 @@ def test_to_everyone_else_a_session_does_not_exist(client: Client, stranger: Cli
     assert len(history(client, key)) == 2
 
 
-def test_a_user_has_no_way_into_an_anonymous_session(
-    client: Client, anonymous: Client, make_assistant: MakeAssistant
-) -> None:
+def test_a_user_has_no_way_into_an_anonymous_session(client: Client, anonymous: Client, make_assistant: MakeAssistant) -> None:
     key = new_key()
     say(anonymous, key, "secret", assistant_id=make_assistant(public=True)).finish()
     assert client.request("GET", f"/api/v1/chat/{key}/history").status == 404

@@ -3,8 +3,10 @@
 from typing import Any
 
 from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiExample
 
 from conversations.surfaces.api import serializers as shapes
+from conversations.surfaces.api import shapes as more
 from conversations.surfaces.documentation import (
     CURSOR,
     GUARDED,
@@ -167,4 +169,81 @@ follow_reply = operation(
     ],
     responses={(200, SSE): OpenApiTypes.STR, (200, NDJSON): OpenApiTypes.STR, **GUARDED, **errors(400, 404)},
     examples=[STREAM_EXAMPLE],
+)
+activate_reply = operation(
+    "activate_reply",
+    "Make this the answer that counts",
+    "messages",
+    parameters=OF_MESSAGE,
+    request=None,
+    responses={(200, JSON): shapes.MessageDetailSchema, **GUARDED, **errors(404, 409)},
+)
+rate_reply = operation(
+    "rate_reply",
+    "Say what you think of a reply, or take it back",
+    "messages",
+    parameters=OF_MESSAGE,
+    request=more.FeedbackSerializer,
+    responses={(200, JSON): shapes.MessageDetailSchema, **GUARDED, **errors(400, 404, 413)},
+)
+list_assistants = operation(
+    "list_assistants",
+    "The assistants that you may use, by name",
+    "assistants",
+    responses={(200, JSON): more.AssistantListSchema, **GUARDED},
+)
+search = operation(
+    "search",
+    "Your own messages that contain all these words, best first among the newest",
+    "messages",
+    parameters=[
+        query(
+            "q",
+            'Words; "…" is a phrase, - excludes, or. Text in a script without spaces between words is looked for as it is.',
+            required=True,
+        ),
+        query("limit", "1 to 50", OpenApiTypes.INT),
+        CURSOR,
+    ],
+    responses={(200, JSON): more.HitListSchema, **GUARDED, **errors(400)},
+    examples=[
+        OpenApiExample(
+            "A hit",
+            value={
+                "items": [
+                    {
+                        "message_id": "01920000-0000-7000-8000-000000000002",
+                        "conversation_id": "01920000-0000-7000-8000-000000000001",
+                        "conversation_title": "Tea",
+                        "role": "user",
+                        "created_at": "2026-11-20T09:30:00Z",
+                        "snippet": "How long must &lt;green&gt; <mark>tea</mark> steep?",
+                    }
+                ],
+                "limit": 20,
+                "next": None,
+            },
+            response_only=True,
+            status_codes=["200"],
+        )
+    ],
+)
+usage = operation(
+    "usage",
+    "Your messages, tokens and inference time per day",
+    "service",
+    parameters=[
+        query("days", "So many days until `to`: 1 to 92; 30 where nothing is said", OpenApiTypes.INT),
+        query("from", "The first day, at most 91 days before the last", OpenApiTypes.DATE),
+        query("to", "The last day; today where nothing is said", OpenApiTypes.DATE),
+        query("tz", "The time zone of the days, such as Asia/Kolkata"),
+    ],
+    responses={(200, JSON): more.UsageReportSchema, **GUARDED, **errors(400)},
+)
+list_users = operation(
+    "list_users",
+    "Users with what they have, by id, and totals (admins only)",
+    "service",
+    parameters=[query("limit", "1 to 100", OpenApiTypes.INT), CURSOR],
+    responses={(200, JSON): more.UserListSchema, **GUARDED, **errors(400, 403)},
 )
