@@ -226,7 +226,17 @@ def _read_hits(user_id: UUID, text: str, ids: list[UUID], is_words: bool) -> lis
         "snippet_characters": SNIPPET_CHARACTERS,
     }
     rows = _fetch(HITS_SQL.format(snippet=WORDS_SNIPPET if is_words else TEXT_SNIPPET), values)
-    return [Hit(*columns, snippet if is_words else _mark_text(snippet, text)) for *columns, snippet in rows]
+    return [
+        Hit(
+            message_id=message_id,
+            conversation_id=conversation_id,
+            conversation_title=title,
+            role=role,
+            created_at=created_at,
+            snippet=snippet if is_words else _mark_text(snippet, text),
+        )
+        for message_id, conversation_id, title, role, created_at, snippet in rows
+    ]
 
 
 def _mark_text(snippet: str, text: str) -> str:
