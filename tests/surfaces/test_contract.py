@@ -5,14 +5,15 @@ import uuid
 from datetime import datetime
 from urllib.parse import urljoin
 
-import psycopg
+import django.test
 import pytest
+from django.db import connection
+from django.db.migrations.recorder import MigrationRecorder
 
-from tests.conftest import StartServer
+from chatapi import readiness
 from tests.support.client import Client
 from tests.support.steps import done, respond, tokens
 from tests.support.upstream import ScriptedUpstream
-from tests.support.waiting import wait_until
 
 CONVERSATION = {"id", "user_id", "title", "model_tag", "created_at", "updated_at"}
 MESSAGE = {"id", "conversation_id", "role", "content", "token_count", "model_tag", "inference_time_ms", "created_at"}
@@ -41,25 +42,13 @@ def test_health_needs_no_token(anonymous: Client) -> None:
     assert (answer.status, answer.json) == (200, {"status": "ok", "ready": True})
 
 
-def test_health_is_503_without_a_database(new_server: StartServer, database_url: str) -> None:
-    with new_server() as server, psycopg.connect(database_url, autocommit=True) as connection:
-        client = Client(server.port, None)
-        name = connection.info.dbname
-        with psycopg.connect(database_url.replace(name, "postgres"), autocommit=True) as elsewhere:
-            elsewhere.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
-            try:
-                elsewhere.execute(
-                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()"
-                    " AND application_name = 'chat-api'",
-                    [name],
-                )
-                answer = wait_until(
-                    lambda: (a := client.request("GET", "/health")).status == 503 and a, "the service is not ready"
-                )
-            finally:
-                elsewhere.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
-        assert answer.json == {"status": "unavailable", "ready": False}
-        assert client.request("GET", "/api/health").status == 200
+@pytest.mark.django_db
+def test_health_is_503_where_the_database_is_not_migrated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readiness, "_is_migrated", False)
+    MigrationRecorder(connection).migration_qs.filter(app="conversations").delete()
+    answer = django.test.Client().get("/health")
+    assert (answer.status_code, answer.json()) == (503, {"status": "unavailable", "ready": False})
+    assert django.test.Client().get("/api/health").status_code == 200
 
 
 def test_a_conversation_has_exactly_the_contract_s_fields(client: Client) -> None:

@@ -154,6 +154,7 @@ def test_a_frequent_word_is_found_without_the_index(client: Client, database: ps
         item["id"] for item in client.get("/api/conversations")["items"]
     }
     assert len(page["items"]) == 50
+    assert client.request("DELETE", f"/api/conversations/{noise}").status == 204
 
 
 def test_the_index_answers_for_rare_words(database: psycopg.Connection) -> None:
