@@ -13,6 +13,22 @@ SSE = "text/event-stream"
 NDJSON = "application/x-ndjson"
 TEXT = "text/plain"
 
+FRAME = (
+    'An object: `{"token": "…"}`, and beside the token whatever else the model says; after a failure '
+    '`{"error": "code", "detail"}`; last of all `{"done": true, "status", "message_id", "token_count", "inference_time_ms"}`.'
+)
+SSE_EVENT: dict[str, Any] = {
+    "type": "object",
+    "description": "One event of the stream. Comments come between events while nothing happens.",
+    "properties": {
+        "id": {"type": "string", "description": "The length of the reply after this event, in code points."},
+        "data": {"type": "string", "contentMediaType": "application/json", "description": FRAME},
+    },
+    "required": ["data"],
+}
+NDJSON_LINE: dict[str, Any] = {"type": "object", "description": f"One line of the stream. {FRAME}"}
+STREAMS: dict[Any, Any] = {(200, SSE): SSE_EVENT, (200, NDJSON): NDJSON_LINE}
+
 SSE_EXAMPLE = OpenApiExample(
     "A short reply",
     value=': stream\n\nid: 5\ndata: {"token": "hello", "gpu": 0}\n\ndata: {"done": true, "status": "complete", '

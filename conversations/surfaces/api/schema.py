@@ -13,9 +13,8 @@ from conversations.surfaces.documentation import (
     IDEMPOTENCY_KEY,
     JSON,
     LIMIT,
-    NDJSON,
     SEND_ERRORS,
-    SSE,
+    STREAMS,
     errors,
     header,
     operation,
@@ -28,8 +27,7 @@ IN_CONVERSATION = [path_id("conversation_id")]
 OF_MESSAGE = [*IN_CONVERSATION, path_id("message_id")]
 HOW = [header("Prefer", "`respond-async`: 202 at once, and the place to follow the reply")]
 REPLY: dict[Any, Any] = {
-    (200, SSE): OpenApiTypes.STR,
-    (200, NDJSON): OpenApiTypes.STR,
+    **STREAMS,
     (200, JSON): shapes.MessageDetailSchema,
     (202, JSON): shapes.MessageDetailSchema,
     **GUARDED,
@@ -167,7 +165,7 @@ follow_reply = operation(
         header("Last-Event-ID", "The id of the last event that you have: the stream goes on behind it"),
         query("after", "The same as a number of characters (code points)", OpenApiTypes.INT),
     ],
-    responses={(200, SSE): OpenApiTypes.STR, (200, NDJSON): OpenApiTypes.STR, **GUARDED, **errors(400, 404)},
+    responses={**STREAMS, **GUARDED, **errors(400, 404)},
     examples=[STREAM_EXAMPLE],
 )
 activate_reply = operation(

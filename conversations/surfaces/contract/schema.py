@@ -14,6 +14,7 @@ from conversations.surfaces.documentation import (
     LINK,
     SEND_ERRORS,
     SSE,
+    SSE_EVENT,
     SSE_EXAMPLE,
     errors,
     operation,
@@ -70,6 +71,6 @@ send_message = operation(
     TAG,
     parameters=[*IN_CONVERSATION, IDEMPOTENCY_KEY],
     request=shapes.SendSerializer,
-    responses={(200, SSE): OpenApiTypes.STR, (200, JSON): shapes.MessageSchema, **GUARDED, **SEND_ERRORS},
+    responses={(200, SSE): SSE_EVENT, (200, JSON): shapes.MessageSchema, **GUARDED, **SEND_ERRORS},
     examples=[SSE_EXAMPLE],
 )

@@ -9,11 +9,10 @@ from conversations.surfaces.documentation import (
     IDEMPOTENCY_KEY,
     JSON,
     LINK,
-    NDJSON,
     NDJSON_EXAMPLE,
     SEND_ERRORS,
-    SSE,
     SSE_EXAMPLE,
+    STREAMS,
     errors,
     operation,
     query,
@@ -37,7 +36,7 @@ send_message = operation(
     TAG,
     parameters=[IDEMPOTENCY_KEY],
     request=shapes.SendSerializer,
-    responses={(200, NDJSON): OpenApiTypes.STR, (200, SSE): OpenApiTypes.STR, **OPEN, **errors(401), **SEND_ERRORS},
+    responses={**STREAMS, **OPEN, **errors(401), **SEND_ERRORS},
     examples=[NDJSON_EXAMPLE, SSE_EXAMPLE],
 )
 read_history = operation(
