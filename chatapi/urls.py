@@ -5,6 +5,9 @@ from django.urls import include, path
 
 urlpatterns = [
     path("api/", include("conversations.surfaces.api.urls")),
+    path("api/v1/chat/", include("conversations.surfaces.sessions.urls")),
+    path("", include("conversations.surfaces.contract.urls")),
+    path("", include("conversations.surfaces.completion.urls")),
     path("admin/", admin.site.urls),
 ]
 

@@ -23,7 +23,8 @@ class StrictJSONParser(BaseParser):
     orjson refuses NaN, lone surrogates and invalid UTF-8, so none of them gets past this point.
     """
 
-    media_type = "*/*"
+    # Only for the OpenAPI description: `AlwaysJSON` chooses this parser for every type.
+    media_type = "application/json"
 
     def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
         limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE

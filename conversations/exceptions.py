@@ -61,3 +61,33 @@ class NotTheLastTurn(Problem):
     code = "invalid"
     status = 400
     detail = "Only the last message that you sent can be changed, and only its versions can be switched."
+
+
+class AssistantNotFound(Problem):
+    code = "not_found"
+    status = 404
+    detail = "There is no such assistant."
+
+
+class SessionNotFound(Problem):
+    code = "not_found"
+    status = 404
+    detail = "There is no such session, or it is not yours."
+
+
+class AuthenticationRequired(Problem):
+    code = "not_authenticated"
+    status = 401
+    detail = "This assistant can't be used without a valid token."
+
+
+class MalformedSession(Problem):
+    code = "invalid"
+    status = 400
+    detail = "Without a token a session's id is its key, so it must be a UUID."
+
+
+class SearchTooBroad(Problem):
+    code = "search_too_broad"
+    status = 503
+    detail = "This search takes too long. Use more words, or rarer ones."

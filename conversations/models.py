@@ -6,6 +6,7 @@ own SQL still works on them.
 """
 
 import uuid
+from datetime import timedelta
 from typing import Any, ClassVar
 
 from django.contrib.postgres.functions import RandomUUID
@@ -21,6 +22,8 @@ DEFAULT_TITLE = "New conversation"
 DEFAULT_MODEL_TAG = "default"
 MAX_TITLE_CHARACTERS = 500
 MAX_CONTENT_CHARACTERS = 8000
+# How long a temporary chat, or an anonymous caller's session, is kept after its last turn.
+TEMPORARY_LIFETIME = timedelta(hours=24)
 
 
 def new_id() -> uuid.UUID:

@@ -1,16 +1,31 @@
 """Which rows: the questions that are asked of conversations and messages, each with an index that answers it."""
 
+from collections.abc import Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
+from django.db.models.query import RawQuerySet
 
 if TYPE_CHECKING:
     from conversations.models import Conversation, Message  # noqa: F401  # named in strings below
+
+NEWEST_OF_EACH_SQL = """
+SELECT newest.id, newest.conversation_id, newest.role, newest.content, newest.created_at
+FROM unnest(%s::uuid[]) AS wanted (id)
+CROSS JOIN LATERAL (
+    SELECT id, conversation_id, role, content, created_at
+    FROM messages
+    WHERE conversation_id = wanted.id AND is_active
+    ORDER BY created_at DESC, id DESC
+    LIMIT %s
+) AS newest
+ORDER BY newest.conversation_id, newest.created_at, newest.id
+"""
 
 
 class ConversationQuerySet(models.QuerySet["Conversation"]):
@@ -22,6 +37,11 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
         """Leave out temporary chats."""
         return self.filter(expires_at__isnull=True)
 
+    def of_session(self, session_id: str, user_id: UUID | None) -> "ConversationQuerySet":
+        """Restrict to a user's session, or an anonymous one; one that has expired is gone."""
+        unexpired = Q(expires_at__isnull=True) | Q(expires_at__gt=Now())
+        return self.owned_by(user_id).filter(unexpired, session_id=session_id)
+
     def newest_activity_first(self) -> "ConversationQuerySet":
         """Order as idx_conversations_user does: rows without a time, which only the predecessor wrote, come first."""
         return self.order_by("-updated_at", "-id")
@@ -30,6 +50,13 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
 class MessageQuerySet(models.QuerySet["Message"]):
     def in_conversation(self, conversation_id: UUID) -> "MessageQuerySet":
         return self.filter(conversation_id=conversation_id)
+
+    def newest_of_each(self, conversation_ids: Sequence[UUID], most: int) -> "RawQuerySet[Any]":
+        """Return the newest messages that count of each conversation, oldest first: id, role, content and created_at.
+
+        A window function would read whole conversations; this reads `most` rows of each from idx_messages_conversation.
+        """
+        return self.raw(NEWEST_OF_EACH_SQL, [list(conversation_ids), most])
 
     def active_branch(self) -> "MessageQuerySet":
         """Restrict to the messages that count: of several answers or versions of a turn, the active one."""

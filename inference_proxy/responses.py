@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from django.conf import settings
 from django.http import HttpRequest, StreamingHttpResponse
 
+from inference_proxy.protocols.base import load_object
 from inference_proxy.transcript import Frame
 
 logger = logging.getLogger(__name__)
@@ -50,6 +51,15 @@ def _encode_sse(frame: Frame) -> bytes:
 SSE = StreamFormat("text/event-stream", b": stream\n\n", b": ping\n\n", _encode_sse)
 # A space before an object means nothing to a JSON parser, where an empty line would stop some readers of lines.
 NDJSON = StreamFormat("application/x-ndjson", b"", b" ", lambda frame: frame[1] + b"\n")
+
+
+def _encode_text(frame: Frame) -> bytes:
+    offset, payload = frame
+    return b"" if offset is None else (load_object(payload).get("token") or "").encode()
+
+
+# Bare text has room for nothing but the reply: no heartbeat, and an end that looks the same whatever the reason.
+TEXT = StreamFormat("text/plain; charset=utf-8", b"", b"", _encode_text)
 
 
 class FrameStream:

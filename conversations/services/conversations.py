@@ -3,19 +3,42 @@
 from typing import Any
 from uuid import UUID
 
+from django.utils import timezone
+
 from conversations.exceptions import ConversationNotFound
-from conversations.models import DEFAULT_MODEL_TAG, DEFAULT_TITLE, Conversation, TitleSource, new_id
+from conversations.models import (
+    DEFAULT_MODEL_TAG,
+    DEFAULT_TITLE,
+    TEMPORARY_LIFETIME,
+    Conversation,
+    TitleSource,
+    new_id,
+)
+from conversations.services.assistants import find_assistant
 from conversations.services.stopping import stop_running_reply
 
 
-def create_conversation(*, user_id: UUID | None, title: str | None = None, model_tag: str = DEFAULT_MODEL_TAG) -> Conversation:
-    """Create a conversation. Without a title it gets one from its first message."""
+def create_conversation(
+    *,
+    user_id: UUID | None,
+    title: str | None = None,
+    model_tag: str = DEFAULT_MODEL_TAG,
+    assistant_id: str | None = None,
+    temporary: bool = False,
+) -> Conversation:
+    """Create a conversation. Without a title it gets one from its first message.
+
+    A temporary one is in no list and expires a day after its last turn. Raises `AssistantNotFound`.
+    """
+    assistant = None if assistant_id is None else find_assistant(assistant_id)
     return Conversation.objects.create(
         id=new_id(),
         user_id=user_id,
         title=title or DEFAULT_TITLE,
         title_source=TitleSource.USER if title else TitleSource.DEFAULT,
         model_tag=model_tag,
+        assistant=assistant,
+        expires_at=timezone.now() + TEMPORARY_LIFETIME if temporary else None,
     )
 
 

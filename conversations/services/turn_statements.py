@@ -12,6 +12,7 @@ import orjson
 from django.conf import settings
 from django.db import connection
 
+from conversations.models import TEMPORARY_LIFETIME
 from conversations.services.context import Budget, HistoryRow
 
 # The lock that every verb takes first. Where a user's running replies are limited, their sends come one after the other
@@ -54,7 +55,8 @@ ORDER BY history.created_at DESC, history.id DESC
 INSERT_SQL = """
 WITH touched AS (
     UPDATE conversations SET updated_at = now(), title = coalesce(%(title)s, title),
-        title_source = CASE WHEN %(title)s IS NULL THEN title_source ELSE 'auto' END
+        title_source = CASE WHEN %(title)s IS NULL THEN title_source ELSE 'auto' END,
+        expires_at = CASE WHEN expires_at IS NOT NULL THEN now() + %(temporary_lifetime)s::interval END
     WHERE id = %(conversation_id)s
 )
 INSERT INTO messages (id, conversation_id, role, content, model_tag, status, parent_id, heartbeat_at,
@@ -142,6 +144,7 @@ def insert_turn(
                 "model_tag": model_tag,
                 "key": idempotency_key or None,
                 "fingerprint": fingerprint or None,
+                "temporary_lifetime": str(TEMPORARY_LIFETIME),
                 "context": orjson.dumps(receipt).decode(),
             },
         )

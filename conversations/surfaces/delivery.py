@@ -10,6 +10,7 @@ from enum import Enum
 from typing import Any
 from uuid import UUID
 
+import orjson
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from rest_framework.response import Response
@@ -19,8 +20,8 @@ from conversations.exceptions import ShuttingDown
 from conversations.services.following import follow_reply
 from conversations.services.replies import live_replies
 from conversations.services.turns import Turn
-from inference_proxy.exceptions import FAILURES
-from inference_proxy.responses import NDJSON, SSE, Follower, FrameStream, FrameStreamResponse, StreamFormat
+from inference_proxy.exceptions import FAILURES, UpstreamError
+from inference_proxy.responses import NDJSON, SSE, TEXT, Follower, FrameStream, FrameStreamResponse, StreamFormat
 
 # Within this time a refusal of the inference service is still a real HTTP error.
 REFUSAL_WAIT_S = 3.0
@@ -31,7 +32,11 @@ class Delivery(Enum):
     SSE = "sse"
     NDJSON = "ndjson"
     JSON = "json"
+    TEXT = "text"
     LATER = "later"
+
+
+STREAM_FORMATS = {Delivery.SSE: SSE, Delivery.NDJSON: NDJSON, Delivery.TEXT: TEXT}
 
 
 def choose_delivery(request: HttpRequest, stream: bool | None = None, default: Delivery = Delivery.SSE) -> Delivery:
@@ -97,14 +102,30 @@ def stream_reply(
     return FrameStreamResponse(FrameStream(follower, stream_format, request), stream_format.media_type, headers or {})
 
 
-def wait_for_reply(follower: Follower) -> None:
-    """Wait until a reply has ended. The generation's own deadlines bound this."""
+def wait_for_reply(follower: Follower) -> str:
+    """Wait until a reply has ended and return its error code, "" where it did not fail.
+
+    The generation's own deadlines bound this.
+    """
+    code = ""
     try:
         while not follower.has_ended:
-            follower.read(SILENCE_S)
+            for offset, payload in follower.read(SILENCE_S):
+                # Only the frames that close a stream lack an offset.
+                code = code if offset is not None else orjson.loads(payload).get("error", code)
     finally:
         follower.close()
         release_connections()
+    return code
+
+
+def reply_location(turn: Turn) -> str:
+    """Return where a user's reply can be read and, with `/stream`, followed, whichever surface it was asked on."""
+    return f"/api/conversations/{turn.conversation_id}/messages/{turn.reply_id}"
+
+
+def reply_headers(turn: Turn) -> dict[str, str]:
+    return {"X-Message-Id": str(turn.reply_id), "X-User-Message-Id": str(turn.user_message_id)}
 
 
 def deliver(
@@ -112,24 +133,18 @@ def deliver(
     turn: Turn,
     how: Delivery,
     *,
-    location: str,
     read_message: Callable[[UUID], dict[str, Any]],
 ) -> HttpResponseBase:
     """Begin a turn's reply and answer as chosen. `read_message` shapes a saved message for the surface."""
-    headers = {
-        "X-Message-Id": str(turn.reply_id),
-        "X-User-Message-Id": str(turn.user_message_id),
-        "Content-Location": location,
-    }
+    location = reply_location(turn)
+    headers = {**reply_headers(turn), "Content-Location": location}
     follower = begin_reply(turn)
     if how is Delivery.LATER:
         follower.close()
         headers |= {"Location": f"{location}/stream", "Preference-Applied": "respond-async"}
         return Response(read_message(turn.reply_id), status=202, headers=headers)
     if how is Delivery.JSON:
-        wait_for_reply(follower)
-        message = read_message(turn.reply_id)
-        if failure := FAILURES.get(message.get("error_code") or ""):
-            raise failure(**turn_ids(turn))
-        return Response(message, headers=headers)
-    return stream_reply(request, follower, NDJSON if how is Delivery.NDJSON else SSE, headers)
+        if code := wait_for_reply(follower):
+            raise FAILURES.get(code, UpstreamError)(**turn_ids(turn))
+        return Response(read_message(turn.reply_id), headers=headers)
+    return stream_reply(request, follower, STREAM_FORMATS[how], headers)

@@ -1,8 +1,19 @@
-"""Request fields that take a value of their JSON type and nothing that could be turned into one."""
+"""Request fields that take a value of their JSON type and nothing that could be turned into one, and ids in paths."""
 
 from typing import Any
+from uuid import UUID
 
 from rest_framework import serializers
+
+from conversations.keyset import parse_id
+
+
+def require_id(value: str, missing: type[Exception]) -> UUID:
+    """Return an id; a malformed one names nothing, so it is whatever `missing` says."""
+    parsed = parse_id(value)
+    if parsed is None:
+        raise missing
+    return parsed
 
 
 class StrictCharField(serializers.CharField):

@@ -1,11 +1,15 @@
-"""Query parameters, read strictly: what is not as documented is a 400 that names it."""
+"""Query parameters, read strictly, and the pages that they ask for: what is not as documented is a 400 that names it."""
 
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
+from django.db.models import QuerySet
 from django.http import QueryDict
 from rest_framework.exceptions import ValidationError
 
-from conversations.keyset import SortKey, decode_cursor
+from conversations.keyset import SortKey, after_key, decode_cursor, encode_cursor
 
 MAX_LIMIT = 200
 # Skipping rows costs as much as reading them; further in, cursors go on.
@@ -44,3 +48,36 @@ def read_cursor(params: QueryDict, kind: str) -> SortKey | None:
     """Return the sort key that a cursor of this kind of list holds. Raises `BadCursor`."""
     value = params.get("cursor")
     return None if value is None else decode_cursor(value, kind)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Rows in the order they were asked in, and the cursor of those that follow."""
+
+    rows: list[dict[str, Any]]
+    limit: int
+    next: str | None
+
+
+def read_page(
+    ordered: QuerySet[Any],
+    columns: Sequence[str],
+    params: QueryDict,
+    *,
+    kind: str,
+    time_field: str,
+    descending: bool = True,
+    default: int,
+    most: int = MAX_LIMIT,
+    offset: int = 0,
+) -> Page:
+    """Read `?limit=` rows behind `?cursor=`. `ordered` is in the order of (`time_field`, `id`). One query."""
+    limit = read_whole_number(params, "limit", default, least=1, most=most)
+    key = read_cursor(params, kind)
+    if key is not None:
+        ordered = ordered.filter(after_key(key, time_field, descending=descending))
+    rows = list(ordered.values(*columns)[offset : offset + limit + 1])
+    following = None
+    if len(rows) > limit:
+        following = encode_cursor(kind, SortKey(time=rows[limit - 1][time_field], id=rows[limit - 1]["id"]))
+    return Page(rows=rows[:limit], limit=limit, next=following)

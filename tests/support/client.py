@@ -104,6 +104,10 @@ class Stream:
         """Read what is left, for answers that are no stream."""
         return self._response.read()
 
+    def read_bytes(self, count: int) -> bytes:
+        """Wait for so many bytes of the body."""
+        return self._response.read(count)
+
     @property
     def json(self) -> Any:
         return json.loads(self.body())
@@ -147,9 +151,9 @@ class Stream:
 
 
 class Client:
-    """A user of the service: one token, one connection for each request."""
+    """A user of the service: one token (None: anonymous), one connection for each request."""
 
-    def __init__(self, port: int, token: str, limit_s: float = SILENCE_LIMIT_S) -> None:
+    def __init__(self, port: int, token: str | None, limit_s: float = SILENCE_LIMIT_S) -> None:
         self.port, self.token, self._limit_s = port, token, limit_s
         self._streams: list[Stream] = []
 
@@ -180,7 +184,8 @@ class Client:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         sock.connect(("127.0.0.1", self.port))
         connection.sock = sock
-        fields = {"Authorization": f"Bearer {self.token}", **(headers or {})}
+        authorization = {} if self.token is None else {"Authorization": f"Bearer {self.token}"}
+        fields = {**authorization, **(headers or {})}
         content = None
         if body is not ABSENT:
             content, fields["Content-Type"] = json.dumps(body), "application/json"

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
 from conversations.models import DEFAULT_MODEL_TAG, DEFAULT_TITLE, MAX_CONTENT_CHARACTERS, MAX_TITLE_CHARACTERS, Role, Status
@@ -28,6 +29,7 @@ MESSAGE_COLUMNS = (
     "error_code",
     "feedback",
 )
+MESSAGE_DETAIL_COLUMNS = (*MESSAGE_COLUMNS, "context")
 
 
 def conversation_json(row: dict[str, Any]) -> dict[str, Any]:
@@ -42,7 +44,7 @@ def conversation_json(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def message_json(row: dict[str, Any]) -> dict[str, Any]:
-    """Shape a row of MESSAGE_COLUMNS."""
+    """Shape a row of MESSAGE_COLUMNS or MESSAGE_DETAIL_COLUMNS."""
     return {
         **row,
         "token_count": row["token_count"] or 0,
@@ -58,6 +60,8 @@ def message_json(row: dict[str, Any]) -> dict[str, Any]:
 class ConversationCreateSerializer(serializers.Serializer[Any]):
     title = StrictCharField(required=False, max_length=MAX_TITLE_CHARACTERS)
     model_tag = StrictCharField(required=False, max_length=100, default=DEFAULT_MODEL_TAG)
+    assistant_id = StrictCharField(required=False, allow_null=True, max_length=100)
+    temporary = StrictBooleanField(required=False, default=False, help_text="Not listed, and deleted a day after its last use.")
 
 
 class ConversationPatchSerializer(serializers.Serializer[Any]):
@@ -125,6 +129,26 @@ class MessageSchema(serializers.Serializer[Any]):
         ref_name = "Message"
 
 
+class ContextSchema(serializers.Serializer[Any]):
+    messages = serializers.IntegerField(min_value=1, help_text="How many messages the model saw.")
+    characters = serializers.IntegerField(min_value=0, help_text="How long they were, the system prompt included.")
+    left_out = serializers.IntegerField(min_value=0, help_text="How many older messages it did not see.")
+    reason = serializers.ChoiceField(
+        choices=["messages", "characters"], allow_null=True, help_text="Which budget was full; null: everything fitted."
+    )
+
+    class Meta:
+        ref_name = "Context"
+
+
+class MessageDetailSchema(MessageSchema):
+    context = ContextSchema(allow_null=True, help_text="Of a reply: what of the conversation the model saw.")
+
+    class Meta:
+        ref_name = "MessageDetail"
+
+
+@extend_schema_serializer(many=False)
 class ConversationListSchema(serializers.Serializer[Any]):
     items = ConversationSchema(many=True)
     grouped = serializers.DictField(child=ConversationSchema(many=True), help_text="The items by day of `updated_at`.")
@@ -141,6 +165,7 @@ class ConversationDetailSchema(ConversationSchema):
         ref_name = "ConversationDetail"
 
 
+@extend_schema_serializer(many=False)
 class MessageListSchema(serializers.Serializer[Any]):
     items = MessageSchema(many=True)
     limit = serializers.IntegerField()
@@ -174,18 +199,3 @@ class ReadinessSchema(serializers.Serializer[Any]):
     status = serializers.CharField()
     ready = serializers.BooleanField()
     checks = serializers.DictField(child=serializers.CharField())
-
-
-class ErrorSchema(serializers.Serializer[Any]):
-    detail = serializers.CharField()
-    code = serializers.CharField()
-
-    class Meta:
-        ref_name = "Error"
-
-
-class InvalidSchema(ErrorSchema):
-    fields_ = serializers.DictField(required=False, child=serializers.ListField(child=serializers.CharField()))
-
-    class Meta:
-        ref_name = "Invalid"

@@ -3,9 +3,14 @@
 from django.urls import path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
+from conversations.surfaces.api.views.assistants import AssistantsView
 from conversations.surfaces.api.views.conversations import ConversationViewSet
+from conversations.surfaces.api.views.feedback import ActivateView, FeedbackView
 from conversations.surfaces.api.views.messages import MessageViewSet
+from conversations.surfaces.api.views.search import SearchView
 from conversations.surfaces.api.views.service import HealthView, ModelsView, ModelSwapView, ReadyView
+from conversations.surfaces.api.views.usage import UsageView
+from conversations.surfaces.api.views.users import UsersView
 
 # Ids are plain strings here: a malformed one is a 404 after authentication, not before it.
 CONVERSATION = "conversations/<str:conversation_id>"
@@ -30,6 +35,13 @@ urlpatterns = [
     path(MESSAGE, MessageViewSet.as_view({"get": "retrieve", "put": "update"})),
     path(f"{MESSAGE}/activate", MessageViewSet.as_view({"post": "activate"})),
     path(f"{MESSAGE}/stream", MessageViewSet.as_view({"get": "stream"})),
+    path(f"{MESSAGE}/activate", ActivateView.as_view()),
+    path(f"{MESSAGE}/feedback", FeedbackView.as_view()),
+    # Beside them
+    path("assistants", AssistantsView.as_view()),
+    path("search", SearchView.as_view()),
+    path("usage", UsageView.as_view()),
+    path("admin/users", UsersView.as_view()),
     # The contract
     path("schema", SpectacularAPIView.as_view(), name="schema"),
     path("docs", SpectacularSwaggerView.as_view(url_name="schema")),

@@ -23,7 +23,6 @@ from conversations.surfaces.api.reading import (
     read_message_page,
     read_zone,
     require_conversation,
-    require_id,
 )
 from conversations.surfaces.api.serializers import (
     CONVERSATION_COLUMNS,
@@ -35,6 +34,7 @@ from conversations.surfaces.api.serializers import (
 )
 from conversations.surfaces.api.views.messages import deliver_turn
 from conversations.surfaces.delivery import choose_delivery, refuse_while_shutting_down
+from conversations.surfaces.fields import require_id
 from conversations.surfaces.paging import MAX_OFFSET, read_flag, read_text, read_whole_number
 
 

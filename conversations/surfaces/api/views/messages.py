@@ -16,13 +16,14 @@ from conversations.services.following import follow_reply
 from conversations.services.turns import Turn, edit_turn, start_turn
 from conversations.services.versions import activate_message
 from conversations.surfaces.api import schema
-from conversations.surfaces.api.reading import read_message, read_message_page, require_conversation, require_id
+from conversations.surfaces.api.reading import read_message, read_message_page, require_conversation
 from conversations.surfaces.api.serializers import SendSerializer
 from conversations.surfaces.delivery import Delivery, choose_delivery, deliver, refuse_while_shutting_down, stream_reply
+from conversations.surfaces.fields import require_id
+from conversations.surfaces.headers import read_idempotency_key
 from conversations.surfaces.paging import read_whole_number
 from inference_proxy.responses import NDJSON, SSE
 
-IDEMPOTENCY_KEY_FORM = re.compile(r"[\x21-\x7e]{1,200}")
 MAX_REPLY_OFFSET = 2**31 - 1
 
 
@@ -45,7 +46,7 @@ class MessageViewSet(viewsets.ViewSet):
         found_id = require_id(conversation_id, ConversationNotFound)
         body = SendSerializer(data=request.data)
         body.is_valid(raise_exception=True)
-        key = _read_idempotency_key(request)
+        key = read_idempotency_key(request)
         refuse_while_shutting_down()
         turn = start_turn(
             conversation_id=found_id,
@@ -103,7 +104,6 @@ def deliver_turn(request: Request, turn: Turn, how: Delivery) -> HttpResponseBas
         request._request,
         turn,
         how,
-        location=f"/api/conversations/{turn.conversation_id}/messages/{turn.reply_id}",
         read_message=lambda reply_id: read_message(turn.conversation_id, reply_id),
     )
 
@@ -113,13 +113,6 @@ def _read_versions(request: Request) -> str:
     if versions not in ("active", "all"):
         raise ValidationError({"versions": ["Must be all or active."]})
     return versions
-
-
-def _read_idempotency_key(request: Request) -> str:
-    key: str = request.META.get("HTTP_IDEMPOTENCY_KEY", "")
-    if key and not IDEMPOTENCY_KEY_FORM.fullmatch(key):
-        raise ValidationError({"Idempotency-Key": ["Must be 1 to 200 visible ASCII characters."]})
-    return key
 
 
 def _read_offset(request: Request) -> int:

@@ -1,0 +1,35 @@
+"""The full-text index of messages, built while the service writes to them.
+
+'simple' knows no language: words are found as they are written, in any of them. Only the beginning of a very long message
+is indexed, because a tsvector has at most one megabyte. A running reply is not indexed: it would be, anew, with every
+checkpoint. The expression is the one in `conversations.services.search`, to the letter, or PostgreSQL would not use it.
+
+The statistics say how many messages a word stands in, which decides how it is searched; PostgreSQL does not take them from a
+partial index. ANALYZE collects them, here for the first time: it reads a sample and blocks nobody.
+
+Not one transaction: CREATE INDEX CONCURRENTLY can't run in one. If it breaks off, run it again: the index is dropped first,
+so that an invalid one which a broken attempt left behind is not taken for the real thing.
+"""
+
+from django.db import migrations
+
+DROP = "DROP INDEX CONCURRENTLY IF EXISTS idx_messages_search"
+CREATE = """
+CREATE INDEX CONCURRENTLY idx_messages_search ON messages
+USING gin (to_tsvector('simple'::regconfig, left(content, 100000)))
+WHERE status <> 'streaming'
+"""
+DROP_STATISTICS = "DROP STATISTICS IF EXISTS st_messages_search"
+CREATE_STATISTICS = """
+CREATE STATISTICS st_messages_search ON (to_tsvector('simple'::regconfig, left(content, 100000))) FROM messages
+"""
+
+
+class Migration(migrations.Migration):
+    atomic = False
+    dependencies = [("conversations", "0003_indexes")]
+
+    operations = [
+        migrations.RunSQL(sql=[DROP, CREATE], reverse_sql=[DROP]),
+        migrations.RunSQL(sql=[DROP_STATISTICS, CREATE_STATISTICS, "ANALYZE messages"], reverse_sql=[DROP_STATISTICS]),
+    ]

@@ -1,0 +1,100 @@
+"""Sessions: conversations that a caller names, created when they are first used.
+
+A session belongs to its user; to everyone else it does not exist. An anonymous caller has nothing but the session's id, so
+that id is the key: it must be a UUID, and the session expires a day after its last turn.
+"""
+
+from uuid import UUID
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from conversations.exceptions import AuthenticationRequired, MalformedSession, SessionNotFound
+from conversations.keyset import parse_id
+from conversations.models import DEFAULT_TITLE, TEMPORARY_LIFETIME, Assistant, Conversation, Message, TitleSource, new_id
+from conversations.services.assistants import find_assistant
+from conversations.services.stopping import stop_running_reply
+
+
+def open_session(*, session_id: str, user_id: UUID | None, assistant_id: str | None = None) -> UUID:
+    """Return the conversation of a session, creating it at its first use; an assistant that is named is used from now on.
+
+    Raises `AuthenticationRequired`, `MalformedSession`, `AssistantNotFound`.
+    """
+    if user_id is None and not settings.ALLOW_ANONYMOUS:
+        raise AuthenticationRequired("A valid token is needed here.")
+    assistant = None if assistant_id is None else find_assistant(assistant_id)
+    if user_id is None:
+        if assistant is not None:
+            _require_public(assistant)
+        session_id = _anonymous_key(session_id)
+    sessions = Conversation.objects.of_session(session_id, user_id)
+    found = sessions.select_related("assistant").first()
+    if user_id is None:
+        _require_public(assistant or (found.assistant if found else None))
+    if found is None:
+        _create_session(session_id, user_id, assistant)
+        # Ours, or that of a request that came at the same moment.
+        found = sessions.get()
+    if assistant is not None and found.assistant_id != assistant.id:
+        sessions.update(assistant=assistant)
+    return found.id
+
+
+def find_session(*, session_id: str, user_id: UUID | None) -> UUID:
+    """Return the conversation of a session. Raises `SessionNotFound`."""
+    if user_id is None:
+        parsed = parse_id(session_id)
+        if parsed is None:
+            raise SessionNotFound
+        session_id = str(parsed)
+    conversation_id = Conversation.objects.of_session(session_id, user_id).values_list("id", flat=True).first()
+    if conversation_id is None:
+        raise SessionNotFound
+    return conversation_id
+
+
+def forget_history(*, session_id: str, user_id: UUID | None) -> None:
+    """Delete a session's messages, and the title that was made of them; the session stays. Raises `SessionNotFound`."""
+    conversation_id = find_session(session_id=session_id, user_id=user_id)
+    stop_running_reply(conversation_id)
+    with transaction.atomic():
+        # The lock that a send takes, too. A reply that began after the stop above loses its row, which ends it.
+        row = Conversation.objects.filter(id=conversation_id).select_for_update(no_key=True).values("title_source").first()
+        if row is None:
+            raise SessionNotFound
+        Message.objects.in_conversation(conversation_id).delete()
+        if row["title_source"] != TitleSource.USER:
+            named = {"title": DEFAULT_TITLE, "title_source": TitleSource.DEFAULT}
+            Conversation.objects.filter(id=conversation_id).update(**named)
+
+
+def _anonymous_key(session_id: str) -> str:
+    parsed = parse_id(session_id)
+    if parsed is None:
+        raise MalformedSession
+    return str(parsed)
+
+
+def _require_public(assistant: Assistant | None) -> None:
+    """Refuse an anonymous caller everything but an assistant that staff have opened to everyone."""
+    if assistant is None or assistant.requires_authentication or not assistant.is_active:
+        raise AuthenticationRequired
+
+
+def _create_session(session_id: str, user_id: UUID | None, assistant: Assistant | None) -> None:
+    session = Conversation(
+        id=new_id(),
+        user_id=user_id,
+        session_id=session_id,
+        title=DEFAULT_TITLE,
+        assistant=assistant,
+        expires_at=timezone.now() + TEMPORARY_LIFETIME if user_id is None else None,
+    )
+    # An expired one still holds the name until it is pruned.
+    expired = Conversation.objects.owned_by(user_id).filter(session_id=session_id, expires_at__lte=Now())
+    expired.delete()
+    # Two first uses at once: the unique indexes let one through, and the other finds it.
+    Conversation.objects.bulk_create([session], ignore_conflicts=True)

@@ -1,0 +1,57 @@
+"""/api/usage: what the caller has used, day by day."""
+
+from datetime import date, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from django.http import QueryDict
+from rest_framework.exceptions import ValidationError
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from conversations.services.usage import COUNTS, MOST_DAYS, read_usage
+from conversations.surfaces.api import schema
+from conversations.surfaces.api.reading import read_zone
+from conversations.surfaces.paging import read_whole_number
+
+DEFAULT_DAYS = 30
+# Neither end of what a date can be: a day more, or a time zone, must still fit.
+FIRST_DATE, LAST_DATE = date(1970, 1, 1), date(9998, 12, 31)
+
+
+class UsageView(APIView):
+    @schema.usage
+    def get(self, request: Request) -> Response:
+        zone = read_zone(request.query_params)
+        first, last = _read_range(request.query_params, zone)
+        days = read_usage(user_id=request.user.id, first=first, last=last, zone=zone)
+        total: dict[str, Any] = {name: sum(day[name] for day in days) for name in COUNTS}
+        return Response({"days": days, "total": total})
+
+
+def _read_range(params: QueryDict, zone: ZoneInfo) -> tuple[date, date]:
+    """Return the first and the last day that are asked for: `days` until `to`, or from `from` to `to`."""
+    last = _read_date(params, "to") or datetime.now(zone).date()
+    days = read_whole_number(params, "days", DEFAULT_DAYS, least=1, most=MOST_DAYS)
+    first = _read_date(params, "from")
+    if first is None:
+        return max(FIRST_DATE, last - timedelta(days=days - 1)), last
+    if "days" in params:
+        raise ValidationError({"days": ["Give either days or from."]})
+    if not 0 <= (last - first).days < MOST_DAYS:
+        raise ValidationError({"from": [f"Must be 0 to {MOST_DAYS - 1} days before the last day."]})
+    return first, last
+
+
+def _read_date(params: QueryDict, name: str) -> date | None:
+    value = params.get(name)
+    if value is None:
+        return None
+    try:
+        found = datetime.strptime(value, "%Y-%m-%d").date()
+    except ValueError:
+        found = None
+    if found is None or not FIRST_DATE <= found <= LAST_DATE:
+        raise ValidationError({name: ["Must be a date such as 2026-11-20."]})
+    return found

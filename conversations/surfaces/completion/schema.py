@@ -1,0 +1,54 @@
+"""How the completion surface is documented."""
+
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiExample
+
+from conversations.surfaces.completion import serializers as shapes
+from conversations.surfaces.documentation import (
+    CURSOR,
+    GUARDED,
+    IDEMPOTENCY_KEY,
+    JSON,
+    LINK,
+    SEND_ERRORS,
+    TEXT,
+    errors,
+    operation,
+    path_id,
+    query,
+)
+
+TAG = "completion"
+# `stream` may be a string too, which a serializer field can't say.
+COMPLETION_REQUEST = {
+    "type": "object",
+    "properties": {
+        "message": {"type": "string", "minLength": 1, "maxLength": 8000},
+        "stream": {"enum": [True, False, "true", "false"], "default": False, "description": "true: the bare text, as it comes"},
+    },
+    "required": ["message"],
+}
+
+list_conversations = operation(
+    "completion_list_conversations",
+    "Your conversations, newest activity first, each with its newest 200 messages",
+    TAG,
+    parameters=[query("limit", "1 to 50", OpenApiTypes.INT), CURSOR, LINK],
+    responses={(200, JSON): shapes.ConversationSchema(many=True), **GUARDED, **errors(400)},
+)
+create_conversation = operation(
+    "completion_create_conversation",
+    "Begin a conversation",
+    TAG,
+    request=None,
+    responses={(201, JSON): shapes.ConversationSchema, **GUARDED},
+)
+complete = operation(
+    "completion_complete",
+    "Send a message and receive the reply: whole, or with `stream` as bare text",
+    TAG,
+    parameters=[path_id("conversation_id"), IDEMPOTENCY_KEY],
+    request={JSON: COMPLETION_REQUEST},
+    responses={(200, JSON): shapes.MessageSchema, (200, TEXT): OpenApiTypes.STR, **GUARDED, **SEND_ERRORS},
+    examples=[OpenApiExample("A streamed reply", value="hello", media_type=TEXT)],
+)

@@ -1,0 +1,10 @@
+"""The completion surface: a table of contents."""
+
+from django.urls import path
+
+from conversations.surfaces.completion.views import CompletionView, ConversationView
+
+urlpatterns = [
+    path("conversation", ConversationView.as_view()),
+    path("conversation/completion/<str:conversation_id>", CompletionView.as_view()),
+]

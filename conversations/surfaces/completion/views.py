@@ -1,0 +1,96 @@
+"""/conversation: begin one, complete one, read them all."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from django.http.response import HttpResponseBase
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from chatapi.throttling import SendThrottle
+from conversations.exceptions import ConversationNotFound
+from conversations.models import Conversation, Message
+from conversations.services.conversations import create_conversation
+from conversations.services.turns import start_turn
+from conversations.surfaces.completion import schema
+from conversations.surfaces.completion.serializers import UNKNOWN_TIME, CompletionSerializer, message_json
+from conversations.surfaces.delivery import Delivery, deliver, refuse_while_shutting_down
+from conversations.surfaces.fields import require_id
+from conversations.surfaces.headers import next_link, read_idempotency_key
+from conversations.surfaces.paging import read_page
+from inference_proxy.protocols.base import Sampling
+
+DEFAULT_CONVERSATIONS = 20
+MOST_CONVERSATIONS = 50
+MESSAGES_EACH = 200
+
+
+class ConversationView(APIView):
+    @schema.list_conversations
+    def get(self, request: Request) -> Response:
+        params = request.query_params
+        page = read_page(
+            Conversation.objects.owned_by(request.user.id).listed().newest_activity_first(),
+            ("id", "created_at", "updated_at"),
+            params,
+            kind="pc",
+            time_field="updated_at",
+            default=DEFAULT_CONVERSATIONS,
+            most=MOST_CONVERSATIONS,
+        )
+        messages = _newest_messages([row["id"] for row in page.rows])
+        conversations = [
+            {
+                "id": row["id"],
+                "messages": messages[row["id"]],
+                "created_at": row["created_at"] or row["updated_at"] or UNKNOWN_TIME,
+            }
+            for row in page.rows
+        ]
+        return Response(conversations, headers=next_link(request.path, params, page.next))
+
+    @schema.create_conversation
+    def post(self, request: Request) -> Response:
+        conversation = create_conversation(user_id=request.user.id)
+        return Response({"id": conversation.id, "messages": [], "created_at": conversation.created_at}, status=201)
+
+
+class CompletionView(APIView):
+    throttle_classes = [SendThrottle]
+
+    @schema.complete
+    def post(self, request: Request, conversation_id: str) -> HttpResponseBase:
+        found_id = require_id(conversation_id, ConversationNotFound)
+        body = CompletionSerializer(data=request.data)
+        body.is_valid(raise_exception=True)
+        key = read_idempotency_key(request._request)
+        refuse_while_shutting_down()
+        turn = start_turn(
+            conversation_id=found_id,
+            user_id=request.user.id,
+            content=body.validated_data["message"],
+            sampling=Sampling(),
+            idempotency_key=key,
+        )
+        how = Delivery.TEXT if body.validated_data["stream"] else Delivery.JSON
+        return deliver(request._request, turn, how, read_message=_read_message)
+
+
+def _newest_messages(conversation_ids: Sequence[UUID]) -> dict[UUID, list[dict[str, Any]]]:
+    """Return the newest messages that count of each conversation, oldest first. One query."""
+    newest = Message.objects.newest_of_each(conversation_ids, MESSAGES_EACH)
+    messages: dict[UUID, list[dict[str, Any]]] = defaultdict(list)
+    for message in newest:
+        messages[message.conversation_id].append(message_json(message))
+    return messages
+
+
+def _read_message(message_id: UUID) -> dict[str, Any]:
+    message = Message.objects.filter(id=message_id).only("id", "role", "content", "created_at").first()
+    if message is None:
+        # Deleted with its conversation while the reply was awaited.
+        raise ConversationNotFound
+    return message_json(message)

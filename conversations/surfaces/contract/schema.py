@@ -1,0 +1,76 @@
+"""How the contract surface is documented."""
+
+from typing import Any
+
+from drf_spectacular.types import OpenApiTypes
+
+from conversations.surfaces.contract import serializers as shapes
+from conversations.surfaces.documentation import (
+    CURSOR,
+    GUARDED,
+    IDEMPOTENCY_KEY,
+    JSON,
+    LIMIT,
+    LINK,
+    SEND_ERRORS,
+    SSE,
+    SSE_EVENT,
+    SSE_EXAMPLE,
+    errors,
+    operation,
+    path_id,
+    query,
+)
+
+TAG = "contract"
+IN_CONVERSATION = [path_id("conversation_id")]
+ONE_CONVERSATION: dict[Any, Any] = {(200, JSON): shapes.ConversationSchema, **GUARDED, **errors(404)}
+
+health = operation(
+    "contract_health",
+    "Can requests be served?",
+    TAG,
+    auth=[],
+    responses={(200, JSON): shapes.HealthSchema, (503, JSON): shapes.HealthSchema},
+)
+list_conversations = operation(
+    "contract_list_conversations",
+    "Your conversations, newest activity first",
+    TAG,
+    parameters=[LIMIT, CURSOR, LINK],
+    responses={(200, JSON): shapes.ConversationSchema(many=True), **GUARDED, **errors(400)},
+)
+create_conversation = operation(
+    "contract_create_conversation",
+    "Begin a conversation",
+    TAG,
+    request=shapes.ConversationCreateSerializer,
+    responses={(201, JSON): shapes.ConversationSchema, **GUARDED, **errors(400, 413)},
+)
+read_conversation = operation(
+    "contract_read_conversation", "A conversation", TAG, parameters=IN_CONVERSATION, responses=ONE_CONVERSATION
+)
+change_conversation = operation(
+    "contract_change_conversation",
+    "Change the title or the model",
+    TAG,
+    parameters=IN_CONVERSATION,
+    request=shapes.ConversationPatchSerializer,
+    responses={**ONE_CONVERSATION, **errors(400, 413)},
+)
+list_messages = operation(
+    "contract_list_messages",
+    "The messages that count, oldest first",
+    TAG,
+    parameters=[*IN_CONVERSATION, query("limit", "1 to 1,000", OpenApiTypes.INT), CURSOR, LINK],
+    responses={(200, JSON): shapes.MessageSchema(many=True), **GUARDED, **errors(400, 404)},
+)
+send_message = operation(
+    "contract_send_message",
+    "Send a message and receive the reply: as a stream, or with `stream: false` as JSON",
+    TAG,
+    parameters=[*IN_CONVERSATION, IDEMPOTENCY_KEY],
+    request=shapes.SendSerializer,
+    responses={(200, SSE): SSE_EVENT, (200, JSON): shapes.MessageSchema, **GUARDED, **SEND_ERRORS},
+    examples=[SSE_EXAMPLE],
+)

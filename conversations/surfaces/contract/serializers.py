@@ -1,0 +1,132 @@
+"""The contract's shapes. Closed and without nulls: exactly these fields, always all of them."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from rest_framework import serializers
+
+from conversations.models import DEFAULT_TITLE, MAX_CONTENT_CHARACTERS, MAX_TITLE_CHARACTERS, Role
+from conversations.surfaces.documentation import ClosedSerializer
+from conversations.surfaces.fields import StrictBooleanField, StrictCharField
+
+# The predecessor allowed rows without a time; the contract knows none.
+UNKNOWN_TIME = datetime(1970, 1, 1, tzinfo=UTC)
+
+CONVERSATION_COLUMNS = ("id", "user_id", "title", "model_tag", "created_at", "updated_at")
+MESSAGE_COLUMNS = (
+    "id",
+    "conversation_id",
+    "role",
+    "content",
+    "token_count",
+    "model_tag",
+    "inference_time_ms",
+    "created_at",
+)
+
+
+def conversation_json(row: dict[str, Any]) -> dict[str, Any]:
+    """Shape a row of CONVERSATION_COLUMNS."""
+    return {
+        **row,
+        "title": row["title"] or DEFAULT_TITLE,
+        "model_tag": row["model_tag"] or "",
+        "created_at": row["created_at"] or row["updated_at"] or UNKNOWN_TIME,
+        "updated_at": row["updated_at"] or row["created_at"] or UNKNOWN_TIME,
+    }
+
+
+def message_json(row: dict[str, Any]) -> dict[str, Any]:
+    """Shape a row of MESSAGE_COLUMNS."""
+    return {
+        **row,
+        "token_count": row["token_count"] or 0,
+        "model_tag": row["model_tag"] or "",
+        "inference_time_ms": row["inference_time_ms"] or 0,
+        "created_at": row["created_at"] or UNKNOWN_TIME,
+    }
+
+
+# --- Requests ----------------------------------------------------------------------------------------------------------
+
+
+class ConversationCreateSerializer(ClosedSerializer):
+    title = StrictCharField(max_length=MAX_TITLE_CHARACTERS)
+    model_tag = StrictCharField(max_length=100)
+
+    class Meta:
+        ref_name = "ContractConversationCreate"
+
+
+class ConversationPatchSerializer(ClosedSerializer):
+    title = StrictCharField(required=False, max_length=MAX_TITLE_CHARACTERS)
+    model_tag = StrictCharField(required=False, max_length=100)
+
+    class Meta:
+        ref_name = "ContractConversationPatch"
+
+
+class IgnoredField(serializers.JSONField):
+    """A field of the contract's Message that a sender may fill in and this service decides."""
+
+    def __init__(self) -> None:
+        super().__init__(required=False, allow_null=True, write_only=True, help_text="Accepted and ignored.")
+
+
+class SentMessageSerializer(ClosedSerializer):
+    content = StrictCharField(max_length=MAX_CONTENT_CHARACTERS)
+    id = IgnoredField()
+    conversation_id = IgnoredField()
+    role = IgnoredField()
+    token_count = IgnoredField()
+    model_tag = IgnoredField()
+    inference_time_ms = IgnoredField()
+    created_at = IgnoredField()
+
+    class Meta:
+        ref_name = "ContractSentMessage"
+
+
+class SendSerializer(ClosedSerializer):
+    message = SentMessageSerializer()
+    stream = StrictBooleanField(required=False, default=True, help_text="false: the reply as JSON instead of a stream.")
+
+    class Meta:
+        ref_name = "ContractSend"
+
+
+# --- Responses: how they are documented; the functions above write them --------------------------------------------------
+
+
+class HealthSchema(ClosedSerializer):
+    status = serializers.CharField()
+    ready = serializers.BooleanField()
+
+    class Meta:
+        ref_name = "ContractHealth"
+
+
+class ConversationSchema(ClosedSerializer):
+    id = serializers.UUIDField()
+    user_id = serializers.UUIDField()
+    title = serializers.CharField()
+    model_tag = serializers.CharField(allow_blank=True)
+    created_at = serializers.DateTimeField()
+    updated_at = serializers.DateTimeField()
+
+    class Meta:
+        ref_name = "ContractConversation"
+
+
+class MessageSchema(ClosedSerializer):
+    id = serializers.UUIDField()
+    conversation_id = serializers.UUIDField()
+    role = serializers.ChoiceField(choices=Role.values)
+    content = serializers.CharField(allow_blank=True)
+    token_count = serializers.IntegerField(min_value=0)
+    model_tag = serializers.CharField(allow_blank=True)
+    inference_time_ms = serializers.IntegerField(min_value=0)
+    created_at = serializers.DateTimeField()
+
+    class Meta:
+        ref_name = "ContractMessage"

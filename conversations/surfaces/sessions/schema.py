@@ -1,0 +1,55 @@
+"""How the session surface is documented."""
+
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter
+
+from chatapi.openapi import BearerScheme
+from conversations.surfaces.documentation import (
+    CURSOR,
+    IDEMPOTENCY_KEY,
+    JSON,
+    LINK,
+    NDJSON_EXAMPLE,
+    SEND_ERRORS,
+    SSE_EXAMPLE,
+    STREAMS,
+    errors,
+    operation,
+    query,
+)
+from conversations.surfaces.sessions import serializers as shapes
+
+TAG = "sessions"
+SESSION = OpenApiParameter("session_id", OpenApiTypes.STR, OpenApiParameter.PATH, description="As the caller named it")
+# A missing or invalid token is no error here; one that can't be checked is.
+OPEN = errors(429, 503)
+
+
+class OptionalBearerScheme(BearerScheme):
+    target_class = "conversations.surfaces.sessions.authentication.OptionalBearerAuthentication"
+    name = "optionalBearer"
+
+
+send_message = operation(
+    "session_send_message",
+    "Send a message and receive the reply, line by line; the session is created when it is first used",
+    TAG,
+    parameters=[IDEMPOTENCY_KEY],
+    request=shapes.SendSerializer,
+    responses={**STREAMS, **OPEN, **errors(401), **SEND_ERRORS},
+    examples=[NDJSON_EXAMPLE, SSE_EXAMPLE],
+)
+read_history = operation(
+    "session_read_history",
+    "The messages of a session, oldest first; of a long one the newest, and a link to those before them",
+    TAG,
+    parameters=[SESSION, query("limit", "1 to 1,000", OpenApiTypes.INT), CURSOR, LINK],
+    responses={(200, JSON): shapes.HistorySchema, **OPEN, **errors(400, 404)},
+)
+forget_history = operation(
+    "session_forget_history",
+    "Forget a session's history; a running reply is stopped first",
+    TAG,
+    parameters=[SESSION],
+    responses={(200, JSON): shapes.ForgottenSchema, **OPEN, **errors(404)},
+)

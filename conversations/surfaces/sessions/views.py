@@ -1,0 +1,97 @@
+"""/api/v1/chat: conversations that the caller names."""
+
+from typing import Any
+from uuid import UUID
+
+from django.http.response import HttpResponseBase
+from rest_framework.exceptions import NotAuthenticated
+from rest_framework.permissions import AllowAny
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from chatapi.throttling import SendThrottle
+from conversations.exceptions import AuthenticationRequired
+from conversations.models import Message, Role
+from conversations.services.sessions import find_session, forget_history, open_session
+from conversations.services.turns import start_turn
+from conversations.surfaces.delivery import (
+    Delivery,
+    begin_reply,
+    choose_delivery,
+    refuse_while_shutting_down,
+    reply_headers,
+    stream_reply,
+)
+from conversations.surfaces.headers import next_link, read_idempotency_key
+from conversations.surfaces.paging import read_page
+from conversations.surfaces.sessions import schema
+from conversations.surfaces.sessions.authentication import OptionalBearerAuthentication
+from conversations.surfaces.sessions.serializers import MESSAGE_COLUMNS, SendSerializer, message_json
+from inference_proxy.protocols.base import Sampling
+from inference_proxy.responses import NDJSON, SSE
+
+MOST_MESSAGES = 1000
+
+
+class SessionSurfaceView(APIView):
+    authentication_classes = [OptionalBearerAuthentication]
+    permission_classes = [AllowAny]
+
+
+class StreamView(SessionSurfaceView):
+    throttle_classes = [SendThrottle]
+
+    @schema.send_message
+    def post(self, request: Request) -> HttpResponseBase:
+        body = SendSerializer(data=request.data)
+        body.is_valid(raise_exception=True)
+        sent: dict[str, Any] = body.validated_data
+        user_id, key = _user_id(request), read_idempotency_key(request._request)
+        refuse_while_shutting_down()
+        try:
+            conversation_id = open_session(
+                session_id=sent["session_id"], user_id=user_id, assistant_id=sent.get("assistant_id")
+            )
+        except AuthenticationRequired as refusal:
+            # So that the answer names the scheme, as every 401 does.
+            raise NotAuthenticated(refusal.text) from None
+        turn = start_turn(
+            conversation_id=conversation_id,
+            user_id=user_id,
+            content=sent["message"],
+            sampling=Sampling(),
+            idempotency_key=key,
+        )
+        follower = begin_reply(turn)
+        stream_format = SSE if choose_delivery(request._request, default=Delivery.NDJSON) is Delivery.SSE else NDJSON
+        return stream_reply(request._request, follower, stream_format, reply_headers(turn))
+
+
+class HistoryView(SessionSurfaceView):
+    @schema.read_history
+    def get(self, request: Request, session_id: str) -> Response:
+        params = request.query_params
+        conversation_id = find_session(session_id=session_id, user_id=_user_id(request))
+        page = read_page(
+            Message.objects.in_conversation(conversation_id).active_branch().exclude(role=Role.SYSTEM).newest_first(),
+            MESSAGE_COLUMNS,
+            params,
+            kind="sm",
+            time_field="created_at",
+            default=MOST_MESSAGES,
+            most=MOST_MESSAGES,
+        )
+        messages = [message_json(row) for row in reversed(page.rows)]
+        return Response({"messages": messages}, headers=next_link(request.path, params, page.next))
+
+
+class SessionView(SessionSurfaceView):
+    @schema.forget_history
+    def delete(self, request: Request, session_id: str) -> Response:
+        forget_history(session_id=session_id, user_id=_user_id(request))
+        return Response({"message": "Conversation history reset successfully"})
+
+
+def _user_id(request: Request) -> UUID | None:
+    return request.user.id if request.user else None

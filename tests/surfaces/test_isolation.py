@@ -1,0 +1,180 @@
+"""Nobody gets at another's things: every operation of the schema is tried, by another user and by nobody in particular.
+
+The operations come from the generated schema, so a new one is tried without a word here; only if it takes a body, a valid
+one must be added below, or it would be refused for the wrong reason.
+"""
+
+import time
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+import pytest
+import yaml
+
+from tests.support.auth import make_token
+from tests.support.client import ABSENT, Answer, Client
+from tests.support.database import REPOSITORY
+from tests.support.server import Server
+from tests.surfaces.conftest import MakeAssistant
+
+SECRET = "verborgen"
+BODIES: dict[str, Any] = {
+    "activate_reply": ABSENT,
+    "change_conversation": {"title": "changed"},
+    "completion_complete": {"message": "intruding"},
+    "completion_create_conversation": ABSENT,
+    "contract_change_conversation": {"title": "changed"},
+    "contract_create_conversation": {"title": "new", "model_tag": "default"},
+    "contract_send_message": {"message": {"content": "intruding"}, "stream": False},
+    "create_conversation": {},
+    "rate_reply": {"rating": 1},
+    "regenerate": {"stream": False},
+    "replace_conversation": {"title": "changed"},
+    "send_message": {"content": "intruding", "stream": False},
+    "session_send_message": {"session_id": "…", "message": "intruding"},
+    "stop_reply": ABSENT,
+    "swap_model": {"model_tag": "tiny"},
+}
+# Of the victim's session: who isn't its user begins one of their own, or none.
+MAKES_ITS_OWN = {"session_send_message"}
+
+
+@dataclass(frozen=True)
+class Operation:
+    id: str
+    method: str
+    path: str
+    needs_token: bool
+
+
+def read_operations() -> list[Operation]:
+    schema = yaml.safe_load((REPOSITORY / "docs" / "openapi.yaml").read_text())
+    return [
+        Operation(
+            id=operation["operationId"],
+            method=method.upper(),
+            path=path,
+            needs_token="security" in operation and {} not in operation["security"],
+        )
+        for path, item in schema["paths"].items()
+        for method, operation in item.items()
+        if method in ("get", "put", "post", "delete", "patch", "head", "options", "trace")
+    ]
+
+
+OPERATIONS = read_operations()
+
+
+@dataclass(frozen=True)
+class Victim:
+    """Someone with a conversation, and what of it must not get out."""
+
+    client: Client
+    places: dict[str, str]
+    known: set[str]
+
+    def snapshot(self, database: psycopg.Connection) -> list[Any]:
+        user_id = self.client.token[5:]
+        rows = database.execute(
+            "SELECT to_jsonb(conversations), (SELECT jsonb_agg(messages ORDER BY messages.id) FROM messages"
+            " WHERE conversation_id = conversations.id) FROM conversations WHERE user_id = %s ORDER BY id",
+            [user_id],
+        )
+        return rows.fetchall()
+
+
+@pytest.fixture
+def victim(client: Client) -> Victim:
+    session = str(uuid.uuid4())
+    client.open("POST", "/api/v1/chat/stream", {"session_id": session, "message": f"{SECRET} question"}).finish()
+    conversation = client.get("/api/conversations")["items"][0]["id"]
+    asked, reply = client.messages(conversation)
+    places = {"conversation_id": conversation, "message_id": reply["id"], "session_id": session}
+    return Victim(client=client, places=places, known={SECRET, asked["id"], client.token[5:]})
+
+
+def try_operation(intruder: Client, operation: Operation, victim: Victim, headers: dict[str, str] | None = None) -> Answer:
+    body = BODIES[operation.id] if operation.method in ("POST", "PUT", "PATCH") else ABSENT
+    if isinstance(body, dict) and "session_id" in body:
+        body = {**body, "session_id": victim.places["session_id"]}
+    path = operation.path.format(**victim.places)
+    if operation.id == "search":
+        path += f"?q={SECRET}"
+    return intruder.request(operation.method, path, body, headers)
+
+
+def assert_nothing_got_out(answer: Answer, victim: Victim) -> None:
+    said = answer.content.decode() + str(answer.headers)
+    assert not [secret for secret in victim.known if secret in said], said
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.id)
+def test_another_user_gets_and_changes_nothing(
+    operation: Operation, victim: Victim, stranger: Client, database: psycopg.Connection
+) -> None:
+    before = victim.snapshot(database)
+    answer = try_operation(stranger, operation, victim)
+    if "{" in operation.path:
+        assert answer.status == 404, answer
+    else:
+        assert answer.status in (200, 201, 403), answer
+    assert_nothing_got_out(answer, victim)
+    assert victim.snapshot(database) == before
+
+
+@pytest.mark.parametrize("kind", ["anonymous", "expired", "invented"])
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.id)
+def test_without_a_valid_token_nothing_is_got_or_changed(
+    operation: Operation, kind: str, victim: Victim, anonymous: Client, database: psycopg.Connection
+) -> None:
+    tokens = {"expired": make_token(uuid.UUID(victim.client.token[5:]), expires_at=int(time.time()) - 1), "invented": "x.y.z"}
+    headers = {"Authorization": f"Bearer {tokens[kind]}"} if kind in tokens else {}
+    before = victim.snapshot(database)
+    answer = try_operation(anonymous, operation, victim, headers)
+    if operation.needs_token:
+        assert (answer.status, answer.headers["WWW-Authenticate"]) == (401, "Bearer")
+    elif "{" in operation.path:
+        assert answer.status == 404, answer
+    elif operation.id in MAKES_ITS_OWN:
+        assert answer.status == 401, answer
+    else:
+        assert answer.status == 200, answer
+    assert_nothing_got_out(answer, victim)
+    assert victim.snapshot(database) == before
+
+
+def test_the_schema_names_every_route(service: Server) -> None:
+    """What the schema did not name would not be tried above."""
+    from django.urls import get_resolver
+
+    def routes(patterns: Any, prefix: str = "") -> list[str]:
+        found = []
+        for pattern in patterns:
+            path = prefix + str(pattern.pattern)
+            found += routes(pattern.url_patterns, path) if hasattr(pattern, "url_patterns") else [path]
+        return found
+
+    named = {operation.path.lstrip("/") for operation in OPERATIONS}
+    served = {
+        route.replace("<str:", "{").replace(">", "}")
+        for route in routes(get_resolver().url_patterns)
+        if not route.startswith("admin/")
+    }
+    assert served - named == {"api/schema", "api/docs"}
+    assert named <= served
+
+
+def test_an_anonymous_session_is_nobody_else_s(
+    anonymous: Client, stranger: Client, make_assistant: MakeAssistant, database: psycopg.Connection
+) -> None:
+    key = str(uuid.uuid4())
+    body = {"session_id": key, "message": SECRET, "assistant_id": make_assistant(public=True)}
+    anonymous.open("POST", "/api/v1/chat/stream", body).finish()
+    row = database.execute("SELECT id FROM conversations WHERE session_id = %s", [key]).fetchone()
+    for path in (f"/api/conversations/{row[0]}", f"/conversations/{row[0]}", f"/api/v1/chat/{key}/history"):
+        assert stranger.request("GET", path).status == 404
+    assert stranger.request("POST", f"/conversation/completion/{row[0]}", {"message": "hi"}).status == 404
+    assert stranger.request("DELETE", f"/api/conversations/{row[0]}").status == 404
+    assert stranger.get("/api/search?q=" + SECRET)["items"] == []

@@ -1,0 +1,193 @@
+"""Searching one's own messages."""
+
+import json
+from urllib.parse import quote, urlencode
+
+import psycopg
+import pytest
+
+from tests.support.client import Client
+from tests.support.steps import done, tokens
+from tests.support.upstream import ScriptedUpstream
+
+
+def search(client: Client, q: str, **params) -> list[dict]:
+    return client.get(f"/api/search?{urlencode({'q': q, **params})}")["items"]
+
+
+def search_all(client: Client, q: str, limit: int) -> list[list[dict]]:
+    """Read all pages."""
+    pages, cursor = [], None
+    while True:
+        params = {"q": q, "limit": limit, **({} if cursor is None else {"cursor": cursor})}
+        page = client.get(f"/api/search?{urlencode(params)}")
+        pages.append(page["items"])
+        if (cursor := page["next"]) is None:
+            return pages
+
+
+def store(database: psycopg.Connection, client: Client, contents: list[str], conversations: int = 1, **columns: str) -> None:
+    """Write messages as if they had been sent, dealt out to so many new conversations."""
+    ids = [client.create_conversation(title=f"number {number}") for number in range(conversations)]
+    for number, content in enumerate(contents):
+        names = "".join(f", {name}" for name in columns)
+        database.execute(
+            f"INSERT INTO messages (conversation_id, role, content{names}) VALUES (%s, 'user', %s{', %s' * len(columns)})",
+            [ids[number % conversations], content, *columns.values()],
+        )
+
+
+def test_what_was_sent_and_what_was_answered_is_found(client: Client, upstream: ScriptedUpstream) -> None:
+    upstream.script(tokens("A samovar", " boils water."), done())
+    conversation = client.create_conversation(title="Tea")
+    client.ask(conversation, "What does the Samovar do?")
+    hits = search(client, "samovar")
+    assert {hit["role"] for hit in hits} == {"user", "assistant"}
+    assert {hit["message_id"] for hit in hits} == {item["id"] for item in client.messages(conversation)}
+    assert {(hit["conversation_id"], hit["conversation_title"]) for hit in hits} == {(conversation, "Tea")}
+    assert search(client, "kettle") == []
+
+
+@pytest.mark.parametrize(
+    ("content", "q"),
+    [
+        ("Der Straßenbahnfahrer trank grünen Tee.", "grünen"),
+        ("Der Straßenbahnfahrer trank grünen Tee.", "straßenbahnfahrer"),
+        ("मुझे हिन्दी में चाय चाहिए", "हिन्दी"),
+        ("我想喝一杯绿茶谢谢", "绿茶"),
+        ("緑茶をください", "ください"),
+        ("ฉันอยากดื่มชา", "ดื่ม"),
+        ("it was 👍 indeed", "👍"),
+        ("100%_sure\\done", "100%_sure"),
+    ],
+)
+def test_languages(client: Client, database: psycopg.Connection, content: str, q: str) -> None:
+    store(database, client, [content, "something else: 红茶 शहर Bier 👎 100x-sure"])
+    hits = search(client, q)
+    assert len(hits) == 1
+    assert "<mark>" in hits[0]["snippet"]
+
+
+def test_words_phrases_and_exclusions(client: Client, database: psycopg.Connection) -> None:
+    store(database, client, ["green tea is hot", "tea that is green", "black tea"])
+
+    def found(q: str) -> int:
+        return len(search(client, q))
+
+    assert [found(q) for q in ("tea", "green tea", '"green tea"', "tea -green", "black or hot", "TEA")] == [3, 2, 1, 1, 2, 3]
+    assert found("te") == 0
+
+
+def test_a_snippet_is_escaped_and_its_matches_marked(client: Client, database: psycopg.Connection) -> None:
+    store(database, client, ["<img src=x onerror=alert(1)> & \x02tea\x03 <mark>", "前面<b>绿茶</b>后面"])
+    (words,) = search(client, "tea")
+    assert "<mark>tea</mark>" in words["snippet"]
+    (text,) = search(client, "绿茶")
+    assert text["snippet"] == "前面&lt;b&gt;<mark>绿茶</mark>&lt;/b&gt;后面"
+    for hit in (words, text):
+        assert "<" not in hit["snippet"].replace("<mark>", "").replace("</mark>", "")
+
+
+def test_a_long_message_shows_where_it_matches(client: Client, database: psycopg.Connection) -> None:
+    store(database, client, ["padding " * 1000 + "needle " + "padding " * 1000])
+    (hit,) = search(client, "needle")
+    assert "<mark>needle</mark>" in hit["snippet"]
+    assert len(hit["snippet"]) < 500
+
+
+def test_the_best_come_first(client: Client, database: psycopg.Connection) -> None:
+    store(database, client, ["tea tea tea tea", "only once a tea in a long sentence about other things", "tea and tea"])
+    counts = [hit["snippet"].count("<mark>") for hit in search(client, "tea")]
+    assert counts == sorted(counts, reverse=True) == [4, 2, 1]
+
+
+@pytest.mark.parametrize("q", ["tea", "茶叶"])
+def test_pages_hold_each_match_once(client: Client, database: psycopg.Connection, q: str) -> None:
+    store(database, client, [f"{q} number {number}" for number in range(250)], conversations=5)
+    pages = search_all(client, q, limit=50)
+    ids = [hit["message_id"] for page in pages for hit in page]
+    assert len(ids) == len(set(ids)) == 250
+
+
+def test_a_walk_goes_through_all_conversations(client: Client, database: psycopg.Connection) -> None:
+    """Text without spaces is looked for conversation by conversation: in the last of many as well."""
+    row = database.execute("SELECT %s::uuid", [client.token[5:]]).fetchone()
+    database.execute(
+        "INSERT INTO conversations (user_id, title, updated_at)"
+        " SELECT %s, 'empty', now() - n * interval '1 minute' FROM generate_series(1, 700) AS n",
+        [row[0]],
+    )
+    oldest = database.execute(
+        "SELECT id FROM conversations WHERE user_id = %s ORDER BY updated_at LIMIT 1", [row[0]]
+    ).fetchone()
+    database.execute("INSERT INTO messages (conversation_id, role, content) VALUES (%s, 'user', '绿茶')", [oldest[0]])
+    pages = search_all(client, "绿茶", limit=20)
+    # The first request gives up where it has found nothing for a while, and says where to go on.
+    assert [len(page) for page in pages] == [0, 1]
+
+
+def test_only_one_s_own_messages_are_found(client: Client, stranger: Client, database: psycopg.Connection) -> None:
+    store(database, client, ["a secret recipe", "秘密食谱"])
+    assert len(search(client, "secret")) == len(search(client, "秘密")) == 1
+    assert search(stranger, "secret") == search(stranger, "秘密") == []
+
+
+def test_temporary_chats_and_answers_that_do_not_count_are_not_found(client: Client, database: psycopg.Connection) -> None:
+    temporary = client.create_conversation(temporary=True)
+    client.ask(temporary, "hidden treasure")
+    store(database, client, ["hidden treasure"], is_active="false")
+    assert search(client, "treasure") == []
+
+
+def test_a_frequent_word_is_found_without_the_index(client: Client, database: psycopg.Connection) -> None:
+    """Where the statistics say that a word is everywhere, the caller's conversations are walked instead."""
+    store(database, client, ["ubiquitous and mine"])
+    noise = client.create_conversation()
+    database.execute(
+        "INSERT INTO messages (conversation_id, role, content) SELECT %s, 'user', 'ubiquitous' FROM generate_series(1, 25000)",
+        [noise],
+    )
+    database.execute("ANALYZE messages")
+    page = client.get("/api/search?q=ubiquitous&limit=50")
+    assert page["next"].startswith("w")
+    assert {hit["conversation_id"] for hit in page["items"]} <= {
+        item["id"] for item in client.get("/api/conversations")["items"]
+    }
+    assert len(page["items"]) == 50
+    assert client.request("DELETE", f"/api/conversations/{noise}").status == 204
+
+
+def test_the_index_answers_for_rare_words(database: psycopg.Connection) -> None:
+    with database.transaction():
+        database.execute("SET LOCAL enable_seqscan = off")
+        plan = database.execute(
+            "EXPLAIN (FORMAT JSON) SELECT 1 FROM messages WHERE to_tsvector('simple'::regconfig, left(content, 100000))"
+            " @@ websearch_to_tsquery('simple'::regconfig, 'samovar') AND status <> 'streaming'"
+        ).fetchone()
+    assert "idx_messages_search" in json.dumps(plan[0])
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "",
+        "q=",
+        "q=%20",
+        f"q={'x' * 201}",
+        "q=%00",
+        "q=tea&limit=0",
+        "q=tea&limit=51",
+        "q=tea&cursor=",
+        "q=tea&cursor=i0.x",
+        "q=tea&cursor=" + quote("w0.WyJjIiwgbnVsbCwgIng=\\"),
+    ],
+)
+def test_a_malformed_search_is_refused(client: Client, query: str) -> None:
+    answer = client.request("GET", f"/api/search?{query}")
+    assert (answer.status, answer.json["code"]) == (400, "invalid")
+
+
+@pytest.mark.parametrize("q", ["'", "\\", "%", '"', "& | ! ( ) :*", "-tea", "<->", "a" * 200, "or", "�"])
+def test_any_text_may_be_looked_for(client: Client, database: psycopg.Connection, q: str) -> None:
+    store(database, client, ["tea"])
+    assert client.request("GET", f"/api/search?{urlencode({'q': q})}").status == 200
