@@ -4,15 +4,27 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from django.contrib.postgres.search import SearchQuery, SearchVectorField
 from django.db import models
-from django.db.models import Q
-from django.db.models.functions import Now
+from django.db.models import F, Func, Q
+from django.db.models.functions import Left, Now
 
 if TYPE_CHECKING:
     from conversations.models import Conversation, Message  # noqa: F401  # named in strings below
 
 # A worker renews the heartbeat of its replies every CHECKPOINT_SECONDS; one that is this old lost its worker.
 ABANDONED_AFTER = timedelta(seconds=30)
+
+# Exactly the expressions of the GIN indexes, or PostgreSQL does not use them. `SearchVector` would add a COALESCE.
+# A tsvector over 1 MB is an error, hence the limit.
+MESSAGE_WORDS = Func(
+    Left("content", 100_000), template="to_tsvector('simple', %(expressions)s)", output_field=SearchVectorField()
+)
+TITLE_WORDS = Func(F("title"), template="to_tsvector('simple', %(expressions)s)", output_field=SearchVectorField())
+
+
+def _words(wanted: str) -> SearchQuery:
+    return SearchQuery(wanted, config="simple", search_type="websearch")
 
 
 class ConversationQuerySet(models.QuerySet["Conversation"]):
@@ -24,6 +36,10 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
         """Leave out temporary chats."""
         return self.filter(expires_at__isnull=True)
 
+    def titled_with_words(self, wanted: str) -> "ConversationQuerySet":
+        """Restrict to titles with these words, written as for a web search (answered by idx_conversations_title_words)."""
+        return self.alias(title_words=TITLE_WORDS).filter(title_words=_words(wanted))
+
     def newest_activity_first(self) -> "ConversationQuerySet":
         """Order as idx_conversations_user does: rows without a time, which only the predecessor wrote, come first."""
         return self.order_by("-updated_at", "-id")
@@ -32,6 +48,13 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
 class MessageQuerySet(models.QuerySet["Message"]):
     def in_conversation(self, conversation_id: UUID) -> "MessageQuerySet":
         return self.filter(conversation_id=conversation_id)
+
+    def with_words(self, wanted: str) -> "MessageQuerySet":
+        """Restrict to messages with these words, written as for a web search (answered by the GIN index on the words)."""
+        return self.alias(words=MESSAGE_WORDS).filter(words=_words(wanted))
+
+    def replies(self) -> "MessageQuerySet":
+        return self.filter(role="assistant")
 
     def active_branch(self) -> "MessageQuerySet":
         """Restrict to the messages that count: of several answers or versions of a turn, the active one."""
