@@ -9,4 +9,6 @@ __all__ = ["access", "assistants", "conversations", "users"]
 admin.site.site_header = "Chat support"
 admin.site.site_title = "Chat support"
 admin.site.index_title = "What are you looking for?"
+# The pages that count stand in the header; lists need the room.
+admin.site.enable_nav_sidebar = False
 admin.site.site_url = None

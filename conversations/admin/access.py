@@ -9,7 +9,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
 
-from conversations.admin.paging import CappedPaginator, ReadOnlyAdmin
+from conversations.admin.paging import ReadOnlyAdmin
 from conversations.keyset import parse_id
 from conversations.models import AccessKind, StaffAccess
 from conversations.services.staff_access import note_access
@@ -30,8 +30,6 @@ class StaffAccessAdmin(ReadOnlyAdmin):
     ordering = ("-at", "-id")
     search_fields = ("staff_name",)
     search_help_text = "The id of a conversation or of a user, or the login of a member of staff"
-    show_full_result_count = False
-    paginator = CappedPaginator
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         return self.has_view_permission(request)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import date
 
 WIDTH, HEIGHT = 480, 170
-LEFT, RIGHT, TOP, BOTTOM = 46, 6, 10, 24
+LEFT, RIGHT, TOP, BOTTOM = 46, 20, 10, 24
 TICKS = 4
 DATES_SHOWN = 4
 
@@ -39,6 +39,7 @@ class Chart:
     ticks: list[tuple[float, str]]
     dates: list[tuple[float, str]]
     latest: str
+    is_bad: bool = False
     width: int = WIDTH
     height: int = HEIGHT
     left: int = LEFT
@@ -50,17 +51,17 @@ class Chart:
         return not any(bar.height for bar in self.bars) and not any(line.dots for line in self.lines)
 
 
-def bar_chart(title: str, days: Sequence[date], values: Sequence[int], unit: str = "") -> Chart:
-    """Lay out one bar a day."""
+def bar_chart(title: str, days: Sequence[date], values: Sequence[int], *, is_bad: bool = False) -> Chart:
+    """Lay out one bar a day; bad news has its own colour."""
     top = nice_ceiling(max(values, default=0))
     step = _step(len(days))
     bars = []
     for index, (day, value) in enumerate(zip(days, values, strict=True)):
         y = _y(value, top)
-        label = f"{day:%a %d %b}: {value:,}{unit}"
+        label = f"{day:%a %d %b}: {value:,}"
         bars.append(Bar(round(LEFT + index * step + step * 0.14, 1), y, round(step * 0.72, 1), round(_y(0, top) - y, 1), label))
-    latest = f"{values[-1]:,}{unit}" if values else ""
-    return Chart(title, unit, bars, [], _ticks(top, unit), _dates(days, step), latest)
+    latest = f"{values[-1]:,}" if values else ""
+    return Chart(title, "", bars, [], _ticks(top), _dates(days, step), latest, is_bad)
 
 
 def line_chart(title: str, days: Sequence[date], series: dict[str, Sequence[Value]], unit: str = "") -> Chart:
@@ -69,7 +70,7 @@ def line_chart(title: str, days: Sequence[date], series: dict[str, Sequence[Valu
     step = _step(len(days))
     lines = [_line(name, days, values, top, step, unit) for name, values in series.items()]
     latest = " / ".join(f"{values[-1]:,}{unit}" for values in series.values() if values and values[-1] is not None)
-    return Chart(title, unit, [], lines, _ticks(top, unit), _dates(days, step), latest)
+    return Chart(title, unit, [], lines, _ticks(top), _dates(days, step), latest)
 
 
 def nice_ceiling(value: int) -> int:
@@ -112,7 +113,7 @@ def _y(value: int, top: int) -> float:
     return round(HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * value / top, 1)
 
 
-def _ticks(top: int, unit: str) -> list[tuple[float, str]]:
+def _ticks(top: int) -> list[tuple[float, str]]:
     return [(_y(value, top), short_number(value)) for value in range(0, top + 1, top // TICKS)]
 
 

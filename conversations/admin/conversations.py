@@ -16,8 +16,15 @@ from conversations.admin.chat import read_chat_page
 from conversations.admin.dashboard import dashboard
 from conversations.admin.deleting import confirm_or_delete, delete_selection
 from conversations.admin.exporting import export_as_csv, export_as_jsonl
-from conversations.admin.filters import FeedbackFilter, LastReplyFilter, ModelFilter, TroubleFilter
-from conversations.admin.paging import CappedPaginator, ReadOnlyAdmin
+from conversations.admin.filters import (
+    ActivityFilter,
+    FavouriteFilter,
+    FeedbackFilter,
+    LastReplyFilter,
+    ModelFilter,
+    TroubleFilter,
+)
+from conversations.admin.paging import ReadOnlyAdmin
 from conversations.admin.search import search_conversations
 from conversations.admin.summaries import NOTHING_KNOWN, summaries_of
 from conversations.keyset import parse_id
@@ -46,8 +53,8 @@ class ConversationAdmin(ReadOnlyAdmin):
         LastReplyFilter,
         TroubleFilter,
         FeedbackFilter,
-        ("updated_at", admin.DateFieldListFilter),
-        "is_favorited",
+        ("updated_at", ActivityFilter),
+        ("is_favorited", FavouriteFilter),
         ModelFilter,
         "assistant",
     )
@@ -57,9 +64,10 @@ class ConversationAdmin(ReadOnlyAdmin):
     ordering = ("-updated_at", "-id")
     search_fields = ("title",)
     search_help_text = "Words of a title or of a message, an e-mail address, or the id of a conversation, a message or a user"
-    show_full_result_count = False
-    paginator = CappedPaginator
     actions = (export_as_csv, export_as_jsonl, delete_selection)
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        return super().changelist_view(request, {"title": "Conversations", **(extra_context or {})})
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return ConversationList

@@ -46,7 +46,7 @@ def charts_of(figures: Sequence[DailyFigures]) -> list[Chart]:
         bar_chart("Messages from users", days, each("sent")),
         bar_chart("Active users", days, each("active_users")),
         bar_chart("Tokens of replies", days, each("tokens")),
-        bar_chart("Failed and interrupted replies", days, each("failures")),
+        bar_chart("Failed and interrupted replies", days, each("failures"), is_bad=True),
         line_chart("Time to first token", days, first_token, " ms"),
         line_chart("Inference time", days, inference, " ms"),
     ]

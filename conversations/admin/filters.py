@@ -41,6 +41,18 @@ def last_reply() -> MessageQuerySet:
     return Message.objects.filter(conversation_id=OuterRef("pk")).replies().active_branch().newest_first()
 
 
+class ActivityFilter(admin.DateFieldListFilter):
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.title = "last activity"
+
+
+class FavouriteFilter(admin.BooleanFieldListFilter):
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.title = "favourite"
+
+
 class LastReplyFilter(admin.SimpleListFilter):
     title = "status of the last reply"
     parameter_name = "last_reply"

@@ -21,6 +21,11 @@ class CappedPaginator(Paginator):
 class ReadOnlyAdmin(admin.ModelAdmin):
     """History: staff look, they don't rewrite."""
 
+    paginator = CappedPaginator
+    show_full_result_count = False
+    # A facet counts all of a filter's rows.
+    show_facets = admin.ShowFacets.NEVER
+
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
 

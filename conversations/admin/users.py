@@ -10,7 +10,7 @@ from django.db.models import Count, Q, Sum
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 
-from conversations.admin.paging import CappedPaginator, ReadOnlyAdmin
+from conversations.admin.paging import ReadOnlyAdmin
 from conversations.admin.summaries import NOTHING_KNOWN, summaries_of
 from conversations.exceptions import BadCursor
 from conversations.keyset import SortKey, after_key, decode_cursor, encode_cursor, parse_id
@@ -31,8 +31,6 @@ class ChatUserAdmin(ReadOnlyAdmin):
     sortable_by = ("last_seen_at",)
     search_fields = ("email",)
     search_help_text = "The beginning of an e-mail address or of a name, or a user's id"
-    show_full_result_count = False
-    paginator = CappedPaginator
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
         wanted = search_term.strip().replace("\x00", "")

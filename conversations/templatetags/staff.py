@@ -31,3 +31,9 @@ def duration(milliseconds: int) -> str:
         return f"{milliseconds} ms"
     seconds = milliseconds / 1000
     return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+
+
+@register.filter
+def grouped(number: int) -> str:
+    """Write a number with its thousands apart: 1,234,567."""
+    return f"{number:,}"

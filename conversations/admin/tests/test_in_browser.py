@@ -30,7 +30,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def page(browser: Browser, live_server) -> Iterator[Page]:
     """A page signed in as a superuser; fails the test where a script failed or something was fetched from elsewhere."""
-    make_staff("root", superuser=True)
+    make_staff("root", superuser=True, password="root")
     context = browser.new_context(viewport=DESKTOP, base_url=live_server.url, accept_downloads=True)
     context.set_default_timeout(15_000)
     opened = context.new_page()
@@ -56,7 +56,7 @@ def _photograph(page: Page, name: str) -> None:
     SCREENSHOTS.mkdir(exist_ok=True)
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)
-        page.screenshot(path=SCREENSHOTS / f"{name}-{scheme}.png", full_page=True)
+        page.screenshot(path=SCREENSHOTS / f"{name}-{scheme}.png", full_page=True, animations="disabled")
     page.emulate_media(color_scheme="light")
     page.set_viewport_size(PHONE)
     page.screenshot(path=SCREENSHOTS / f"{name}-phone.png", full_page=True)
