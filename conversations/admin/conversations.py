@@ -47,7 +47,7 @@ class ConversationList(ChangeList):
 
 @admin.register(Conversation)
 class ConversationAdmin(ReadOnlyAdmin):
-    list_display = ("titled", "user", "message_count", "last_activity", "last_reply", "model_tag", "favourite")
+    list_display = ("titled", "user", "message_count", "last_activity", "last_reply", "model_name", "favourite")
     list_display_links = None
     list_filter = (
         LastReplyFilter,
@@ -115,9 +115,14 @@ class ConversationAdmin(ReadOnlyAdmin):
         badge = '<span class="badge badge-{}" title="{}">{}</span>'
         return format_html(badge, summary.last_status, summary.last_error, summary.last_status_label)
 
+    @admin.display(description="Model")
+    def model_name(self, conversation: Conversation) -> str:
+        return conversation.model_tag or "–"
+
     @admin.display(description="★")
     def favourite(self, conversation: Conversation) -> str:
-        return "★" if conversation.is_favorited else ""
+        # A space of its own, or Django writes a dash.
+        return "★" if conversation.is_favorited else "\xa0"
 
     # --- reading
 
