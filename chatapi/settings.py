@@ -50,6 +50,8 @@ except EnvironmentProblem as problem:
     raise ImproperlyConfigured(str(problem)) from None
 
 INSTALLED_APPS = [
+    # Before the admin, whose templates it dresses.
+    "conversations",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -61,7 +63,6 @@ INSTALLED_APPS = [
     "rest_framework",
     "drf_spectacular",
     "drf_spectacular_sidecar",
-    "conversations",
 ]
 
 # No GZipMiddleware: it would hold tokens back. No ATOMIC_REQUESTS below: a transaction would stay open while streaming.

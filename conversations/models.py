@@ -10,13 +10,28 @@ from datetime import timedelta
 from typing import Any, ClassVar
 
 from django.contrib.postgres.functions import RandomUUID
+from django.contrib.postgres.indexes import GinIndex, OpClass
 from django.core.validators import MaxLengthValidator
 from django.db import models
 from django.db.models import F, Func, Q
 from django.db.models.functions import Upper
 from uuid_utils.compat import uuid7
 
-from conversations.querysets import ConversationQuerySet, MessageQuerySet
+from conversations.querysets import TITLE_WORDS, ConversationQuerySet, MessageQuerySet
+from conversations.staff_models import AccessKind, DailyFigures, StaffAccess
+
+__all__ = [
+    "AccessKind",
+    "Assistant",
+    "ChatUser",
+    "Conversation",
+    "DailyFigures",
+    "Message",
+    "Role",
+    "StaffAccess",
+    "Status",
+    "TitleSource",
+]
 
 DEFAULT_TITLE = "New conversation"
 DEFAULT_MODEL_TAG = "default"
@@ -117,7 +132,14 @@ class Conversation(models.Model):
             # Staff see, and operators prune, the conversations of all users by their last turn.
             models.Index(F("updated_at").desc(), F("id").desc(), name="idx_conversations_activity"),
             models.Index(fields=["assistant"], name="idx_conversations_assistant", condition=Q(assistant__isnull=False)),
+            # The filters of the admin's list, each in the list's order.
+            models.Index(F("model_tag"), F("updated_at").desc(), F("id").desc(), name="idx_conversations_model"),
+            models.Index(
+                F("updated_at").desc(), F("id").desc(), name="idx_conversations_favorited", condition=Q(is_favorited=True)
+            ),
+            GinIndex(TITLE_WORDS, name="idx_conversations_title_words"),
         ]
+        permissions: ClassVar = [("export_conversation", "Can export conversations")]
         constraints: ClassVar = [
             # A session belongs to its user; an anonymous one has only its id. Two indexes, because PostgreSQL 14 can't
             # treat nulls as equal in one.
@@ -178,6 +200,14 @@ class Message(models.Model):
         indexes: ClassVar = [
             models.Index(fields=["conversation", "created_at"], name="idx_messages_conversation"),
             models.Index(fields=["parent"], name="idx_messages_parent", condition=Q(parent__isnull=False)),
+            models.Index(fields=["created_at"], name="idx_messages_created"),
+            # The rare replies that staff look for. Neither index has a column that a checkpoint writes: checkpoints stay HOT.
+            models.Index(
+                fields=["status", "created_at"],
+                name="idx_messages_troubled",
+                condition=Q(status__in=["stopped", "interrupted", "failed"]),
+            ),
+            models.Index(fields=["feedback", "created_at"], name="idx_messages_feedback", condition=Q(feedback__isnull=False)),
         ]
         constraints: ClassVar = [
             models.CheckConstraint(name="ck_messages_role", condition=Q(role__in=Role.values)),
@@ -208,7 +238,10 @@ class ChatUser(models.Model):
     class Meta:
         db_table = "chat_users"
         indexes: ClassVar = [
-            models.Index(Upper("email"), name="idx_chat_users_email"),
+            # text_pattern_ops: in most collations an ordinary index can't find beginnings. It finds exact ones as well.
+            models.Index(OpClass(Upper("email"), name="text_pattern_ops"), name="idx_chat_users_email_prefix"),
+            models.Index(OpClass(Upper("name"), name="text_pattern_ops"), name="idx_chat_users_name_prefix"),
+            models.Index(F("last_seen_at").desc(), F("id").desc(), name="idx_chat_users_seen"),
         ]
 
     def __str__(self) -> str:

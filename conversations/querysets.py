@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.conf import settings
+from django.contrib.postgres.search import SearchQuery, SearchVectorField
 from django.db import models
-from django.db.models import Q
-from django.db.models.functions import Now
+from django.db.models import F, Func, Q
+from django.db.models.functions import Left, Now
 from django.db.models.query import RawQuerySet
 
 if TYPE_CHECKING:
@@ -27,6 +28,17 @@ CROSS JOIN LATERAL (
 ORDER BY newest.conversation_id, newest.created_at, newest.id
 """
 
+# Exactly the expressions of the GIN indexes, or PostgreSQL does not use them. `SearchVector` would add a COALESCE.
+# A tsvector over 1 MB is an error, hence the limit.
+MESSAGE_WORDS = Func(
+    Left("content", 100_000), template="to_tsvector('simple', %(expressions)s)", output_field=SearchVectorField()
+)
+TITLE_WORDS = Func(F("title"), template="to_tsvector('simple', %(expressions)s)", output_field=SearchVectorField())
+
+
+def _words(wanted: str) -> SearchQuery:
+    return SearchQuery(wanted, config="simple", search_type="websearch")
+
 
 class ConversationQuerySet(models.QuerySet["Conversation"]):
     def owned_by(self, user_id: UUID | None) -> "ConversationQuerySet":
@@ -41,6 +53,10 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
         """Restrict to a user's session, or an anonymous one; one that has expired is gone."""
         unexpired = Q(expires_at__isnull=True) | Q(expires_at__gt=Now())
         return self.owned_by(user_id).filter(unexpired, session_id=session_id)
+
+    def titled_with_words(self, wanted: str) -> "ConversationQuerySet":
+        """Restrict to titles with these words, written as for a web search (answered by idx_conversations_title_words)."""
+        return self.alias(title_words=TITLE_WORDS).filter(title_words=_words(wanted))
 
     def newest_activity_first(self) -> "ConversationQuerySet":
         """Order as idx_conversations_user does: rows without a time, which only the predecessor wrote, come first."""
@@ -57,6 +73,16 @@ class MessageQuerySet(models.QuerySet["Message"]):
         A window function would read whole conversations; this reads `most` rows of each from idx_messages_conversation.
         """
         return self.raw(NEWEST_OF_EACH_SQL, [list(conversation_ids), most])
+
+    def with_words(self, wanted: str) -> "MessageQuerySet":
+        """Restrict to messages with these words, written as for a web search (answered by idx_messages_search).
+
+        That index leaves running replies out, so this does too.
+        """
+        return self.alias(words=MESSAGE_WORDS).filter(words=_words(wanted)).exclude(status="streaming")
+
+    def replies(self) -> "MessageQuerySet":
+        return self.filter(role="assistant")
 
     def active_branch(self) -> "MessageQuerySet":
         """Restrict to the messages that count: of several answers or versions of a turn, the active one."""

@@ -1,72 +1,181 @@
-"""Conversations in the admin: found by title, user or e-mail, and read as the chat that they are."""
+"""Conversations in the admin: found by what staff know of them, read as the chat that they are, deleted, exported."""
 
 from typing import Any
 
-from django.contrib import admin
-from django.db.models import OuterRef, QuerySet, Subquery
+from django.contrib import admin, messages
+from django.contrib.admin.views.main import ChangeList
+from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+from django.urls import path, reverse
+from django.utils.html import format_html
 
-from conversations.admin.paging import CappedPaginator
+from conversations.admin.access import note_access_of
+from conversations.admin.chat import read_chat_page
+from conversations.admin.dashboard import dashboard
+from conversations.admin.deleting import confirm_or_delete, delete_selection
+from conversations.admin.exporting import export_as_csv, export_as_jsonl
+from conversations.admin.filters import (
+    ActivityFilter,
+    FavouriteFilter,
+    FeedbackFilter,
+    LastReplyFilter,
+    ModelFilter,
+    TroubleFilter,
+)
+from conversations.admin.paging import ReadOnlyAdmin
 from conversations.admin.search import search_conversations
-from conversations.exceptions import BadCursor
-from conversations.keyset import SortKey, after_key, decode_cursor, encode_cursor
-from conversations.models import ChatUser, Conversation, Message
+from conversations.admin.summaries import NOTHING_KNOWN, summaries_of
+from conversations.keyset import parse_id
+from conversations.models import AccessKind, Conversation
 
-MESSAGES_SHOWN = 50
-CURSOR_KIND = "admin"
+
+class ConversationList(ChangeList):
+    """A page of the list, with the summaries of its rows."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        rows = list(self.result_list)
+        summaries = summaries_of([row.pk for row in rows])
+        matching = getattr(request, "matching_messages", {})
+        for row in rows:
+            row.summary = summaries.get(row.pk, NOTHING_KNOWN)
+            row.matching_message = matching.get(row.pk)
+        self.result_list = rows
 
 
 @admin.register(Conversation)
-class ConversationAdmin(admin.ModelAdmin):
-    """History is read-only: staff look, they don't rewrite."""
-
-    list_display = ("__str__", "user_email", "user_id", "model_tag", "is_favorited", "updated_at")
-    list_display_links = ("__str__",)
-    list_filter = ("is_favorited",)
+class ConversationAdmin(ReadOnlyAdmin):
+    list_display = ("titled", "user", "message_count", "last_activity", "last_reply", "model_name", "favourite")
+    list_display_links = None
+    list_filter = (
+        LastReplyFilter,
+        TroubleFilter,
+        FeedbackFilter,
+        ("updated_at", ActivityFilter),
+        ("is_favorited", FavouriteFilter),
+        ModelFilter,
+        "assistant",
+    )
     list_per_page = 50
+    # Only this has an index in its order.
+    sortable_by = ("last_activity",)
     ordering = ("-updated_at", "-id")
     search_fields = ("title",)
-    search_help_text = "A title, an e-mail address, or the id of a conversation or user"
-    show_full_result_count = False
-    paginator = CappedPaginator
-    change_form_template = "admin/conversations/conversation/read.html"
+    search_help_text = "Words of a title or of a message, an e-mail address, or the id of a conversation, a message or a user"
+    actions = (export_as_csv, export_as_jsonl, delete_selection)
 
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        return super().changelist_view(request, {"title": "Conversations", **(extra_context or {})})
 
-    def has_change_permission(self, request: HttpRequest, obj: Conversation | None = None) -> bool:
-        return False
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Conversation]:
-        email = ChatUser.objects.filter(id=OuterRef("user_id")).values("email")[:1]
-        return super().get_queryset(request).annotate(email=Subquery(email))
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return ConversationList
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
-        return search_conversations(queryset, search_term), False
+        found = search_conversations(queryset, search_term)
+        request.matching_messages = found.matching_messages  # type: ignore[attr-defined]
+        if found.notice:
+            messages.info(request, found.notice)
+        return found.conversations, False
+
+    def get_urls(self) -> list[Any]:
+        view = self.admin_site.admin_view(dashboard)
+        return [path("dashboard/", view, name="conversations_dashboard"), *super().get_urls()]
+
+    # --- the columns of the list
+
+    @admin.display(description="Conversation")
+    def titled(self, conversation: Any) -> str:
+        address = reverse("admin:conversations_conversation_change", args=[conversation.pk])
+        if conversation.matching_message:
+            address += f"?message={conversation.matching_message}#message-{conversation.matching_message}"
+        return format_html('<a href="{}">{}</a>', address, conversation)
 
     @admin.display(description="User")
-    def user_email(self, conversation: Any) -> str:
-        return conversation.email or "–"
+    def user(self, conversation: Any) -> str:
+        if conversation.user_id is None:
+            return "anonymous"
+        address = reverse("admin:conversations_chatuser_change", args=[conversation.user_id])
+        return format_html('<a href="{}">{}</a>', address, conversation.summary.email or conversation.user_id)
 
-    def changeform_view(
-        self, request: HttpRequest, object_id: str | None = None, form_url: str = "", extra_context: Any = None
-    ) -> HttpResponse:
-        context = {**(extra_context or {}), **_messages_context(object_id, request.GET.get("before", ""))}
-        return super().changeform_view(request, object_id, form_url, context)
+    @admin.display(description="Messages")
+    def message_count(self, conversation: Any) -> str:
+        return conversation.summary.message_count
 
+    @admin.display(description="Last activity", ordering="updated_at")
+    def last_activity(self, conversation: Conversation) -> str:
+        return f"{conversation.updated_at:%Y-%m-%d %H:%M}" if conversation.updated_at else "–"
 
-def _messages_context(conversation_id: str | None, before: str) -> dict[str, Any]:
-    """Return a page of a conversation's messages, oldest first, and the cursor of the older ones."""
-    messages = Message.objects.filter(conversation_id=conversation_id)
-    if before:
-        try:
-            messages = messages.filter(after_key(decode_cursor(before, CURSOR_KIND), "created_at", descending=True))
-        except BadCursor:
-            # A mistyped address shows the newest page.
-            before = ""
-    newest = list(messages.newest_first()[: MESSAGES_SHOWN + 1])
-    shown = newest[:MESSAGES_SHOWN]
-    older = ""
-    if len(newest) > MESSAGES_SHOWN:
-        older = encode_cursor(CURSOR_KIND, SortKey(time=shown[-1].created_at, id=shown[-1].id))
-    return {"chat_messages": shown[::-1], "older_cursor": older, "is_older_page": bool(before)}
+    @admin.display(description="Last reply")
+    def last_reply(self, conversation: Any) -> str:
+        summary = conversation.summary
+        if not summary.last_status:
+            return "–"
+        badge = '<span class="badge badge-{}" title="{}">{}</span>'
+        return format_html(badge, summary.last_status, summary.last_error, summary.last_status_label)
+
+    @admin.display(description="Model")
+    def model_name(self, conversation: Conversation) -> str:
+        return conversation.model_tag or "–"
+
+    @admin.display(description="★")
+    def favourite(self, conversation: Conversation) -> str:
+        # A space of its own, or Django writes a dash.
+        return "★" if conversation.is_favorited else "\xa0"
+
+    # --- reading
+
+    def change_view(self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None) -> HttpResponse:
+        conversation: Any = self._find(object_id)
+        if not self.has_view_permission(request, conversation):
+            raise PermissionDenied
+        if conversation is None:
+            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
+        page = read_chat_page(
+            conversation_id=conversation.pk,
+            before=request.GET.get("before", ""),
+            wanted=request.GET.get("message", ""),
+            whole=request.GET.get("whole", ""),
+        )
+        note_access_of(request, AccessKind.READ, [(conversation.pk, conversation.user_id)])
+        context = {
+            **self.admin_site.each_context(request),
+            "title": str(conversation),
+            "opts": self.opts,
+            "conversation": conversation,
+            "summary": summaries_of([conversation.pk]).get(conversation.pk, NOTHING_KNOWN),
+            "page": page,
+            "may_delete": self.has_delete_permission(request, conversation),
+            "may_export": self.has_export_permission(request),
+        }
+        response = TemplateResponse(request, "admin/conversations/conversation/read.html", context)
+        response["Cache-Control"] = "no-store"
+        return response
+
+    def _find(self, object_id: str) -> Conversation | None:
+        found_id = parse_id(object_id)
+        return Conversation.objects.select_related("assistant").filter(id=found_id).first() if found_id else None
+
+    def has_export_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("conversations.export_conversation")
+
+    # --- deleting
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return request.user.has_perm("conversations.delete_conversation")
+
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        actions = super().get_actions(request)
+        # Django's own loads whatever it deletes.
+        actions.pop("delete_selected", None)
+        return actions
+
+    def delete_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
+        conversation = self._find(object_id)
+        if not self.has_delete_permission(request, conversation):
+            raise PermissionDenied
+        if conversation is None:
+            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
+        answer = confirm_or_delete(self, request, [conversation])
+        return answer or redirect("admin:conversations_conversation_changelist")

@@ -1,6 +1,10 @@
-"""Lists of tables with millions of rows."""
+"""Lists of tables with millions of rows, which nobody edits."""
 
+from typing import Any
+
+from django.contrib import admin
 from django.core.paginator import Paginator
+from django.http import HttpRequest
 from django.utils.functional import cached_property
 
 MOST_COUNTED = 5_000
@@ -12,3 +16,21 @@ class CappedPaginator(Paginator):
     @cached_property
     def count(self) -> int:
         return self.object_list[:MOST_COUNTED].count()
+
+
+class ReadOnlyAdmin(admin.ModelAdmin):
+    """History: staff look, they don't rewrite."""
+
+    paginator = CappedPaginator
+    show_full_result_count = False
+    # A facet counts all of a filter's rows.
+    show_facets = admin.ShowFacets.NEVER
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False

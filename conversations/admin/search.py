@@ -1,22 +1,92 @@
-"""Finding conversations the way support staff ask for them."""
+"""Finding conversations the way support staff ask for them.
 
-from django.db.models import Q
+Principle: whatever staff type, PostgreSQL reads a bounded number of rows. Words are looked up in the GIN indexes on titles and
+messages, and of very many matches only some are taken; a search that is too slow nevertheless ends with an explanation.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from uuid import UUID
+
+import psycopg
+from django.db import OperationalError, connection, transaction
 
 from conversations.keyset import parse_id
-from conversations.models import ChatUser
+from conversations.models import ChatUser, Conversation, Message
 from conversations.querysets import ConversationQuerySet
 
 MOST_USERS = 50
+MOST_MATCHES = 500
+# A soft limit on the rows that a GIN index gives: beyond it, it gives some of them.
+MOST_INDEX_ROWS = 20_000
+SEARCH_TIMEOUT_MS = 2_000
 
 
-def search_conversations(conversations: ConversationQuerySet, wanted: str) -> ConversationQuerySet:
-    """Restrict to a conversation's or a user's exact id, to users by the beginning of their e-mail, or to titles."""
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a search found: the rows, what to tell the reader, and the newest matching message of each conversation."""
+
+    conversations: ConversationQuerySet
+    notice: str = ""
+    matching_messages: dict[UUID, UUID] = field(default_factory=dict)
+
+
+def search_conversations(conversations: ConversationQuerySet, wanted: str) -> Found:
+    """Restrict to an exact id, to users by the beginning of their e-mail, or to words in titles and messages."""
     wanted = wanted.strip().replace("\x00", "")
     if not wanted:
-        return conversations
+        return Found(conversations)
     if wanted_id := parse_id(wanted):
-        return conversations.filter(Q(id=wanted_id) | Q(user_id=wanted_id))
+        return _find_by_id(conversations, wanted_id)
     if "@" in wanted:
         users = ChatUser.objects.filter(email__istartswith=wanted).values_list("id", flat=True)[:MOST_USERS]
-        return conversations.filter(user_id__in=list(users))
-    return conversations.filter(title__icontains=wanted)
+        return Found(conversations.filter(user_id__in=list(users)))
+    return _find_words(conversations, wanted)
+
+
+def _find_by_id(conversations: ConversationQuerySet, wanted_id: UUID) -> Found:
+    """Find a conversation by its own id or by that of one of its messages, else all those of a user."""
+    message = Message.objects.filter(id=wanted_id).values_list("conversation_id", flat=True).first()
+    if message:
+        return Found(conversations.filter(id=message), matching_messages={message: wanted_id})
+    if Conversation.objects.filter(id=wanted_id).exists():
+        return Found(conversations.filter(id=wanted_id))
+    return Found(conversations.owned_by(wanted_id))
+
+
+def _find_words(conversations: ConversationQuerySet, wanted: str) -> Found:
+    try:
+        with _bounded_search():
+            if not _names_words(wanted):
+                return Found(conversations.none(), "A search needs at least one word that is wanted.")
+            titled = conversations.titled_with_words(wanted).newest_activity_first()
+            found = list(titled.values_list("id", flat=True)[:MOST_MATCHES])
+            matches = Message.objects.with_words(wanted).newest_first()
+            pairs = list(matches.values_list("conversation_id", "id")[:MOST_MATCHES])
+    except OperationalError as failure:
+        if not isinstance(failure.__cause__, psycopg.errors.QueryCanceled):
+            raise
+        return Found(conversations.none(), "That took too long: the words are too common. Add a rarer one.")
+    notice = ""
+    if MOST_MATCHES in (len(found), len(pairs)):
+        notice = f"More than {MOST_MATCHES} matches: only the newest are shown. Add a word to narrow the search."
+    # The newest match of a conversation comes first, and stays.
+    newest = dict(reversed(pairs))
+    return Found(conversations.filter(id__in={*found, *newest}), notice, newest)
+
+
+def _names_words(wanted: str) -> bool:
+    """Tell whether an index can answer this: stop words aside, `-word` alone would match nearly everything."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT querytree(websearch_to_tsquery('simple', %s))", [wanted])
+        (indexable,) = cursor.fetchone()
+    return indexable not in ("", "T")
+
+
+@contextmanager
+def _bounded_search() -> Iterator[None]:
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SELECT set_config('statement_timeout', %s, true)", [str(SEARCH_TIMEOUT_MS)])
+        cursor.execute("SELECT set_config('gin_fuzzy_search_limit', %s, true)", [str(MOST_INDEX_ROWS)])
+        yield

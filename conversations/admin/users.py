@@ -1,24 +1,103 @@
-"""The directory of users, as the auth service described them."""
+"""The directory of users, as the auth service described them, and a page for each with all their conversations."""
+
+from contextlib import suppress
+from typing import Any
+from uuid import UUID
 
 from django.contrib import admin
-from django.http import HttpRequest
+from django.core.exceptions import PermissionDenied
+from django.db.models import Count, Q, Sum
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
 
-from conversations.admin.paging import CappedPaginator
-from conversations.models import ChatUser
+from conversations.admin.paging import ReadOnlyAdmin
+from conversations.admin.summaries import NOTHING_KNOWN, summaries_of
+from conversations.exceptions import BadCursor
+from conversations.keyset import SortKey, after_key, decode_cursor, encode_cursor, parse_id
+from conversations.models import ChatUser, Conversation, Message
+
+CONVERSATIONS_SHOWN = 50
+CURSOR_KIND = "admin-user"
+# Totals stop here: a user of a hundred thousand conversations must not slow down their page.
+MOST_CONVERSATIONS_COUNTED = 1_000
+MOST_MESSAGES_COUNTED = 10_000
 
 
 @admin.register(ChatUser)
-class ChatUserAdmin(admin.ModelAdmin):
-    list_display = ("email", "name", "id", "is_admin", "last_seen_at")
-    search_fields = ("email__istartswith", "name__istartswith", "id__exact")
-    show_full_result_count = False
-    paginator = CappedPaginator
+class ChatUserAdmin(ReadOnlyAdmin):
+    list_display = ("__str__", "name", "id", "is_admin", "first_seen_at", "last_seen_at")
+    list_per_page = 50
+    ordering = ("-last_seen_at", "-id")
+    sortable_by = ("last_seen_at",)
+    search_fields = ("email",)
+    search_help_text = "The beginning of an e-mail address or of a name, or a user's id"
 
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
+    def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
+        wanted = search_term.strip().replace("\x00", "")
+        if wanted_id := parse_id(wanted):
+            return queryset.filter(id=wanted_id), False
+        if not wanted:
+            return queryset, False
+        return queryset.filter(Q(email__istartswith=wanted) | Q(name__istartswith=wanted)), False
 
-    def has_change_permission(self, request: HttpRequest, obj: ChatUser | None = None) -> bool:
-        return False
+    def change_view(self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None) -> HttpResponse:
+        user_id = parse_id(object_id)
+        user = _find_user(user_id) if user_id else None
+        if not self.has_view_permission(request, user) or not request.user.has_perm("conversations.view_conversation"):
+            raise PermissionDenied
+        if user is None:
+            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
+        before = request.GET.get("before", "")
+        context = {
+            **self.admin_site.each_context(request),
+            **_conversations_page(user.id, before),
+            "title": str(user),
+            "opts": self.opts,
+            "chat_user": user,
+            "totals": _totals(user.id),
+            "is_older_page": bool(before),
+        }
+        return TemplateResponse(request, "admin/conversations/chatuser/read.html", context)
 
-    def has_delete_permission(self, request: HttpRequest, obj: ChatUser | None = None) -> bool:
-        return False
+
+def _find_user(user_id: UUID) -> ChatUser | None:
+    """Return a user of the directory, or one who is known by conversations alone, as the predecessor's users are."""
+    known = ChatUser.objects.filter(id=user_id).first()
+    if known is None and Conversation.objects.owned_by(user_id).exists():
+        return ChatUser(id=user_id, email="", name="", first_seen_at=None, last_seen_at=None)
+    return known
+
+
+def _conversations_page(user_id: UUID, before: str) -> dict[str, Any]:
+    """Return a page of a user's conversations, newest activity first, and the cursor of the older ones."""
+    conversations = Conversation.objects.owned_by(user_id).newest_activity_first()
+    if before:
+        # A mistyped address shows the newest page.
+        with suppress(BadCursor):
+            conversations = conversations.filter(after_key(decode_cursor(before, CURSOR_KIND), "updated_at", descending=True))
+    rows: list[Any] = list(conversations[: CONVERSATIONS_SHOWN + 1])
+    shown = rows[:CONVERSATIONS_SHOWN]
+    summaries = summaries_of([row.pk for row in shown])
+    for row in shown:
+        row.summary = summaries.get(row.pk, NOTHING_KNOWN)
+    older = ""
+    if len(rows) > CONVERSATIONS_SHOWN:
+        older = encode_cursor(CURSOR_KIND, SortKey(time=shown[-1].updated_at, id=shown[-1].id))
+    return {"conversations": shown, "older_cursor": older}
+
+
+def _totals(user_id: UUID) -> dict[str, Any]:
+    """Return a user's totals, over their newest conversations and messages where there are very many."""
+    newest = Conversation.objects.owned_by(user_id).newest_activity_first()
+    ids = list(newest.values_list("id", flat=True)[: MOST_CONVERSATIONS_COUNTED + 1])
+    counted = Message.objects.filter(conversation_id__in=ids[:MOST_CONVERSATIONS_COUNTED])[:MOST_MESSAGES_COUNTED]
+    figures = Message.objects.filter(id__in=counted.values("id")).aggregate(
+        messages=Count("id"),
+        tokens=Sum("token_count", filter=Q(role="assistant")),
+        failures=Count("id", filter=Q(status__in=("failed", "interrupted"))),
+        up=Count("id", filter=Q(feedback=1)),
+        down=Count("id", filter=Q(feedback=-1)),
+    )
+    is_partial = len(ids) > MOST_CONVERSATIONS_COUNTED or figures["messages"] >= MOST_MESSAGES_COUNTED
+    conversations = f"{MOST_CONVERSATIONS_COUNTED:,}+" if len(ids) > MOST_CONVERSATIONS_COUNTED else f"{len(ids):,}"
+    return {**figures, "tokens": figures["tokens"] or 0, "conversations": conversations, "is_partial": is_partial}

@@ -1,5 +1,6 @@
 """The verbs on whole conversations: create, change, delete."""
 
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -11,11 +12,14 @@ from conversations.models import (
     DEFAULT_TITLE,
     TEMPORARY_LIFETIME,
     Conversation,
+    Message,
     TitleSource,
     new_id,
 )
 from conversations.services.assistants import find_assistant
 from conversations.services.stopping import stop_running_reply
+
+DELETION_BATCH = 100
 
 
 def create_conversation(
@@ -63,3 +67,22 @@ def delete_conversation(*, conversation_id: UUID, user_id: UUID | None) -> None:
     stop_running_reply(conversation_id)
     # The messages go by the database's own ON DELETE CASCADE.
     conversations.delete()
+
+
+def stop_running_replies(*, conversation_ids: Sequence[UUID]) -> None:
+    """Stop what is running in these conversations. Not to be called in a transaction: it waits for other workers."""
+    running = Message.objects.running().filter(conversation_id__in=conversation_ids)
+    for conversation_id in list(running.values_list("conversation_id", flat=True)):
+        stop_running_reply(conversation_id)
+
+
+def delete_conversations(*, conversation_ids: Sequence[UUID]) -> None:
+    """Stop what is running in these conversations, whoever owns them, and delete them with their messages.
+
+    Ids that name nothing are left alone. Not to be called in a transaction: it waits for other workers.
+    """
+    for start in range(0, len(conversation_ids), DELETION_BATCH):
+        batch = conversation_ids[start : start + DELETION_BATCH]
+        stop_running_replies(conversation_ids=batch)
+        # The messages go by the database's own ON DELETE CASCADE.
+        Conversation.objects.filter(id__in=batch).delete()

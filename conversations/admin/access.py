@@ -1,0 +1,57 @@
+"""Who of staff saw what: noted by the other pages, read by superusers."""
+
+from collections.abc import Iterable
+from typing import Any
+from uuid import UUID
+
+from django.contrib import admin
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html
+
+from conversations.admin.paging import ReadOnlyAdmin
+from conversations.keyset import parse_id
+from conversations.models import AccessKind, StaffAccess
+from conversations.services.staff_access import note_access
+
+
+def note_access_of(request: HttpRequest, kind: AccessKind, conversations: Iterable[tuple[UUID, UUID | None]]) -> None:
+    """Note what the signed-in member of staff does with conversations, given as (id, user id)."""
+    staff: Any = request.user
+    note_access(staff_id=staff.pk, staff_name=staff.get_username(), kind=kind, conversations=conversations)
+
+
+@admin.register(StaffAccess)
+class StaffAccessAdmin(ReadOnlyAdmin):
+    list_display = ("at", "staff_name", "kind", "conversation", "user")
+    list_display_links = None
+    list_filter = ("kind", ("at", admin.DateFieldListFilter))
+    sortable_by = ()
+    ordering = ("-at", "-id")
+    search_fields = ("staff_name",)
+    search_help_text = "The id of a conversation or of a user, or the login of a member of staff"
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return self.has_view_permission(request)
+
+    def has_view_permission(self, request: HttpRequest, obj: StaffAccess | None = None) -> bool:
+        user: Any = request.user
+        return user.is_active and user.is_superuser
+
+    def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
+        wanted = search_term.strip().replace("\x00", "")
+        if wanted_id := parse_id(wanted):
+            return queryset.filter(conversation_id=wanted_id) | queryset.filter(user_id=wanted_id), False
+        return (queryset.filter(staff_name=wanted) if wanted else queryset), False
+
+    @admin.display(description="Conversation")
+    def conversation(self, access: StaffAccess) -> str:
+        address = reverse("admin:conversations_conversation_change", args=[access.conversation_id])
+        return format_html('<a href="{}">{}</a>', address, access.conversation_id)
+
+    @admin.display(description="User", empty_value="anonymous")
+    def user(self, access: StaffAccess) -> str | None:
+        if access.user_id is None:
+            return None
+        address = reverse("admin:conversations_chatuser_change", args=[access.user_id])
+        return format_html('<a href="{}">{}</a>', address, access.user_id)

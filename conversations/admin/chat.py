@@ -1,0 +1,99 @@
+"""A conversation as staff read it: a page of messages, the versions of an answer together."""
+
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Case, F, TextField, When
+from django.db.models.functions import Left, Length
+
+from conversations.exceptions import BadCursor
+from conversations.keyset import SortKey, after_key, decode_cursor, encode_cursor, parse_id
+from conversations.models import Message, Role
+from conversations.querysets import MessageQuerySet
+
+MESSAGES_SHOWN = 50
+# Of a message that was asked for, so many newer ones stand below it.
+NEWER_SHOWN = 10
+CURSOR_KIND = "admin"
+# A longer message is shown whole only on demand, so that a page of them stays a page.
+CHARACTERS_SHOWN = 20_000
+
+
+@dataclass(slots=True)
+class Entry:
+    """A message with the other versions of it, oldest first."""
+
+    message: Any
+    others: list[Any] = field(default_factory=list)
+
+    @property
+    def versions(self) -> list[Any]:
+        return sorted([self.message, *self.others], key=lambda message: (message.created_at is None, message.created_at))
+
+
+@dataclass(frozen=True, slots=True)
+class ChatPage:
+    entries: list[Entry]
+    older_cursor: str
+    is_newest: bool
+    wanted_id: UUID | None
+
+
+def read_chat_page(*, conversation_id: UUID, before: str = "", wanted: str = "", whole: str = "") -> ChatPage:
+    """Return a page of messages, oldest first: the newest, those before a cursor, or those around a wanted message.
+
+    At most three queries, each a range of idx_messages_conversation. A malformed parameter shows the newest page.
+    """
+    messages = Message.objects.in_conversation(conversation_id)
+    wanted_id = parse_id(wanted)
+    upper = _before(before) or _slightly_after(messages, wanted_id)
+    if upper is not None:
+        messages = messages.filter(after_key(upper, "created_at", descending=True))
+    newest = list(_with_text(messages, parse_id(whole)).newest_first()[: MESSAGES_SHOWN + 1])
+    shown = newest[:MESSAGES_SHOWN]
+    older = ""
+    if len(newest) > MESSAGES_SHOWN:
+        older = encode_cursor(CURSOR_KIND, SortKey(time=shown[-1].created_at, id=shown[-1].id))
+    return ChatPage(entries=_group(shown[::-1]), older_cursor=older, is_newest=upper is None, wanted_id=wanted_id)
+
+
+def _before(cursor: str) -> SortKey | None:
+    try:
+        return decode_cursor(cursor, CURSOR_KIND) if cursor else None
+    except BadCursor:
+        return None
+
+
+def _slightly_after(messages: MessageQuerySet, wanted_id: UUID | None) -> SortKey | None:
+    """Return the key of the message behind those that are to stand below the wanted one; None near the end."""
+    wanted = messages.filter(id=wanted_id).only("id", "created_at").first() if wanted_id else None
+    if wanted is None:
+        return None
+    newer = messages.filter(after_key(SortKey(wanted.created_at, wanted.id), "created_at", descending=False))
+    following = newer.oldest_first().only("id", "created_at")[NEWER_SHOWN : NEWER_SHOWN + 1]
+    return SortKey(following[0].created_at, following[0].id) if following else None
+
+
+def _with_text(messages: MessageQuerySet, whole_id: UUID | None) -> MessageQuerySet:
+    text = Case(When(id=whole_id, then=F("content")), default=Left("content", CHARACTERS_SHOWN), output_field=TextField())
+    return messages.defer("content").annotate(text=text, characters=Length("content"))
+
+
+def _group(messages: list[Any]) -> list[Entry]:
+    """Put the answers to one question together, at the place of the one that counts."""
+    answers: dict[UUID, list[Any]] = {}
+    for message in messages:
+        if message.role == Role.ASSISTANT and message.parent_id:
+            answers.setdefault(message.parent_id, []).append(message)
+    entries = []
+    for message in messages:
+        siblings = answers.get(message.parent_id, []) if message.role == Role.ASSISTANT and message.parent_id else []
+        if len(siblings) < 2:
+            entries.append(Entry(message))
+            continue
+        # The one that counts, else the last: it may still be running.
+        main = next((sibling for sibling in siblings if sibling.is_active), siblings[-1])
+        if message is main:
+            entries.append(Entry(main, [sibling for sibling in siblings if sibling is not main]))
+    return entries

@@ -1,0 +1,56 @@
+"""Deleting conversations: confirmed on a page that counts in the database and loads no message."""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+
+from conversations.admin.access import note_access_of
+from conversations.models import AccessKind, Conversation, Message
+from conversations.querysets import ConversationQuerySet
+from conversations.services.conversations import delete_conversations
+
+MOST_DELETED = 500
+MOST_COUNTED_MESSAGES = 100_000
+TITLES_SHOWN = 20
+
+
+@admin.action(description="Delete selected conversations", permissions=["delete"])
+def delete_selection(model_admin: Any, request: HttpRequest, queryset: ConversationQuerySet) -> HttpResponse | None:
+    selected = list(queryset.only("id", "user_id", "title")[: MOST_DELETED + 1])
+    if len(selected) > MOST_DELETED:
+        messages.error(request, f"At most {MOST_DELETED} conversations can be deleted here at once. Nothing was deleted.")
+        return None
+    return confirm_or_delete(model_admin, request, selected)
+
+
+def confirm_or_delete(model_admin: Any, request: HttpRequest, selected: Sequence[Conversation]) -> HttpResponse | None:
+    """Ask whether to delete, or, where that was confirmed, delete and return None. Not in a transaction."""
+    ids = [conversation.pk for conversation in selected]
+    if request.POST.get("confirmed") == "yes":
+        delete_conversations(conversation_ids=ids)
+        note_access_of(request, AccessKind.DELETED, [(one.pk, one.user_id) for one in selected])
+        messages.success(request, f"Deleted {len(ids):,} conversation{'' if len(ids) == 1 else 's'}.")
+        return None
+    context = {
+        **model_admin.admin_site.each_context(request),
+        "title": "Delete this conversation?" if len(ids) == 1 else f"Delete {len(ids):,} conversations?",
+        "opts": model_admin.opts,
+        "selected": selected,
+        "shown": selected[:TITLES_SHOWN],
+        "not_shown": len(ids[TITLES_SHOWN:]),
+        "message_count": _count_messages(ids),
+        "running_count": Message.objects.running().filter(conversation_id__in=ids).count(),
+        "is_action": request.method == "POST",
+        "checkbox_name": ACTION_CHECKBOX_NAME,
+    }
+    return TemplateResponse(request, "admin/conversations/conversation/confirm.html", context)
+
+
+def _count_messages(conversation_ids: Sequence[UUID]) -> str:
+    found = Message.objects.filter(conversation_id__in=conversation_ids)[: MOST_COUNTED_MESSAGES + 1].count()
+    return f"more than {MOST_COUNTED_MESSAGES:,}" if found > MOST_COUNTED_MESSAGES else f"{found:,}"

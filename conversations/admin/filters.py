@@ -1,0 +1,112 @@
+"""The filters of the list of conversations.
+
+Those that ask about messages take the conversations of the newest thousand matching messages, from partial indexes: a filter
+costs the same whatever lies in the tables.
+"""
+
+from typing import Any
+from uuid import UUID
+
+from django.contrib import admin
+from django.db import connection
+from django.db.models import OuterRef, Subquery
+from django.http import HttpRequest
+
+from conversations.models import Message, Status
+from conversations.querysets import ConversationQuerySet, MessageQuerySet
+
+MOST_MESSAGES = 1_000
+MOST_MODELS = 50
+TROUBLES = {"failed": [Status.FAILED], "interrupted": [Status.INTERRUPTED], "both": [Status.FAILED, Status.INTERRUPTED]}
+
+# Each step jumps to the next tag in idx_conversations_model, so that it reads as many rows as there are tags.
+MODELS_SQL = """
+WITH RECURSIVE tags AS (
+    (SELECT model_tag FROM conversations WHERE model_tag IS NOT NULL ORDER BY model_tag LIMIT 1)
+    UNION ALL
+    SELECT (SELECT model_tag FROM conversations WHERE model_tag > tags.model_tag ORDER BY model_tag LIMIT 1)
+    FROM tags WHERE tags.model_tag IS NOT NULL
+)
+SELECT model_tag FROM tags WHERE model_tag IS NOT NULL LIMIT %s
+"""
+
+
+def conversations_of_newest(messages: MessageQuerySet) -> set[UUID]:
+    """Return the conversations of the newest thousand of some messages."""
+    return set(messages.newest_first().values_list("conversation_id", flat=True)[:MOST_MESSAGES])
+
+
+def last_reply() -> MessageQuerySet:
+    """Return, for a subquery on conversations, their last reply that counts."""
+    return Message.objects.filter(conversation_id=OuterRef("pk")).replies().active_branch().newest_first()
+
+
+class ActivityFilter(admin.DateFieldListFilter):
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.title = "last activity"
+
+
+class FavouriteFilter(admin.BooleanFieldListFilter):
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.title = "favourite"
+
+
+class LastReplyFilter(admin.SimpleListFilter):
+    title = "status of the last reply"
+    parameter_name = "last_reply"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return list(Status.choices)
+
+    def queryset(self, request: HttpRequest, queryset: ConversationQuerySet) -> ConversationQuerySet:
+        status = self.value()
+        if status not in Status.values:
+            return queryset
+        if status != Status.COMPLETE:
+            queryset = queryset.filter(id__in=conversations_of_newest(Message.objects.filter(status=status)))
+        return queryset.alias(last_status=Subquery(last_reply().values("status")[:1])).filter(last_status=status)
+
+
+class TroubleFilter(admin.SimpleListFilter):
+    title = "replies in trouble"
+    parameter_name = "trouble"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("both", "Any failed or interrupted"), ("failed", "Any failed"), ("interrupted", "Any interrupted")]
+
+    def queryset(self, request: HttpRequest, queryset: ConversationQuerySet) -> ConversationQuerySet:
+        statuses = TROUBLES.get(self.value() or "")
+        if statuses is None:
+            return queryset
+        # One after the other: each is then a single range of the index, in its order.
+        found = [conversations_of_newest(Message.objects.filter(status=status)) for status in statuses]
+        return queryset.filter(id__in=set().union(*found))
+
+
+class FeedbackFilter(admin.SimpleListFilter):
+    title = "feedback"
+    parameter_name = "feedback"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("down", "Thumbs down"), ("up", "Thumbs up")]
+
+    def queryset(self, request: HttpRequest, queryset: ConversationQuerySet) -> ConversationQuerySet:
+        rating = {"up": 1, "down": -1}.get(self.value() or "")
+        if rating is None:
+            return queryset
+        return queryset.filter(id__in=conversations_of_newest(Message.objects.filter(feedback=rating)))
+
+
+class ModelFilter(admin.SimpleListFilter):
+    title = "model"
+    parameter_name = "model"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        with connection.cursor() as cursor:
+            cursor.execute(MODELS_SQL, [MOST_MODELS])
+            return [(tag, tag or "(none)") for (tag,) in cursor.fetchall()]
+
+    def queryset(self, request: HttpRequest, queryset: ConversationQuerySet) -> ConversationQuerySet:
+        return queryset if self.value() is None else queryset.filter(model_tag=self.value())

@@ -1,0 +1,47 @@
+"""Conversations to look at, the same in every run."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.contrib.auth.models import Group, User
+
+from conversations.models import ChatUser, Conversation, Message
+
+BEGAN = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
+USER_ID = UUID("11111111-1111-4111-8111-111111111111")
+
+
+def make_staff(name: str, *groups: str, superuser: bool = False, password: str | None = None) -> User:
+    """Make a member of staff; without a password, which takes its time to hash, they can only be signed in by a test."""
+    user = User.objects.create_user(name, password=password, is_staff=True, is_superuser=superuser)
+    user.groups.set([Group.objects.get(name=group) for group in groups])
+    return user
+
+
+def make_chat_user(user_id: UUID = USER_ID, email: str = "ada@example.com", **fields: Any) -> ChatUser:
+    return ChatUser.objects.create(id=user_id, email=email, **fields)
+
+
+def make_conversation(title: str = "The sea", *, user_id: UUID | None = USER_ID, **fields: Any) -> Conversation:
+    return Conversation.objects.create(user_id=user_id, title=title, **{"created_at": BEGAN, "updated_at": BEGAN, **fields})
+
+
+def make_message(conversation: Conversation, role: str, content: str, *, minute: float = 0, **fields: Any) -> Message:
+    created_at = BEGAN + timedelta(minutes=minute)
+    return Message.objects.create(conversation=conversation, role=role, content=content, **{"created_at": created_at, **fields})
+
+
+def make_long_conversation(turns: int, **fields: Any) -> Conversation:
+    """Make a conversation of numbered questions and answers, a minute apart."""
+    conversation = make_conversation(**fields)
+    Message.objects.bulk_create(
+        Message(
+            conversation=conversation,
+            role="assistant" if number % 2 else "user",
+            content=f"{'Answer' if number % 2 else 'Question'} number {number // 2}",
+            created_at=BEGAN + timedelta(minutes=number),
+        )
+        for number in range(2 * turns)
+    )
+    return conversation

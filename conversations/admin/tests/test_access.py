@@ -1,0 +1,146 @@
+"""Who may do what, and what is noted of it."""
+
+from datetime import timedelta
+
+import pytest
+from django.contrib.auth.models import Group, Permission
+from django.test import Client
+
+from conversations.models import StaffAccess
+
+from .factories import USER_ID, make_chat_user, make_conversation, make_long_conversation, make_staff
+
+pytestmark = pytest.mark.django_db
+
+LIST = "/admin/conversations/conversation/"
+LOG = "/admin/conversations/staffaccess/"
+
+
+def test_the_groups_hold_what_their_names_promise() -> None:
+    def permissions(group: str) -> set[str]:
+        return set(Permission.objects.filter(group=Group.objects.get(name=group)).values_list("codename", flat=True))
+
+    reading = {"view_conversation", "view_chatuser", "view_assistant"}
+    assert permissions("support") == reading
+    assert permissions("operators") == reading | {"delete_conversation", "export_conversation"}
+
+
+def test_a_permission_exists_once() -> None:
+    assert Permission.objects.filter(codename="export_conversation").count() == 1
+
+
+def test_the_groups_can_be_taken_back_and_made_again() -> None:
+    from importlib import import_module
+
+    from django.apps import apps
+
+    migration = import_module("conversations.migrations.0007_admin_groups")
+    migration.remove_groups(apps, None)
+    assert not Group.objects.exists()
+    migration.make_groups(apps, None)
+    migration.make_groups(apps, None)
+    assert Group.objects.count() == 2
+
+
+@pytest.mark.parametrize("page", ["", "dashboard/", "{id}/change/"])
+def test_strangers_are_sent_to_the_login(client: Client, page: str) -> None:
+    answer = client.get(LIST + page.format(id=make_conversation().pk))
+    assert answer.status_code == 302
+    assert answer["Location"].startswith("/admin/login/")
+
+
+@pytest.mark.parametrize(
+    "page", ["conversation/", "conversation/dashboard/", "conversation/{id}/change/", "chatuser/{user}/change/"]
+)
+def test_staff_without_a_group_see_nothing(page: str) -> None:
+    client = Client()
+    client.force_login(make_staff("norman"))
+    make_chat_user()
+    path = page.format(id=make_conversation().pk, user=USER_ID)
+    assert client.get(f"/admin/conversations/{path}").status_code == 403
+    assert not StaffAccess.objects.exists()
+
+
+def test_support_may_neither_delete_nor_export(support: Client) -> None:
+    conversation = make_conversation()
+    page = support.get(f"{LIST}{conversation.pk}/change/").content.decode()
+    assert "Delete…" not in page and "Export" not in page
+    assert support.get(f"{LIST}{conversation.pk}/delete/").status_code == 403
+    assert support.post(f"{LIST}{conversation.pk}/delete/", {"confirmed": "yes"}).status_code == 403
+    for action in ("export_as_csv", "export_as_jsonl", "delete_selection", "delete_selected"):
+        selection = {"action": action, "_selected_action": str(conversation.pk), "confirmed": "yes", "post": "yes"}
+        answer = support.post(LIST, selection)
+        assert not answer.streaming
+    conversation.refresh_from_db()
+    assert not StaffAccess.objects.exclude(kind="read").exists()
+
+
+@pytest.mark.parametrize("path", ["{id}/change/", "add/"])
+def test_nobody_rewrites_history(superuser: Client, path: str) -> None:
+    conversation = make_conversation("As it was")
+    superuser.post(LIST + path.format(id=conversation.pk), {"title": "Forged"})
+    conversation.refresh_from_db()
+    assert conversation.title == "As it was"
+
+
+def test_reading_is_noted(support: Client) -> None:
+    conversation = make_long_conversation(1)
+    support.get(f"{LIST}{conversation.pk}/change/")
+    (noted,) = StaffAccess.objects.all()
+    assert (noted.staff_name, noted.kind, noted.conversation_id, noted.user_id) == ("sue", "read", conversation.pk, USER_ID)
+
+
+def test_older_pages_are_noted_as_well(support: Client) -> None:
+    conversation = make_long_conversation(40)
+    page = support.get(f"{LIST}{conversation.pk}/change/")
+    support.get(f"{LIST}{conversation.pk}/change/?before={page.context['page'].older_cursor}")
+    assert StaffAccess.objects.count() == 2
+
+
+def test_lists_are_not_noted(support: Client) -> None:
+    make_conversation()
+    support.get(LIST)
+    assert not StaffAccess.objects.exists()
+
+
+def test_a_note_outlives_conversation_and_staff(operator: Client) -> None:
+    conversation = make_conversation("A secret title")
+    operator.post(f"{LIST}{conversation.pk}/delete/", {"confirmed": "yes"})
+    from django.contrib.auth.models import User
+
+    User.objects.get(username="olga").delete()
+    (noted,) = StaffAccess.objects.all()
+    assert (noted.staff, noted.staff_name, noted.kind, noted.conversation_id) == (None, "olga", "deleted", conversation.pk)
+
+
+def test_only_superusers_read_the_notes(support: Client, operator: Client, superuser: Client) -> None:
+    conversation = make_conversation()
+    support.get(f"{LIST}{conversation.pk}/change/")
+    for client in (support, operator):
+        assert client.get(LOG).status_code == 403
+        assert "staffaccess" not in client.get("/admin/").content.decode()
+    assert "sue" in superuser.get(LOG).content.decode()
+
+
+@pytest.mark.parametrize("wanted", ["sue", str(USER_ID), "conversation"])
+def test_the_notes_can_be_searched(support: Client, superuser: Client, wanted: str) -> None:
+    conversation = make_conversation()
+    support.get(f"{LIST}{conversation.pk}/change/")
+    other = make_conversation(user_id=None)
+    superuser.get(f"{LIST}{other.pk}/change/")
+    found = superuser.get(LOG, {"q": str(conversation.pk) if wanted == "conversation" else wanted})
+    assert [noted.conversation_id for noted in found.context["cl"].result_list] == [conversation.pk]
+
+
+def test_the_notes_cannot_be_changed(superuser: Client) -> None:
+    note = StaffAccess.objects.create(staff_name="sue", kind="read", conversation_id=USER_ID)
+    superuser.post(f"{LOG}{note.pk}/delete/", {"post": "yes"})
+    superuser.post(LOG, {"action": "delete_selected", "_selected_action": str(note.pk), "post": "yes"})
+    note.refresh_from_db()
+
+
+def test_the_notes_carry_the_databases_time(support: Client) -> None:
+    from django.utils import timezone
+
+    support.get(f"{LIST}{make_conversation().pk}/change/")
+    assert abs(StaffAccess.objects.get().at - timezone.now()) < timedelta(hours=1)

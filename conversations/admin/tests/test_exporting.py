@@ -1,0 +1,113 @@
+"""Exporting a selection."""
+
+import csv
+import io
+import json
+
+import pytest
+from django.db import connection
+from django.test import Client
+
+from conversations.models import Conversation, StaffAccess
+from conversations.services import exporting
+from conversations.services.exporting import export_conversations
+
+from .factories import BEGAN, USER_ID, make_conversation, make_long_conversation, make_message, make_staff
+
+LIST = "/admin/conversations/conversation/"
+
+
+def _export(client: Client, action: str, *conversations: Conversation, **more: str):
+    return client.post(LIST, {"action": action, "_selected_action": [str(one.pk) for one in conversations], **more})
+
+
+@pytest.mark.django_db
+def test_json_lines_hold_everything(operator: Client) -> None:
+    conversation = make_conversation("Ünïcode")
+    asked = make_message(conversation, "user", "Zeile\nZwei")
+    measured = {"token_count": 3, "status": "failed", "error_code": "upstream_error", "feedback": -1, "feedback_comment": "bad"}
+    make_message(conversation, "assistant", "ok", minute=1, parent=asked, is_active=False, **measured)
+    answer = _export(operator, "export_as_jsonl", conversation)
+    assert answer.streaming
+    assert answer["Content-Type"] == "application/x-ndjson"
+    assert answer["Content-Disposition"] == 'attachment; filename="conversations.jsonl"'
+    first, second = [json.loads(line) for line in answer.getvalue().splitlines()]
+    assert first["conversation"]["title"] == "Ünïcode"
+    assert first["conversation"]["user_id"] == str(USER_ID)
+    assert first["message"]["content"] == "Zeile\nZwei"
+    assert second["message"]["parent_id"] == str(asked.pk)
+    assert second["message"].items() >= {**measured, "is_active": False, "role": "assistant"}.items()
+
+
+@pytest.mark.django_db
+def test_csv_can_be_read_back(operator: Client) -> None:
+    conversation = make_conversation("A, b")
+    make_message(conversation, "user", 'He said "no",\nthen left')
+    answer = _export(operator, "export_as_csv", conversation)
+    (row,) = csv.DictReader(io.StringIO(answer.getvalue().decode(), newline=""))
+    assert row["title"] == "A, b"
+    assert row["message_content"] == 'He said "no",\nthen left'
+    assert row["message_created_at"] == BEGAN.isoformat()
+    assert row["conversation_id"] == str(conversation.pk)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("dangerous", ["=1+1", "+1", "-1", "@x", "\t=1", "\r=1"])
+def test_csv_runs_no_formula_of_a_user(operator: Client, dangerous: str) -> None:
+    conversation = make_conversation(dangerous)
+    make_message(conversation, "user", dangerous)
+    answer = _export(operator, "export_as_csv", conversation)
+    (row,) = csv.DictReader(io.StringIO(answer.getvalue().decode(), newline=""))
+    assert row["title"] == row["message_content"] == f"'{dangerous}"
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("batch", [1, 2, 3, 100])
+def test_batches_neither_lose_nor_repeat(monkeypatch: pytest.MonkeyPatch, batch: int) -> None:
+    monkeypatch.setattr(exporting, "MESSAGE_BATCH", batch)
+    monkeypatch.setattr(exporting, "CONVERSATION_BATCH", batch)
+    conversations = [make_long_conversation(turns) for turns in (3, 1, 0, 2)]
+    make_message(conversations[1], "user", "undated", created_at=None)
+    ids = [one.pk for one in conversations]
+    lines = b"".join(export_conversations(conversation_ids=ids, export_format="jsonl")).splitlines()
+    records = [json.loads(line) for line in lines]
+    contents = [record["message"] and record["message"]["content"] for record in records]
+    turns = [f"{kind} number {number}" for number in range(3) for kind in ("Question", "Answer")]
+    assert contents == [*turns, *turns[:2], "undated", None, *turns[:4]]
+
+
+@pytest.mark.django_db
+def test_what_was_deleted_meanwhile_is_left_out(operator: Client) -> None:
+    gone, kept = make_long_conversation(1), make_long_conversation(2)
+    ids = [gone.pk, kept.pk]
+    gone.delete()
+    assert len(list(b"".join(export_conversations(conversation_ids=ids, export_format="jsonl")).splitlines())) == 4
+
+
+@pytest.mark.django_db
+def test_an_export_is_noted_for_each_conversation(operator: Client) -> None:
+    first, second = make_conversation(), make_conversation(user_id=None)
+    _export(operator, "export_as_csv", first, second)
+    noted = StaffAccess.objects.values_list("staff_name", "kind", "conversation_id", "user_id")
+    assert set(noted) == {("olga", "exported", first.pk, USER_ID), ("olga", "exported", second.pk, None)}
+
+
+@pytest.mark.django_db
+def test_select_all_means_as_many_as_the_list_counts(operator: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("conversations.admin.exporting.MOST_COUNTED", 2)
+    several = [make_conversation() for _ in range(4)]
+    answer = _export(operator, "export_as_jsonl", several[0], select_across="1")
+    assert len(answer.getvalue().splitlines()) == 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_no_connection_is_held_while_the_reader_takes_its_time() -> None:
+    conversations = [make_long_conversation(2) for _ in range(3)]
+    client = Client()
+    client.force_login(make_staff("root", superuser=True))
+    answer = _export(client, "export_as_csv", *conversations)
+    parts = 0
+    for _ in answer.streaming_content:
+        parts += 1
+        assert connection.connection is None
+    assert parts == 4

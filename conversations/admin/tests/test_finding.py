@@ -1,0 +1,224 @@
+"""Finding conversations: search, filters, the columns of the list."""
+
+from datetime import timedelta
+from uuid import UUID, uuid4
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from conversations.admin import search
+from conversations.models import Assistant
+
+from .factories import BEGAN, USER_ID, make_chat_user, make_conversation, make_long_conversation, make_message
+
+pytestmark = pytest.mark.django_db
+
+LIST = "/admin/conversations/conversation/"
+OTHER_USER = UUID("22222222-2222-4222-8222-222222222222")
+
+
+def titles(client: Client, **query: str) -> list[str]:
+    answer = client.get(LIST, query)
+    assert answer.status_code == 200, answer
+    return [row.title for row in answer.context["cl"].result_list]
+
+
+@pytest.fixture
+def some(db) -> None:
+    make_chat_user()
+    make_chat_user(OTHER_USER, "bob@example.com")
+    sea = make_conversation("Poems of the sea", updated_at=BEGAN + timedelta(hours=2))
+    make_message(sea, "user", "Write about a schooner in the fog")
+    make_message(make_conversation("Recipes", user_id=OTHER_USER), "assistant", "Take two onions")
+
+
+@pytest.mark.usefixtures("some")
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        ("sea", ["Poems of the sea"]),
+        ("SEA poems", ["Poems of the sea"]),
+        ("schooner", ["Poems of the sea"]),
+        ('"two onions"', ["Recipes"]),
+        ('"onions two"', []),
+        ("onions -two", []),
+        ("recipes or schooner", ["Poems of the sea", "Recipes"]),
+        ("nowhere", []),
+        ("ADA@", ["Poems of the sea"]),
+        ("bob@example.com", ["Recipes"]),
+        ("@example.com", []),
+        (str(USER_ID), ["Poems of the sea"]),
+        (str(USER_ID).upper(), ["Poems of the sea"]),
+        ("%", []),
+        ("\x00", ["Poems of the sea", "Recipes"]),
+        ("  ", ["Poems of the sea", "Recipes"]),
+    ],
+)
+def test_search(support: Client, wanted: str, found: list[str]) -> None:
+    assert titles(support, q=wanted) == found
+
+
+def test_exact_ids_find_a_conversation_and_a_message(support: Client) -> None:
+    conversation = make_conversation("This one")
+    message = make_message(conversation, "user", "?")
+    make_conversation("Another")
+    assert titles(support, q=str(conversation.pk)) == ["This one"]
+    assert titles(support, q=str(message.pk)) == ["This one"]
+    assert titles(support, q=str(uuid4())) == []
+
+
+@pytest.mark.parametrize("wanted", ["-onions", "''", "!!!", "-a -b"])
+@pytest.mark.usefixtures("some")
+def test_a_search_without_a_wanted_word_says_so(support: Client, wanted: str) -> None:
+    answer = support.get(LIST, {"q": wanted})
+    assert list(answer.context["cl"].result_list) == []
+    assert "at least one word" in answer.content.decode()
+
+
+@pytest.mark.usefixtures("some")
+def test_a_find_in_a_message_leads_to_that_message(support: Client) -> None:
+    page = support.get(LIST, {"q": "schooner"})
+    row = page.context["cl"].result_list[0]
+    assert f"?message={row.matching_message}#message-{row.matching_message}" in page.content.decode()
+
+
+def test_more_matches_than_are_taken_are_announced(support: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "MOST_MATCHES", 2)
+    for number in range(4):
+        make_message(make_conversation(f"Number {number}"), "user", "common", minute=number)
+    answer = support.get(LIST, {"q": "common"})
+    assert sorted(row.title for row in answer.context["cl"].result_list) == ["Number 2", "Number 3"]
+    assert "More than 2 matches" in answer.content.decode()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_search_that_takes_too_long_ends_with_advice(monkeypatch: pytest.MonkeyPatch) -> None:
+    from django.db import connection
+
+    from conversations.models import Conversation, Message
+    from conversations.querysets import MessageQuerySet
+
+    def slow(self: MessageQuerySet, wanted: str) -> MessageQuerySet:
+        return self.extra(where=["pg_sleep(5) IS NOT NULL"])
+
+    make_message(make_conversation(), "user", "?")
+    monkeypatch.setattr(search, "SEARCH_TIMEOUT_MS", 50)
+    monkeypatch.setattr(type(Message.objects.all()), "with_words", slow)
+    found = search.search_conversations(Conversation.objects.all(), "word")
+    assert not found.conversations.exists()
+    assert "too long" in found.notice
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_setting('statement_timeout'), current_setting('gin_fuzzy_search_limit')")
+        assert cursor.fetchone() == ("0", "0")
+
+
+def _with_replies(title: str, *statuses: str, **fields) -> None:
+    conversation = make_conversation(title, **fields)
+    for minute, status in enumerate(statuses):
+        make_message(conversation, "assistant", "x", minute=minute, status=status)
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ({"last_reply": "failed"}, {"failed at last"}),
+        ({"last_reply": "complete"}, {"recovered", "fine"}),
+        ({"last_reply": "interrupted"}, {"interrupted"}),
+        ({"last_reply": "streaming"}, {"running"}),
+        ({"last_reply": "stopped"}, set()),
+        ({"last_reply": "nonsense"}, {"failed at last", "recovered", "fine", "interrupted", "running"}),
+        ({"trouble": "failed"}, {"failed at last", "recovered"}),
+        ({"trouble": "interrupted"}, {"interrupted"}),
+        ({"trouble": "both"}, {"failed at last", "recovered", "interrupted"}),
+        ({"trouble": "both", "last_reply": "complete"}, {"recovered"}),
+    ],
+)
+def test_filters_by_replies(support: Client, query: dict[str, str], found: set[str]) -> None:
+    _with_replies("failed at last", "complete", "failed")
+    _with_replies("recovered", "failed", "complete")
+    _with_replies("fine", "complete")
+    _with_replies("interrupted", "interrupted")
+    _with_replies("running", "streaming")
+    assert set(titles(support, **query)) == found
+
+
+def test_an_answer_that_does_not_count_is_not_the_last_reply(support: Client) -> None:
+    conversation = make_conversation("Regenerated in vain")
+    make_message(conversation, "assistant", "good", minute=1)
+    make_message(conversation, "assistant", "", minute=2, status="failed", is_active=False)
+    assert titles(support, last_reply="complete") == ["Regenerated in vain"]
+    assert titles(support, last_reply="failed") == []
+
+
+def test_filters_by_feedback(support: Client) -> None:
+    for title, feedback in (("liked", 1), ("disliked", -1), ("neither", None)):
+        make_message(make_conversation(title), "assistant", "x", feedback=feedback)
+    assert titles(support, feedback="up") == ["liked"]
+    assert titles(support, feedback="down") == ["disliked"]
+
+
+def test_filters_by_what_a_conversation_is(support: Client) -> None:
+    assistant = Assistant.objects.create(name="Poet")
+    make_conversation("plain", updated_at=timezone.now())
+    make_conversation("other model", model_tag="d32")
+    make_conversation("favourite", is_favorited=True)
+    make_conversation("with poet", assistant=assistant)
+    assert titles(support, model="d32") == ["other model"]
+    assert titles(support, is_favorited__exact="1") == ["favourite"]
+    assert titles(support, assistant__id__exact=str(assistant.pk)) == ["with poet"]
+    since = (timezone.now() - timedelta(days=1)).isoformat()
+    assert titles(support, updated_at__gte=since) == ["plain"]
+
+
+def test_the_models_to_choose_from_are_those_in_use(support: Client) -> None:
+    for tag in ("b", "a", "b", None, ""):
+        make_conversation(model_tag=tag)
+    filters = {one.title: one for one in support.get(LIST).context["cl"].filter_specs}
+    assert filters["model"].lookup_choices == [("", "(none)"), ("a", "a"), ("b", "b")]
+
+
+def test_the_columns_of_the_list(support: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("conversations.admin.summaries.MOST_COUNTED_MESSAGES", 5)
+    make_chat_user()
+    make_long_conversation(4, title="long")
+    _with_replies("short", "complete", "failed", user_id=None, updated_at=BEGAN + timedelta(days=1))
+    page = support.get(LIST)
+    short, long = page.context["cl"].result_list
+    assert (short.summary.message_count, short.summary.last_status, short.summary.email) == ("2", "failed", "")
+    assert (long.summary.message_count, long.summary.last_status, long.summary.email) == ("5+", "complete", "ada@example.com")
+    for told in ("anonymous", "ada@example.com", "2026-03-03 09:30", "badge-failed"):
+        assert told in page.content.decode()
+
+
+def test_a_lists_queries_do_not_grow_with_its_rows(support: Client, django_assert_num_queries) -> None:
+    def look() -> None:
+        # Session, user, permissions twice; the models and assistants to filter by; count; rows; their summaries.
+        with django_assert_num_queries(9):
+            support.get(LIST)
+
+    make_long_conversation(1)
+    look()
+    for _ in range(40):
+        make_long_conversation(1)
+    look()
+
+
+def test_a_list_counts_no_further_than_staff_page(support: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("conversations.admin.paging.MOST_COUNTED", 3)
+    for number in range(6):
+        make_conversation(str(number))
+    assert support.get(LIST).context["cl"].result_count == 3
+
+
+def test_users_are_found_by_beginnings_and_id(support: Client) -> None:
+    make_chat_user(name="Ada Lovelace")
+    make_chat_user(OTHER_USER, "bob@example.com", name="Bob")
+
+    def found(wanted: str) -> list[str]:
+        rows = support.get("/admin/conversations/chatuser/", {"q": wanted}).context["cl"].result_list
+        return [row.email for row in rows]
+
+    assert found("ADA@EX") == found("ada love") == found(str(USER_ID)) == ["ada@example.com"]
+    assert found("example") == found("lovelace") == []
+    assert len(found("")) == 2

@@ -1,0 +1,216 @@
+"""Staff at work, in a real browser against a live server; each page is photographed light, dark and on a phone."""
+
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+from playwright.sync_api import Browser, Page, expect
+
+from conversations.models import Conversation, Message
+
+from .browser import DESKTOP, PHONE, SCREENSHOTS, chromium, open_browser
+from .factories import USER_ID, make_chat_user, make_conversation, make_long_conversation, make_message, make_staff
+
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.skipif(chromium() is None, reason="chromium is not installed (apt-get install chromium)"),
+]
+
+LIST = "/admin/conversations/conversation/"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with open_browser() as opened:
+        yield opened
+
+
+@pytest.fixture
+def page(browser: Browser, live_server) -> Iterator[Page]:
+    """A page signed in as a superuser; fails the test where a script failed or something was fetched from elsewhere."""
+    make_staff("root", superuser=True, password="root")
+    context = browser.new_context(viewport=DESKTOP, base_url=live_server.url, accept_downloads=True)
+    context.set_default_timeout(15_000)
+    opened = context.new_page()
+    problems: list[str] = []
+    opened.on("pageerror", lambda error: problems.append(str(error)))
+    opened.on("request", lambda request: request.url.startswith(live_server.url) or problems.append(request.url))
+    _log_in(opened)
+    yield opened
+    context.close()
+    assert problems == []
+
+
+def _log_in(page: Page) -> None:
+    page.goto("/admin/")
+    page.fill("input[name=username]", "root")
+    page.fill("input[name=password]", "root")
+    page.click("input[type=submit]")
+    expect(page.locator("#user-tools")).to_contain_text("root")
+
+
+def _photograph(page: Page, name: str) -> None:
+    """Photograph a page light, dark and on a phone, and see that it fits the phone's width."""
+    SCREENSHOTS.mkdir(exist_ok=True)
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        page.screenshot(path=SCREENSHOTS / f"{name}-{scheme}.png", full_page=True, animations="disabled")
+    page.emulate_media(color_scheme="light")
+    page.set_viewport_size(PHONE)
+    page.screenshot(path=SCREENSHOTS / f"{name}-phone.png", full_page=True)
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], f"{name} is wider than a phone"
+    page.set_viewport_size(DESKTOP)
+
+
+def _make_telling_conversation() -> Conversation:
+    """Make a conversation with one of everything that a reader can meet."""
+    conversation = make_conversation("Sorting a list in Python")
+    asked = make_message(conversation, "user", "How do I sort a list of people by age?")
+    code = "Use a key:\n\n```python\npeople.sort(key=lambda person: person.age)\n```\n\nIt is <b>stable</b> & in place."
+    measured = {"token_count": 38, "prompt_tokens": 120, "first_token_ms": 212, "inference_time_ms": 1840, "model_tag": "d24"}
+    make_message(conversation, "assistant", "You can't.", minute=1, parent=asked, is_active=False, feedback=-1, **measured)
+    comment = {"feedback": 1, "feedback_comment": "Just what I needed"}
+    make_message(conversation, "assistant", code, minute=2, parent=asked, **measured, **comment)
+    make_message(conversation, "user", "And backwards? " * 12, minute=60 * 24)
+    failed = {"status": "failed", "error_code": "upstream_timeout"}
+    make_message(conversation, "assistant", "Pass reverse", minute=60 * 24 + 1, **failed)
+    make_message(conversation, "user", "Hello?", minute=60 * 24 + 5)
+    make_message(conversation, "assistant", "I was", minute=60 * 24 + 6, status="stopped")
+    return conversation
+
+
+def _make_busy_month() -> None:
+    """Make messages on each of the last 30 days, more and slower ones towards the end."""
+    now = timezone.now()
+    conversation = make_conversation("Busy")
+    Message.objects.bulk_create(
+        Message(
+            conversation=conversation,
+            role="assistant" if number % 2 else "user",
+            content="x",
+            created_at=now - timedelta(days=back, minutes=1),
+            status="failed" if number % 2 and (number + back) % 13 == 0 else "complete",
+            token_count=40 + number if number % 2 else None,
+            first_token_ms=150 + 9 * number - 2 * back if number % 2 else None,
+            inference_time_ms=900 + 60 * number if number % 2 else None,
+        )
+        for back in range(30)
+        for number in range(60 - back)
+    )
+
+
+def test_staff_find_a_conversation_and_read_it(page: Page) -> None:
+    make_chat_user(name="Ada Lovelace", last_seen_at=timezone.now(), first_seen_at=timezone.now())
+    wanted = _make_telling_conversation()
+    for number in range(30):
+        make_conversation(f"Something else {number}", updated_at=timezone.now() - timedelta(hours=number))
+    page.goto("/admin/")
+    _photograph(page, "index")
+    page.fill("#staff-q", "person.age")
+    page.press("#staff-q", "Enter")
+    expect(page.locator("#result_list tbody tr")).to_have_count(1)
+    expect(page.locator("#result_list")).to_contain_text("ada@example.com")
+    page.goto(LIST)
+    _photograph(page, "list")
+    page.goto(f"{LIST}?q=person.age")
+    page.click(f"text={wanted.title}")
+    expect(page.locator(".chat-assistant.chat-wanted")).to_contain_text("It is <b>stable</b> & in place.")
+    expect(page.locator(".chat-text pre")).to_have_text("people.sort(key=lambda person: person.age)")
+    expect(page.locator(".chat-error")).to_have_text("upstream_timeout")
+    other = page.locator(".chat-versions .chat-message")
+    expect(other).to_be_hidden()
+    page.click(".chat-versions summary")
+    expect(other).to_be_visible()
+    expect(other).to_contain_text("You can't.")
+    _photograph(page, "chat")
+
+
+def test_older_messages_come_in_above_without_leaving_the_page(page: Page) -> None:
+    conversation = make_long_conversation(60)
+    page.goto(f"{LIST}{conversation.pk}/change/")
+    messages = page.locator(".chat-message")
+    expect(messages).to_have_count(50)
+    expect(messages.last).to_contain_text("Answer number 59")
+    address = page.url
+    page.click("text=Older messages")
+    expect(messages).to_have_count(100)
+    page.click("text=Older messages")
+    expect(messages).to_have_count(120)
+    expect(messages.first).to_contain_text("Question number 0")
+    expect(page.locator(".chat-older")).to_have_count(0)
+    assert page.url == address
+    texts = [text.strip() for text in page.locator(".chat-message .chat-text").all_inner_texts()]
+    assert texts == [f"{kind} number {number}" for number in range(60) for kind in ("Question", "Answer")]
+
+
+def test_a_users_page_lists_their_conversations_page_by_page(page: Page) -> None:
+    make_chat_user(name="Ada Lovelace", last_seen_at=timezone.now(), first_seen_at=timezone.now())
+    for number in range(60):
+        made = make_conversation(f"Question {number}", updated_at=timezone.now() - timedelta(hours=number))
+        if number < 3:
+            make_message(made, "assistant", "No", status=("complete", "failed", "interrupted")[number], token_count=7)
+    page.goto("/admin/conversations/chatuser/")
+    page.fill("#searchbar", "ADA@")
+    page.press("#searchbar", "Enter")
+    page.click("#result_list >> text=ada@example.com")
+    expect(page.locator(".rows tbody tr")).to_have_count(50)
+    expect(page.locator(".cards")).to_contain_text("60 conversations")
+    _photograph(page, "user")
+    page.click("text=Older conversations")
+    expect(page.locator(".rows tbody tr")).to_have_count(10)
+    assert str(USER_ID) in page.url
+
+
+def test_a_selection_is_exported(page: Page) -> None:
+    make_long_conversation(2, title="Wanted")
+    make_conversation("Not wanted")
+    page.goto(LIST)
+    page.locator("#result_list tr", has=page.get_by_role("link", name="Wanted", exact=True)).locator(
+        "input.action-select"
+    ).check()
+    page.select_option("select[name=action]", "export_as_jsonl")
+    with page.expect_download() as download:
+        page.click("button[name=index]")
+    lines = [json.loads(line) for line in download.value.path().read_text().splitlines()]
+    assert [line["message"]["content"] for line in lines] == [
+        "Question number 0",
+        "Answer number 0",
+        "Question number 1",
+        "Answer number 1",
+    ]
+    assert {line["conversation"]["title"] for line in lines} == {"Wanted"}
+
+
+def test_deleting_asks_first(page: Page) -> None:
+    doomed = make_long_conversation(3, title="Doomed")
+    kept = make_conversation("Kept")
+    page.goto(f"{LIST}{doomed.pk}/change/")
+    page.click("text=Delete…")
+    expect(page.locator(".confirm")).to_contain_text("1 conversation with 6 messages will be gone for good")
+    _photograph(page, "delete")
+    assert Conversation.objects.count() == 2
+    page.click("text=Yes, delete")
+    expect(page.locator(".messagelist")).to_contain_text("Deleted 1 conversation.")
+    assert list(Conversation.objects.values_list("id", flat=True)) == [kept.pk]
+    assert not Message.objects.exists()
+
+
+def test_the_dashboard_draws_the_last_month(page: Page) -> None:
+    _make_busy_month()
+    page.goto("/admin/")
+    page.click("text=Dashboard")
+    expect(page.locator("figure.chart svg")).to_have_count(6)
+    expect(page.locator("figure.chart").first.locator(".chart-bar")).to_have_count(30)
+    page.click("text=The same as a table")
+    expect(page.locator(".figures tbody tr")).to_have_count(30)
+    page.click("text=The same as a table")
+    _photograph(page, "dashboard")
+
+
+def test_the_login_page_fits_every_screen(page: Page) -> None:
+    page.context.clear_cookies()
+    page.goto("/admin/login/")
+    expect(page.locator("#login-form")).to_be_visible()
+    _photograph(page, "login")

@@ -1,0 +1,74 @@
+"""The indexes behind the admin's lists, filters, search and dashboard, built while the service writes to the tables.
+
+Not one transaction: CREATE INDEX CONCURRENTLY can't run in one. If it breaks off, drop the invalid index that it left
+(`\\d messages` shows it as INVALID) and run it again.
+"""
+
+import django.contrib.postgres.indexes
+import django.contrib.postgres.search
+import django.db.models.functions.text
+from django.contrib.postgres.operations import AddIndexConcurrently, RemoveIndexConcurrently
+from django.db import migrations, models
+
+
+def newest_first(*columns: models.F | str, time: str, **options: object) -> models.Index:
+    """Return an index in the order of a list: its filter's columns, then the newest first."""
+    order = [models.OrderBy(models.F(column), descending=True) for column in (time, "id")]
+    return models.Index(*columns, *order, **options)
+
+
+def beginnings(column: str, name: str) -> models.Index:
+    """Return an index that finds a column by its beginning, whatever the case and the database's collation."""
+    expression = django.db.models.functions.text.Upper(column)
+    return models.Index(django.contrib.postgres.indexes.OpClass(expression, name="text_pattern_ops"), name=name)
+
+
+class Migration(migrations.Migration):
+    atomic = False
+    dependencies = [("conversations", "0005_admin_tables")]
+
+    operations = [
+        AddIndexConcurrently(model_name="message", index=models.Index(fields=["created_at"], name="idx_messages_created")),
+        AddIndexConcurrently(
+            model_name="message",
+            index=models.Index(
+                condition=models.Q(("status__in", ["stopped", "interrupted", "failed"])),
+                fields=["status", "created_at"],
+                name="idx_messages_troubled",
+            ),
+        ),
+        AddIndexConcurrently(
+            model_name="message",
+            index=models.Index(
+                condition=models.Q(("feedback__isnull", False)),
+                fields=["feedback", "created_at"],
+                name="idx_messages_feedback",
+            ),
+        ),
+        AddIndexConcurrently(
+            model_name="conversation",
+            index=newest_first(models.F("model_tag"), time="updated_at", name="idx_conversations_model"),
+        ),
+        AddIndexConcurrently(
+            model_name="conversation",
+            index=newest_first(
+                time="updated_at", condition=models.Q(("is_favorited", True)), name="idx_conversations_favorited"
+            ),
+        ),
+        AddIndexConcurrently(
+            model_name="conversation",
+            index=django.contrib.postgres.indexes.GinIndex(
+                models.Func(
+                    models.F("title"),
+                    output_field=django.contrib.postgres.search.SearchVectorField(),
+                    template="to_tsvector('simple', %(expressions)s)",
+                ),
+                name="idx_conversations_title_words",
+            ),
+        ),
+        AddIndexConcurrently(model_name="chatuser", index=beginnings("email", "idx_chat_users_email_prefix")),
+        AddIndexConcurrently(model_name="chatuser", index=beginnings("name", "idx_chat_users_name_prefix")),
+        AddIndexConcurrently(model_name="chatuser", index=newest_first(time="last_seen_at", name="idx_chat_users_seen")),
+        # The one on beginnings finds exact addresses as well.
+        RemoveIndexConcurrently(model_name="chatuser", name="idx_chat_users_email"),
+    ]

@@ -1,0 +1,102 @@
+"""What happened per day, for the dashboard of staff.
+
+Principle: a day that is over is counted once and kept; only the days that may still change are counted again, once a minute.
+A first look at a large table would have to count a whole month, so one look counts for half a second at most and leaves the
+rest to the next ones.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from datetime import time as time_of_day
+
+from django.core.cache import cache
+from django.db import connection
+
+from conversations.models import DailyFigures
+
+PERIOD_DAYS = 30
+# Replies that began before midnight end, and are marked, within the hour after it.
+SETTLED_AFTER = timedelta(hours=1)
+KEPT_SECONDS = 60
+COUNTING_BUDGET_S = 0.5
+
+# Each part is one range of idx_messages_created. Percentiles leave out what was not measured.
+DAY_SQL = """
+SELECT count(*) FILTER (WHERE role = 'user'),
+       count(*) FILTER (WHERE role = 'assistant'),
+       coalesce(sum(token_count) FILTER (WHERE role = 'assistant'), 0),
+       count(*) FILTER (WHERE status IN ('failed', 'interrupted')),
+       round(percentile_cont(0.5) WITHIN GROUP (ORDER BY first_token_ms)),
+       round(percentile_cont(0.95) WITHIN GROUP (ORDER BY first_token_ms)),
+       round(percentile_cont(0.5) WITHIN GROUP (ORDER BY inference_time_ms)),
+       round(percentile_cont(0.95) WITHIN GROUP (ORDER BY inference_time_ms)),
+       (SELECT count(DISTINCT conversations.user_id)
+        FROM (SELECT DISTINCT conversation_id FROM messages
+              WHERE created_at >= %(begin)s AND created_at < %(end)s AND role = 'user') AS talked
+        JOIN conversations ON conversations.id = talked.conversation_id)
+FROM messages
+WHERE created_at >= %(begin)s AND created_at < %(end)s
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """The figures of some days, oldest first; `missing` counts the days that were not counted yet."""
+
+    days: list[DailyFigures]
+    missing: int
+
+
+def read_period(*, now: datetime, days: int = PERIOD_DAYS, budget_s: float = COUNTING_BUDGET_S) -> Period:
+    """Return the figures of the last days, today included (UTC)."""
+    today = now.astimezone(UTC).date()
+    wanted = [today - timedelta(days=back) for back in range(days)]
+    known = {figures.day: figures for figures in DailyFigures.objects.filter(day__in=wanted)}
+    give_up_at = time.monotonic() + budget_s
+    for day in wanted:
+        # Newest first, and today in any case.
+        if day not in known and (day == today or time.monotonic() < give_up_at):
+            known[day] = _figures_of(day, now)
+    return Period(days=[known[day] for day in reversed(wanted) if day in known], missing=days - len(known))
+
+
+def totals(days: Sequence[DailyFigures]) -> dict[str, int]:
+    """Add up what can be added up."""
+    return {name: sum(getattr(day, name) for day in days) for name in ("sent", "replies", "tokens", "failures")}
+
+
+def count_day(day: date) -> DailyFigures:
+    """Count one day (UTC). Two ranges of an index; does not save."""
+    begin = datetime.combine(day, time_of_day(), UTC)
+    with connection.cursor() as cursor:
+        cursor.execute(DAY_SQL, {"begin": begin, "end": begin + timedelta(days=1)})
+        sent, replies, tokens, failures, *milliseconds, active_users = cursor.fetchone()
+    first_p50, first_p95, inference_p50, inference_p95 = (None if ms is None else int(ms) for ms in milliseconds)
+    return DailyFigures(
+        day=day,
+        sent=sent,
+        replies=replies,
+        tokens=tokens,
+        active_users=active_users,
+        failures=failures,
+        first_token_p50_ms=first_p50,
+        first_token_p95_ms=first_p95,
+        inference_p50_ms=inference_p50,
+        inference_p95_ms=inference_p95,
+    )
+
+
+def _figures_of(day: date, now: datetime) -> DailyFigures:
+    if now >= datetime.combine(day + timedelta(days=1), time_of_day(), UTC) + SETTLED_AFTER:
+        figures = count_day(day)
+        # Another worker may have counted it meanwhile, with the same result.
+        DailyFigures.objects.bulk_create([figures], ignore_conflicts=True)
+        return figures
+    key = f"daily-figures:{day.isoformat()}"
+    figures = cache.get(key)
+    if figures is None:
+        figures = count_day(day)
+        cache.set(key, figures, KEPT_SECONDS)
+    return figures

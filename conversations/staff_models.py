@@ -1,0 +1,59 @@
+"""Tables that serve staff: who of them saw what, and the figures of days that are over."""
+
+from typing import ClassVar
+
+from django.conf import settings
+from django.db import models
+from django.db.models import F
+from django.db.models.functions import Now
+
+
+class AccessKind(models.TextChoices):
+    READ = "read"
+    EXPORTED = "exported"
+    DELETED = "deleted"
+
+
+class StaffAccess(models.Model):
+    """A member of staff read, exported or deleted a user's conversation. Outlives all three."""
+
+    staff = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    staff_name = models.CharField(max_length=150)
+    kind = models.CharField(max_length=10, choices=AccessKind.choices)
+    conversation_id = models.UUIDField()
+    user_id = models.UUIDField(null=True)
+    at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "staff_access"
+        verbose_name = "access by staff"
+        verbose_name_plural = "access by staff"
+        indexes: ClassVar = [
+            models.Index(F("at").desc(), F("id").desc(), name="idx_staff_access_at"),
+            models.Index(fields=["conversation_id"], name="idx_staff_access_conversation"),
+            models.Index(fields=["user_id"], name="idx_staff_access_user"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.staff_name} {self.kind} {self.conversation_id}"
+
+
+class DailyFigures(models.Model):
+    """What happened on one day (UTC), counted once after it was over: opening a dashboard must not count it again."""
+
+    day = models.DateField(primary_key=True)
+    sent = models.BigIntegerField(help_text="messages that users sent")
+    replies = models.BigIntegerField()
+    tokens = models.BigIntegerField(help_text="tokens of replies")
+    active_users = models.BigIntegerField()
+    failures = models.BigIntegerField(help_text="replies that failed or were interrupted")
+    first_token_p50_ms = models.IntegerField(null=True)
+    first_token_p95_ms = models.IntegerField(null=True)
+    inference_p50_ms = models.IntegerField(null=True)
+    inference_p95_ms = models.IntegerField(null=True)
+
+    class Meta:
+        db_table = "daily_figures"
+
+    def __str__(self) -> str:
+        return str(self.day)

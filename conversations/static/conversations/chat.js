@@ -1,0 +1,29 @@
+// Older messages come in above the others without leaving the page. Without this script the link simply opens them.
+"use strict";
+document.addEventListener("click", async (event) => {
+  const link = event.target.closest(".chat-older a");
+  if (!link || event.metaKey || event.ctrlKey || event.shiftKey) return;
+  event.preventDefault();
+  link.setAttribute("aria-busy", "true");
+  link.textContent = "Loading …";
+  try {
+    const answer = await fetch(link.href, { credentials: "same-origin" });
+    if (!answer.ok || answer.redirected) throw new Error("not the page");
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    const older = page.querySelector(".chat");
+    older.querySelector(".chat-newer")?.remove();
+    const chat = document.querySelector(".chat");
+    const heightBefore = document.documentElement.scrollHeight;
+    const nodes = [...older.children];
+    link.closest(".chat-older").remove();
+    // The day that goes on where the pages meet is named once.
+    const days = older.querySelectorAll(".chat-day");
+    const firstDay = chat.querySelector(".chat-day");
+    if (days.length && firstDay && days[days.length - 1].textContent === firstDay.textContent) firstDay.remove();
+    chat.prepend(...nodes);
+    // What was being read stays where it was.
+    window.scrollBy(0, document.documentElement.scrollHeight - heightBefore);
+  } catch {
+    window.location.assign(link.href);
+  }
+});
