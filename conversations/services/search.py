@@ -30,9 +30,9 @@ MOST_INDEXED_MATCHES = 20_000
 # Matches of an indexed window.
 WINDOW_MATCHES = 100
 # Conversations of a walked window, the newest messages read of each, and how many windows one request may find empty.
-WINDOW_CONVERSATIONS = 100
+WINDOW_CONVERSATIONS = 20
 MESSAGES_EACH = 200
-MOST_EMPTY_WINDOWS = 5
+MOST_EMPTY_WINDOWS = 25
 STATEMENT_TIMEOUT_MS = 3000
 
 # They surround a match in a snippet. Both are removed from the text, so they can't be anything else.
@@ -73,15 +73,17 @@ WALKED_SQL = """
 SELECT newest.id, coalesce(newest.created_at, 'epoch') AS time, {rank} AS rank
 FROM unnest(%(conversation_ids)s::uuid[]) AS walked (id)
 CROSS JOIN LATERAL (
-    SELECT id, created_at, content FROM messages
+    SELECT id, created_at, {searched} AS searched FROM messages
     WHERE conversation_id = walked.id AND is_active AND status <> 'streaming'
     ORDER BY created_at DESC, id DESC
     LIMIT %(messages_each)s
 ) AS newest
 WHERE {condition}
 """
-WALKED_WORDS_SQL = WALKED_SQL.format(rank=f"ts_rank({VECTOR}, {WORDS})", condition=f"{VECTOR} @@ {WORDS}")
-WALKED_TEXT_SQL = WALKED_SQL.format(rank="0", condition="left(content, 100000) ILIKE %(pattern)s")
+WALKED_WORDS_SQL = WALKED_SQL.format(
+    searched=VECTOR, condition=f"newest.searched @@ {WORDS}", rank=f"ts_rank(newest.searched, {WORDS})"
+)
+WALKED_TEXT_SQL = WALKED_SQL.format(searched="left(content, 100000)", condition="newest.searched ILIKE %(pattern)s", rank="0")
 
 # The text around the first place where it stands.
 TEXT_SNIPPET = """
@@ -256,7 +258,11 @@ def _bounded() -> Iterator[None]:
     """Let each statement take so long and no longer. Raises `SearchTooBroad`."""
     try:
         with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute("SELECT set_config('statement_timeout', %s, true)", [str(STATEMENT_TIMEOUT_MS)])
+            # The planner takes making a tsvector for nearly free, and would rather make one of every message than ask an index.
+            cursor.execute(
+                "SELECT set_config('statement_timeout', %s, true), set_config('enable_seqscan', 'off', true)",
+                [str(STATEMENT_TIMEOUT_MS)],
+            )
             yield
     except OperationalError as failure:
         if isinstance(failure.__cause__, psycopg.errors.QueryCanceled):
