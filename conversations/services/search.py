@@ -29,10 +29,12 @@ from conversations.models import Conversation
 MOST_INDEXED_MATCHES = 20_000
 # Matches of an indexed window.
 WINDOW_MATCHES = 100
-# Conversations of a walked window, the newest messages read of each, and how many windows one request may find empty.
-WINDOW_CONVERSATIONS = 20
+# Of a walked window: how many conversations (making tsvectors costs more than looking for text), and the newest messages
+# read of each. One request passes over so many conversations without a match.
+WINDOW_CONVERSATIONS_WORDS = 20
+WINDOW_CONVERSATIONS_TEXT = 100
 MESSAGES_EACH = 200
-MOST_EMPTY_WINDOWS = 25
+MOST_EMPTY_CONVERSATIONS = 500
 STATEMENT_TIMEOUT_MS = 3000
 
 # They surround a match in a snippet. Both are removed from the text, so they can't be anything else.
@@ -161,7 +163,7 @@ def _first_place(text: str, is_words: bool) -> _Place:
 
 def _read_ids(user_id: UUID, text: str, limit: int, place: _Place, is_words: bool) -> tuple[list[UUID], _Place | None]:
     """Return a page of matches and where the next begins; in a walk, empty windows are passed over, but not for ever."""
-    for _ in range(MOST_EMPTY_WINDOWS):
+    for _ in range(MOST_EMPTY_CONVERSATIONS // _window_size(is_words)):
         if place.way == "i":
             window = _indexed_window(user_id, text, place.key)
         else:
@@ -189,8 +191,9 @@ def _walked_window(user_id: UUID, text: str, key: SortKey | None, is_words: bool
     conversations = Conversation.objects.owned_by(user_id).listed().newest_activity_first()
     if key is not None:
         conversations = conversations.filter(after_key(key, "updated_at", descending=True))
-    walked = list(conversations.values_list("id", "updated_at")[: WINDOW_CONVERSATIONS + 1])
-    window = walked[:WINDOW_CONVERSATIONS]
+    size = _window_size(is_words)
+    walked = list(conversations.values_list("id", "updated_at")[: size + 1])
+    window = walked[:size]
     values = {
         "conversation_ids": [conversation_id for conversation_id, _ in window],
         "messages_each": MESSAGES_EACH,
@@ -198,8 +201,12 @@ def _walked_window(user_id: UUID, text: str, key: SortKey | None, is_words: bool
         "pattern": "%" + re.sub(r"([%_\\])", r"\\\1", text) + "%",
     }
     rows = _fetch(WALKED_WORDS_SQL if is_words else WALKED_TEXT_SQL, values) if window else []
-    following = SortKey(time=window[-1][1], id=window[-1][0]) if len(walked) > WINDOW_CONVERSATIONS else None
+    following = SortKey(time=window[-1][1], id=window[-1][0]) if len(walked) > size else None
     return _Window(_best_first(rows), following)
+
+
+def _window_size(is_words: bool) -> int:
+    return WINDOW_CONVERSATIONS_WORDS if is_words else WINDOW_CONVERSATIONS_TEXT
 
 
 def _best_first(rows: Sequence[tuple[Any, ...]]) -> list[UUID]:
