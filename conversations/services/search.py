@@ -29,10 +29,12 @@ from conversations.models import Conversation
 MOST_INDEXED_MATCHES = 20_000
 # Matches of an indexed window.
 WINDOW_MATCHES = 100
-# Conversations of a walked window, the newest messages read of each, and how many windows one request may find empty.
-WINDOW_CONVERSATIONS = 100
+# Of a walked window: how many conversations (making tsvectors costs more than looking for text), and the newest messages
+# read of each. One request passes over so many conversations without a match.
+WINDOW_CONVERSATIONS_WORDS = 20
+WINDOW_CONVERSATIONS_TEXT = 100
 MESSAGES_EACH = 200
-MOST_EMPTY_WINDOWS = 5
+MOST_EMPTY_CONVERSATIONS = 500
 STATEMENT_TIMEOUT_MS = 3000
 
 # They surround a match in a snippet. Both are removed from the text, so they can't be anything else.
@@ -73,15 +75,17 @@ WALKED_SQL = """
 SELECT newest.id, coalesce(newest.created_at, 'epoch') AS time, {rank} AS rank
 FROM unnest(%(conversation_ids)s::uuid[]) AS walked (id)
 CROSS JOIN LATERAL (
-    SELECT id, created_at, content FROM messages
+    SELECT id, created_at, {searched} AS searched FROM messages
     WHERE conversation_id = walked.id AND is_active AND status <> 'streaming'
     ORDER BY created_at DESC, id DESC
     LIMIT %(messages_each)s
 ) AS newest
 WHERE {condition}
 """
-WALKED_WORDS_SQL = WALKED_SQL.format(rank=f"ts_rank({VECTOR}, {WORDS})", condition=f"{VECTOR} @@ {WORDS}")
-WALKED_TEXT_SQL = WALKED_SQL.format(rank="0", condition="left(content, 100000) ILIKE %(pattern)s")
+WALKED_WORDS_SQL = WALKED_SQL.format(
+    searched=VECTOR, condition=f"newest.searched @@ {WORDS}", rank=f"ts_rank(newest.searched, {WORDS})"
+)
+WALKED_TEXT_SQL = WALKED_SQL.format(searched="left(content, 100000)", condition="newest.searched ILIKE %(pattern)s", rank="0")
 
 # The text around the first place where it stands.
 TEXT_SNIPPET = """
@@ -159,7 +163,7 @@ def _first_place(text: str, is_words: bool) -> _Place:
 
 def _read_ids(user_id: UUID, text: str, limit: int, place: _Place, is_words: bool) -> tuple[list[UUID], _Place | None]:
     """Return a page of matches and where the next begins; in a walk, empty windows are passed over, but not for ever."""
-    for _ in range(MOST_EMPTY_WINDOWS):
+    for _ in range(MOST_EMPTY_CONVERSATIONS // _window_size(is_words)):
         if place.way == "i":
             window = _indexed_window(user_id, text, place.key)
         else:
@@ -187,8 +191,9 @@ def _walked_window(user_id: UUID, text: str, key: SortKey | None, is_words: bool
     conversations = Conversation.objects.owned_by(user_id).listed().newest_activity_first()
     if key is not None:
         conversations = conversations.filter(after_key(key, "updated_at", descending=True))
-    walked = list(conversations.values_list("id", "updated_at")[: WINDOW_CONVERSATIONS + 1])
-    window = walked[:WINDOW_CONVERSATIONS]
+    size = _window_size(is_words)
+    walked = list(conversations.values_list("id", "updated_at")[: size + 1])
+    window = walked[:size]
     values = {
         "conversation_ids": [conversation_id for conversation_id, _ in window],
         "messages_each": MESSAGES_EACH,
@@ -196,8 +201,12 @@ def _walked_window(user_id: UUID, text: str, key: SortKey | None, is_words: bool
         "pattern": "%" + re.sub(r"([%_\\])", r"\\\1", text) + "%",
     }
     rows = _fetch(WALKED_WORDS_SQL if is_words else WALKED_TEXT_SQL, values) if window else []
-    following = SortKey(time=window[-1][1], id=window[-1][0]) if len(walked) > WINDOW_CONVERSATIONS else None
+    following = SortKey(time=window[-1][1], id=window[-1][0]) if len(walked) > size else None
     return _Window(_best_first(rows), following)
+
+
+def _window_size(is_words: bool) -> int:
+    return WINDOW_CONVERSATIONS_WORDS if is_words else WINDOW_CONVERSATIONS_TEXT
 
 
 def _best_first(rows: Sequence[tuple[Any, ...]]) -> list[UUID]:
@@ -256,7 +265,11 @@ def _bounded() -> Iterator[None]:
     """Let each statement take so long and no longer. Raises `SearchTooBroad`."""
     try:
         with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute("SELECT set_config('statement_timeout', %s, true)", [str(STATEMENT_TIMEOUT_MS)])
+            # The planner takes making a tsvector for nearly free, and would rather make one of every message than ask an index.
+            cursor.execute(
+                "SELECT set_config('statement_timeout', %s, true), set_config('enable_seqscan', 'off', true)",
+                [str(STATEMENT_TIMEOUT_MS)],
+            )
             yield
     except OperationalError as failure:
         if isinstance(failure.__cause__, psycopg.errors.QueryCanceled):
