@@ -51,6 +51,11 @@ class LiveReplies:
     def is_shutting_down(self) -> bool:
         return self._interrupt_at is not None or not self._is_alive()
 
+    @property
+    def must_streams_end(self) -> bool:
+        """Whether this process ends so soon that a stream of a reply that is made elsewhere can't go on here."""
+        return self._interrupt_at is not None and time.monotonic() >= self._interrupt_at
+
     def start(self, reply_id: UUID, request: GenerationRequest) -> Generation:
         """Start generating a reply whose row exists."""
         generation = Generation(reply_id, request, self._store)

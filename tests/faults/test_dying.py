@@ -78,6 +78,24 @@ def test_on_sigterm_streams_end_properly_although_the_database_is_away(
         assert (last["status"], stream.objects[-2]["error"], stream.text) == ("interrupted", "not_saved", "half")
 
 
+def test_on_sigterm_a_reader_of_another_nodes_reply_is_sent_there(
+    start_node: StartNode, new_user: NewUser, upstream: ScriptedUpstream
+) -> None:
+    gate = upstream.gate()
+    upstream.script(tokens("half"), hold(gate), tokens(" and whole"), done())
+    with start_node() as survivor, start_node(*GRACEFUL) as ending:
+        user = new_user(survivor)
+        conversation = user.create_conversation()
+        sender = user.send(conversation, "go on")
+        follower = user.at(ending.port).follow(conversation, sender.message_id)
+        follower.read_until("half")
+        ending.stop()
+        assert [frame for frame in follower if frame.object] == []  # it ends in good order, and does not say `done`
+        again = user.follow(conversation, sender.message_id, last_event_id=follower.last_event_id)
+        gate.open()
+        assert (again.finish()["status"], follower.text + again.text) == ("complete", "half and whole")
+
+
 def test_a_killed_workers_replies_are_interrupted_and_the_conversation_goes_on(
     start_node: StartNode, new_user: NewUser, upstream: ScriptedUpstream
 ) -> None:
