@@ -56,12 +56,13 @@ class Server:
         self._folder = tempfile.TemporaryDirectory(prefix="chat-api-test-")
         self._stdout = Path(self._folder.name, "stdout")
         self._stderr = Path(self._folder.name, "stderr")
+        self._last_log = ""
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def log(self) -> str:
-        """All that it has written to standard output so far."""
-        return self._stdout.read_text()
+        """All that it has written to standard output, so far or until its end."""
+        return self._stdout.read_text() if self._stdout.exists() else self._last_log
 
     def workers(self) -> list[int]:
         """List the process ids of its workers."""
@@ -112,6 +113,7 @@ class Server:
         assert self._process
         self._process.kill()
         self._process.wait()
+        self._last_log = self.log
         self._folder.cleanup()
 
     def _is_ready_or_dead(self) -> bool:
