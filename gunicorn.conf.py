@@ -34,7 +34,12 @@ def post_worker_init(worker):  # type: ignore[no-untyped-def]
     """Let the service watch its worker, so that running replies are saved before the worker is killed."""
     from chatapi.server_hooks import adopt_worker
 
-    adopt_worker(is_alive=lambda: worker.alive, graceful_timeout_s=worker.cfg.graceful_timeout)
+    adopt_worker(
+        is_alive=lambda: worker.alive,
+        graceful_timeout_s=worker.cfg.graceful_timeout,
+        # A stream that ends in the last seconds leaves a connection that waits for another request, until the worker is killed.
+        close_idle_connections=lambda: worker.cfg.set("keepalive", 0),
+    )
 
 
 def worker_exit(server, worker):  # type: ignore[no-untyped-def]

@@ -43,6 +43,7 @@ class LiveReplies:
         self._warden: threading.Thread | None = None
         self._is_alive: Callable[[], bool] = lambda: True
         self._graceful_timeout_s = 30.0
+        self._close_idle_connections: Callable[[], None] = lambda: None
         self._interrupt_at: float | None = None
         self._checked_abandoned_at = 0.0
         self._is_store_away = False
@@ -50,6 +51,11 @@ class LiveReplies:
     @property
     def is_shutting_down(self) -> bool:
         return self._interrupt_at is not None or not self._is_alive()
+
+    @property
+    def must_streams_end(self) -> bool:
+        """Whether this process ends so soon that a stream of a reply that is made elsewhere can't go on here."""
+        return self._interrupt_at is not None and time.monotonic() >= self._interrupt_at
 
     def start(self, reply_id: UUID, request: GenerationRequest) -> Generation:
         """Start generating a reply whose row exists."""
@@ -74,8 +80,11 @@ class LiveReplies:
         with self._lock:
             return list(self._running.values())
 
-    def adopt_worker(self, is_alive: Callable[[], bool], graceful_timeout_s: float) -> None:
-        """Watch the server's worker, so as to end before it does."""
+    def adopt_worker(
+        self, is_alive: Callable[[], bool], graceful_timeout_s: float, close_idle_connections: Callable[[], None]
+    ) -> None:
+        """Watch the server's worker, so as to end before it does, and have it close connections that ended streams leave."""
+        self._close_idle_connections = close_idle_connections
         self._is_alive = is_alive
         self._graceful_timeout_s = graceful_timeout_s
         self._warden = threading.Thread(target=self._watch_worker, name="worker-warden", daemon=True)
@@ -158,6 +167,7 @@ class LiveReplies:
         while self._is_alive():
             time.sleep(WARDEN_PAUSE_S)
         self._interrupt_at = time.monotonic() + max(0.0, self._graceful_timeout_s - SHUTDOWN_RESERVE_S)
+        self._close_idle_connections()
         logger.info("worker ends: no new replies", extra={"running": len(self.running())})
         time.sleep(max(0.0, self._interrupt_at - time.monotonic()))
         # Again and again: a request that was let in before may begin its reply only now.

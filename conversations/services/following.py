@@ -42,6 +42,10 @@ class StoredFollower:
         give_up_at = time.monotonic() + timeout_s
         while True:
             frames = self._poll_patiently()
+            if live_replies.must_streams_end and not self.has_ended:
+                # The reply goes on elsewhere, so there is no `done`: a client that reconnects is told it there.
+                self.has_ended = True
+                return frames
             if frames or time.monotonic() >= give_up_at:
                 return frames
             time.sleep(min(POLL_SECONDS, max(0.0, give_up_at - time.monotonic())))

@@ -35,7 +35,8 @@ def test_on_sigterm_replies_finish_or_are_interrupted(
         gate.open()
         assert (streams["finish"].finish()["status"], streams["finish"].text) == ("complete", "half and whole")
         assert (streams["stall"].finish()["status"], streams["stall"].text) == ("interrupted", "half")
-        stopped.result()  # fails where the server had to be killed
+        stopped.result()
+        assert_not_forced(ending)
         assert_kept(user.at(survivor.port), streams["stall"].headers["Content-Location"], "interrupted", "half")
         assert_kept(user.at(survivor.port), streams["finish"].headers["Content-Location"], "complete", "half and whole")
 
@@ -55,6 +56,7 @@ def test_on_sigterm_replies_that_nobody_reads_are_saved_too(
         wait_until(lambda: "worker ends" in ending.log, "the worker knows that it ends")
         gate.open()
         stopped.result()
+        assert_not_forced(ending)
         assert_kept(user.at(survivor.port), places["finish"], "complete", "half and whole")
         assert_kept(user.at(survivor.port), places["stall"], "interrupted", "half")
 
@@ -73,9 +75,29 @@ def test_on_sigterm_streams_end_properly_although_the_database_is_away(
                 stopped = thread.submit(ending.stop)
                 last = stream.finish()
                 stopped.result()
+            assert_not_forced(ending)
         finally:
             postgres.start()
         assert (last["status"], stream.objects[-2]["error"], stream.text) == ("interrupted", "not_saved", "half")
+
+
+def test_on_sigterm_a_reader_of_another_nodes_reply_is_sent_there(
+    start_node: StartNode, new_user: NewUser, upstream: ScriptedUpstream
+) -> None:
+    gate = upstream.gate()
+    upstream.script(tokens("half"), hold(gate), tokens(" and whole"), done())
+    with start_node() as survivor, start_node(*GRACEFUL) as ending:
+        user = new_user(survivor)
+        conversation = user.create_conversation()
+        sender = user.send(conversation, "go on")
+        follower = user.at(ending.port).follow(conversation, sender.message_id)
+        follower.read_until("half")
+        ending.stop()
+        assert_not_forced(ending)
+        assert [frame for frame in follower if frame.object] == []  # it ends in good order, and does not say `done`
+        again = user.follow(conversation, sender.message_id, last_event_id=follower.last_event_id)
+        gate.open()
+        assert (again.finish()["status"], follower.text + again.text) == ("complete", "half and whole")
 
 
 def test_a_killed_workers_replies_are_interrupted_and_the_conversation_goes_on(
@@ -147,6 +169,13 @@ def test_a_worker_that_was_only_frozen_has_the_last_word(
 def kill_workers(node: Server) -> None:
     for pid in node.workers():
         os.kill(pid, signal.SIGKILL)
+
+
+def assert_not_forced(ended: Server) -> None:
+    """The worker went by itself: gunicorn had to end neither its streams nor the worker."""
+    assert "worker ends" in ended.log
+    assert "graceful timeout" not in ended.log
+    assert "Worker exiting" in ended.log
 
 
 def broke_off(stream) -> bool:

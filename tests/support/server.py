@@ -58,13 +58,14 @@ class Server:
         self._folder = tempfile.TemporaryDirectory(prefix="chat-api-test-")
         self._stdout = Path(self._folder.name, "stdout")
         self._stderr = Path(self._folder.name, "stderr")
+        self._last_log = ""
         self._process: subprocess.Popen[bytes] | None = None
         self._stop_by: float | None = None
 
     @property
     def log(self) -> str:
-        """All that it has written to standard output so far."""
-        return self._stdout.read_text()
+        """All that it has written to standard output, so far or until its end."""
+        return self._stdout.read_text() if self._stdout.exists() else self._last_log
 
     def workers(self) -> list[int]:
         """List the process ids of its workers."""
@@ -106,8 +107,8 @@ class Server:
             self._stop_by = time.monotonic() + STOP_LIMIT_S
             self._process.terminate()
 
-    def stop(self) -> None:
-        """End it with SIGTERM and see that it goes by itself and in time."""
+    def stop(self) -> float:
+        """End it with SIGTERM, see that it goes by itself and in time, and return how many seconds that took."""
         self.terminate()
         assert self._process
         assert self._stop_by
@@ -119,7 +120,9 @@ class Server:
             raise AssertionError(f"the server still runs {STOP_LIMIT_S} s after SIGTERM\n{self._everything_said()}") from None
         finally:
             self.kill()
+            self._last_log = self.log
             self._folder.cleanup()
+        return time.monotonic() - (self._stop_by - STOP_LIMIT_S)
 
     def kill(self) -> None:
         """End it and its workers at once, as a power cut would."""
