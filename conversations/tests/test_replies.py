@@ -144,7 +144,7 @@ def test_only_running_replies_are_abandoned(store: DatabaseReplyStore) -> None:
     ("status", "text", "counts"),
     [
         ("complete", "new", True),
-        ("complete", "", True),
+        ("complete", "", False),
         ("stopped", "new", True),
         ("stopped", "", False),
         ("failed", "new", False),
