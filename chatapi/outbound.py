@@ -13,6 +13,8 @@ import requests
 import urllib3.exceptions
 from requests.adapters import HTTPAdapter
 
+from chatapi.database import release_connections
+
 CONNECT_TIMEOUT_S = 5.0
 MAX_ANSWER_BYTES = 1024 * 1024
 READ_BYTES = 16 * 1024
@@ -46,8 +48,11 @@ def call_json(
 ) -> tuple[int, dict[str, Any]]:
     """Call a service and return the status and the JSON object of its answer (empty where an error has none).
 
-    Raises `requests.RequestException` where it can't be reached in time and `UnusableAnswer` for a success without JSON.
+    Holds no database connection while it waits. Raises `requests.RequestException` where it can't be reached in time and
+    `UnusableAnswer` for a success without JSON.
     """
+    # Whatever the request has read or noted so far: others need the connection while this one waits.
+    release_connections()
     give_up_at = time.monotonic() + deadline_s
     with session.request(
         method,

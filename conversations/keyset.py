@@ -8,7 +8,7 @@ import base64
 import binascii
 import re
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -60,8 +60,11 @@ def decode_cursor(cursor: str, kind: str) -> SortKey:
         if found_kind != kind or not isinstance(row_id, str) or not UUID_FORM.fullmatch(row_id):
             raise BadCursor
         moment = None if time is None else datetime.fromisoformat(time)
-        if moment is not None and moment.tzinfo is None:
-            raise BadCursor
+        if moment is not None:
+            if moment.tzinfo is None:
+                raise BadCursor
+            # PostgreSQL takes fewer time zones than Python does, and no moment that leaves the calendar.
+            moment = moment.astimezone(UTC)
     except (binascii.Error, ValueError, TypeError, OverflowError):
         raise BadCursor from None
     return SortKey(time=moment, id=UUID(row_id))

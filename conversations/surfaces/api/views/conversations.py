@@ -113,7 +113,7 @@ class ConversationViewSet(viewsets.ViewSet):
     @schema.regenerate
     def regenerate(self, request: Request, conversation_id: str) -> HttpResponseBase:
         found_id = require_id(conversation_id, ConversationNotFound)
-        body = SamplingSerializer(data=request.data or {})
+        body = SamplingSerializer(data=request.data)
         body.is_valid(raise_exception=True)
         refuse_while_shutting_down()
         turn = regenerate_turn(conversation_id=found_id, user_id=request.user.id, sampling=body.sampling())

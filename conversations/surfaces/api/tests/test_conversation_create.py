@@ -1,0 +1,51 @@
+"""POST /api/conversations"""
+
+from typing import Any
+
+import pytest
+
+from chatapi.tests.clients import UserClient
+from conversations.models import Conversation
+
+ADDRESS = "/api/conversations"
+
+
+def test_an_empty_body_is_enough(user: UserClient) -> None:
+    response = user.post(ADDRESS)
+    created = response.json()
+    assert response.status_code == 201
+    assert set(created) == {"id", "user_id", "title", "model_tag", "is_favorited", "assistant_id", "created_at", "updated_at"}
+    assert (created["title"], created["model_tag"], created["is_favorited"]) == ("New conversation", "default", False)
+    assert created["user_id"] == str(user.user_id)
+    assert created["created_at"] and created["created_at"] == created["updated_at"]
+    assert response["Location"] == f"{ADDRESS}/{created['id']}"
+
+
+def test_what_is_created_is_there(user: UserClient) -> None:
+    created = user.post(ADDRESS, {"title": "  A title 🎈 ", "model_tag": "d32"}).json()
+    read = user.get(f"{ADDRESS}/{created['id']}").json()
+    assert {**created, "messages": [], "next": None} == read
+    assert (read["title"], read["model_tag"]) == ("  A title 🎈 ", "d32")
+    assert Conversation.objects.get().title_source == "user"
+
+
+def test_an_untitled_one_waits_for_its_first_message(user: UserClient) -> None:
+    user.post(ADDRESS, {})
+    assert Conversation.objects.get().title_source == "default"
+
+
+@pytest.mark.parametrize("title", ["x", "x" * 500, "🎈" * 500])
+def test_titles_of_any_length_up_to_500(user: UserClient, title: str) -> None:
+    assert user.post(ADDRESS, {"title": title}).json()["title"] == title
+
+
+def test_the_owner_cannot_be_chosen(user: UserClient, stranger: UserClient) -> None:
+    created = user.post(ADDRESS, {"user_id": str(stranger.user_id), "id": "00000000-0000-7000-8000-000000000000"}).json()
+    assert created["user_id"] == str(user.user_id)
+    assert created["id"] != "00000000-0000-7000-8000-000000000000"
+
+
+def test_one_query(user: UserClient, django_assert_num_queries: Any) -> None:
+    user.get(ADDRESS)
+    with django_assert_num_queries(1):
+        user.post(ADDRESS, {"title": "A title"})

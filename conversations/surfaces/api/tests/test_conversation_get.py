@@ -1,0 +1,71 @@
+"""GET /api/conversations/{id}"""
+
+import uuid
+from typing import Any
+
+import pytest
+
+from chatapi.tests.clients import UserClient
+from conversations.tests.factories import make_conversation, make_message, make_reply, make_turns
+
+ADDRESS = "/api/conversations"
+
+
+def contents(conversation: dict[str, Any]) -> list[str]:
+    return [message["content"] for message in conversation["messages"]]
+
+
+def test_the_whole_conversation(user: UserClient) -> None:
+    conversation = make_conversation(user.user_id, title="A title")
+    make_turns(conversation, 2)
+    read = user.get(f"{ADDRESS}/{conversation.id}").json()
+    assert (read["id"], read["title"], read["next"]) == (str(conversation.id), "A title", None)
+    assert contents(read) == ["question 1", "answer 1", "question 2", "answer 2"]
+
+
+def test_more_than_a_page_is_whole_too(user: UserClient) -> None:
+    conversation = make_conversation(user.user_id)
+    make_turns(conversation, 110)
+    assert len(contents(user.get(f"{ADDRESS}/{conversation.id}").json())) == 220
+
+
+def test_only_the_answer_that_counts(user: UserClient) -> None:
+    conversation = make_conversation(user.user_id)
+    asked = make_message(conversation, "asked")
+    make_reply(asked, "old", is_active=False)
+    make_reply(asked, "new")
+    assert contents(user.get(f"{ADDRESS}/{conversation.id}").json()) == ["asked", "new"]
+
+
+def test_the_newest_messages_and_a_cursor(user: UserClient) -> None:
+    conversation = make_conversation(user.user_id)
+    make_turns(conversation, 2)
+    path = f"{ADDRESS}/{conversation.id}"
+    newest = user.get(path, {"limit": 3}).json()
+    assert contents(newest) == ["answer 1", "question 2", "answer 2"]
+    older = user.get(path, {"limit": 3, "cursor": newest["next"]}).json()
+    assert (contents(older), older["next"]) == (["question 1"], None)
+    by_messages = user.get(f"{path}/messages", {"limit": 3, "cursor": newest["next"]}).json()
+    assert [message["content"] for message in by_messages["items"]] == ["question 1"]
+
+
+def test_ids_may_be_in_capitals(user: UserClient) -> None:
+    conversation = make_conversation(user.user_id)
+    assert user.get(f"{ADDRESS}/{str(conversation.id).upper()}").status_code == 200
+
+
+@pytest.mark.parametrize("whose", ["stranger", "anonymous", "nobody"])
+def test_what_is_not_one_s_own_is_not_there(user: UserClient, stranger: UserClient, whose: str) -> None:
+    owner = {"stranger": stranger.user_id, "anonymous": None}.get(whose, user.user_id)
+    found_id = uuid.uuid4() if whose == "nobody" else make_conversation(owner).id
+    response = user.get(f"{ADDRESS}/{found_id}")
+    assert (response.status_code, response.json()["code"]) == (404, "not_found")
+
+
+@pytest.mark.parametrize("turns", [1, 40])
+def test_two_queries_however_many(user: UserClient, django_assert_num_queries: Any, turns: int) -> None:
+    conversation = make_conversation(user.user_id)
+    make_turns(conversation, turns)
+    user.get(ADDRESS)
+    with django_assert_num_queries(2):
+        user.get(f"{ADDRESS}/{conversation.id}")

@@ -1,0 +1,175 @@
+"""GET /api/conversations"""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+
+from chatapi.tests.clients import UserClient
+from conversations.models import Conversation
+from conversations.tests.factories import NOON, make_conversation, minutes
+
+ADDRESS = "/api/conversations"
+
+
+def make_list(user: UserClient, count: int) -> list[str]:
+    """Create conversations, and return their ids, newest activity first."""
+    made = [make_conversation(user.user_id, title=f"number {at}", updated_at=NOON - minutes(at)) for at in range(count)]
+    return [str(conversation.id) for conversation in made]
+
+
+def ids(listed: dict[str, Any]) -> list[str]:
+    return [item["id"] for item in listed["items"]]
+
+
+def test_nothing_yet(user: UserClient) -> None:
+    assert user.get(ADDRESS).json() == {"items": [], "grouped": {}, "limit": 50, "offset": 0, "next": None}
+
+
+def test_a_conversation_looks_like_this(user: UserClient) -> None:
+    conversation = make_conversation(user.user_id, title="A title", model_tag="d32", is_favorited=True)
+    listed = user.get(ADDRESS).json()
+    item = {
+        "id": str(conversation.id),
+        "user_id": str(user.user_id),
+        "title": "A title",
+        "model_tag": "d32",
+        "is_favorited": True,
+        "assistant_id": None,
+        "created_at": "2026-11-20T12:00:00Z",
+        "updated_at": "2026-11-20T12:00:00Z",
+    }
+    assert listed["items"] == [item]
+    assert listed["grouped"] == {"2026-11-20": [item]}
+
+
+def test_newest_activity_first(user: UserClient) -> None:
+    made = make_list(user, 5)
+    assert ids(user.get(ADDRESS).json()) == made
+
+
+def test_only_one_s_own(user: UserClient, stranger: UserClient) -> None:
+    make_conversation(stranger.user_id)
+    make_conversation(None)
+    assert user.get(ADDRESS).json()["items"] == []
+
+
+def test_temporary_chats_are_not_listed(user: UserClient) -> None:
+    make_conversation(user.user_id, expires_at=NOON)
+    assert user.get(ADDRESS).json()["items"] == []
+
+
+@pytest.mark.parametrize(
+    ("zone", "days"),
+    [
+        (None, {"2026-11-21": [0], "2026-11-20": [1, 2]}),
+        ("UTC", {"2026-11-21": [0], "2026-11-20": [1, 2]}),
+        ("Asia/Kolkata", {"2026-11-21": [0, 1], "2026-11-20": [2]}),
+        ("America/New_York", {"2026-11-20": [0, 1, 2]}),
+        ("Pacific/Kiritimati", {"2026-11-21": [0, 1], "2026-11-20": [2]}),
+    ],
+)
+def test_grouped_by_day_of_the_last_turn(user: UserClient, zone: str | None, days: dict[str, list[int]]) -> None:
+    times = [
+        datetime(2026, 11, 21, 0, 30, tzinfo=UTC),
+        datetime(2026, 11, 20, 18, 45, tzinfo=UTC),
+        datetime(2026, 11, 20, 9, tzinfo=UTC),
+    ]
+    made = [str(make_conversation(user.user_id, updated_at=time).id) for time in times]
+    grouped = user.get(ADDRESS, {"tz": zone} if zone else {}).json()["grouped"]
+    assert {day: [item["id"] for item in items] for day, items in grouped.items()} == {
+        day: [made[number] for number in numbers] for day, numbers in days.items()
+    }
+    assert list(grouped) == list(days)
+
+
+def test_a_day_that_is_longer_than_others(user: UserClient) -> None:
+    """On 2026-10-25 Berlin's clocks go back: 23:30 there is 22:30 UTC, not 21:30."""
+    make_conversation(user.user_id, updated_at=datetime(2026, 10, 25, 22, 30, tzinfo=UTC))
+    assert list(user.get(f"{ADDRESS}?tz=Europe/Berlin").json()["grouped"]) == ["2026-10-25"]
+
+
+@pytest.mark.parametrize("count", [1, 4, 5, 6, 11])
+def test_cursors_lead_through_everything_once(user: UserClient, count: int) -> None:
+    made = make_list(user, count)
+    seen: list[str] = []
+    cursor: str | None = ""
+    pages = 0
+    while cursor is not None:
+        page = user.get(ADDRESS, {"limit": 5, **({"cursor": cursor} if cursor else {})}).json()
+        seen += ids(page)
+        cursor = page["next"]
+        pages += 1
+    assert seen == made
+    assert pages == -(-count // 5)
+
+
+def test_cursors_among_equal_and_missing_times(user: UserClient) -> None:
+    for _ in range(4):
+        make_conversation(user.user_id)
+    Conversation.objects.filter(id__in=[make_conversation(user.user_id).id for _ in range(4)]).update(updated_at=None)
+    seen: list[str] = []
+    cursor: str | None = ""
+    while cursor is not None:
+        page = user.get(ADDRESS, {"limit": 1, **({"cursor": cursor} if cursor else {})}).json()
+        seen += ids(page)
+        cursor = page["next"]
+    assert len(seen) == len(set(seen)) == 8
+
+
+def test_a_page_does_not_shift_when_something_new_comes(user: UserClient) -> None:
+    made = make_list(user, 4)
+    first = user.get(f"{ADDRESS}?limit=2").json()
+    make_conversation(user.user_id, updated_at=NOON + timedelta(hours=1))
+    assert ids(user.get(ADDRESS, {"limit": 2, "cursor": first["next"]}).json()) == made[2:]
+
+
+@pytest.mark.parametrize(("offset", "limit"), [(0, 2), (1, 2), (3, 50), (5, 1), (10_000, 200)])
+def test_offsets(user: UserClient, offset: int, limit: int) -> None:
+    made = make_list(user, 5)
+    page = user.get(f"{ADDRESS}?offset={offset}&limit={limit}").json()
+    assert ids(page) == made[offset : offset + limit]
+    assert (page["offset"], page["limit"]) == (offset, limit)
+
+
+def test_favourites(user: UserClient) -> None:
+    favourite = make_conversation(user.user_id, is_favorited=True)
+    other = make_conversation(user.user_id)
+    assert ids(user.get(f"{ADDRESS}?favorited=true").json()) == [str(favourite.id)]
+    assert ids(user.get(f"{ADDRESS}?favorited=false").json()) == [str(other.id)]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [("samosa", 1), ("SAMOSA", 1), ("mos", 1), ("100%", 1), ("%", 1), ("_", 0), ("\\", 0), ("", 2), ("x" * 200, 0)],
+)
+def test_titles_that_contain_something(user: UserClient, wanted: str, found: int) -> None:
+    make_conversation(user.user_id, title="Samosa recipes, 100% good")
+    make_conversation(user.user_id, title="Else")
+    assert len(user.get(ADDRESS, {"q": wanted}).json()["items"]) == found
+
+
+def test_rows_of_the_predecessor_lack_nothing(user: UserClient) -> None:
+    conversation = make_conversation(user.user_id)
+    Conversation.objects.filter(id=conversation.id).update(title=None, model_tag=None, created_at=None, updated_at=None)
+    [item] = user.get(ADDRESS).json()["items"]
+    assert (item["title"], item["model_tag"]) == ("New conversation", "")
+    assert (item["created_at"], item["updated_at"]) == ("1970-01-01T00:00:00Z", "1970-01-01T00:00:00Z")
+
+
+@pytest.mark.parametrize("count", [1, 60])
+def test_one_query_however_many(user: UserClient, django_assert_num_queries: Any, count: int) -> None:
+    make_list(user, count)
+    user.get(ADDRESS)
+    with django_assert_num_queries(1):
+        assert len(user.get(ADDRESS).json()["items"]) == min(count, 50)
+
+
+def test_the_page_is_read_from_the_index(user: UserClient) -> None:
+    make_list(user, 1)
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+    rows = Conversation.objects.owned_by(user.user_id).listed().newest_activity_first()[:50]
+    plan = rows.explain()
+    assert "idx_conversations_user" in plan
