@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 # A worker renews the heartbeat of its replies every CHECKPOINT_SECONDS; one that is this old lost its worker.
 ABANDONED_AFTER = timedelta(seconds=30)
 
-# Exactly the expressions of the GIN indexes, or PostgreSQL does not use them. `SearchVector` would add a COALESCE.
+# Exactly the expressions of indexes, or PostgreSQL does not use them. `SearchVector` would add a COALESCE.
 # A tsvector over 1 MB is an error, hence the limit.
+MESSAGE_DAY = Func(F("created_at"), template="((%(expressions)s AT TIME ZONE 'UTC')::date)", output_field=models.DateField())
 MESSAGE_WORDS = Func(
     Left("content", 100_000), template="to_tsvector('simple', %(expressions)s)", output_field=SearchVectorField()
 )
