@@ -19,7 +19,7 @@ from conversations.querysets import ConversationQuerySet
 MOST_USERS = 50
 MOST_MATCHES = 500
 # A soft limit on the rows that a GIN index gives: beyond it, it gives some of them.
-MOST_INDEX_ROWS = 10_000
+MOST_INDEX_ROWS = 5_000
 SEARCH_TIMEOUT_MS = 2_000
 
 
