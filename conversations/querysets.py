@@ -28,8 +28,9 @@ CROSS JOIN LATERAL (
 ORDER BY newest.conversation_id, newest.created_at, newest.id
 """
 
-# Exactly the expressions of the GIN indexes, or PostgreSQL does not use them. `SearchVector` would add a COALESCE.
+# Exactly the expressions of indexes, or PostgreSQL does not use them. `SearchVector` would add a COALESCE.
 # A tsvector over 1 MB is an error, hence the limit.
+MESSAGE_DAY = Func(F("created_at"), template="((%(expressions)s AT TIME ZONE 'UTC')::date)", output_field=models.DateField())
 MESSAGE_WORDS = Func(
     Left("content", 100_000), template="to_tsvector('simple', %(expressions)s)", output_field=SearchVectorField()
 )

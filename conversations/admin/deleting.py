@@ -52,5 +52,9 @@ def confirm_or_delete(model_admin: Any, request: HttpRequest, selected: Sequence
 
 
 def _count_messages(conversation_ids: Sequence[UUID]) -> str:
-    found = Message.objects.filter(conversation_id__in=conversation_ids)[: MOST_COUNTED_MESSAGES + 1].count()
+    found = (
+        Message.objects.filter(conversation_id__in=conversation_ids)
+        .values("conversation_id")[: MOST_COUNTED_MESSAGES + 1]
+        .count()
+    )
     return f"more than {MOST_COUNTED_MESSAGES:,}" if found > MOST_COUNTED_MESSAGES else f"{found:,}"

@@ -35,7 +35,7 @@ NOTHING_KNOWN = Summary(email="", messages=0, last_status="", last_error="")
 
 def summaries_of(conversation_ids: Sequence[UUID]) -> dict[UUID, Summary]:
     """Return the summaries of a page of conversations. One query; reads at most 1,001 index entries for each."""
-    counted = Message.objects.filter(conversation_id=OuterRef("pk")).values("id")[: MOST_COUNTED_MESSAGES + 1]
+    counted = Message.objects.filter(conversation_id=OuterRef("pk")).values("conversation_id")[: MOST_COUNTED_MESSAGES + 1]
     rows = Conversation.objects.filter(id__in=conversation_ids).values_list(
         "id",
         Subquery(ChatUser.objects.filter(id=OuterRef("user_id")).values("email")[:1]),

@@ -91,7 +91,7 @@ def _totals(user_id: UUID) -> dict[str, Any]:
     newest = Conversation.objects.owned_by(user_id).newest_activity_first()
     ids = list(newest.values_list("id", flat=True)[: MOST_CONVERSATIONS_COUNTED + 1])
     counted = Message.objects.filter(conversation_id__in=ids[:MOST_CONVERSATIONS_COUNTED])[:MOST_MESSAGES_COUNTED]
-    figures = Message.objects.filter(id__in=counted.values("id")).aggregate(
+    figures = counted.aggregate(
         messages=Count("id"),
         tokens=Sum("token_count", filter=Q(role="assistant")),
         failures=Count("id", filter=Q(status__in=("failed", "interrupted"))),

@@ -28,7 +28,17 @@ class Migration(migrations.Migration):
     dependencies = [("conversations", "0005_admin_tables")]
 
     operations = [
-        AddIndexConcurrently(model_name="message", index=models.Index(fields=["created_at"], name="idx_messages_created")),
+        AddIndexConcurrently(
+            model_name="message",
+            index=models.Index(
+                models.Func(
+                    models.F("created_at"),
+                    output_field=models.DateField(),
+                    template="((%(expressions)s AT TIME ZONE 'UTC')::date)",
+                ),
+                name="idx_messages_day",
+            ),
+        ),
         AddIndexConcurrently(
             model_name="message",
             index=models.Index(

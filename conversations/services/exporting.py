@@ -78,8 +78,9 @@ def _lines(conversation: dict[str, Any], messages: list[dict[str, Any]], export_
         nothing = ("",) * len(MESSAGE_COLUMNS)
         rows = [(*about, *message.values()) for message in messages] or [(*about, *nothing)]
         return _csv_lines(rows)
-    wanted: list[Any] = messages or [None]
-    records = [{"conversation": conversation, "message": message} for message in wanted]
+    records: list[dict[str, Any]] = [{"conversation": conversation, "message": message} for message in messages]
+    if not messages:
+        records = [{"conversation": conversation, "message": None}]
     return b"".join(orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE) for record in records)
 
 

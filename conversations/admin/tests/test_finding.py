@@ -171,6 +171,11 @@ def test_filters_by_what_a_conversation_is(support: Client) -> None:
     assert titles(support, updated_at__gte=since) == ["plain"]
 
 
+@pytest.mark.parametrize("condition", ["title__contains", "messages__content__contains", "session_id__startswith"])
+def test_no_other_condition_can_be_put_into_the_address(support: Client, condition: str) -> None:
+    assert support.get(LIST, {condition: "x"}).status_code == 400
+
+
 def test_the_models_to_choose_from_are_those_in_use(support: Client) -> None:
     for tag in ("b", "a", "b", None, ""):
         make_conversation(model_tag=tag)
