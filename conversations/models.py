@@ -114,6 +114,7 @@ class Conversation(models.Model):
             # Staff see, and operators prune, the conversations of all users by their last turn.
             models.Index(F("updated_at").desc(), F("id").desc(), name="idx_conversations_activity"),
             models.Index(fields=["assistant"], name="idx_conversations_assistant", condition=Q(assistant__isnull=False)),
+            models.Index(fields=["expires_at"], name="idx_conversations_expiry", condition=Q(expires_at__isnull=False)),
         ]
         constraints: ClassVar = [
             # A session belongs to its user; an anonymous one has only its id. Two indexes, because PostgreSQL 14 can't
