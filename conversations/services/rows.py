@@ -53,7 +53,8 @@ def history_lines(conversation_ids: Sequence[UUID]) -> Iterator[bytes]:
         conversation_columns=_identifiers(column_names(CONVERSATION)),
         message_columns=_identifiers(column_names(MESSAGE)),
     )
-    with connection.cursor() as cursor, cursor.copy(statement) as copy:
+    # Django translates the errors of statements, but not those of COPY.
+    with connection.wrap_database_errors, connection.cursor() as cursor, cursor.copy(statement) as copy:
         copy.set_types(["text"])
         for (line,) in copy.rows():
             yield line.encode()

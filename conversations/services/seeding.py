@@ -66,7 +66,12 @@ def seed_demo(*, plan: SeedPlan, on_rows: Callable[[int], None] = lambda count: 
 
 
 def _copy(table: str, columns: str, rows: Iterator[tuple[Any, ...]], on_rows: Callable[[int], None]) -> None:
-    with connection.cursor() as cursor, cursor.copy(f"COPY {table} ({columns}) FROM STDIN") as copy:
+    # Django translates the errors of statements, but not those of COPY.
+    with (
+        connection.wrap_database_errors,
+        connection.cursor() as cursor,
+        cursor.copy(f"COPY {table} ({columns}) FROM STDIN") as copy,
+    ):
         for number, row in enumerate(rows, start=1):
             copy.write_row(row)
             if number % 1000 == 0:

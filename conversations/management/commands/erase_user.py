@@ -26,6 +26,8 @@ exit codes: 0 all is erased, 1 failed, 2 refused, 130 and 143 interrupted; after
 
 class Command(BaseCommand):
     help = "Erase a user's conversations, messages, directory entry and remembered tokens; print a receipt."
+    # They would load every URL and view; cron jobs start often.
+    requires_system_checks = ()
 
     def create_parser(self, prog_name: str, subcommand: str, **options: Any) -> Any:
         return super().create_parser(prog_name, subcommand, epilog=EPILOG, formatter_class=HelpAsWritten, **options)

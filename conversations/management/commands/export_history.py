@@ -25,6 +25,8 @@ exit codes: 0 done, 1 failed, 2 wrong arguments, 130 and 143 interrupted; in all
 
 class Command(BaseCommand):
     help = "Write conversations with their messages to a file: one user's, those of a period, or all."
+    # They would load every URL and view; cron jobs start often.
+    requires_system_checks = ()
 
     def create_parser(self, prog_name: str, subcommand: str, **options: Any) -> Any:
         return super().create_parser(prog_name, subcommand, epilog=EPILOG, formatter_class=HelpAsWritten, **options)

@@ -24,6 +24,8 @@ exit codes: 0 done, 1 failed (what came before is imported), 2 wrong arguments, 
 
 class Command(BaseCommand):
     help = "Put conversations and messages back from a file of export_history or prune_history --archive."
+    # They would load every URL and view; cron jobs start often.
+    requires_system_checks = ()
 
     def create_parser(self, prog_name: str, subcommand: str, **options: Any) -> Any:
         return super().create_parser(prog_name, subcommand, epilog=EPILOG, formatter_class=HelpAsWritten, **options)

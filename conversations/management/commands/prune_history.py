@@ -37,6 +37,8 @@ exit codes:
 
 class Command(BaseCommand):
     help = "Delete old, empty, expired or anonymous conversations with their messages, in batches."
+    # They would load every URL and view; cron jobs start often.
+    requires_system_checks = ()
 
     def create_parser(self, prog_name: str, subcommand: str, **options: Any) -> Any:
         return super().create_parser(prog_name, subcommand, epilog=EPILOG, formatter_class=HelpAsWritten, **options)
