@@ -7,6 +7,7 @@ from uuid import UUID
 
 from django.db import models
 from django.db.models import Exists, OuterRef, Q, Subquery
+from django.db.models.expressions import RawSQL
 from django.db.models.functions import Now
 
 if TYPE_CHECKING:
@@ -28,6 +29,10 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
     def newest_activity_first(self) -> "ConversationQuerySet":
         """Order as idx_conversations_user does: rows without a time, which only the predecessor wrote, come first."""
         return self.order_by("-updated_at", "-id")
+
+    def with_ids(self, ids: Sequence[UUID]) -> "ConversationQuerySet":
+        """Restrict to these ids, as one array: a thousand single parameters take longer to write down than to look up."""
+        return self.filter(id__in=RawSQL("SELECT unnest(%s::uuid[])", [list(ids)]))
 
     # What operators choose by. Those that look at messages or at other conversations cost an index look-up per row: ask them
     # of a batch of ids (see services.walking), never of the whole table.

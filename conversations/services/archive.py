@@ -13,7 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
-COMPRESSION_LEVEL = 6
+# A good third of the time of the usual 6, for a few percent more space.
+COMPRESSION_LEVEL = 3
 GZIP_WINDOW = 31  # zlib's code for the gzip format
 CHUNK_BYTES = 64 * 1024
 
@@ -76,7 +77,8 @@ class Archive:
             return
         compressor = zlib.compressobj(COMPRESSION_LEVEL, wbits=GZIP_WINDOW)
         for line in lines:
-            self._file.write(compressor.compress(line + b"\n"))
+            if packed := compressor.compress(line + b"\n"):
+                self._file.write(packed)
         self._file.write(compressor.flush())
 
 

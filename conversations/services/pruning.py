@@ -131,7 +131,7 @@ def measure(
         with transaction.atomic(), connection.cursor() as cursor:
             prefer_indexes()
             window = walk.next_window()
-            found = list(matching(criteria).filter(id__in=window).values_list("id", flat=True))
+            found = list(matching(criteria).with_ids(window).values_list("id", flat=True))
             cursor.execute(MEASURE_SQL, [found])
             messages, size = cursor.fetchone()
         if not window:
@@ -172,9 +172,11 @@ def _prune_window(walk: Walk, criteria: PruneCriteria, archive: Archive | None) 
     with transaction.atomic():
         prefer_indexes()
         window = walk.next_window()
-        free = matching(criteria).filter(id__in=window).select_for_update(skip_locked=True, of=("self",))
-        locked = list(free.order_by("id").values_list("id", flat=True))
-        chosen = list(matching(criteria).filter(id__in=locked).values_list("id", flat=True))
+        if not window:
+            return 0, 0, 0
+        free = matching(criteria).with_ids(window).select_for_update(skip_locked=True, of=("self",))
+        locked = list(free.values_list("id", flat=True))
+        chosen = list(matching(criteria).with_ids(locked).values_list("id", flat=True))
         if not chosen:
             return len(window), 0, 0
         if archive is None:

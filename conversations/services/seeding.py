@@ -110,7 +110,9 @@ def _conversations(plan: SeedPlan) -> Iterator[_Conversation]:
         if left > 1 and chance.random() < EMPTY_SHARE:
             turns = 0
         turns_left -= turns
-        started_at = plan.until - timedelta(seconds=chance.uniform(3600, SPAN_DAYS * 86400))
+        # One after the other, as they would have come: rows lie on the disk in the order of their time.
+        age = (plan.conversations - number - chance.random()) / plan.conversations
+        started_at = plan.until - timedelta(seconds=3600 + age * SPAN_DAYS * 86400)
         yield _Conversation(
             id=_id(chance, started_at),
             # Some users talk much more than others.
