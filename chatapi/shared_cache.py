@@ -1,6 +1,7 @@
 """Django's Redis cache, made fit for thousands of greenlets and for a cache that goes away."""
 
 import logging
+from collections.abc import Iterator
 from functools import cache as remember_result
 from typing import Any
 
@@ -53,6 +54,19 @@ class SharedRedisCache(RedisCache):
             return int(super().incr(key, delta, version))
         except RedisError as failure:
             return int(_unavailable(failure, 0))
+
+    def delete(self, key: str, version: int | None = None) -> bool:
+        try:
+            return bool(super().delete(key, version))
+        except RedisError as failure:
+            return bool(_unavailable(failure, False))
+
+    def keys_beginning_with(self, prefix: str) -> Iterator[str]:
+        """Yield the keys that begin so, in batches that never hold the server up. Raises `RedisError`, unlike the rest."""
+        stored_prefix = self.make_key(prefix)
+        client = self._cache.get_client(write=False)
+        for stored in client.scan_iter(match=f"{stored_prefix}*", count=1000):
+            yield prefix + stored.decode().removeprefix(stored_prefix)
 
 
 def _unavailable(failure: RedisError, instead: Any) -> Any:

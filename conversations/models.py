@@ -138,6 +138,7 @@ class Conversation(models.Model):
                 F("updated_at").desc(), F("id").desc(), name="idx_conversations_favorited", condition=Q(is_favorited=True)
             ),
             GinIndex(TITLE_WORDS, name="idx_conversations_title_words"),
+            models.Index(fields=["expires_at"], name="idx_conversations_expiry", condition=Q(expires_at__isnull=False)),
         ]
         permissions: ClassVar = [("export_conversation", "Can export conversations")]
         constraints: ClassVar = [

@@ -1,14 +1,15 @@
 """Which rows: the questions that are asked of conversations and messages, each with an index that answers it."""
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.conf import settings
 from django.contrib.postgres.search import SearchQuery, SearchVectorField
 from django.db import models
-from django.db.models import F, Func, Q
+from django.db.models import Exists, F, Func, OuterRef, Q, Subquery
+from django.db.models.expressions import RawSQL
 from django.db.models.functions import Left, Now
 from django.db.models.query import RawQuerySet
 
@@ -62,6 +63,45 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
     def newest_activity_first(self) -> "ConversationQuerySet":
         """Order as idx_conversations_user does: rows without a time, which only the predecessor wrote, come first."""
         return self.order_by("-updated_at", "-id")
+
+    def with_ids(self, ids: Sequence[UUID]) -> "ConversationQuerySet":
+        """Restrict to these ids, as one array: a thousand single parameters take longer to write down than to look up."""
+        return self.filter(id__in=RawSQL("SELECT unnest(%s::uuid[])", [list(ids)]))
+
+    # What operators choose by. Those that look at messages or at other conversations cost an index look-up per row: ask them
+    # of a batch of ids (see services.walking), never of the whole table.
+
+    def inactive_since(self, moment: datetime) -> "ConversationQuerySet":
+        """Restrict to conversations without a turn since then.
+
+        A row without that time, which only the predecessor wrote, is judged by its creation; one that has neither is left out.
+        """
+        return self.filter(Q(updated_at__lt=moment) | Q(updated_at__isnull=True, created_at__lt=moment))
+
+    def expired(self) -> "ConversationQuerySet":
+        """Restrict to temporary chats whose time is over (answered by idx_conversations_expiry)."""
+        return self.filter(expires_at__lt=Now())
+
+    def empty(self) -> "ConversationQuerySet":
+        return self.filter(~Exists(self._their_messages()))
+
+    def without_running_reply(self) -> "ConversationQuerySet":
+        return self.filter(~Exists(self._their_messages().running()))
+
+    def last_reply_ended(self, statuses: Sequence[str]) -> "ConversationQuerySet":
+        """Restrict to conversations whose newest reply ended in one of these ways."""
+        newest = self._their_messages().filter(role="assistant").newest_first().values("status")[:1]
+        return self.alias(last_status=Subquery(newest)).filter(last_status__in=statuses)
+
+    def beyond_newest(self, count: int) -> "ConversationQuerySet":
+        """Leave out each user's `count` newest conversations. Anonymous ones have no user: they all stay in."""
+        newest = self.model.objects.filter(user_id=OuterRef("user_id")).newest_activity_first().values("id")[:count]
+        return self.filter(~Q(id__in=newest))
+
+    def _their_messages(self) -> "MessageQuerySet":
+        from conversations.models import Message  # models import this module
+
+        return Message.objects.filter(conversation_id=OuterRef("id"))
 
 
 class MessageQuerySet(models.QuerySet["Message"]):

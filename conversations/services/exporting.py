@@ -1,96 +1,145 @@
-"""Writing conversations out, a batch at a time: no connection is held between two batches, however slow the reader is."""
+"""Writing history to a file: as JSON lines, which `importing` reads back whole, or as Markdown, for people."""
 
-import csv
-import io
-from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+import gzip
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, cast
 from uuid import UUID
 
-import orjson
+from django.db import transaction
 
-from chatapi.database import release_connections
-from conversations.keyset import SortKey, after_key
 from conversations.models import Conversation, Message
+from conversations.services.rows import history_lines
+from conversations.services.walking import DEFAULT_BATCH_SIZE, Walk, prefer_indexes
 
-ExportFormat = Literal["csv", "jsonl"]
-
-CONVERSATION_COLUMNS = ("id", "user_id", "title", "model_tag", "is_favorited", "created_at", "updated_at")
-MESSAGE_COLUMNS = (
-    "id",
-    "role",
-    "content",
-    "status",
-    "error_code",
-    "is_active",
-    "parent_id",
-    "model_tag",
-    "token_count",
-    "prompt_tokens",
-    "first_token_ms",
-    "inference_time_ms",
-    "finish_reason",
-    "feedback",
-    "feedback_comment",
-    "created_at",
-)
-CSV_HEADER = ("conversation_id", "user_id", "title", *(f"message_{column}" for column in MESSAGE_COLUMNS))
-CONVERSATION_BATCH = 100
-MESSAGE_BATCH = 500
-# A spreadsheet takes a cell that begins so for a formula, and what users wrote must not run on a colleague's machine.
-FORMULA_BEGINNINGS = ("=", "+", "-", "@", "\t", "\r")
+Format = Literal["jsonl", "markdown"]
+STANDARD_OUTPUT = "-"
+MESSAGES_AT_ONCE = 500
+SPEAKERS = {"user": "User", "assistant": "Assistant", "system": "System"}
 
 
-def export_conversations(*, conversation_ids: Sequence[UUID], export_format: ExportFormat) -> Iterator[bytes]:
-    """Yield the conversations with all their messages, in the order of the ids: one row, or one JSON line, a message.
+@dataclass(slots=True)
+class ExportResult:
+    """What was written so far."""
 
-    One that has been deleted meanwhile is left out; one without messages is one line without a message.
+    conversations: int = 0
+    messages: int = 0
+    is_complete: bool = False
+
+
+def export_history(
+    *,
+    target: BinaryIO,
+    file_format: Format = "jsonl",
+    user_id: UUID | None = None,
+    is_anonymous: bool = False,
+    since: datetime | None = None,
+    before: datetime | None = None,
+    batch_size: int = DEFAULT_BATCH_SIZE,
+    should_stop: Callable[[], bool] = lambda: False,
+    on_batch: Callable[[ExportResult], None] = lambda result: None,
+) -> ExportResult:
+    """Write conversations with all their messages, those with the least recent activity first.
+
+    A period is one of `updated_at`. Each batch is as it was at one moment; a conversation that gets a new turn while the
+    export runs may stand in it twice, as it was and as it is.
     """
-    # Whatever the request has used so far.
-    release_connections()
-    if export_format == "csv":
-        yield _csv_lines([CSV_HEADER])
-    for start in range(0, len(conversation_ids), CONVERSATION_BATCH):
-        batch = conversation_ids[start : start + CONVERSATION_BATCH]
-        found = {row["id"]: row for row in Conversation.objects.filter(id__in=batch).values(*CONVERSATION_COLUMNS)}
-        for conversation in (found[conversation_id] for conversation_id in batch if conversation_id in found):
-            for messages in _message_batches(conversation["id"]):
-                # The reader may take its time from here on.
-                release_connections()
-                yield _lines(conversation, messages, export_format)
-    release_connections()
+    conversations = Conversation.objects.all()
+    if user_id is not None or is_anonymous:
+        conversations = conversations.owned_by(user_id)
+    if since is not None or before is not None:
+        # What has no time of activity lies in no period.
+        conversations = conversations.filter(updated_at__isnull=False)
+    walk = Walk(conversations, batch_size=batch_size, since=since, before=before)
+    write = _write_lines if file_format == "jsonl" else _write_markdown
+    result = ExportResult()
+    while not should_stop():
+        with transaction.atomic():
+            prefer_indexes()
+            window = walk.next_window()
+            if window:
+                write(target, window, result)
+        if not window:
+            result.is_complete = True
+            break
+        on_batch(result)
+    return result
 
 
-def _message_batches(conversation_id: UUID) -> Iterator[list[dict[str, Any]]]:
-    """Yield all messages of a conversation, oldest first; one empty batch where there are none."""
-    messages = Message.objects.in_conversation(conversation_id).oldest_first().values(*MESSAGE_COLUMNS)
-    batch = list(messages[:MESSAGE_BATCH])
-    yield batch
-    while len(batch) == MESSAGE_BATCH:
-        last = SortKey(time=batch[-1]["created_at"], id=batch[-1]["id"])
-        batch = list(messages.filter(after_key(last, "created_at", descending=False))[:MESSAGE_BATCH])
-        if batch:
-            yield batch
+@contextmanager
+def export_file(path: str) -> Iterator[BinaryIO]:
+    """Open the file to export to, compressed where its name ends in .gz; `-` is standard output.
+
+    Until the block has ended well the file has another name, so that half an export is never taken for a whole one.
+    """
+    if path == STANDARD_OUTPUT:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    final = Path(path)
+    # mkstemp makes a file that only its owner can read: it holds what users wrote.
+    descriptor, partial = tempfile.mkstemp(dir=final.parent, prefix=f".{final.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as raw:
+            if final.suffix == ".gz":
+                # No name and no time in it: the same history gives the same bytes.
+                with gzip.GzipFile(filename="", fileobj=raw, mode="wb", compresslevel=6, mtime=0) as packed:
+                    yield cast(BinaryIO, packed)
+            else:
+                yield raw
+            raw.flush()
+            os.fsync(raw.fileno())
+        Path(partial).replace(final)
+    except BaseException:
+        Path(partial).unlink(missing_ok=True)
+        raise
 
 
-def _lines(conversation: dict[str, Any], messages: list[dict[str, Any]], export_format: ExportFormat) -> bytes:
-    if export_format == "csv":
-        about = (conversation["id"], conversation["user_id"], conversation["title"])
-        nothing = ("",) * len(MESSAGE_COLUMNS)
-        rows = [(*about, *message.values()) for message in messages] or [(*about, *nothing)]
-        return _csv_lines(rows)
-    records: list[dict[str, Any]] = [{"conversation": conversation, "message": message} for message in messages]
-    if not messages:
-        records = [{"conversation": conversation, "message": None}]
-    return b"".join(orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE) for record in records)
+def _write_lines(target: BinaryIO, window: Sequence[UUID], result: ExportResult) -> None:
+    lines = 0
+    for line in history_lines(window):
+        lines += 1
+        target.write(line + b"\n")
+    conversations = len(window)
+    result.conversations += conversations
+    result.messages += lines - conversations
 
 
-def _csv_lines(rows: Sequence[Sequence[Any]]) -> bytes:
-    text = io.StringIO()
-    csv.writer(text).writerows([_cell(value) for value in row] for row in rows)
-    return text.getvalue().encode()
+def _write_markdown(target: BinaryIO, window: Sequence[UUID], result: ExportResult) -> None:
+    conversations = Conversation.objects.in_bulk(window)
+    for conversation_id in window:
+        if (conversation := conversations.get(conversation_id)) is None:
+            continue
+        target.write(_heading(conversation).encode())
+        messages = Message.objects.in_conversation(conversation_id).active_branch().oldest_first()
+        for message in messages.iterator(chunk_size=MESSAGES_AT_ONCE):
+            target.write(_paragraph(message).encode())
+            result.messages += 1
+        result.conversations += 1
 
 
-def _cell(value: Any) -> Any:
-    if isinstance(value, str) and value.startswith(FORMULA_BEGINNINGS):
-        return f"'{value}"
-    return value.isoformat() if hasattr(value, "isoformat") else value
+def _heading(conversation: Any) -> str:
+    facts = [
+        ("Conversation", conversation.id),
+        ("User", conversation.user_id or "anonymous"),
+        ("Created", _time(conversation.created_at)),
+        ("Last activity", _time(conversation.updated_at)),
+    ]
+    # A title is one line, whatever is in it.
+    title = " ".join(str(conversation).split())
+    return f"# {title}\n\n" + "".join(f"- {name}: {value}\n" for name, value in facts) + "\n"
+
+
+def _paragraph(message: Any) -> str:
+    state = "" if message.status == "complete" else f" ({message.status})"
+    return f"## {SPEAKERS[message.role]}, {_time(message.created_at)}{state}\n\n{message.content}\n\n"
+
+
+def _time(moment: datetime | None) -> str:
+    return "time unknown" if moment is None else moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

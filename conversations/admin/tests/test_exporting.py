@@ -10,7 +10,7 @@ from django.test import Client
 
 from conversations.models import Conversation, StaffAccess
 from conversations.services import exporting
-from conversations.services.exporting import export_conversations
+from conversations.services.staff_export import export_conversations
 
 from .factories import BEGAN, USER_ID, make_conversation, make_long_conversation, make_message, make_staff
 

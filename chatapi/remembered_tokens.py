@@ -1,0 +1,27 @@
+"""Forgetting the tokens of one user before their time."""
+
+from uuid import UUID
+
+from django.core.cache import caches
+
+from chatapi.shared_cache import SharedRedisCache
+
+# Every verdict's key begins with this (see authentication.py); the rest is a keyed hash of the token.
+KEY_PREFIX = "auth:"
+
+
+def forget_tokens(user_id: UUID) -> int | None:
+    """Forget what the shared cache remembers of a user's tokens; return how many, None where there is no shared cache.
+
+    The keys don't tell whose they are, so every remembered token is looked at.
+    """
+    shared = caches["default"]
+    if not isinstance(shared, SharedRedisCache):
+        return None
+    forgotten = 0
+    for key in shared.keys_beginning_with(KEY_PREFIX):
+        remembered = shared.get(key)
+        if isinstance(remembered, dict) and remembered.get("id") == user_id:
+            shared.delete(key)
+            forgotten += 1
+    return forgotten

@@ -1,0 +1,74 @@
+"""Types for the commands' arguments: what they accept, and what they say when they don't."""
+
+import argparse
+import calendar
+import re
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from django.core.management.base import DjangoHelpFormatter
+
+PERIOD_FORM = re.compile(r"(\d{1,6})([dwmy])")
+
+
+class HelpAsWritten(DjangoHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Keep the lines of a command's description and epilog."""
+
+
+def past_moment(text: str) -> datetime:
+    """Read a period before now (90d, 12w, 6m, 1y) or a date, which begins at midnight UTC; never one in the future."""
+    now = datetime.now(UTC)
+    moment = _period_ago(text, now) if PERIOD_FORM.fullmatch(text) else _date(text)
+    if moment > now:
+        raise argparse.ArgumentTypeError(f"{text} lies in the future")
+    return moment
+
+
+def user_id(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError("a user is named by the UUID that the auth service gave them") from None
+
+
+def positive(text: str) -> int:
+    if not re.fullmatch(r"\d{1,9}", text) or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
+
+
+def count(text: str) -> int:
+    return 0 if text == "0" else positive(text)
+
+
+def seconds(text: str) -> float:
+    if not re.fullmatch(r"\d{1,7}(\.\d+)?", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
+    return float(text)
+
+
+def _date(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is neither a period such as 90d, 12w, 6m, 1y nor a date such as 2026-01-31"
+        ) from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _period_ago(text: str, now: datetime) -> datetime:
+    number, unit = int(text[:-1]), text[-1]
+    try:
+        if unit in "dw":
+            return now - timedelta(days=number * (7 if unit == "w" else 1))
+        return _months_before(now, number * (12 if unit == "y" else 1))
+    except (OverflowError, ValueError):
+        raise argparse.ArgumentTypeError(f"{text} is longer than the calendar") from None
+
+
+def _months_before(now: datetime, months: int) -> datetime:
+    """Go back by the calendar; the 31st becomes the last day of a shorter month."""
+    years, month = divmod(now.year * 12 + now.month - 1 - months, 12)
+    last_day = calendar.monthrange(years, month + 1)[1]
+    return now.replace(year=years, month=month + 1, day=min(now.day, last_day))

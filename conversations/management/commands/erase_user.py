@@ -1,0 +1,73 @@
+"""`manage.py erase_user`: erase everything about one user. See services.erasing."""
+
+import json
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.core.serializers.json import DjangoJSONEncoder
+from django.db import DatabaseError
+from redis.exceptions import RedisError
+
+from conversations.management.arguments import HelpAsWritten, user_id
+from conversations.management.confirmation import confirm
+from conversations.management.interruption import Interruption
+from conversations.management.progress import ProgressReport
+from conversations.services.erasing import Receipt, count_of_user, erase_user
+
+EPILOG = """
+Close the account at the auth service first: a user who can still log in can begin anew. Favourites are erased too, and running
+replies are stopped. The receipt names the user by id and says how much was erased, nothing of what it was.
+
+exit codes: 0 all is erased, 1 failed, 2 refused, 130 and 143 interrupted; after all but the first, run it again.
+"""
+
+
+class Command(BaseCommand):
+    help = "Erase a user's conversations, messages, directory entry and remembered tokens; print a receipt."
+    # They would load every URL and view; cron jobs start often.
+    requires_system_checks = ()
+
+    def create_parser(self, prog_name: str, subcommand: str, **options: Any) -> Any:
+        return super().create_parser(prog_name, subcommand, epilog=EPILOG, formatter_class=HelpAsWritten, **options)
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("user", type=user_id, metavar="UUID", help="the user's id")
+        parser.add_argument("--dry-run", action="store_true", help="only count")
+        parser.add_argument("--receipt", type=Path, metavar="FILE.json", help="write the receipt there as well")
+        parser.add_argument("--yes", action="store_true", help="don't ask; needed where nobody can be asked")
+
+    def handle(self, **options: Any) -> None:
+        user = options["user"]
+        with Interruption() as interruption:
+            try:
+                if options["dry_run"]:
+                    receipt = count_of_user(user_id=user)
+                else:
+                    if not options["yes"]:
+                        confirm(lambda: _consequence(count_of_user(user_id=user)), self.stderr)
+                    receipt = self._erase(options, interruption)
+            except DatabaseError as failure:
+                raise CommandError(f"The database failed ({type(failure).__name__}); run it again") from failure
+            except RedisError as failure:
+                raise CommandError(f"The shared cache failed ({type(failure).__name__}); run it again") from None
+        text = json.dumps(receipt.as_json(), cls=DjangoJSONEncoder, indent=2)
+        self.stdout.write(text)
+        if options["receipt"]:
+            options["receipt"].write_text(text + "\n")
+        if not options["dry_run"] and not receipt.is_complete:
+            raise SystemExit(interruption.exit_code or 1)
+
+    def _erase(self, options: dict[str, Any], interruption: Interruption) -> Receipt:
+        silent = not options["verbosity"]
+        with ProgressReport("conversations erased", self.stderr, total=None, is_silent=silent) as progress:
+            return erase_user(
+                user_id=options["user"],
+                should_stop=interruption,
+                on_batch=lambda receipt: progress.reach(receipt.conversations),
+            )
+
+
+def _consequence(receipt: Receipt) -> str:
+    return f"{receipt.conversations:,} conversations with {receipt.messages:,} messages will be erased for good."

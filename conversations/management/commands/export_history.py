@@ -1,0 +1,93 @@
+"""`manage.py export_history`: write conversations to a file. See services.exporting."""
+
+import json
+from argparse import ArgumentParser
+from dataclasses import asdict
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.db import DatabaseError
+
+from conversations.management.arguments import HelpAsWritten, past_moment, positive, user_id
+from conversations.management.interruption import Interruption
+from conversations.management.progress import ProgressReport
+from conversations.services.exporting import STANDARD_OUTPUT, ExportResult, Format, export_file, export_history
+from conversations.services.walking import DEFAULT_BATCH_SIZE
+
+EPILOG = """
+JSON lines keep every column and are read back by import_history. Markdown is for people: of several versions of an answer it
+has the one that counts. The format follows the file's name (.md is Markdown) unless --format says otherwise; a name that ends
+in .gz is compressed. The file appears when it is whole, readable by its owner alone.
+
+exit codes: 0 done, 1 failed, 2 wrong arguments, 130 and 143 interrupted; in all but the first no file is written.
+"""
+
+
+class Command(BaseCommand):
+    help = "Write conversations with their messages to a file: one user's, those of a period, or all."
+    # They would load every URL and view; cron jobs start often.
+    requires_system_checks = ()
+
+    def create_parser(self, prog_name: str, subcommand: str, **options: Any) -> Any:
+        return super().create_parser(prog_name, subcommand, epilog=EPILOG, formatter_class=HelpAsWritten, **options)
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("output", metavar="FILE", help="FILE.jsonl, FILE.jsonl.gz or FILE.md; - is standard output")
+        parser.add_argument("--user", type=user_id, metavar="UUID", help="of this user")
+        parser.add_argument("--anonymous", action="store_true", help="of anonymous callers")
+        parser.add_argument("--since", type=past_moment, metavar="WHEN", help="last turn not before: 90d, 12w, 6m, 1y, a date")
+        parser.add_argument("--until", type=past_moment, metavar="WHEN", help="last turn before (the same forms)")
+        parser.add_argument("--all", action="store_true", help="everything")
+        parser.add_argument("--format", choices=["jsonl", "markdown"])
+        parser.add_argument(
+            "--batch-size", type=positive, default=DEFAULT_BATCH_SIZE, metavar="N", help="conversations at a time"
+        )
+        parser.add_argument("--json", action="store_true", help="the summary as one JSON object")
+
+    def handle(self, **options: Any) -> None:
+        chosen = [options["user"], options["anonymous"], options["since"], options["until"]]
+        if bool(options["all"]) == any(chosen):
+            raise CommandError("Say what to export: --user, --anonymous, --since or --until, or else --all", returncode=2)
+        if options["user"] and options["anonymous"]:
+            raise CommandError("A conversation is either a user's or anonymous: give --user or --anonymous", returncode=2)
+        with Interruption() as interruption:
+            try:
+                result = self._export(options, interruption)
+            except OSError as failure:
+                raise CommandError(f"The file can't be written: {failure}") from None
+            except DatabaseError as failure:
+                raise CommandError(f"The database failed ({type(failure).__name__}); run it again") from failure
+        self._summarize(result, options)
+
+    def _export(self, options: dict[str, Any], interruption: Interruption) -> ExportResult:
+        silent = not options["verbosity"]
+        with (
+            ProgressReport("conversations exported", self.stderr, total=None, is_silent=silent) as progress,
+            export_file(options["output"]) as target,
+        ):
+            result = export_history(
+                target=target,
+                file_format=options["format"] or _format_of(options["output"]),
+                user_id=options["user"],
+                is_anonymous=options["anonymous"],
+                since=options["since"],
+                before=options["until"],
+                batch_size=options["batch_size"],
+                should_stop=interruption,
+                on_batch=lambda so_far: progress.reach(so_far.conversations),
+            )
+            if not result.is_complete:
+                # Leaves export_file by an exception, which removes what is there.
+                raise SystemExit(interruption.exit_code)
+        return result
+
+    def _summarize(self, result: ExportResult, options: dict[str, Any]) -> None:
+        stream = self.stderr if options["output"] == STANDARD_OUTPUT else self.stdout
+        if options["json"]:
+            stream.write(json.dumps(asdict(result)))
+        elif options["verbosity"]:
+            stream.write(f"Exported {result.conversations:,} conversations, {result.messages:,} messages.")
+
+
+def _format_of(name: str) -> Format:
+    return "markdown" if name.removesuffix(".gz").endswith((".md", ".markdown")) else "jsonl"

@@ -1,0 +1,42 @@
+"""`manage.py seed_demo`: fill a database with plausible conversations. See services.seeding."""
+
+import time
+from argparse import ArgumentParser
+from datetime import UTC, datetime
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.db import IntegrityError
+
+from conversations.management.arguments import count, past_moment, positive
+from conversations.management.progress import ProgressReport
+from conversations.models import Conversation
+from conversations.services.seeding import SeedPlan, seed_demo
+
+
+class Command(BaseCommand):
+    help = "Fill an empty database with plausible conversations. The same --seed, numbers and --until give the same rows."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--users", type=positive, default=20, metavar="N", help="in all (20)")
+        parser.add_argument("--conversations", type=count, default=400, metavar="N", help="in all, of all users (400)")
+        parser.add_argument("--messages", type=count, default=4000, metavar="N", help="in all, rounded down to pairs (4000)")
+        parser.add_argument("--seed", type=int, default=1, metavar="N")
+        parser.add_argument("--until", type=past_moment, metavar="WHEN", help="they fill the year before this (today)")
+        parser.add_argument("--add", action="store_true", help="even if there are conversations already")
+
+    def handle(self, **options: Any) -> None:
+        if not options["add"] and Conversation.objects.exists():
+            raise CommandError("There are conversations here already; --add puts more beside them", returncode=2)
+        midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        numbers = {name: options[name] for name in ("users", "conversations", "messages", "seed")}
+        plan = SeedPlan(**numbers, until=options["until"] or midnight)
+        total = plan.users + plan.conversations + plan.messages
+        started_at = time.monotonic()
+        try:
+            with ProgressReport("rows", self.stderr, total=total, is_silent=not options["verbosity"]) as progress:
+                seed_demo(plan=plan, on_rows=progress.advance)
+        except IntegrityError:
+            raise CommandError("Rows of this seed are there already; take another --seed") from None
+        if options["verbosity"]:
+            self.stdout.write(f"{total:,} rows in {time.monotonic() - started_at:.1f} s.")

@@ -1,0 +1,111 @@
+"""Erasing everything that this service keeps about one user.
+
+What other services keep (the auth service's account, the inference service's logs), and what has left the database
+(archives, exports, backups), is not within reach; the receipt says so.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.contrib.admin.models import LogEntry
+from django.contrib.contenttypes.models import ContentType
+from django.db import transaction
+from django.utils import timezone
+
+from chatapi.remembered_tokens import forget_tokens
+from conversations.models import ChatUser, Conversation, Message
+from conversations.services.deleting import delete_with_messages
+from conversations.services.stopping import stop_running_reply
+from conversations.services.walking import prefer_indexes
+
+BATCH_SIZE = 500
+ERASED = "(erased)"
+
+
+@dataclass(slots=True)
+class Receipt:
+    """What was erased, without a word of it."""
+
+    user_id: UUID
+    erased_at: datetime
+    conversations: int = 0
+    messages: int = 0
+    replies_stopped: int = 0
+    directory_entries: int = 0
+    # Titles and names that the admin had noted in its log of what staff did.
+    admin_log_entries: int = 0
+    # None where each worker remembers tokens by itself: nobody else can reach those.
+    remembered_tokens: int | None = None
+    # Workers remember a token, with its user's name and address, at most until then.
+    tokens_forgotten_by: datetime | None = None
+    is_complete: bool = False
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            **asdict(self),
+            "not_covered": ["the auth service's account", "exports, archives and backups", "logs (they hold the id alone)"],
+        }
+
+
+def count_of_user(*, user_id: UUID) -> Receipt:
+    """Return what `erase_user` would erase, as a receipt that is not complete."""
+    return Receipt(
+        user_id=user_id,
+        erased_at=timezone.now(),
+        conversations=Conversation.objects.owned_by(user_id).count(),
+        messages=Message.objects.filter(conversation__user_id=user_id).count(),
+        directory_entries=ChatUser.objects.filter(id=user_id).count(),
+    )
+
+
+def erase_user(
+    *,
+    user_id: UUID,
+    should_stop: Callable[[], bool] = lambda: False,
+    on_batch: Callable[[Receipt], None] = lambda receipt: None,
+) -> Receipt:
+    """Stop the user's running replies, delete all their conversations and forget who they are. Safe to repeat.
+
+    A user who still has a valid token can begin anew at once: the account is closed at the auth service first.
+    """
+    receipt = Receipt(user_id=user_id, erased_at=timezone.now())
+    owned = Conversation.objects.owned_by(user_id)
+    while window := list(owned.order_by("id").values_list("id", flat=True)[:BATCH_SIZE]):
+        if should_stop():
+            return receipt
+        running = Message.objects.running().filter(conversation_id__in=window)
+        for conversation_id in running.values_list("conversation_id", flat=True):
+            receipt.replies_stopped += stop_running_reply(conversation_id)
+        _erase_batch(window, receipt)
+        on_batch(receipt)
+    # The tokens before the directory: whoever is remembered no more is asked about, and would be noted again.
+    receipt.remembered_tokens = forget_tokens(user_id)
+    if receipt.remembered_tokens is None:
+        receipt.tokens_forgotten_by = timezone.now() + timedelta(seconds=settings.AUTH_CACHE_SECONDS)
+    receipt.directory_entries, _ = ChatUser.objects.filter(id=user_id).delete()
+    receipt.admin_log_entries += _blank_admin_log(ChatUser, [user_id])
+    receipt.erased_at = timezone.now()
+    receipt.is_complete = not owned.exists()
+    return receipt
+
+
+def _erase_batch(window: list[UUID], receipt: Receipt) -> None:
+    with transaction.atomic():
+        prefer_indexes()
+        # Unlike pruning this waits for whoever holds a conversation. Once it is locked nothing can be added to it.
+        locked = Conversation.objects.filter(id__in=window).select_for_update(of=("self",)).order_by("id")
+        conversations, messages = delete_with_messages(list(locked.values_list("id", flat=True)))
+        receipt.admin_log_entries += _blank_admin_log(Conversation, window)
+    receipt.conversations += conversations
+    receipt.messages += messages
+
+
+def _blank_admin_log(model: type[Any], ids: list[UUID]) -> int:
+    """Remove what the admin's log quotes of these rows; that something was done to them stays."""
+    content_type = ContentType.objects.get_for_model(model)
+    entries = LogEntry.objects.filter(content_type=content_type, object_id__in=[str(row_id) for row_id in ids])
+    return entries.exclude(object_repr=ERASED).update(object_repr=ERASED, change_message="")

@@ -1,0 +1,193 @@
+"""Reading back what an export or an archive wrote.
+
+Principle: what is in the database is never changed. A row whose id is there already is passed over, so an import can be
+interrupted, repeated and run on an archive of which some was never deleted. A row that can't be put back (its session was
+begun anew, its conversation is neither in the file nor in the database) is counted and left out, never forced.
+"""
+
+import gzip
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import orjson
+import psycopg
+from django.db import DatabaseError, connection, transaction
+from psycopg import sql
+
+from conversations.services.rows import CONVERSATION, MESSAGE, TABLES, column_names
+
+DEFAULT_BATCH_LINES = 2000
+MAX_BATCH_BYTES = 8 * 1024 * 1024
+
+# `present` are those that were there before; what is neither inserted nor present could not be put back.
+INSERT_SQL = """
+WITH given AS MATERIALIZED (
+    SELECT row.* FROM unnest(%(lines)s::json[]) AS line, json_populate_record(NULL::{table}, line -> {kind}) AS row
+), present AS MATERIALIZED (
+    SELECT count(*) AS total FROM given WHERE EXISTS (SELECT 1 FROM {table} AS known WHERE known.id = given.id)
+), inserted AS (
+    INSERT INTO {table} ({columns}) SELECT {values} FROM given WHERE {fits} ON CONFLICT DO NOTHING RETURNING 1
+)
+SELECT (SELECT count(*) FROM inserted), (SELECT total FROM present)
+"""
+# Values that must not come back as they were: an assistant that is gone, and a reply that no worker is writing any more.
+REPLACED_VALUES = {
+    (CONVERSATION, "assistant_id"): "(SELECT id FROM assistants WHERE assistants.id = given.assistant_id)",
+    (MESSAGE, "status"): "CASE given.status WHEN 'streaming' THEN 'interrupted' ELSE given.status END",
+}
+FITS = {
+    CONVERSATION: "true",
+    MESSAGE: "EXISTS (SELECT 1 FROM conversations WHERE conversations.id = given.conversation_id)",
+}
+
+
+class ImportProblem(Exception):
+    """The file can't be imported; the text says why and never quotes a row."""
+
+
+@dataclass(slots=True)
+class ImportedRows:
+    """What became of the rows of one table."""
+
+    inserted: int = 0
+    present: int = 0
+    left_out: int = 0
+
+
+@dataclass(slots=True)
+class ImportResult:
+    """What was read so far."""
+
+    conversations: ImportedRows = field(default_factory=ImportedRows)
+    messages: ImportedRows = field(default_factory=ImportedRows)
+    # The file ends in the middle of a batch. Of an archive nothing is missing: such a batch was not deleted.
+    is_torn: bool = False
+    is_complete: bool = False
+
+    def of(self, kind: str) -> ImportedRows:
+        return self.conversations if kind == CONVERSATION else self.messages
+
+
+def import_history(
+    *,
+    source: BinaryIO,
+    batch_lines: int = DEFAULT_BATCH_LINES,
+    should_stop: Callable[[], bool] = lambda: False,
+    on_batch: Callable[[ImportResult], None] = lambda result: None,
+) -> ImportResult:
+    """Put the rows of a file back, each batch in one transaction. Raises `ImportProblem`."""
+    result = ImportResult()
+    known_columns = {kind: frozenset(column_names(kind)) for kind in TABLES}
+    for batch in _batches(_numbered_lines(source, result), batch_lines):
+        if should_stop():
+            return result
+        _import_batch(batch, known_columns, result)
+        on_batch(result)
+    result.is_complete = True
+    return result
+
+
+@contextmanager
+def import_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a file to import, compressed or not."""
+    with path.open("rb") as raw:
+        is_compressed = raw.read(2) == b"\x1f\x8b"
+        raw.seek(0)
+        if is_compressed:
+            with gzip.GzipFile(fileobj=raw, mode="rb") as unpacked:
+                yield cast(BinaryIO, unpacked)
+        else:
+            yield raw
+
+
+Line = tuple[int, bytes]
+
+
+def _numbered_lines(source: BinaryIO, result: ImportResult) -> Iterator[Line]:
+    number = 0
+    try:
+        for number, line in enumerate(source, start=1):
+            if not line.endswith(b"\n"):
+                result.is_torn = True
+                return
+            yield number, line
+    except EOFError:
+        result.is_torn = True
+    except (gzip.BadGzipFile, zlib.error):
+        raise ImportProblem(f"the file is damaged behind line {number}") from None
+
+
+def _batches(lines: Iterator[Line], most: int) -> Iterator[list[Line]]:
+    batch: list[Line] = []
+    size = 0
+    for numbered in lines:
+        batch.append(numbered)
+        size += len(numbered[1])
+        if len(batch) >= most or size >= MAX_BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _import_batch(batch: Sequence[Line], known_columns: dict[str, frozenset[str]], result: ImportResult) -> None:
+    # By kind and by the columns that the rows have: one that an older export did not know keeps its default.
+    groups: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for number, line in batch:
+        kind, columns = _read_line(number, line, known_columns)
+        groups.setdefault((kind, columns), []).append(line.decode())
+    try:
+        with transaction.atomic():
+            # Conversations first: the messages refer to them.
+            for (kind, columns), lines in sorted(groups.items(), key=lambda group: group[0]):
+                inserted, present = _insert(kind, columns, lines)
+                rows = result.of(kind)
+                rows.inserted += inserted
+                rows.present += present
+                rows.left_out += len(lines) - inserted - present
+    except DatabaseError as failure:
+        raise ImportProblem(f"lines {batch[0][0]} to {batch[-1][0]} were refused: {_reason(failure)}") from None
+
+
+def _read_line(number: int, line: bytes, known_columns: dict[str, frozenset[str]]) -> tuple[str, tuple[str, ...]]:
+    try:
+        parsed: Any = orjson.loads(line)
+        ((kind, row),) = parsed.items()
+        columns = tuple(row)
+        known = known_columns[kind]
+    except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError, ValueError):
+        raise ImportProblem(f"line {number} is not a line of an export or an archive") from None
+    if unknown := set(columns) - known:
+        raise ImportProblem(f"line {number} has columns that this database lacks: {', '.join(sorted(unknown))}")
+    return kind, columns
+
+
+def _insert(kind: str, columns: Sequence[str], lines: list[str]) -> tuple[int, int]:
+    values = [
+        sql.SQL(REPLACED_VALUES.get((kind, column), "given.{column}")).format(column=sql.Identifier(column))
+        for column in columns
+    ]
+    statement = sql.SQL(INSERT_SQL).format(
+        table=sql.Identifier(TABLES[kind]),
+        kind=sql.Literal(kind),
+        columns=sql.SQL(", ").join(map(sql.Identifier, columns)),
+        values=sql.SQL(", ").join(values),
+        fits=sql.SQL(FITS[kind]),
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(statement, {"lines": lines})
+        inserted, present = cursor.fetchone()
+    return inserted, present
+
+
+def _reason(failure: DatabaseError) -> str:
+    """Say what PostgreSQL minded, without the row that it quotes."""
+    cause = failure.__cause__
+    if not isinstance(cause, psycopg.Error):
+        return type(failure).__name__
+    constraint = f" ({cause.diag.constraint_name})" if cause.diag.constraint_name else ""
+    return f"{type(cause).__name__}{constraint}"

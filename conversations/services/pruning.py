@@ -1,0 +1,205 @@
+"""Pruning: deleting history that is no longer wanted, under a running service.
+
+Principle: what is deleted was chosen twice. A batch is a window of ids (see `walking`); those that match and that nobody
+holds are locked, and then asked again, because what a condition says of *other* rows (a reply that has just begun, a newer
+conversation) may have changed before the lock was there. FOR UPDATE keeps new messages out until the end: inserting one
+takes a share lock on its conversation's key. A batch is one transaction, so whatever ends a run, a conversation is there
+with all its messages or gone with all of them, and a run that is repeated goes on where the last one ended.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from datetime import datetime
+from uuid import UUID
+
+from django.db import connection, transaction
+
+from chatapi.database import release_connections
+from conversations.models import Conversation
+from conversations.querysets import ConversationQuerySet
+from conversations.services.archive import Archive
+from conversations.services.deleting import delete_with_messages
+from conversations.services.rows import history_lines
+from conversations.services.walking import DEFAULT_BATCH_SIZE, Walk, prefer_indexes
+
+PAUSE_SLICE_S = 0.1
+# A row apart from its text: header, ids, times, numbers.
+MESSAGE_ROW_BYTES = 150
+CONVERSATION_ROW_BYTES = 150
+
+MEASURE_SQL = """
+SELECT count(*), coalesce(sum(pg_column_size(content)), 0) FROM messages WHERE conversation_id = ANY(%s::uuid[])
+"""
+INDEX_SHARE_SQL = """
+SELECT pg_indexes_size(oid) / greatest(reltuples, %s, 1) FROM pg_class WHERE oid = %s::regclass
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PruneCriteria:
+    """Which conversations to prune; each criterion narrows the others."""
+
+    older_than: datetime | None = None
+    user_id: UUID | None = None
+    statuses: tuple[str, ...] = ()
+    is_empty: bool = False
+    is_anonymous: bool = False
+    is_expired: bool = False
+    keep_last: int | None = None
+    include_favorites: bool = False
+
+    @property
+    def chooses(self) -> bool:
+        """Whether there is anything that chooses: including favourites does not."""
+        return any(getattr(self, field.name) for field in fields(self) if field.name != "include_favorites")
+
+
+@dataclass(slots=True)
+class PruneResult:
+    """What a run has deleted so far, or, of a dry run, would delete."""
+
+    conversations: int = 0
+    messages: int = 0
+    examined: int = 0
+    batches: int = 0
+    estimated_bytes: int = 0
+    # False where the run was stopped before it had seen everything.
+    is_complete: bool = False
+
+
+def matching(criteria: PruneCriteria) -> ConversationQuerySet:
+    """Return the conversations that a run may delete: never one with a running reply."""
+    rows = _candidates(criteria).without_running_reply()
+    if criteria.older_than is not None:
+        rows = rows.inactive_since(criteria.older_than)
+    if criteria.is_expired:
+        rows = rows.expired()
+    if not criteria.include_favorites:
+        rows = rows.filter(is_favorited=False)
+    if criteria.is_empty:
+        rows = rows.empty()
+    if criteria.statuses:
+        rows = rows.last_reply_ended(criteria.statuses)
+    if criteria.keep_last is not None:
+        rows = rows.beyond_newest(criteria.keep_last)
+    return rows
+
+
+def prune_history(
+    *,
+    criteria: PruneCriteria,
+    batch_size: int = DEFAULT_BATCH_SIZE,
+    pause_s: float = 0.0,
+    archive: Archive | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+    on_batch: Callable[[PruneResult], None] = lambda result: None,
+) -> PruneResult:
+    """Delete what matches, `batch_size` conversations a transaction, until nothing is left or `should_stop`.
+
+    With an archive each batch is on disk before it is deleted. Several runs at once share the work. Raises `ValueError`
+    where no criterion was given.
+    """
+    walk = _walk(criteria, batch_size)
+    result = PruneResult()
+    while not should_stop():
+        window, conversations, messages = _prune_window(walk, criteria, archive)
+        if not window:
+            result.is_complete = True
+            break
+        result.examined += window
+        result.conversations += conversations
+        result.messages += messages
+        result.batches += 1
+        on_batch(result)
+        _pause(pause_s, should_stop)
+    return result
+
+
+def measure(
+    *,
+    criteria: PruneCriteria,
+    batch_size: int = DEFAULT_BATCH_SIZE,
+    should_stop: Callable[[], bool] = lambda: False,
+    on_batch: Callable[[PruneResult], None] = lambda result: None,
+) -> PruneResult:
+    """Count what `prune_history` would delete, and estimate the space; changes and locks nothing."""
+    walk = _walk(criteria, batch_size)
+    result = PruneResult()
+    text_bytes = 0
+    while not should_stop():
+        with transaction.atomic(), connection.cursor() as cursor:
+            prefer_indexes()
+            window = walk.next_window()
+            found = list(matching(criteria).with_ids(window).values_list("id", flat=True))
+            cursor.execute(MEASURE_SQL, [found])
+            messages, size = cursor.fetchone()
+        if not window:
+            result.is_complete = True
+            break
+        result.examined += len(window)
+        result.conversations += len(found)
+        result.messages += messages
+        text_bytes += size
+        result.batches += 1
+        on_batch(result)
+    result.estimated_bytes = text_bytes + _row_bytes(result)
+    return result
+
+
+def _candidates(criteria: PruneCriteria) -> ConversationQuerySet:
+    """Return what an index finds by itself."""
+    if criteria.user_id is not None:
+        return Conversation.objects.owned_by(criteria.user_id)
+    if criteria.is_anonymous:
+        return Conversation.objects.owned_by(None)
+    # Nobody keeps anonymous conversations by number, so a number alone does not condemn them either.
+    keeps_only = criteria == PruneCriteria(keep_last=criteria.keep_last, include_favorites=criteria.include_favorites)
+    return Conversation.objects.filter(user_id__isnull=False) if keeps_only else Conversation.objects.all()
+
+
+def _walk(criteria: PruneCriteria, batch_size: int) -> Walk:
+    if not criteria.chooses:
+        raise ValueError("nothing says which conversations to prune")
+    candidates = _candidates(criteria)
+    if criteria.is_expired:
+        return Walk(candidates.expired(), batch_size=batch_size, time_field="expires_at")
+    return Walk(candidates, batch_size=batch_size, before=criteria.older_than)
+
+
+def _prune_window(walk: Walk, criteria: PruneCriteria, archive: Archive | None) -> tuple[int, int, int]:
+    """Prune the next window; return how many conversations it held, and how many conversations and messages are deleted."""
+    with transaction.atomic():
+        prefer_indexes()
+        window = walk.next_window()
+        if not window:
+            return 0, 0, 0
+        free = matching(criteria).with_ids(window).select_for_update(skip_locked=True, of=("self",))
+        locked = list(free.values_list("id", flat=True))
+        chosen = list(matching(criteria).with_ids(locked).values_list("id", flat=True))
+        if not chosen:
+            return len(window), 0, 0
+        if archive is None:
+            return len(window), *delete_with_messages(chosen)
+        in_order = set(chosen)
+        # What the archive took stays there even if the commit fails: then nobody knows whether the rows are gone.
+        with archive.batch(history_lines([row for row in window if row in in_order])):
+            return len(window), *delete_with_messages(chosen)
+
+
+def _pause(pause_s: float, should_stop: Callable[[], bool]) -> None:
+    if pause_s <= 0:
+        return
+    release_connections()
+    end = time.monotonic() + pause_s
+    while not should_stop() and (left := end - time.monotonic()) > 0:
+        time.sleep(min(left, PAUSE_SLICE_S))
+
+
+def _row_bytes(result: PruneResult) -> int:
+    with connection.cursor() as cursor:
+        cursor.execute(INDEX_SHARE_SQL, [result.messages, "messages"])
+        message_bytes = MESSAGE_ROW_BYTES + cursor.fetchone()[0]
+        cursor.execute(INDEX_SHARE_SQL, [result.conversations, "conversations"])
+        conversation_bytes = CONVERSATION_ROW_BYTES + cursor.fetchone()[0]
+    return int(result.messages * message_bytes + result.conversations * conversation_bytes)

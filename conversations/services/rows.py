@@ -1,0 +1,64 @@
+"""Rows of history as lines of JSON, written and read by PostgreSQL itself.
+
+A line is `{"conversation":{…}}` or `{"message":{…}}` with every column of the table as it is, whoever added it: what is
+written is what PostgreSQL's own row_to_json says, and what is read goes through its json_populate_record, so that no type
+passes through Python. Left out are columns that PostgreSQL computes. Times are in UTC, to the microsecond.
+"""
+
+from collections.abc import Iterator, Sequence
+from uuid import UUID
+
+from django.db import connection
+from psycopg import sql
+
+CONVERSATION = "conversation"
+MESSAGE = "message"
+TABLES = {CONVERSATION: "conversations", MESSAGE: "messages"}
+
+COLUMNS_SQL = """
+SELECT attname FROM pg_attribute
+WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped AND attgenerated = ''
+ORDER BY attnum
+"""
+
+# Each conversation, in the order of the ids, followed by its messages, oldest first.
+LINES_SQL = """
+COPY (
+    SELECT line FROM (
+        SELECT wanted.place, false AS is_message, NULL::timestamptz AS created_at, row.id,
+            '{{"conversation":' || row_to_json(row)::text || '}}' AS line
+        FROM unnest({ids}::uuid[]) WITH ORDINALITY AS wanted (id, place)
+        JOIN (SELECT {conversation_columns} FROM conversations) AS row ON row.id = wanted.id
+        UNION ALL
+        SELECT wanted.place, true, row.created_at, row.id, '{{"message":' || row_to_json(row)::text || '}}'
+        FROM unnest({ids}::uuid[]) WITH ORDINALITY AS wanted (id, place)
+        JOIN (SELECT {message_columns} FROM messages) AS row ON row.conversation_id = wanted.id
+    ) AS lines
+    ORDER BY place, is_message, created_at NULLS LAST, id
+) TO STDOUT
+"""
+
+
+def column_names(kind: str) -> list[str]:
+    """Return the names of a table's own columns, as the database has them."""
+    with connection.cursor() as cursor:
+        cursor.execute(COLUMNS_SQL, [TABLES[kind]])
+        return [name for (name,) in cursor.fetchall()]
+
+
+def history_lines(conversation_ids: Sequence[UUID]) -> Iterator[bytes]:
+    """Yield the lines, without their ends, of these conversations and their messages; never more than one in memory."""
+    statement = sql.SQL(LINES_SQL).format(
+        ids=sql.Literal(list(conversation_ids)),
+        conversation_columns=_identifiers(column_names(CONVERSATION)),
+        message_columns=_identifiers(column_names(MESSAGE)),
+    )
+    # Django translates the errors of statements, but not those of COPY.
+    with connection.wrap_database_errors, connection.cursor() as cursor, cursor.copy(statement) as copy:
+        copy.set_types(["text"])
+        for (line,) in copy.rows():
+            yield line.encode()
+
+
+def _identifiers(names: Sequence[str]) -> sql.Composed:
+    return sql.SQL(", ").join(sql.Identifier(name) for name in names)

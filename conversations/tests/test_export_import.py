@@ -1,0 +1,222 @@
+"""`manage.py export_history` and `manage.py import_history`."""
+
+import gzip
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.core.management import CommandError
+from django.db import connection
+
+from conversations.models import Assistant, Conversation, Message
+from conversations.services.rows import TABLES, column_names
+from conversations.tests.conftest import days_ago, make_conversation, remaining
+
+pytestmark = pytest.mark.django_db
+Manage = Callable[..., Any]
+AWKWARD = 'quotes " and \\ backslashes,\ttabs\r\nlines, \u2028, 𝒜 and \\N\n\\.\n'
+
+
+def fill(manage: Manage) -> None:
+    """Make demonstration rows, and some that are hard to write down."""
+    manage("seed_demo", "--users=3", "--conversations=40", "--messages=400")
+    assistant = Assistant.objects.create(name="Tutor")
+    hard = make_conversation(
+        title=AWKWARD, session_id="s-1", assistant=assistant, title_source="user", is_favorited=True, expires_at=days_ago(-9)
+    )
+    Message.objects.filter(conversation=hard, role="assistant").update(
+        content=AWKWARD,
+        context={"messages": 3, "nested": {"text": AWKWARD, "number": 1.10}},
+        feedback=-1,
+        feedback_comment=AWKWARD,
+        idempotency_key="key",
+        request_fingerprint="f" * 64,
+        is_active=False,
+        stop_requested=True,
+        heartbeat_at=days_ago(3),
+    )
+    make_conversation(age_days=None, title=None, model_tag=None, messages=3)
+    anonymous = make_conversation(age_days=None, messages=0)
+    Conversation.objects.filter(id=anonymous.id).update(user_id=None)
+
+
+def everything() -> list[Any]:
+    with connection.cursor() as cursor:
+        rows = []
+        for table in TABLES.values():
+            cursor.execute(f"SELECT row::text FROM {table} AS row ORDER BY id")
+            rows += cursor.fetchall()
+    return rows
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "jsonl.gz"])
+@pytest.mark.parametrize("batch_size", ["1", "7", "1000"])
+def test_pruning_is_undone_to_the_byte(manage: Manage, tmp_path: Path, suffix: str, batch_size: str) -> None:
+    first, archive, second = (tmp_path / f"{name}.{suffix}" for name in ("first", "archive", "second"))
+    fill(manage)
+    before = everything()
+    manage("export_history", str(first), "--all", "--batch-size", batch_size)
+    prune = ("prune_history", "--yes", "--include-favorites", "--archive", str(archive), "--batch-size", batch_size)
+    for user_id in {*Conversation.objects.values_list("user_id", flat=True)}:
+        manage(*prune, *(["--user", str(user_id)] if user_id else ["--anonymous"]))
+    assert not remaining()
+    manage("import_history", str(archive), "--batch-size", batch_size)
+    assert everything() == before
+    manage("export_history", str(second), "--all", "--batch-size", "13")
+    assert second.read_bytes() == first.read_bytes()
+
+
+def test_importing_again_changes_nothing(manage: Manage, manage_json: Manage, tmp_path: Path) -> None:
+    fill(manage)
+    file = str(tmp_path / "all.jsonl.gz")
+    manage("export_history", file, "--all")
+    Conversation.objects.filter(is_favorited=True).update(title="renamed since")
+    before = everything()
+    summary = manage_json("import_history", file)
+    assert everything() == before
+    assert summary["conversations"] == {"inserted": 0, "present": 43, "left_out": 0}
+    assert summary["messages"]["inserted"] == 0
+
+
+def test_every_column_is_in_a_line(manage: Manage, tmp_path: Path) -> None:
+    make_conversation(messages=1)
+    file = tmp_path / "all.jsonl"
+    manage("export_history", str(file), "--all")
+    lines = [json.loads(line) for line in file.read_bytes().splitlines()]
+    assert [list(line[kind]) for line, kind in zip(lines, TABLES, strict=True)] == [column_names(kind) for kind in TABLES]
+    for model, kind in ((Conversation, "conversation"), (Message, "message")):
+        assert {field.column for field in model._meta.concrete_fields} <= set(column_names(kind))
+
+
+def test_an_export_takes_a_user_or_a_period(manage_json: Manage, tmp_path: Path) -> None:
+    user = uuid4()
+    make_conversation(user_id=user, age_days=100)
+    make_conversation(user_id=user, age_days=10)
+    make_conversation(age_days=50)
+    make_conversation(age_days=None)
+    file = str(tmp_path / "some.jsonl")
+    for arguments, found in (
+        (["--user", str(user)], 2),
+        (["--since", "60d"], 2),
+        (["--until", "60d"], 1),
+        (["--since", "60d", "--until", "30d"], 1),
+        (["--user", str(user), "--since", "60d"], 1),
+        (["--all"], 4),
+    ):
+        assert manage_json("export_history", file, *arguments)["conversations"] == found
+
+
+@pytest.mark.parametrize("arguments", [[], ["--all", "--since", "1d"], ["--anonymous", "--user", str(uuid4())]])
+def test_an_export_must_say_what(manage: Manage, tmp_path: Path, arguments: list[str]) -> None:
+    with pytest.raises(CommandError) as refusal:
+        manage("export_history", str(tmp_path / "x.jsonl"), *arguments)
+    assert refusal.value.returncode == 2
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_export_that_breaks_leaves_no_file(manage: Manage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_conversation()
+
+    def fail(_: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr("conversations.services.exporting.history_lines", fail)
+    with pytest.raises(CommandError, match="disk full"):
+        manage("export_history", str(tmp_path / "x.jsonl.gz"), "--all")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_export_is_for_its_owner_alone(manage: Manage, tmp_path: Path) -> None:
+    file = tmp_path / "all.jsonl"
+    manage("export_history", str(file), "--all")
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_markdown_reads_like_a_conversation(manage: Manage, tmp_path: Path) -> None:
+    conversation = make_conversation(title="Bread\nand butter", last_status="stopped")
+    Message.objects.create(conversation=conversation, role="assistant", content="an older version", is_active=False)
+    make_conversation(title=None, age_days=None, messages=1)
+    file = tmp_path / "all.md"
+    manage("export_history", str(file), "--all")
+    text = file.read_text()
+    assert text.startswith("# New conversation\n")
+    assert "# Bread and butter\n" in text
+    assert "(stopped)\n\nmessage 1\n" in text
+    assert "older version" not in text
+    assert "time unknown" in text
+
+
+def test_what_can_not_come_back_is_left_out_and_counted(manage: Manage, manage_json: Manage, tmp_path: Path) -> None:
+    user = uuid4()
+    begun_anew = make_conversation(user_id=user, session_id="s", messages=3)
+    assistant = Assistant.objects.create(name="Gone")
+    orphaned = make_conversation(assistant=assistant)
+    running = make_conversation(last_status="streaming")
+    file = str(tmp_path / "all.jsonl")
+    manage("export_history", file, "--all")
+    Message.objects.all().delete()
+    Conversation.objects.all().delete()
+    assistant.delete()
+    make_conversation(user_id=user, session_id="s", messages=0)
+    summary = manage_json("import_history", file)
+    assert summary["conversations"] == {"inserted": 2, "present": 0, "left_out": 1}
+    assert summary["messages"] == {"inserted": 4, "present": 0, "left_out": 3}
+    assert begun_anew.id not in remaining()
+    assert Conversation.objects.get(id=orphaned.id).assistant_id is None
+    assert set(Message.objects.filter(conversation=running).values_list("status", flat=True)) == {"complete", "interrupted"}
+
+
+def test_a_row_of_an_older_export_gets_the_defaults(manage: Manage, tmp_path: Path) -> None:
+    file = tmp_path / "old.jsonl"
+    conversation_id, message_id = uuid4(), uuid4()
+    lines = [
+        {"conversation": {"id": str(conversation_id), "user_id": str(uuid4()), "title": "t"}},
+        {"message": {"id": str(message_id), "conversation_id": str(conversation_id), "role": "user", "content": "c"}},
+    ]
+    file.write_text("".join(json.dumps(line, indent=None) + "\n" for line in lines))
+    manage("import_history", str(file))
+    message = Message.objects.get(id=message_id)
+    assert (message.status, message.is_active) == ("complete", True)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"secret words\n",
+        b'{"secret": {}}\n',
+        b'{"message": []}\n',
+        b'{"message": {"secret_column": 1}}\n',
+        b'{"conversation": {"id": "secret words"}}\n',
+        b'{"conversation": {"title": null, "is_favorited": null}}\n',
+    ],
+)
+def test_a_foreign_line_is_refused_without_being_quoted(manage: Manage, tmp_path: Path, line: bytes) -> None:
+    file = tmp_path / "foreign.jsonl"
+    file.write_bytes(line)
+    with pytest.raises(CommandError) as refusal:
+        manage("import_history", str(file))
+    assert "secret words" not in str(refusal.value)
+    assert not remaining()
+
+
+def test_a_torn_end_is_reported_and_the_rest_imported(manage: Manage, manage_json: Manage, tmp_path: Path) -> None:
+    make_conversation(messages=2)
+    file = tmp_path / "all.jsonl"
+    manage("export_history", str(file), "--all")
+    Message.objects.all().delete()
+    Conversation.objects.all().delete()
+    lines = file.read_bytes().splitlines(keepends=True)
+    torn = tmp_path / "torn.jsonl.gz"
+    torn.write_bytes(gzip.compress(b"".join(lines[:2])) + gzip.compress(lines[2])[:-4])
+    summary = manage_json("import_history", str(torn))
+    assert summary["is_torn"]
+    assert summary["conversations"]["inserted"] == 1
+    assert summary["messages"]["inserted"] >= 1
+
+
+def test_a_file_that_is_not_there_is_an_error(manage: Manage, tmp_path: Path) -> None:
+    with pytest.raises(CommandError):
+        manage("import_history", str(tmp_path / "nowhere.jsonl"))

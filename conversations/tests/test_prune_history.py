@@ -1,0 +1,320 @@
+"""`manage.py prune_history`."""
+
+import gzip
+import json
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.core.management import CommandError
+from django.db import DatabaseError, connection, transaction
+
+from conversations.management.arguments import _months_before
+from conversations.models import Conversation, Message
+from conversations.services import pruning
+from conversations.services.pruning import PruneCriteria, prune_history
+from conversations.tests.conftest import days_ago, make_conversation, remaining
+
+pytestmark = pytest.mark.django_db
+Manage = Callable[..., Any]
+OLD = ("prune_history", "--older-than", "90d", "--yes")
+
+
+def test_old_conversations_go_with_their_messages_and_others_stay(manage_json: Manage) -> None:
+    make_conversation(age_days=91, messages=4)
+    kept = make_conversation(age_days=89)
+    summary = manage_json(*OLD)
+    assert remaining() == {kept.id}
+    assert set(Message.objects.values_list("conversation_id", flat=True)) == {kept.id}
+    assert (summary["conversations"], summary["messages"], summary["is_complete"]) == (1, 4, True)
+
+
+@pytest.mark.parametrize("age", ["13w", "3m", "0y", "2100-01-01", "1.5d", "90", "99999y", "tomorrow"])
+def test_ages_are_understood_or_refused(manage: Manage, age: str) -> None:
+    make_conversation(age_days=100)
+    if age in ("13w", "3m", "0y"):
+        manage("prune_history", "--older-than", age, "--yes")
+        assert not remaining()
+    else:
+        with pytest.raises(CommandError):
+            manage("prune_history", "--older-than", age, "--yes")
+        assert len(remaining()) == 1
+
+
+def test_a_date_is_midnight_utc(manage: Manage) -> None:
+    make_conversation(updated_at=datetime(2025, 12, 31, 23, 59, 59, tzinfo=UTC))
+    kept = make_conversation(updated_at=datetime(2026, 1, 1, tzinfo=UTC))
+    manage("prune_history", "--older-than", "2026-01-01", "--yes")
+    assert remaining() == {kept.id}
+
+
+def test_months_go_by_the_calendar() -> None:
+    assert _months_before(datetime(2026, 3, 31), 1) == datetime(2026, 2, 28)
+    assert _months_before(datetime(2026, 1, 15), 13) == datetime(2024, 12, 15)
+
+
+def test_rows_without_times_are_judged_by_what_they_have(manage: Manage) -> None:
+    make_conversation(age_days=None, created_at=days_ago(100))
+    young = make_conversation(age_days=None, created_at=days_ago(1))
+    timeless = make_conversation(age_days=None)
+    manage(*OLD, "--batch-size", "1")
+    assert remaining() == {young.id, timeless.id}
+
+
+@pytest.mark.parametrize("arguments", [[], ["--include-favorites"], ["--anonymous", "--user", str(uuid4())]])
+def test_without_a_criterion_it_refuses(manage: Manage, arguments: list[str]) -> None:
+    make_conversation()
+    with pytest.raises(CommandError) as refusal:
+        manage("prune_history", "--yes", *arguments)
+    assert refusal.value.returncode == 2
+    assert len(remaining()) == 1
+    with pytest.raises(ValueError):
+        prune_history(criteria=PruneCriteria(include_favorites=True))
+
+
+def test_where_nobody_can_be_asked_it_wants_yes(manage: Manage) -> None:
+    make_conversation()
+    with pytest.raises(CommandError, match="--yes") as refusal:
+        manage("prune_history", "--older-than", "90d")
+    assert refusal.value.returncode == 2
+    assert len(remaining()) == 1
+
+
+def test_favourites_stay_unless_included(manage: Manage) -> None:
+    favourite = make_conversation(is_favorited=True)
+    make_conversation()
+    manage(*OLD)
+    assert remaining() == {favourite.id}
+    manage(*OLD, "--include-favorites")
+    assert not remaining()
+
+
+@pytest.mark.parametrize("criterion", ["--older-than=90d", "--status=complete", "--keep-last=1", "--expired"])
+def test_running_replies_are_never_touched(manage: Manage, criterion: str) -> None:
+    user = uuid4()
+    running = make_conversation(user_id=user, last_status="streaming", expires_at=days_ago(1))
+    Message.objects.create(conversation=running, role="assistant", content="", status="complete", created_at=days_ago(1))
+    other = make_conversation(user_id=user, last_status="complete", expires_at=days_ago(1))
+    manage("prune_history", criterion, "--yes", "--include-favorites")
+    assert running.id in remaining()
+    if criterion != "--keep-last=1":
+        assert other.id not in remaining()
+
+
+def test_the_user_anonymous_empty_and_expired_criteria(manage: Manage) -> None:
+    user = uuid4()
+    users = make_conversation(user_id=user)
+    anonymous = make_conversation()
+    Conversation.objects.filter(id=anonymous.id).update(user_id=None)
+    empty = make_conversation(messages=0)
+    expired = make_conversation(expires_at=days_ago(0.01))
+    unexpired = make_conversation(expires_at=days_ago(-1))
+    for arguments, gone in (
+        (["--user", str(user)], users),
+        (["--anonymous"], anonymous),
+        (["--empty"], empty),
+        (["--expired"], expired),
+    ):
+        before = remaining()
+        manage("prune_history", *arguments, "--yes")
+        assert before - remaining() == {gone.id}
+    assert remaining() == {unexpired.id}
+
+
+def test_the_status_is_that_of_the_newest_reply(manage: Manage) -> None:
+    failed = make_conversation(messages=4, last_status="failed")
+    recovered = make_conversation(messages=2, last_status="failed")
+    Message.objects.create(conversation=recovered, role="assistant", content="ok", created_at=days_ago(1))
+    stopped = make_conversation(last_status="stopped")
+    manage("prune_history", "--status", "failed", "--status", "interrupted", "--yes")
+    assert failed.id not in remaining()
+    assert remaining() == {recovered.id, stopped.id}
+
+
+def test_criteria_narrow_each_other(manage: Manage) -> None:
+    user = uuid4()
+    make_conversation(user_id=user, messages=0)
+    kept = [
+        make_conversation(user_id=user),
+        make_conversation(messages=0),
+        make_conversation(user_id=user, age_days=1, messages=0),
+    ]
+    manage(*OLD, "--user", str(user), "--empty")
+    assert remaining() == {conversation.id for conversation in kept}
+
+
+@pytest.mark.parametrize("batch_size", ["1", "2", "100"])
+def test_keep_last_keeps_the_newest_of_each_user(manage: Manage, batch_size: str) -> None:
+    kept = set()
+    for user in (uuid4(), uuid4()):
+        made = [make_conversation(user_id=user, age_days=100 + day) for day in range(5)]
+        kept |= {made[0].id, made[1].id}
+    anonymous = make_conversation()
+    Conversation.objects.filter(id=anonymous.id).update(user_id=None)
+    manage("prune_history", "--keep-last", "2", "--yes", "--batch-size", batch_size)
+    assert remaining() == kept | {anonymous.id}
+    manage(*OLD, "--keep-last", "2")
+    assert remaining() == kept
+
+
+def test_equal_times_are_no_obstacle(manage_json: Manage) -> None:
+    at = days_ago(200)
+    for _ in range(7):
+        make_conversation(updated_at=at)
+    assert manage_json(*OLD, "--batch-size", "2")["conversations"] == 7
+    assert not remaining()
+
+
+def test_a_dry_run_counts_what_the_run_deletes_and_changes_nothing(manage_json: Manage) -> None:
+    for messages in (0, 2, 6):
+        make_conversation(messages=messages)
+    make_conversation(is_favorited=True)
+    arguments = ("prune_history", "--older-than", "90d", "--batch-size", "2")
+    counted = manage_json(*arguments, "--dry-run")
+    assert len(remaining()) == 4
+    assert counted["is_dry_run"]
+    assert counted["estimated_bytes"] > 8 * 50
+    deleted = manage_json(*arguments, "--yes")
+    assert [counted[name] for name in ("conversations", "messages")] == [3, 8]
+    assert [deleted[name] for name in ("conversations", "messages")] == [3, 8]
+
+
+def test_repeating_finds_nothing_more(manage_json: Manage) -> None:
+    make_conversation()
+    manage_json(*OLD)
+    assert manage_json(*OLD)["conversations"] == 0
+
+
+def test_time_that_is_up_has_its_own_exit_code(manage: Manage) -> None:
+    make_conversation()
+    with pytest.raises(SystemExit) as ended:
+        manage(*OLD, "--max-seconds", "0")
+    assert ended.value.code == 3
+    assert len(remaining()) == 1
+
+
+def test_the_archive_holds_what_was_deleted(manage: Manage, tmp_path: Path) -> None:
+    archive = tmp_path / "pruned.jsonl.gz"
+    gone = make_conversation(messages=3)
+    make_conversation(age_days=1)
+    manage(*OLD, "--archive", str(archive))
+    lines = [json.loads(line) for line in gzip.decompress(archive.read_bytes()).splitlines()]
+    assert [next(iter(line)) for line in lines] == ["conversation", "message", "message", "message"]
+    assert lines[0]["conversation"]["id"] == str(gone.id)
+    assert archive.stat().st_mode & 0o077 == 0
+
+
+def test_an_archive_is_continued_behind_its_last_whole_batch(manage: Manage, tmp_path: Path) -> None:
+    archive = tmp_path / "pruned.jsonl.gz"
+    make_conversation(messages=1)
+    manage(*OLD, "--archive", str(archive))
+    whole = archive.read_bytes()
+    archive.write_bytes(whole + whole[: len(whole) // 2])
+    make_conversation(messages=1)
+    manage(*OLD, "--archive", str(archive))
+    assert archive.read_bytes().startswith(whole)
+    assert len(gzip.decompress(archive.read_bytes()).splitlines()) == 4
+
+
+@pytest.mark.parametrize("name", ["there.jsonl.gz", "there.jsonl", "there.txt"])
+def test_a_file_that_is_no_archive_is_not_overwritten(manage: Manage, tmp_path: Path, name: str) -> None:
+    make_conversation()
+    file = tmp_path / name
+    file.write_text("something dear")
+    with pytest.raises(CommandError, match="archive"):
+        manage(*OLD, "--archive", str(file))
+    assert file.read_text() == "something dear"
+    assert len(remaining()) == 1
+
+
+def test_a_batch_that_fails_stays_whole_and_out_of_the_archive(
+    manage: Manage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = tmp_path / "pruned.jsonl"
+    survivor, gone = make_conversation(age_days=100), make_conversation(age_days=200)
+    delete_with_messages = pruning.delete_with_messages
+
+    def fail_at_the_second(ids: Any) -> Any:
+        deleted = delete_with_messages(ids)
+        if len(remaining()) == 0:
+            raise DatabaseError("in mid-batch")
+        return deleted
+
+    monkeypatch.setattr(pruning, "delete_with_messages", fail_at_the_second)
+    with pytest.raises(CommandError) as failure:
+        manage(*OLD, "--batch-size", "1", "--archive", str(archive))
+    assert failure.value.returncode == 1
+    assert remaining() == {survivor.id}
+    assert Message.objects.count() == 2
+    assert [json.loads(line)["conversation"]["id"] for line in archive.read_text().splitlines() if line.startswith('{"c')] == [
+        str(gone.id)
+    ]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_is_locked_is_left_alone() -> None:
+    locked, free = make_conversation(), make_conversation()
+    is_locked, may_end = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        try:
+            with transaction.atomic():
+                Conversation.objects.select_for_update(no_key=True).get(id=locked.id)
+                is_locked.set()
+                assert may_end.wait(30)
+        finally:
+            connection.close()
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    try:
+        assert is_locked.wait(30)
+        result = prune_history(criteria=PruneCriteria(older_than=days_ago(90)))
+    finally:
+        may_end.set()
+        holder.join()
+    assert (result.conversations, result.is_complete) == (1, True)
+    assert remaining() == {locked.id}
+    assert free.id != locked.id
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("criterion", ["user", "empty"])
+def test_a_message_that_comes_before_the_lock_saves_its_conversation(criterion: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the choice and the lock a message commits: the second question must see it."""
+    user = uuid4()
+    conversation = make_conversation(user_id=user, messages=0)
+    criteria = PruneCriteria(user_id=user) if criterion == "user" else PruneCriteria(is_empty=True)
+    matching = pruning.matching
+    calls = 0
+
+    def matching_with_a_latecomer(given: PruneCriteria) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 2:  # locked already: what the first question saw is out of date now
+            Message.objects.create(
+                conversation=conversation,
+                role="assistant",
+                content="",
+                status="streaming" if criterion == "user" else "complete",
+            )
+        return matching(given)
+
+    monkeypatch.setattr(pruning, "matching", matching_with_a_latecomer)
+    result = prune_history(criteria=criteria)
+    assert calls >= 2
+    assert (result.conversations, remaining()) == (0, {conversation.id})
+
+
+@pytest.mark.parametrize("conversations", [1, 20])
+def test_a_batch_takes_as_many_statements_whatever_it_holds(django_assert_num_queries: Any, conversations: int) -> None:
+    for _ in range(conversations):
+        make_conversation()
+    # Savepoint, planner setting, rows without time, window, lock, ask again, two deletes, release; then, at the end of the
+    # walk, savepoint, planner setting, a window that is empty, release.
+    with django_assert_num_queries(13):
+        prune_history(criteria=PruneCriteria(older_than=days_ago(90)))

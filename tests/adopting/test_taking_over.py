@@ -1,0 +1,177 @@
+"""The predecessor's database is taken over in place: nothing is lost, everything works, and the way back stays open."""
+
+import os
+import secrets
+import subprocess
+import sys
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from tests.adopting import predecessor
+from tests.adopting.predecessor import ALIEN, EMPTY, EQUAL_TIMES, NULLS, OLD, ORDINARY, OTHER_USER, USER
+from tests.support.auth import ScriptedAuth, make_token
+from tests.support.client import Client
+from tests.support.database import REPOSITORY
+from tests.support.server import Server
+from tests.support.upstream import ScriptedUpstream
+
+
+@pytest.fixture(scope="module")
+def adopted() -> Iterator[tuple[str, dict[str, list[tuple]]]]:
+    """The URL of a database that was taken over, and what was in it before."""
+    here = os.environ["DATABASE_URL"]
+    name = f"adopting_{secrets.token_hex(4)}"
+    with psycopg.connect(here, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        url = urlsplit(here)._replace(path=f"/{name}").geturl()
+        try:
+            with psycopg.connect(url) as old:
+                old.execute(predecessor.SCHEMA)
+                old.execute(predecessor.ROWS)
+                before = predecessor.snapshot(old)
+            manage(url, "migrate", "--fake-initial", "--verbosity=0")
+            yield url, before
+        finally:
+            connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture(scope="module")
+def database_url(adopted: tuple[str, dict[str, list[tuple]]]) -> str:
+    return adopted[0]
+
+
+@pytest.fixture(scope="module")
+def service(database_url: str, auth_of_session: ScriptedAuth, upstream_of_session: ScriptedUpstream) -> Iterator[Server]:
+    with Server(database_url=database_url, auth_url=auth_of_session.url, upstream_url=upstream_of_session.url) as server:
+        yield server
+
+
+@pytest.fixture
+def mira(service: Server) -> Iterator[Client]:
+    client = Client(service.port, make_token(USER))
+    yield client
+    client.close()
+
+
+def manage(url: str, *arguments: str) -> str:
+    result = subprocess.run(
+        [sys.executable, "manage.py", *arguments],
+        cwd=REPOSITORY,
+        env={**os.environ, "DATABASE_URL": url},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, f"{arguments}\n{result.stdout}{result.stderr}"
+    return result.stdout
+
+
+def test_nothing_that_was_there_has_changed(adopted: tuple[str, dict[str, list[tuple]]]) -> None:
+    url, before = adopted
+    with psycopg.connect(url) as connection:
+        assert predecessor.snapshot(connection) == before
+
+
+def test_the_first_migration_is_what_was_there(database_url: str) -> None:
+    """A database made by migrations has the same columns, indexes and constraints as the one that was taken over."""
+    here = os.environ["DATABASE_URL"]
+    name = f"adopting_new_{secrets.token_hex(4)}"
+    with psycopg.connect(here, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        try:
+            url = urlsplit(here)._replace(path=f"/{name}").geturl()
+            manage(url, "migrate", "--verbosity=0")
+            assert definitions(url) == definitions(database_url)
+        finally:
+            connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def definitions(url: str) -> list[tuple]:
+    """Read what the two tables are, apart from the foreign key to `users`, which only the predecessor has."""
+    with psycopg.connect(url) as connection:
+        columns = connection.execute(
+            "SELECT table_name::text, column_name::text, data_type::text, character_maximum_length, is_nullable::text, "
+            "column_default::text FROM information_schema.columns "
+            "WHERE table_name IN ('conversations', 'messages') ORDER BY 1, 2"
+        ).fetchall()
+        indexes = connection.execute(
+            "SELECT indexdef FROM pg_indexes WHERE tablename IN ('conversations', 'messages') ORDER BY 1"
+        ).fetchall()
+        # Django writes IN as it likes; what counts is the name and that it is valid.
+        constraints = connection.execute(
+            "SELECT regexp_replace(conname, '_[0-9a-f]{8}_', '_'), contype::text, confdeltype::text, convalidated "
+            "FROM pg_constraint WHERE conrelid IN ('conversations'::regclass, 'messages'::regclass) "
+            "AND conname <> 'conversations_user_id_fkey' AND contype <> 'n' ORDER BY 1"
+        ).fetchall()
+    return [*columns, *indexes, *constraints]
+
+
+def test_the_api_shows_every_old_conversation_to_its_owner(mira: Client) -> None:
+    items = mira.get("/api/conversations")["items"]
+    assert {item["id"] for item in items} >= {str(row) for row in (ORDINARY, NULLS, EQUAL_TIMES, EMPTY)}
+    assert mira.request("GET", f"/api/conversations/{ALIEN}").status == 404
+    read = mira.conversation(str(ORDINARY))
+    assert [(message["role"], message["content"]) for message in read["messages"]] == [
+        ("system", "Be brief."),
+        ("user", "How do I bake?"),
+        ("assistant", "With heat."),
+    ]
+    assert {message["status"] for message in read["messages"]} == {"complete"}
+    assert len(mira.messages(str(NULLS))) == 2
+
+
+@pytest.mark.parametrize("conversation", [ORDINARY, NULLS, EQUAL_TIMES, EMPTY], ids=["ordinary", "nulls", "equal", "empty"])
+def test_old_conversations_go_on(mira: Client, conversation: object) -> None:
+    stream = mira.ask(str(conversation), "and now")
+    assert stream.text == "and now"
+    again = mira.regenerate(str(conversation))
+    again.finish()
+    active = [message for message in mira.messages(str(conversation)) if message["is_active"]]
+    assert [message["content"] for message in active].count("and now") == 2
+    assert mira.request("PATCH", f"/api/conversations/{conversation}", {"title": "named"}).status == 200
+
+
+def test_new_conversations_live_beside_the_old(mira: Client) -> None:
+    conversation = mira.create_conversation(title="new")
+    assert mira.ask(conversation, "hello").text == "hello"
+    assert mira.request("DELETE", f"/api/conversations/{conversation}").status == 204
+
+
+def test_the_predecessors_own_statements_still_run(database_url: str) -> None:
+    with psycopg.connect(database_url) as connection:
+        predecessor.use(connection)
+
+
+def test_old_history_is_pruned_and_put_back(database_url: str, tmp_path) -> None:
+    archive = str(tmp_path / "pruned.jsonl.gz")
+    manage(database_url, "prune_history", "--older-than=2021-01-01", "--yes", f"--archive={archive}")
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        count = "SELECT count(*) FROM conversations WHERE id = %s"
+        assert connection.execute(count, (OLD,)).fetchone() == (0,)
+        manage(database_url, "import_history", archive)
+        assert connection.execute(count, (OLD,)).fetchone() == (1,)
+
+
+def test_an_account_that_the_auth_service_deletes_takes_its_history_along(database_url: str) -> None:
+    with psycopg.connect(database_url) as connection:
+        connection.execute("DELETE FROM users WHERE id = %s", (OTHER_USER,))
+        row = connection.execute("SELECT count(*) FROM conversations WHERE user_id = %s", (OTHER_USER,)).fetchone()
+        assert row == (0,)
+        left = connection.execute("SELECT count(*) FROM messages WHERE conversation_id = %s", (ALIEN,)).fetchone()
+        assert left == (0,)
+        connection.rollback()
+
+
+def test_the_migrations_can_be_taken_back(adopted: tuple[str, dict[str, list[tuple]]]) -> None:
+    """Last of all: what the predecessor knows of is as if nothing had been, and its statements run."""
+    url, _ = adopted
+    with psycopg.connect(url) as connection:
+        before = predecessor.snapshot(connection)
+    manage(url, "migrate", "conversations", "0001", "--verbosity=0")
+    with psycopg.connect(url) as connection:
+        assert predecessor.snapshot(connection) == before
+        predecessor.use(connection)
