@@ -34,6 +34,9 @@ class Nanochat:
 
     def read_event(self, data: bytes) -> Delta:
         event = load_object(data)
+        if b"\n" in data:
+            # It came in several data lines; relayed as it is, it would break the event, and the line of an NDJSON stream.
+            data = orjson.dumps(event)
         token = event.get("token")
         if token is None:
             if event.get("error"):
