@@ -82,5 +82,7 @@ def logging_configuration(level: str) -> dict[str, Any]:
             "django.request": {"level": "ERROR"},
             "gunicorn.error": {"handlers": [], "propagate": True},
             "urllib3": {"level": "ERROR"},
+            # A line for every attempt to reconnect; that the database is away is logged once, by whoever misses it.
+            "psycopg.pool": {"level": "ERROR"},
         },
     }

@@ -89,10 +89,20 @@ class Reader:
                 self.errors.append(frame.object["error"])
             if frame.object.get("done"):
                 self.end = frame.object
+                self._check_saved()
                 return
             if self._leaves_after and len(self.text) >= self._leaves_after:
                 self._leaves_after = 0
                 return
+
+    def _check_saved(self) -> None:
+        """Look at once, at another node where there is one: `done` means saved."""
+        try:
+            status = self._users[-1].message(self._conversation, str(self.message_id))["status"]
+        except BROKEN:
+            return  # deleted, or the next fault has struck
+        if status == "streaming" and "not_saved" not in self.errors:
+            self.complaints.append(f"a client was told the end of {self.message_id}, which is not saved")
 
     def _note_refusal(self, status: int, body: dict[str, Any]) -> None:
         self.refusal = code = body["code"]
