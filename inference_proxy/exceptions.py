@@ -42,6 +42,12 @@ class NotSupported(Problem):
     detail = "This inference service can't do that."
 
 
+class UnknownModel(Problem):
+    code = "invalid"
+    status = 400
+    detail = "The inference service does not know this model; GET /api/models lists those that it has."
+
+
 class StoreUnavailable(Exception):
     """The store of replies can't be reached right now; the same call may succeed later."""
 

@@ -139,6 +139,9 @@ class Generation:
         """Append events to the transcript; return whether the reply is whole."""
         try:
             for data in events:
+                if not data:
+                    # A keep-alive that is an event and not a comment.
+                    continue
                 delta = self._protocol.read_event(data)
                 if delta.payload is not None:
                     self.transcript.append(delta.payload, delta.text)

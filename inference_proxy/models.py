@@ -7,7 +7,8 @@ from django.conf import settings
 
 from chatapi.observability.logs import trace_id_var
 from chatapi.outbound import UnusableAnswer, call_json, new_session
-from inference_proxy.exceptions import NotSupported, UpstreamError, failure_of_exception, failure_of_status
+from chatapi.problem import Problem
+from inference_proxy.exceptions import NotSupported, UnknownModel, UpstreamError, failure_of_exception, failure_of_status
 from inference_proxy.protocols import new_protocol
 
 CALL_DEADLINE_S = 10.0
@@ -26,10 +27,10 @@ def swap_model(model_tag: str) -> dict[str, Any]:
     path = new_protocol().swap_path
     if path is None:
         raise NotSupported("This inference service chooses its model by each request; there is nothing to swap.")
-    return _call("POST", path, {"model_tag": model_tag})
+    return _call("POST", path, {"model_tag": model_tag}, refusal=UnknownModel())
 
 
-def _call(method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+def _call(method: str, path: str, body: dict[str, Any] | None = None, refusal: Problem | None = None) -> dict[str, Any]:
     headers = {**new_protocol().headers(), "X-Trace-Id": trace_id_var.get()}
     try:
         status, answer = call_json(
@@ -39,6 +40,8 @@ def _call(method: str, path: str, body: dict[str, Any] | None = None) -> dict[st
         raise failure_of_exception(failure) from None
     except UnusableAnswer:
         raise UpstreamError from None
+    if refusal is not None and status in (400, 404, 422):
+        raise refusal
     if not 200 <= status < 300:
         raise failure_of_status(status)
     return answer

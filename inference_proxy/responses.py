@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import orjson
 from django.conf import settings
 from django.http import HttpRequest, StreamingHttpResponse
 
+from chatapi.problem import Problem
 from inference_proxy.protocols.base import load_object
 from inference_proxy.transcript import Frame
 
@@ -86,7 +88,13 @@ class FrameStream:
             return greeting
         if self._follower.has_ended:
             raise StopIteration
-        frames = self._follower.read(self._heartbeat_s)
+        try:
+            frames = self._follower.read(self._heartbeat_s)
+        except Exception:
+            # Let through, it would cut the connection in mid-stream. The client is told, and can come back for the rest.
+            logger.exception("following a reply failed")
+            self._follower.has_ended = True
+            frames = [(None, orjson.dumps({"error": Problem.code, "detail": Problem.detail}))]
         return b"".join(map(self._encode, frames)) if frames else self._heartbeat
 
     def close(self) -> None:

@@ -6,6 +6,7 @@ slowly it reads is its own affair.
 """
 
 import threading
+import time
 from bisect import bisect_right
 
 import orjson
@@ -69,7 +70,8 @@ class Transcript:
 
     def position_after(self, offset: int) -> tuple[int, list[Frame]]:
         """Return the position of the first frame that lies behind an offset, and the rest of a frame that the offset cuts."""
-        position = bisect_right(self._offsets, offset)
+        # From the start means all of it, frames without text that lead included.
+        position = bisect_right(self._offsets, offset) if offset else 0
         begins = self._offsets[position - 1] if position else 0
         if position == len(self._offsets) or begins == offset:
             return position, []
@@ -104,8 +106,9 @@ class TranscriptFollower:
     def read(self, timeout_s: float) -> list[Frame]:
         """Return the frames that are new, waiting for the first; none after `timeout_s` of silence."""
         frames = self._take()
-        # A wake-up may bring nothing: what it announced was taken with the frames before it.
-        while not frames and self._wakeup.wait(timeout_s):
+        # A wake-up may bring nothing: what it announced was taken with the frames before it, or lies before `after`.
+        give_up_at = time.monotonic() + timeout_s
+        while not frames and self._wakeup.wait(max(0.0, give_up_at - time.monotonic())):
             frames = self._take()
         return frames
 

@@ -10,7 +10,7 @@ from django.db.models.functions import Length, Substr
 from chatapi.database import release_connections
 from conversations.models import Message, Status
 from conversations.services.replies import live_replies
-from inference_proxy.exceptions import FAILURES, UpstreamError
+from inference_proxy.exceptions import FAILURES, NotSaved, UpstreamError
 from inference_proxy.generation import closing_frames
 from inference_proxy.responses import Follower
 from inference_proxy.transcript import Frame
@@ -59,9 +59,13 @@ class StoredFollower:
             frames = self._poll()
         except (OperationalError, InterfaceError):
             self._away_since = self._away_since or time.monotonic()
-            if time.monotonic() - self._away_since > DATABASE_PATIENCE_S:
-                raise
-            return []
+            if time.monotonic() - self._away_since <= DATABASE_PATIENCE_S:
+                return []
+            # Whether the reply goes on is not to be known from here; the client can come back for the rest.
+            self.has_ended = True
+            return closing_frames(
+                message_id=self._reply_id, status="interrupted", failure=NotSaved(), token_count=0, inference_time_ms=0
+            )
         self._away_since = None
         return frames
 
