@@ -43,8 +43,9 @@ def database(database_url: str) -> Iterator[psycopg.Connection]:
 
 
 @pytest.fixture
-def make_assistant(database: psycopg.Connection) -> MakeAssistant:
-    """Write an assistant into the database and return its id."""
+def make_assistant(database: psycopg.Connection) -> Iterator[MakeAssistant]:
+    """Write an assistant into the database and return its id; it retires when the test is over."""
+    made: list[str] = []
 
     def make(*, system_prompt: str = "", public: bool = False, active: bool = True, model_tag: str = "") -> str:
         row = database.execute(
@@ -53,6 +54,8 @@ def make_assistant(database: psycopg.Connection) -> MakeAssistant:
             [f"assistant {uuid.uuid4()}", system_prompt, not public, active, model_tag],
         ).fetchone()
         assert row
-        return str(row[0])
+        made.append(str(row[0]))
+        return made[-1]
 
-    return make
+    yield make
+    database.execute("UPDATE assistants SET is_active = false WHERE id = ANY(%s::uuid[])", [made])

@@ -21,7 +21,7 @@ from tests.surfaces.conftest import MakeAssistant
 
 SECRET = "verborgen"
 BODIES: dict[str, Any] = {
-    "activate_reply": ABSENT,
+    "activate_message": ABSENT,
     "change_conversation": {"title": "changed"},
     "completion_complete": {"message": "intruding"},
     "completion_create_conversation": ABSENT,
@@ -29,6 +29,7 @@ BODIES: dict[str, Any] = {
     "contract_create_conversation": {"title": "new", "model_tag": "default"},
     "contract_send_message": {"message": {"content": "intruding"}, "stream": False},
     "create_conversation": {},
+    "edit_message": {"content": "intruding", "stream": False},
     "rate_reply": {"rating": 1},
     "regenerate": {"stream": False},
     "replace_conversation": {"title": "changed"},

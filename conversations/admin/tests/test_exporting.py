@@ -9,7 +9,7 @@ from django.db import connection
 from django.test import Client
 
 from conversations.models import Conversation, StaffAccess
-from conversations.services import exporting
+from conversations.services import staff_export
 from conversations.services.staff_export import export_conversations
 
 from .factories import BEGAN, USER_ID, make_conversation, make_long_conversation, make_message, make_staff
@@ -64,8 +64,8 @@ def test_csv_runs_no_formula_of_a_user(operator: Client, dangerous: str) -> None
 @pytest.mark.django_db
 @pytest.mark.parametrize("batch", [1, 2, 3, 100])
 def test_batches_neither_lose_nor_repeat(monkeypatch: pytest.MonkeyPatch, batch: int) -> None:
-    monkeypatch.setattr(exporting, "MESSAGE_BATCH", batch)
-    monkeypatch.setattr(exporting, "CONVERSATION_BATCH", batch)
+    monkeypatch.setattr(staff_export, "MESSAGE_BATCH", batch)
+    monkeypatch.setattr(staff_export, "CONVERSATION_BATCH", batch)
     conversations = [make_long_conversation(turns) for turns in (3, 1, 0, 2)]
     make_message(conversations[1], "user", "undated", created_at=None)
     ids = [one.pk for one in conversations]

@@ -185,14 +185,6 @@ follow_reply = operation(
     responses={**STREAMS, **GUARDED, **errors(400, 404)},
     examples=[STREAM_EXAMPLE],
 )
-activate_reply = operation(
-    "activate_reply",
-    "Make this the answer that counts",
-    "messages",
-    parameters=OF_MESSAGE,
-    request=None,
-    responses={(200, JSON): shapes.MessageDetailSchema, **GUARDED, **errors(404, 409)},
-)
 rate_reply = operation(
     "rate_reply",
     "Say what you think of a reply, or take it back",

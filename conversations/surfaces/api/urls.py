@@ -5,7 +5,7 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 from conversations.surfaces.api.views.assistants import AssistantsView
 from conversations.surfaces.api.views.conversations import ConversationViewSet
-from conversations.surfaces.api.views.feedback import ActivateView, FeedbackView
+from conversations.surfaces.api.views.feedback import FeedbackView
 from conversations.surfaces.api.views.messages import MessageViewSet
 from conversations.surfaces.api.views.search import SearchView
 from conversations.surfaces.api.views.service import HealthView, ModelsView, ModelSwapView, ReadyView
@@ -35,7 +35,6 @@ urlpatterns = [
     path(MESSAGE, MessageViewSet.as_view({"get": "retrieve", "put": "update"})),
     path(f"{MESSAGE}/activate", MessageViewSet.as_view({"post": "activate"})),
     path(f"{MESSAGE}/stream", MessageViewSet.as_view({"get": "stream"})),
-    path(f"{MESSAGE}/activate", ActivateView.as_view()),
     path(f"{MESSAGE}/feedback", FeedbackView.as_view()),
     # Beside them
     path("assistants", AssistantsView.as_view()),
