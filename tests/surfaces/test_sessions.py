@@ -141,7 +141,7 @@ def test_an_assistant_s_prompt_goes_before_the_conversation(
     assert "Be brief." in upstream.generations()[-1].body["messages"][0]["content"]
 
 
-@pytest.mark.parametrize("wrong", [new_key(), "nonsense", "7"])
+@pytest.mark.parametrize("wrong", ["0b54ad5e-2f0c-4a7e-9d4e-000000000000", "nonsense", "7"])
 def test_an_unknown_assistant_is_a_404(client: Client, anonymous: Client, wrong: str) -> None:
     for caller in (client, anonymous):
         answer = say(caller, new_key(), assistant_id=wrong)
