@@ -1,9 +1,11 @@
 """Conversations to look at, the same in every run."""
 
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
 from typing import Any
 from uuid import UUID
 
+from django.apps import apps
 from django.contrib.auth.models import Group, User
 
 from conversations.models import ChatUser, Conversation, Message
@@ -12,8 +14,14 @@ BEGAN = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
 USER_ID = UUID("11111111-1111-4111-8111-111111111111")
 
 
+def make_groups() -> None:
+    """Make the groups of migration 0007 again, where a test with real transactions has emptied all tables."""
+    import_module("conversations.migrations.0007_admin_groups").make_groups(apps, None)
+
+
 def make_staff(name: str, *groups: str, superuser: bool = False, password: str | None = None) -> User:
     """Make a member of staff; without a password, which takes its time to hash, they can only be signed in by a test."""
+    make_groups()
     user = User.objects.create_user(name, password=password, is_staff=True, is_superuser=superuser)
     user.groups.set([Group.objects.get(name=group) for group in groups])
     return user
