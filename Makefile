@@ -31,8 +31,9 @@ $(STAMP): requirements.txt requirements-dev.txt requirements-model.txt
 run: $(STAMP) ## Run the service with PostgreSQL, auth and a small real model; Ctrl-C stops it
 	@exec $(BIN)/python -m devstack.run $(ARGS)
 
+# The tests mostly wait for real servers, so four at once are faster even on two cores.
 test: $(STAMP) ## Run all tests against a real PostgreSQL (ARGS="-k stop" for some)
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses 4 --dist loadfile $(ARGS)
 
 faults: $(STAMP) ## Break the service in 500 ways and check its promise (SCHEDULES=50 for fewer, SEED=17 for one)
 	@$(BIN)/python -m tests.faults.run $(if $(SEED),--seed $(SEED),--schedules $(SCHEDULES))

@@ -8,7 +8,7 @@ from django.test import Client
 
 from conversations.models import StaffAccess
 
-from .factories import USER_ID, make_chat_user, make_conversation, make_long_conversation, make_staff
+from .factories import USER_ID, make_chat_user, make_conversation, make_groups, make_long_conversation, make_staff
 
 pytestmark = pytest.mark.django_db
 
@@ -20,12 +20,14 @@ def test_the_groups_hold_what_their_names_promise() -> None:
     def permissions(group: str) -> set[str]:
         return set(Permission.objects.filter(group=Group.objects.get(name=group)).values_list("codename", flat=True))
 
+    make_groups()
     reading = {"view_conversation", "view_chatuser", "view_assistant"}
     assert permissions("support") == reading
     assert permissions("operators") == reading | {"delete_conversation", "export_conversation"}
 
 
 def test_a_permission_exists_once() -> None:
+    make_groups()
     assert Permission.objects.filter(codename="export_conversation").count() == 1
 
 
