@@ -10,7 +10,7 @@ SCHEDULES ?= 500
 CHECK_ENV := SECRET_KEY=only-for-checks-8f2c1d7a5e9b4036a1c7d9e2f4b6a8c0d3e5 DATABASE_URL=postgresql://nobody@localhost/none
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test faults check fix schema clean
+.PHONY: help setup run test faults check fix schema bench clean
 
 help: ## Show this
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -53,6 +53,9 @@ fix: $(STAMP) ## Format, and mend what lint can mend
 
 schema: $(STAMP) ## Write docs/openapi.yaml anew
 	@$(CHECK_ENV) $(BIN)/python manage.py spectacular --validate --fail-on-warn --file docs/openapi.yaml
+
+bench: $(STAMP) ## Measure pruning against plain SQL (ARGS="--conversations 30000 --messages 300000")
+	@$(BIN)/python -m benchmarks.prune $(ARGS)
 
 clean: ## Remove .venv and caches; the dev stack's data in .devstack stays
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis test-output

@@ -19,8 +19,8 @@ from urllib.parse import quote
 import psycopg
 from psycopg import sql
 
-from devstack.folder import PROJECT, data_folder
-from devstack.postgres import start_postgres
+from devstack.folder import PROJECT, devstack_folder
+from devstack.postgres import Cluster
 
 UNTIL = "2026-06-01"
 CHOSEN = "updated_at < '2026-03-01Z' AND NOT is_favorited"
@@ -37,8 +37,9 @@ def main() -> None:
     parser.add_argument("--messages", type=int, default=300_000)
     parser.add_argument("--rounds", type=int, default=3, help="the best of so many is shown")
     options = parser.parse_args()
-    server = start_postgres(data_folder() / "benchmark-postgres")
-    base = server.get_uri()
+    cluster = Cluster(devstack_folder() / "benchmark-postgres")
+    cluster.start()
+    base = cluster.url("postgres")
     prepare(base, options.conversations, options.messages)
     with tempfile.TemporaryDirectory() as folder:
         archive = Path(folder, "pruned.jsonl.gz")
