@@ -2,11 +2,11 @@
 
 import re
 
-from django import template
+from django.template import Library
 from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
 
-register = template.Library()
+register = Library()
 
 # A fenced block, closed or, in a reply that broke off, open to its end.
 CODE_BLOCK = re.compile(r"^```[^\n`]*\n(.*?)(?:^```[ \t]*$\n?|\Z)", re.MULTILINE | re.DOTALL)
