@@ -1,29 +1,22 @@
-"""Compare `prune_history` with the plain SQL DELETE of the same rows, on a PostgreSQL of its own with default durability.
+"""Compare `prune_history` with the plain SQL DELETE of the same rows, and sends beside it with sends by themselves.
 
-    python -m benchmarks.prune --conversations 30000 --messages 300000
+    python -m benchmarks.prune --conversations 300000 --messages 3000000
 
-Every way starts from the same rows, copied anew from a template database, with warm caches and no statistics missing.
+Every way starts from the same rows (see `history`) and deletes a third of them.
 """
 
 import argparse
-import os
 import resource
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import quote
 
-import psycopg
-from psycopg import sql
-
-from devstack.folder import PROJECT, devstack_folder
+from benchmarks.history import CHOSEN, deleted_rows, fresh_copy, prepare, run_prune, run_sql
+from benchmarks.sends import Sends, percentile, serve
+from devstack.folder import devstack_folder
 from devstack.postgres import Cluster
 
-UNTIL = "2026-06-01"
-CHOSEN = "updated_at < '2026-03-01Z' AND NOT is_favorited"
 TWO_DELETES = (
     f"DELETE FROM messages USING conversations c WHERE conversation_id = c.id AND c.{CHOSEN.replace('NOT is', 'NOT c.is')}",
     f"DELETE FROM conversations WHERE {CHOSEN}",
@@ -31,16 +24,26 @@ TWO_DELETES = (
 CASCADE = (f"DELETE FROM conversations WHERE {CHOSEN}",)
 
 
+ALONE_S = 15
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--conversations", type=int, default=30_000)
     parser.add_argument("--messages", type=int, default=300_000)
     parser.add_argument("--rounds", type=int, default=3, help="the best of so many is shown")
+    parser.add_argument("--sends", type=float, default=20, metavar="RATE", help="a second, beside a prune_history at the end")
     options = parser.parse_args()
     cluster = Cluster(devstack_folder() / "benchmark-postgres")
     cluster.start()
     base = cluster.url("postgres")
     prepare(base, options.conversations, options.messages)
+    compare_with_sql(base, options.rounds)
+    if options.sends:
+        compare_sends(base, options.sends)
+
+
+def compare_with_sql(base: str, rounds: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         archive = Path(folder, "pruned.jsonl.gz")
         ways: dict[str, Callable[[str], float]] = {
@@ -50,88 +53,31 @@ def main() -> None:
             "prune_history --archive": lambda url: run_prune(url, f"--archive={archive}"),
         }
         best = dict.fromkeys(ways, float("inf"))
-        memory_mib = 0.0
-        for _ in range(options.rounds):
+        for _ in range(rounds):
             for name, way in ways.items():
                 archive.unlink(missing_ok=True)
                 url = fresh_copy(base)
                 best[name] = min(best[name], way(url))
-    memory_mib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-    report(best, deleted_rows(base), memory_mib)
-
-
-def in_database(base: str, name: str) -> str:
-    """Return the URL of another database of the same server."""
-    return base.replace("/postgres?", f"/{quote(name)}?")
-
-
-def prepare(base: str, conversations: int, messages: int) -> None:
-    execute(base, "DROP DATABASE IF EXISTS prune_template WITH (FORCE)", "CREATE DATABASE prune_template")
-    url = in_database(base, "prune_template")
-    manage(url, "migrate", "--verbosity=0")
-    users = max(1, conversations // 30)
-    numbers = [f"--users={users}", f"--conversations={conversations}", f"--messages={messages}"]
-    manage(url, "seed_demo", *numbers, f"--until={UNTIL}")
-    execute(url, "VACUUM (ANALYZE, FREEZE)", "CHECKPOINT")
-
-
-def fresh_copy(base: str) -> str:
-    execute(base, "DROP DATABASE IF EXISTS prune_copy WITH (FORCE)", "CREATE DATABASE prune_copy TEMPLATE prune_template")
-    url = in_database(base, "prune_copy")
-    # Read everything once: neither way should pay for what the other has loaded.
-    execute(url, "SELECT count(*), sum(length(content)) FROM messages", "SELECT count(*) FROM conversations", "CHECKPOINT")
-    return url
-
-
-def execute(url: str, *statements: str) -> None:
-    with psycopg.connect(url, autocommit=True) as connection:
-        for statement in statements:
-            connection.execute(sql.SQL(statement))
-
-
-def run_sql(url: str, statements: tuple[str, ...]) -> float:
-    with psycopg.connect(url) as connection:
-        started_at = time.perf_counter()
-        for statement in statements:
-            connection.execute(sql.SQL(statement))
-        connection.commit()
-        return time.perf_counter() - started_at
-
-
-def run_prune(url: str, *arguments: str) -> float:
-    """Return the seconds that pruning took, without those that Python and Django take to start."""
-    started_at = time.perf_counter()
-    manage(url, "prune_history", "--older-than=1900-01-01", "--yes")
-    start_s = time.perf_counter() - started_at
-    started_at = time.perf_counter()
-    manage(url, "prune_history", "--older-than=2026-03-01", "--yes", *arguments)
-    return time.perf_counter() - started_at - start_s
-
-
-def manage(url: str, *arguments: str) -> None:
-    environment = {"SECRET_KEY": "only-for-benchmarks", **os.environ, "DATABASE_URL": url}
-    subprocess.run([sys.executable, "manage.py", *arguments], cwd=PROJECT, env=environment, check=True)
-
-
-def deleted_rows(base: str) -> tuple[int, int]:
-    with psycopg.connect(in_database(base, "prune_template")) as connection:
-        conversations = f"SELECT id FROM conversations WHERE {CHOSEN}"
-        row = connection.execute(
-            sql.SQL(
-                f"SELECT count(*), (SELECT count(*) FROM messages WHERE conversation_id IN ({conversations})) "
-                f"FROM ({conversations}) AS chosen"
-            )
-        ).fetchone()
-    assert row
-    return row[0], row[1]
-
-
-def report(best: dict[str, float], deleted: tuple[int, int], memory_mib: float) -> None:
-    print(f"deleted: {deleted[0]:,} conversations, {deleted[1]:,} messages")
-    reference = best["plain SQL, two DELETEs"]
+    conversations, messages = deleted_rows(base)
+    print(f"deleted: {conversations:,} conversations, {messages:,} messages")
     for name, seconds in best.items():
-        print(f"{name:32} {seconds:7.2f} s  {seconds / reference:5.2f} x  {deleted[1] / seconds:10,.0f} messages/s")
+        ratio = seconds / best["plain SQL, two DELETEs"]
+        print(f"{name:32} {seconds:7.2f} s  {ratio:5.2f} x  {messages / seconds:10,.0f} messages/s")
+    memory_mib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     print(f"most memory of any command: {memory_mib:.0f} MiB")
+
+
+def compare_sends(base: str, rate: float) -> None:
+    """Show how long sends take by themselves and beside pruning; one run each, warmed up by a first one."""
+    url = fresh_copy(base)
+    with serve(url) as port:
+        sends = Sends(port, rate)
+        sends.during(lambda: time.sleep(ALONE_S / 3))
+        alone = sends.during(lambda: time.sleep(ALONE_S))
+        beside = sends.during(lambda: run_prune(url))
+    for percent in (50, 95):
+        usual, meanwhile = percentile(alone, percent) * 1000, percentile(beside, percent) * 1000
+        print(f"sends, p{percent}: {usual:.1f} ms alone, {meanwhile:.1f} ms beside prune_history, {meanwhile / usual:.2f} x")
 
 
 if __name__ == "__main__":

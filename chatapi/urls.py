@@ -3,6 +3,9 @@
 from django.contrib import admin
 from django.urls import include, path
 
+# Registers the OpenAPI description of our authentication; here, because commands have no use for it.
+from chatapi import openapi  # noqa: F401
+
 urlpatterns = [
     path("api/", include("conversations.surfaces.api.urls")),
     path("api/v1/chat/", include("conversations.surfaces.sessions.urls")),

@@ -17,8 +17,9 @@ from django.db import transaction
 from django.utils import timezone
 
 from chatapi.remembered_tokens import forget_tokens
-from conversations.models import ChatUser, Conversation, Message
+from conversations.models import ChatUser, Conversation, Message, StaffAccess
 from conversations.services.deleting import delete_with_messages
+from conversations.services.id_arrays import ids_of
 from conversations.services.stopping import stop_running_reply
 from conversations.services.walking import prefer_indexes
 
@@ -38,6 +39,8 @@ class Receipt:
     directory_entries: int = 0
     # Titles and names that the admin had noted in its log of what staff did.
     admin_log_entries: int = 0
+    # Who of the staff looked at the user's conversations, and when, must still be known: it stays, and holds ids alone.
+    access_records_kept: int = 0
     # None where each worker remembers tokens by itself: nobody else can reach those.
     remembered_tokens: int | None = None
     # Workers remember a token, with its user's name and address, at most until then.
@@ -88,6 +91,7 @@ def erase_user(
         receipt.tokens_forgotten_by = timezone.now() + timedelta(seconds=settings.AUTH_CACHE_SECONDS)
     receipt.directory_entries, _ = ChatUser.objects.filter(id=user_id).delete()
     receipt.admin_log_entries += _blank_admin_log(ChatUser, [user_id])
+    receipt.access_records_kept = StaffAccess.objects.filter(user_id=user_id).count()
     receipt.erased_at = timezone.now()
     receipt.is_complete = not owned.exists()
     return receipt
@@ -98,7 +102,7 @@ def _erase_batch(window: list[UUID], receipt: Receipt) -> None:
         prefer_indexes()
         # Unlike pruning this waits for whoever holds a conversation. Once it is locked nothing can be added to it.
         locked = Conversation.objects.filter(id__in=window).select_for_update(of=("self",)).order_by("id")
-        conversations, messages = delete_with_messages(list(locked.values_list("id", flat=True)))
+        conversations, messages = delete_with_messages(ids_of(locked))
         receipt.admin_log_entries += _blank_admin_log(Conversation, window)
     receipt.conversations += conversations
     receipt.messages += messages

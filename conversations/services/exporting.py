@@ -4,7 +4,7 @@ import gzip
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,6 +15,7 @@ from uuid import UUID
 from django.db import transaction
 
 from conversations.models import Conversation, Message
+from conversations.services.id_arrays import IdArray
 from conversations.services.rows import history_lines
 from conversations.services.walking import DEFAULT_BATCH_SIZE, Walk, prefer_indexes
 
@@ -101,7 +102,7 @@ def export_file(path: str) -> Iterator[BinaryIO]:
         raise
 
 
-def _write_lines(target: BinaryIO, window: Sequence[UUID], result: ExportResult) -> None:
+def _write_lines(target: BinaryIO, window: IdArray, result: ExportResult) -> None:
     lines = 0
     for line in history_lines(window):
         lines += 1
@@ -111,8 +112,8 @@ def _write_lines(target: BinaryIO, window: Sequence[UUID], result: ExportResult)
     result.messages += lines - conversations
 
 
-def _write_markdown(target: BinaryIO, window: Sequence[UUID], result: ExportResult) -> None:
-    conversations = Conversation.objects.in_bulk(window)
+def _write_markdown(target: BinaryIO, window: IdArray, result: ExportResult) -> None:
+    conversations = Conversation.objects.in_bulk(list(window))
     for conversation_id in window:
         if (conversation := conversations.get(conversation_id)) is None:
             continue

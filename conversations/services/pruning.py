@@ -20,9 +20,13 @@ from conversations.models import Conversation
 from conversations.querysets import ConversationQuerySet
 from conversations.services.archive import Archive
 from conversations.services.deleting import delete_with_messages
+from conversations.services.id_arrays import ids_of
 from conversations.services.rows import history_lines
 from conversations.services.walking import DEFAULT_BATCH_SIZE, Walk, prefer_indexes
 
+LARGEST_BATCH = 10_000
+# How long a batch should hold its locks. Large batches are what makes pruning nearly as fast as one plain DELETE.
+BATCH_S = 0.07
 PAUSE_SLICE_S = 0.1
 # A row apart from its text: header, ids, times, numbers.
 MESSAGE_ROW_BYTES = 150
@@ -89,21 +93,23 @@ def matching(criteria: PruneCriteria) -> ConversationQuerySet:
 def prune_history(
     *,
     criteria: PruneCriteria,
-    batch_size: int = DEFAULT_BATCH_SIZE,
+    largest_batch: int = LARGEST_BATCH,
     pause_s: float = 0.0,
     archive: Archive | None = None,
     should_stop: Callable[[], bool] = lambda: False,
     on_batch: Callable[[PruneResult], None] = lambda result: None,
 ) -> PruneResult:
-    """Delete what matches, `batch_size` conversations a transaction, until nothing is left or `should_stop`.
+    """Delete what matches, in transactions of about `BATCH_S`, until nothing is left or `should_stop`.
 
-    With an archive each batch is on disk before it is deleted. Several runs at once share the work. Raises `ValueError`
-    where no criterion was given.
+    A batch is of `largest_batch` conversations at most. With an archive each batch is on disk before it is deleted. Several
+    runs at once share the work. Raises `ValueError` where no criterion was given.
     """
-    walk = _walk(criteria, batch_size)
+    walk = _walk(criteria, min(DEFAULT_BATCH_SIZE, largest_batch))
     result = PruneResult()
     while not should_stop():
+        started_at = time.monotonic()
         window, conversations, messages = _prune_window(walk, criteria, archive)
+        walk.batch_size = next_batch_size(walk.batch_size, time.monotonic() - started_at, largest_batch)
         if not window:
             result.is_complete = True
             break
@@ -119,20 +125,19 @@ def prune_history(
 def measure(
     *,
     criteria: PruneCriteria,
-    batch_size: int = DEFAULT_BATCH_SIZE,
     should_stop: Callable[[], bool] = lambda: False,
     on_batch: Callable[[PruneResult], None] = lambda result: None,
 ) -> PruneResult:
     """Count what `prune_history` would delete, and estimate the space; changes and locks nothing."""
-    walk = _walk(criteria, batch_size)
+    walk = _walk(criteria, DEFAULT_BATCH_SIZE)
     result = PruneResult()
     text_bytes = 0
     while not should_stop():
         with transaction.atomic(), connection.cursor() as cursor:
             prefer_indexes()
             window = walk.next_window()
-            found = list(matching(criteria).with_ids(window).values_list("id", flat=True))
-            cursor.execute(MEASURE_SQL, [found])
+            found = ids_of(matching(criteria).with_ids(window.text))
+            cursor.execute(MEASURE_SQL, [found.text])
             messages, size = cursor.fetchone()
         if not window:
             result.is_complete = True
@@ -174,17 +179,22 @@ def _prune_window(walk: Walk, criteria: PruneCriteria, archive: Archive | None) 
         window = walk.next_window()
         if not window:
             return 0, 0, 0
-        free = matching(criteria).with_ids(window).select_for_update(skip_locked=True, of=("self",))
-        locked = list(free.values_list("id", flat=True))
-        chosen = list(matching(criteria).with_ids(locked).values_list("id", flat=True))
+        wanted = matching(criteria).with_ids(window.text)
+        locked = ids_of(wanted.select_for_update(skip_locked=True, of=("self",)))
+        chosen = ids_of(matching(criteria).with_ids(locked.text))
         if not chosen:
             return len(window), 0, 0
         if archive is None:
             return len(window), *delete_with_messages(chosen)
-        in_order = set(chosen)
         # What the archive took stays there even if the commit fails: then nobody knows whether the rows are gone.
-        with archive.batch(history_lines([row for row in window if row in in_order])):
+        with archive.batch(history_lines(chosen)):
             return len(window), *delete_with_messages(chosen)
+
+
+def next_batch_size(size: int, took_s: float, largest: int) -> int:
+    """Return how many conversations a batch should have after one of `size` that took so long: twice as many at most."""
+    fits = round(size * BATCH_S / max(took_s, 0.001))
+    return max(1, min(fits, 2 * size, largest))
 
 
 def _pause(pause_s: float, should_stop: Callable[[], bool]) -> None:

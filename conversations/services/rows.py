@@ -6,10 +6,11 @@ passes through Python. Left out are columns that PostgreSQL computes. Times are 
 """
 
 from collections.abc import Iterator, Sequence
-from uuid import UUID
 
 from django.db import connection
 from psycopg import sql
+
+from conversations.services.id_arrays import IdArray
 
 CONVERSATION = "conversation"
 MESSAGE = "message"
@@ -46,10 +47,10 @@ def column_names(kind: str) -> list[str]:
         return [name for (name,) in cursor.fetchall()]
 
 
-def history_lines(conversation_ids: Sequence[UUID]) -> Iterator[bytes]:
+def history_lines(conversation_ids: IdArray) -> Iterator[bytes]:
     """Yield the lines, without their ends, of these conversations and their messages; never more than one in memory."""
     statement = sql.SQL(LINES_SQL).format(
-        ids=sql.Literal(list(conversation_ids)),
+        ids=sql.Literal(conversation_ids.text),
         conversation_columns=_identifiers(column_names(CONVERSATION)),
         message_columns=_identifiers(column_names(MESSAGE)),
     )

@@ -5,7 +5,6 @@ ids alone. So no statement grows with the table, no matter how few of its rows a
 the walk are never looked at again.
 """
 
-from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -14,8 +13,13 @@ from django.db import connection
 from django.db.models import Q
 
 from conversations.querysets import ConversationQuerySet
+from conversations.services.id_arrays import IdArray
 
 DEFAULT_BATCH_SIZE = 1000
+
+WINDOW_SQL = """
+SELECT array_agg(id)::text, count(*), (array_agg(time))[count(*)], (array_agg(id))[count(*)] FROM ({rows}) AS rows (time, id)
+"""
 
 
 class Walk:
@@ -33,7 +37,7 @@ class Walk:
         since: datetime | None = None,
         before: datetime | None = None,
     ) -> None:
-        self._batch_size = batch_size
+        self.batch_size = batch_size
         self._time_field = time_field
         self._last: tuple[datetime | None, UUID] | None = None
         self._without_time = conversations.filter(**{f"{time_field}__isnull": True})
@@ -45,7 +49,7 @@ class Walk:
         # A temporary chat without an end is none; a conversation without activity is one of the predecessor's.
         self._is_among_timed = time_field != "updated_at"
 
-    def next_window(self) -> list[UUID]:
+    def next_window(self) -> IdArray:
         """Return the next ids; none at the end. One query, rarely two."""
         if not self._is_among_timed:
             if window := self._take(self._without_time):
@@ -54,17 +58,18 @@ class Walk:
             self._last = None
         return self._take(self._timed)
 
-    def __iter__(self) -> Iterator[list[UUID]]:
-        while window := self.next_window():
-            yield window
-
-    def _take(self, rows: ConversationQuerySet) -> list[UUID]:
+    def _take(self, rows: ConversationQuerySet) -> IdArray:
         if self._last is not None:
             rows = rows.filter(self._behind(*self._last))
-        found = list(rows.order_by(self._time_field, "id").values_list(self._time_field, "id")[: self._batch_size])
-        if found:
-            self._last = found[-1]
-        return [conversation_id for _, conversation_id in found]
+        window = rows.order_by(self._time_field, "id").values_list(self._time_field, "id")[: self.batch_size]
+        statement, parameters = window.query.sql_with_params()
+        with connection.cursor() as cursor:
+            cursor.execute(WINDOW_SQL.format(rows=statement), parameters)
+            array, size, *last = cursor.fetchone()
+        if not size:
+            return IdArray()
+        self._last = last[0], last[1]
+        return IdArray(array, size)
 
     def _behind(self, time: datetime | None, conversation_id: UUID) -> Q:
         beyond_id = Q(id__gt=conversation_id)

