@@ -54,7 +54,7 @@ fix: $(STAMP) ## Format, and mend what lint can mend
 schema: $(STAMP) ## Write docs/openapi.yaml anew
 	@$(CHECK_ENV) $(BIN)/python manage.py spectacular --validate --fail-on-warn --file docs/openapi.yaml
 
-bench: $(STAMP) ## Measure pruning against plain SQL (ARGS="--conversations 30000 --messages 300000")
+bench: $(STAMP) ## Measure pruning against plain SQL, and sends beside it (ARGS="--help" for sizes)
 	@$(BIN)/python -m benchmarks.prune $(ARGS)
 
 clean: ## Remove .venv and caches; the dev stack's data in .devstack stays

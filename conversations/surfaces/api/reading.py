@@ -15,10 +15,9 @@ from conversations.surfaces.api.serializers import (
     CONVERSATION_COLUMNS,
     MESSAGE_COLUMNS,
     MESSAGE_DETAIL_COLUMNS,
-    conversation_json,
-    message_json,
 )
 from conversations.surfaces.paging import read_page
+from conversations.surfaces.rows import conversation_json, message_json
 
 CONVERSATIONS_CURSOR = "c"
 MESSAGES_CURSOR = "m"

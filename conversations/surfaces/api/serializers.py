@@ -1,17 +1,13 @@
 """The primary surface's shapes: what requests hold, and how rows look."""
 
-from datetime import UTC, datetime
 from typing import Any
 
 from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
-from conversations.models import DEFAULT_MODEL_TAG, DEFAULT_TITLE, MAX_CONTENT_CHARACTERS, MAX_TITLE_CHARACTERS, Role, Status
+from conversations.models import DEFAULT_MODEL_TAG, MAX_CONTENT_CHARACTERS, MAX_TITLE_CHARACTERS, Role, Status
 from conversations.surfaces.fields import StrictBooleanField, StrictCharField, StrictFloatField, StrictIntegerField
 from inference_proxy.protocols.base import Sampling
-
-# The predecessor allowed rows without a time; clients are promised one.
-UNKNOWN_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 
 CONVERSATION_COLUMNS = ("id", "user_id", "title", "model_tag", "is_favorited", "assistant_id", "created_at", "updated_at")
 MESSAGE_COLUMNS = (
@@ -30,28 +26,6 @@ MESSAGE_COLUMNS = (
     "feedback",
 )
 MESSAGE_DETAIL_COLUMNS = (*MESSAGE_COLUMNS, "context")
-
-
-def conversation_json(row: dict[str, Any]) -> dict[str, Any]:
-    """Shape a row of CONVERSATION_COLUMNS."""
-    return {
-        **row,
-        "title": row["title"] or DEFAULT_TITLE,
-        "model_tag": row["model_tag"] or "",
-        "created_at": row["created_at"] or row["updated_at"] or UNKNOWN_TIME,
-        "updated_at": row["updated_at"] or row["created_at"] or UNKNOWN_TIME,
-    }
-
-
-def message_json(row: dict[str, Any]) -> dict[str, Any]:
-    """Shape a row of MESSAGE_COLUMNS or MESSAGE_DETAIL_COLUMNS."""
-    return {
-        **row,
-        "token_count": row["token_count"] or 0,
-        "model_tag": row["model_tag"] or "",
-        "inference_time_ms": row["inference_time_ms"] or 0,
-        "created_at": row["created_at"] or UNKNOWN_TIME,
-    }
 
 
 # --- Requests ----------------------------------------------------------------------------------------------------------

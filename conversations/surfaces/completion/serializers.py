@@ -1,15 +1,12 @@
 """The completion surface's shapes."""
 
-from datetime import UTC, datetime
 from typing import Any
 
 from rest_framework import serializers
 
 from conversations.models import MAX_CONTENT_CHARACTERS, Message, Role
 from conversations.surfaces.fields import StrictBooleanField, StrictCharField
-
-# The predecessor allowed rows without a time; clients are promised one.
-UNKNOWN_TIME = datetime(1970, 1, 1, tzinfo=UTC)
+from conversations.surfaces.rows import UNKNOWN_TIME
 
 
 def message_json(message: Message) -> dict[str, Any]:

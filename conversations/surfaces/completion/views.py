@@ -16,11 +16,12 @@ from conversations.models import Conversation, Message
 from conversations.services.conversations import create_conversation
 from conversations.services.turns import start_turn
 from conversations.surfaces.completion import schema
-from conversations.surfaces.completion.serializers import UNKNOWN_TIME, CompletionSerializer, message_json
+from conversations.surfaces.completion.serializers import CompletionSerializer, message_json
 from conversations.surfaces.delivery import Delivery, deliver, refuse_while_shutting_down
 from conversations.surfaces.fields import require_id
 from conversations.surfaces.headers import next_link, read_idempotency_key
 from conversations.surfaces.paging import read_page
+from conversations.surfaces.rows import UNKNOWN_TIME
 from inference_proxy.protocols.base import Sampling
 
 DEFAULT_CONVERSATIONS = 20

@@ -1,16 +1,10 @@
 """The contract's shapes. Closed and without nulls: exactly these fields, always all of them."""
 
-from datetime import UTC, datetime
-from typing import Any
-
 from rest_framework import serializers
 
-from conversations.models import DEFAULT_TITLE, MAX_CONTENT_CHARACTERS, MAX_TITLE_CHARACTERS, Role
+from conversations.models import MAX_CONTENT_CHARACTERS, MAX_TITLE_CHARACTERS, Role
 from conversations.surfaces.documentation import ClosedSerializer
 from conversations.surfaces.fields import StrictBooleanField, StrictCharField
-
-# The predecessor allowed rows without a time; the contract knows none.
-UNKNOWN_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 
 CONVERSATION_COLUMNS = ("id", "user_id", "title", "model_tag", "created_at", "updated_at")
 MESSAGE_COLUMNS = (
@@ -23,28 +17,6 @@ MESSAGE_COLUMNS = (
     "inference_time_ms",
     "created_at",
 )
-
-
-def conversation_json(row: dict[str, Any]) -> dict[str, Any]:
-    """Shape a row of CONVERSATION_COLUMNS."""
-    return {
-        **row,
-        "title": row["title"] or DEFAULT_TITLE,
-        "model_tag": row["model_tag"] or "",
-        "created_at": row["created_at"] or row["updated_at"] or UNKNOWN_TIME,
-        "updated_at": row["updated_at"] or row["created_at"] or UNKNOWN_TIME,
-    }
-
-
-def message_json(row: dict[str, Any]) -> dict[str, Any]:
-    """Shape a row of MESSAGE_COLUMNS."""
-    return {
-        **row,
-        "token_count": row["token_count"] or 0,
-        "model_tag": row["model_tag"] or "",
-        "inference_time_ms": row["inference_time_ms"] or 0,
-        "created_at": row["created_at"] or UNKNOWN_TIME,
-    }
 
 
 # --- Requests ----------------------------------------------------------------------------------------------------------

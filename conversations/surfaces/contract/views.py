@@ -23,13 +23,12 @@ from conversations.surfaces.contract.serializers import (
     ConversationCreateSerializer,
     ConversationPatchSerializer,
     SendSerializer,
-    conversation_json,
-    message_json,
 )
 from conversations.surfaces.delivery import Delivery, deliver, refuse_while_shutting_down
 from conversations.surfaces.fields import require_id
 from conversations.surfaces.headers import next_link, read_idempotency_key
 from conversations.surfaces.paging import read_page
+from conversations.surfaces.rows import conversation_json, message_json
 from inference_proxy.protocols.base import Sampling
 
 DEFAULT_LIMIT = 50
