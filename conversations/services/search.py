@@ -27,11 +27,15 @@ from conversations.models import Conversation
 
 # More expected matches than this are not read from the index.
 MOST_INDEXED_MATCHES = 20_000
+# Of a word that its statistics don't know PostgreSQL expects up to this share of the table. It may be as frequent as that, or
+# stand nowhere: counting so many in the index tells. That costs little for one word; for two, each may be in every message.
+UNKNOWN_WORD_SHARE = 0.005
+MOST_PROBED_MATCHES = 2000
 # Matches of an indexed window.
 WINDOW_MATCHES = 100
 # Of a walked window: how many conversations (making tsvectors costs more than looking for text), and the newest messages
 # read of each. One request passes over so many conversations without a match.
-WINDOW_CONVERSATIONS_WORDS = 20
+WINDOW_CONVERSATIONS_WORDS = 10
 WINDOW_CONVERSATIONS_TEXT = 100
 MESSAGES_EACH = 200
 MOST_EMPTY_CONVERSATIONS = 500
@@ -46,12 +50,26 @@ HEADLINE = f'StartSel="{MATCH_START}", StopSel="{MATCH_STOP}", MaxFragments=2, M
 UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 CURSOR_FORM = re.compile(r"([iw])(\d{1,5})\.([A-Za-z0-9_=-]*)", re.ASCII)
 
+# The planner takes making a tsvector for nearly free, and would rather make one of every message than ask an index. Of words it
+# does not know it expects so many matches that it would start workers and compile, which takes longer than to find none.
+SETTINGS_SQL = """
+SELECT set_config('statement_timeout', %s, true), set_config('enable_seqscan', 'off', true),
+    set_config('max_parallel_workers_per_gather', '0', true), set_config('jit', 'off', true)
+"""
+
 # To the letter as in migration 0004.
 VECTOR = "to_tsvector('simple'::regconfig, left(content, 100000))"
 WORDS = "websearch_to_tsquery('simple'::regconfig, %(text)s)"
 
 # S608 below: these are put together from the constants above; what a caller says is always a parameter.
 EXPECTED_SQL = f"EXPLAIN (FORMAT JSON) SELECT 1 FROM messages WHERE {VECTOR} @@ {WORDS} AND status <> 'streaming'"  # noqa: S608
+
+# Materialized: the limit outside must not tempt the planner to read messages until it has found so many.
+PROBE_SQL = f"""
+WITH matches AS MATERIALIZED (SELECT 1 FROM messages WHERE {VECTOR} @@ {WORDS} AND status <> 'streaming')
+SELECT count(*) FROM (SELECT 1 FROM matches LIMIT {MOST_PROBED_MATCHES + 1}) AS probed
+"""  # noqa: S608
+ROWS_SQL = f"SELECT reltuples, numnode({WORDS}) FROM pg_class WHERE oid = 'messages'::regclass"  # noqa: S608
 
 # Times that only the predecessor left out count as the oldest.
 INDEXED_SQL = f"""
@@ -220,7 +238,14 @@ def _has_words(text: str) -> bool:
 
 def _is_rare(text: str) -> bool:
     plan = _fetch(EXPECTED_SQL, {"text": text})[0][0]
-    return bool(plan[0]["Plan"]["Plan Rows"] <= MOST_INDEXED_MATCHES)
+    expected = plan[0]["Plan"]["Plan Rows"]
+    if expected <= MOST_INDEXED_MATCHES:
+        return True
+    rows, words = _fetch(ROWS_SQL, {"text": text})[0]
+    # Twice as many: the table has grown since its rows were counted.
+    if words > 1 or expected > 2 * UNKNOWN_WORD_SHARE * rows:
+        return False
+    return bool(_fetch(PROBE_SQL, {"text": text})[0][0] <= MOST_PROBED_MATCHES)
 
 
 def _read_hits(user_id: UUID, text: str, ids: list[UUID], is_words: bool) -> list[Hit]:
@@ -265,11 +290,7 @@ def _bounded() -> Iterator[None]:
     """Let each statement take so long and no longer. Raises `SearchTooBroad`."""
     try:
         with transaction.atomic(), connection.cursor() as cursor:
-            # The planner takes making a tsvector for nearly free, and would rather make one of every message than ask an index.
-            cursor.execute(
-                "SELECT set_config('statement_timeout', %s, true), set_config('enable_seqscan', 'off', true)",
-                [str(STATEMENT_TIMEOUT_MS)],
-            )
+            cursor.execute(SETTINGS_SQL, [str(STATEMENT_TIMEOUT_MS)])
             yield
     except OperationalError as failure:
         if isinstance(failure.__cause__, psycopg.errors.QueryCanceled):
