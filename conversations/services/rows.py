@@ -22,20 +22,19 @@ WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped AND attgenerat
 ORDER BY attnum
 """
 
-# Each conversation, in the order of the ids, followed by its messages, oldest first.
+# Each conversation, in the order of the ids, followed by its messages, oldest first. LATERAL goes through the ids one after the
+# other; to sort all the lines at the end would take half as long again.
 LINES_SQL = """
 COPY (
-    SELECT line FROM (
-        SELECT wanted.place, false AS is_message, NULL::timestamptz AS created_at, row.id,
-            '{{"conversation":' || row_to_json(row)::text || '}}' AS line
-        FROM unnest({ids}::uuid[]) WITH ORDINALITY AS wanted (id, place)
-        JOIN (SELECT {conversation_columns} FROM conversations) AS row ON row.id = wanted.id
+    SELECT line FROM unnest({ids}::uuid[]) AS wanted (id) CROSS JOIN LATERAL (
+        SELECT '{{"conversation":' || row_to_json(row)::text || '}}' AS line
+        FROM (SELECT {conversation_columns} FROM conversations WHERE id = wanted.id) AS row
         UNION ALL
-        SELECT wanted.place, true, row.created_at, row.id, '{{"message":' || row_to_json(row)::text || '}}'
-        FROM unnest({ids}::uuid[]) WITH ORDINALITY AS wanted (id, place)
-        JOIN (SELECT {message_columns} FROM messages) AS row ON row.conversation_id = wanted.id
+        SELECT '{{"message":' || row_to_json(row)::text || '}}'
+        FROM (
+            SELECT {message_columns} FROM messages WHERE conversation_id = wanted.id ORDER BY created_at NULLS LAST, id
+        ) AS row
     ) AS lines
-    ORDER BY place, is_message, created_at NULLS LAST, id
 ) TO STDOUT
 """
 
