@@ -22,8 +22,7 @@ TWO_DELETES = (
     f"DELETE FROM conversations WHERE {CHOSEN}",
 )
 CASCADE = (f"DELETE FROM conversations WHERE {CHOSEN}",)
-
-
+# How long sends are measured by themselves.
 ALONE_S = 15
 
 

@@ -1,6 +1,6 @@
 """Deleting many conversations at once: two set-based statements, messages first.
 
-The database's own ON DELETE CASCADE would look for messages once per conversation, and Django's would load them.
+The database's own ON DELETE CASCADE, left to itself, would not say how many messages went; Django's would load them.
 """
 
 from django.db import connection

@@ -24,6 +24,8 @@ from conversations.services.id_arrays import ids_of
 from conversations.services.rows import history_lines
 from conversations.services.walking import DEFAULT_BATCH_SIZE, Walk, prefer_indexes
 
+# The first batch is small: nobody knows yet how long a conversation is.
+FIRST_BATCH = 100
 LARGEST_BATCH = 10_000
 # How long a batch should hold its locks. Large batches are what makes pruning nearly as fast as one plain DELETE.
 BATCH_S = 0.07
@@ -104,7 +106,7 @@ def prune_history(
     A batch is of `largest_batch` conversations at most. With an archive each batch is on disk before it is deleted. Several
     runs at once share the work. Raises `ValueError` where no criterion was given.
     """
-    walk = _walk(criteria, min(DEFAULT_BATCH_SIZE, largest_batch))
+    walk = _walk(criteria, min(FIRST_BATCH, largest_batch))
     result = PruneResult()
     while not should_stop():
         started_at = time.monotonic()

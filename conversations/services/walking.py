@@ -26,6 +26,7 @@ class Walk:
     """The ids of conversations, window by window: those without a time first, then from the least to the most recent.
 
     A conversation that gets a new turn meanwhile moves ahead of the walk: it may come twice, but is never missed.
+    `batch_size` may be changed on the way.
     """
 
     def __init__(
