@@ -1,6 +1,6 @@
 """What the model gets to see of a conversation: its newest messages, within two budgets."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,8 +9,8 @@ from django.db.models.functions import Left, Length
 
 from conversations.querysets import MessageQuerySet
 
-# Counting what was left out of a very long conversation stops here.
-MOST_COUNTED = 10_000
+# Counting what was left out of a long conversation stops here: each send counts anew.
+MOST_COUNTED = 1_000
 
 # Role, length in characters, and the beginning of the content: all of it where it fits into the budget.
 HistoryRow = tuple[str, int, str]
@@ -63,10 +63,15 @@ def read_history(history: MessageQuerySet, budget: Budget) -> list[HistoryRow]:
     )
 
 
-def build_context(rows: Iterable[HistoryRow], budget: Budget, history: MessageQuerySet) -> Context:
+def count_history(history: MessageQuerySet, most: int) -> int:
+    """Count the messages of a history, up to so many. One query."""
+    return history.for_context()[:most].count()
+
+
+def build_context(rows: Iterable[HistoryRow], budget: Budget, count: Callable[[int], int]) -> Context:
     """Choose what goes upstream: the newest user message always, and of the history before it the newest that fit.
 
-    `rows` are what `read_history` returns; `history` is asked only where something is left out, for how much.
+    `rows` are what `read_history` returns. Where something is left out, `count` tells how long the history is, up to a number.
     """
     chosen = [{"role": "user", "content": budget.newest}]
     room = budget.characters
@@ -89,5 +94,5 @@ def build_context(rows: Iterable[HistoryRow], budget: Budget, history: MessageQu
     }
     if reason:
         used = len(chosen) - 1
-        receipt["left_out"] = history.for_context()[: MOST_COUNTED + used].count() - used
+        receipt["left_out"] = count(MOST_COUNTED + used) - used
     return Context(messages=chosen, receipt=receipt)

@@ -1,4 +1,4 @@
-"""The three SQL statements of a send, written by hand.
+"""The SQL statements of a send, three or four, written by hand.
 
 A send is what the service does most, and half of what it costs in Django is building SQL. Each statement stands for several
 querysets of `conversations.querysets`; tests hold the two descriptions together.
@@ -50,6 +50,15 @@ LEFT JOIN LATERAL (
     ORDER BY created_at DESC, id DESC LIMIT %(rows)s
 ) AS history ON true
 ORDER BY history.created_at DESC, history.id DESC
+"""
+
+# Asked only where the history is longer than what goes upstream.
+COUNT_SQL = """
+SELECT count(*) FROM (
+    SELECT 1 FROM messages
+    WHERE conversation_id = %(conversation_id)s AND is_active AND status NOT IN ('failed', 'streaming') AND content <> ''
+    LIMIT %(most)s
+) AS counted
 """
 
 INSERT_SQL = """
@@ -117,6 +126,14 @@ def survey_conversation(
     running_id, is_abandoned, earlier_id, fingerprint, count = rows[0][:5]
     history = [row[5:] for row in rows if row[5] is not None]
     return Survey(running_id, bool(is_abandoned), earlier_id, fingerprint, count, history)
+
+
+def count_conversation(conversation_id: UUID, most: int) -> int:
+    """Count the messages that could go upstream, up to so many."""
+    with connection.cursor() as cursor:
+        cursor.execute(COUNT_SQL, {"conversation_id": conversation_id, "most": most})
+        (count,) = cursor.fetchone()
+    return int(count)
 
 
 def insert_turn(

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from uuid import UUID
 
 import orjson
@@ -31,9 +32,15 @@ from conversations.exceptions import (
 from conversations.keyset import SortKey, after_key
 from conversations.models import DEFAULT_MODEL_TAG, Conversation, Message, Role, Status, new_id
 from conversations.querysets import MessageQuerySet
-from conversations.services.context import Budget, Context, build_context, read_history
+from conversations.services.context import Budget, Context, build_context, count_history, read_history
 from conversations.services.titles import automatic_title, is_unnamed
-from conversations.services.turn_statements import Survey, insert_turn, lock_conversation, survey_conversation
+from conversations.services.turn_statements import (
+    Survey,
+    count_conversation,
+    insert_turn,
+    lock_conversation,
+    survey_conversation,
+)
 from inference_proxy.protocols.base import GenerationRequest, Sampling
 
 RETRY_AFTER_S = 5
@@ -81,7 +88,7 @@ def start_turn(
             _refuse_second_reply(conversation_id)
         if limited and survey.running_of_user >= settings.USER_MAX_GENERATIONS:
             raise TooManyGenerations(retry_after_s=RETRY_AFTER_S)
-        context = build_context(survey.history, budget, Message.objects.in_conversation(conversation_id))
+        context = build_context(survey.history, budget, partial(count_conversation, conversation_id))
         message_id, reply_id = new_id(), new_id()
         insert_turn(
             conversation_id=conversation_id,
@@ -237,7 +244,7 @@ def _context_before(messages: MessageQuerySet, asked: Message, content: str, set
     """Return the context for a question that stands where `asked` does."""
     history = messages.filter(after_key(SortKey(asked.created_at, asked.id), "created_at", descending=True))
     budget = Budget.left_by(content, setting.system_prompt)
-    return build_context(read_history(history, budget), budget, history)
+    return build_context(read_history(history, budget), budget, partial(count_history, history))
 
 
 def _adopt_answers(messages: MessageQuerySet, asked: Message) -> None:

@@ -1,11 +1,12 @@
 """What the model gets to see."""
 
+from functools import partial
 from typing import Any
 
 import pytest
 
 from conversations.models import Conversation, Message
-from conversations.services.context import Budget, Context, build_context, read_history
+from conversations.services.context import Budget, Context, build_context, count_history, read_history
 from conversations.tests.factories import make_conversation, make_message, make_reply, make_running_reply, make_turns
 
 pytestmark = pytest.mark.django_db
@@ -19,7 +20,7 @@ def conversation() -> Conversation:
 def build(conversation: Conversation, newest: str = "newest", system_prompt: str = "") -> Context:
     history = Message.objects.in_conversation(conversation.id)
     budget = Budget.left_by(newest, system_prompt)
-    return build_context(read_history(history, budget), budget, history)
+    return build_context(read_history(history, budget), budget, partial(count_history, history))
 
 
 def contents(context: Context) -> list[str]:

@@ -6,8 +6,8 @@ import pytest
 from django.db import transaction
 
 from conversations.models import Message, Status
-from conversations.services.context import Budget, read_history
-from conversations.services.turn_statements import Survey, survey_conversation
+from conversations.services.context import Budget, count_history, read_history
+from conversations.services.turn_statements import Survey, count_conversation, survey_conversation
 from conversations.tests.factories import (
     USER_ID,
     make_conversation,
@@ -41,6 +41,19 @@ def test_history_is_that_of_the_queryset(settings: Any, most: int) -> None:
     expected = read_history(Message.objects.in_conversation(conversation.id), budget)
     assert expected
     assert survey(conversation, budget).history == expected
+
+
+@pytest.mark.parametrize("most", [1, 100])
+def test_history_is_as_long_as_that_of_the_queryset(most: int) -> None:
+    conversation = make_conversation()
+    make_turns(make_conversation(), 1)
+    turns = make_turns(conversation, 2)
+    make_reply(turns[0], "another answer", is_active=False)
+    make_reply(turns[-2], "partly", status=Status.FAILED)
+    make_reply(turns[-2], "", status=Status.STOPPED)
+    make_running_reply(turns[-2], "so far")
+    expected = count_history(Message.objects.in_conversation(conversation.id), most)
+    assert count_conversation(conversation.id, most) == expected == min(most, 4)
 
 
 def test_an_empty_conversation_has_no_history() -> None:
