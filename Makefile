@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
 SCHEDULES ?= 500
+BENCH ?= requests streams prune
 # For checks that load the settings but touch no database.
 CHECK_ENV := SECRET_KEY=only-for-checks-8f2c1d7a5e9b4036a1c7d9e2f4b6a8c0d3e5 DATABASE_URL=postgresql://nobody@localhost/none
 
@@ -54,8 +55,8 @@ fix: $(STAMP) ## Format, and mend what lint can mend
 schema: $(STAMP) ## Write docs/openapi.yaml anew
 	@$(CHECK_ENV) $(BIN)/python manage.py spectacular --validate --fail-on-warn --file docs/openapi.yaml
 
-bench: $(STAMP) ## Measure pruning against plain SQL, and sends beside it (ARGS="--help" for sizes)
-	@$(BIN)/python -m benchmarks.prune $(ARGS)
+bench: $(STAMP) ## Measure requests, streams and pruning (BENCH=prune ARGS="--help" for one of them)
+	@for name in $(BENCH); do $(BIN)/python -m benchmarks.$$name $(ARGS) || exit 1; done
 
 clean: ## Remove .venv and caches; the dev stack's data in .devstack stays
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis test-output

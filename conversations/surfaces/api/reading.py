@@ -5,11 +5,13 @@ from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
+from django.db.models import QuerySet
 from django.http import QueryDict
 from rest_framework.exceptions import ValidationError
 
 from conversations.exceptions import ConversationNotFound, MessageNotFound
 from conversations.models import Conversation, Message
+from conversations.prepared import Prepared
 from conversations.querysets import ConversationQuerySet, MessageQuerySet
 from conversations.surfaces.api.serializers import (
     CONVERSATION_COLUMNS,
@@ -22,14 +24,20 @@ from conversations.surfaces.rows import conversation_json, message_json
 CONVERSATIONS_CURSOR = "c"
 MESSAGES_CURSOR = "m"
 DEFAULT_LIMIT = 50
+Rows = QuerySet[Any, dict[str, Any]]
 
 
 def read_conversation(conversation_id: UUID, user_id: UUID) -> dict[str, Any]:
     """Return a conversation as JSON. One query. Raises `ConversationNotFound`."""
-    row = Conversation.objects.owned_by(user_id).filter(id=conversation_id).values(*CONVERSATION_COLUMNS).first()
-    if row is None:
+    rows = _conversation(conversation_id=conversation_id, user_id=user_id)
+    if not rows:
         raise ConversationNotFound
-    return conversation_json(row)
+    return conversation_json(rows[0])
+
+
+@Prepared
+def _conversation(conversation_id: UUID, user_id: UUID) -> Rows:
+    return Conversation.objects.owned_by(user_id).filter(id=conversation_id).values(*CONVERSATION_COLUMNS)
 
 
 def require_conversation(conversation_id: UUID, user_id: UUID) -> None:
@@ -46,8 +54,14 @@ def read_message(conversation_id: UUID, message_id: UUID) -> dict[str, Any]:
     return message_json(row)
 
 
-def read_all_messages(messages: MessageQuerySet) -> list[dict[str, Any]]:
-    return [message_json(row) for row in messages.oldest_first().values(*MESSAGE_COLUMNS)]
+def read_all_messages(conversation_id: UUID) -> list[dict[str, Any]]:
+    """Return the messages of a conversation that count, oldest first. One query."""
+    return [message_json(row) for row in _messages(conversation_id=conversation_id)]
+
+
+@Prepared
+def _messages(conversation_id: UUID) -> Rows:
+    return Message.objects.in_conversation(conversation_id).active_branch().oldest_first().values(*MESSAGE_COLUMNS)
 
 
 def read_message_page(messages: MessageQuerySet, params: QueryDict) -> tuple[list[dict[str, Any]], int, str | None]:

@@ -3,6 +3,7 @@
 from typing import Any
 from uuid import UUID
 
+from django.db.models import QuerySet
 from django.http.response import HttpResponseBase
 from rest_framework import viewsets
 from rest_framework.permissions import AllowAny
@@ -14,6 +15,7 @@ from chatapi.readiness import check_readiness
 from chatapi.throttling import SendThrottle
 from conversations.exceptions import ConversationNotFound
 from conversations.models import Conversation, Message
+from conversations.prepared import Prepared
 from conversations.services.conversations import create_conversation, update_conversation
 from conversations.services.turns import start_turn
 from conversations.surfaces.contract import schema
@@ -118,10 +120,15 @@ class MessageViewSet(viewsets.ViewSet):
 
 
 def _read_conversation(conversation_id: UUID, user_id: UUID) -> dict[str, Any]:
-    row = Conversation.objects.owned_by(user_id).filter(id=conversation_id).values(*CONVERSATION_COLUMNS).first()
-    if row is None:
+    rows = _conversation(conversation_id=conversation_id, user_id=user_id)
+    if not rows:
         raise ConversationNotFound
-    return conversation_json(row)
+    return conversation_json(rows[0])
+
+
+@Prepared
+def _conversation(conversation_id: UUID, user_id: UUID) -> QuerySet[Any, dict[str, Any]]:
+    return Conversation.objects.owned_by(user_id).filter(id=conversation_id).values(*CONVERSATION_COLUMNS)
 
 
 def _read_message(message_id: UUID) -> dict[str, Any]:

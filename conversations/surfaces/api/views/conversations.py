@@ -68,11 +68,11 @@ class ConversationViewSet(viewsets.ViewSet):
     def retrieve(self, request: Request, conversation_id: str) -> Response:
         found_id = require_id(conversation_id, ConversationNotFound)
         conversation = read_conversation(found_id, request.user.id)
-        messages = Message.objects.in_conversation(found_id).active_branch()
         if "limit" in request.query_params or "cursor" in request.query_params:
+            messages = Message.objects.in_conversation(found_id).active_branch()
             page, _, following = read_message_page(messages, request.query_params)
             return Response({**conversation, "messages": page, "next": following})
-        return Response({**conversation, "messages": read_all_messages(messages), "next": None})
+        return Response({**conversation, "messages": read_all_messages(found_id), "next": None})
 
     @schema.replace_conversation
     def update(self, request: Request, conversation_id: str) -> Response:
