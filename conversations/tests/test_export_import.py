@@ -81,6 +81,21 @@ def test_importing_again_changes_nothing(manage: Manage, manage_json: Manage, tm
     assert summary["messages"]["inserted"] == 0
 
 
+def test_what_a_file_has_twice_is_put_back_once(manage: Manage, manage_json: Manage, tmp_path: Path) -> None:
+    """As an archive has it, if a run was killed after it had written a batch and before it had deleted it."""
+    make_conversation(messages=3)
+    file = tmp_path / "all.jsonl"
+    manage("export_history", str(file), "--all")
+    before = everything()
+    Message.objects.all().delete()
+    Conversation.objects.all().delete()
+    file.write_bytes(2 * file.read_bytes())
+    summary = manage_json("import_history", str(file))
+    assert everything() == before
+    assert summary["conversations"] == {"inserted": 1, "present": 1, "left_out": 0}
+    assert summary["messages"] == {"inserted": 3, "present": 3, "left_out": 0}
+
+
 def test_every_column_is_in_a_line(manage: Manage, tmp_path: Path) -> None:
     make_conversation(messages=1)
     file = tmp_path / "all.jsonl"
