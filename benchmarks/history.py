@@ -1,28 +1,19 @@
 """The history that pruning is measured on: seeded once into a template database, and copied anew for every measurement.
 
-The PostgreSQL is one of its own with default durability; a copy starts with warm caches and no statistics missing.
+A copy starts with warm caches and no statistics missing.
 """
 
-import os
-import subprocess
-import sys
 import time
-from urllib.parse import quote
 
 import psycopg
 from psycopg import sql
 
-from devstack.folder import PROJECT
+from benchmarks.databases import execute, in_database, manage
 
 UNTIL = "2026-06-01"
 # A third of what the seeding spreads over the year before.
 OLDER_THAN = "2025-10-01"
 CHOSEN = f"updated_at < '{OLDER_THAN}Z' AND NOT is_favorited"
-
-
-def in_database(base: str, name: str) -> str:
-    """Return the URL of another database of the same server."""
-    return base.replace("/postgres?", f"/{quote(name)}?")
 
 
 def prepare(base: str, conversations: int, messages: int) -> None:
@@ -43,12 +34,6 @@ def fresh_copy(base: str) -> str:
     return url
 
 
-def execute(url: str, *statements: str) -> None:
-    with psycopg.connect(url, autocommit=True) as connection:
-        for statement in statements:
-            connection.execute(sql.SQL(statement))
-
-
 def run_sql(url: str, statements: tuple[str, ...]) -> float:
     with psycopg.connect(url) as connection:
         started_at = time.perf_counter()
@@ -66,11 +51,6 @@ def run_prune(url: str, *arguments: str) -> float:
     started_at = time.perf_counter()
     manage(url, "prune_history", f"--older-than={OLDER_THAN}", "--yes", "--verbosity=0", *arguments)
     return time.perf_counter() - started_at - start_s
-
-
-def manage(url: str, *arguments: str) -> None:
-    environment = {"SECRET_KEY": "only-for-benchmarks", **os.environ, "DATABASE_URL": url}
-    subprocess.run([sys.executable, "manage.py", *arguments], cwd=PROJECT, env=environment, check=True)
 
 
 def deleted_rows(base: str) -> tuple[int, int]:

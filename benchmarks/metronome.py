@@ -1,7 +1,4 @@
-"""An inference service that costs little: every stream gets a token at a steady rate, all from one thread.
-
-python -m benchmarks.metronome --port 8000 --tokens 100 --rate 50
-"""
+"""An inference service that costs little: every stream gets a token at a steady rate, all from one thread."""
 
 import argparse
 import heapq

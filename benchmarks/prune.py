@@ -12,10 +12,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from benchmarks.databases import start_postgres
 from benchmarks.history import CHOSEN, deleted_rows, fresh_copy, prepare, run_prune, run_sql
-from benchmarks.sends import Sends, percentile, serve
-from devstack.folder import devstack_folder
-from devstack.postgres import Cluster
+from benchmarks.measuring import percentile
+from benchmarks.sends import Sends, serve
 
 TWO_DELETES = (
     f"DELETE FROM messages USING conversations c WHERE conversation_id = c.id AND c.{CHOSEN.replace('NOT is', 'NOT c.is')}",
@@ -33,9 +33,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="the best of so many is shown")
     parser.add_argument("--sends", type=float, default=20, metavar="RATE", help="a second, beside a prune_history at the end")
     options = parser.parse_args()
-    cluster = Cluster(devstack_folder() / "benchmark-postgres")
-    cluster.start()
-    base = cluster.url("postgres")
+    base = start_postgres()
     prepare(base, options.conversations, options.messages)
     compare_with_sql(base, options.rounds)
     if options.sends:
@@ -69,8 +67,8 @@ def compare_with_sql(base: str, rounds: int) -> None:
 def compare_sends(base: str, rate: float) -> None:
     """Show how long sends take by themselves and beside pruning; one run each, warmed up by a first one."""
     url = fresh_copy(base)
-    with serve(url) as port:
-        sends = Sends(port, rate)
+    with serve(url) as server:
+        sends = Sends(server.port, rate)
         sends.during(lambda: time.sleep(ALONE_S / 3))
         alone = sends.during(lambda: time.sleep(ALONE_S))
         beside = sends.during(lambda: run_prune(url))

@@ -1,21 +1,16 @@
-"""What the common requests cost: CPU time of one worker, from the operating system, and how long one takes by itself.
-
-python -m benchmarks.requests
-"""
+"""What the common requests cost: CPU time of one worker, from the operating system, and how long one takes by itself."""
 
 import argparse
 import http.client
 import json
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
 
-from benchmarks.sends import percentile
-from benchmarks.streams import cpu_seconds, empty_database, keep_apart
-from tests.support.auth import ScriptedAuth, make_token
+from benchmarks.databases import empty_database
+from benchmarks.measuring import cpu_seconds, keep_apart, percentile
+from benchmarks.sends import serve
+from tests.support.auth import make_token
 from tests.support.client import Client
-from tests.support.server import Server
-from tests.support.upstream import ScriptedUpstream
 
 CONVERSATIONS = 60
 TURNS = 5
@@ -28,11 +23,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--requests", type=int, default=300, help="of each kind and round")
     options = parser.parse_args()
-    with ExitStack() as parts:
-        auth = parts.enter_context(ScriptedAuth())
-        upstream = parts.enter_context(ScriptedUpstream())
-        server = Server(database_url=empty_database(), auth_url=auth.url, upstream_url=upstream.url, LOG_LEVEL="WARNING")
-        parts.enter_context(server)
+    with serve(empty_database(), LOG_LEVEL="WARNING") as server:
         (worker,) = server.workers()
         keep_apart(worker)
         user = Client(server.port, make_token())
@@ -44,7 +35,12 @@ def main() -> None:
             "list 50": lambda number: ("GET", "/api/conversations?limit=50", None),
             "get, of 10 messages": lambda number: ("GET", f"/api/conversations/{ids[0]}", None),
             "create": lambda number: ("POST", "/api/conversations", {"title": f"New {number}"}),
-            "send, of 1 token": lambda number: ("POST", f"/api/conversations/{ids[2]}/messages", {"content": "Hi"}),
+            "send, of 1 token": lambda number: (
+                "POST",
+                # To many: the history that goes upstream stays short.
+                f"/api/conversations/{ids[1 + number % (CONVERSATIONS - 1)]}/messages",
+                {"content": "Hi"},
+            ),
             "rename": lambda number: ("PATCH", f"/api/conversations/{ids[1]}", {"title": f"Renamed {number}"}),
         }
         connection = http.client.HTTPConnection("127.0.0.1", server.port)

@@ -14,12 +14,12 @@ CLIENTS = 8
 
 
 @contextmanager
-def serve(database_url: str) -> Iterator[int]:
-    """Run the service with one worker, an auth service and a model that answers at once; give its port."""
+def serve(database_url: str, **settings: str) -> Iterator[Server]:
+    """Run the service with one worker, an auth service and a model that answers at once."""
     with ExitStack() as parts:
         auth, upstream = parts.enter_context(ScriptedAuth()), parts.enter_context(ScriptedUpstream())
-        server = Server(database_url=database_url, auth_url=auth.url, upstream_url=upstream.url)
-        yield parts.enter_context(server).port
+        server = Server(database_url=database_url, auth_url=auth.url, upstream_url=upstream.url, **settings)
+        yield parts.enter_context(server)
 
 
 class Sends:
@@ -54,8 +54,3 @@ class Sends:
             assert answer.status == 200, answer
             seconds.append(time.monotonic() - due)
             due += self._period_s
-
-
-def percentile(seconds: list[float], percent: int) -> float:
-    """Return a percentile of sorted numbers."""
-    return seconds[min(len(seconds) - 1, len(seconds) * percent // 100)]

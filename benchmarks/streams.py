@@ -7,7 +7,6 @@ first send to the last `done`, everything included. Where there are two processo
 """
 
 import argparse
-import os
 import selectors
 import socket
 import subprocess
@@ -15,25 +14,22 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 
-from benchmarks.history import execute, in_database, manage
-from benchmarks.sends import percentile
-from devstack.folder import devstack_folder
-from devstack.postgres import Cluster
+from benchmarks.databases import empty_database
+from benchmarks.measuring import cpu_seconds, keep_apart, percentile, resident_bytes
 from devstack.processes import free_port
 from tests.support.auth import ScriptedAuth, make_token
 from tests.support.client import Client
 from tests.support.server import Server
 from tests.support.waiting import wait_until
 
-TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 REQUEST = (
     "POST /api/conversations/{conversation}/messages HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n"
     "Content-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
 )
 BODY = '{"content": "Tell me something."}'
+COMPLETE = b'"status":"complete"'
 
 
 @dataclass(eq=False)
@@ -45,7 +41,6 @@ class Reader:
     first_token_s: float | None = None
     tokens: int = 0
     end: bytes = b""
-    received: list[bytes] = field(default_factory=list)
 
     def read(self) -> bool:
         """Read what is there; return whether the stream goes on."""
@@ -66,58 +61,36 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=50, help="tokens a second, of each stream")
     options = parser.parse_args()
     with ExitStack() as parts:
-        url = empty_database()
         auth = parts.enter_context(ScriptedAuth())
         upstream_url = parts.enter_context(metronome(options.tokens, options.rate))
         settings = {"LOG_LEVEL": "WARNING", "WEB_CONCURRENCY": "1", "DB_POOL_SIZE": "10"}
-        server = parts.enter_context(Server(database_url=url, auth_url=auth.url, upstream_url=upstream_url, **settings))
+        server = parts.enter_context(
+            Server(database_url=empty_database(), auth_url=auth.url, upstream_url=upstream_url, **settings)
+        )
         (worker,) = server.workers()
         keep_apart(worker)
-        measure(server, worker, [10], options.tokens)  # what is only loaded once
+        measure(server, worker, 10, options.tokens)  # what is only loaded once
         print("streams  CPU/token  first token p50, p95    memory/stream")
         for count in options.streams:
-            measure(server, worker, [count], options.tokens, is_shown=True)
+            print(measure(server, worker, count, options.tokens))
 
 
-def empty_database() -> str:
-    cluster = Cluster(devstack_folder() / "benchmark-postgres")
-    cluster.start()
-    base = cluster.url("postgres")
-    execute(base, "DROP DATABASE IF EXISTS streams WITH (FORCE)", "CREATE DATABASE streams")
-    url = in_database(base, "streams")
-    manage(url, "migrate", "--verbosity=0")
-    return url
-
-
-def keep_apart(worker: int) -> None:
-    processors = sorted(os.sched_getaffinity(0))
-    if len(processors) > 1:
-        for thread in Path(f"/proc/{worker}/task").iterdir():
-            os.sched_setaffinity(int(thread.name), processors[:1])
-        os.sched_setaffinity(0, processors[1:])
-
-
-def measure(server: Server, worker: int, counts: Sequence[int], tokens: int, *, is_shown: bool = False) -> None:
-    for count in counts:
-        user = Client(server.port, make_token())
-        requests = [request_for(user) for _ in range(count)]
-        memory_before, cpu_before = resident_bytes(worker), cpu_seconds(worker)
-        readers, memory = run_streams(server.port, requests, worker)
-        cpu_s = cpu_seconds(worker) - cpu_before
-        broken = [
-            reader
-            for reader in readers
-            if reader.tokens != tokens or b'"status":"complete"' not in reader.end.replace(b" ", b"")
-        ]
-        if broken:
-            sys.exit(f"{len(broken)} of {count} streams are not whole; the last words of one: {broken[0].end!r}")
-        if is_shown:
-            first = sorted(reader.first_token_s or 0.0 for reader in readers)
-            per_stream = (memory - memory_before) / count / 1024
-            print(
-                f"{count:7} {cpu_s / count / tokens * 1e6:7.1f} µs"
-                f" {percentile(first, 50) * 1000:9.0f} ms {percentile(first, 95) * 1000:9.0f} ms {per_stream:12.1f} KiB"
-            )
+def measure(server: Server, worker: int, count: int, tokens: int) -> str:
+    """Run one round; return its line of the table."""
+    user = Client(server.port, make_token())
+    requests = [request_for(user) for _ in range(count)]
+    memory_before, cpu_before = resident_bytes(worker), cpu_seconds(worker)
+    readers, memory = run_streams(server.port, requests, worker)
+    cpu_s = cpu_seconds(worker) - cpu_before
+    broken = [reader for reader in readers if reader.tokens != tokens or COMPLETE not in reader.end]
+    if broken:
+        sys.exit(f"{len(broken)} of {count} streams are not whole; the last words of one: {broken[0].end!r}")
+    first = sorted(reader.first_token_s or 0.0 for reader in readers)
+    per_stream = (memory - memory_before) / count / 1024
+    return (
+        f"{count:7} {cpu_s / count / tokens * 1e6:7.1f} µs"
+        f" {percentile(first, 50) * 1000:9.0f} ms {percentile(first, 95) * 1000:9.0f} ms {per_stream:12.1f} KiB"
+    )
 
 
 def request_for(user: Client) -> bytes:
@@ -146,15 +119,6 @@ def run_streams(port: int, requests: Sequence[bytes], worker: int) -> tuple[list
         if time.monotonic() > look_at:
             memory, look_at = max(memory, resident_bytes(worker)), time.monotonic() + 0.25
     return readers, memory
-
-
-def cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
-
-
-def resident_bytes(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 @contextmanager

@@ -12,7 +12,8 @@ from uuid import UUID, uuid4
 from django.db import connection
 from django.db.models import QuerySet
 
-Question = Callable[..., "QuerySet[Any, dict[str, Any]]"]
+Rows = QuerySet[Any, dict[str, Any]]
+Question = Callable[..., Rows]
 
 
 class Prepared:

@@ -69,7 +69,7 @@ PROBE_SQL = f"""
 WITH matches AS MATERIALIZED (SELECT 1 FROM messages WHERE {VECTOR} @@ {WORDS} AND status <> 'streaming')
 SELECT count(*) FROM (SELECT 1 FROM matches LIMIT {MOST_PROBED_MATCHES + 1}) AS probed
 """  # noqa: S608
-ROWS_SQL = f"SELECT reltuples, numnode({WORDS}) FROM pg_class WHERE oid = 'messages'::regclass"  # noqa: S608
+ROWS_SQL = "SELECT reltuples FROM pg_class WHERE oid = 'messages'::regclass"
 
 # Times that only the predecessor left out count as the oldest.
 INDEXED_SQL = f"""
@@ -159,8 +159,9 @@ def search_messages(*, user_id: UUID, text: str, limit: int, cursor: str | None 
     Raises `BadCursor`, `SearchTooBroad`.
     """
     with _bounded():
-        is_words = not UNSPACED.search(text) and _has_words(text)
-        place = _decode_place(cursor) if cursor is not None else _first_place(text, is_words)
+        words = 0 if UNSPACED.search(text) else _count_words(text)
+        is_words = words > 0
+        place = _decode_place(cursor) if cursor is not None else _first_place(text, words)
     try:
         with _bounded():
             ids, following = _read_ids(user_id, text, limit, place, is_words)
@@ -175,8 +176,8 @@ def search_messages(*, user_id: UUID, text: str, limit: int, cursor: str | None 
     return Hits(hits=hits, next=None if following is None else _encode_place(following))
 
 
-def _first_place(text: str, is_words: bool) -> _Place:
-    return _Place("i" if is_words and _is_rare(text) else "w", None, 0)
+def _first_place(text: str, words: int) -> _Place:
+    return _Place("i" if words and _is_rare(text, words) else "w", None, 0)
 
 
 def _read_ids(user_id: UUID, text: str, limit: int, place: _Place, is_words: bool) -> tuple[list[UUID], _Place | None]:
@@ -232,18 +233,18 @@ def _best_first(rows: Sequence[tuple[Any, ...]]) -> list[UUID]:
     return [row[0] for row in sorted(rows, key=lambda row: (row[2], row[1], row[0]), reverse=True)]
 
 
-def _has_words(text: str) -> bool:
-    return bool(_fetch(f"SELECT numnode({WORDS})", {"text": text})[0][0])
+def _count_words(text: str) -> int:
+    """Count the words and what stands between them: 0, 1, or more."""
+    return int(_fetch(f"SELECT numnode({WORDS})", {"text": text})[0][0])
 
 
-def _is_rare(text: str) -> bool:
+def _is_rare(text: str, words: int) -> bool:
     plan = _fetch(EXPECTED_SQL, {"text": text})[0][0]
     expected = plan[0]["Plan"]["Plan Rows"]
     if expected <= MOST_INDEXED_MATCHES:
         return True
-    rows, words = _fetch(ROWS_SQL, {"text": text})[0]
     # Twice as many: the table has grown since its rows were counted.
-    if words > 1 or expected > 2 * UNKNOWN_WORD_SHARE * rows:
+    if words > 1 or expected > 2 * UNKNOWN_WORD_SHARE * _fetch(ROWS_SQL, {})[0][0]:
         return False
     return bool(_fetch(PROBE_SQL, {"text": text})[0][0] <= MOST_PROBED_MATCHES)
 

@@ -128,7 +128,7 @@ def survey_conversation(
     return Survey(running_id, bool(is_abandoned), earlier_id, fingerprint, count, history)
 
 
-def count_conversation(conversation_id: UUID, most: int) -> int:
+def count_history_of(conversation_id: UUID, most: int) -> int:
     """Count the messages that could go upstream, up to so many."""
     with connection.cursor() as cursor:
         cursor.execute(COUNT_SQL, {"conversation_id": conversation_id, "most": most})

@@ -36,7 +36,7 @@ from conversations.services.context import Budget, Context, build_context, count
 from conversations.services.titles import automatic_title, is_unnamed
 from conversations.services.turn_statements import (
     Survey,
-    count_conversation,
+    count_history_of,
     insert_turn,
     lock_conversation,
     survey_conversation,
@@ -88,7 +88,7 @@ def start_turn(
             _refuse_second_reply(conversation_id)
         if limited and survey.running_of_user >= settings.USER_MAX_GENERATIONS:
             raise TooManyGenerations(retry_after_s=RETRY_AFTER_S)
-        context = build_context(survey.history, budget, partial(count_conversation, conversation_id))
+        context = build_context(survey.history, budget, partial(count_history_of, conversation_id))
         message_id, reply_id = new_id(), new_id()
         insert_turn(
             conversation_id=conversation_id,

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from conversations.models import Conversation, Message
+from conversations.services import context as context_module
 from conversations.services.context import Budget, Context, build_context, count_history, read_history
 from conversations.tests.factories import make_conversation, make_message, make_reply, make_running_reply, make_turns
 
@@ -134,3 +135,12 @@ def test_no_more_is_read_than_could_be_sent(conversation: Conversation, settings
     with django_assert_num_queries(2) as queries:
         build(conversation)
     assert "LEFT(" in queries.captured_queries[0]["sql"] and "LIMIT 50" in queries.captured_queries[0]["sql"]
+
+
+def test_counting_what_is_left_out_stops_somewhere(
+    conversation: Conversation, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(context_module, "MOST_COUNTED", 3)
+    budgets(settings, messages=2)
+    make_turns(conversation, 5)
+    assert build(conversation).receipt["left_out"] == 3

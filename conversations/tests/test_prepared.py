@@ -4,14 +4,12 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from django.db.models import QuerySet
 
 from conversations.models import Conversation, Message
-from conversations.prepared import Prepared
+from conversations.prepared import Prepared, Rows
 from conversations.tests.factories import USER_ID, make_conversation, make_turns
 
 pytestmark = pytest.mark.django_db
-Rows = QuerySet[Any, dict[str, Any]]
 
 
 def test_rows_are_those_of_the_queryset_for_all_ids(django_assert_num_queries: Any) -> None:

@@ -7,7 +7,7 @@ from django.db import transaction
 
 from conversations.models import Message, Status
 from conversations.services.context import Budget, count_history, read_history
-from conversations.services.turn_statements import Survey, count_conversation, survey_conversation
+from conversations.services.turn_statements import Survey, count_history_of, survey_conversation
 from conversations.tests.factories import (
     USER_ID,
     make_conversation,
@@ -53,7 +53,7 @@ def test_history_is_as_long_as_that_of_the_queryset(most: int) -> None:
     make_reply(turns[-2], "", status=Status.STOPPED)
     make_running_reply(turns[-2], "so far")
     expected = count_history(Message.objects.in_conversation(conversation.id), most)
-    assert count_conversation(conversation.id, most) == expected == min(most, 4)
+    assert count_history_of(conversation.id, most) == expected == min(most, 4)
 
 
 def test_an_empty_conversation_has_no_history() -> None:

@@ -5,13 +5,12 @@ from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from django.db.models import QuerySet
 from django.http import QueryDict
 from rest_framework.exceptions import ValidationError
 
 from conversations.exceptions import ConversationNotFound, MessageNotFound
 from conversations.models import Conversation, Message
-from conversations.prepared import Prepared
+from conversations.prepared import Prepared, Rows
 from conversations.querysets import ConversationQuerySet, MessageQuerySet
 from conversations.surfaces.api.serializers import (
     CONVERSATION_COLUMNS,
@@ -19,12 +18,11 @@ from conversations.surfaces.api.serializers import (
     MESSAGE_DETAIL_COLUMNS,
 )
 from conversations.surfaces.paging import read_page
-from conversations.surfaces.rows import conversation_json, message_json
+from conversations.surfaces.row_shapes import conversation_json, message_json
 
 CONVERSATIONS_CURSOR = "c"
 MESSAGES_CURSOR = "m"
 DEFAULT_LIMIT = 50
-Rows = QuerySet[Any, dict[str, Any]]
 
 
 def read_conversation(conversation_id: UUID, user_id: UUID) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from rest_framework import serializers
 
 from conversations.models import MAX_CONTENT_CHARACTERS, Message, Role
 from conversations.surfaces.fields import StrictBooleanField, StrictCharField
-from conversations.surfaces.rows import UNKNOWN_TIME
+from conversations.surfaces.row_shapes import UNKNOWN_TIME
 
 
 def message_json(message: Message) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from conversations.surfaces.delivery import Delivery, deliver, refuse_while_shut
 from conversations.surfaces.fields import require_id
 from conversations.surfaces.headers import next_link, read_idempotency_key
 from conversations.surfaces.paging import read_page
-from conversations.surfaces.rows import UNKNOWN_TIME
+from conversations.surfaces.row_shapes import UNKNOWN_TIME
 from inference_proxy.protocols.base import Sampling
 
 DEFAULT_CONVERSATIONS = 20

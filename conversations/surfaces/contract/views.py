@@ -3,7 +3,6 @@
 from typing import Any
 from uuid import UUID
 
-from django.db.models import QuerySet
 from django.http.response import HttpResponseBase
 from rest_framework import viewsets
 from rest_framework.permissions import AllowAny
@@ -15,7 +14,7 @@ from chatapi.readiness import check_readiness
 from chatapi.throttling import SendThrottle
 from conversations.exceptions import ConversationNotFound
 from conversations.models import Conversation, Message
-from conversations.prepared import Prepared
+from conversations.prepared import Prepared, Rows
 from conversations.services.conversations import create_conversation, update_conversation
 from conversations.services.turns import start_turn
 from conversations.surfaces.contract import schema
@@ -30,7 +29,7 @@ from conversations.surfaces.delivery import Delivery, deliver, refuse_while_shut
 from conversations.surfaces.fields import require_id
 from conversations.surfaces.headers import next_link, read_idempotency_key
 from conversations.surfaces.paging import read_page
-from conversations.surfaces.rows import conversation_json, message_json
+from conversations.surfaces.row_shapes import conversation_json, message_json
 from inference_proxy.protocols.base import Sampling
 
 DEFAULT_LIMIT = 50
@@ -127,7 +126,7 @@ def _read_conversation(conversation_id: UUID, user_id: UUID) -> dict[str, Any]:
 
 
 @Prepared
-def _conversation(conversation_id: UUID, user_id: UUID) -> QuerySet[Any, dict[str, Any]]:
+def _conversation(conversation_id: UUID, user_id: UUID) -> Rows:
     return Conversation.objects.owned_by(user_id).filter(id=conversation_id).values(*CONVERSATION_COLUMNS)
 
 

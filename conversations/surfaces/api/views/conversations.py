@@ -35,7 +35,7 @@ from conversations.surfaces.api.views.messages import deliver_turn
 from conversations.surfaces.delivery import choose_delivery, refuse_while_shutting_down
 from conversations.surfaces.fields import require_id
 from conversations.surfaces.paging import MAX_OFFSET, read_flag, read_text, read_whole_number
-from conversations.surfaces.rows import conversation_json
+from conversations.surfaces.row_shapes import conversation_json
 
 
 class ConversationViewSet(viewsets.ViewSet):

@@ -1,0 +1,44 @@
+"""Databases of a PostgreSQL that only the benchmarks use, with default durability."""
+
+import os
+import subprocess
+import sys
+from urllib.parse import quote
+
+import psycopg
+from psycopg import sql
+
+from devstack.folder import PROJECT, devstack_folder
+from devstack.postgres import Cluster
+
+
+def start_postgres() -> str:
+    """Start it, to run as long as this process, and return the URL of its first database."""
+    cluster = Cluster(devstack_folder() / "benchmark-postgres")
+    cluster.start()
+    return cluster.url("postgres")
+
+
+def empty_database() -> str:
+    """Return the URL of a new database with all tables and no rows."""
+    base = start_postgres()
+    execute(base, "DROP DATABASE IF EXISTS empty WITH (FORCE)", "CREATE DATABASE empty")
+    url = in_database(base, "empty")
+    manage(url, "migrate", "--verbosity=0")
+    return url
+
+
+def in_database(base: str, name: str) -> str:
+    """Return the URL of another database of the same server."""
+    return base.replace("/postgres?", f"/{quote(name)}?")
+
+
+def execute(url: str, *statements: str) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        for statement in statements:
+            connection.execute(sql.SQL(statement))
+
+
+def manage(url: str, *arguments: str) -> None:
+    environment = {"SECRET_KEY": "only-for-benchmarks", **os.environ, "DATABASE_URL": url}
+    subprocess.run([sys.executable, "manage.py", *arguments], cwd=PROJECT, env=environment, check=True)
