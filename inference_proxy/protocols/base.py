@@ -53,6 +53,12 @@ class Delta:
 class InferenceProtocol(Protocol):
     """One instance serves one generation, so it may keep state between events."""
 
+    # What the service accepts, None where it sets no limit. The caller chooses messages that keep these limits; the protocol
+    # never cuts one. The system prompt counts as a message of its own, also where `has_system_role` is false and the protocol
+    # puts it into or before a user message: what the protocol adds then is already subtracted from `max_total_characters`.
+    max_message_characters: int | None
+    max_total_characters: int | None
+    has_system_role: bool
     path: str
     models_path: str
     swap_path: str | None

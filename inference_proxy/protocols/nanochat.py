@@ -8,14 +8,20 @@ from django.conf import settings
 from inference_proxy.exceptions import UpstreamError
 from inference_proxy.protocols.base import Delta, GenerationRequest, load_object, without_unstorable
 
-# The service refuses longer messages; a system prompt must not push a user's message over the limit.
-MAX_MESSAGE_CHARACTERS = 8000
+# The service refuses longer messages, and longer conversations.
+MAX_MESSAGE_CHARACTERS = 8_000
+MAX_TOTAL_CHARACTERS = 32_000
+# Kept free of the total for what sending system text as user messages adds.
+FOLDING_RESERVE_CHARACTERS = 1_000
 DEFAULT_TEMPERATURE = 0.8
 DEFAULT_MAX_TOKENS = 512
 DEFAULT_TOP_K = 50
 
 
 class Nanochat:
+    max_message_characters: int | None = MAX_MESSAGE_CHARACTERS
+    max_total_characters: int | None = MAX_TOTAL_CHARACTERS - FOLDING_RESERVE_CHARACTERS
+    has_system_role = False
     path = "/generate"
     models_path = "/models"
     swap_path: str | None = "/models/swap"

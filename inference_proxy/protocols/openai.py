@@ -10,6 +10,9 @@ from inference_proxy.protocols.base import Delta, GenerationRequest, load_object
 
 
 class OpenAI:
+    max_message_characters: int | None = None
+    max_total_characters: int | None = None
+    has_system_role = True
     path = "/v1/chat/completions"
     models_path = "/v1/models"
     swap_path: str | None = None
