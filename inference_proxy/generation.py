@@ -25,7 +25,6 @@ from inference_proxy.upstream import UpstreamCall
 
 logger = logging.getLogger(__name__)
 
-MAX_REPLY_CHARACTERS = 1024 * 1024
 SAVE_RETRY_SECONDS = 60.0
 SAVE_RETRY_PAUSE_S = 0.5
 
@@ -127,13 +126,26 @@ class Generation:
 
     def _relay(self) -> None:
         decoder = EventDecoder()
-        while chunk := self._call.read():
+        while chunk := self._read():
             if self._take(decoder.feed(chunk)):
                 return
-        if self._take(decoder.finish()) or self._protocol.may_end_here() or self._cut_status:
-            return
-        # It closed the connection without saying that the reply is whole.
-        raise UpstreamError
+        try:
+            is_whole = self._take(decoder.finish())
+        except UpstreamFailure:
+            is_whole = False  # it broke off inside an event
+        if not (is_whole or self._protocol.may_end_here() or self._cut_status):
+            # It closed the connection without saying that the reply is whole.
+            raise UpstreamError
+
+    def _read(self) -> bytes:
+        """Return the next bytes of the answer, b"" at its end."""
+        try:
+            return self._call.read()
+        except UpstreamFailure:
+            # A service that has said why the reply ended may then break the connection: the reply is whole.
+            if self._protocol.may_end_here():
+                return b""
+            raise
 
     def _take(self, events: list[bytes]) -> bool:
         """Append events to the transcript; return whether the reply is whole."""
@@ -148,7 +160,7 @@ class Generation:
                 self._count(delta)
                 if delta.is_end:
                     return True
-                if self.transcript.length > MAX_REPLY_CHARACTERS:
+                if self.transcript.is_full:
                     logger.warning("runaway reply cut off", extra={"message_id": str(self.reply_id)})
                     raise UpstreamError
         finally:

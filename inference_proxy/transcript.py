@@ -13,6 +13,12 @@ import orjson
 
 from inference_proxy.protocols.base import load_object
 
+# A reply that grows beyond one of these is cut off. The last two bound its memory: frames relay the inference service's
+# objects unchanged, which may carry more than their text, and a frame costs a few hundred bytes however short it is.
+MAX_REPLY_CHARACTERS = 1024 * 1024
+MAX_REPLY_FRAMES = 65_536
+MAX_REPLY_BYTES = 8 * 1024 * 1024
+
 # One JSON object for clients and the offset after it; None for those that close a stream (`error`, `done`).
 Frame = tuple[int | None, bytes]
 
@@ -27,13 +33,20 @@ class Transcript:
         self._closing: list[Frame] | None = None
         self._wakeups: set[threading.Event] = set()
         self._joining = threading.Lock()
+        self._bytes = 0
         self.length = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the reply is longer than any reply may be."""
+        return self.length > MAX_REPLY_CHARACTERS or len(self._payloads) > MAX_REPLY_FRAMES or self._bytes > MAX_REPLY_BYTES
 
     def append(self, payload: bytes, text: str) -> None:
         """Add a frame. Followers see it at the next `wake`."""
         if text:
             self._texts.append(text)
             self.length += len(text)
+        self._bytes += len(payload)
         self._payloads.append(payload)
         # Last, because readers count these: what they count is there.
         self._offsets.append(self.length)

@@ -11,6 +11,9 @@ from inference_proxy.exceptions import UpstreamError
 
 # PostgreSQL stores neither, and no client can show them.
 UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+SURROGATE_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
+# What the column of finish reasons holds.
+MAX_LABEL_CHARACTERS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,26 +83,78 @@ class InferenceProtocol(Protocol):
         ...
 
 
+class TokenCleaner:
+    """Clean the tokens of one reply, in their order.
+
+    Some tokenizers cut an emoji in two and send half a surrogate pair with each token. The first half is held back until
+    the next token brings the second; without one it is dropped.
+    """
+
+    def __init__(self) -> None:
+        self._held = ""
+
+    def clean(self, token: str) -> str:
+        """Return what can be shown and stored of a token, after what was held back of the one before it."""
+        if not self._held and token.isascii() and "\x00" not in token:
+            return token
+        text = self._held + token.replace("\x00", "")
+        self._held = text[-1:] if "\ud800" <= text[-1:] <= "\udbff" else ""
+        return without_unstorable(text.removesuffix(self._held))
+
+
 def load_object(data: bytes) -> dict[str, Any]:
-    """Parse an event's JSON object. Raises `UpstreamError`."""
-    try:
-        event = orjson.loads(data)
-    except orjson.JSONDecodeError:
-        try:
-            # The standard library accepts escaped lone surrogates, which orjson refuses; they are removed later.
-            event = json.loads(data)
-        except ValueError:
-            raise UpstreamError from None
-    if not isinstance(event, dict):
-        raise UpstreamError
+    """Parse a JSON object. Raises `UpstreamError`."""
+    event, _ = load_event(data)
     return event
 
 
+def load_event(data: bytes) -> tuple[dict[str, Any], bool]:
+    """Parse an event's JSON object and tell whether every client can parse it, too. Raises `UpstreamError`.
+
+    Python's own parser is more tolerant than clients are: it reads `NaN` and escaped halves of surrogate pairs.
+    """
+    is_strict = True
+    try:
+        event = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        is_strict = False
+        try:
+            event = json.loads(data)
+        except (ValueError, RecursionError):
+            raise UpstreamError from None
+    if not isinstance(event, dict):
+        raise UpstreamError
+    return event, is_strict
+
+
+def encode_object(event: dict[str, Any]) -> bytes:
+    """Encode an object that may come from the tolerant parser: `NaN` becomes null, what JSON can't say is left out."""
+    try:
+        return orjson.dumps(event)
+    except TypeError:
+        return orjson.dumps({name: value for name, value in event.items() if _is_encodable({name: value})})
+
+
+def _is_encodable(event: dict[str, Any]) -> bool:
+    try:
+        orjson.dumps(event)
+    except TypeError:
+        return False
+    return True
+
+
 def without_unstorable(text: str) -> str:
-    """Remove NUL characters and lone surrogates."""
+    """Remove NUL characters and lone surrogates; join surrogates that are a pair."""
     if text.isascii() and "\x00" not in text:
         return text
+    if SURROGATE_PAIR.search(text):
+        text = SURROGATE_PAIR.sub(lambda pair: pair[0].encode("utf-16", "surrogatepass").decode("utf-16"), text)
     return UNSTORABLE.sub("", text)
+
+
+def clean_label(value: Any) -> str:
+    """Return a word that the service says about a reply (why it ended, say) as it can be stored; "" where it is no text."""
+    return without_unstorable(value)[:MAX_LABEL_CHARACTERS] if isinstance(value, str) else ""
 
 
 def whole_number(value: Any) -> int | None:

@@ -2,17 +2,18 @@
 
 from typing import Any
 
-import orjson
 from django.conf import settings
 
 from inference_proxy.exceptions import UpstreamError
-from inference_proxy.protocols.base import Delta, GenerationRequest, load_object, without_unstorable
+from inference_proxy.protocols.base import Delta, GenerationRequest, TokenCleaner, encode_object, load_event
 
 # The service refuses longer messages, and longer conversations.
 MAX_MESSAGE_CHARACTERS = 8_000
 MAX_TOTAL_CHARACTERS = 32_000
 # Kept free of the total for what sending system text as user messages adds.
 FOLDING_RESERVE_CHARACTERS = 1_000
+SEPARATOR = "\n\n"
+ACKNOWLEDGEMENT = "Understood."
 DEFAULT_TEMPERATURE = 0.8
 DEFAULT_MAX_TOKENS = 512
 DEFAULT_TOP_K = 50
@@ -25,6 +26,9 @@ class Nanochat:
     path = "/generate"
     models_path = "/models"
     swap_path: str | None = "/models/swap"
+
+    def __init__(self) -> None:
+        self._cleaner = TokenCleaner()
 
     def headers(self) -> dict[str, str]:
         return {"X-Internal-API-Key": settings.INTERNAL_API_KEY}
@@ -39,22 +43,23 @@ class Nanochat:
         }
 
     def read_event(self, data: bytes) -> Delta:
-        event = load_object(data)
-        # Data that came in several lines leaves in one; between JSON's tokens a space is as good as a line break.
-        data = data.replace(b"\n", b" ")
-        token = event.get("token")
-        if token is None:
-            if event.get("error"):
-                raise UpstreamError
-            if event.get("done"):
-                return Delta(is_end=True)
-            return Delta(payload=data)
-        if not isinstance(token, str):
+        event, is_strict = load_event(data)
+        if event.get("error"):
             raise UpstreamError
-        text = without_unstorable(token)
-        if len(text) != len(token):
-            data = orjson.dumps({**event, "token": text})
-        return Delta(payload=data, text=text, is_end=event.get("done") is True)
+        # `done` is never relayed: clients are told of the end when the reply is saved.
+        is_unchanged = is_strict and "done" not in event
+        is_end = bool(event.pop("done", False))
+        token = event.get("token")
+        if token is not None and not isinstance(token, str):
+            raise UpstreamError
+        if text := self._cleaner.clean(token or ""):
+            is_unchanged = is_unchanged and text == token
+            event["token"] = text
+        elif is_end or "token" in event or not event:
+            return Delta(is_end=is_end)
+        # Data that came in several lines leaves in one; between JSON's tokens a space is as good as a line break.
+        payload = data.replace(b"\n", b" ") if is_unchanged else encode_object(event)
+        return Delta(payload=payload, text=text, is_end=is_end)
 
     def may_end_here(self) -> bool:
         return False
@@ -64,17 +69,24 @@ class Nanochat:
 
 
 def fold_system_messages(system_prompt: str, messages: list[dict[str, str]]) -> list[dict[str, str]]:
-    """Return messages of only `user` and `assistant`: system text is put before the user message that follows it."""
+    """Return messages of only `user` and `assistant`, none of them cut and none over the limit for the sake of system text.
+
+    System text is put before the user message that follows it. Where both are too long for one message, the system text
+    becomes a user message of its own, with a short answer, so that roles alternate.
+    """
     folded: list[dict[str, str]] = []
     pending = [system_prompt] if system_prompt else []
     for message in messages:
         if message["role"] == "system":
             pending.append(message["content"])
-        elif message["role"] == "user" and pending:
-            room = max(0, MAX_MESSAGE_CHARACTERS - len(message["content"]) - 2)
-            prefix = "\n\n".join(pending)[:room]
-            folded.append({"role": "user", "content": f"{prefix}\n\n{message['content']}" if prefix else message["content"]})
+            continue
+        if message["role"] == "user" and pending:
+            content = SEPARATOR.join([*pending, message["content"]])
+            if len(content) <= MAX_MESSAGE_CHARACTERS:
+                message = {"role": "user", "content": content}
+            else:
+                for text in pending:
+                    folded += [{"role": "user", "content": text}, {"role": "assistant", "content": ACKNOWLEDGEMENT}]
             pending = []
-        else:
-            folded.append(message)
+        folded.append(message)
     return folded

@@ -6,7 +6,15 @@ import orjson
 from django.conf import settings
 
 from inference_proxy.exceptions import UpstreamError
-from inference_proxy.protocols.base import Delta, GenerationRequest, load_object, whole_number, without_unstorable
+from inference_proxy.protocols.base import (
+    Delta,
+    GenerationRequest,
+    TokenCleaner,
+    clean_label,
+    load_object,
+    whole_number,
+    without_unstorable,
+)
 
 
 class OpenAI:
@@ -19,6 +27,7 @@ class OpenAI:
 
     def __init__(self) -> None:
         self._finish_reason = ""
+        self._cleaner = TokenCleaner()
 
     def headers(self) -> dict[str, str]:
         headers = {"X-Internal-API-Key": settings.INTERNAL_API_KEY}
@@ -54,8 +63,9 @@ class OpenAI:
         if isinstance(usage := event.get("usage"), dict):
             delta.prompt_tokens = whole_number(usage.get("prompt_tokens"))
             delta.completion_tokens = whole_number(usage.get("completion_tokens"))
+        # Servers send the usage in an event of its own, some without choices or with null.
         choices = event.get("choices")
-        if not isinstance(choices, list):
+        if choices is not None and not isinstance(choices, list):
             raise UpstreamError
         if choices:
             self._read_choice(choices[0], delta)
@@ -69,17 +79,19 @@ class OpenAI:
         if content is not None and not isinstance(content, str):
             raise UpstreamError
         if content:
-            delta.text = without_unstorable(content)
+            delta.text = self._cleaner.clean(content)
+        if delta.text:
             delta.payload = orjson.dumps({"token": delta.text})
-        if isinstance(reason := choice.get("finish_reason"), str):
-            self._finish_reason = delta.finish_reason = reason[:20]
+        if reason := clean_label(choice.get("finish_reason")):
+            self._finish_reason = delta.finish_reason = reason
 
     def may_end_here(self) -> bool:
         return bool(self._finish_reason)
 
     def read_models(self, answer: dict[str, Any]) -> dict[str, Any]:
         listed = answer.get("data")
-        names = [str(model.get("id")) for model in listed if isinstance(model, dict)] if isinstance(listed, list) else []
+        listed = listed if isinstance(listed, list) else []
+        names = [without_unstorable(str(model.get("id"))) for model in listed if isinstance(model, dict)]
         current = settings.INFERENCE_MODEL or (names[0] if names else "")
         models = [{"model_tag": name, "source": "openai", "path": "", "loaded": name == current} for name in names]
         return {"current_model": current, "models": models}

@@ -3,12 +3,13 @@
 import json
 from typing import Any
 
+import orjson
 import pytest
 from django.conf import settings
 
 from inference_proxy.exceptions import UpstreamError
 from inference_proxy.protocols.base import GenerationRequest, Sampling
-from inference_proxy.protocols.nanochat import Nanochat, fold_system_messages
+from inference_proxy.protocols.nanochat import ACKNOWLEDGEMENT, FOLDING_RESERVE_CHARACTERS, Nanochat, fold_system_messages
 
 
 def user(content: str) -> dict[str, str]:
@@ -49,8 +50,14 @@ def test_our_key_goes_along() -> None:
         ("S", [assistant("b"), user("c")], [assistant("b"), user("S\n\nc")]),
         ("S", [system("T"), user("a")], [user("S\n\nT\n\na")]),
         ("", [user("a"), system("T"), assistant("b"), user("c")], [user("a"), assistant("b"), user("T\n\nc")]),
-        ("S", [user("x" * 8000)], [user("x" * 8000)]),
-        ("S" * 100, [user("x" * 7990)], [user("S" * 8 + "\n\n" + "x" * 7990)]),
+        ("S" * 7997, [user("x")], [user("S" * 7997 + "\n\nx")]),
+        ("S" * 7998, [user("x")], [user("S" * 7998), assistant(ACKNOWLEDGEMENT), user("x")]),
+        ("S", [user("x" * 8000)], [user("S"), assistant(ACKNOWLEDGEMENT), user("x" * 8000)]),
+        (
+            "S",
+            [system("T"), user("x" * 8000)],
+            [user("S"), assistant(ACKNOWLEDGEMENT), user("T"), assistant(ACKNOWLEDGEMENT), user("x" * 8000)],
+        ),
     ],
 )
 def test_system_text_is_folded_into_user_messages(
@@ -59,24 +66,35 @@ def test_system_text_is_folded_into_user_messages(
     assert fold_system_messages(prompt, messages) == folded
 
 
-def test_folding_never_makes_a_message_too_long() -> None:
-    for length in range(7990, 8001):
-        [message] = fold_system_messages("S" * 9000, [user("x" * length)])
-        assert len(message["content"]) <= 8000
-        assert message["content"].endswith("x" * length)
+@pytest.mark.parametrize("prompt_length", [1, 100, 7999, 8000])
+@pytest.mark.parametrize("length", [1, 7990, 7997, 7998, 7999, 8000])
+def test_nothing_is_cut_and_no_message_is_too_long(prompt_length: int, length: int) -> None:
+    messages = fold_system_messages("S" * prompt_length, [user("x" * length)])
+    assert max(len(message["content"]) for message in messages) <= 8000
+    assert [message["role"] for message in messages] == ["user", "assistant", "user"][-len(messages) :]
+    sent = "".join(message["content"] for message in messages if message["role"] == "user")
+    assert sent.replace("\n\n", "") == "S" * prompt_length + "x" * length
+
+
+def test_what_folding_adds_fits_into_its_reserve() -> None:
+    system_texts, length = 40, 8_000
+    messages = [system("T"), user("x" * length)] * system_texts
+    added = sum(len(message["content"]) for message in fold_system_messages("", messages)) - system_texts * (length + 1)
+    assert added <= FOLDING_RESERVE_CHARACTERS
 
 
 @pytest.mark.parametrize(
     ("event", "text", "is_end", "is_relayed"),
     [
         ({"token": "hello", "gpu": 0}, "hello", False, True),
-        ({"token": "", "gpu": 0}, "", False, True),
+        ({"token": "", "gpu": 0}, "", False, False),
         ({"token": "🎈é"}, "🎈é", False, True),
         ({"done": True}, "", True, False),
         ({"done": True, "token": None}, "", True, False),
-        ({"token": "end", "done": True}, "end", True, True),
+        ({"note": 1, "done": True}, "", True, False),
+        ({"done": False}, "", False, False),
         ({"note": 1}, "", False, True),
-        ({"token": None}, "", False, True),
+        ({"token": None}, "", False, False),
     ],
 )
 def test_events(event: dict[str, Any], text: str, is_end: bool, is_relayed: bool) -> None:
@@ -89,21 +107,70 @@ def test_events(event: dict[str, Any], text: str, is_end: bool, is_relayed: bool
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"hello", b"[1]", b"null", b'"text"', b"{", b'{"token": 7}', b'{"token": ["a"]}', b'{"error": "x"}', b"\xff", b"{}}"],
+    [
+        b"",
+        b"hello",
+        b"[1]",
+        b"null",
+        b'"text"',
+        b"{",
+        b'{"token": 7}',
+        b'{"token": ["a"]}',
+        b'{"token": 0}',
+        b'{"token": []}',
+        b'{"token": "a", "error": "x"}',
+        b"[" * 9999,
+        b'{"error": "x"}',
+        b"\xff",
+        b"{}}",
+    ],
 )
 def test_what_is_not_of_the_protocol(data: bytes) -> None:
     with pytest.raises(UpstreamError):
         Nanochat().read_event(data)
 
 
-@pytest.mark.parametrize(
-    ("token", "kept"),
-    [("a\\u0000b", "ab"), ("a\\ud800b", "ab"), ("\\u0000", ""), ("\\ud83d\\ude00", "😀"), ("\\udfff\\ud800", "")],
-)
+@pytest.mark.parametrize("done", [True, False, None])
+def test_a_token_that_comes_with_the_end_is_relayed_without_it(done: bool | None) -> None:
+    delta = Nanochat().read_event(json.dumps({"token": "end", "gpu": 0, "done": done}).encode())
+    assert (delta.payload, delta.text, delta.is_end) == (b'{"token":"end","gpu":0}', "end", bool(done))
+
+
+@pytest.mark.parametrize(("token", "kept"), [("a\\u0000b", "ab"), ("a\\ud800b", "ab"), ("\\ud83d\\ude00", "😀")])
 def test_what_cannot_be_stored_is_removed(token: str, kept: str) -> None:
     delta = Nanochat().read_event(f'{{"token": "{token}", "gpu": 1}}'.encode())
     assert delta.text == kept
-    assert json.loads(delta.payload or b"") == {"token": kept, "gpu": 1}
+    assert orjson.loads(delta.payload or b"") == {"token": kept, "gpu": 1}
+
+
+@pytest.mark.parametrize("token", ["\\u0000", "\\udfff\\ud800", "\\ud83d"])
+def test_a_token_of_which_nothing_is_left_makes_no_frame(token: str) -> None:
+    delta = Nanochat().read_event(f'{{"token": "{token}", "gpu": 1}}'.encode())
+    assert (delta.payload, delta.text) == (None, "")
+
+
+def test_an_emoji_in_two_tokens_is_joined() -> None:
+    protocol = Nanochat()
+    deltas = [protocol.read_event(b'{"token": "%b", "gpu": 0}' % half) for half in (rb"a\ud83d", rb"\ude00b")]
+    assert [delta.text for delta in deltas] == ["a", "😀b"]
+    assert [orjson.loads(delta.payload or b"") for delta in deltas] == [{"token": "a", "gpu": 0}, {"token": "😀b", "gpu": 0}]
+
+
+@pytest.mark.parametrize(
+    ("other", "relayed"),
+    [
+        (b'"score": NaN', {"token": "a", "score": None}),
+        (b'"scores": [-Infinity, 1]', {"token": "a", "scores": [None, 1]}),
+        (b'"score": 1e999', {"token": "a", "score": None}),
+        (b'"note": "\\ud800"', {"token": "a"}),
+        (b'"note": "\\ud800", "big": 123456789012345678901234567890', {"token": "a"}),
+    ],
+)
+def test_what_clients_cannot_parse_is_not_relayed(other: bytes, relayed: dict[str, Any]) -> None:
+    delta = Nanochat().read_event(b'{"token": "a", %b}' % other)
+    assert delta.text == "a"
+    # Stricter than Python's own parser, as browsers are.
+    assert orjson.loads(delta.payload or b"") == relayed
 
 
 def test_an_object_over_several_lines_is_relayed_on_one() -> None:

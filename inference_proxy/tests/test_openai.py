@@ -61,7 +61,12 @@ def test_the_bearer_key(settings: Any, key: str) -> None:
         (chunk("last", "stop"), "last", False, "stop"),
         (chunk(None, "length"), "", False, "length"),
         (chunk(None, "x" * 30), "", False, "x" * 20),
+        (chunk(None, "st\x00o\ud800p"), "", False, "stop"),
+        (chunk(None, "\x00" * 20 + "stop"), "", False, "stop"),
+        (chunk(None, 7), "", False, ""),
         (b'{"choices": []}', "", False, ""),
+        (b'{"choices": null}', "", False, ""),
+        (b"{}", "", False, ""),
         (b'{"choices": [{"delta": null}]}', "", False, ""),
         (b'{"choices": [{}]}', "", False, ""),
         (b"[DONE]", "", True, ""),
@@ -79,10 +84,8 @@ def test_events(data: bytes, text: str, is_end: bool, reason: str) -> None:
     [
         b"",
         b"DONE",
-        b"{}",
         b"[]",
         b'{"error": {"message": "x"}}',
-        b'{"choices": null}',
         b'{"choices": {}}',
         b'{"choices": ["x"]}',
         b'{"choices": [{"delta": "x"}]}',
@@ -113,6 +116,23 @@ def test_usage(usage: Any, tokens: tuple[int | None, int | None]) -> None:
     assert (delta.prompt_tokens, delta.completion_tokens) == tokens
 
 
+@pytest.mark.parametrize("choices", [{"choices": []}, {"choices": None}, {}], ids=["empty", "null", "missing"])
+def test_usage_comes_with_or_without_choices(choices: dict[str, Any]) -> None:
+    delta = OpenAI().read_event(json.dumps({**choices, "usage": {"completion_tokens": 7}}).encode())
+    assert delta.completion_tokens == 7
+
+
+def test_an_emoji_in_two_tokens_is_joined() -> None:
+    protocol = OpenAI()
+    deltas = [protocol.read_event(chunk(content)) for content in ("a\ud83d", "\ude00b")]
+    assert [(delta.text, delta.payload) for delta in deltas] == [("a", b'{"token":"a"}'), ("😀b", '{"token":"😀b"}'.encode())]
+
+
+def test_half_an_emoji_makes_no_frame() -> None:
+    delta = OpenAI().read_event(chunk("\ud83d"))
+    assert (delta.text, delta.payload) == ("", None)
+
+
 def test_a_nul_and_a_lone_surrogate_are_removed() -> None:
     delta = OpenAI().read_event(b'{"choices": [{"delta": {"content": "a\\u0000\\ud800b"}}]}')
     assert (delta.text, delta.payload) == ("ab", b'{"token":"ab"}')
@@ -136,6 +156,7 @@ def test_only_a_finish_reason_makes_an_end_without_done_whole() -> None:
         ("", {}, "", []),
         ("", {"data": "x"}, "", []),
         ("", {"data": ["x", {"id": "a"}]}, "a", [True]),
+        ("", {"data": [{"id": "a\x00b"}]}, "ab", [True]),
     ],
 )
 def test_models(settings: Any, configured: str, answer: dict[str, Any], current: str, loaded: list[bool]) -> None:

@@ -88,6 +88,18 @@ def test_the_system_prompt_is_folded_into_the_first_message(
     visitor.close()
 
 
+def test_a_long_message_does_not_push_the_system_prompt_out(
+    client: Client, prompted: Server, conversation: str, upstream: ScriptedUpstream
+) -> None:
+    upstream.script(tokens("answer"), done())
+    visitor = client.at(prompted.port)
+    visitor.ask(conversation, "L" * 8000)
+    sent = upstream.generations()[-1].messages
+    assert [item["role"] for item in sent] == ["user", "assistant", "user"]
+    assert (sent[0]["content"], sent[-1]["content"]) == ("Answer in verse.", "L" * 8000)
+    visitor.close()
+
+
 def test_the_trace_and_our_key_reach_the_upstream(client: Client, conversation: str, upstream: ScriptedUpstream) -> None:
     stream = client.send(conversation, "trace", headers={"X-Trace-Id": "trace-me.7_a"})
     stream.finish()

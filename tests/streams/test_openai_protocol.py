@@ -7,7 +7,7 @@ import pytest
 from tests.conftest import StartServer
 from tests.support.client import Client
 from tests.support.server import Server
-from tests.support.steps import done, event, hold, respond, token, tokens
+from tests.support.steps import Step, die, done, event, hang_up, hold, raw, respond, token, tokens
 from tests.support.upstream import ScriptedUpstream
 
 
@@ -50,6 +50,53 @@ def test_a_finish_reason_is_enough_of_an_end(client: Client, conversation: str, 
     upstream.script(tokens("whole"), done(marker=False))
     stream = client.ask(conversation, "no marker")
     assert client.message(conversation, stream.message_id)["status"] == "complete"
+
+
+@pytest.mark.parametrize(
+    "end", [(die(),), (hang_up(),), (raw(b'data: {"choi'), die())], ids=["reset", "closed", "inside an event"]
+)
+def test_a_connection_that_breaks_after_the_finish_reason_loses_nothing(
+    client: Client, conversation: str, upstream: ScriptedUpstream, end: tuple[Step, ...]
+) -> None:
+    upstream.script(tokens("whole"), done(marker=False), *end)
+    stream = client.ask(conversation, "cut at the end")
+    message = client.message(conversation, stream.message_id)
+    assert (message["content"], message["status"]) == ("whole", "complete")
+
+
+def test_an_error_after_the_finish_reason_still_fails_the_reply(
+    client: Client, conversation: str, upstream: ScriptedUpstream
+) -> None:
+    upstream.script(tokens("so far"), done(marker=False), event('{"error": {"message": "out of memory"}}'))
+    stream = client.send(conversation, "break at the end")
+    assert stream.finish()["status"] == "failed"
+
+
+@pytest.mark.parametrize("choices", ["", '"choices": null,', '"choices": [],'], ids=["missing", "null", "empty"])
+def test_usage_may_come_without_choices(client: Client, conversation: str, upstream: ScriptedUpstream, choices: str) -> None:
+    usage = event(f'{{{choices} "usage": {{"prompt_tokens": 3, "completion_tokens": 42}}}}')
+    upstream.script(usage, tokens("whole"), done(marker=False), usage, event("[DONE]"))
+    stream = client.ask(conversation, "usage alone")
+    assert stream.objects[-1]["token_count"] == 42
+    assert client.message(conversation, stream.message_id)["status"] == "complete"
+
+
+@pytest.mark.parametrize("reason", [r"st\u0000op", r"st\ud800op", "s" * 500], ids=["NUL", "surrogate", "long"])
+def test_a_finish_reason_that_cannot_be_stored_costs_nothing(
+    client: Client, conversation: str, upstream: ScriptedUpstream, reason: str
+) -> None:
+    upstream.script(tokens("whole"), event(f'{{"choices": [{{"delta": {{}}, "finish_reason": "{reason}"}}]}}'), event("[DONE]"))
+    stream = client.ask(conversation, "why")
+    message = client.message(conversation, stream.message_id)
+    assert (message["content"], message["status"]) == ("whole", "complete")
+
+
+def test_an_emoji_in_two_deltas_is_joined(client: Client, conversation: str, upstream: ScriptedUpstream) -> None:
+    halves = [event(f'{{"choices": [{{"delta": {{"content": "{half}"}}}}]}}') for half in (r"\ud83d", r"\ude00")]
+    upstream.script(*halves, done())
+    stream = client.ask(conversation, "smile")
+    assert stream.text == "😀"
+    assert client.message(conversation, stream.message_id)["content"] == "😀"
 
 
 def test_an_end_without_finish_reason_or_marker_is_a_failure(
