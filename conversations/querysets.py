@@ -90,8 +90,8 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
         return self.filter(~Exists(self._their_messages().running()))
 
     def last_reply_ended(self, statuses: Sequence[str]) -> "ConversationQuerySet":
-        """Restrict to conversations whose newest reply ended in one of these ways."""
-        newest = self._their_messages().filter(role="assistant").newest_first().values("status")[:1]
+        """Restrict to conversations whose newest reply that counts ended in one of these ways."""
+        newest = self._their_messages().replies().active_branch().newest_first().values("status")[:1]
         return self.alias(last_status=Subquery(newest)).filter(last_status__in=statuses)
 
     def beyond_newest(self, count: int) -> "ConversationQuerySet":

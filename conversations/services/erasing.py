@@ -82,7 +82,7 @@ def erase_user(
             return receipt
         running = Message.objects.running().filter(conversation_id__in=window)
         for conversation_id in running.values_list("conversation_id", flat=True):
-            receipt.replies_stopped += stop_running_reply(conversation_id)
+            receipt.replies_stopped += stop_running_reply(conversation_id) is not None
         _erase_batch(window, receipt)
         on_batch(receipt)
     # The tokens before the directory: whoever is remembered no more is asked about, and would be noted again.

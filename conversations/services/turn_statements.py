@@ -61,20 +61,23 @@ SELECT count(*) FROM (
 ) AS counted
 """
 
-INSERT_SQL = """
-WITH touched AS (
-    UPDATE conversations SET updated_at = now(), title = coalesce(%(title)s, title),
-        title_source = CASE WHEN %(title)s IS NULL THEN title_source ELSE 'auto' END,
-        expires_at = CASE WHEN expires_at IS NOT NULL THEN now() + %(temporary_lifetime)s::interval END
-    WHERE id = %(conversation_id)s
-)
+# What every turn does to its conversation, whichever verb begins it.
+TOUCH_SQL = """
+UPDATE conversations SET updated_at = now(), title = coalesce(%(title)s, title),
+    title_source = CASE WHEN %(title)s IS NULL THEN title_source ELSE 'auto' END,
+    expires_at = CASE WHEN expires_at IS NOT NULL THEN now() + %(temporary_lifetime)s::interval END
+WHERE id = %(conversation_id)s
+"""
+
+INSERT_SQL = f"""
+WITH touched AS ({TOUCH_SQL})
 INSERT INTO messages (id, conversation_id, role, content, model_tag, status, parent_id, heartbeat_at,
                       idempotency_key, request_fingerprint, context)
 VALUES (%(message_id)s, %(conversation_id)s, 'user', %(content)s, NULL, 'complete', NULL, NULL,
         %(key)s, %(fingerprint)s, NULL),
        (%(reply_id)s, %(conversation_id)s, 'assistant', '', %(model_tag)s, 'streaming', %(message_id)s, now(),
         NULL, NULL, %(context)s)
-"""
+"""  # noqa: S608  # only constants of this module go into it
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +139,15 @@ def count_history_of(conversation_id: UUID, most: int) -> int:
     return int(count)
 
 
+def touch_conversation(conversation_id: UUID, title: str | None) -> None:
+    """Note a turn on its conversation: its time, a temporary chat's new end, and, unless None, an automatic title."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            TOUCH_SQL,
+            {"conversation_id": conversation_id, "title": title, "temporary_lifetime": str(TEMPORARY_LIFETIME)},
+        )
+
+
 def insert_turn(
     *,
     conversation_id: UUID,
@@ -148,7 +160,7 @@ def insert_turn(
     fingerprint: str,
     receipt: dict[str, Any],
 ) -> None:
-    """Save both messages of a turn, and the conversation's time and, unless None, its automatic title."""
+    """Save both messages of a turn and note it on its conversation, as `touch_conversation` does."""
     with connection.cursor() as cursor:
         cursor.execute(
             INSERT_SQL,

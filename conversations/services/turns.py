@@ -30,7 +30,7 @@ from conversations.exceptions import (
     TooManyGenerations,
 )
 from conversations.keyset import SortKey, after_key
-from conversations.models import DEFAULT_MODEL_TAG, Conversation, Message, Role, Status, new_id
+from conversations.models import DEFAULT_MODEL_TAG, Message, Role, Status, new_id
 from conversations.querysets import MessageQuerySet
 from conversations.services.context import Budget, Context, build_context, count_history, read_history
 from conversations.services.titles import automatic_title, is_unnamed
@@ -40,6 +40,7 @@ from conversations.services.turn_statements import (
     insert_turn,
     lock_conversation,
     survey_conversation,
+    touch_conversation,
 )
 from inference_proxy.protocols.base import GenerationRequest, Sampling
 
@@ -66,6 +67,10 @@ class _Setting:
     model_tag: str
     system_prompt: str
     sampling: Sampling
+
+    def new_title(self, content: str) -> str | None:
+        """Return the automatic title that a question gives the conversation; None where it has a title."""
+        return automatic_title(content) if is_unnamed(self.title, self.title_source) else None
 
 
 def start_turn(
@@ -95,7 +100,7 @@ def start_turn(
             message_id=message_id,
             reply_id=reply_id,
             content=content,
-            title=automatic_title(content) if is_unnamed(setting.title, setting.title_source) else None,
+            title=setting.new_title(content),
             model_tag=setting.model_tag,
             idempotency_key=idempotency_key,
             fingerprint=fingerprint,
@@ -121,7 +126,7 @@ def regenerate_turn(*, conversation_id: UUID, user_id: UUID | None, sampling: Sa
         has_answer = messages.active_branch().filter(parent_id=asked.id, role=Role.ASSISTANT).exists()
         reply = _new_reply(setting, asked.id, context, is_active=not has_answer)
         Message.objects.bulk_create([reply])
-        Conversation.objects.filter(id=conversation_id).update(updated_at=Now())
+        touch_conversation(conversation_id, setting.new_title(asked.content))
     return _turn(setting, asked.id, reply.id, context)
 
 
@@ -149,7 +154,7 @@ def edit_turn(*, conversation_id: UUID, user_id: UUID | None, message_id: UUID, 
         )
         reply = _new_reply(setting, version.id, context, is_active=True)
         Message.objects.bulk_create([version, reply])
-        Conversation.objects.filter(id=conversation_id).update(updated_at=Now())
+        touch_conversation(conversation_id, setting.new_title(content))
     return _turn(setting, version.id, reply.id, context)
 
 

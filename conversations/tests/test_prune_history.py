@@ -135,6 +135,18 @@ def test_the_status_is_that_of_the_newest_reply(manage: Manage) -> None:
     assert remaining() == {recovered.id, stopped.id}
 
 
+def test_the_status_is_that_of_the_reply_that_counts(manage: Manage) -> None:
+    conversation = make_conversation(last_status="complete")
+    asked, _ = conversation.messages.oldest_first()
+    Message.objects.create(
+        conversation=conversation, role="assistant", content="", status="failed", parent=asked, is_active=False
+    )
+    manage("prune_history", "--status", "failed", "--yes")
+    assert remaining() == {conversation.id}
+    manage("prune_history", "--status", "complete", "--yes")
+    assert remaining() == set()
+
+
 def test_criteria_narrow_each_other(manage: Manage) -> None:
     user = uuid4()
     make_conversation(user_id=user, messages=0)

@@ -10,8 +10,15 @@ from conversations.models import Conversation, Message
 from conversations.services import stopping
 from conversations.services.conversations import delete_conversation
 from conversations.services.replies import DatabaseReplyStore
-from conversations.services.stopping import stop_running_reply
-from conversations.tests.factories import USER_ID, make_conversation, make_message, make_running_reply, make_turns
+from conversations.services.stopping import stop_reply, stop_running_reply
+from conversations.tests.factories import (
+    USER_ID,
+    make_conversation,
+    make_message,
+    make_reply,
+    make_running_reply,
+    make_turns,
+)
 from inference_proxy.store import Draft, FinishedReply
 from tests.support.waiting import LIMIT_S, wait_until
 
@@ -44,7 +51,7 @@ def other_worker(reply_id: object, began: threading.Event) -> str:
 def test_where_nothing_runs_nothing_is_stopped() -> None:
     conversation = make_conversation()
     make_turns(conversation, 1)
-    assert stop_running_reply(conversation.id) is False
+    assert stop_running_reply(conversation.id) is None
     assert {message.status for message in conversation.messages.all()} == {"complete"}
 
 
@@ -52,7 +59,7 @@ def test_where_nothing_runs_nothing_is_stopped() -> None:
 def test_a_reply_without_a_worker_is_ended_at_once() -> None:
     conversation = make_conversation()
     lost = make_running_reply(make_message(conversation), "half", heartbeat_age_s=31)
-    assert stop_running_reply(conversation.id) is True
+    assert stop_running_reply(conversation.id) == lost.id
     lost.refresh_from_db()
     assert (lost.status, lost.content) == ("interrupted", "half")
 
@@ -62,9 +69,36 @@ def test_a_worker_that_does_not_answer_is_not_waited_for_for_ever(monkeypatch: p
     monkeypatch.setattr(stopping, "STOP_WAIT_S", 0.05)
     conversation = make_conversation()
     running = make_running_reply(make_message(conversation))
-    assert stop_running_reply(conversation.id) is True
+    assert stop_running_reply(conversation.id) == running.id
     running.refresh_from_db()
     assert (running.status, running.stop_requested) == ("streaming", True)
+
+
+@pytest.mark.django_db
+def test_a_stop_answers_with_the_reply_that_it_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client that saw the end of this reply may have sent the next message before the stop looks again."""
+    conversation = make_conversation()
+    running = make_running_reply(make_message(conversation))
+
+    class Clock:
+        monotonic = staticmethod(stopping.time.monotonic)
+
+        @staticmethod
+        def sleep(_: float) -> None:
+            Message.objects.filter(id=running.id).update(status="complete", content="whole")
+            make_running_reply(make_message(conversation, "the next question"))
+
+    monkeypatch.setattr(stopping, "time", Clock)
+    assert stop_reply(conversation.id) == running.id
+
+
+@pytest.mark.django_db
+def test_where_nothing_runs_a_stop_answers_with_the_newest_reply_that_counts() -> None:
+    conversation = make_conversation()
+    asked, answer = make_turns(conversation, 1)
+    make_reply(asked, "", status="failed", is_active=False)
+    assert stop_reply(conversation.id) == answer.id
+    assert stop_reply(make_conversation().id) is None
 
 
 @pytest.mark.django_db(transaction=True)
@@ -75,7 +109,7 @@ def test_another_worker_s_reply_is_stopped_and_saved_before_the_answer() -> None
     with ThreadPoolExecutor(1) as threads:
         worker = threads.submit(other_worker, running.id, began)
         assert began.wait(LIMIT_S)
-        assert stop_running_reply(conversation.id) is True
+        assert stop_running_reply(conversation.id) == running.id
         running.refresh_from_db()
         assert (running.status, running.content) == ("stopped", "half")
         assert worker.result(LIMIT_S) == "stopped"
@@ -96,7 +130,7 @@ def test_no_connection_is_held_while_waiting(monkeypatch: pytest.MonkeyPatch) ->
             Message.objects.filter(id=running.id).update(status="stopped")
 
     monkeypatch.setattr(stopping, "time", Clock)
-    assert stop_running_reply(conversation.id) is True
+    assert stop_running_reply(conversation.id) == running.id
     assert held == [False]
 
 

@@ -1,6 +1,7 @@
 """Beginning a reply: what is saved, what is refused, and what happens when everybody does it at once."""
 
 import uuid
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -13,8 +14,8 @@ from conversations.exceptions import (
     NothingToRegenerate,
     TooManyGenerations,
 )
-from conversations.models import Assistant, Conversation, Message
-from conversations.services.turns import Turn, regenerate_turn, start_turn
+from conversations.models import TEMPORARY_LIFETIME, Assistant, Conversation, Message
+from conversations.services.turns import Turn, edit_turn, regenerate_turn, start_turn
 from conversations.tests.concurrency import with_own_connections
 from conversations.tests.factories import (
     NOON,
@@ -39,6 +40,11 @@ def send(conversation: Conversation, content: str = "hello", **more: Any) -> Tur
 def regenerate(conversation: Conversation, **more: Any) -> Turn:
     values = {"user_id": conversation.user_id, "sampling": Sampling(), **more}
     return regenerate_turn(conversation_id=conversation.id, **values)
+
+
+def edit(conversation: Conversation, message_id: uuid.UUID, content: str = "changed", **more: Any) -> Turn:
+    values = {"user_id": conversation.user_id, "sampling": Sampling(), **more}
+    return edit_turn(conversation_id=conversation.id, message_id=message_id, content=content, **values)
 
 
 def end(turn: Turn, status: str = "complete", content: str = "an answer") -> None:
@@ -133,6 +139,55 @@ def test_a_reply_that_was_alive_a_moment_ago_blocks() -> None:
     make_running_reply(make_message(conversation), heartbeat_age_s=20)
     with pytest.raises(GenerationInProgress):
         send(conversation)
+
+
+# --- What a turn does to its conversation ---------------------------------------------------------------------------------
+
+
+def take_turn(verb: str, conversation: Conversation) -> Turn:
+    """Begin a turn by one of the verbs; the last question of the conversation is "What is tea?"."""
+    asked = make_message(conversation, "What is tea?")
+    make_reply(asked)
+    if verb == "send":
+        return send(conversation, "What is tea?")
+    return regenerate(conversation) if verb == "regenerate" else edit(conversation, asked.id, "What is tea?")
+
+
+VERBS = ["send", "regenerate", "edit"]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_temporary_chat_is_kept_for_a_day_after_every_turn(verb: str) -> None:
+    conversation = make_conversation(expires_at=datetime.now(UTC) + timedelta(minutes=1))
+    take_turn(verb, conversation)
+    conversation.refresh_from_db()
+    assert conversation.expires_at is not None and conversation.updated_at is not None
+    assert conversation.expires_at - conversation.updated_at == TEMPORARY_LIFETIME
+    assert conversation.updated_at > NOON
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_conversation_that_is_kept_gets_no_end(verb: str) -> None:
+    conversation = make_conversation()
+    take_turn(verb, conversation)
+    conversation.refresh_from_db()
+    assert conversation.expires_at is None
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_turn_names_a_conversation_without_a_name(verb: str) -> None:
+    conversation = make_conversation(title="New Chat")
+    take_turn(verb, conversation)
+    conversation.refresh_from_db()
+    assert (conversation.title, conversation.title_source) == ("What is tea?", "auto")
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_no_turn_renames_a_conversation(verb: str) -> None:
+    conversation = make_conversation(title="Mine", title_source="user")
+    take_turn(verb, conversation)
+    conversation.refresh_from_db()
+    assert (conversation.title, conversation.title_source) == ("Mine", "user")
 
 
 # --- The assistant, the model, the sampling -------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import pytest
 
 from tests.conftest import StartServer
 from tests.support.client import Client
+from tests.support.parallel import at_once
 from tests.support.server import Server
 from tests.support.steps import done, hold, tokens
 from tests.support.upstream import ScriptedUpstream
@@ -66,6 +67,30 @@ def test_a_reply_is_stopped_from_elsewhere(
     assert (answer.status, answer.json["status"], answer.json["content"]) == (200, "stopped", "so far")
     upstream.generations()[0].wait_client_left()
     assert sender.finish()["status"] == "stopped"
+
+
+def test_a_stop_answers_with_what_it_stopped_although_the_next_reply_runs(
+    client: Client, upstream: ScriptedUpstream, other_node: Server
+) -> None:
+    conversations = [client.create_conversation() for _ in range(6)]
+    upstream.script(tokens("running"), hold(gate := upstream.gate()), tokens(" on"), done(), when="go on")
+    upstream.script(tokens("so far"), hold(upstream.gate()), when="stop me")
+    senders = [client.send(conversation, "stop me") for conversation in conversations]
+    for sender in senders:
+        sender.read_until("so far")
+
+    def stop_or_send_on(number: int) -> str:
+        conversation = conversations[number // 2]
+        if number % 2:
+            return str(client.at(other_node.port).stop(conversation).json["id"])
+        senders[number // 2].finish()
+        following = client.send(conversation, "go on")
+        following.read_until("running")
+        return following.message_id
+
+    answers = at_once(stop_or_send_on, 2 * len(conversations))
+    gate.open()
+    assert answers[1::2] == [sender.message_id for sender in senders]
 
 
 def test_one_running_reply_holds_across_nodes(

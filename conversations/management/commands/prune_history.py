@@ -49,7 +49,9 @@ class Command(BaseCommand):
         )
         which.add_argument("--user", type=user_id, metavar="UUID", help="of this user")
         which.add_argument("--anonymous", action="store_true", help="of anonymous callers")
-        which.add_argument("--status", action="append", choices=FINAL_STATUSES, help="whose newest reply ended so; repeatable")
+        which.add_argument(
+            "--status", action="append", choices=FINAL_STATUSES, help="whose newest reply that counts ended so; repeatable"
+        )
         which.add_argument("--empty", action="store_true", help="without any message")
         which.add_argument("--expired", action="store_true", help="temporary chats whose time is over")
         which.add_argument("--keep-last", type=positive, metavar="N", help="but not the newest N of each user")

@@ -9,9 +9,9 @@ from rest_framework.response import Response
 
 from chatapi.throttling import SendThrottle
 from conversations.exceptions import ConversationNotFound, NothingToStop
-from conversations.models import Conversation, Message, Role, Status
+from conversations.models import Conversation, Message
 from conversations.services.conversations import create_conversation, delete_conversation, update_conversation
-from conversations.services.stopping import stop_running_reply
+from conversations.services.stopping import stop_reply
 from conversations.services.turns import regenerate_turn
 from conversations.surfaces.api import schema
 from conversations.surfaces.api.reading import (
@@ -98,17 +98,10 @@ class ConversationViewSet(viewsets.ViewSet):
     def stop(self, request: Request, conversation_id: str) -> Response:
         found_id = require_id(conversation_id, ConversationNotFound)
         require_conversation(found_id, request.user.id)
-        replies = Message.objects.in_conversation(found_id).filter(role=Role.ASSISTANT)
-        has_stopped = stop_running_reply(found_id)
-        reply_id = replies.newest_first().values_list("id", flat=True).first()
+        reply_id = stop_reply(found_id)
         if reply_id is None:
             raise NothingToStop
-        message = read_message(found_id, reply_id)
-        if message["status"] == Status.STREAMING and not has_stopped:
-            # A send that came at the same time was saved between the look for a running reply and this one.
-            stop_running_reply(found_id)
-            message = read_message(found_id, reply_id)
-        return Response(message)
+        return Response(read_message(found_id, reply_id))
 
     @schema.regenerate
     def regenerate(self, request: Request, conversation_id: str) -> HttpResponseBase:
