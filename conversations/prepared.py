@@ -44,4 +44,4 @@ class Prepared:
         found = [(names.get(parameter) if isinstance(parameter, UUID) else None, parameter) for parameter in parameters]
         if {name for name, _ in found} - {None} != set(placeholders):
             raise TypeError("each id must stand in the SQL as it is")
-        return sql, found, tuple(query.values_select)
+        return sql, found, tuple(query.selected)

@@ -8,8 +8,8 @@ from uuid import UUID
 from django.conf import settings
 from django.contrib.postgres.search import SearchQuery, SearchVectorField
 from django.db import models
-from django.db.models import Exists, F, Func, OuterRef, Q, Subquery
-from django.db.models.expressions import RawSQL
+from django.db.models import Case, Exists, F, Func, OuterRef, Q, RowRange, Subquery, Sum, When, Window
+from django.db.models.expressions import OrderBy, RawSQL
 from django.db.models.functions import Left, Now
 from django.db.models.query import RawQuerySet
 
@@ -17,16 +17,20 @@ if TYPE_CHECKING:
     from conversations.models import Conversation, Message  # noqa: F401  # named in strings below
 
 NEWEST_OF_EACH_SQL = """
-SELECT newest.id, newest.conversation_id, newest.role, newest.content, newest.created_at
-FROM unnest(%s::uuid[]) AS wanted (id)
-CROSS JOIN LATERAL (
-    SELECT id, conversation_id, role, content, created_at
-    FROM messages
-    WHERE conversation_id = wanted.id AND is_active
-    ORDER BY created_at DESC, id DESC
-    LIMIT %s
-) AS newest
-ORDER BY newest.conversation_id, newest.created_at, newest.id
+SELECT id, conversation_id, role, created_at,
+    CASE WHEN bytes_so_far <= %s OR bytes_so_far = size THEN content END AS content_read
+FROM (
+    SELECT newest.*, sum(size) OVER (ORDER BY wanted.place, newest.created_at DESC, newest.id DESC) AS bytes_so_far
+    FROM unnest(%s::uuid[]) WITH ORDINALITY AS wanted (id, place)
+    CROSS JOIN LATERAL (
+        SELECT id, conversation_id, role, content, created_at, octet_length(content) AS size
+        FROM messages
+        WHERE conversation_id = wanted.id AND is_active
+        ORDER BY created_at DESC, id DESC
+        LIMIT %s
+    ) AS newest
+) AS weighed
+ORDER BY conversation_id, created_at, id
 """
 
 # Exactly the expressions of indexes, or PostgreSQL does not use them. `SearchVector` would add a COALESCE.
@@ -109,12 +113,13 @@ class MessageQuerySet(models.QuerySet["Message"]):
     def in_conversation(self, conversation_id: UUID) -> "MessageQuerySet":
         return self.filter(conversation_id=conversation_id)
 
-    def newest_of_each(self, conversation_ids: Sequence[UUID], most: int) -> "RawQuerySet[Any]":
-        """Return the newest messages that count of each conversation, oldest first: id, role, content and created_at.
+    def newest_of_each(self, conversation_ids: Sequence[UUID], most: int, budget: int) -> "RawQuerySet[Any]":
+        """Return the newest active messages of each conversation, oldest first: id, role, created_at and `content_read`.
 
-        A window function would read whole conversations; this reads `most` rows of each from idx_messages_conversation.
+        `most` bounds the messages of each conversation. `budget` bounds the bytes of all contents together, counted in the
+        order of `conversation_ids` and from the newest message back: the content of what does not fit is null.
         """
-        return self.raw(NEWEST_OF_EACH_SQL, [list(conversation_ids), most])
+        return self.raw(NEWEST_OF_EACH_SQL, [budget, list(conversation_ids), most])
 
     def with_words(self, wanted: str) -> "MessageQuerySet":
         """Restrict to messages with these words, written as for a web search (answered by idx_messages_search).
@@ -135,6 +140,18 @@ class MessageQuerySet(models.QuerySet["Message"]):
 
     def newest_first(self) -> "MessageQuerySet":
         return self.order_by("-created_at", "-id")
+
+    def with_content_within(self, budget: int, order: Sequence[OrderBy]) -> "MessageQuerySet":
+        """Annotate `content_read`: the content of the first rows in this order that fit `budget` bytes together, else null.
+
+        The first row has its content in every case. `octet_length` reads the stored size and not the text, so what does not
+        fit costs nothing.
+        """
+        size = Func("content", function="octet_length", output_field=models.BigIntegerField())
+        # From the first row to this one.
+        total = Window(Sum(size), order_by=list(order), frame=RowRange(None, 0))
+        fits = Q(bytes_so_far__lte=budget) | Q(bytes_so_far=size)
+        return self.alias(bytes_so_far=total).annotate(content_read=Case(When(fits, then=F("content"))))
 
     def running(self) -> "MessageQuerySet":
         """Restrict to replies that are being written (answered by uq_messages_running)."""

@@ -10,7 +10,9 @@ import orjson
 
 from chatapi.database import release_connections
 from conversations.keyset import SortKey, after_key
+from conversations.message_batches import cut_batch, select_batch
 from conversations.models import Conversation, Message
+from conversations.querysets import MessageQuerySet
 
 ExportFormat = Literal["csv", "jsonl"]
 
@@ -62,21 +64,24 @@ def export_conversations(*, conversation_ids: Sequence[UUID], export_format: Exp
 
 def _message_batches(conversation_id: UUID) -> Iterator[list[dict[str, Any]]]:
     """Yield all messages of a conversation, oldest first; one empty batch where there are none."""
-    messages = Message.objects.in_conversation(conversation_id).oldest_first().values(*MESSAGE_COLUMNS)
-    batch = list(messages[:MESSAGE_BATCH])
+    messages = Message.objects.in_conversation(conversation_id)
+    batch, has_more = _read_batch(messages)
     yield batch
-    while len(batch) == MESSAGE_BATCH:
+    while has_more:
         last = SortKey(time=batch[-1]["created_at"], id=batch[-1]["id"])
-        batch = list(messages.filter(after_key(last, "created_at", descending=False))[:MESSAGE_BATCH])
-        if batch:
-            yield batch
+        batch, has_more = _read_batch(messages.filter(after_key(last, "created_at", descending=False)))
+        yield batch
+
+
+def _read_batch(messages: MessageQuerySet) -> tuple[list[dict[str, Any]], bool]:
+    return cut_batch(list(select_batch(messages, MESSAGE_COLUMNS, MESSAGE_BATCH, descending=False)), MESSAGE_BATCH)
 
 
 def _lines(conversation: dict[str, Any], messages: list[dict[str, Any]], export_format: ExportFormat) -> bytes:
     if export_format == "csv":
         about = (conversation["id"], conversation["user_id"], conversation["title"])
         nothing = ("",) * len(MESSAGE_COLUMNS)
-        rows = [(*about, *message.values()) for message in messages] or [(*about, *nothing)]
+        rows = [(*about, *(message[column] for column in MESSAGE_COLUMNS)) for message in messages] or [(*about, *nothing)]
         return _csv_lines(rows)
     records: list[dict[str, Any]] = [{"conversation": conversation, "message": message} for message in messages]
     if not messages:

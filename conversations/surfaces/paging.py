@@ -10,6 +10,8 @@ from django.http import QueryDict
 from rest_framework.exceptions import ValidationError
 
 from conversations.keyset import SortKey, after_key, decode_cursor, encode_cursor
+from conversations.message_batches import cut_batch, select_batch
+from conversations.querysets import MessageQuerySet
 
 MAX_LIMIT = 200
 # Skipping rows costs as much as reading them; further in, cursors go on.
@@ -73,11 +75,45 @@ def read_page(
 ) -> Page:
     """Read `?limit=` rows behind `?cursor=`. `ordered` is in the order of (`time_field`, `id`). One query."""
     limit = read_whole_number(params, "limit", default, least=1, most=most)
-    key = read_cursor(params, kind)
-    if key is not None:
-        ordered = ordered.filter(after_key(key, time_field, descending=descending))
+    ordered = _behind_cursor(ordered, params, kind, time_field, descending=descending)
     rows = list(ordered.values(*columns)[offset : offset + limit + 1])
-    following = None
-    if len(rows) > limit:
-        following = encode_cursor(kind, SortKey(time=rows[limit - 1][time_field], id=rows[limit - 1]["id"]))
-    return Page(rows=rows[:limit], limit=limit, next=following)
+    return _page(rows[:limit], limit, kind, time_field, has_more=len(rows) > limit)
+
+
+def read_message_page(
+    messages: MessageQuerySet,
+    columns: Sequence[str],
+    params: QueryDict,
+    *,
+    kind: str,
+    descending: bool = True,
+    default: int,
+    most: int = MAX_LIMIT,
+) -> Page:
+    """Read `?limit=` messages behind `?cursor=`: fewer where their contents exceed MAX_BATCH_BYTES. One query."""
+    limit = read_whole_number(params, "limit", default, least=1, most=most)
+    messages = _behind_cursor(messages, params, kind, "created_at", descending=descending)
+    return message_page(list(select_batch(messages, columns, limit, descending=descending)), limit, kind)
+
+
+def message_page(rows: list[dict[str, Any]], limit: int, kind: str) -> Page:
+    """Make a page of the rows that `select_batch` found."""
+    batch, has_more = cut_batch(rows, limit)
+    return _page(batch, limit, kind, "created_at", has_more=has_more)
+
+
+def cut_page(page: Page, count: int, *, kind: str, time_field: str) -> Page:
+    """End a page behind its first `count` rows."""
+    has_more = count < len(page.rows)
+    return _page(page.rows[:count], page.limit, kind, time_field, has_more=True) if has_more else page
+
+
+def _behind_cursor(rows: Any, params: QueryDict, kind: str, time_field: str, *, descending: bool) -> Any:
+    key = read_cursor(params, kind)
+    return rows if key is None else rows.filter(after_key(key, time_field, descending=descending))
+
+
+def _page(rows: list[dict[str, Any]], limit: int, kind: str, time_field: str, *, has_more: bool) -> Page:
+    last = rows[-1] if has_more else None
+    following = None if last is None else encode_cursor(kind, SortKey(time=last[time_field], id=last["id"]))
+    return Page(rows=rows, limit=limit, next=following)

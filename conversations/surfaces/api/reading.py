@@ -9,6 +9,7 @@ from django.http import QueryDict
 from rest_framework.exceptions import ValidationError
 
 from conversations.exceptions import ConversationNotFound, MessageNotFound
+from conversations.message_batches import select_batch
 from conversations.models import Conversation, Message
 from conversations.prepared import Prepared, Rows
 from conversations.querysets import ConversationQuerySet, MessageQuerySet
@@ -17,12 +18,14 @@ from conversations.surfaces.api.serializers import (
     MESSAGE_COLUMNS,
     MESSAGE_DETAIL_COLUMNS,
 )
-from conversations.surfaces.paging import read_page
+from conversations.surfaces.paging import Page, message_page, read_message_page, read_page
 from conversations.surfaces.row_shapes import conversation_json, message_json
 
 CONVERSATIONS_CURSOR = "c"
 MESSAGES_CURSOR = "m"
 DEFAULT_LIMIT = 50
+# What a conversation is read with where no `limit` is given.
+MAX_MESSAGES = 1000
 
 
 def read_conversation(conversation_id: UUID, user_id: UUID) -> dict[str, Any]:
@@ -52,27 +55,28 @@ def read_message(conversation_id: UUID, message_id: UUID) -> dict[str, Any]:
     return message_json(row)
 
 
-def read_all_messages(conversation_id: UUID) -> list[dict[str, Any]]:
-    """Return the messages of a conversation that count, oldest first. One query."""
-    return [message_json(row) for row in _messages(conversation_id=conversation_id)]
+def read_newest_messages(conversation_id: UUID) -> tuple[list[dict[str, Any]], str | None]:
+    """Return the newest messages of a conversation's active branch, oldest first, and the cursor of older ones.
+
+    At most MAX_MESSAGES, and MAX_BATCH_BYTES of content. One query.
+    """
+    page = message_page(_newest_messages(conversation_id=conversation_id), MAX_MESSAGES, MESSAGES_CURSOR)
+    return _oldest_first(page), page.next
 
 
 @Prepared
-def _messages(conversation_id: UUID) -> Rows:
-    return Message.objects.in_conversation(conversation_id).active_branch().oldest_first().values(*MESSAGE_COLUMNS)
+def _newest_messages(conversation_id: UUID) -> Rows:
+    return select_batch(Message.objects.in_conversation(conversation_id).active_branch(), MESSAGE_COLUMNS, MAX_MESSAGES)
 
 
-def read_message_page(messages: MessageQuerySet, params: QueryDict) -> tuple[list[dict[str, Any]], int, str | None]:
-    """Return a page of messages, oldest first, its limit, and the cursor of the page before it: the first is the newest."""
-    page = read_page(
-        messages.newest_first(),
-        MESSAGE_COLUMNS,
-        params,
-        kind=MESSAGES_CURSOR,
-        time_field="created_at",
-        default=DEFAULT_LIMIT,
-    )
-    return [message_json(row) for row in reversed(page.rows)], page.limit, page.next
+def read_messages(messages: MessageQuerySet, params: QueryDict) -> tuple[list[dict[str, Any]], int, str | None]:
+    """Return a page of messages, oldest first, its limit, and the cursor of the page of older ones: the first is the newest."""
+    page = read_message_page(messages, MESSAGE_COLUMNS, params, kind=MESSAGES_CURSOR, default=DEFAULT_LIMIT)
+    return _oldest_first(page), page.limit, page.next
+
+
+def _oldest_first(page: Page) -> list[dict[str, Any]]:
+    return [message_json(row) for row in reversed(page.rows)]
 
 
 def read_conversation_page(

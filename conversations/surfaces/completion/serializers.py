@@ -9,11 +9,11 @@ from conversations.surfaces.fields import StrictBooleanField, StrictCharField
 from conversations.surfaces.row_shapes import UNKNOWN_TIME
 
 
-def message_json(message: Message) -> dict[str, Any]:
+def message_json(message: Message, content: str) -> dict[str, Any]:
     return {
         "id": message.id,
         "author": message.role,
-        "content": message.content,
+        "content": content,
         "created_at": message.created_at or UNKNOWN_TIME,
     }
 

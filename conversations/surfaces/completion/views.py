@@ -1,7 +1,7 @@
 """/conversation: begin one, complete one, read them all."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from itertools import takewhile
 from typing import Any
 from uuid import UUID
 
@@ -12,6 +12,7 @@ from rest_framework.views import APIView
 
 from chatapi.throttling import SendThrottle
 from conversations.exceptions import ConversationNotFound
+from conversations.message_batches import MAX_BATCH_BYTES
 from conversations.models import Conversation, Message
 from conversations.services.conversations import create_conversation
 from conversations.services.turns import start_turn
@@ -20,13 +21,14 @@ from conversations.surfaces.completion.serializers import CompletionSerializer, 
 from conversations.surfaces.delivery import Delivery, deliver, refuse_while_shutting_down
 from conversations.surfaces.fields import require_id
 from conversations.surfaces.headers import next_link, read_idempotency_key
-from conversations.surfaces.paging import read_page
+from conversations.surfaces.paging import Page, cut_page, read_page
 from conversations.surfaces.row_shapes import UNKNOWN_TIME
 from inference_proxy.protocols.base import Sampling
 
 DEFAULT_CONVERSATIONS = 20
 MOST_CONVERSATIONS = 50
 MESSAGES_EACH = 200
+CURSOR = "pc"
 
 
 class ConversationView(APIView):
@@ -37,12 +39,12 @@ class ConversationView(APIView):
             Conversation.objects.owned_by(request.user.id).listed().newest_activity_first(),
             ("id", "created_at", "updated_at"),
             params,
-            kind="pc",
+            kind=CURSOR,
             time_field="updated_at",
             default=DEFAULT_CONVERSATIONS,
             most=MOST_CONVERSATIONS,
         )
-        messages = _newest_messages([row["id"] for row in page.rows])
+        messages, page = _read_messages(page)
         conversations = [
             {
                 "id": row["id"],
@@ -80,13 +82,21 @@ class CompletionView(APIView):
         return deliver(request._request, turn, how, read_message=_read_message)
 
 
-def _newest_messages(conversation_ids: Sequence[UUID]) -> dict[UUID, list[dict[str, Any]]]:
-    """Return the newest messages that count of each conversation, oldest first. One query."""
-    newest = Message.objects.newest_of_each(conversation_ids, MESSAGES_EACH)
+def _read_messages(page: Page) -> tuple[dict[UUID, list[dict[str, Any]]], Page]:
+    """Return the newest active messages of each conversation, oldest first, and the page as far as they could be read.
+
+    The page ends before the first conversation whose messages exceed MAX_BATCH_BYTES. If that is the first conversation of the
+    page, its newest messages are read. One query.
+    """
     messages: dict[UUID, list[dict[str, Any]]] = defaultdict(list)
-    for message in newest:
-        messages[message.conversation_id].append(message_json(message))
-    return messages
+    unread: set[UUID] = set()
+    for message in Message.objects.newest_of_each([row["id"] for row in page.rows], MESSAGES_EACH, MAX_BATCH_BYTES):
+        if message.content_read is None:
+            unread.add(message.conversation_id)
+        else:
+            messages[message.conversation_id].append(message_json(message, message.content_read))
+    readable = sum(1 for _ in takewhile(lambda row: row["id"] not in unread, page.rows[1:]))
+    return messages, cut_page(page, 1 + readable, kind=CURSOR, time_field="updated_at")
 
 
 def _read_message(message_id: UUID) -> dict[str, Any]:
@@ -94,4 +104,4 @@ def _read_message(message_id: UUID) -> dict[str, Any]:
     if message is None:
         # Deleted with its conversation while the reply was awaited.
         raise ConversationNotFound
-    return message_json(message)
+    return message_json(message, message.content)

@@ -28,7 +28,7 @@ from conversations.surfaces.contract.serializers import (
 from conversations.surfaces.delivery import Delivery, deliver, refuse_while_shutting_down
 from conversations.surfaces.fields import require_id
 from conversations.surfaces.headers import next_link, read_idempotency_key
-from conversations.surfaces.paging import read_page
+from conversations.surfaces.paging import read_message_page, read_page
 from conversations.surfaces.row_shapes import conversation_json, message_json
 from inference_proxy.protocols.base import Sampling
 
@@ -86,12 +86,11 @@ class MessageViewSet(viewsets.ViewSet):
         found_id = require_id(conversation_id, ConversationNotFound)
         if not Conversation.objects.owned_by(request.user.id).filter(id=found_id).exists():
             raise ConversationNotFound
-        page = read_page(
-            Message.objects.in_conversation(found_id).active_branch().oldest_first(),
+        page = read_message_page(
+            Message.objects.in_conversation(found_id).active_branch(),
             MESSAGE_COLUMNS,
             request.query_params,
             kind="km",
-            time_field="created_at",
             descending=False,
             default=MOST_MESSAGES,
             most=MOST_MESSAGES,

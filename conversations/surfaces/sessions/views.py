@@ -24,7 +24,7 @@ from conversations.surfaces.delivery import (
     stream_reply,
 )
 from conversations.surfaces.headers import next_link, read_idempotency_key
-from conversations.surfaces.paging import read_page
+from conversations.surfaces.paging import read_message_page
 from conversations.surfaces.sessions import schema
 from conversations.surfaces.sessions.authentication import OptionalBearerAuthentication
 from conversations.surfaces.sessions.serializers import MESSAGE_COLUMNS, SendSerializer, message_json
@@ -73,12 +73,11 @@ class HistoryView(SessionSurfaceView):
     def get(self, request: Request, session_id: str) -> Response:
         params = request.query_params
         conversation_id = find_session(session_id=session_id, user_id=_user_id(request))
-        page = read_page(
-            Message.objects.in_conversation(conversation_id).active_branch().exclude(role=Role.SYSTEM).newest_first(),
+        page = read_message_page(
+            Message.objects.in_conversation(conversation_id).active_branch().exclude(role=Role.SYSTEM),
             MESSAGE_COLUMNS,
             params,
             kind="sm",
-            time_field="created_at",
             default=MOST_MESSAGES,
             most=MOST_MESSAGES,
         )

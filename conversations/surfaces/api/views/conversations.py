@@ -16,11 +16,11 @@ from conversations.services.turns import regenerate_turn
 from conversations.surfaces.api import schema
 from conversations.surfaces.api.reading import (
     group_by_day,
-    read_all_messages,
     read_conversation,
     read_conversation_page,
     read_message,
-    read_message_page,
+    read_messages,
+    read_newest_messages,
     read_zone,
     require_conversation,
 )
@@ -70,9 +70,10 @@ class ConversationViewSet(viewsets.ViewSet):
         conversation = read_conversation(found_id, request.user.id)
         if "limit" in request.query_params or "cursor" in request.query_params:
             messages = Message.objects.in_conversation(found_id).active_branch()
-            page, _, following = read_message_page(messages, request.query_params)
-            return Response({**conversation, "messages": page, "next": following})
-        return Response({**conversation, "messages": read_all_messages(found_id), "next": None})
+            page, _, following = read_messages(messages, request.query_params)
+        else:
+            page, following = read_newest_messages(found_id)
+        return Response({**conversation, "messages": page, "next": following})
 
     @schema.replace_conversation
     def update(self, request: Request, conversation_id: str) -> Response:

@@ -16,7 +16,7 @@ from conversations.services.following import follow_reply
 from conversations.services.turns import Turn, edit_turn, start_turn
 from conversations.services.versions import activate_message
 from conversations.surfaces.api import schema
-from conversations.surfaces.api.reading import read_message, read_message_page, require_conversation
+from conversations.surfaces.api.reading import read_message, read_messages, require_conversation
 from conversations.surfaces.api.serializers import SendSerializer
 from conversations.surfaces.delivery import Delivery, choose_delivery, deliver, refuse_while_shutting_down, stream_reply
 from conversations.surfaces.fields import require_id
@@ -38,7 +38,7 @@ class MessageViewSet(viewsets.ViewSet):
         messages = Message.objects.in_conversation(found_id)
         if _read_versions(request) == "active":
             messages = messages.active_branch()
-        items, limit, following = read_message_page(messages, request.query_params)
+        items, limit, following = read_messages(messages, request.query_params)
         return Response({"items": items, "limit": limit, "next": following})
 
     @schema.send_message

@@ -1,0 +1,37 @@
+"""Messages read in batches that are bounded in rows and in bytes of content.
+
+A message may hold a mebibyte, and one of the predecessor's more. A batch ends at its row limit or where its contents exceed
+the byte budget, but it always has one message, so that the next batch makes progress.
+"""
+
+from collections.abc import Sequence
+from itertools import takewhile
+from typing import Any
+
+from django.db.models import F, QuerySet
+
+from conversations.querysets import MessageQuerySet
+
+Row = dict[str, Any]
+# A request holds the texts that it reads in memory several times over, and a slow client keeps them there.
+MAX_BATCH_BYTES = 4 * 1024 * 1024
+
+
+def select_batch(
+    messages: MessageQuerySet, columns: Sequence[str], limit: int, *, descending: bool = True
+) -> "QuerySet[Any, Row]":
+    """Return the query of a batch in the order of (`created_at`, `id`): one row more than `limit`, to see if there are more.
+
+    `columns` has `content`. It comes as `content_read`, which is null in the rows that exceed MAX_BATCH_BYTES.
+    """
+    order = [F("created_at").desc(), F("id").desc()] if descending else [F("created_at").asc(), F("id").asc()]
+    read = ["content_read" if column == "content" else column for column in columns]
+    rows: QuerySet[Any, Row] = messages.order_by(*order).with_content_within(MAX_BATCH_BYTES, order).values(*read)
+    return rows[: limit + 1]
+
+
+def cut_batch(rows: list[Row], limit: int) -> tuple[list[Row], bool]:
+    """Return what belongs to the batch of the rows that `select_batch` found, and whether there are more."""
+    fitting = takewhile(lambda row: row["content_read"] is not None, rows[:limit])
+    batch = [{"content" if name == "content_read" else name: value for name, value in row.items()} for row in fitting]
+    return batch, len(batch) < len(rows)
