@@ -18,6 +18,7 @@ from conversations.models import (
 )
 from conversations.services.assistants import find_assistant
 from conversations.services.stopping import stop_running_reply
+from conversations.services.titles import is_unnamed_title
 
 DELETION_BATCH = 100
 
@@ -26,11 +27,11 @@ def create_conversation(
     *,
     user_id: UUID | None,
     title: str | None = None,
-    model_tag: str = DEFAULT_MODEL_TAG,
+    model_tag: str | None = None,
     assistant_id: str | None = None,
     temporary: bool = False,
 ) -> Conversation:
-    """Create a conversation. Without a title it gets one from its first message.
+    """Create a conversation. Without a title, or with one of UNNAMED_TITLES, its first message names it.
 
     A temporary one is in no list and expires a day after its last turn. Raises `AssistantNotFound`.
     """
@@ -38,9 +39,9 @@ def create_conversation(
     return Conversation.objects.create(
         id=new_id(),
         user_id=user_id,
-        title=title or DEFAULT_TITLE,
-        title_source=TitleSource.USER if title else TitleSource.DEFAULT,
-        model_tag=model_tag,
+        title=title if title and title.strip() else DEFAULT_TITLE,
+        title_source=TitleSource.DEFAULT if is_unnamed_title(title) else TitleSource.USER,
+        model_tag=model_tag or DEFAULT_MODEL_TAG,
         assistant=assistant,
         expires_at=timezone.now() + TEMPORARY_LIFETIME if temporary else None,
     )

@@ -4,6 +4,7 @@ A session belongs to its user; to everyone else it does not exist. An anonymous 
 that id is the key: it must be a UUID, and the session expires a day after its last turn.
 """
 
+import re
 from uuid import UUID
 
 from django.conf import settings
@@ -16,6 +17,10 @@ from conversations.keyset import parse_id
 from conversations.models import DEFAULT_TITLE, TEMPORARY_LIFETIME, Assistant, Conversation, Message, TitleSource, new_id
 from conversations.services.assistants import find_assistant
 from conversations.services.stopping import stop_running_reply
+
+# "stream" is an address of the session surface. A slash, or what a URL would have to spell differently, can't be addressed.
+SESSION_ID_PATTERN = r"^(?!stream$)[A-Za-z0-9][A-Za-z0-9._:@-]{0,199}$"
+SESSION_ID_FORM = re.compile(SESSION_ID_PATTERN)
 
 
 def open_session(*, session_id: str, user_id: UUID | None, assistant_id: str | None = None) -> UUID:
@@ -45,6 +50,8 @@ def open_session(*, session_id: str, user_id: UUID | None, assistant_id: str | N
 
 def find_session(*, session_id: str, user_id: UUID | None) -> UUID:
     """Return the conversation of a session. Raises `SessionNotFound`."""
+    if not SESSION_ID_FORM.fullmatch(session_id):
+        raise SessionNotFound
     if user_id is None:
         parsed = parse_id(session_id)
         if parsed is None:

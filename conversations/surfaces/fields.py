@@ -51,3 +51,16 @@ class StrictFloatField(serializers.FloatField):
         if isinstance(data, bool) or not isinstance(data, int | float):
             self.fail("invalid")
         return float(data)
+
+
+class IgnoredField(serializers.JSONField):
+    """A value that clients may send and that this service decides itself.
+
+    It is not looked at: it may be nested deeper than Python can follow.
+    """
+
+    def __init__(self, help_text: str = "Accepted and ignored.") -> None:
+        super().__init__(required=False, allow_null=True, write_only=True, help_text=help_text)
+
+    def to_internal_value(self, data: Any) -> None:
+        return None

@@ -20,6 +20,11 @@ from conversations.services.titles import automatic_title, is_unnamed
         ("x" * 79 + " y", "x" * 79),
         ("ü" * 100, "ü" * 80),
         ("🎈" * 100, "🎈" * 80),
+        # A family is five code points, a flag is two: both are one character to a reader.
+        ("👨‍👩‍👧" * 20, "👨‍👩‍👧" * 16),
+        ("x" + "🇫🇷" * 50, "x" + "🇫🇷" * 39),
+        ("e\u0301" * 79 + "x", "e\u0301" * 40),
+        ("x" + "\u0301" * 200, "x" + "\u0301" * 79),
     ],
 )
 def test_the_beginning_cut_at_a_word(content: str, title: str) -> None:

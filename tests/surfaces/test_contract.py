@@ -187,6 +187,14 @@ def test_a_malformed_message_is_refused(client: Client, body: dict) -> None:
     assert client.get(f"/conversations/{conversation}/messages") == []
 
 
+def test_ignored_fields_may_be_nested_deeply(client: Client) -> None:
+    nested: list = []
+    for _ in range(900):
+        nested = [nested]
+    body = {"message": {"content": "hi", "token_count": nested}, "stream": False}
+    assert client.request("POST", f"/conversations/{create(client)}/messages", body).status == 200
+
+
 def test_a_conversation_of_another_user_does_not_exist(client: Client, stranger: Client) -> None:
     conversation = create(client)
     assert stranger.get("/conversations") == []

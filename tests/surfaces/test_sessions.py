@@ -243,6 +243,7 @@ def test_a_token_that_can_t_be_checked_makes_nobody_anonymous(
         {"session_id": "a/b", "message": "hi"},
         {"session_id": "stream", "message": "hi"},
         {"session_id": "x" * 201, "message": "hi"},
+        {"session_id": "kitchen\n", "message": "hi"},
         {"session_id": "s", "message": " "},
         {"session_id": "s", "message": "x" * 8001},
         {"session_id": "s", "message": "hi", "assistant_id": 7},
@@ -252,6 +253,20 @@ def test_a_malformed_request_is_refused(client: Client, body: dict) -> None:
     answer = client.request("POST", STREAM, body)
     assert (answer.status, answer.json["code"]) == (400, "invalid")
     assert client.get("/api/conversations")["items"] == []
+
+
+@pytest.mark.parametrize("name", ["%00", "a%00b", "kitchen%0A", "stream", "x" * 201, "%F0%9F%8E%88"])
+def test_a_name_that_no_session_can_have_does_not_exist(client: Client, name: str) -> None:
+    assert client.request("GET", f"/api/v1/chat/{name}/history").status == 404
+    # "stream" is an address of its own, which takes no DELETE.
+    assert client.request("DELETE", f"/api/v1/chat/{name}").status == (405 if name == "stream" else 404)
+
+
+def test_ignored_fields_may_be_nested_deeply(client: Client) -> None:
+    nested: list = []
+    for _ in range(900):
+        nested = [nested]
+    assert say(client, "s", "hi", history=nested, language=nested).finish()["status"] == "complete"
 
 
 def test_a_refusal_of_the_model_is_an_http_error(client: Client, upstream: ScriptedUpstream) -> None:

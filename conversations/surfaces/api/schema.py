@@ -79,7 +79,7 @@ create_conversation = operation(
 )
 read_conversation = operation(
     "read_conversation",
-    "A conversation and its messages: all of them, or with `limit` the newest",
+    "A conversation and its newest messages: at most 1,000 or 4 MiB of text, or `limit`; `next` leads to older ones",
     "conversations",
     parameters=[*IN_CONVERSATION, LIMIT, CURSOR],
     responses={(200, JSON): shapes.ConversationDetailSchema, **GUARDED, **errors(400, 404)},

@@ -5,7 +5,7 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
-from conversations.models import DEFAULT_MODEL_TAG, MAX_CONTENT_CHARACTERS, MAX_TITLE_CHARACTERS, Role, Status
+from conversations.models import MAX_CONTENT_CHARACTERS, MAX_TITLE_CHARACTERS, Role, Status
 from conversations.surfaces.fields import StrictBooleanField, StrictCharField, StrictFloatField, StrictIntegerField
 from inference_proxy.protocols.base import Sampling
 
@@ -32,8 +32,16 @@ MESSAGE_DETAIL_COLUMNS = (*MESSAGE_COLUMNS, "context")
 
 
 class ConversationCreateSerializer(serializers.Serializer[Any]):
-    title = StrictCharField(required=False, max_length=MAX_TITLE_CHARACTERS)
-    model_tag = StrictCharField(required=False, max_length=100, default=DEFAULT_MODEL_TAG)
+    title = StrictCharField(
+        required=False,
+        allow_null=True,
+        allow_blank=True,
+        max_length=MAX_TITLE_CHARACTERS,
+        help_text='null, "" and names such as "New chat" leave it to the first message to name the conversation.',
+    )
+    model_tag = StrictCharField(
+        required=False, allow_null=True, allow_blank=True, max_length=100, help_text='null and "": the default model.'
+    )
     assistant_id = StrictCharField(required=False, allow_null=True, max_length=100)
     temporary = StrictBooleanField(required=False, default=False, help_text="Not listed, and deleted a day after its last use.")
 
@@ -133,7 +141,7 @@ class ConversationListSchema(serializers.Serializer[Any]):
 
 class ConversationDetailSchema(ConversationSchema):
     messages = MessageSchema(many=True)
-    next = serializers.CharField(allow_null=True, help_text="With `limit`: the cursor of the page of older messages.")
+    next = serializers.CharField(allow_null=True, help_text="The cursor of older messages; null: there are none.")
 
     class Meta:
         ref_name = "ConversationDetail"

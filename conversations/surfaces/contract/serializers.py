@@ -4,7 +4,7 @@ from rest_framework import serializers
 
 from conversations.models import MAX_CONTENT_CHARACTERS, MAX_TITLE_CHARACTERS, Role
 from conversations.surfaces.documentation import ClosedSerializer
-from conversations.surfaces.fields import StrictBooleanField, StrictCharField
+from conversations.surfaces.fields import IgnoredField, StrictBooleanField, StrictCharField
 
 CONVERSATION_COLUMNS = ("id", "user_id", "title", "model_tag", "created_at", "updated_at")
 MESSAGE_COLUMNS = (
@@ -36,13 +36,6 @@ class ConversationPatchSerializer(ClosedSerializer):
 
     class Meta:
         ref_name = "ContractConversationPatch"
-
-
-class IgnoredField(serializers.JSONField):
-    """A field of the contract's Message that a sender may fill in and this service decides."""
-
-    def __init__(self) -> None:
-        super().__init__(required=False, allow_null=True, write_only=True, help_text="Accepted and ignored.")
 
 
 class SentMessageSerializer(ClosedSerializer):

@@ -5,11 +5,10 @@ from typing import Any
 from rest_framework import serializers
 
 from conversations.models import MAX_CONTENT_CHARACTERS, Role
-from conversations.surfaces.fields import StrictCharField
+from conversations.services.sessions import SESSION_ID_PATTERN
+from conversations.surfaces.fields import IgnoredField, StrictCharField
 
 MAX_SESSION_ID_CHARACTERS = 200
-# "stream" is an address of this surface. A slash, or what a URL would have to spell differently, can't be addressed.
-SESSION_ID_FORM = r"^(?!stream$)[A-Za-z0-9][A-Za-z0-9._:@-]{0,199}$"
 
 MESSAGE_COLUMNS = ("id", "content", "role", "created_at")
 
@@ -21,10 +20,11 @@ def message_json(row: dict[str, Any]) -> dict[str, Any]:
 
 class SessionIdField(serializers.RegexField):
     def __init__(self) -> None:
-        super().__init__(SESSION_ID_FORM, max_length=MAX_SESSION_ID_CHARACTERS, trim_whitespace=False)
+        super().__init__(SESSION_ID_PATTERN, max_length=MAX_SESSION_ID_CHARACTERS, trim_whitespace=False)
 
     def to_internal_value(self, data: Any) -> str:
-        if not isinstance(data, str):
+        # The pattern's $ also matches before a line break at the end.
+        if not isinstance(data, str) or data.endswith("\n"):
             self.fail("invalid")
         return super().to_internal_value(data)
 
@@ -33,8 +33,8 @@ class SendSerializer(serializers.Serializer[Any]):
     session_id = SessionIdField()
     message = StrictCharField(max_length=MAX_CONTENT_CHARACTERS)
     assistant_id = StrictCharField(required=False, allow_null=True, max_length=100)
-    language = serializers.JSONField(required=False, allow_null=True, help_text="Accepted and ignored.")
-    history = serializers.JSONField(required=False, allow_null=True, help_text="Accepted and ignored: the history is ours.")
+    language = IgnoredField()
+    history = IgnoredField("Accepted and ignored: the service keeps the history itself.")
 
     class Meta:
         ref_name = "SessionSend"

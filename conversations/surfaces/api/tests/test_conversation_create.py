@@ -34,6 +34,20 @@ def test_an_untitled_one_waits_for_its_first_message(user: UserClient) -> None:
     assert Conversation.objects.get().title_source == "default"
 
 
+@pytest.mark.parametrize("title", ["New chat", " untitled ", "New conversation"])
+def test_a_title_that_clients_give_to_unnamed_chats_is_replaced_by_the_first_message(user: UserClient, title: str) -> None:
+    created = user.post(ADDRESS, {"title": title}).json()
+    assert created["title"] == title
+    assert Conversation.objects.get().title_source == "default"
+
+
+@pytest.mark.parametrize("nothing", [None, "", "  "])
+def test_no_title_and_no_model_in_other_words(user: UserClient, nothing: str | None) -> None:
+    created = user.post(ADDRESS, {"title": nothing, "model_tag": nothing and ""}).json()
+    assert (created["title"], created["model_tag"]) == ("New conversation", "default")
+    assert Conversation.objects.get().title_source == "default"
+
+
 @pytest.mark.parametrize("title", ["x", "x" * 500, "🎈" * 500])
 def test_titles_of_any_length_up_to_500(user: UserClient, title: str) -> None:
     assert user.post(ADDRESS, {"title": title}).json()["title"] == title
