@@ -157,7 +157,42 @@ SPECTACULAR_SETTINGS = {
     "ENUM_NAME_OVERRIDES": {"RoleEnum": ["user", "assistant", "system"]},
 }
 
-CORS_ALLOW_HEADERS = ["accept", "authorization", "content-type", "idempotency-key", "last-event-id", "prefer", "x-trace-id"]
+# Front-ends that fetch with `credentials: "include"` are refused by the browser without it. The API reads no cookies. The
+# admin does, so no other origin may read its pages.
+CORS_ALLOW_CREDENTIALS = True
+CORS_URLS_REGEX = r"^/(?!admin(/|$))"
+CORS_ALLOW_HEADERS = [
+    # What this API reads
+    "accept",
+    "authorization",
+    "content-type",
+    "idempotency-key",
+    "last-event-id",
+    "prefer",
+    "x-request-id",
+    "x-trace-id",
+    # What client libraries add: EventSource polyfills, HTTP clients, the AI SDK, tracing, the openai package
+    "cache-control",
+    "pragma",
+    "user-agent",
+    "x-csrftoken",
+    "x-requested-with",
+    "baggage",
+    "sentry-trace",
+    "traceparent",
+    "tracestate",
+    "openai-organization",
+    "openai-project",
+    "x-stainless-arch",
+    "x-stainless-helper-method",
+    "x-stainless-lang",
+    "x-stainless-os",
+    "x-stainless-package-version",
+    "x-stainless-retry-count",
+    "x-stainless-runtime",
+    "x-stainless-runtime-version",
+    "x-stainless-timeout",
+]
 CORS_EXPOSE_HEADERS = [
     "Content-Location",
     "Link",
