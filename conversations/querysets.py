@@ -60,6 +60,10 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
         unexpired = Q(expires_at__isnull=True) | Q(expires_at__gt=Now())
         return self.owned_by(user_id).filter(unexpired, session_id=session_id)
 
+    def with_running_reply(self) -> "ConversationQuerySet":
+        """Annotate `running_message_id`, the reply that is being written, or None (answered by uq_messages_running)."""
+        return self.annotate(running_message_id=Subquery(self._their_messages().running().values("id")[:1]))
+
     def titled_with_words(self, wanted: str) -> "ConversationQuerySet":
         """Restrict to titles with these words, written as for a web search (answered by idx_conversations_title_words)."""
         return self.alias(title_words=TITLE_WORDS).filter(title_words=_words(wanted))

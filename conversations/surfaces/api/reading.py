@@ -38,7 +38,8 @@ def read_conversation(conversation_id: UUID, user_id: UUID) -> dict[str, Any]:
 
 @Prepared
 def _conversation(conversation_id: UUID, user_id: UUID) -> Rows:
-    return Conversation.objects.owned_by(user_id).filter(id=conversation_id).values(*CONVERSATION_COLUMNS)
+    owned = Conversation.objects.owned_by(user_id).filter(id=conversation_id)
+    return owned.with_running_reply().values(*CONVERSATION_COLUMNS)
 
 
 def require_conversation(conversation_id: UUID, user_id: UUID) -> None:
@@ -84,7 +85,7 @@ def read_conversation_page(
 ) -> tuple[list[dict[str, Any]], int, str | None]:
     """Return a page of conversations, newest activity first, its limit, and the cursor of the next."""
     page = read_page(
-        conversations.newest_activity_first(),
+        conversations.with_running_reply().newest_activity_first(),
         CONVERSATION_COLUMNS,
         params,
         kind=CONVERSATIONS_CURSOR,

@@ -9,7 +9,18 @@ from conversations.models import MAX_CONTENT_CHARACTERS, MAX_TITLE_CHARACTERS, R
 from conversations.surfaces.fields import StrictBooleanField, StrictCharField, StrictFloatField, StrictIntegerField
 from inference_proxy.protocols.base import Sampling
 
-CONVERSATION_COLUMNS = ("id", "user_id", "title", "model_tag", "is_favorited", "assistant_id", "created_at", "updated_at")
+# The last is not a column: `ConversationQuerySet.with_running_reply` adds it.
+CONVERSATION_COLUMNS = (
+    "id",
+    "user_id",
+    "title",
+    "model_tag",
+    "is_favorited",
+    "assistant_id",
+    "created_at",
+    "updated_at",
+    "running_message_id",
+)
 MESSAGE_COLUMNS = (
     "id",
     "conversation_id",
@@ -87,6 +98,9 @@ class ConversationSchema(serializers.Serializer[Any]):
     assistant_id = serializers.UUIDField(allow_null=True)
     created_at = serializers.DateTimeField()
     updated_at = serializers.DateTimeField(help_text="The time of the last turn.")
+    running_message_id = serializers.UUIDField(
+        allow_null=True, help_text="The reply that is being written: follow it at its `/stream`. Null where none is."
+    )
 
     class Meta:
         ref_name = "Conversation"

@@ -14,7 +14,9 @@ def test_an_empty_body_is_enough(user: UserClient) -> None:
     response = user.post(ADDRESS)
     created = response.json()
     assert response.status_code == 201
-    assert set(created) == {"id", "user_id", "title", "model_tag", "is_favorited", "assistant_id", "created_at", "updated_at"}
+    fields = {"id", "user_id", "title", "model_tag", "is_favorited", "assistant_id", "created_at", "updated_at"}
+    assert set(created) == fields | {"running_message_id"}
+    assert created["running_message_id"] is None
     assert (created["title"], created["model_tag"], created["is_favorited"]) == ("New conversation", "default", False)
     assert created["user_id"] == str(user.user_id)
     assert created["created_at"] and created["created_at"] == created["updated_at"]

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from chatapi.tests.clients import UserClient
-from conversations.tests.factories import make_conversation, make_message, make_reply, make_turns
+from conversations.tests.factories import make_conversation, make_message, make_reply, make_running_reply, make_turns
 
 ADDRESS = "/api/conversations"
 
@@ -21,6 +21,17 @@ def test_the_whole_conversation(user: UserClient) -> None:
     read = user.get(f"{ADDRESS}/{conversation.id}").json()
     assert (read["id"], read["title"], read["next"]) == (str(conversation.id), "A title", None)
     assert contents(read) == ["question 1", "answer 1", "question 2", "answer 2"]
+
+
+def test_it_names_its_running_reply(user: UserClient) -> None:
+    conversation = make_conversation(user.user_id)
+    make_turns(conversation, 1)
+    path = f"{ADDRESS}/{conversation.id}"
+    assert user.get(path).json()["running_message_id"] is None
+    reply = make_running_reply(make_message(conversation))
+    for query in ({}, {"limit": 1}):
+        assert user.get(path, query).json()["running_message_id"] == str(reply.id)
+    assert user.patch(path, {"title": "Another"}).json()["running_message_id"] == str(reply.id)
 
 
 def test_more_than_a_page_is_whole_too(user: UserClient) -> None:

@@ -8,7 +8,14 @@ from django.db import connection
 
 from chatapi.tests.clients import UserClient
 from conversations.models import Conversation
-from conversations.tests.factories import NOON, make_conversation, minutes
+from conversations.tests.factories import (
+    NOON,
+    make_conversation,
+    make_message,
+    make_reply,
+    make_running_reply,
+    minutes,
+)
 
 ADDRESS = "/api/conversations"
 
@@ -39,9 +46,29 @@ def test_a_conversation_looks_like_this(user: UserClient) -> None:
         "assistant_id": None,
         "created_at": "2026-11-20T12:00:00Z",
         "updated_at": "2026-11-20T12:00:00Z",
+        "running_message_id": None,
     }
     assert listed["items"] == [item]
     assert listed["grouped"] == {"2026-11-20": [item]}
+
+
+def test_a_conversation_names_its_running_reply(user: UserClient) -> None:
+    running, ended = make_conversation(user.user_id, title="running"), make_conversation(user.user_id, title="ended")
+    reply = make_running_reply(make_message(running))
+    make_reply(make_message(ended))
+    listed = user.get(ADDRESS).json()
+    assert {item["title"]: item["running_message_id"] for item in listed["items"]} == {"running": str(reply.id), "ended": None}
+    assert [item["running_message_id"] for item in listed["grouped"]["2026-11-20"]].count(str(reply.id)) == 1
+
+
+def test_running_replies_are_looked_up_in_the_index_of_running_replies(user: UserClient) -> None:
+    make_conversation(user.user_id)
+    # So that the planner does not prefer to read the few rows of a test.
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+        cursor.execute("SET LOCAL enable_bitmapscan = off")
+    plan = Conversation.objects.owned_by(user.user_id).with_running_reply().values("running_message_id").explain()
+    assert "uq_messages_running" in plan
 
 
 def test_newest_activity_first(user: UserClient) -> None:

@@ -61,7 +61,8 @@ class ConversationViewSet(viewsets.ViewSet):
         body = ConversationCreateSerializer(data=request.data)
         body.is_valid(raise_exception=True)
         conversation = create_conversation(user_id=request.user.id, **body.validated_data)
-        row = {column: getattr(conversation, column) for column in CONVERSATION_COLUMNS}
+        # A new conversation has no message, and so no running reply.
+        row = {column: getattr(conversation, column, None) for column in CONVERSATION_COLUMNS}
         return Response(conversation_json(row), status=201, headers={"Location": f"/api/conversations/{conversation.id}"})
 
     @schema.read_conversation
