@@ -20,7 +20,7 @@ from inference_proxy.protocols import new_protocol
 from inference_proxy.protocols.base import Delta, GenerationRequest
 from inference_proxy.sse import EventDecoder
 from inference_proxy.store import FinalStatus, FinishedReply, ReplyStore
-from inference_proxy.transcript import Frame, Transcript
+from inference_proxy.transcript import END_ID, Frame, Transcript
 from inference_proxy.upstream import UpstreamCall
 
 logger = logging.getLogger(__name__)
@@ -255,5 +255,5 @@ def closing_frames(
         "token_count": token_count,
         "inference_time_ms": inference_time_ms,
     }
-    frames.append((None, orjson.dumps(done)))
+    frames.append((END_ID, orjson.dumps(done)))
     return frames

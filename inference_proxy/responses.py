@@ -46,18 +46,21 @@ class StreamFormat:
 
 
 def _encode_sse(frame: Frame) -> bytes:
-    offset, payload = frame
-    return b"data: %b\n\n" % payload if offset is None else b"id: %d\ndata: %b\n\n" % (offset, payload)
+    event_id, payload = frame
+    if isinstance(event_id, int):
+        return b"id: %d\ndata: %b\n\n" % (event_id, payload)
+    return b"data: %b\n\n" % payload if event_id is None else b"id: %b\ndata: %b\n\n" % (event_id.encode(), payload)
 
 
-SSE = StreamFormat("text/event-stream", b": stream\n\n", b": ping\n\n", _encode_sse)
+# No blank line after a comment: some client libraries take it for the end of an event, and hand out an empty one.
+SSE = StreamFormat("text/event-stream", b": stream\n", b": ping\n", _encode_sse)
 # A space before an object means nothing to a JSON parser, where an empty line would stop some readers of lines.
 NDJSON = StreamFormat("application/x-ndjson", b"", b" ", lambda frame: frame[1] + b"\n")
 
 
 def _encode_text(frame: Frame) -> bytes:
-    offset, payload = frame
-    return b"" if offset is None else (load_object(payload).get("token") or "").encode()
+    event_id, payload = frame
+    return (load_object(payload).get("token") or "").encode() if isinstance(event_id, int) else b""
 
 
 # Bare text has room for nothing but the reply: no heartbeat, and an end that looks the same whatever the reason.

@@ -19,8 +19,11 @@ MAX_REPLY_CHARACTERS = 1024 * 1024
 MAX_REPLY_FRAMES = 65_536
 MAX_REPLY_BYTES = 8 * 1024 * 1024
 
-# One JSON object for clients and the offset after it; None for those that close a stream (`error`, `done`).
-Frame = tuple[int | None, bytes]
+# The id of a reply's last frame, `done`. A client that has it has everything.
+END_ID = "done"
+# One JSON object for clients and its id: the offset after it, or END_ID. The `error` before the end has none, so that a
+# client that reads it but not the end goes on behind the text.
+Frame = tuple[int | str | None, bytes]
 
 
 class Transcript:

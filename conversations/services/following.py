@@ -16,6 +16,8 @@ from inference_proxy.responses import Follower
 from inference_proxy.transcript import Frame
 
 POLL_SECONDS = 0.5
+# PostgreSQL's substr takes a four-byte integer; no text is this long.
+MAX_POSITION = 2**31 - 1
 # As long as a generation tries to save its reply.
 DATABASE_PATIENCE_S = 60.0
 
@@ -73,7 +75,7 @@ class StoredFollower:
         try:
             row = (
                 Message.objects.filter(id=self._reply_id)
-                .annotate(text=Substr("content", self._after + 1), length=Length("content"))
+                .annotate(text=Substr("content", min(self._after + 1, MAX_POSITION)), length=Length("content"))
                 .values("text", "length", "status", "error_code", "token_count", "inference_time_ms")
                 .first()
             )

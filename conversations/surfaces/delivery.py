@@ -20,6 +20,7 @@ from conversations.exceptions import ShuttingDown
 from conversations.services.following import follow_reply
 from conversations.services.replies import live_replies
 from conversations.services.turns import Turn
+from conversations.surfaces.headers import read_last_event
 from inference_proxy.exceptions import FAILURES, UpstreamError
 from inference_proxy.responses import NDJSON, SSE, TEXT, Follower, FrameStream, FrameStreamResponse, StreamFormat
 
@@ -69,14 +70,14 @@ def refuse_while_shutting_down() -> None:
         raise ShuttingDown(retry_after_s=1)
 
 
-def begin_reply(turn: Turn) -> Follower:
-    """Start a turn's reply, or find the one that an earlier send began, and follow it from its start.
+def begin_reply(turn: Turn, after: int = 0) -> Follower:
+    """Start a turn's reply and follow it from its start, or follow the one that an earlier send began from an offset.
 
     Raises an `UpstreamFailure` with the turn's ids where the inference service refuses within 3 s.
     """
     release_connections()
     if turn.request is None:
-        return follow_reply(turn.reply_id, after=0)
+        return follow_reply(turn.reply_id, after)
     generation = live_replies.start(turn.reply_id, turn.request)
     follower = generation.transcript.follow(after=0)
     generation.has_begun.wait(REFUSAL_WAIT_S)
@@ -102,6 +103,21 @@ def stream_reply(
     return FrameStreamResponse(FrameStream(follower, stream_format, request), stream_format.media_type, headers or {})
 
 
+def stream_turn(request: HttpRequest, turn: Turn, stream_format: StreamFormat, headers: dict[str, str]) -> HttpResponseBase:
+    """Begin a turn's reply and stream it. A repeated send goes on where its `Last-Event-ID` says that it broke off."""
+    last_event = read_last_event(request) if turn.request is None else None
+    if last_event is not None and last_event.is_end:
+        release_connections()
+        return no_more_events(turn.reply_id)
+    follower = begin_reply(turn, after=last_event.offset if last_event else 0)
+    return stream_reply(request, follower, stream_format, headers)
+
+
+def no_more_events(reply_id: UUID) -> Response:
+    """Return the answer that makes an EventSource stop. It reconnects after every end, so also after it has read `done`."""
+    return Response(status=204, headers={"X-Message-Id": str(reply_id)})
+
+
 def wait_for_reply(follower: Follower) -> str:
     """Wait until a reply has ended and return its error code, "" where it did not fail.
 
@@ -110,9 +126,9 @@ def wait_for_reply(follower: Follower) -> str:
     code = ""
     try:
         while not follower.has_ended:
-            for offset, payload in follower.read(SILENCE_S):
-                # Only the frames that close a stream lack an offset.
-                code = code if offset is not None else orjson.loads(payload).get("error", code)
+            for event_id, payload in follower.read(SILENCE_S):
+                # Only the frames that close a stream are not text.
+                code = code if isinstance(event_id, int) else orjson.loads(payload).get("error", code)
     finally:
         follower.close()
         release_connections()
@@ -138,13 +154,13 @@ def deliver(
     """Begin a turn's reply and answer as chosen. `read_message` shapes a saved message for the surface."""
     location = reply_location(turn)
     headers = {**reply_headers(turn), "Content-Location": location}
+    if how in STREAM_FORMATS:
+        return stream_turn(request, turn, STREAM_FORMATS[how], headers)
     follower = begin_reply(turn)
     if how is Delivery.LATER:
         follower.close()
         headers |= {"Location": f"{location}/stream", "Preference-Applied": "respond-async"}
         return Response(read_message(turn.reply_id), status=202, headers=headers)
-    if how is Delivery.JSON:
-        if code := wait_for_reply(follower):
-            raise FAILURES.get(code, UpstreamError)(**turn_ids(turn))
-        return Response(read_message(turn.reply_id), headers=headers)
-    return stream_reply(request, follower, STREAM_FORMATS[how], headers)
+    if code := wait_for_reply(follower):
+        raise FAILURES.get(code, UpstreamError)(**turn_ids(turn))
+    return Response(read_message(turn.reply_id), headers=headers)

@@ -5,7 +5,7 @@ from typing import Any
 from drf_spectacular.extensions import OpenApiSerializerExtension
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework import serializers
 
 JSON = "application/json"
@@ -19,19 +19,26 @@ FRAME = (
 )
 SSE_EVENT: dict[str, Any] = {
     "type": "object",
-    "description": "One event of the stream. Comments come between events while nothing happens.",
+    "description": "One event of the stream. Comments (single lines, without a blank line behind them) come first, and "
+    "between events while nothing happens.",
     "properties": {
-        "id": {"type": "string", "description": "The length of the reply after this event, in code points."},
+        "id": {
+            "type": "string",
+            "description": "The length of the reply after this event, in code points; of the last event: `done`. An error "
+            "has none.",
+        },
         "data": {"type": "string", "contentMediaType": "application/json", "description": FRAME},
     },
     "required": ["data"],
 }
 NDJSON_LINE: dict[str, Any] = {"type": "object", "description": f"One line of the stream. {FRAME}"}
-STREAMS: dict[Any, Any] = {(200, SSE): SSE_EVENT, (200, NDJSON): NDJSON_LINE}
+# For clients that have `done` already: an EventSource reconnects after every end, unless it is answered so.
+NO_MORE_EVENTS: dict[Any, Any] = {204: OpenApiResponse(description="`Last-Event-ID` is `done`: there is nothing more to read")}
+STREAMS: dict[Any, Any] = {(200, SSE): SSE_EVENT, (200, NDJSON): NDJSON_LINE, **NO_MORE_EVENTS}
 
 SSE_EXAMPLE = OpenApiExample(
     "A short reply",
-    value=': stream\n\nid: 5\ndata: {"token": "hello", "gpu": 0}\n\ndata: {"done": true, "status": "complete", '
+    value=': stream\nid: 5\ndata: {"token": "hello", "gpu": 0}\n\nid: done\ndata: {"done": true, "status": "complete", '
     '"message_id": "0192…", "token_count": 1, "inference_time_ms": 41}\n\n',
     media_type=SSE,
 )
@@ -105,6 +112,10 @@ LIMIT = query("limit", "1 to 200", OpenApiTypes.INT)
 CURSOR = query("cursor", "The `next` of the page before")
 IDEMPOTENCY_KEY = header(
     "Idempotency-Key", "A send that is repeated with the same key creates nothing and follows the first one's reply"
+)
+RESUMED = header(
+    "Last-Event-ID",
+    "Of a send that is repeated with its Idempotency-Key: the id of the last event that you have. The stream goes on behind it",
 )
 LINK = OpenApiParameter(
     "Link",

@@ -1,12 +1,25 @@
 """Headers that more than one surface reads or writes."""
 
 import re
+from dataclasses import dataclass
 from urllib.parse import urlencode
 
 from django.http import HttpRequest, QueryDict
 from rest_framework.exceptions import ValidationError
 
+from inference_proxy.transcript import END_ID
+
 IDEMPOTENCY_KEY_FORM = re.compile(r"[\x21-\x7e]{1,200}")
+# PostgreSQL counts no further, and no text is longer.
+MAX_REPLY_OFFSET = 2**31 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class LastEvent:
+    """The last event of a reply that a client has: so many code points of text, or its end."""
+
+    offset: int = 0
+    is_end: bool = False
 
 
 def read_idempotency_key(request: HttpRequest) -> str:
@@ -15,6 +28,18 @@ def read_idempotency_key(request: HttpRequest) -> str:
     if key and not IDEMPOTENCY_KEY_FORM.fullmatch(key):
         raise ValidationError({"Idempotency-Key": ["Must be 1 to 200 visible ASCII characters."]})
     return key
+
+
+def read_last_event(request: HttpRequest) -> LastEvent | None:
+    """Return what `Last-Event-ID` names, None where there is none. Raises a 400 that names it."""
+    event_id: str = request.META.get("HTTP_LAST_EVENT_ID", "")
+    if not event_id:
+        return None
+    if event_id == END_ID:
+        return LastEvent(is_end=True)
+    if not re.fullmatch(r"\d{1,10}", event_id, re.ASCII) or int(event_id) > MAX_REPLY_OFFSET:
+        raise ValidationError({"Last-Event-ID": ["Must be the id of an event of this stream."]})
+    return LastEvent(offset=int(event_id))
 
 
 def next_link(path: str, params: QueryDict, cursor: str | None) -> dict[str, str]:

@@ -53,7 +53,7 @@ def absent_database() -> Iterator[None]:
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("after", [*range(len(TEXT) + 1), 99])
+@pytest.mark.parametrize("after", [*range(len(TEXT) + 1), 99, 2**31 - 1])
 def test_an_ended_reply_is_replayed_from_anywhere(after: int) -> None:
     reply = make_reply(make_message(make_conversation()), TEXT, token_count=3, inference_time_ms=41)
     frames = read_to_end(follow_reply(reply.id, after))

@@ -56,11 +56,21 @@ def test_a_comment_comes_first_and_done_last(client: Client, conversation: str, 
     upstream.script(tokens("a", "b", "c"), done())
     stream = client.ask(conversation, "order")
     assert stream.frames[0].comment is not None
+    assert [frame.event_id for frame in stream.frames[1:]] == ["1", "2", "3", "done"]
     last = stream.objects[-1]
     assert last["status"] == "complete"
     assert last["message_id"] == stream.message_id
     assert last["token_count"] == 3
     assert last["inference_time_ms"] >= 0
+
+
+def test_a_comment_is_not_an_event(client: Client, conversation: str, upstream: ScriptedUpstream) -> None:
+    upstream.script(tokens("a"), done())
+    body = client.send(conversation, "raw").body()
+    assert body.startswith(b": stream\nid: 1\ndata: ")
+    # Some client libraries hand out whatever comes before a blank line, so an event must be there.
+    *events, rest = body.split(b"\n\n")
+    assert ([b"\ndata: {" in event for event in events], rest) == ([True, True], b"")
 
 
 def test_headers_name_the_messages_and_forbid_buffering(client: Client, conversation: str) -> None:

@@ -100,7 +100,48 @@ def test_following_a_refused_reply_ends_with_its_error(client: Client, conversat
     assert reader.objects[-2]["error"] == "upstream_unavailable"
 
 
-@pytest.mark.parametrize("last_event_id", ["-1", "x", "1.5", "99999999999999999999"])
+def test_a_client_that_has_the_end_is_told_to_stop(client: Client, service: Server, conversation: str) -> None:
+    sender = client.ask(conversation, "all of it")
+    path = f"/api/conversations/{conversation}/messages/{{}}/stream"
+    has_the_end = {"Last-Event-ID": str(sender.frames[-1].event_id)}
+    for query in ("", "?after=3"):
+        answer = client.request("GET", path.format(sender.message_id) + query, headers=has_the_end)
+        assert (answer.status, answer.content) == (204, b"")
+    stranger = Client(service.port, make_token())
+    assert stranger.request("GET", path.format(sender.message_id), headers=has_the_end).status == 404
+    assert client.request("GET", path.format(sender.headers["X-User-Message-Id"]), headers=has_the_end).status == 404
+
+
+def test_a_client_that_was_cut_off_before_the_end_gets_it(
+    client: Client, conversation: str, upstream: ScriptedUpstream
+) -> None:
+    upstream.script(tokens("half"))
+    sender = client.send(conversation, "fail")
+    sender.finish()
+    assert [frame.event_id for frame in sender.frames[1:]] == ["4", None, "done"]
+    # As after the token, so after the error, which has no id of its own.
+    reader = client.follow(conversation, sender.message_id, last_event_id=4)
+    assert reader.finish()["status"] == "failed"
+    assert (reader.text, len(reader.objects)) == ("", 2)
+
+
+@pytest.mark.parametrize("by_header", [True, False], ids=["Last-Event-ID", "after"])
+@pytest.mark.parametrize("offset", [len(WHOLE) + 1, 999_999_999, 2**31 - 2, 2**31 - 1])
+def test_a_reader_that_is_ahead_waits_for_the_end(
+    client: Client, conversation: str, upstream: ScriptedUpstream, offset: int, by_header: bool
+) -> None:
+    gate = upstream.gate()
+    upstream.script(tokens(*TEXTS), hold(gate), done())
+    sender = client.send(conversation, "ahead")
+    sender.read_until(TEXTS[-1])
+    reader = follow_from(client, conversation, sender.message_id, offset, by_header)
+    gate.open()
+    assert (reader.finish()["status"], reader.text) == ("complete", "")
+    again = follow_from(client, conversation, sender.message_id, offset, by_header)
+    assert (again.finish()["status"], again.text) == ("complete", "")
+
+
+@pytest.mark.parametrize("last_event_id", ["2147483648", "-1", "x", "1.5", "99999999999999999999"])
 def test_an_impossible_offset_is_a_400(client: Client, conversation: str, last_event_id: str) -> None:
     sender = client.ask(conversation, "hello")
     path = f"/api/conversations/{conversation}/messages/{sender.message_id}/stream"

@@ -49,6 +49,32 @@ def test_a_retry_after_the_end_replays_the_reply(client: Client, conversation: s
     assert len(upstream.generations()) == 1
 
 
+def test_a_retry_goes_on_where_the_first_broke_off(client: Client, conversation: str, upstream: ScriptedUpstream) -> None:
+    gate = upstream.gate()
+    upstream.script(tokens("one"), hold(gate), tokens(" two"), done())
+    first = client.send(conversation, "go on", headers=KEY)
+    first.read_until("one")
+    first.abort()
+    retry = client.send(conversation, "go on", headers={**KEY, "Last-Event-ID": "3"})
+    gate.open()
+    assert retry.finish()["status"] == "complete"
+    assert (retry.text, retry.message_id) == (" two", first.message_id)
+    later = client.send(conversation, "go on", headers={**KEY, "Last-Event-ID": "5"})
+    later.finish()
+    assert later.text == "wo"
+
+
+def test_a_retry_by_a_client_that_has_the_end_is_told_to_stop(client: Client, conversation: str) -> None:
+    first = client.send(conversation, "all of it", headers=KEY)
+    first.finish()
+    has_the_end = {**KEY, "Last-Event-ID": "done"}
+    retry = client.send(conversation, "all of it", headers=has_the_end)
+    assert (retry.status, retry.message_id, retry.body()) == (204, first.message_id, b"")
+    assert len(client.messages(conversation)) == 2
+    other = client.create_conversation()
+    assert client.send(other, "a key that is new", headers=has_the_end).finish()["status"] == "complete"
+
+
 def test_another_body_is_refused(client: Client, conversation: str) -> None:
     client.send(conversation, "one thing", headers=KEY).finish()
     for other in ({"content": "another thing"}, {"content": "one thing", "temperature": 0.1}):

@@ -57,6 +57,18 @@ def test_a_reader_changes_nodes_without_losing_anything(
     assert text + back.text == WHOLE
 
 
+def test_a_reader_that_is_ahead_waits_for_the_end_elsewhere(
+    client: Client, conversation: str, upstream: ScriptedUpstream, other_node: Server
+) -> None:
+    gate = upstream.gate()
+    upstream.script(tokens(*TEXTS), hold(gate), done())
+    sender = client.send(conversation, "ahead")
+    sender.read_until(TEXTS[-1])
+    reader = client.at(other_node.port).follow(conversation, sender.message_id, "?after=2147483647")
+    gate.open()
+    assert (reader.finish()["status"], reader.text) == ("complete", "")
+
+
 def test_a_reply_is_stopped_from_elsewhere(
     client: Client, conversation: str, upstream: ScriptedUpstream, other_node: Server
 ) -> None:

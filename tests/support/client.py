@@ -19,7 +19,8 @@ ABSENT: Any = object()
 class Frame:
     """A server-sent event, an NDJSON line (without id), or a comment (without object)."""
 
-    id: int | None = None
+    id: int | None = None  # the offset after it
+    event_id: str | None = None  # the id as it was sent: the offset, or "done"
     object: dict[str, Any] | None = None
     comment: str | None = None
 
@@ -133,12 +134,17 @@ class Stream:
         fields: dict[str, str] = {}
         while line := self._response.readline():
             name, _, value = line.decode().rstrip("\r\n").partition(":")
-            if name or value:
+            if name:
                 fields[name] = value.removeprefix(" ")
-            elif "data" in fields:
-                return Frame(int(fields["id"]) if "id" in fields else None, json.loads(fields["data"]))
-            elif fields:
-                return Frame(comment=fields[""])
+            elif value:
+                assert not fields, f"a comment inside an event: {fields}"
+                return Frame(comment=value.removeprefix(" "))
+            else:
+                # Some client libraries hand an event without data to the application.
+                assert "data" in fields, f"an event without data: {fields}"
+                event_id = fields.get("id")
+                offset = int(event_id) if event_id and event_id.isdigit() else None
+                return Frame(offset, event_id, json.loads(fields["data"]))
         assert not fields, f"the stream broke off inside an event: {fields}"
         return None
 
@@ -244,7 +250,7 @@ class Client:
         stream.finish()
         return stream
 
-    def follow(self, conversation_id: str, message_id: str, query: str = "", last_event_id: int | None = None) -> Stream:
+    def follow(self, conversation_id: str, message_id: str, query: str = "", last_event_id: int | str | None = None) -> Stream:
         """Follow a reply from its start, from `?after=` in the query, or from a last event id."""
         headers = {} if last_event_id is None else {"Last-Event-ID": str(last_event_id)}
         return self.open("GET", f"/api/conversations/{conversation_id}/messages/{message_id}/stream{query}", headers=headers)

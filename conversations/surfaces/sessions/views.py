@@ -17,11 +17,10 @@ from conversations.services.sessions import find_session, forget_history, open_s
 from conversations.services.turns import start_turn
 from conversations.surfaces.delivery import (
     Delivery,
-    begin_reply,
     choose_delivery,
     refuse_while_shutting_down,
     reply_headers,
-    stream_reply,
+    stream_turn,
 )
 from conversations.surfaces.headers import next_link, read_idempotency_key
 from conversations.surfaces.paging import read_message_page
@@ -63,9 +62,8 @@ class StreamView(SessionSurfaceView):
             sampling=Sampling(),
             idempotency_key=key,
         )
-        follower = begin_reply(turn)
         stream_format = SSE if choose_delivery(request._request, default=Delivery.NDJSON) is Delivery.SSE else NDJSON
-        return stream_reply(request._request, follower, stream_format, reply_headers(turn))
+        return stream_turn(request._request, turn, stream_format, reply_headers(turn))
 
 
 class HistoryView(SessionSurfaceView):

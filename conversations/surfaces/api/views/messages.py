@@ -1,6 +1,5 @@
 """/api/conversations/{id}/messages: list, send, read, follow."""
 
-import re
 from typing import Any
 
 from django.http.response import HttpResponseBase
@@ -18,13 +17,18 @@ from conversations.services.versions import activate_message
 from conversations.surfaces.api import schema
 from conversations.surfaces.api.reading import read_message, read_messages, require_conversation
 from conversations.surfaces.api.serializers import SendSerializer
-from conversations.surfaces.delivery import Delivery, choose_delivery, deliver, refuse_while_shutting_down, stream_reply
+from conversations.surfaces.delivery import (
+    Delivery,
+    choose_delivery,
+    deliver,
+    no_more_events,
+    refuse_while_shutting_down,
+    stream_reply,
+)
 from conversations.surfaces.fields import require_id
-from conversations.surfaces.headers import read_idempotency_key
+from conversations.surfaces.headers import MAX_REPLY_OFFSET, read_idempotency_key, read_last_event
 from conversations.surfaces.paging import read_whole_number
 from inference_proxy.responses import NDJSON, SSE
-
-MAX_REPLY_OFFSET = 2**31 - 1
 
 
 class MessageViewSet(viewsets.ViewSet):
@@ -90,10 +94,16 @@ class MessageViewSet(viewsets.ViewSet):
     def stream(self, request: Request, conversation_id: str, message_id: str) -> HttpResponseBase:
         found_id = require_id(conversation_id, ConversationNotFound)
         reply_id = require_id(message_id, MessageNotFound)
-        after = _read_offset(request)
+        last_event = read_last_event(request)
+        after = read_whole_number(request.query_params, "after", 0, least=0, most=MAX_REPLY_OFFSET)
         require_conversation(found_id, request.user.id)
         if not Message.objects.in_conversation(found_id).filter(id=reply_id, role=Role.ASSISTANT).exists():
             raise MessageNotFound
+        if last_event is not None:
+            # A reconnecting browser repeats the address and adds the header, so the header is newer.
+            if last_event.is_end:
+                return no_more_events(reply_id)
+            after = last_event.offset
         stream_format = NDJSON if choose_delivery(request) is Delivery.NDJSON else SSE
         return stream_reply(request, follow_reply(reply_id, after), stream_format, {"X-Message-Id": str(reply_id)})
 
@@ -113,13 +123,3 @@ def _read_versions(request: Request) -> str:
     if versions not in ("active", "all"):
         raise ValidationError({"versions": ["Must be all or active."]})
     return versions
-
-
-def _read_offset(request: Request) -> int:
-    """Return where a follower wants to go on. A reconnecting browser repeats the address and adds the header: it wins."""
-    last_event_id = request.META.get("HTTP_LAST_EVENT_ID", "")
-    if last_event_id:
-        if not re.fullmatch(r"\d{1,9}", last_event_id, re.ASCII):
-            raise ValidationError({"Last-Event-ID": ["Must be the id of an event of this stream."]})
-        return int(last_event_id)
-    return read_whole_number(request.query_params, "after", 0, least=0, most=MAX_REPLY_OFFSET)
