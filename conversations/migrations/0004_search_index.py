@@ -7,15 +7,14 @@ checkpoint. The expression is the one in `conversations.services.search`, to the
 The statistics say how many messages a word stands in, which decides how it is searched; PostgreSQL does not take them from a
 partial index. ANALYZE collects them, here for the first time: it reads a sample and blocks nobody.
 
-Not one transaction: CREATE INDEX CONCURRENTLY can't run in one. If it breaks off, run it again: the index is dropped first,
-so that an invalid one which a broken attempt left behind is not taken for the real thing.
+Not one transaction: CREATE INDEX CONCURRENTLY can't run in one. If it breaks off, run it again: see `migrating.indexes`.
 """
 
 from django.db import migrations
 
-DROP = "DROP INDEX CONCURRENTLY IF EXISTS idx_messages_search"
-CREATE = """
-CREATE INDEX CONCURRENTLY idx_messages_search ON messages
+from conversations.migrating.indexes import BuildIndexFromSQL
+
+SEARCH_INDEX = """
 USING gin (to_tsvector('simple'::regconfig, left(content, 100000)))
 WHERE status <> 'streaming'
 """
@@ -30,6 +29,6 @@ class Migration(migrations.Migration):
     dependencies = [("conversations", "0003_indexes")]
 
     operations = [
-        migrations.RunSQL(sql=[DROP, CREATE], reverse_sql=[DROP]),
+        BuildIndexFromSQL("messages", "idx_messages_search", SEARCH_INDEX),
         migrations.RunSQL(sql=[DROP_STATISTICS, CREATE_STATISTICS, "ANALYZE messages"], reverse_sql=[DROP_STATISTICS]),
     ]

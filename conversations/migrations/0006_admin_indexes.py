@@ -1,14 +1,14 @@
 """The indexes behind the admin's lists, filters, search and dashboard, built while the service writes to the tables.
 
-Not one transaction: CREATE INDEX CONCURRENTLY can't run in one. If it breaks off, drop the invalid index that it left
-(`\\d messages` shows it as INVALID) and run it again.
+Not one transaction: CREATE INDEX CONCURRENTLY can't run in one. If it breaks off, run it again: see `migrating.indexes`.
 """
 
 import django.contrib.postgres.indexes
 import django.contrib.postgres.search
 import django.db.models.functions.text
-from django.contrib.postgres.operations import AddIndexConcurrently, RemoveIndexConcurrently
 from django.db import migrations, models
+
+from conversations.migrating.indexes import BuildIndex, DropIndex
 
 
 def newest_first(*columns: models.F | str, time: str, **options: object) -> models.Index:
@@ -28,7 +28,7 @@ class Migration(migrations.Migration):
     dependencies = [("conversations", "0005_admin_tables")]
 
     operations = [
-        AddIndexConcurrently(
+        BuildIndex(
             model_name="message",
             index=models.Index(
                 models.Func(
@@ -39,7 +39,7 @@ class Migration(migrations.Migration):
                 name="idx_messages_day",
             ),
         ),
-        AddIndexConcurrently(
+        BuildIndex(
             model_name="message",
             index=models.Index(
                 condition=models.Q(("status__in", ["stopped", "interrupted", "failed"])),
@@ -47,7 +47,7 @@ class Migration(migrations.Migration):
                 name="idx_messages_troubled",
             ),
         ),
-        AddIndexConcurrently(
+        BuildIndex(
             model_name="message",
             index=models.Index(
                 condition=models.Q(("feedback__isnull", False)),
@@ -55,17 +55,17 @@ class Migration(migrations.Migration):
                 name="idx_messages_feedback",
             ),
         ),
-        AddIndexConcurrently(
+        BuildIndex(
             model_name="conversation",
             index=newest_first(models.F("model_tag"), time="updated_at", name="idx_conversations_model"),
         ),
-        AddIndexConcurrently(
+        BuildIndex(
             model_name="conversation",
             index=newest_first(
                 time="updated_at", condition=models.Q(("is_favorited", True)), name="idx_conversations_favorited"
             ),
         ),
-        AddIndexConcurrently(
+        BuildIndex(
             model_name="conversation",
             index=django.contrib.postgres.indexes.GinIndex(
                 models.Func(
@@ -76,9 +76,9 @@ class Migration(migrations.Migration):
                 name="idx_conversations_title_words",
             ),
         ),
-        AddIndexConcurrently(model_name="chatuser", index=beginnings("email", "idx_chat_users_email_prefix")),
-        AddIndexConcurrently(model_name="chatuser", index=beginnings("name", "idx_chat_users_name_prefix")),
-        AddIndexConcurrently(model_name="chatuser", index=newest_first(time="last_seen_at", name="idx_chat_users_seen")),
+        BuildIndex(model_name="chatuser", index=beginnings("email", "idx_chat_users_email_prefix")),
+        BuildIndex(model_name="chatuser", index=beginnings("name", "idx_chat_users_name_prefix")),
+        BuildIndex(model_name="chatuser", index=newest_first(time="last_seen_at", name="idx_chat_users_seen")),
         # The one on beginnings finds exact addresses as well.
-        RemoveIndexConcurrently(model_name="chatuser", name="idx_chat_users_email"),
+        DropIndex(model_name="chatuser", name="idx_chat_users_email"),
     ]
