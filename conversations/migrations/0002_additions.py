@@ -2,6 +2,7 @@
 
 Every step is a change of the catalogue alone, whatever the size of the tables: new columns are nullable or have a constant
 default, and the checks are validated by the next migration, which holds no lock that a reader or writer would notice.
+Both tables are locked at the beginning, in the order of an insert.
 """
 
 import django.contrib.postgres.functions
@@ -12,9 +13,10 @@ from django.contrib.postgres.operations import AddConstraintNotValid
 from django.db import migrations, models
 
 import conversations.models
+from conversations.migrating.locks import LockingMigration
 
 
-class Migration(migrations.Migration):
+class Migration(LockingMigration):
     dependencies = [
         ("conversations", "0001_initial"),
     ]

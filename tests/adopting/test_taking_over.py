@@ -1,21 +1,15 @@
 """The predecessor's database is taken over in place: nothing is lost, everything works, and the way back stays open."""
 
-import os
-import secrets
-import subprocess
-import sys
 from collections.abc import Iterator
-from urllib.parse import urlsplit
 
 import psycopg
 import pytest
-from psycopg import sql
 
 from tests.adopting import predecessor
+from tests.adopting.databases import empty_database, manage, predecessors_database
 from tests.adopting.predecessor import ALIEN, EMPTY, EQUAL_TIMES, NULLS, OLD, ORDINARY, OTHER_USER, USER
 from tests.support.auth import ScriptedAuth, make_token
 from tests.support.client import Client
-from tests.support.database import REPOSITORY
 from tests.support.server import Server
 from tests.support.upstream import ScriptedUpstream
 
@@ -23,20 +17,11 @@ from tests.support.upstream import ScriptedUpstream
 @pytest.fixture(scope="module")
 def adopted() -> Iterator[tuple[str, dict[str, list[tuple]]]]:
     """The URL of a database that was taken over, and what was in it before."""
-    here = os.environ["DATABASE_URL"]
-    name = f"adopting_{secrets.token_hex(4)}"
-    with psycopg.connect(here, autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-        url = urlsplit(here)._replace(path=f"/{name}").geturl()
-        try:
-            with psycopg.connect(url) as old:
-                old.execute(predecessor.SCHEMA)
-                old.execute(predecessor.ROWS)
-                before = predecessor.snapshot(old)
-            manage(url, "migrate", "--fake-initial", "--verbosity=0")
-            yield url, before
-        finally:
-            connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+    with predecessors_database() as url:
+        with psycopg.connect(url) as old:
+            before = predecessor.snapshot(old)
+        manage(url, "migrate", "--fake-initial", "--verbosity=0")
+        yield url, before
 
 
 @pytest.fixture(scope="module")
@@ -57,19 +42,6 @@ def mira(service: Server) -> Iterator[Client]:
     client.close()
 
 
-def manage(url: str, *arguments: str) -> str:
-    result = subprocess.run(
-        [sys.executable, "manage.py", *arguments],
-        cwd=REPOSITORY,
-        env={**os.environ, "DATABASE_URL": url},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert result.returncode == 0, f"{arguments}\n{result.stdout}{result.stderr}"
-    return result.stdout
-
-
 def test_nothing_that_was_there_has_changed(adopted: tuple[str, dict[str, list[tuple]]]) -> None:
     url, before = adopted
     with psycopg.connect(url) as connection:
@@ -78,16 +50,9 @@ def test_nothing_that_was_there_has_changed(adopted: tuple[str, dict[str, list[t
 
 def test_the_first_migration_is_what_was_there(database_url: str) -> None:
     """A database made by migrations has the same columns, indexes and constraints as the one that was taken over."""
-    here = os.environ["DATABASE_URL"]
-    name = f"adopting_new_{secrets.token_hex(4)}"
-    with psycopg.connect(here, autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-        try:
-            url = urlsplit(here)._replace(path=f"/{name}").geturl()
-            manage(url, "migrate", "--verbosity=0")
-            assert definitions(url) == definitions(database_url)
-        finally:
-            connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+    with empty_database() as url:
+        manage(url, "migrate", "--verbosity=0")
+        assert definitions(url) == definitions(database_url)
 
 
 def definitions(url: str) -> list[tuple]:
