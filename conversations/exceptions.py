@@ -30,7 +30,7 @@ class TooManyGenerations(Problem):
 class IdempotencyMismatch(Problem):
     code = "idempotency_mismatch"
     status = 422
-    detail = "This Idempotency-Key was used in this conversation for a different message."
+    detail = "This Idempotency-Key was used in this conversation for a different request."
 
 
 class NothingToRegenerate(Problem):

@@ -181,6 +181,9 @@ class Message(models.Model):
     # messages are deleted with their whole conversation only, and a constraint would make that slower row by row.
     parent = models.ForeignKey("self", null=True, blank=True, on_delete=models.DO_NOTHING, db_constraint=False, db_index=False)
     is_active = models.BooleanField(default=True, db_default=True)
+    # Set when a turn is switched to another version of it: whether this question, or this answer of the version that was
+    # left, counted until then. Null: not switched since this is remembered.
+    was_active = models.BooleanField(null=True, blank=True)
     error_code = models.CharField(max_length=50, null=True, blank=True)
     heartbeat_at = models.DateTimeField(null=True, blank=True)
     stop_requested = models.BooleanField(default=False, db_default=False)

@@ -41,6 +41,9 @@ MESSAGE_WORDS = Func(
 )
 TITLE_WORDS = Func(F("title"), template="to_tsvector('simple', %(expressions)s)", output_field=SearchVectorField())
 
+# Replies that failed or were interrupted before their first word: a retry answers anew.
+VOID = Q(status__in=("failed", "interrupted"), content="")
+
 
 def _words(wanted: str) -> SearchQuery:
     return SearchQuery(wanted, config="simple", search_type="websearch")

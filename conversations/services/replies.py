@@ -46,6 +46,30 @@ SET status = %(status)s, content = %(text)s, error_code = %(error_code)s, token_
 FROM before WHERE reply.id = before.id
 """
 
+# Where an edit is refused, the version that it replaced counts again, with the answer that counted then; so this goes before
+# the statement that ends the reply. `was_active` tells what counted. No answer of the new version may have come to anything,
+# and it must still be running here: later the user may have chosen. Safe to repeat.
+GIVE_BACK_SQL = """
+WITH refused AS (
+    SELECT reply.id, reply.conversation_id, asked.id AS asked_id, replaced.id AS replaced_id
+    FROM messages AS reply
+    JOIN messages AS asked ON asked.id = reply.parent_id AND asked.is_active
+    JOIN messages AS replaced ON replaced.conversation_id = reply.conversation_id AND replaced.role = 'user'
+        AND replaced.was_active AND (replaced.id = asked.parent_id OR replaced.parent_id = asked.parent_id)
+    WHERE reply.id = %(id)s AND reply.status = 'streaming' AND reply.is_active AND NOT EXISTS (
+        SELECT FROM messages AS other
+        WHERE other.parent_id = asked.id AND other.role = 'assistant' AND other.id <> reply.id
+          AND NOT (other.status IN ('failed', 'interrupted') AND other.content = '')
+    )
+    FOR UPDATE OF reply
+)
+UPDATE messages AS turn SET is_active = NOT turn.is_active, was_active = turn.is_active
+FROM refused
+WHERE turn.conversation_id = refused.conversation_id
+  AND (turn.id IN (refused.id, refused.asked_id, refused.replaced_id)
+       OR (turn.parent_id = refused.replaced_id AND turn.role = 'assistant' AND turn.was_active))
+"""
+
 
 class DatabaseReplyStore:
     """Replies in PostgreSQL; see `inference_proxy.store.ReplyStore`."""
@@ -75,6 +99,8 @@ class DatabaseReplyStore:
             "counts": reply.status in ("complete", "stopped") and bool(reply.text),
         }
         with _store(), connection.cursor() as cursor:
+            if reply.status == "failed" and not reply.text:
+                cursor.execute(GIVE_BACK_SQL, values)
             # It may find no row: the conversation is deleted, or an earlier attempt got through although its answer was lost.
             cursor.execute(FINISH_SQL, values)
 

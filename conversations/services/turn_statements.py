@@ -27,7 +27,7 @@ FOR NO KEY UPDATE OF c
 
 # After the lock, so that it sees what the last holder of the lock has committed.
 SURVEY_SQL = """
-SELECT running.id, running.is_abandoned, earlier.id, earlier.request_fingerprint, theirs.count,
+SELECT running.id, running.is_abandoned, earlier.id, earlier.request_fingerprint, earlier.is_active, theirs.count,
        history.role, history.length, history.beginning
 FROM (
     SELECT CASE WHEN %(limited)s THEN (
@@ -41,7 +41,7 @@ LEFT JOIN LATERAL (
     FROM messages WHERE conversation_id = %(conversation_id)s AND status = 'streaming'
 ) AS running ON true
 LEFT JOIN LATERAL (
-    SELECT id, request_fingerprint FROM messages
+    SELECT id, request_fingerprint, is_active FROM messages
     WHERE conversation_id = %(conversation_id)s AND idempotency_key = %(key)s
 ) AS earlier ON true
 LEFT JOIN LATERAL (
@@ -88,6 +88,7 @@ class Survey:
     is_abandoned: bool
     earlier_id: UUID | None
     earlier_fingerprint: str | None
+    earlier_is_active: bool
     running_of_user: int
     history: list[HistoryRow]
 
@@ -126,9 +127,16 @@ def survey_conversation(
             },
         )
         rows = cursor.fetchall()
-    running_id, is_abandoned, earlier_id, fingerprint, count = rows[0][:5]
-    history = [row[5:] for row in rows if row[5] is not None]
-    return Survey(running_id, bool(is_abandoned), earlier_id, fingerprint, count, history)
+    running_id, is_abandoned, earlier_id, fingerprint, earlier_is_active, count = rows[0][:6]
+    return Survey(
+        running_id=running_id,
+        is_abandoned=bool(is_abandoned),
+        earlier_id=earlier_id,
+        earlier_fingerprint=fingerprint,
+        earlier_is_active=bool(earlier_is_active),
+        running_of_user=count,
+        history=[row[6:] for row in rows if row[6] is not None],
+    )
 
 
 def count_history_of(conversation_id: UUID, most: int) -> int:

@@ -1,29 +1,29 @@
-"""The verbs that begin a reply: send a message, regenerate an answer.
+"""The verbs that begin a reply: send a message, regenerate an answer, edit the last question.
 
 Each is one short transaction that ends before the model is asked. The conversation's row is locked first, so that sends to
 one conversation come one after the other; what keeps a second reply from running is not that lock but the unique index
 uq_messages_running. The lock is FOR NO KEY UPDATE: inserting messages, which takes a share lock on the row's key, need not
 wait for it.
+
+All three go the same way: follow what an earlier request with the same key has begun (see `retries`), refuse while another
+reply runs, choose the context, save the reply and note the turn on its conversation.
 """
 
-import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from uuid import UUID
 
-import orjson
 import psycopg
 from django.conf import settings
+from django.contrib.postgres.functions import TransactionNow
 from django.db import IntegrityError, transaction
-from django.db.models import Q
 from django.db.models.functions import Now
 
 from conversations.exceptions import (
     ConversationNotFound,
     GenerationInProgress,
-    IdempotencyMismatch,
     MessageNotFound,
     NothingToRegenerate,
     NotTheLastTurn,
@@ -33,6 +33,7 @@ from conversations.keyset import SortKey, after_key
 from conversations.models import DEFAULT_MODEL_TAG, Message, Role, Status, new_id
 from conversations.querysets import MessageQuerySet
 from conversations.services.context import Budget, Context, build_context, count_history, read_history
+from conversations.services.retries import Earlier, find_earlier, fingerprint_of, read_earlier, require_same
 from conversations.services.titles import automatic_title, is_unnamed
 from conversations.services.turn_statements import (
     Survey,
@@ -42,6 +43,7 @@ from conversations.services.turn_statements import (
     survey_conversation,
     touch_conversation,
 )
+from conversations.services.versions import first_version, last_question, switch_version
 from inference_proxy.protocols.base import GenerationRequest, Sampling
 
 RETRY_AFTER_S = 5
@@ -78,21 +80,30 @@ def start_turn(
 ) -> Turn:
     """Save a user message and the empty reply to it.
 
-    With an idempotency key that this conversation knows, saves nothing and returns the turn that it belongs to.
+    With an idempotency key that this conversation knows, saves nothing and returns the turn that it belongs to. Only where
+    that turn's reply came to nothing, the same message gets a new one.
     Raises `ConversationNotFound`, `GenerationInProgress`, `TooManyGenerations`, `IdempotencyMismatch`.
     """
-    fingerprint = _fingerprint(content, sampling) if idempotency_key else ""
-    limited = _is_limited(user_id)
+    fingerprint = fingerprint_of(content, asdict(sampling)) if idempotency_key else ""
     with _one_running_reply(conversation_id), transaction.atomic():
         setting = _lock_conversation(conversation_id, user_id, sampling)
+        messages = Message.objects.in_conversation(conversation_id)
         budget = Budget.left_by(content, setting.system_prompt)
-        survey = survey_conversation(conversation_id, user_id, budget, idempotency_key=idempotency_key, limited=limited)
+        survey = _survey(messages, setting, user_id, budget, idempotency_key)
+        earlier = None
         if survey.earlier_id is not None:
-            return _earlier_turn(conversation_id, survey, fingerprint)
+            require_same(survey.earlier_fingerprint, fingerprint)
+            earlier = read_earlier(messages, survey.earlier_id)
+            # A question that another version has replaced since is not asked again.
+            if not (earlier.is_void and survey.earlier_is_active):
+                return _follow(conversation_id, earlier)
         if survey.running_id is not None:
-            _refuse_second_reply(conversation_id)
-        if limited and survey.running_of_user >= settings.USER_MAX_GENERATIONS:
+            raise _in_progress(survey.running_id)
+        if _is_limited(user_id) and survey.running_of_user >= settings.USER_MAX_GENERATIONS:
             raise TooManyGenerations(retry_after_s=RETRY_AFTER_S)
+        if earlier is not None:
+            asked = _move_to_the_end(messages, earlier.asked_id)
+            return _add_answer(setting, asked.id, content, _context_before(messages, asked, content, setting))
         context = build_context(survey.history, budget, partial(count_history_of, conversation_id))
         message_id, reply_id = new_id(), new_id()
         insert_turn(
@@ -109,61 +120,82 @@ def start_turn(
     return _turn(setting, message_id, reply_id, context)
 
 
-def regenerate_turn(*, conversation_id: UUID, user_id: UUID | None, sampling: Sampling) -> Turn:
+def regenerate_turn(*, conversation_id: UUID, user_id: UUID | None, sampling: Sampling, idempotency_key: str = "") -> Turn:
     """Save an empty new answer to the last user message, beside the answers that it has.
 
-    Where there is one already, the new answer is not active: it becomes so when it is whole (see `replies.finish`).
-    Raises `ConversationNotFound`, `GenerationInProgress`, `TooManyGenerations`, `NothingToRegenerate`.
+    Where one of those has text, the new answer is not active: it becomes so when it is whole (see `replies.FINISH_SQL`).
+    An idempotency key works as for `start_turn`. Raises `ConversationNotFound`, `GenerationInProgress`, `TooManyGenerations`,
+    `NothingToRegenerate`, `IdempotencyMismatch`, `NotTheLastTurn`.
     """
+    fingerprint = fingerprint_of("regenerate", None, asdict(sampling)) if idempotency_key else ""
     with _one_running_reply(conversation_id), transaction.atomic():
         setting = _lock_conversation(conversation_id, user_id, sampling)
-        _refuse_second_reply(conversation_id)
-        _refuse_too_many(user_id)
         messages = Message.objects.in_conversation(conversation_id)
-        asked = _last_user_message(messages)
-        context = _context_before(messages, asked, asked.content, setting)
+        _interrupt_abandoned(messages)
+        earlier = find_earlier(messages, idempotency_key, fingerprint)
+        if earlier is not None and not earlier.is_void:
+            return _follow(conversation_id, earlier)
+        _refuse_while_busy(messages, user_id)
+        asked = last_question(messages)
+        if asked is None:
+            raise NothingToRegenerate
+        if earlier is not None:
+            if earlier.asked_id != asked.id:
+                raise NotTheLastTurn
+            # The key goes over to the new answer.
+            messages.filter(idempotency_key=idempotency_key).update(idempotency_key=None)
         _adopt_answers(messages, asked)
-        has_answer = messages.active_branch().filter(parent_id=asked.id, role=Role.ASSISTANT).exists()
-        reply = _new_reply(setting, asked.id, context, is_active=not has_answer)
-        Message.objects.bulk_create([reply])
-        touch_conversation(conversation_id, setting.new_title(asked.content))
-    return _turn(setting, asked.id, reply.id, context)
+        context = _context_before(messages, asked, asked.content, setting)
+        return _add_answer(setting, asked.id, asked.content, context, key=idempotency_key, fingerprint=fingerprint)
 
 
-def edit_turn(*, conversation_id: UUID, user_id: UUID | None, message_id: UUID, content: str, sampling: Sampling) -> Turn:
+def edit_turn(
+    *,
+    conversation_id: UUID,
+    user_id: UUID | None,
+    message_id: UUID,
+    content: str,
+    sampling: Sampling,
+    idempotency_key: str = "",
+) -> Turn:
     """Save a new version of the last user message and the empty reply to it; the old turn stays readable beside it.
 
-    Raises `ConversationNotFound`, `MessageNotFound`, `NotTheLastTurn`, `GenerationInProgress`, `TooManyGenerations`.
+    Where the inference service refuses, the old turn counts again (see `replies.GIVE_BACK_SQL`). An idempotency key works as
+    for `start_turn`. Raises `ConversationNotFound`, `MessageNotFound`, `NotTheLastTurn`, `GenerationInProgress`,
+    `TooManyGenerations`, `IdempotencyMismatch`.
     """
+    fingerprint = fingerprint_of("edit", str(message_id), content, asdict(sampling)) if idempotency_key else ""
     with _one_running_reply(conversation_id), transaction.atomic():
         setting = _lock_conversation(conversation_id, user_id, sampling)
-        _refuse_second_reply(conversation_id)
-        _refuse_too_many(user_id)
         messages = Message.objects.in_conversation(conversation_id)
-        replaced = require_last_turn(messages, message_id)
-        context = _context_before(messages, replaced, content, setting)
-        _adopt_answers(messages, replaced)
-        messages.filter(Q(id=replaced.id) | Q(parent_id=replaced.id, role=Role.ASSISTANT)).update(is_active=False)
-        version = Message(
-            id=new_id(),
-            conversation_id=conversation_id,
-            role=Role.USER,
-            content=content,
-            # All versions of a turn name the first.
-            parent_id=replaced.parent_id or replaced.id,
-        )
-        reply = _new_reply(setting, version.id, context, is_active=True)
-        Message.objects.bulk_create([version, reply])
-        touch_conversation(conversation_id, setting.new_title(content))
-    return _turn(setting, version.id, reply.id, context)
-
-
-def require_last_turn(messages: MessageQuerySet, message_id: UUID) -> Message:
-    """Return the last user message. Raises `MessageNotFound`, or `NotTheLastTurn` where it is not the one named."""
-    asked = messages.active_branch().filter(role=Role.USER).newest_first().only("id", "parent_id", "created_at").first()
-    if asked is None or asked.id != message_id:
-        raise NotTheLastTurn if messages.filter(id=message_id).exists() else MessageNotFound
-    return asked
+        _interrupt_abandoned(messages)
+        earlier = find_earlier(messages, idempotency_key, fingerprint)
+        if earlier is not None and not earlier.is_void:
+            return _follow(conversation_id, earlier)
+        _refuse_while_busy(messages, user_id)
+        version_id = new_id() if earlier is None else earlier.asked_id
+        last = last_question(messages)
+        # A version that is tried again counts unless it was refused; then the one that it was to replace does.
+        if last is None or last.id not in (message_id, version_id):
+            raise NotTheLastTurn if messages.filter(id=message_id).exists() else MessageNotFound
+        context = _context_before(messages, last, content, setting)
+        if earlier is None:
+            version = Message(
+                id=version_id,
+                conversation_id=conversation_id,
+                role=Role.USER,
+                content=content,
+                # All versions of a turn name the first.
+                parent_id=first_version(last),
+                is_active=False,
+                idempotency_key=idempotency_key or None,
+                request_fingerprint=fingerprint or None,
+            )
+            Message.objects.bulk_create([version])
+        if last.id != version_id:
+            _adopt_answers(messages, last)
+            switch_version(messages, leaving=last, to_id=version_id)
+        return _add_answer(setting, version_id, content, context)
 
 
 @contextmanager
@@ -205,32 +237,29 @@ def _lock_conversation(conversation_id: UUID, user_id: UUID | None, sampling: Sa
     )
 
 
-def _fingerprint(content: str, sampling: Sampling) -> str:
-    return hashlib.sha256(orjson.dumps([content, asdict(sampling)])).hexdigest()
+def _survey(messages: MessageQuerySet, setting: _Setting, user_id: UUID | None, budget: Budget, key: str) -> Survey:
+    limited = _is_limited(user_id)
+    survey = survey_conversation(setting.id, user_id, budget, idempotency_key=key, limited=limited)
+    if survey.is_abandoned:
+        # What that reply said belongs to the history, so look again.
+        _interrupt_abandoned(messages)
+        survey = survey_conversation(setting.id, user_id, budget, idempotency_key=key, limited=limited)
+    return survey
 
 
-def _earlier_turn(conversation_id: UUID, survey: Survey, fingerprint: str) -> Turn:
-    assert survey.earlier_id is not None
-    if survey.earlier_fingerprint != fingerprint:
-        raise IdempotencyMismatch
-    replies = Message.objects.in_conversation(conversation_id).filter(parent_id=survey.earlier_id, role=Role.ASSISTANT)
-    reply_id = replies.oldest_first().values_list("id", flat=True)[0]
-    return Turn(conversation_id=conversation_id, user_message_id=survey.earlier_id, reply_id=reply_id, request=None)
-
-
-def _refuse_second_reply(conversation_id: UUID) -> None:
-    running = Message.objects.in_conversation(conversation_id).running()
-    reply_id = running.values_list("id", flat=True).first()
-    # A reply whose worker died must not block the conversation until some keeper comes by.
-    if reply_id is not None and not running.abandoned().update(status=Status.INTERRUPTED):
-        raise _in_progress(reply_id)
+def _interrupt_abandoned(messages: MessageQuerySet) -> None:
+    """End a reply whose worker died: it must not block its conversation until some keeper comes by."""
+    messages.abandoned().update(status=Status.INTERRUPTED)
 
 
 def _is_limited(user_id: UUID | None) -> bool:
     return user_id is not None and settings.USER_MAX_GENERATIONS > 0
 
 
-def _refuse_too_many(user_id: UUID | None) -> None:
+def _refuse_while_busy(messages: MessageQuerySet, user_id: UUID | None) -> None:
+    running_id = messages.running().values_list("id", flat=True).first()
+    if running_id is not None:
+        raise _in_progress(running_id)
     # Under the lock on the user's sends, which `lock_conversation` took.
     if _is_limited(user_id):
         running = Message.objects.running().filter(conversation__user_id=user_id)
@@ -238,10 +267,18 @@ def _refuse_too_many(user_id: UUID | None) -> None:
             raise TooManyGenerations(retry_after_s=RETRY_AFTER_S)
 
 
-def _last_user_message(messages: MessageQuerySet) -> Message:
-    asked = messages.active_branch().filter(role=Role.USER).newest_first().only("id", "content", "created_at").first()
-    if asked is None:
-        raise NothingToRegenerate
+def _follow(conversation_id: UUID, earlier: Earlier) -> Turn:
+    if earlier.reply_id is None:
+        raise NotTheLastTurn
+    return Turn(conversation_id=conversation_id, user_message_id=earlier.asked_id, reply_id=earlier.reply_id, request=None)
+
+
+def _move_to_the_end(messages: MessageQuerySet, asked_id: UUID) -> Message:
+    """Make a question the last one of its conversation, and return it: what came after it is history when it is answered."""
+    asked = last_question(messages)
+    if asked is None or asked.id != asked_id:
+        messages.filter(id=asked_id).update(created_at=TransactionNow())
+        asked = messages.only("id", "parent_id", "content", "created_at").get(id=asked_id)
     return asked
 
 
@@ -258,8 +295,15 @@ def _adopt_answers(messages: MessageQuerySet, asked: Message) -> None:
     later.filter(parent_id=None, role=Role.ASSISTANT).update(parent_id=asked.id)
 
 
-def _new_reply(setting: _Setting, asked_id: UUID, context: Context, *, is_active: bool) -> Message:
-    return Message(
+def _add_answer(
+    setting: _Setting, asked_id: UUID, content: str, context: Context, *, key: str = "", fingerprint: str = ""
+) -> Turn:
+    """Save an empty new answer to a question that is there. It counts at once unless an answer with text does."""
+    answers = Message.objects.in_conversation(setting.id).filter(parent_id=asked_id).replies().active_branch()
+    has_answer = answers.exclude(content="").exists()
+    if not has_answer:
+        answers.update(is_active=False)
+    reply = Message(
         id=new_id(),
         conversation_id=setting.id,
         role=Role.ASSISTANT,
@@ -267,10 +311,15 @@ def _new_reply(setting: _Setting, asked_id: UUID, context: Context, *, is_active
         model_tag=setting.model_tag,
         status=Status.STREAMING,
         parent_id=asked_id,
-        is_active=is_active,
+        is_active=not has_answer,
         heartbeat_at=Now(),
         context=context.receipt,
+        idempotency_key=key or None,
+        request_fingerprint=fingerprint or None,
     )
+    Message.objects.bulk_create([reply])
+    touch_conversation(setting.id, setting.new_title(content))
+    return _turn(setting, asked_id, reply.id, context)
 
 
 def _turn(setting: _Setting, asked_id: UUID, reply_id: UUID, context: Context) -> Turn:

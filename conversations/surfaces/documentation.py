@@ -111,11 +111,13 @@ def operation(operation_id: str, summary: str, tag: str, **options: Any) -> Any:
 LIMIT = query("limit", "1 to 200", OpenApiTypes.INT)
 CURSOR = query("cursor", "The `next` of the page before")
 IDEMPOTENCY_KEY = header(
-    "Idempotency-Key", "A send that is repeated with the same key creates nothing and follows the first one's reply"
+    "Idempotency-Key",
+    "A request that is repeated with the same key creates nothing and follows the first one's reply. Only where that failed "
+    "or was interrupted before its first word, the same message gets a new reply",
 )
 RESUMED = header(
     "Last-Event-ID",
-    "Of a send that is repeated with its Idempotency-Key: the id of the last event that you have. The stream goes on behind it",
+    "Of a request that is repeated with its key: the id of the last event that you have. The stream goes on behind it",
 )
 LINK = OpenApiParameter(
     "Link",

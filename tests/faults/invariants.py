@@ -147,8 +147,14 @@ def _expected_whole(play: Play, turn: Turn, replies: dict[str, Reply]) -> list[s
     return [
         f"reply {reply.id} is {reply.status}, although nobody stopped it"
         for reply in replies.values()
-        if reply.status != "complete"
+        if reply.status != "complete" and not _was_tried_again(play, reply, replies)
     ]
+
+
+def _was_tried_again(play: Play, reply: Reply, replies: dict[str, Reply]) -> bool:
+    """Whether a reply never began, because the answer to its commit was lost, and a retry has answered its question."""
+    never_began = (reply.status, reply.content) == ("interrupted", "")
+    return _hit(play, "database") and never_began and any(other.status == "complete" for other in replies.values())
 
 
 def _hit(play: Play, victim: str) -> bool:

@@ -8,7 +8,7 @@ import pytest
 from tests.support.database import REPOSITORY
 
 PAGE = (REPOSITORY / "docs" / "guarantees.md").read_text()
-NAMED = re.findall(r"^`(tests/\S+\.py)::(\w+)`$", PAGE, re.MULTILINE)
+NAMED = re.findall(r"^`((?:conversations/)?tests/\S+\.py)::(\w+)`$", PAGE, re.MULTILINE)
 
 
 @pytest.mark.parametrize(("file", "name"), NAMED)

@@ -1,8 +1,10 @@
 """What a user sent is never doubled: a key makes a retry find the first send."""
 
+import pytest
+
 from tests.support.client import Client, Stream
 from tests.support.parallel import at_once
-from tests.support.steps import done, hold, respond, tokens
+from tests.support.steps import Step, die, done, head, hold, respond, tokens
 from tests.support.upstream import ScriptedUpstream
 
 KEY = {"Idempotency-Key": "8b0d7c1e-once"}
@@ -91,14 +93,91 @@ def test_a_key_counts_in_one_conversation_only(client: Client, conversation: str
     assert stream.text == "there"
 
 
-def test_a_retry_of_a_failed_send_finds_the_failure(client: Client, conversation: str, upstream: ScriptedUpstream) -> None:
+@pytest.mark.parametrize("failure", [(respond("503 Service Unavailable"),), (head(), die())], ids=["refused", "accepted"])
+def test_a_retry_of_a_failed_send_answers_the_same_question(
+    client: Client, conversation: str, upstream: ScriptedUpstream, failure: tuple[Step, ...]
+) -> None:
+    upstream.script(*failure)
+    first = client.send(conversation, "fail", headers=KEY)
+    first.body()
+    upstream.script(tokens("here"), done())
+    retry = client.send(conversation, "fail", headers=KEY)
+    assert retry.finish()["status"] == "complete"
+    assert retry.text == "here"
+    asked, failed, answer = client.messages(conversation)
+    assert retry.headers["X-User-Message-Id"] == asked["id"] == answer["parent_id"]
+    assert (failed["status"], failed["is_active"], answer["id"], answer["is_active"]) == (
+        *("failed", False),
+        *(retry.message_id, True),
+    )
+    assert upstream.generations()[-1].messages == [{"role": "user", "content": "fail"}]
+
+
+def test_simultaneous_retries_of_a_failed_send_are_one_reply(
+    client: Client, conversation: str, upstream: ScriptedUpstream
+) -> None:
     upstream.script(respond("503 Service Unavailable"))
-    first = client.send(conversation, "fail", headers=KEY).json
+    for _ in range(2):
+        assert client.send(conversation, "fail", headers=KEY).status == 503
+    gate = upstream.gate()
+    upstream.script(tokens("on"), hold(gate), tokens("ce"), done())
+
+    def retry(_: int) -> Stream:
+        stream = client.send(conversation, "fail", headers=KEY)
+        stream.read_until("on")
+        return stream
+
+    streams = at_once(retry, 10)
+    gate.open()
+    assert {(stream.finish()["status"], stream.text) for stream in streams} == {("complete", "once")}
+    assert len({stream.message_id for stream in streams}) == 1
+    assert [item["role"] for item in client.messages(conversation)] == ["user", *["assistant"] * 3]
+
+
+def test_a_retry_of_a_reply_that_broke_off_finds_what_it_said(
+    client: Client, conversation: str, upstream: ScriptedUpstream
+) -> None:
+    upstream.script(tokens("half"), die())
+    first = client.send(conversation, "fail", headers=KEY)
+    first.finish()
     retry = client.send(conversation, "fail", headers=KEY)
     assert retry.finish()["status"] == "failed"
-    assert retry.objects[-2]["error"] == "upstream_unavailable"
-    assert retry.message_id == first["message_id"]
+    assert (retry.text, retry.message_id) == ("half", first.message_id)
     assert len(upstream.generations()) == 1
+
+
+@pytest.mark.parametrize("verb", ["edit", "regenerate"])
+def test_editing_and_regenerating_take_a_key_too(
+    client: Client, conversation: str, upstream: ScriptedUpstream, verb: str
+) -> None:
+    asked_id = client.ask(conversation, "question").headers["X-User-Message-Id"]
+    path = f"/api/conversations/{conversation}"
+    call = {
+        "edit": ("PUT", f"{path}/messages/{asked_id}", {"content": "changed"}),
+        "regenerate": ("POST", f"{path}/regenerate", {}),
+    }[verb]
+    upstream.script(respond("503 Service Unavailable"))
+    assert client.open(*call, KEY).status == 503
+    assert [item["content"] for item in client.conversation(conversation)["messages"]] == ["question", "question"]
+    gate = upstream.gate()
+    upstream.script(tokens("on"), hold(gate), tokens("ce"), done())
+
+    def repeat(_: int) -> Stream:
+        stream = client.open(*call, KEY)
+        stream.read_until("on")
+        return stream
+
+    streams = at_once(repeat, 6)
+    gate.open()
+    assert {(stream.finish()["status"], stream.text) for stream in streams} == {("complete", "once")}
+    assert len({stream.message_id for stream in streams}) == 1
+    assert [item["content"] for item in client.conversation(conversation)["messages"]][1] == "once"
+    # The refused one, and the one that was tried again.
+    assert len(upstream.generations()) == 3
+    method, address, body = call
+    refused = client.request(method, address, {**body, "temperature": 0.1}, KEY)
+    assert (refused.status, refused.json["code"]) == (422, "idempotency_mismatch")
+    assert client.request(method, address, body, {"Idempotency-Key": "two words"}).status == 400
 
 
 def test_sends_without_a_key_are_turns_of_their_own(client: Client, conversation: str) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.support.client import Client
-from tests.support.steps import done, hold, respond, tokens
+from tests.support.steps import Step, die, done, head, hold, respond, tokens
 from tests.support.upstream import ScriptedUpstream
 
 
@@ -68,11 +68,29 @@ def test_the_old_version_of_a_turn_can_be_had_back(client: Client, answered: str
     assert active_texts(client, answered) == ["question one", "earlier", "question two, again", "better"]
 
 
-def test_a_failed_reply_to_an_edit_loses_nothing(client: Client, answered: str, upstream: ScriptedUpstream) -> None:
-    upstream.script(respond("500 Internal Server Error"))
+@pytest.mark.parametrize("failure", [(respond("500 Internal Server Error"),), (head(), die())], ids=["refused", "accepted"])
+def test_a_refused_edit_leaves_the_old_turn_in_place(
+    client: Client, answered: str, upstream: ScriptedUpstream, failure: tuple[Step, ...]
+) -> None:
+    activate(client, answered, find(client, answered, "first"))
+    upstream.script(*failure)
     assert edit(client, answered, find(client, answered, "question two"), "question two, again") == 502
+    assert active_texts(client, answered) == ["question one", "earlier", "question two", "first"]
+    upstream.script(tokens("better"), done())
+    assert edit(client, answered, find(client, answered, "question two"), "question two, better") == 200
+    assert active_texts(client, answered) == ["question one", "earlier", "question two, better", "better"]
+
+
+def test_a_failed_regeneration_does_not_count_after_switching_away_and_back(
+    client: Client, answered: str, upstream: ScriptedUpstream
+) -> None:
+    activate(client, answered, find(client, answered, "first"))
+    upstream.script(tokens("broken"), die())
+    client.regenerate(answered).finish()
+    upstream.script(tokens("better"), done())
+    edit(client, answered, find(client, answered, "question two"), "question two, again")
     assert activate(client, answered, find(client, answered, "question two")) == 200
-    assert active_texts(client, answered) == ["question one", "earlier", "question two", "second"]
+    assert active_texts(client, answered) == ["question one", "earlier", "question two", "first"]
 
 
 @pytest.mark.parametrize("change", [activate, lambda *args: edit(*args, "changed")], ids=["activate", "edit"])

@@ -34,6 +34,7 @@ from conversations.surfaces.api.serializers import (
 from conversations.surfaces.api.views.messages import deliver_turn
 from conversations.surfaces.delivery import choose_delivery, refuse_while_shutting_down
 from conversations.surfaces.fields import require_id
+from conversations.surfaces.headers import read_idempotency_key
 from conversations.surfaces.paging import MAX_OFFSET, read_flag, read_text, read_whole_number
 from conversations.surfaces.row_shapes import conversation_json
 
@@ -110,6 +111,7 @@ class ConversationViewSet(viewsets.ViewSet):
         found_id = require_id(conversation_id, ConversationNotFound)
         body = SamplingSerializer(data=request.data)
         body.is_valid(raise_exception=True)
+        key = read_idempotency_key(request)
         refuse_while_shutting_down()
-        turn = regenerate_turn(conversation_id=found_id, user_id=request.user.id, sampling=body.sampling())
+        turn = regenerate_turn(conversation_id=found_id, user_id=request.user.id, sampling=body.sampling(), idempotency_key=key)
         return deliver_turn(request, turn, choose_delivery(request, body.validated_data.get("stream")))

@@ -73,6 +73,7 @@ class MessageViewSet(viewsets.ViewSet):
         edited_id = require_id(message_id, MessageNotFound)
         body = SendSerializer(data=request.data)
         body.is_valid(raise_exception=True)
+        key = read_idempotency_key(request)
         refuse_while_shutting_down()
         turn = edit_turn(
             conversation_id=found_id,
@@ -80,6 +81,7 @@ class MessageViewSet(viewsets.ViewSet):
             message_id=edited_id,
             content=body.validated_data["content"],
             sampling=body.sampling(),
+            idempotency_key=key,
         )
         return deliver_turn(request, turn, choose_delivery(request, body.validated_data.get("stream")))
 

@@ -1,0 +1,20 @@
+"""The end of a reply, as its generation saves it."""
+
+from typing import Any
+
+from conversations.services.replies import DatabaseReplyStore
+from conversations.services.turns import Turn
+from inference_proxy.store import FinalStatus, FinishedReply
+
+
+def end(turn: Turn, status: FinalStatus = "complete", text: str = "an answer", **values: Any) -> None:
+    """Save the end of a turn's reply."""
+    fields: dict[str, Any] = {
+        "error_code": "upstream_error" if status == "failed" else "",
+        "token_count": len(text),
+        "prompt_tokens": None,
+        "inference_time_ms": 10,
+        "first_token_ms": None,
+        "finish_reason": "",
+    }
+    DatabaseReplyStore().finish(FinishedReply(reply_id=turn.reply_id, status=status, text=text, **{**fields, **values}))
