@@ -1,18 +1,31 @@
 """The deployed predecessor's two tables, exactly: its database is taken over with `migrate --fake-initial`.
 
 The foreign key with ON DELETE CASCADE is made in SQL, because Django 5.2 can't declare one, under the name that PostgreSQL
-gave the predecessor's.
+gave the predecessor's. It is never taken back: where it was only faked, that would drop tables that it did not make.
 """
+
+from typing import Any
 
 import django.contrib.postgres.functions
 import django.db.models.deletion
 from django.db import migrations, models
+
+from conversations.migrating.guards import refuse_to_drop_history, require_absent_tables
 
 NOW = models.Func(function="now", output_field=models.DateTimeField())
 
 
 class Migration(migrations.Migration):
     initial = True
+
+    def apply(self, project_state: Any, schema_editor: Any, collect_sql: bool = False) -> Any:
+        if not collect_sql:
+            require_absent_tables(schema_editor.connection)
+        return super().apply(project_state, schema_editor, collect_sql)
+
+    def unapply(self, project_state: Any, schema_editor: Any, collect_sql: bool = False) -> Any:
+        refuse_to_drop_history()
+
     dependencies = []
 
     operations = [
@@ -92,6 +105,5 @@ class Migration(migrations.Migration):
                 "ALTER TABLE messages ADD CONSTRAINT messages_conversation_id_fkey "
                 "FOREIGN KEY (conversation_id) REFERENCES conversations (id) ON DELETE CASCADE"
             ),
-            reverse_sql="ALTER TABLE messages DROP CONSTRAINT messages_conversation_id_fkey",
         ),
     ]

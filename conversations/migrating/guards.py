@@ -1,0 +1,94 @@
+"""What `migrate` refuses before it changes anything: to drop the history, and to take over tables that it does not know."""
+
+from typing import Any
+
+from django.core.management import CommandError
+from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+FIRST, ADDITIONS = "0001_initial", "0002_additions"
+# The predecessor's columns. Lengths don't matter: no migration depends on them.
+COLUMNS = {
+    "conversations": {
+        "id": "uuid",
+        "user_id": "uuid",
+        "title": "character varying",
+        "model_tag": "character varying",
+        "created_at": "timestamp with time zone",
+        "updated_at": "timestamp with time zone",
+        "is_favorited": "boolean",
+    },
+    "messages": {
+        "id": "uuid",
+        "conversation_id": "uuid",
+        "role": "character varying",
+        "content": "text",
+        "token_count": "integer",
+        "model_tag": "character varying",
+        "inference_time_ms": "integer",
+        "created_at": "timestamp with time zone",
+    },
+}
+FOUND_SQL = """
+SELECT relname, attname, atttypid::regtype::text, pg_has_role(relowner, 'USAGE')
+FROM pg_class JOIN pg_attribute ON attrelid = pg_class.oid
+WHERE pg_class.oid IN (SELECT to_regclass(name) FROM unnest(%s::text[]) AS wanted (name)) AND attnum > 0 AND NOT attisdropped
+"""
+
+
+class MigrationRefused(CommandError):
+    """`migrate` must not go on; the text says why and what to do. Nothing was changed."""
+
+
+def check_plan(*, using: str, plan: list[tuple[Any, bool]], **_: object) -> None:
+    """Look at what `migrate` is about to do: a receiver of `pre_migrate`. Raises `MigrationRefused`."""
+    ours = {migration.name: is_backwards for migration, is_backwards in plan if migration.app_label == "conversations"}
+    if ours.get(FIRST):
+        refuse_to_drop_history()
+    if ours.get(ADDITIONS) is False:
+        check_tables(connections[using], may_be_absent=FIRST in ours)
+
+
+def refuse_to_drop_history() -> None:
+    raise MigrationRefused(
+        "Migration 0001 is never taken back: it is the tables conversations and messages themselves, with all that they hold. "
+        "`migrate conversations 0001` removes what was added to them. Nothing was changed."
+    )
+
+
+def check_tables(connection: BaseDatabaseWrapper, *, may_be_absent: bool) -> None:
+    """Check that both tables are the predecessor's and may be altered. Raises `MigrationRefused`."""
+    with connection.cursor() as cursor:
+        cursor.execute(FOUND_SQL, [list(COLUMNS)])
+        rows = cursor.fetchall()
+    if not rows and may_be_absent:
+        return
+    found = {(table, column): kind for table, column, kind, _ in rows}
+    problems = []
+    for table, columns in COLUMNS.items():
+        for column, kind in columns.items():
+            there = found.get((table, column))
+            if there != kind:
+                problems.append(f"{table}.{column} is missing" if there is None else f"{table}.{column} is {there}, not {kind}")
+    if problems:
+        raise MigrationRefused(
+            f"The tables conversations and messages can't be taken over: {', '.join(problems)}. "
+            "Bring the predecessor's database to its newest Alembic revision first (alembic upgrade head; "
+            "003 is too old, it lacks is_favorited). Nothing was changed."
+        )
+    if foreign := sorted({table for table, _, _, is_owner in rows if not is_owner}):
+        raise MigrationRefused(
+            f"The role in DATABASE_URL does not own {' and '.join(foreign)}, so it can't add columns. "
+            "Run migrate as the owner. Nothing was changed."
+        )
+
+
+def require_absent_tables(connection: BaseDatabaseWrapper) -> None:
+    """Check that there is no table of ours where migration 0001 is run and not faked. Raises `MigrationRefused`."""
+    with connection.cursor() as cursor:
+        cursor.execute(FOUND_SQL, [list(COLUMNS)])
+        if cursor.fetchone() is not None:
+            raise MigrationRefused(
+                "The tables conversations and messages are there already. If they are the predecessor's, "
+                "run `migrate --fake-initial`. They were not changed."
+            )

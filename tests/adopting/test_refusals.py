@@ -1,0 +1,60 @@
+"""What `migrate` refuses, with a sentence, before it changes anything."""
+
+import psycopg
+
+from tests.adopting import predecessor
+from tests.adopting.databases import manage, run
+
+TABLES = "SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1"
+
+
+def refusal(url: str, *arguments: str) -> str:
+    result = run(url, *arguments)
+    assert result.returncode == 1, result.stdout
+    assert result.stderr.startswith("MigrationRefused: "), result.stderr
+    return result.stderr
+
+
+def test_a_database_of_an_older_revision_is_refused(old_database: str) -> None:
+    with psycopg.connect(old_database, autocommit=True) as connection:
+        connection.execute("ALTER TABLE conversations DROP COLUMN is_favorited")
+        before = connection.execute(TABLES).fetchall()
+        said = refusal(old_database, "migrate", "--fake-initial")
+        assert "conversations.is_favorited is missing" in said
+        assert "Nothing was changed" in said
+        assert connection.execute(TABLES).fetchall() == before
+
+
+def test_a_role_that_owns_no_table_is_refused(old_database: str) -> None:
+    with psycopg.connect(old_database, autocommit=True) as connection:
+        before = connection.execute(TABLES).fetchall()
+        name = f"guest_of_{connection.info.dbname}"
+        connection.execute(f"CREATE ROLE {name} LOGIN")
+        try:
+            connection.execute(f"GRANT ALL ON SCHEMA public TO {name}")
+            connection.execute(f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {name}")
+            said = refusal(old_database.replace("postgres@", f"{name}@", 1), "migrate", "--fake-initial")
+            assert "does not own conversations and messages" in said
+            assert connection.execute(TABLES).fetchall() == before
+        finally:
+            connection.execute(f"DROP OWNED BY {name}")
+            connection.execute(f"DROP ROLE {name}")
+
+
+def test_without_fake_initial_the_tables_are_left_alone(old_database: str) -> None:
+    assert "--fake-initial" in refusal(old_database, "migrate", "--verbosity=0")
+    with psycopg.connect(old_database) as connection:
+        assert connection.execute("SELECT count(*) FROM conversations").fetchone() == (7,)
+
+
+def test_the_predecessors_tables_are_never_dropped(old_database: str) -> None:
+    with psycopg.connect(old_database) as connection:
+        before = predecessor.snapshot(connection)
+    manage(old_database, "migrate", "--fake-initial", "--verbosity=0")
+    for target in ("forth", "back"):
+        if target == "back":
+            manage(old_database, "migrate", "conversations", "0001", "--verbosity=0")
+        assert "never taken back" in refusal(old_database, "migrate", "conversations", "zero")
+    with psycopg.connect(old_database) as connection:
+        assert predecessor.snapshot(connection) == before
+        predecessor.use(connection)
