@@ -84,11 +84,12 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
     # of a batch of ids (see services.walking), never of the whole table.
 
     def inactive_since(self, moment: datetime) -> "ConversationQuerySet":
-        """Restrict to conversations without a turn since then.
+        """Restrict to conversations without a turn since then, and without a message: the predecessor notes no turns.
 
         A row without that time, which only the predecessor wrote, is judged by its creation; one that has neither is left out.
         """
-        return self.filter(Q(updated_at__lt=moment) | Q(updated_at__isnull=True, created_at__lt=moment))
+        has_old_turn = Q(updated_at__lt=moment) | Q(updated_at__isnull=True, created_at__lt=moment)
+        return self.filter(has_old_turn, ~Exists(self._their_messages().filter(created_at__gte=moment)))
 
     def expired(self) -> "ConversationQuerySet":
         """Restrict to temporary chats whose time is over (answered by idx_conversations_expiry)."""

@@ -15,21 +15,19 @@ from uuid import UUID
 
 from django.db import connection, transaction
 
-from chatapi.database import release_connections
 from conversations.models import Conversation
 from conversations.querysets import ConversationQuerySet
 from conversations.services.archive import Archive
 from conversations.services.deleting import delete_with_messages
 from conversations.services.id_arrays import ids_of
 from conversations.services.rows import history_lines
-from conversations.services.walking import DEFAULT_BATCH_SIZE, Walk, prefer_indexes
+from conversations.services.walking import DEFAULT_BATCH_SIZE, Walk, pause, prefer_indexes
 
 # The first batch is small: nobody knows yet how long a conversation is.
 FIRST_BATCH = 100
 LARGEST_BATCH = 10_000
 # How long a batch should hold its locks. Large batches are what makes pruning nearly as fast as one plain DELETE.
 BATCH_S = 0.07
-PAUSE_SLICE_S = 0.1
 # A row apart from its text: header, ids, times, numbers.
 MESSAGE_ROW_BYTES = 150
 CONVERSATION_ROW_BYTES = 150
@@ -120,7 +118,7 @@ def prune_history(
         result.messages += messages
         result.batches += 1
         on_batch(result)
-        _pause(pause_s, should_stop)
+        pause(pause_s, should_stop)
     return result
 
 
@@ -197,15 +195,6 @@ def next_batch_size(size: int, took_s: float, largest: int) -> int:
     """Return how many conversations a batch should have after one of `size` that took so long: twice as many at most."""
     fits = round(size * BATCH_S / max(took_s, 0.001))
     return max(1, min(fits, 2 * size, largest))
-
-
-def _pause(pause_s: float, should_stop: Callable[[], bool]) -> None:
-    if pause_s <= 0:
-        return
-    release_connections()
-    end = time.monotonic() + pause_s
-    while not should_stop() and (left := end - time.monotonic()) > 0:
-        time.sleep(min(left, PAUSE_SLICE_S))
 
 
 def _row_bytes(result: PruneResult) -> int:

@@ -5,6 +5,8 @@ ids alone. So no statement grows with the table, no matter how few of its rows a
 the walk are never looked at again.
 """
 
+import time
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -12,10 +14,12 @@ from uuid import UUID
 from django.db import connection
 from django.db.models import Q
 
+from chatapi.database import release_connections
 from conversations.querysets import ConversationQuerySet
 from conversations.services.id_arrays import IdArray
 
 DEFAULT_BATCH_SIZE = 1000
+PAUSE_SLICE_S = 0.1
 
 WINDOW_SQL = """
 SELECT array_agg(id)::text, count(*), (array_agg(time))[count(*)], (array_agg(id))[count(*)] FROM ({rows}) AS rows (time, id)
@@ -89,3 +93,13 @@ def prefer_indexes() -> None:
     """
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL enable_seqscan = off")
+
+
+def pause(pause_s: float, should_stop: Callable[[], bool]) -> None:
+    """Wait between two batches, without a connection and no longer than until `should_stop`."""
+    if pause_s <= 0:
+        return
+    release_connections()
+    end = time.monotonic() + pause_s
+    while not should_stop() and (left := end - time.monotonic()) > 0:
+        time.sleep(min(left, PAUSE_SLICE_S))

@@ -46,8 +46,8 @@ def test_ages_are_understood_or_refused(manage: Manage, age: str) -> None:
 
 
 def test_a_date_is_midnight_utc(manage: Manage) -> None:
-    make_conversation(updated_at=datetime(2025, 12, 31, 23, 59, 59, tzinfo=UTC))
-    kept = make_conversation(updated_at=datetime(2026, 1, 1, tzinfo=UTC))
+    make_conversation(updated_at=datetime(2025, 12, 31, 23, 59, 59, tzinfo=UTC), messages=0)
+    kept = make_conversation(updated_at=datetime(2026, 1, 1, tzinfo=UTC), messages=0)
     manage("prune_history", "--older-than", "2026-01-01", "--yes")
     assert remaining() == {kept.id}
 
@@ -343,3 +343,13 @@ def test_a_batch_takes_as_many_statements_whatever_it_holds(django_assert_num_qu
     # walk, savepoint, planner setting, a window that is empty, release.
     with django_assert_num_queries(13):
         prune_history(criteria=PruneCriteria(older_than=days_ago(90)))
+
+
+@pytest.mark.parametrize("age_days", [100, None])
+def test_a_conversation_with_a_newer_message_is_never_pruned(manage: Manage, age_days: float | None) -> None:
+    """The predecessor saves messages without noting the turn."""
+    used = make_conversation(age_days=age_days, created_at=days_ago(100))
+    Message.objects.create(conversation=used, role="user", content="today", created_at=days_ago(1))
+    make_conversation(age_days=age_days, created_at=days_ago(100))
+    manage(*OLD)
+    assert remaining() == {used.id}

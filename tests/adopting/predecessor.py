@@ -51,6 +51,8 @@ EQUAL_TIMES = uuid.UUID("0c000000-0000-4000-8000-000000000003")
 EMPTY = uuid.UUID("0c000000-0000-4000-8000-000000000004")
 OLD = uuid.UUID("0c000000-0000-4000-8000-000000000005")
 ALIEN = uuid.UUID("0c000000-0000-4000-8000-000000000006")
+# Begun long ago and still in use: the predecessor notes renames in `updated_at`, but no messages.
+STALE = uuid.UUID("0c000000-0000-4000-8000-000000000007")
 
 ROWS = f"""
 INSERT INTO users (id, email, name, provider, provider_id) VALUES
@@ -61,7 +63,8 @@ INSERT INTO conversations (id, user_id, title, model_tag, created_at, updated_at
     ('{EQUAL_TIMES}', '{USER}', 'New Chat', 'default', '2026-01-03Z', '2026-01-03Z', false),
     ('{EMPTY}', '{USER}', '', 'default', '2026-01-03Z', '2026-01-03Z', false),
     ('{OLD}', '{USER}', 'Long ago', 'default', '2020-01-01Z', '2020-01-01Z', false),
-    ('{ALIEN}', '{OTHER_USER}', 'Not Mira''s', 'default', '2026-01-01Z', '2026-01-01Z', false);
+    ('{ALIEN}', '{OTHER_USER}', 'Not Mira''s', 'default', '2026-01-01Z', '2026-01-01Z', false),
+    ('{STALE}', '{USER}', 'Diary', 'default', '2020-01-01Z', '2020-01-01Z', false);
 INSERT INTO messages (conversation_id, role, content, token_count, model_tag, inference_time_ms, created_at) VALUES
     ('{ORDINARY}', 'system', 'Be brief.', NULL, NULL, NULL, '2026-01-01Z'),
     ('{ORDINARY}', 'user', 'How do I bake?', NULL, NULL, NULL, '2026-01-01 00:00:01Z'),
@@ -72,7 +75,8 @@ INSERT INTO messages (conversation_id, role, content, token_count, model_tag, in
     ('{EQUAL_TIMES}', 'assistant', 'two', NULL, NULL, NULL, '2026-01-03Z'),
     ('{EQUAL_TIMES}', 'user', 'three', NULL, NULL, NULL, '2026-01-03Z'),
     ('{OLD}', 'user', 'Anybody?', NULL, NULL, NULL, '2020-01-01Z'),
-    ('{ALIEN}', 'user', 'private', NULL, NULL, NULL, '2026-01-01Z');
+    ('{ALIEN}', 'user', 'private', NULL, NULL, NULL, '2026-01-01Z'),
+    ('{STALE}', 'user', 'Dear diary', NULL, NULL, NULL, '2026-01-05Z');
 """
 # Its own columns, in its own order.
 SNAPSHOT = {
@@ -87,6 +91,15 @@ SNAPSHOT = {
 def snapshot(connection: "psycopg.Connection") -> dict[str, list[tuple]]:
     """Read everything that the predecessor knows of."""
     return {table: connection.execute(statement).fetchall() for table, statement in SNAPSHOT.items()}
+
+
+def say(connection: "psycopg.Connection", conversation_id: uuid.UUID) -> None:
+    """Save a message with the predecessor's own statement."""
+    connection.execute(
+        "INSERT INTO messages (conversation_id, role, content, token_count, model_tag, inference_time_ms) "
+        "VALUES (%s, 'user', 'live', NULL, 'default', NULL)",
+        (conversation_id,),
+    )
 
 
 def use(connection: "psycopg.Connection") -> None:

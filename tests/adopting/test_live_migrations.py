@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import psycopg
 import pytest
 
+from tests.adopting import predecessor
 from tests.adopting.databases import manage, start
 from tests.adopting.predecessor import ORDINARY, USER
 from tests.support.waiting import wait_until
@@ -35,9 +36,7 @@ def predecessors_traffic(url: str, writers: int = 4) -> Iterator[list[Exception]
         with psycopg.connect(url, autocommit=True) as connection:
             while not may_end.wait(writers / 100):
                 try:
-                    connection.execute(
-                        "INSERT INTO messages (conversation_id, role, content) VALUES (%s, 'user', 'live')", (ORDINARY,)
-                    )
+                    predecessor.say(connection, ORDINARY)
                     connection.execute(
                         "SELECT id FROM conversations WHERE user_id = %s ORDER BY updated_at DESC LIMIT 50", (USER,)
                     ).fetchall()
@@ -75,7 +74,7 @@ def test_an_insert_that_has_begun_is_no_deadlock(old_database: str, target: str)
         writer.execute("LOCK TABLE messages IN ROW EXCLUSIVE MODE")
         migration = start(old_database, *arguments)
         wait_until(lambda: watcher.execute(WAITING, [watcher.info.dbname]).fetchone() == (1,), "the migration waits for a lock")
-        writer.execute("INSERT INTO messages (conversation_id, role, content) VALUES (%s, 'user', 'live')", (ORDINARY,))
+        predecessor.say(writer, ORDINARY)
         writer.commit()
     _, said = migration.communicate()
     assert migration.returncode == 0, said
@@ -122,7 +121,7 @@ def test_a_migration_that_is_killed_while_it_builds_is_run_again(old_database: s
     with psycopg.connect(old_database) as writer, psycopg.connect(old_database, autocommit=True) as watcher:
         manage(old_database, "migrate", "conversations", "0002", "--fake-initial", "--verbosity=0")
         # A build waits for every transaction that writes to its table.
-        writer.execute("INSERT INTO messages (conversation_id, role, content) VALUES (%s, 'user', 'live')", (ORDINARY,))
+        predecessor.say(writer, ORDINARY)
         migration = start(old_database, "migrate", "--verbosity=0")
         building = "SELECT pid FROM pg_stat_progress_create_index WHERE phase LIKE 'waiting%'"
         pid = wait_until(lambda: watcher.execute(building).fetchone(), "an index waits for the writer")

@@ -7,7 +7,7 @@ import pytest
 
 from tests.adopting import predecessor
 from tests.adopting.databases import empty_database, manage, predecessors_database
-from tests.adopting.predecessor import ALIEN, EMPTY, EQUAL_TIMES, NULLS, OLD, ORDINARY, OTHER_USER, USER
+from tests.adopting.predecessor import ALIEN, EMPTY, EQUAL_TIMES, NULLS, OLD, ORDINARY, OTHER_USER, STALE, USER
 from tests.support.auth import ScriptedAuth, make_token
 from tests.support.client import Client
 from tests.support.server import Server
@@ -112,13 +112,32 @@ def test_the_predecessors_own_statements_still_run(database_url: str) -> None:
 
 
 def test_old_history_is_pruned_and_put_back(database_url: str, tmp_path) -> None:
+    """Also where `updated_at` is years behind: a conversation that is in use stays."""
     archive = str(tmp_path / "pruned.jsonl.gz")
-    manage(database_url, "prune_history", "--older-than=2021-01-01", "--yes", f"--archive={archive}")
     with psycopg.connect(database_url, autocommit=True) as connection:
-        count = "SELECT count(*) FROM conversations WHERE id = %s"
-        assert connection.execute(count, (OLD,)).fetchone() == (0,)
+        before = predecessor.snapshot(connection)
+        manage(database_url, "prune_history", "--older-than=2021-01-01", "--yes", f"--archive={archive}")
+        left = {row[0] for row in connection.execute("SELECT id FROM conversations").fetchall()}
+        assert OLD not in left
+        assert STALE in left
+        manage(database_url, "prune_history", f"--user={USER}", "--include-favorites", "--yes", f"--archive={archive}")
         manage(database_url, "import_history", archive)
-        assert connection.execute(count, (OLD,)).fetchone() == (1,)
+        assert predecessor.snapshot(connection) == before
+
+
+def test_what_the_predecessor_saves_counts_as_activity(mira: Client, database_url: str) -> None:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        for conversation in (ORDINARY, EQUAL_TIMES, OLD, ORDINARY):
+            predecessor.say(connection, conversation)
+    listed = [item["id"] for item in mira.get("/api/conversations")["items"]]
+    wanted = [str(each) for each in (ORDINARY, OLD, EQUAL_TIMES)]
+    assert [each for each in listed if each in wanted] == wanted
+
+
+def test_what_it_saved_before_is_corrected_once(mira: Client, database_url: str) -> None:
+    manage(database_url, "correct_activity")
+    updated_at = next(item for item in mira.get("/api/conversations")["items"] if item["id"] == str(STALE))["updated_at"]
+    assert updated_at.startswith("2026-01-05T00:00:00")
 
 
 def test_an_account_that_the_auth_service_deletes_takes_its_history_along(database_url: str) -> None:
