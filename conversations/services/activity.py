@@ -1,6 +1,6 @@
 """Putting the time of the last turn right where the predecessor left it behind.
 
-The predecessor does not touch `updated_at` when it saves a message. Since migration 0009 a trigger does it; what was saved
+The predecessor does not touch `updated_at` when it saves a message. Since migration 0010 a trigger does it; what was saved
 before is corrected here, once. A row that is right is only read, so a run can be interrupted and repeated.
 """
 

@@ -31,7 +31,7 @@ DROP = ["DROP TRIGGER note_activity ON messages", "DROP FUNCTION note_activity()
 
 
 class Migration(LockingMigration):
-    dependencies = [("conversations", "0008_expiry_index")]
+    dependencies = [("conversations", "0009_was_active")]
     locked_tables = ("messages",)
 
     operations = [migrations.RunSQL(sql=CREATE, reverse_sql=DROP)]
