@@ -1,10 +1,9 @@
 """HTTP to the services beside this one: one way to make a session, one way to read a small answer.
 
-Every call has a timeout for each wait and a deadline for the whole; answers are capped; redirects are not followed; cookies
+Every call has a deadline on the clock; answers are capped; redirects are not followed; cookies
 are refused, or one user's could be sent with another's request; proxies from the environment are ignored.
 """
 
-import time
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
@@ -13,6 +12,7 @@ import requests
 import urllib3.exceptions
 from requests.adapters import HTTPAdapter
 
+from chatapi.connections import Call, new_pools
 from chatapi.database import release_connections
 
 CONNECT_TIMEOUT_S = 5.0
@@ -24,14 +24,21 @@ class UnusableAnswer(Exception):
     """The service answered with something that is not the JSON object we asked for, with too much, or only in part."""
 
 
-def new_session(adapter: HTTPAdapter | None = None) -> requests.Session:
+class _Adapter(HTTPAdapter):
+    """An adapter whose connections belong to calls, so that a deadline can end them."""
+
+    def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **_: Any) -> None:
+        self.poolmanager = new_pools(hosts=connections, connections=maxsize)
+
+
+def new_session() -> requests.Session:
     """Return a session for one service, which threads may share: it keeps no state between calls."""
     session = requests.Session()
     session.trust_env = False
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     # Accept-Encoding: identity, so that no stream is held back by a compressor.
     session.headers.update({"Accept-Encoding": "identity", "User-Agent": "chat-api"})
-    adapter = adapter or HTTPAdapter(pool_connections=4, pool_maxsize=64, max_retries=0)
+    adapter = _Adapter(pool_connections=4, pool_maxsize=64, max_retries=0)
     session.mount("http://", adapter)
     session.mount("https://", adapter)
     return session
@@ -53,17 +60,30 @@ def call_json(
     """
     # Whatever the request has read or noted so far: others need the connection while this one waits.
     release_connections()
-    give_up_at = time.monotonic() + deadline_s
-    with session.request(
-        method,
-        url,
-        json=json,
-        headers=headers,
-        timeout=(min(CONNECT_TIMEOUT_S, deadline_s), deadline_s),
-        allow_redirects=False,
-        stream=True,
-    ) as response:
-        body = _read_body(response, give_up_at)
+    call = Call(deadline_s)
+    try:
+        with (
+            call,
+            session.request(
+                method,
+                url,
+                json=json,
+                headers=headers,
+                timeout=(min(CONNECT_TIMEOUT_S, deadline_s), None),
+                allow_redirects=False,
+                stream=True,
+            ) as response,
+        ):
+            body = _read_body(response)
+    except (requests.RequestException, UnusableAnswer):
+        if call.is_late:
+            raise requests.ReadTimeout from None
+        raise
+    finally:
+        call.finish()
+    if call.is_late:
+        # Its end is ours, not the service's.
+        raise requests.ReadTimeout
     try:
         answer = orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -75,18 +95,14 @@ def call_json(
     return response.status_code, {}
 
 
-def _read_body(response: requests.Response, give_up_at: float) -> bytes:
+def _read_body(response: requests.Response) -> bytes:
     body = bytearray()
     try:
-        # read1 returns what is there; iter_content waits for a full chunk, so that an answer which drips in never ends.
+        # read1 returns what is there; iter_content waits for a full chunk.
         while chunk := response.raw.read1(READ_BYTES):
             body += chunk
             if len(body) > MAX_ANSWER_BYTES:
                 raise UnusableAnswer
-            if time.monotonic() > give_up_at:
-                raise requests.ReadTimeout
-    except (urllib3.exceptions.TimeoutError, TimeoutError):
-        raise requests.ReadTimeout from None
     except (urllib3.exceptions.HTTPError, OSError) as failure:
         if isinstance(failure, requests.RequestException):
             raise

@@ -108,7 +108,7 @@ class Generation:
             failure = UpstreamError()
         finally:
             self._call.close()
-        if self._cut_status is not None and (failure is not None or self._call.is_cut):
+        if self._cut_status is not None:
             return self._cut_status, None
         return ("complete", None) if failure is None else ("failed", failure)
 

@@ -63,8 +63,25 @@ def test_an_answer_that_breaks_off_is_unusable() -> None:
         call(url)
 
 
-@pytest.mark.parametrize("framing", [b"Content-Length: 1000000\r\n\r\n", b"Connection: close\r\n\r\n"])
-def test_an_answer_that_drips_is_given_up_at_the_deadline(framing: bytes) -> None:
+OK = b"HTTP/1.1 200 OK\r\n"
+
+
+@pytest.mark.parametrize(
+    ("first", "drip"),
+    [
+        (OK + b"Content-Length: 1000000\r\n\r\n", b" "),
+        (OK + b"Connection: close\r\n\r\n", b" "),
+        (OK + b"Transfer-Encoding: chunked\r\n\r\n5;", b"x"),
+        (OK + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\nX-Trailer: ", b"x"),
+        (OK + b"X-Slow: ", b"x"),
+        (OK, b"X-Many: x\r\n"),
+        (b"HTTP/1.1 2", b"0"),
+        (b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 100 Continue\r\n\r\n"),
+        (b"HTTP/1.1 103 Early Hints\r\n\r\n", b"HTTP/1.1 103 Early Hints\r\n\r\n"),
+    ],
+    ids=["length", "close", "chunk extension", "trailer", "header", "headers", "status line", "100", "103"],
+)
+def test_an_answer_that_drips_is_given_up_at_the_deadline(first: bytes, drip: bytes) -> None:
     results: list[object] = []
 
     def ask() -> None:
@@ -73,11 +90,41 @@ def test_an_answer_that_drips_is_given_up_at_the_deadline(framing: bytes) -> Non
         except Exception as failure:
             results.append(failure)
 
-    with one_answer(b"HTTP/1.1 200 OK\r\n" + framing, then_drip=b" ") as url:
+    with one_answer(first, then_drip=drip) as url:
         thread = threading.Thread(target=ask, daemon=True)
         thread.start()
         thread.join(10)
         assert [type(result) for result in results] == [requests.ReadTimeout]
+
+
+def test_an_answer_that_the_deadline_cuts_off_is_not_taken_for_whole() -> None:
+    # Closing the connection is how this answer ends; here it is the deadline that closes it.
+    with (
+        one_answer(OK + b'Connection: close\r\n\r\n{"valid":true}', then_drip=b" ") as url,
+        pytest.raises(requests.ReadTimeout),
+    ):
+        call(url, deadline_s=0.3)
+
+
+@pytest.mark.parametrize("status", [b"100 Continue", b"102 Processing", b"103 Early Hints"])
+def test_interim_answers_are_skipped(status: bytes) -> None:
+    interim = b"HTTP/1.1 %b\r\nLink: </a>\r\n\r\n" % status
+    with one_answer(interim * 2 + OK + b"Content-Length: 2\r\n\r\n{}") as url:
+        assert call(url) == (200, {})
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"HTTP/1.1 100 Continue\r\n\r\n" * 5_000 + OK + b"\r\n",
+        OK + b"X-Long: %b\r\n" % (b"x" * 10_000) * 7 + b"\r\n",
+        OK + b"X-Long: " + b"x" * 100_000 + b"\r\n\r\n",
+    ],
+    ids=["interim answers", "headers", "header"],
+)
+def test_a_head_without_end_is_refused(head: bytes) -> None:
+    with one_answer(head) as url, pytest.raises(requests.ConnectionError):
+        call(url)
 
 
 def test_a_connection_is_used_again(auth: ScriptedAuth) -> None:

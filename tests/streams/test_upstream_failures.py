@@ -4,7 +4,7 @@ import pytest
 
 from tests.support.client import Client
 from tests.support.outcomes import assert_failed, assert_refused
-from tests.support.steps import Step, die, done, event, hang_up, hold, raw, respond, stall, tokens, unchunked
+from tests.support.steps import Step, die, done, event, hang_up, hold, raw, respond, stall, tokens, unchunked, wire
 from tests.support.upstream import ScriptedUpstream
 
 SECRET = b'{"detail": "node gpu-7 at 10.1.2.3 failed"}'
@@ -121,3 +121,10 @@ def test_a_slow_upstream_that_answers_after_all_is_no_failure(
     gate.open()
     assert stream.finish()["status"] == "complete"
     assert stream.text == "at last"
+
+
+@pytest.mark.parametrize("status", ["100 Continue", "102 Processing", "103 Early Hints"])
+def test_interim_answers_are_skipped(client: Client, conversation: str, upstream: ScriptedUpstream, status: str) -> None:
+    interim = wire(f"HTTP/1.1 {status}\r\nLink: </style.css>; rel=preload\r\n\r\n".encode())
+    upstream.script(interim, interim, tokens("the answer"), done())
+    assert client.ask(conversation, "hints").text == "the answer"

@@ -95,6 +95,18 @@ def endless(text: str, every_s: float = 0.02) -> Step:
     return step
 
 
+def wire(data: bytes, *, then: bytes = b"", every_s: float = 0.05) -> Step:
+    """Send bytes past head and framing; then others again and again, if asked, for as long as the client stays."""
+
+    def step(exchange: Exchange) -> None:
+        exchange.send_bytes(data)
+        while then:
+            exchange.wait(timeout_s=every_s)
+            exchange.send_bytes(then)
+
+    return step
+
+
 def die() -> Step:
     """Reset the connection, after the client has read what was sent."""
 

@@ -1,0 +1,207 @@
+"""HTTP connections whose calls end in time, and at once where another thread says so.
+
+A call that waits can't be interrupted from outside: closing its response from another thread fails, and before the response's
+headers there is nothing to close. Shutting down the socket works at every stage and in every kind of thread. So a connection
+hands its socket to the call that uses it as soon as it has one, and takes it back before it returns to its pool: from then on
+the socket may serve somebody else's call.
+"""
+
+import contextlib
+import http.client
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextvars import ContextVar, Token
+from typing import Any
+
+import urllib3
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+from chatapi.deadlines import Deadline
+
+# Status line and headers together, those of interim answers included; trailers again as much.
+MAX_HEAD_BYTES = 64 * 1024
+
+_current_call: ContextVar["Call | None"] = ContextVar("outbound_call", default=None)
+
+
+class Call:
+    """One call's hold on its socket. In its `with` block connections of this thread belong to it."""
+
+    def __init__(self, deadline_s: float) -> None:
+        self._lock = threading.Lock()
+        self._socket: socket.socket | None = None
+        self._token: Token[Call | None] | None = None
+        self.is_cut = False
+        self.is_late = False
+        self.deadline = Deadline(time.monotonic() + deadline_s, self._cut_late)
+
+    def __enter__(self) -> "Call":
+        self._token = _current_call.set(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._token is not None
+        _current_call.reset(self._token)
+
+    def cut(self) -> None:
+        """End the call from any thread: its reader gets the end of the stream or a failure at once."""
+        with self._lock:
+            self.is_cut = True
+            self._shut_down()
+
+    def finish(self) -> None:
+        """Let go of socket and deadline: neither a cut nor the clock can do anything from here on."""
+        self.deadline.cancel()
+        self.detach()
+
+    def attach(self, sock: socket.socket) -> None:
+        """Take a socket over from its connection."""
+        with self._lock:
+            self._socket = sock
+            if self.is_cut or self.is_late:
+                self._shut_down()
+
+    def detach(self) -> None:
+        """Give the socket back."""
+        with self._lock:
+            self._socket = None
+
+    def _cut_late(self) -> None:
+        with self._lock:
+            self.is_late = True
+            self._shut_down()
+
+    def _shut_down(self) -> None:
+        if self._socket is not None:
+            with contextlib.suppress(OSError):
+                # Not the method of a TLS socket, which would have its reader go on without decrypting.
+                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+
+
+class _BoundedReader:
+    """The lines of a stream, up to a number of bytes."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self._left = MAX_HEAD_BYTES
+
+    def readline(self, size: int) -> bytes:
+        line: bytes = self._stream.readline(size)
+        self._left -= len(line)
+        if self._left < 0:
+            raise http.client.LineTooLong("head")
+        return line
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+class _BoundedResponse(http.client.HTTPResponse):
+    """A response with a bounded head, which any number of interim answers (100 to 199) may precede."""
+
+    fp: Any
+
+    def begin(self) -> None:
+        with self._bounded_head():
+            super().begin()
+
+    def _read_status(self) -> tuple[str, int, str]:
+        # http.client skips 100 alone; 102 and 103 are as much an interim answer, only 101 ends the exchange.
+        while True:
+            version, status, reason = super()._read_status()  # type: ignore[misc]
+            if not 100 <= status < 200 or status == http.HTTPStatus.SWITCHING_PROTOCOLS:
+                return version, status, reason
+            http.client.parse_headers(self.fp)
+
+    def _read_and_discard_trailer(self) -> None:
+        with self._bounded_head():
+            super()._read_and_discard_trailer()  # type: ignore[misc]
+
+    @contextlib.contextmanager
+    def _bounded_head(self) -> Iterator[None]:
+        stream = self.fp
+        self.fp = _BoundedReader(stream)
+        try:
+            yield
+        finally:
+            if self.fp is not None:
+                self.fp = stream
+
+
+class _WatchedMixin:
+    """Hand the socket to the call that is being made."""
+
+    response_class: Any = _BoundedResponse
+    sock: Any
+    _call: Call | None = None
+
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        self._call = _current_call.get()
+        if self._call is not None and self.sock is not None:
+            self._call.attach(self.sock)
+        super().request(*args, **kwargs)  # type: ignore[misc]
+
+    def leave_call(self) -> bool:
+        """Take the socket back from the call; return whether it can serve another."""
+        call, self._call = self._call, None
+        if call is None:
+            return True
+        call.detach()
+        return not (call.is_cut or call.is_late)
+
+
+class _HTTPConnection(_WatchedMixin, HTTPConnection):
+    def _new_conn(self) -> socket.socket:
+        sock = super()._new_conn()
+        if (call := _current_call.get()) is not None:
+            call.attach(sock)
+        return sock
+
+
+class _HTTPSConnection(_WatchedMixin, HTTPSConnection):
+    _shaking_hands: socket.socket | None = None
+
+    def _new_conn(self) -> socket.socket:
+        sock = super()._new_conn()
+        if (call := _current_call.get()) is not None:
+            # The TLS socket takes the descriptor away from this one at the start of the handshake, and exists for us only
+            # after its end. Meanwhile a duplicate stands in.
+            self._shaking_hands = sock.dup()
+            call.attach(self._shaking_hands)
+        return sock
+
+    def connect(self) -> None:
+        try:
+            super().connect()
+        finally:
+            if self._shaking_hands is not None:
+                if (call := _current_call.get()) is not None:
+                    call.detach()
+                self._shaking_hands.close()
+                self._shaking_hands = None
+
+
+class _PoolMixin:
+    def _put_conn(self, conn: Any) -> None:
+        # The reader comes here when it has read the answer to its end.
+        if conn is not None and not conn.leave_call():
+            conn.close()
+        super()._put_conn(conn)  # type: ignore[misc]
+
+
+class _HTTPPool(_PoolMixin, HTTPConnectionPool):
+    ConnectionCls = _HTTPConnection
+
+
+class _HTTPSPool(_PoolMixin, HTTPSConnectionPool):
+    ConnectionCls = _HTTPSConnection
+
+
+def new_pools(*, hosts: int, connections: int) -> urllib3.PoolManager:
+    """Return pools of connections that belong to calls: up to so many connections are kept for each of so many hosts."""
+    pools = urllib3.PoolManager(num_pools=hosts, maxsize=connections, block=False, retries=False)
+    pools.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
+    return pools

@@ -1,0 +1,102 @@
+"""Deadlines on a clock, watched by one thread for the whole process.
+
+A socket's timeout limits each wait, so an answer that drips never ends. Here the thread calls a function once a deadline has
+passed, whatever the owner waits for meanwhile. An owner may move its deadline as often as it likes: the thread looks at a
+deadline only when the time has come that it knew of, so a reply of a thousand tokens makes no thousand timers.
+"""
+
+import heapq
+import itertools
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+logger = logging.getLogger(__name__)
+
+
+class Deadline:
+    """Call a function, in the watching thread, once the time `at` (monotonic) has passed."""
+
+    __slots__ = ("_on_late", "at", "known_at")
+
+    def __init__(self, at: float, on_late: Callable[[], None]) -> None:
+        self._on_late: Callable[[], None] | None = on_late
+        self.at = at
+        # When the watching thread looks next; infinity where it does not know this deadline yet.
+        self.known_at = float("inf")
+        _watch.add(self)
+
+    def move(self, at: float) -> None:
+        """Choose another time; later ones cost nothing."""
+        is_earlier = at < self.at
+        self.at = at
+        if is_earlier:
+            _watch.add(self)
+
+    def cancel(self) -> None:
+        """Forget the function, and so its owner."""
+        self._on_late = None
+
+    @property
+    def is_cancelled(self) -> bool:
+        return self._on_late is None
+
+    def expire(self) -> None:
+        on_late, self._on_late = self._on_late, None
+        if on_late is not None:
+            on_late()
+
+
+class _Watch:
+    """The deadlines of this process, and the thread that watches them."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._queue: list[tuple[float, int, Deadline]] = []
+        self._numbers = itertools.count()
+        self._thread: threading.Thread | None = None
+
+    def add(self, deadline: Deadline) -> None:
+        with self._changed:
+            if deadline.at >= deadline.known_at:
+                return
+            self._push(deadline)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="deadlines", daemon=True)
+                self._thread.start()
+            elif self._queue[0][2] is deadline:
+                self._changed.notify()
+
+    def _push(self, deadline: Deadline) -> None:
+        deadline.known_at = deadline.at
+        heapq.heappush(self._queue, (deadline.at, next(self._numbers), deadline))
+
+    def _run(self) -> None:
+        while True:
+            for deadline in self._take_passed():
+                try:
+                    deadline.expire()
+                except Exception:
+                    # Other calls depend on this thread.
+                    logger.exception("a deadline's function failed")
+
+    def _take_passed(self) -> list[Deadline]:
+        """Wait until deadlines have passed, and return them."""
+        passed: list[Deadline] = []
+        with self._changed:
+            while not passed:
+                self._changed.wait(self._queue[0][0] - time.monotonic() if self._queue else None)
+                now = time.monotonic()
+                while self._queue and self._queue[0][0] <= now:
+                    known_at, _, deadline = heapq.heappop(self._queue)
+                    if deadline.is_cancelled or known_at != deadline.known_at:
+                        continue  # over, or moved to an earlier time that has an entry of its own
+                    if deadline.at > now:
+                        self._push(deadline)
+                    else:
+                        passed.append(deadline)
+        return passed
+
+
+_watch = _Watch()

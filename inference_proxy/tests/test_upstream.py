@@ -1,0 +1,136 @@
+"""Calls to the inference service, and the connections that they share."""
+
+import threading
+import uuid
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+import urllib3
+
+from chatapi.connections import new_pools
+from inference_proxy import upstream as upstream_module
+from inference_proxy.exceptions import UpstreamFailure
+from inference_proxy.generation import Generation
+from inference_proxy.protocols.base import GenerationRequest
+from inference_proxy.store import Directives, Draft, FinishedReply
+from inference_proxy.upstream import UpstreamCall
+from tests.support.steps import done, hold, tokens
+from tests.support.upstream import ScriptedUpstream
+from tests.support.waiting import LIMIT_S, wait_until
+
+
+@pytest.fixture
+def upstream(settings: Any) -> Iterator[ScriptedUpstream]:
+    with ScriptedUpstream() as scripted:
+        settings.INFERENCE_SERVICE_URL = scripted.url
+        settings.INFERENCE_PROTOCOL = "openai"
+        yield scripted
+
+
+@pytest.fixture(autouse=True)
+def pools(monkeypatch: pytest.MonkeyPatch) -> urllib3.PoolManager:
+    """Connections of this test's own."""
+    pools = new_pools(hosts=1, connections=4)
+    monkeypatch.setattr(upstream_module, "_pools", pools)
+    return pools
+
+
+def connections_made(pools: urllib3.PoolManager) -> int:
+    [key] = pools.pools.keys()
+    return int(pools.pools[key].num_connections)
+
+
+def request_for(content: str) -> GenerationRequest:
+    return GenerationRequest([{"role": "user", "content": content}])
+
+
+def open_call(content: str) -> UpstreamCall:
+    call = UpstreamCall(start_timeout_s=LIMIT_S, idle_timeout_s=LIMIT_S, total_timeout_s=LIMIT_S)
+    call.open("/v1/chat/completions", {"messages": request_for(content).messages}, {})
+    return call
+
+
+def read_all(call: UpstreamCall) -> bytes:
+    body = b""
+    while chunk := call.read():
+        body += chunk
+    return body
+
+
+def test_a_call_that_was_read_to_its_end_cuts_no_other(upstream: ScriptedUpstream, pools: urllib3.PoolManager) -> None:
+    gate = upstream.gate()
+    upstream.script(tokens("a"), done(), when="first")
+    upstream.script(tokens("b"), hold(gate), tokens("c"), done(), when="second")
+    first = open_call("first")
+    read_all(first)
+    second = open_call("second")
+    second.read()
+    first.cut()
+    gate.open()
+    assert b'"c"' in read_all(second)
+    assert connections_made(pools) == 1
+
+
+def test_a_call_that_was_cut_leaves_no_broken_connection_behind(upstream: ScriptedUpstream, pools: urllib3.PoolManager) -> None:
+    gate = upstream.gate()
+    upstream.script(tokens("a"), hold(gate), when="first")
+    first = open_call("first")
+    first.read()
+    first.cut()
+    with pytest.raises(UpstreamFailure):
+        read_all(first)
+    first.close()
+    assert b"second" in read_all(open_call("second"))
+
+
+def test_a_call_that_is_cut_before_it_opens_fails_at_once(upstream: ScriptedUpstream) -> None:
+    upstream.script(hold(upstream.gate()))
+    call = UpstreamCall(start_timeout_s=LIMIT_S, idle_timeout_s=LIMIT_S, total_timeout_s=LIMIT_S)
+    call.cut()
+    with pytest.raises(UpstreamFailure):
+        call.open("/v1/chat/completions", {"messages": request_for("first").messages}, {})
+
+
+class SlowStore:
+    """A store that takes its time to save the end of a reply."""
+
+    def __init__(self) -> None:
+        self.saving = threading.Event()
+        self.may_save = threading.Event()
+        self.saved: dict[uuid.UUID, FinishedReply] = {}
+
+    def checkpoint(self, drafts: Sequence[Draft]) -> Directives:
+        return Directives()
+
+    def finish(self, reply: FinishedReply) -> None:
+        self.saving.set()
+        assert self.may_save.wait(LIMIT_S)
+        self.saved[reply.reply_id] = reply
+
+    def interrupt_abandoned(self) -> int:
+        return 0
+
+
+def test_a_stop_while_a_reply_is_saved_leaves_the_next_one_alone(
+    upstream: ScriptedUpstream, pools: urllib3.PoolManager
+) -> None:
+    gate = upstream.gate()
+    # Without the marker the reply's end is the end of the answer, so that the connection is free while it is saved.
+    upstream.script(tokens("a"), done(marker=False), when="first")
+    upstream.script(tokens("b"), hold(gate), tokens("c"), done(marker=False), when="second")
+    store = SlowStore()
+    first = Generation(uuid.uuid4(), request_for("first"), store)
+    first.start()
+    assert store.saving.wait(LIMIT_S)
+    second = Generation(uuid.uuid4(), request_for("second"), store)
+    second.start()
+    wait_until(lambda: second.transcript.text() == "b", "the second reply has begun")
+    assert connections_made(pools) == 1
+    first.stop()
+    gate.open()
+    store.may_save.set()
+    for generation in (first, second):
+        assert generation.has_ended.wait(LIMIT_S)
+    assert (store.saved[first.reply_id].text, store.saved[first.reply_id].status) == ("a", "complete")
+    assert (store.saved[second.reply_id].text, store.saved[second.reply_id].status) == ("bc", "complete")
