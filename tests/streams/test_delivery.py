@@ -45,7 +45,7 @@ def test_the_models_objects_come_unchanged(client: Client, conversation: str, up
     objects = [
         {"token": "a", "gpu": 3, "logprob": -0.25, "alternatives": [{"token": "b"}], "note": None},
         {"token": ' \n\t"quoted" \\ </script>', "gpu": 0},
-        {"token": "", "gpu": 1},
+        {"tool": "search", "query": "weather"},
     ]
     upstream.script(*(event(json.dumps(item)) for item in objects), done())
     stream = client.ask(conversation, "objects")
