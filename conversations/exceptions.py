@@ -9,6 +9,12 @@ class ConversationNotFound(Problem):
     detail = "There is no such conversation, or it is not yours."
 
 
+class UnknownUser(Problem):
+    code = "unknown_user"
+    status = 403
+    detail = "Your account is not in this service's database. Log in again; if that does not help, tell the operator."
+
+
 class MessageNotFound(Problem):
     code = "not_found"
     status = 404

@@ -54,14 +54,18 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
         """Restrict to a user's conversations; None restricts to those of anonymous callers."""
         return self.filter(user_id__isnull=True) if user_id is None else self.filter(user_id=user_id)
 
+    def visible_to(self, user_id: UUID | None) -> "ConversationQuerySet":
+        """Restrict to the conversations that a user may still read and write: temporary chats are gone when their time is over,
+        whenever they are pruned."""
+        return self.owned_by(user_id).filter(Q(expires_at__isnull=True) | Q(expires_at__gt=Now()))
+
     def listed(self) -> "ConversationQuerySet":
         """Leave out temporary chats."""
         return self.filter(expires_at__isnull=True)
 
     def of_session(self, session_id: str, user_id: UUID | None) -> "ConversationQuerySet":
         """Restrict to a user's session, or an anonymous one; one that has expired is gone."""
-        unexpired = Q(expires_at__isnull=True) | Q(expires_at__gt=Now())
-        return self.owned_by(user_id).filter(unexpired, session_id=session_id)
+        return self.visible_to(user_id).filter(session_id=session_id)
 
     def with_running_reply(self) -> "ConversationQuerySet":
         """Annotate `running_message_id`, the reply that is being written, or None (answered by uq_messages_running)."""

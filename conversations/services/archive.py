@@ -43,6 +43,8 @@ class Archive:
             except BlockingIOError:
                 raise ArchiveProblem(f"{self._path} is being written by another run") from None
             end = (_whole_members_end if self._is_compressed else _whole_lines_end)(self._file)
+            # One that was there may be open to others.
+            os.fchmod(self._file.fileno(), 0o600)
             self._file.truncate(end)
             self._file.seek(end)
             _sync_folder(self._path.parent)

@@ -19,6 +19,7 @@ from conversations.models import (
 from conversations.services.assistants import find_assistant
 from conversations.services.stopping import stop_running_reply
 from conversations.services.titles import is_unnamed_title
+from conversations.services.users import requires_known_user
 
 DELETION_BATCH = 100
 
@@ -33,18 +34,19 @@ def create_conversation(
 ) -> Conversation:
     """Create a conversation. Without a title, or with one of UNNAMED_TITLES, its first message names it.
 
-    A temporary one is in no list and expires a day after its last turn. Raises `AssistantNotFound`.
+    A temporary one is in no list and expires a day after its last turn. Raises `AssistantNotFound`, `UnknownUser`.
     """
     assistant = None if assistant_id is None else find_assistant(assistant_id)
-    return Conversation.objects.create(
-        id=new_id(),
-        user_id=user_id,
-        title=title if title and title.strip() else DEFAULT_TITLE,
-        title_source=TitleSource.DEFAULT if is_unnamed_title(title) else TitleSource.USER,
-        model_tag=model_tag or DEFAULT_MODEL_TAG,
-        assistant=assistant,
-        expires_at=timezone.now() + TEMPORARY_LIFETIME if temporary else None,
-    )
+    with requires_known_user():
+        return Conversation.objects.create(
+            id=new_id(),
+            user_id=user_id,
+            title=title if title and title.strip() else DEFAULT_TITLE,
+            title_source=TitleSource.DEFAULT if is_unnamed_title(title) else TitleSource.USER,
+            model_tag=model_tag or DEFAULT_MODEL_TAG,
+            assistant=assistant,
+            expires_at=timezone.now() + TEMPORARY_LIFETIME if temporary else None,
+        )
 
 
 def update_conversation(*, conversation_id: UUID, user_id: UUID | None, changes: dict[str, Any]) -> None:
@@ -54,7 +56,7 @@ def update_conversation(*, conversation_id: UUID, user_id: UUID | None, changes:
     """
     if "title" in changes:
         changes = {**changes, "title_source": TitleSource.USER}
-    conversations = Conversation.objects.owned_by(user_id).filter(id=conversation_id)
+    conversations = Conversation.objects.visible_to(user_id).filter(id=conversation_id)
     found = conversations.update(**changes) if changes else conversations.count()
     if not found:
         raise ConversationNotFound
@@ -62,7 +64,7 @@ def update_conversation(*, conversation_id: UUID, user_id: UUID | None, changes:
 
 def delete_conversation(*, conversation_id: UUID, user_id: UUID | None) -> None:
     """Stop what is running in a conversation and delete it with its messages. Raises `ConversationNotFound`."""
-    conversations = Conversation.objects.owned_by(user_id).filter(id=conversation_id)
+    conversations = Conversation.objects.visible_to(user_id).filter(id=conversation_id)
     if not conversations.exists():
         raise ConversationNotFound
     stop_running_reply(conversation_id)

@@ -13,7 +13,7 @@ def rate_reply(
 
     Raises `ConversationNotFound`, `MessageNotFound`.
     """
-    if not Conversation.objects.owned_by(user_id).filter(id=conversation_id).exists():
+    if not Conversation.objects.visible_to(user_id).filter(id=conversation_id).exists():
         raise ConversationNotFound
     replies = Message.objects.in_conversation(conversation_id).filter(id=message_id, role=Role.ASSISTANT)
     if not replies.update(feedback=rating, feedback_comment=None if rating is None else comment):

@@ -2,7 +2,8 @@
 
 Principle: what is in the database is never changed. A row whose id is there already is passed over, so an import can be
 interrupted, repeated and run on an archive of which some was never deleted. A row that can't be put back (its session was
-begun anew, its conversation is neither in the file nor in the database) is counted and left out, never forced.
+begun anew, its user is gone from the predecessor's `users`, its conversation is neither in the file nor in the database) is
+counted and left out, never forced.
 """
 
 import gzip
@@ -22,6 +23,9 @@ from conversations.services.rows import CONVERSATION, MESSAGE, TABLES, column_na
 
 DEFAULT_BATCH_LINES = 2000
 MAX_BATCH_BYTES = 8 * 1024 * 1024
+# Ten times what the longest reply takes. A few kilobytes of gzip can hold a line of a gigabyte.
+MAX_LINE_BYTES = 16 * 1024 * 1024
+MAX_COLUMNS_NAMED = 5
 
 # `present` are those that were there before, or that the batch has twice (an archive does, if a run was killed after it had
 # written a batch and before it had deleted it); what is neither inserted nor present could not be put back.
@@ -36,15 +40,21 @@ WITH given AS MATERIALIZED (
 )
 SELECT (SELECT count(*) FROM inserted), (SELECT total FROM present)
 """
+# Of the predecessor's users: a conversation whose user is gone from there can't come back.
+USERS_SQL = """
+SELECT confrelid::regclass::text, quote_ident(referred.attname)
+FROM pg_constraint
+JOIN pg_attribute AS own ON own.attrelid = conrelid AND own.attnum = conkey[1]
+JOIN pg_attribute AS referred ON referred.attrelid = confrelid AND referred.attnum = confkey[1]
+WHERE conrelid = 'conversations'::regclass AND contype = 'f' AND own.attname = 'user_id'
+  AND has_column_privilege(confrelid, referred.attnum, 'SELECT')
+"""
 # Values that must not come back as they were: an assistant that is gone, and a reply that no worker is writing any more.
 REPLACED_VALUES = {
     (CONVERSATION, "assistant_id"): "(SELECT id FROM assistants WHERE assistants.id = given.assistant_id)",
     (MESSAGE, "status"): "CASE given.status WHEN 'streaming' THEN 'interrupted' ELSE given.status END",
 }
-FITS = {
-    CONVERSATION: "true",
-    MESSAGE: "EXISTS (SELECT 1 FROM conversations WHERE conversations.id = given.conversation_id)",
-}
+MESSAGE_FITS = "EXISTS (SELECT 1 FROM conversations WHERE conversations.id = given.conversation_id)"
 
 
 class ImportProblem(Exception):
@@ -84,10 +94,11 @@ def import_history(
     """Put the rows of a file back, each batch in one transaction. Raises `ImportProblem`."""
     result = ImportResult()
     known_columns = {kind: frozenset(column_names(kind)) for kind in TABLES}
+    fits = {CONVERSATION: _condition_on_users(), MESSAGE: MESSAGE_FITS}
     for batch in _batches(_numbered_lines(source, result), batch_lines):
         if should_stop():
             return result
-        _import_batch(batch, known_columns, result)
+        _import_batch(batch, known_columns, fits, result)
         on_batch(result)
     result.is_complete = True
     return result
@@ -112,8 +123,11 @@ Line = tuple[int, bytes]
 def _numbered_lines(source: BinaryIO, result: ImportResult) -> Iterator[Line]:
     number = 0
     try:
-        for number, line in enumerate(source, start=1):
+        while line := source.readline(MAX_LINE_BYTES):
+            number += 1
             if not line.endswith(b"\n"):
+                if len(line) == MAX_LINE_BYTES:
+                    raise ImportProblem(f"line {number} is longer than {MAX_LINE_BYTES // 2**20} MiB")
                 result.is_torn = True
                 return
             yield number, line
@@ -136,7 +150,21 @@ def _batches(lines: Iterator[Line], most: int) -> Iterator[list[Line]]:
         yield batch
 
 
-def _import_batch(batch: Sequence[Line], known_columns: dict[str, frozenset[str]], result: ImportResult) -> None:
+def _condition_on_users() -> str:
+    """Return the condition on which PostgreSQL takes a conversation back."""
+    with connection.cursor() as cursor:
+        cursor.execute(USERS_SQL)
+        found = cursor.fetchone()
+    if found is None:
+        return "true"
+    users, key = found
+    # S608: names that the database itself has quoted.
+    return f"(given.user_id IS NULL OR EXISTS (SELECT 1 FROM {users} AS known WHERE known.{key} = given.user_id))"  # noqa: S608
+
+
+def _import_batch(
+    batch: Sequence[Line], known_columns: dict[str, frozenset[str]], fits: dict[str, str], result: ImportResult
+) -> None:
     # By kind and by the columns that the rows have: one that an older export did not know keeps its default.
     groups: dict[tuple[str, tuple[str, ...]], list[bytes]] = {}
     for number, line in batch:
@@ -146,7 +174,7 @@ def _import_batch(batch: Sequence[Line], known_columns: dict[str, frozenset[str]
         with transaction.atomic():
             # Conversations first: the messages refer to them.
             for (kind, columns), lines in sorted(groups.items(), key=lambda group: group[0]):
-                inserted, present = _insert(kind, columns, lines)
+                inserted, present = _insert(kind, columns, lines, fits[kind])
                 rows = result.of(kind)
                 rows.inserted += inserted
                 rows.present += present
@@ -164,11 +192,17 @@ def _read_line(number: int, line: bytes, known_columns: dict[str, frozenset[str]
     except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError, ValueError):
         raise ImportProblem(f"line {number} is not a line of an export or an archive") from None
     if unknown := set(columns) - known:
-        raise ImportProblem(f"line {number} has columns that this database lacks: {', '.join(sorted(unknown))}")
+        raise ImportProblem(f"line {number} has columns that this database lacks: {_name_columns(unknown)}")
     return kind, columns
 
 
-def _insert(kind: str, columns: Sequence[str], lines: list[bytes]) -> tuple[int, int]:
+def _name_columns(names: set[str]) -> str:
+    """List columns as a terminal can show them: a file may hold anything, control sequences among it."""
+    shown = [ascii(name[:63])[1:-1] for name in sorted(names)[:MAX_COLUMNS_NAMED]]
+    return ", ".join(shown) + (", …" if len(names) > len(shown) else "")
+
+
+def _insert(kind: str, columns: Sequence[str], lines: list[bytes], fits: str) -> tuple[int, int]:
     values = [
         sql.SQL(REPLACED_VALUES.get((kind, column), "given.{column}")).format(column=sql.Identifier(column))
         for column in columns
@@ -178,7 +212,7 @@ def _insert(kind: str, columns: Sequence[str], lines: list[bytes]) -> tuple[int,
         kind=sql.Literal(kind),
         columns=sql.SQL(", ").join(map(sql.Identifier, columns)),
         values=sql.SQL(", ").join(values),
-        fits=sql.SQL(FITS[kind]),
+        fits=sql.SQL(fits),
     )
     with connection.cursor() as cursor:
         # One text: to write down an array of JSON takes as long as to insert it.

@@ -17,6 +17,7 @@ from conversations.keyset import parse_id
 from conversations.models import DEFAULT_TITLE, TEMPORARY_LIFETIME, Assistant, Conversation, Message, TitleSource, new_id
 from conversations.services.assistants import find_assistant
 from conversations.services.stopping import stop_running_reply
+from conversations.services.users import requires_known_user
 
 # "stream" is an address of the session surface. A slash, or what a URL would have to spell differently, can't be addressed.
 SESSION_ID_PATTERN = r"^(?!stream$)[A-Za-z0-9][A-Za-z0-9._:@-]{0,199}$"
@@ -26,7 +27,7 @@ SESSION_ID_FORM = re.compile(SESSION_ID_PATTERN)
 def open_session(*, session_id: str, user_id: UUID | None, assistant_id: str | None = None) -> UUID:
     """Return the conversation of a session, creating it at its first use; an assistant that is named is used from now on.
 
-    Raises `AuthenticationRequired`, `MalformedSession`, `AssistantNotFound`.
+    Raises `AuthenticationRequired`, `MalformedSession`, `AssistantNotFound`, `UnknownUser`.
     """
     if user_id is None and not settings.ALLOW_ANONYMOUS:
         raise AuthenticationRequired("A valid token is needed here.")
@@ -104,4 +105,5 @@ def _create_session(session_id: str, user_id: UUID | None, assistant: Assistant 
     expired = Conversation.objects.owned_by(user_id).filter(session_id=session_id, expires_at__lte=Now())
     expired.delete()
     # Two first uses at once: the unique indexes let one through, and the other finds it.
-    Conversation.objects.bulk_create([session], ignore_conflicts=True)
+    with requires_known_user():
+        Conversation.objects.bulk_create([session], ignore_conflicts=True)

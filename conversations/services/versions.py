@@ -22,7 +22,7 @@ def activate_message(*, conversation_id: UUID, user_id: UUID | None, message_id:
     """
     with transaction.atomic():
         # The same lock that a new turn takes: what is switched here must not be what a send is just reading.
-        locked = Conversation.objects.owned_by(user_id).filter(id=conversation_id).select_for_update(no_key=True)
+        locked = Conversation.objects.visible_to(user_id).filter(id=conversation_id).select_for_update(no_key=True)
         if not locked.values_list("id", flat=True):
             raise ConversationNotFound
         messages = Message.objects.in_conversation(conversation_id)

@@ -12,6 +12,7 @@ from django.core.management import CommandError
 from django.db import connection
 
 from conversations.models import Assistant, Conversation, Message
+from conversations.services import importing
 from conversations.services.rows import TABLES, column_names
 from conversations.tests.conftest import days_ago, make_conversation, remaining
 
@@ -215,6 +216,25 @@ def test_a_foreign_line_is_refused_without_being_quoted(manage: Manage, tmp_path
         manage("import_history", str(file))
     assert "secret words" not in str(refusal.value)
     assert not remaining()
+
+
+def test_a_refusal_shows_no_control_characters(manage: Manage, tmp_path: Path) -> None:
+    file = tmp_path / "foreign.jsonl"
+    names = {f"\x1b]0;owned\x07\u202e{number}": 1 for number in range(100)}
+    file.write_text(json.dumps({"message": names}) + "\n")
+    with pytest.raises(CommandError, match="columns that this database lacks") as refusal:
+        manage("import_history", str(file))
+    assert str(refusal.value).isprintable()
+    assert len(str(refusal.value)) < 600
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "jsonl.gz"])
+def test_a_line_without_end_is_refused_before_it_is_in_memory(manage: Manage, tmp_path: Path, suffix: str) -> None:
+    file = tmp_path / f"bomb.{suffix}"
+    line = b'{"message": {"content": "' + bytes(importing.MAX_LINE_BYTES) + b'"}}\n'
+    file.write_bytes(gzip.compress(line) if suffix.endswith("gz") else line)
+    with pytest.raises(CommandError, match="line 1 is longer than 16 MiB"):
+        manage("import_history", str(file))
 
 
 def test_a_torn_end_is_reported_and_the_rest_imported(manage: Manage, manage_json: Manage, tmp_path: Path) -> None:

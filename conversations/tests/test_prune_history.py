@@ -233,6 +233,15 @@ def test_the_archive_holds_what_was_deleted(manage: Manage, tmp_path: Path) -> N
     assert archive.stat().st_mode & 0o077 == 0
 
 
+def test_an_archive_that_others_could_read_is_closed_to_them(manage: Manage, tmp_path: Path) -> None:
+    archive = tmp_path / "pruned.jsonl.gz"
+    archive.touch()
+    archive.chmod(0o644)
+    make_conversation()
+    manage(*OLD, "--archive", str(archive))
+    assert archive.stat().st_mode & 0o777 == 0o600
+
+
 def test_an_archive_is_continued_behind_its_last_whole_batch(manage: Manage, tmp_path: Path) -> None:
     archive = tmp_path / "pruned.jsonl.gz"
     make_conversation(messages=1)

@@ -1,5 +1,7 @@
 """The predecessor's database is taken over in place: nothing is lost, everything works, and the way back stays open."""
 
+import json
+import uuid
 from collections.abc import Iterator
 
 import psycopg
@@ -104,6 +106,36 @@ def test_new_conversations_live_beside_the_old(mira: Client) -> None:
     conversation = mira.create_conversation(title="new")
     assert mira.ask(conversation, "hello").text == "hello"
     assert mira.request("DELETE", f"/api/conversations/{conversation}").status == 204
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/api/conversations", {}),
+        ("/conversations", {"title": "t", "model_tag": "default"}),
+        ("/api/v1/chat/stream", {"session_id": "s-1", "message": "hello"}),
+        ("/conversation", {}),
+    ],
+)
+def test_a_user_without_an_account_there_is_told_so(service: Server, path: str, body: object) -> None:
+    """The foreign key to `users` refuses the conversation."""
+    unknown = Client(service.port, make_token())
+    answer = unknown.request("POST", path, body)
+    assert (answer.status, answer.json["code"]) == (403, "unknown_user"), answer
+
+
+def test_the_history_of_an_account_that_is_gone_is_left_out(database_url: str, tmp_path) -> None:
+    export = str(tmp_path / "all.jsonl")
+    gone = uuid.uuid4()
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO users (id, email, provider, provider_id) VALUES (%s, 'gone@example.com', 'github', '2')", (gone,)
+        )
+        connection.execute("INSERT INTO conversations (user_id, title) VALUES (%s, 'gone')", (gone,))
+        manage(database_url, "export_history", export, f"--user={gone}")
+        connection.execute("DELETE FROM users WHERE id = %s", (gone,))
+    summary = json.loads(manage(database_url, "import_history", export, "--json"))
+    assert summary["conversations"] == {"inserted": 0, "present": 0, "left_out": 1}
 
 
 def test_the_predecessors_own_statements_still_run(database_url: str) -> None:

@@ -125,6 +125,26 @@ def test_another_user_gets_and_changes_nothing(
     assert victim.snapshot(database) == before
 
 
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.id)
+def test_a_temporary_chat_whose_time_is_over_is_gone_for_its_user_too(
+    operation: Operation, victim: Victim, database: psycopg.Connection
+) -> None:
+    """From that moment on, not from the next pruning on."""
+    database.execute(
+        "UPDATE conversations SET expires_at = now() - interval '1 second' WHERE id = %s", [victim.places["conversation_id"]]
+    )
+    before = victim.snapshot(database)
+    answer = try_operation(victim.client, operation, victim)
+    if "{" in operation.path:
+        assert answer.status == 404, answer
+        assert victim.snapshot(database) == before
+    else:
+        assert answer.status in (200, 201, 403), answer
+    said = answer.content.decode()
+    assert SECRET not in said
+    assert victim.places["conversation_id"] not in said
+
+
 @pytest.mark.parametrize("kind", ["anonymous", "expired", "invented"])
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.id)
 def test_without_a_valid_token_nothing_is_got_or_changed(

@@ -15,8 +15,9 @@ from conversations.services.importing import DEFAULT_BATCH_LINES, ImportProblem,
 
 EPILOG = """
 Nothing that is in the database is changed: rows whose id is there already are passed over, so an import can be repeated.
-Rows that can't be put back (their session was begun anew, their conversation is neither there nor in the file) are counted
-as left out. A reply that was running when it was exported comes back as interrupted.
+Rows that can't be put back are counted as left out: their session was begun anew, their user is gone from the predecessor's
+table of users, or their conversation is neither there nor in the file. A reply that was running when it was exported comes
+back as interrupted. A line may have 16 MiB at most.
 
 exit codes: 0 done, 1 failed (what came before is imported), 2 wrong arguments, 130 and 143 interrupted.
 """

@@ -38,13 +38,13 @@ def read_conversation(conversation_id: UUID, user_id: UUID) -> dict[str, Any]:
 
 @Prepared
 def _conversation(conversation_id: UUID, user_id: UUID) -> Rows:
-    owned = Conversation.objects.owned_by(user_id).filter(id=conversation_id)
+    owned = Conversation.objects.visible_to(user_id).filter(id=conversation_id)
     return owned.with_running_reply().values(*CONVERSATION_COLUMNS)
 
 
 def require_conversation(conversation_id: UUID, user_id: UUID) -> None:
     """Raises `ConversationNotFound` where it is not this user's."""
-    if not Conversation.objects.owned_by(user_id).filter(id=conversation_id).exists():
+    if not Conversation.objects.visible_to(user_id).filter(id=conversation_id).exists():
         raise ConversationNotFound
 
 

@@ -76,7 +76,7 @@ create_conversation = operation(
     "Begin a conversation",
     "conversations",
     request=shapes.ConversationCreateSerializer,
-    responses={(201, JSON): shapes.ConversationSchema, **GUARDED, **errors(400, 404, 413)},
+    responses={(201, JSON): shapes.ConversationSchema, **GUARDED, **errors(400, 403, 404, 413)},
 )
 read_conversation = operation(
     "read_conversation",

@@ -54,7 +54,7 @@ class ConversationCreateSerializer(serializers.Serializer[Any]):
         required=False, allow_null=True, allow_blank=True, max_length=100, help_text='null and "": the default model.'
     )
     assistant_id = StrictCharField(required=False, allow_null=True, max_length=100)
-    temporary = StrictBooleanField(required=False, default=False, help_text="Not listed, and deleted a day after its last use.")
+    temporary = StrictBooleanField(required=False, default=False, help_text="Not listed, and gone a day after its last use.")
 
 
 class ConversationPatchSerializer(serializers.Serializer[Any]):

@@ -41,7 +41,7 @@ create_conversation = operation(
     "Begin a conversation",
     TAG,
     request=None,
-    responses={(201, JSON): shapes.ConversationSchema, **GUARDED},
+    responses={(201, JSON): shapes.ConversationSchema, **GUARDED, **errors(403)},
 )
 complete = operation(
     "completion_complete",

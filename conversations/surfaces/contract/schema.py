@@ -47,7 +47,7 @@ create_conversation = operation(
     "Begin a conversation",
     TAG,
     request=shapes.ConversationCreateSerializer,
-    responses={(201, JSON): shapes.ConversationSchema, **GUARDED, **errors(400, 413)},
+    responses={(201, JSON): shapes.ConversationSchema, **GUARDED, **errors(400, 403, 413)},
 )
 read_conversation = operation(
     "contract_read_conversation", "A conversation", TAG, parameters=IN_CONVERSATION, responses=ONE_CONVERSATION

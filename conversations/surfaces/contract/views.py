@@ -84,7 +84,7 @@ class MessageViewSet(viewsets.ViewSet):
     @schema.list_messages
     def list(self, request: Request, conversation_id: str) -> Response:
         found_id = require_id(conversation_id, ConversationNotFound)
-        if not Conversation.objects.owned_by(request.user.id).filter(id=found_id).exists():
+        if not Conversation.objects.visible_to(request.user.id).filter(id=found_id).exists():
             raise ConversationNotFound
         page = read_message_page(
             Message.objects.in_conversation(found_id).active_branch(),
@@ -126,7 +126,7 @@ def _read_conversation(conversation_id: UUID, user_id: UUID) -> dict[str, Any]:
 
 @Prepared
 def _conversation(conversation_id: UUID, user_id: UUID) -> Rows:
-    return Conversation.objects.owned_by(user_id).filter(id=conversation_id).values(*CONVERSATION_COLUMNS)
+    return Conversation.objects.visible_to(user_id).filter(id=conversation_id).values(*CONVERSATION_COLUMNS)
 
 
 def _read_message(message_id: UUID) -> dict[str, Any]:

@@ -37,7 +37,7 @@ send_message = operation(
     TAG,
     parameters=[IDEMPOTENCY_KEY, RESUMED],
     request=shapes.SendSerializer,
-    responses={**STREAMS, **OPEN, **errors(401), **SEND_ERRORS},
+    responses={**STREAMS, **OPEN, **errors(401, 403), **SEND_ERRORS},
     examples=[NDJSON_EXAMPLE, SSE_EXAMPLE],
 )
 read_history = operation(
