@@ -32,6 +32,7 @@ try:
     ABANDONED_AFTER_SECONDS = _environment.seconds("ABANDONED_AFTER_SECONDS", 30)
     HEARTBEAT_SECONDS = _environment.seconds("HEARTBEAT_SECONDS", 15)
     USER_MAX_GENERATIONS = _environment.whole("USER_MAX_GENERATIONS", 8, least=0)
+    USER_MAX_STREAMS = _environment.whole("USER_MAX_STREAMS", 20, least=0)
     THROTTLE_SEND = _environment.rate("THROTTLE_SEND", "60/min")
     THROTTLE_READ = _environment.rate("THROTTLE_READ", "600/min")
     ALLOW_ANONYMOUS = _environment.flag("ALLOW_ANONYMOUS", False)

@@ -33,6 +33,12 @@ class TooManyGenerations(Problem):
     detail = "Too many of your replies are being written at once. Wait for one to end, or stop one."
 
 
+class TooManyStreams(Problem):
+    code = "too_many_streams"
+    status = 429
+    detail = "You have too many streams open. Close one, or wait for one to end."
+
+
 class IdempotencyMismatch(Problem):
     code = "idempotency_mismatch"
     status = 422

@@ -70,8 +70,11 @@ TEXT = StreamFormat("text/plain; charset=utf-8", b"", b"", _encode_text)
 class FrameStream:
     """The body of a streaming response: what a follower reads, encoded."""
 
-    def __init__(self, follower: Follower, stream_format: StreamFormat, request: HttpRequest) -> None:
+    def __init__(
+        self, follower: Follower, stream_format: StreamFormat, request: HttpRequest, on_close: Callable[[], None]
+    ) -> None:
         self._follower = follower
+        self._on_close = on_close
         self._encode = stream_format.encode
         self._heartbeat = stream_format.heartbeat
         self._heartbeat_s: float = settings.HEARTBEAT_SECONDS
@@ -102,6 +105,7 @@ class FrameStream:
 
     def close(self) -> None:
         try:
+            self._on_close()
             self._follower.close()
             if self._socket is not None:
                 with contextlib.suppress(OSError):

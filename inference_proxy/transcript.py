@@ -11,6 +11,7 @@ from bisect import bisect_right
 
 import orjson
 
+from inference_proxy.presence import Presence, always_present
 from inference_proxy.protocols.base import load_object
 
 # A reply that grows beyond one of these is cut off. The last two bound its memory: frames relay the inference service's
@@ -34,7 +35,7 @@ class Transcript:
         self._offsets: list[int] = []
         self._texts: list[str] = []
         self._closing: list[Frame] | None = None
-        self._wakeups: set[threading.Event] = set()
+        self._followers: dict[threading.Event, Presence] = {}
         self._joining = threading.Lock()
         self._bytes = 0
         self.length = 0
@@ -56,7 +57,7 @@ class Transcript:
 
     def wake(self) -> None:
         """Tell every follower that there is more."""
-        for wakeup in tuple(self._wakeups):
+        for wakeup in tuple(self._followers):
             wakeup.set()
 
     def close(self, frames: list[Frame]) -> None:
@@ -75,9 +76,9 @@ class Transcript:
             self._texts[:count] = [joined]
             return joined
 
-    def follow(self, after: int) -> "TranscriptFollower":
-        """Return a follower that starts behind the first `after` code points."""
-        return TranscriptFollower(self, after)
+    def follow(self, after: int, is_present: Presence = always_present) -> "TranscriptFollower":
+        """Return a follower that starts behind the first `after` code points; `is_present` tells of its client."""
+        return TranscriptFollower(self, after, is_present)
 
     def frames_from(self, position: int) -> tuple[list[Frame], int]:
         """Return the frames from a position on, and the position behind them."""
@@ -101,23 +102,23 @@ class Transcript:
     def closing(self) -> list[Frame] | None:
         return self._closing
 
-    def add_wakeup(self, wakeup: threading.Event) -> None:
-        self._wakeups.add(wakeup)
+    def add_follower(self, wakeup: threading.Event, is_present: Presence) -> None:
+        self._followers[wakeup] = is_present
 
-    def remove_wakeup(self, wakeup: threading.Event) -> None:
-        self._wakeups.discard(wakeup)
+    def remove_follower(self, wakeup: threading.Event) -> None:
+        self._followers.pop(wakeup, None)
 
 
 class TranscriptFollower:
     """Read a transcript from an offset to its end."""
 
-    def __init__(self, transcript: Transcript, after: int) -> None:
+    def __init__(self, transcript: Transcript, after: int, is_present: Presence) -> None:
         self._transcript = transcript
         self._after = after
         self._position: int | None = None
         self._wakeup = threading.Event()
         self.has_ended = False
-        transcript.add_wakeup(self._wakeup)
+        transcript.add_follower(self._wakeup, is_present)
 
     def read(self, timeout_s: float) -> list[Frame]:
         """Return the frames that are new, waiting for the first; none after `timeout_s` of silence."""
@@ -129,7 +130,7 @@ class TranscriptFollower:
         return frames
 
     def close(self) -> None:
-        self._transcript.remove_wakeup(self._wakeup)
+        self._transcript.remove_follower(self._wakeup)
 
     def _take(self) -> list[Frame]:
         # Clear before looking: what comes in between sets it again.

@@ -5,8 +5,10 @@ one place that keeps "no connection is held while streaming" true.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from enum import Enum
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -21,7 +23,9 @@ from conversations.services.following import follow_reply
 from conversations.services.replies import live_replies
 from conversations.services.turns import Turn
 from conversations.surfaces.headers import read_last_event
+from conversations.surfaces.open_streams import Place, open_streams
 from inference_proxy.exceptions import FAILURES, UpstreamError
+from inference_proxy.presence import Presence, is_connected
 from inference_proxy.responses import NDJSON, SSE, TEXT, Follower, FrameStream, FrameStreamResponse, StreamFormat
 
 # Within this time a refusal of the inference service is still a real HTTP error.
@@ -64,22 +68,29 @@ def _preferred(accept: str) -> Delivery | None:
     return min(offers)[2] if offers else None
 
 
-def refuse_while_shutting_down() -> None:
-    """Refuse a send before anything of it is saved. Raises `ShuttingDown`."""
+def admit_send(user_id: UUID | None, how: Delivery) -> None:
+    """Refuse a send that could not be answered, before anything of it is saved. Raises `ShuttingDown`, `TooManyStreams`."""
     if live_replies.is_shutting_down:
         raise ShuttingDown(retry_after_s=1)
+    if how is not Delivery.LATER and user_id is not None:
+        open_streams.refuse_too_many(user_id)
 
 
-def begin_reply(turn: Turn, after: int = 0) -> Follower:
+def presence_of(request: HttpRequest) -> Presence:
+    """Return what tells whether a request's client is still there, as far as the server lets us see its socket."""
+    return partial(is_connected, request.META.get("gunicorn.socket"))
+
+
+def begin_reply(turn: Turn, is_present: Presence, after: int = 0) -> Follower:
     """Start a turn's reply and follow it from its start, or follow the one that an earlier send began from an offset.
 
     Raises an `UpstreamFailure` with the turn's ids where the inference service refuses within 3 s.
     """
     release_connections()
     if turn.request is None:
-        return follow_reply(turn.reply_id, after)
+        return follow_reply(turn.reply_id, after, is_present)
     generation = live_replies.start(turn.reply_id, turn.request)
-    follower = generation.transcript.follow(after=0)
+    follower = generation.transcript.follow(0, is_present)
     generation.has_begun.wait(REFUSAL_WAIT_S)
     if generation.refusal is not None:
         follower.close()
@@ -95,22 +106,53 @@ def turn_ids(turn: Turn) -> dict[str, str]:
     }
 
 
+@contextmanager
+def open_place(owner_id: UUID, is_present: Presence, *, limited: bool = True) -> Iterator[Place]:
+    """Take a place for a stream; give it back where the block fails. Raises `TooManyStreams` unless `limited` is false."""
+    place = open_streams.take(owner_id, is_present, limited=limited)
+    try:
+        yield place
+    except BaseException:
+        place.close()
+        raise
+
+
 def stream_reply(
-    request: HttpRequest, follower: Follower, stream_format: StreamFormat, headers: dict[str, str] | None = None
+    request: HttpRequest, reply_id: UUID, stream_format: StreamFormat, *, after: int, owner_id: UUID
 ) -> FrameStreamResponse:
-    """Return the response that relays what a follower reads."""
-    release_connections()
-    return FrameStreamResponse(FrameStream(follower, stream_format, request), stream_format.media_type, headers or {})
+    """Return the stream of a reply, running or ended, from an offset. Raises `TooManyStreams`."""
+    is_present = presence_of(request)
+    with open_place(owner_id, is_present) as place:
+        follower = follow_reply(reply_id, after, is_present)
+        return _relay(request, follower, stream_format, {"X-Message-Id": str(reply_id)}, place)
 
 
-def stream_turn(request: HttpRequest, turn: Turn, stream_format: StreamFormat, headers: dict[str, str]) -> HttpResponseBase:
+def stream_turn(
+    request: HttpRequest, turn: Turn, stream_format: StreamFormat, headers: dict[str, str], *, user_id: UUID | None
+) -> HttpResponseBase:
     """Begin a turn's reply and stream it. A repeated send goes on where its `Last-Event-ID` says that it broke off."""
     last_event = read_last_event(request) if turn.request is None else None
     if last_event is not None and last_event.is_end:
         release_connections()
         return no_more_events(turn.reply_id)
-    follower = begin_reply(turn, after=last_event.offset if last_event else 0)
-    return stream_reply(request, follower, stream_format, headers)
+    is_present = presence_of(request)
+    with open_place(_owner_id(turn, user_id), is_present, limited=turn.request is None) as place:
+        follower = begin_reply(turn, is_present, after=last_event.offset if last_event else 0)
+        return _relay(request, follower, stream_format, headers, place)
+
+
+def _owner_id(turn: Turn, user_id: UUID | None) -> UUID:
+    # An anonymous caller has nothing but a session, which is a conversation.
+    return turn.conversation_id if user_id is None else user_id
+
+
+def _relay(
+    request: HttpRequest, follower: Follower, stream_format: StreamFormat, headers: dict[str, str], place: Place
+) -> FrameStreamResponse:
+    release_connections()
+    return FrameStreamResponse(
+        FrameStream(follower, stream_format, request, on_close=place.close), stream_format.media_type, headers
+    )
 
 
 def no_more_events(reply_id: UUID) -> Response:
@@ -149,18 +191,22 @@ def deliver(
     turn: Turn,
     how: Delivery,
     *,
+    user_id: UUID | None,
     read_message: Callable[[UUID], dict[str, Any]],
 ) -> HttpResponseBase:
     """Begin a turn's reply and answer as chosen. `read_message` shapes a saved message for the surface."""
     location = reply_location(turn)
     headers = {**reply_headers(turn), "Content-Location": location}
     if how in STREAM_FORMATS:
-        return stream_turn(request, turn, STREAM_FORMATS[how], headers)
-    follower = begin_reply(turn)
+        return stream_turn(request, turn, STREAM_FORMATS[how], headers, user_id=user_id)
+    is_present = presence_of(request)
     if how is Delivery.LATER:
-        follower.close()
+        begin_reply(turn, is_present).close()
         headers |= {"Location": f"{location}/stream", "Preference-Applied": "respond-async"}
         return Response(read_message(turn.reply_id), status=202, headers=headers)
-    if code := wait_for_reply(follower):
+    with open_place(_owner_id(turn, user_id), is_present, limited=turn.request is None) as place:
+        code = wait_for_reply(begin_reply(turn, is_present))
+        place.close()
+    if code:
         raise FAILURES.get(code, UpstreamError)(**turn_ids(turn))
     return Response(read_message(turn.reply_id), headers=headers)

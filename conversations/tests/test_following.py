@@ -12,10 +12,11 @@ import pytest
 from django.db import connection, connections
 
 from conversations.models import Message
-from conversations.services import following
+from conversations.services import following, polling
 from conversations.services.following import StoredFollower, follow_reply
+from conversations.services.polling import ReplyPoller
 from conversations.tests.factories import make_conversation, make_message, make_reply, make_running_reply
-from tests.support.waiting import LIMIT_S
+from tests.support.waiting import LIMIT_S, wait_until
 
 TEXT = "Hé 🎈👩‍💻 e\u0301nd"
 
@@ -24,12 +25,24 @@ def objects(frames: list[Any]) -> list[dict[str, Any]]:
     return [json.loads(payload) for _, payload in frames]
 
 
+def text_of(frames: list[Any]) -> str:
+    return "".join(item.get("token", "") for item in objects(frames))
+
+
 def read_to_end(follower: Any) -> list[Any]:
     frames: list[Any] = []
     while not follower.has_ended:
         frames += follower.read(LIMIT_S)
     follower.close()
     return frames
+
+
+@pytest.fixture(autouse=True)
+def quick_poller(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Poll without long pauses, and see that the poller ends with its last follower."""
+    monkeypatch.setattr(polling, "POLL_SECONDS", 0.005)
+    yield
+    wait_until(lambda: following.reply_poller._thread is None, "the poller has ended")
 
 
 @contextmanager
@@ -81,27 +94,27 @@ def test_how_it_ended(status: str, error_code: str | None, error: str | None) ->
     assert (done["done"], done["status"]) == (True, status)
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(transaction=True)
 def test_a_reply_that_is_deleted_is_a_reply_that_was_stopped() -> None:
     reply = make_running_reply(make_message(make_conversation()), "half")
-    follower = StoredFollower(reply.id, 0)
+    follower, late = StoredFollower(reply.id, 0), StoredFollower(reply.id, 0)
     assert objects(follower.read(0)) == [{"token": "half"}]
     assert follower.read(0) == []
     reply.conversation.delete()
-    [done] = objects(follower.read(0))
-    assert (done["status"], follower.has_ended) == ("stopped", True)
+    for one in (follower, late):
+        [done] = objects(read_to_end(one))
+        assert done["status"] == "stopped"
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_running_reply_is_followed_as_it_is_saved(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(following, "POLL_SECONDS", 0.005)
+def test_a_running_reply_is_followed_as_it_is_saved() -> None:
     reply = make_running_reply(make_message(make_conversation()), "one ")
     saw_first = threading.Event()
     pieces: list[str] = []
 
     def follow() -> dict[str, Any]:
+        follower = follow_reply(reply.id, 0)
         try:
-            follower = follow_reply(reply.id, 0)
             while not follower.has_ended:
                 for item in objects(follower.read(LIMIT_S)):
                     if "done" in item:
@@ -110,6 +123,7 @@ def test_a_running_reply_is_followed_as_it_is_saved(monkeypatch: pytest.MonkeyPa
                     saw_first.set()
             raise AssertionError("no done")
         finally:
+            follower.close()
             connections.close_all()
 
     with ThreadPoolExecutor(1) as threads:
@@ -124,8 +138,10 @@ def test_a_running_reply_is_followed_as_it_is_saved(monkeypatch: pytest.MonkeyPa
 @pytest.mark.django_db(transaction=True)
 def test_no_connection_is_kept_between_polls() -> None:
     reply = make_running_reply(make_message(make_conversation()), "half")
-    StoredFollower(reply.id, 0).read(0)
+    follower = StoredFollower(reply.id, 0)
+    follower.read(0)
     assert connection.connection is None
+    follower.close()
 
 
 @pytest.mark.django_db(transaction=True)
@@ -140,10 +156,113 @@ def test_a_database_that_is_away_is_silence() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_database_that_stays_away_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(following, "DATABASE_PATIENCE_S", -1.0)
-    follower = StoredFollower(make_running_reply(make_message(make_conversation()), "half").id, 4)
+def test_a_database_that_goes_away_while_it_is_polled_is_silence() -> None:
+    reply = make_running_reply(make_message(make_conversation()), "half")
+    follower = StoredFollower(reply.id, 0)
+    follower.read(0)
     with absent_database():
-        frames = follower.read(0)
-    assert follower.has_ended
-    assert [item.get("error") or item.get("status") for item in objects(frames)] == ["not_saved", "interrupted"]
+        wait_until(lambda: following.reply_poller._away_since, "the poller has noticed")
+        assert (follower.read(0), follower.has_ended) == ([], False)
+    Message.objects.filter(id=reply.id).update(content="half and half", status="complete")
+    assert [item.get("token") for item in objects(read_to_end(follower))] == [" and half", None]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_database_that_stays_away_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(polling, "DATABASE_PATIENCE_S", -1.0)
+    reply = make_running_reply(make_message(make_conversation()), "half")
+    polled, late = StoredFollower(reply.id, 4), StoredFollower(reply.id, 4)
+    assert polled.read(0) == []
+    with absent_database():
+        for follower in (polled, late):
+            frames = read_to_end(follower)
+            assert [item.get("error") or item.get("status") for item in objects(frames)] == ["not_saved", "interrupted"]
+    # A client that comes back later reads on.
+    back = StoredFollower(reply.id, 0)
+    assert objects(back.read(0)) == [{"token": "half"}]
+    back.close()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_followers_share_one_statement_a_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    lent: list[Any] = []
+    rounds: list[int] = []
+    poll = ReplyPoller._poll
+
+    @contextmanager
+    def counted_cursor() -> Iterator[Any]:
+        with polling._own_cursor() as cursor:
+            lent.append(cursor)
+            yield cursor
+
+    def counted_poll(poller: ReplyPoller, replies: dict[Any, Any]) -> None:
+        rounds.append(len(replies))
+        poll(poller, replies)
+
+    monkeypatch.setattr(ReplyPoller, "_poll", counted_poll)
+    monkeypatch.setattr(following, "reply_poller", ReplyPoller(must_end=lambda: False, cursor=counted_cursor))
+    replies = [make_running_reply(make_message(make_conversation()), "one") for _ in range(3)]
+    followers = [StoredFollower(reply.id, after) for reply in replies for after in range(4)]
+    texts = [text_of(follower.read(0)) for follower in followers]
+    for more in ("one two", "one two three"):
+        Message.objects.filter(id__in=[reply.id for reply in replies]).update(content=more)
+        for number, follower in enumerate(followers):
+            while len(texts[number]) < len(more) - number % 4:
+                texts[number] += text_of(follower.read(LIMIT_S))
+    assert texts == ["one two three"[number % 4 :] for number in range(len(followers))]
+    for follower in followers:
+        follower.close()
+    wait_until(lambda: following.reply_poller._thread is None, "the poller has ended")
+    assert max(rounds) == len(replies)
+    assert len(lent) == len(rounds)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("pace", [1, 2, 5])
+def test_a_follower_that_is_far_behind_misses_nothing(monkeypatch: pytest.MonkeyPatch, pace: int) -> None:
+    monkeypatch.setattr(polling, "PIECE_CHARACTERS", 4)
+    reply = make_running_reply(make_message(make_conversation()), TEXT[:3])
+    followers = [StoredFollower(reply.id, after) for after in range(len(TEXT) + 1)]
+    texts = [text_of(follower.read(0)) for follower in followers]
+    shared = following.reply_poller._replies[reply.id]
+    for length in range(4, len(TEXT) + 1):
+        Message.objects.filter(id=reply.id).update(content=TEXT[:length])
+        wait_until(lambda: shared.length == length, "the poller has read it")  # noqa: B023
+        assert len(shared.window[1]) <= 4
+        for number, follower in enumerate(followers):
+            # Each reads at a pace of its own.
+            if (length + number) % pace == 0:
+                texts[number] += text_of(follower.read(0))
+    Message.objects.filter(id=reply.id).update(status="complete")
+    for number, follower in enumerate(followers):
+        frames = read_to_end(follower)
+        assert texts[number] + text_of(frames) == TEXT[number:]
+        assert objects(frames)[-1]["status"] == "complete"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_long_reply_comes_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(polling, "PIECE_CHARACTERS", 4)
+    reply = make_reply(make_message(make_conversation()), TEXT)
+    frames = read_to_end(StoredFollower(reply.id, 2))
+    assert [event_id for event_id, _ in frames] == [6, 10, len(TEXT), "done"]
+    assert text_of(frames) == TEXT[2:]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_last_follower_that_leaves_ends_the_poller() -> None:
+    reply = make_running_reply(make_message(make_conversation()), "half")
+    first, second = StoredFollower(reply.id, 0), StoredFollower(reply.id, 4)
+    first.read(0)
+    second.read(0)
+    first.close()
+    assert list(following.reply_poller._replies) == [reply.id]
+    second.close()
+    second.close()
+    assert not following.reply_poller._replies
+    wait_until(lambda: following.reply_poller._thread is None, "the poller has ended")
+    # It begins again with the next follower.
+    third = StoredFollower(reply.id, 0)
+    third.read(0)
+    Message.objects.filter(id=reply.id).update(status="stopped")
+    assert objects(read_to_end(third))[-1]["status"] == "stopped"

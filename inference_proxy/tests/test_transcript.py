@@ -116,10 +116,10 @@ def test_the_end_comes_once_and_last() -> None:
 def test_a_follower_that_left_is_forgotten() -> None:
     written = transcript()
     follower = written.follow(after=0)
-    assert len(written._wakeups) == 1
+    assert len(written._followers) == 1
     follower.close()
     follower.close()
-    assert not written._wakeups
+    assert not written._followers
 
 
 def test_the_text_so_far() -> None:

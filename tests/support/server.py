@@ -26,6 +26,7 @@ DEFAULTS = {
     "BIND": "127.0.0.1",
     "LOG_LEVEL": "INFO",
     "USER_MAX_GENERATIONS": "0",
+    "USER_MAX_STREAMS": "0",
     "THROTTLE_SEND": "",
     "THROTTLE_READ": "",
 }

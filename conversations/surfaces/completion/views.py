@@ -18,7 +18,7 @@ from conversations.services.conversations import create_conversation
 from conversations.services.turns import start_turn
 from conversations.surfaces.completion import schema
 from conversations.surfaces.completion.serializers import CompletionSerializer, message_json
-from conversations.surfaces.delivery import Delivery, deliver, refuse_while_shutting_down
+from conversations.surfaces.delivery import Delivery, admit_send, deliver
 from conversations.surfaces.fields import require_id
 from conversations.surfaces.headers import next_link, read_idempotency_key
 from conversations.surfaces.paging import Page, cut_page, read_page
@@ -70,7 +70,8 @@ class CompletionView(APIView):
         body = CompletionSerializer(data=request.data)
         body.is_valid(raise_exception=True)
         key = read_idempotency_key(request._request)
-        refuse_while_shutting_down()
+        how = Delivery.TEXT if body.validated_data["stream"] else Delivery.JSON
+        admit_send(request.user.id, how)
         turn = start_turn(
             conversation_id=found_id,
             user_id=request.user.id,
@@ -78,8 +79,7 @@ class CompletionView(APIView):
             sampling=Sampling(),
             idempotency_key=key,
         )
-        how = Delivery.TEXT if body.validated_data["stream"] else Delivery.JSON
-        return deliver(request._request, turn, how, read_message=_read_message)
+        return deliver(request._request, turn, how, user_id=request.user.id, read_message=_read_message)
 
 
 def _read_messages(page: Page) -> tuple[dict[UUID, list[dict[str, Any]]], Page]:

@@ -25,7 +25,7 @@ from conversations.surfaces.contract.serializers import (
     ConversationPatchSerializer,
     SendSerializer,
 )
-from conversations.surfaces.delivery import Delivery, deliver, refuse_while_shutting_down
+from conversations.surfaces.delivery import Delivery, admit_send, deliver
 from conversations.surfaces.fields import require_id
 from conversations.surfaces.headers import next_link, read_idempotency_key
 from conversations.surfaces.paging import read_message_page, read_page
@@ -104,7 +104,9 @@ class MessageViewSet(viewsets.ViewSet):
         body = SendSerializer(data=request.data)
         body.is_valid(raise_exception=True)
         key = read_idempotency_key(request._request)
-        refuse_while_shutting_down()
+        # The contract names one way for each: what a client accepts or prefers besides changes nothing.
+        how = Delivery.SSE if body.validated_data["stream"] else Delivery.JSON
+        admit_send(request.user.id, how)
         turn = start_turn(
             conversation_id=found_id,
             user_id=request.user.id,
@@ -112,9 +114,7 @@ class MessageViewSet(viewsets.ViewSet):
             sampling=Sampling(),
             idempotency_key=key,
         )
-        # The contract names one way for each: what a client accepts or prefers besides changes nothing.
-        how = Delivery.SSE if body.validated_data["stream"] else Delivery.JSON
-        return deliver(request._request, turn, how, read_message=_read_message)
+        return deliver(request._request, turn, how, user_id=request.user.id, read_message=_read_message)
 
 
 def _read_conversation(conversation_id: UUID, user_id: UUID) -> dict[str, Any]:

@@ -16,9 +16,10 @@ from conversations.models import Message, Role
 from conversations.services.sessions import find_session, forget_history, open_session
 from conversations.services.turns import start_turn
 from conversations.surfaces.delivery import (
+    STREAM_FORMATS,
     Delivery,
+    admit_send,
     choose_delivery,
-    refuse_while_shutting_down,
     reply_headers,
     stream_turn,
 )
@@ -28,7 +29,6 @@ from conversations.surfaces.sessions import schema
 from conversations.surfaces.sessions.authentication import OptionalBearerAuthentication
 from conversations.surfaces.sessions.serializers import MESSAGE_COLUMNS, SendSerializer, message_json
 from inference_proxy.protocols.base import Sampling
-from inference_proxy.responses import NDJSON, SSE
 
 MOST_MESSAGES = 1000
 
@@ -47,7 +47,9 @@ class StreamView(SessionSurfaceView):
         body.is_valid(raise_exception=True)
         sent: dict[str, Any] = body.validated_data
         user_id, key = _user_id(request), read_idempotency_key(request._request)
-        refuse_while_shutting_down()
+        how = choose_delivery(request._request, default=Delivery.NDJSON)
+        how = how if how is Delivery.SSE else Delivery.NDJSON
+        admit_send(user_id, how)
         try:
             conversation_id = open_session(
                 session_id=sent["session_id"], user_id=user_id, assistant_id=sent.get("assistant_id")
@@ -62,8 +64,7 @@ class StreamView(SessionSurfaceView):
             sampling=Sampling(),
             idempotency_key=key,
         )
-        stream_format = SSE if choose_delivery(request._request, default=Delivery.NDJSON) is Delivery.SSE else NDJSON
-        return stream_turn(request._request, turn, stream_format, reply_headers(turn))
+        return stream_turn(request._request, turn, STREAM_FORMATS[how], reply_headers(turn), user_id=user_id)
 
 
 class HistoryView(SessionSurfaceView):

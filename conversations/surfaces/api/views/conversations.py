@@ -32,7 +32,7 @@ from conversations.surfaces.api.serializers import (
     SamplingSerializer,
 )
 from conversations.surfaces.api.views.messages import deliver_turn
-from conversations.surfaces.delivery import choose_delivery, refuse_while_shutting_down
+from conversations.surfaces.delivery import admit_send, choose_delivery
 from conversations.surfaces.fields import require_id
 from conversations.surfaces.headers import read_idempotency_key
 from conversations.surfaces.paging import MAX_OFFSET, read_flag, read_text, read_whole_number
@@ -112,6 +112,7 @@ class ConversationViewSet(viewsets.ViewSet):
         body = SamplingSerializer(data=request.data)
         body.is_valid(raise_exception=True)
         key = read_idempotency_key(request)
-        refuse_while_shutting_down()
+        how = choose_delivery(request, body.validated_data.get("stream"))
+        admit_send(request.user.id, how)
         turn = regenerate_turn(conversation_id=found_id, user_id=request.user.id, sampling=body.sampling(), idempotency_key=key)
-        return deliver_turn(request, turn, choose_delivery(request, body.validated_data.get("stream")))
+        return deliver_turn(request, turn, how)

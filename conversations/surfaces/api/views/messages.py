@@ -11,7 +11,6 @@ from rest_framework.response import Response
 from chatapi.throttling import SendThrottle
 from conversations.exceptions import ConversationNotFound, MessageNotFound
 from conversations.models import Message, Role
-from conversations.services.following import follow_reply
 from conversations.services.turns import Turn, edit_turn, start_turn
 from conversations.services.versions import activate_message
 from conversations.surfaces.api import schema
@@ -19,10 +18,10 @@ from conversations.surfaces.api.reading import read_message, read_messages, requ
 from conversations.surfaces.api.serializers import SendSerializer
 from conversations.surfaces.delivery import (
     Delivery,
+    admit_send,
     choose_delivery,
     deliver,
     no_more_events,
-    refuse_while_shutting_down,
     stream_reply,
 )
 from conversations.surfaces.fields import require_id
@@ -51,7 +50,8 @@ class MessageViewSet(viewsets.ViewSet):
         body = SendSerializer(data=request.data)
         body.is_valid(raise_exception=True)
         key = read_idempotency_key(request)
-        refuse_while_shutting_down()
+        how = choose_delivery(request, body.validated_data.get("stream"))
+        admit_send(request.user.id, how)
         turn = start_turn(
             conversation_id=found_id,
             user_id=request.user.id,
@@ -59,7 +59,7 @@ class MessageViewSet(viewsets.ViewSet):
             sampling=body.sampling(),
             idempotency_key=key,
         )
-        return deliver_turn(request, turn, choose_delivery(request, body.validated_data.get("stream")))
+        return deliver_turn(request, turn, how)
 
     @schema.read_message
     def retrieve(self, request: Request, conversation_id: str, message_id: str) -> Response:
@@ -74,7 +74,8 @@ class MessageViewSet(viewsets.ViewSet):
         body = SendSerializer(data=request.data)
         body.is_valid(raise_exception=True)
         key = read_idempotency_key(request)
-        refuse_while_shutting_down()
+        how = choose_delivery(request, body.validated_data.get("stream"))
+        admit_send(request.user.id, how)
         turn = edit_turn(
             conversation_id=found_id,
             user_id=request.user.id,
@@ -83,7 +84,7 @@ class MessageViewSet(viewsets.ViewSet):
             sampling=body.sampling(),
             idempotency_key=key,
         )
-        return deliver_turn(request, turn, choose_delivery(request, body.validated_data.get("stream")))
+        return deliver_turn(request, turn, how)
 
     @schema.activate_message
     def activate(self, request: Request, conversation_id: str, message_id: str) -> Response:
@@ -107,7 +108,7 @@ class MessageViewSet(viewsets.ViewSet):
                 return no_more_events(reply_id)
             after = last_event.offset
         stream_format = NDJSON if choose_delivery(request) is Delivery.NDJSON else SSE
-        return stream_reply(request, follow_reply(reply_id, after), stream_format, {"X-Message-Id": str(reply_id)})
+        return stream_reply(request._request, reply_id, stream_format, after=after, owner_id=request.user.id)
 
 
 def deliver_turn(request: Request, turn: Turn, how: Delivery) -> HttpResponseBase:
@@ -116,6 +117,7 @@ def deliver_turn(request: Request, turn: Turn, how: Delivery) -> HttpResponseBas
         request._request,
         turn,
         how,
+        user_id=request.user.id,
         read_message=lambda reply_id: read_message(turn.conversation_id, reply_id),
     )
 
