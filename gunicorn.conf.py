@@ -7,14 +7,14 @@ slow query would stop every greenlet of the worker.
 import os
 import sys
 
-from chatapi.environment import LOG_LEVELS, EnvironmentProblem, EnvironmentReader
+from chatapi.environment import EnvironmentProblem, EnvironmentReader
 from chatapi.observability.logs import logging_configuration
 
 _environment = EnvironmentReader(os.environ)
 try:
     _port = _environment.whole("PORT", 8002, least=1, most=65535)
     workers = _environment.whole("WEB_CONCURRENCY", 1, least=1, most=1000)
-    logconfig_dict = logging_configuration(_environment.choice("LOG_LEVEL", "INFO", LOG_LEVELS))
+    logconfig_dict = logging_configuration(_environment.log_level("LOG_LEVEL"))
 except EnvironmentProblem as problem:
     sys.exit(str(problem))
 bind = f"{_environment.text('BIND', '0.0.0.0')}:{_port}"  # noqa: S104  # a service in a container

@@ -14,6 +14,8 @@ DATABASE_SCHEMES = ("postgres", "postgresql", "postgresql+asyncpg")
 CACHE_SCHEMES = ("redis", "rediss", "unix")
 INFERENCE_PROTOCOLS = ("nanochat", "openai")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+# What the predecessor called them. Its names keep working; where both are set, ours counts.
+EARLIER_NAMES = {"ADMIN_EMAILS": "ADMIN_EMAIL", "AUTH_CACHE_SECONDS": "AUTH_CACHE_TTL_SECONDS"}
 PERIOD_SECONDS = {"s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "hour": 3600, "d": 86400, "day": 86400}
 
 
@@ -46,7 +48,12 @@ class EnvironmentReader:
         self._variables = variables
 
     def text(self, name: str, default: str = "") -> str:
-        return self._variables.get(name, default).strip()
+        return self._variables.get(self._name_set(name), default).strip()
+
+    def _name_set(self, name: str) -> str:
+        """Return the name under which a variable is set: its own, or the predecessor's."""
+        earlier = EARLIER_NAMES.get(name, name)
+        return earlier if name not in self._variables and earlier in self._variables else name
 
     def required(self, name: str, purpose: str) -> str:
         value = self.text(name)
@@ -60,6 +67,12 @@ class EnvironmentReader:
             raise EnvironmentProblem(f"{name} must be one of {', '.join(choices)}, not {value!r}")
         return value
 
+    def log_level(self, name: str) -> str:
+        value = self.text(name, "INFO")
+        if value.upper() not in LOG_LEVELS:
+            raise EnvironmentProblem(f"{name} must be one of {', '.join(LOG_LEVELS)}, not {value!r}")
+        return value.upper()
+
     def flag(self, name: str, default: bool) -> bool:
         value = self.text(name, str(default)).lower()
         if value in ("true", "1", "yes", "on"):
@@ -71,8 +84,21 @@ class EnvironmentReader:
     def whole(self, name: str, default: int, *, least: int, most: int = 2**31 - 1) -> int:
         value = self.text(name, str(default))
         if not re.fullmatch(r"\d{1,10}", value) or not least <= int(value) <= most:
-            raise EnvironmentProblem(f"{name} must be a whole number from {least} to {most}, not {value!r}")
+            raise EnvironmentProblem(f"{self._name_set(name)} must be a whole number from {least} to {most}, not {value!r}")
         return int(value)
+
+    def whole_or_none(self, name: str, *, least: int, most: int) -> int | None:
+        """Return a whole number, None where the variable is not set or set to nothing."""
+        return self.whole(name, 0, least=least, most=most) if self.text(name) else None
+
+    def number_or_none(self, name: str, *, least: float, most: float) -> float | None:
+        """Return a number, None where the variable is not set or set to nothing."""
+        value = self.text(name)
+        if not value:
+            return None
+        if not re.fullmatch(r"\d{1,6}(\.\d{1,6})?", value) or not least <= float(value) <= most:
+            raise EnvironmentProblem(f"{name} must be a number from {least} to {most}, not {value!r}")
+        return float(value)
 
     def seconds(self, name: str, default: float, *, least: float = 0.05) -> float:
         value = self.text(name, str(default))
@@ -125,6 +151,12 @@ class EnvironmentReader:
         if url.scheme == "postgresql+asyncpg" and "ssl" in options:
             # asyncpg's name for it; libpq refuses parameters that it doesn't know.
             options["sslmode"] = options.pop("ssl")
+        if unknown := sorted(set(options) - _libpq_parameters()):
+            # They would make every connection fail, later.
+            raise EnvironmentProblem(
+                f"{name} has parameters that PostgreSQL's client library does not know: {', '.join(map(repr, unknown))}; "
+                "remove them (asyncpg's own have no counterpart here)"
+            )
         host = options.pop("host", "") or unquote(url.hostname or "")
         return DatabaseAddress(
             name=database,
@@ -140,6 +172,13 @@ class EnvironmentReader:
         if value and urlsplit(value).scheme not in CACHE_SCHEMES:
             raise EnvironmentProblem(f"{name} must look like redis://host:6379/0")
         return value
+
+
+def _libpq_parameters() -> set[str]:
+    # Imported here: gunicorn's configuration reads this module before gevent has patched what psycopg needs.
+    from psycopg import pq
+
+    return {option.keyword.decode() for option in pq.Conninfo.get_defaults()}
 
 
 def _check_http_url(name: str, value: str) -> None:

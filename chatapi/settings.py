@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 
-from chatapi.environment import INFERENCE_PROTOCOLS, LOG_LEVELS, EnvironmentProblem, EnvironmentReader
+from chatapi.environment import INFERENCE_PROTOCOLS, EnvironmentProblem, EnvironmentReader
 from chatapi.observability.logs import logging_configuration
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -21,6 +21,10 @@ try:
     INFERENCE_MODEL = _environment.text("INFERENCE_MODEL")
     INFERENCE_API_KEY = _environment.text("INFERENCE_API_KEY")
     INTERNAL_API_KEY = _environment.text("INTERNAL_API_KEY")
+    # What a model is asked for where neither the client nor an assistant says; None: the protocol's own.
+    INFERENCE_DEFAULT_TEMPERATURE = _environment.number_or_none("INFERENCE_DEFAULT_TEMPERATURE", least=0, most=2)
+    INFERENCE_DEFAULT_MAX_TOKENS = _environment.whole_or_none("INFERENCE_DEFAULT_MAX_TOKENS", least=1, most=1_000_000)
+    INFERENCE_DEFAULT_TOP_K = _environment.whole_or_none("INFERENCE_DEFAULT_TOP_K", least=0, most=1_000_000)
     MAX_CONVERSATION_HISTORY = _environment.whole("MAX_CONVERSATION_HISTORY", 50, least=1, most=1000)
     MAX_TOKEN_BUDGET = _environment.whole("MAX_TOKEN_BUDGET", 6000, least=1, most=10_000_000)
     SYSTEM_PROMPT = _environment.text("SYSTEM_PROMPT")
@@ -43,10 +47,12 @@ try:
     DEBUG = _environment.flag("DEBUG", False)
     ALLOWED_HOSTS = _environment.several("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1],chat-api")
     CORS_ALLOWED_ORIGINS = _environment.origins("FRONTEND_URL", "http://localhost:3000")
-    LOG_LEVEL = _environment.choice("LOG_LEVEL", "INFO", LOG_LEVELS)
+    LOG_LEVEL = _environment.log_level("LOG_LEVEL")
     _database = _environment.database("DATABASE_URL", "postgresql://localhost/samosachaat")
     _pool_size = _environment.whole("DB_POOL_SIZE", 10, least=1, most=1000)
     _cache_url = _environment.cache_url("CACHE_URL")
+    # Django's default of 300 would forget tokens at the three-hundredth user.
+    _cache_entries = _environment.whole("AUTH_CACHE_MAX_SIZE", 100_000, least=1)
 except EnvironmentProblem as problem:
     raise ImproperlyConfigured(str(problem)) from None
 
@@ -73,7 +79,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
-    "django.middleware.common.CommonMiddleware",
+    "chatapi.addresses.AddressMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
@@ -125,8 +131,7 @@ else:
     CACHES = {
         "default": {
             "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
-            # The default of 300 would forget tokens at the three-hundredth user.
-            "OPTIONS": {"MAX_ENTRIES": 100_000},
+            "OPTIONS": {"MAX_ENTRIES": _cache_entries},
         }
     }
 

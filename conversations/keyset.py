@@ -19,6 +19,7 @@ from conversations.exceptions import BadCursor
 
 MAX_CURSOR_CHARACTERS = 200
 UUID_FORM = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+PLAIN_UUID_FORM = re.compile(r"[0-9a-fA-F]{32}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,5 +72,5 @@ def decode_cursor(cursor: str, kind: str) -> SortKey:
 
 
 def parse_id(value: str) -> UUID | None:
-    """Return an id in its canonical form as a UUID, None where it is malformed."""
-    return UUID(value) if UUID_FORM.fullmatch(value) else None
+    """Return an id as a UUID, None where it is malformed; its hyphens may be missing."""
+    return UUID(value) if UUID_FORM.fullmatch(value) or PLAIN_UUID_FORM.fullmatch(value) else None

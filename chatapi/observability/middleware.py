@@ -13,11 +13,13 @@ from chatapi.observability.logs import trace_id_var, user_id_var
 
 logger = logging.getLogger("chatapi.requests")
 
+# What proxies add comes second.
+TRACE_ID_HEADERS = ("HTTP_X_TRACE_ID", "HTTP_X_REQUEST_ID")
 TRACE_ID_FORM = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
 class RequestLogMiddleware:
-    """Accept or mint `X-Trace-Id`, give it back, and log the request without anything that a user wrote.
+    """Accept or mint a trace id, give it back, and log the request without anything that a user wrote.
 
     The route is logged, not the path: a path may hold an anonymous session's key, a query string what a user searched for.
     """
@@ -27,8 +29,8 @@ class RequestLogMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         started = time.perf_counter()
-        offered = request.META.get("HTTP_X_TRACE_ID", "")
-        trace_id = offered if TRACE_ID_FORM.fullmatch(offered) else uuid4().hex
+        offered = (request.META.get(name, "") for name in TRACE_ID_HEADERS)
+        trace_id = next(filter(TRACE_ID_FORM.fullmatch, offered), None) or uuid4().hex
         # A keep-alive connection keeps its thread, and so the last request's context.
         trace_id_var.set(trace_id)
         user_id_var.set("")

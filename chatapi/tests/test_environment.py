@@ -35,6 +35,9 @@ DEFAULTS: dict[str, Any] = {
     "AUTH_CACHE_SECONDS": 300,
     "ADMIN_EMAILS": [],
     "SYSTEM_PROMPT": "",
+    "INFERENCE_DEFAULT_TEMPERATURE": None,
+    "INFERENCE_DEFAULT_MAX_TOKENS": None,
+    "INFERENCE_DEFAULT_TOP_K": None,
     "INFERENCE_START_TIMEOUT": 60,
     "INFERENCE_IDLE_TIMEOUT": 60,
     "GENERATION_TIMEOUT": 600,
@@ -48,6 +51,7 @@ DEFAULTS: dict[str, Any] = {
     "DATABASE": ["samosachaat", "localhost", ""],
     "POOL": 10,
     "CACHE": "django.core.cache.backends.locmem.LocMemCache",
+    "AUTH_CACHE_MAX_SIZE": 100_000,
 }
 CHOSEN: dict[str, tuple[str, Any]] = {
     "AUTH_SERVICE_URL": ("https://auth.example.com/base/", "https://auth.example.com/base"),
@@ -55,7 +59,7 @@ CHOSEN: dict[str, tuple[str, Any]] = {
     "INTERNAL_API_KEY": ("a key", "a key"),
     "MAX_CONVERSATION_HISTORY": ("7", 7),
     "MAX_TOKEN_BUDGET": ("12000", 12000),
-    "LOG_LEVEL": ("DEBUG", "DEBUG"),
+    "LOG_LEVEL": ("debug", "DEBUG"),
     "INFERENCE_PROTOCOL": ("openai", "openai"),
     "INFERENCE_MODEL": ("a-model", "a-model"),
     "INFERENCE_API_KEY": ("another key", "another key"),
@@ -63,7 +67,11 @@ CHOSEN: dict[str, tuple[str, Any]] = {
     "DEBUG": ("yes", True),
     "AUTH_CACHE_SECONDS": ("0", 0),
     "ADMIN_EMAILS": ("Ada@Example.com,bo@example.com", ["ada@example.com", "bo@example.com"]),
+    "AUTH_CACHE_MAX_SIZE": ("1024", 1024),
     "SYSTEM_PROMPT": ("Be brief.", "Be brief."),
+    "INFERENCE_DEFAULT_TEMPERATURE": ("0.7", 0.7),
+    "INFERENCE_DEFAULT_MAX_TOKENS": ("1024", 1024),
+    "INFERENCE_DEFAULT_TOP_K": ("40", 40),
     "INFERENCE_START_TIMEOUT": ("2.5", 2.5),
     "INFERENCE_IDLE_TIMEOUT": ("3", 3),
     "GENERATION_TIMEOUT": ("90", 90),
@@ -82,18 +90,25 @@ MALFORMED = {
         "postgresql://localhost:notaport/x",
         "",
         "postgresql://h/a/b",
+        "postgresql+asyncpg://h/b?prepared_statement_cache_size=0",
+        "postgresql://h/b?pgbouncer=true",
     ],
     "AUTH_SERVICE_URL": ["auth:8001", "ftp://auth", "http://", "http://auth?x=1", "http://auth:99999", ""],
     "INFERENCE_SERVICE_URL": ["inference", "http://[bad", "http://inference#part"],
     "MAX_CONVERSATION_HISTORY": ["0", "-1", "many", "1.5", "1001", "", "1e3"],
     "MAX_TOKEN_BUDGET": ["0", "x", "99999999999"],
     "FRONTEND_URL": ["localhost:3000", "https://chat.example.com/app", "*"],
-    "LOG_LEVEL": ["LOUD", "info", ""],
+    "LOG_LEVEL": ["LOUD", "2", ""],
     "INFERENCE_PROTOCOL": ["grpc", "OpenAI", ""],
     "SECRET_KEY": ["", "   "],
     "DEBUG": ["maybe", "", "2"],
     "CACHE_URL": ["memcached://localhost", "localhost:6379"],
     "AUTH_CACHE_SECONDS": ["-1", "x", "86401"],
+    "AUTH_CACHE_TTL_SECONDS": ["-1", "5m"],
+    "AUTH_CACHE_MAX_SIZE": ["0", "many", ""],
+    "INFERENCE_DEFAULT_TEMPERATURE": ["-1", "warm", "2.1"],
+    "INFERENCE_DEFAULT_MAX_TOKENS": ["0", "x"],
+    "INFERENCE_DEFAULT_TOP_K": ["-1"],
     "INFERENCE_START_TIMEOUT": ["0", "-1", "soon", "inf", "nan", ""],
     "INFERENCE_IDLE_TIMEOUT": ["0"],
     "GENERATION_TIMEOUT": ["10m"],
@@ -117,6 +132,7 @@ shown["ADMIN_EMAILS"] = sorted(s.ADMIN_EMAILS)
 shown["DATABASE"] = [database["NAME"], database["HOST"], database["USER"]]
 shown["POOL"] = database["OPTIONS"]["pool"]["max_size"]
 shown["CACHE"] = cache["BACKEND"]
+shown["AUTH_CACHE_MAX_SIZE"] = cache["OPTIONS"]["MAX_ENTRIES"]
 print(json.dumps(shown))
 """
 
@@ -222,6 +238,31 @@ def test_a_database_behind_a_socket() -> None:
 def test_asyncpg_spells_sslmode_its_own_way() -> None:
     address = EnvironmentReader({"D": "postgresql+asyncpg://h/chat?ssl=require"}).database("D", "")
     assert address.options == {"sslmode": "require"}
+
+
+def test_parameters_of_asyncpg_are_named() -> None:
+    reader = EnvironmentReader({"D": "postgresql+asyncpg://u:hunter2@h/chat?ssl=require&command_timeout=5&timeout=3"})
+    with pytest.raises(EnvironmentProblem) as refusal:
+        reader.database("D", "")
+    assert "'command_timeout', 'timeout'" in str(refusal.value)
+    assert "sslmode" not in str(refusal.value)
+    assert "hunter2" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("variables", "meant"),
+    [
+        ({"ADMIN_EMAIL": "Ada@example.com"}, {"ADMIN_EMAILS": {"ada@example.com"}}),
+        ({"ADMIN_EMAIL": "ada@example.com", "ADMIN_EMAILS": "bo@example.com"}, {"ADMIN_EMAILS": {"bo@example.com"}}),
+        ({"AUTH_CACHE_TTL_SECONDS": "60"}, {"AUTH_CACHE_SECONDS": 60}),
+        ({"AUTH_CACHE_TTL_SECONDS": "60", "AUTH_CACHE_SECONDS": "90"}, {"AUTH_CACHE_SECONDS": 90}),
+    ],
+)
+def test_the_predecessors_names_still_work(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], meant: dict[str, Any]
+) -> None:
+    settings = read_settings(monkeypatch, variables)
+    assert {name: settings[name] for name in meant} == meant
 
 
 @pytest.mark.parametrize(

@@ -122,6 +122,22 @@ def test_a_malformed_trace_id_is_replaced(user: UserClient, log: Log, offered: s
     assert log.of_request()["trace_id"] == response["X-Trace-Id"]
 
 
+@pytest.mark.parametrize(
+    ("headers", "taken"),
+    [
+        ({"X-Request-Id": "from-the-proxy"}, "from-the-proxy"),
+        ({"X-Request-Id": "from-the-proxy", "X-Trace-Id": "ours"}, "ours"),
+        ({"X-Request-Id": "not one, but two"}, None),
+    ],
+)
+def test_a_request_id_is_taken_where_there_is_no_trace_id(
+    user: UserClient, log: Log, headers: dict[str, str], taken: str | None
+) -> None:
+    response = user.get(ADDRESS, headers=headers)
+    assert response["X-Trace-Id"] == taken if taken else MINTED.fullmatch(response["X-Trace-Id"])
+    assert log.of_request()["trace_id"] == response["X-Trace-Id"]
+
+
 def test_every_request_has_its_own_trace_id(user: UserClient) -> None:
     assert user.get(ADDRESS)["X-Trace-Id"] != user.get(ADDRESS)["X-Trace-Id"]
 

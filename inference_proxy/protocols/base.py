@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import orjson
+from django.conf import settings
 
 from inference_proxy.exceptions import UpstreamError
 
@@ -51,6 +52,15 @@ class Delta:
     finish_reason: str = ""
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+
+
+def fill_in(sampling: Sampling) -> Sampling:
+    """Return a choice with the operator's defaults where neither the client nor an assistant chose."""
+    return Sampling(
+        temperature=settings.INFERENCE_DEFAULT_TEMPERATURE if sampling.temperature is None else sampling.temperature,
+        max_tokens=settings.INFERENCE_DEFAULT_MAX_TOKENS if sampling.max_tokens is None else sampling.max_tokens,
+        top_k=settings.INFERENCE_DEFAULT_TOP_K if sampling.top_k is None else sampling.top_k,
+    )
 
 
 class InferenceProtocol(Protocol):

@@ -5,7 +5,7 @@ from typing import Any
 from django.conf import settings
 
 from inference_proxy.exceptions import UpstreamError
-from inference_proxy.protocols.base import Delta, GenerationRequest, TokenCleaner, encode_object, load_event
+from inference_proxy.protocols.base import Delta, GenerationRequest, TokenCleaner, encode_object, fill_in, load_event
 
 # The service refuses longer messages, and longer conversations.
 MAX_MESSAGE_CHARACTERS = 8_000
@@ -34,7 +34,7 @@ class Nanochat:
         return {"X-Internal-API-Key": settings.INTERNAL_API_KEY}
 
     def body(self, request: GenerationRequest) -> dict[str, Any]:
-        sampling = request.sampling
+        sampling = fill_in(request.sampling)
         return {
             "messages": fold_system_messages(request.system_prompt, request.messages),
             "temperature": DEFAULT_TEMPERATURE if sampling.temperature is None else sampling.temperature,

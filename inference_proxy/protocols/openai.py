@@ -11,6 +11,7 @@ from inference_proxy.protocols.base import (
     GenerationRequest,
     TokenCleaner,
     clean_label,
+    fill_in,
     load_object,
     whole_number,
     without_unstorable,
@@ -38,12 +39,12 @@ class OpenAI:
     def body(self, request: GenerationRequest) -> dict[str, Any]:
         system = [{"role": "system", "content": request.system_prompt}] if request.system_prompt else []
         model = settings.INFERENCE_MODEL if request.model_tag in ("", "default") else request.model_tag
-        sampling = request.sampling
+        sampling = fill_in(request.sampling)
         optional = {
             "model": model or None,
             "temperature": sampling.temperature,
             "max_tokens": sampling.max_tokens,
-            # Not OpenAI's, but llama.cpp's, vLLM's and others'; sent only where a client asked for it.
+            # Not OpenAI's, but llama.cpp's, vLLM's and others'; sent only where somebody chose it.
             "top_k": sampling.top_k,
         }
         return {

@@ -40,6 +40,17 @@ def test_the_body_says_what_was_chosen() -> None:
     assert (body["model"], body["temperature"], body["max_tokens"], body["top_k"]) == ("m", 0, 9, 0)
 
 
+@pytest.mark.parametrize("protocol", [OpenAI, Nanochat])
+def test_the_operator_chooses_where_nobody_else_did(settings: Any, protocol: Any) -> None:
+    settings.INFERENCE_DEFAULT_TEMPERATURE = 0.0
+    settings.INFERENCE_DEFAULT_MAX_TOKENS = 1024
+    settings.INFERENCE_DEFAULT_TOP_K = 40
+    body = protocol().body(GenerationRequest(MESSAGES))
+    assert (body["temperature"], body["max_tokens"], body["top_k"]) == (0.0, 1024, 40)
+    chosen = protocol().body(GenerationRequest(MESSAGES, sampling=Sampling(temperature=1.5, max_tokens=9)))
+    assert (chosen["temperature"], chosen["max_tokens"], chosen["top_k"]) == (1.5, 9, 40)
+
+
 @pytest.mark.parametrize(("tag", "model"), [("", "configured"), ("default", "configured"), ("chosen", "chosen")])
 def test_the_model(settings: Any, tag: str, model: str) -> None:
     settings.INFERENCE_MODEL = "configured"

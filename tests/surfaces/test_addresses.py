@@ -1,0 +1,48 @@
+"""On every surface a slash at the end of an address, and an id without hyphens, are as good as what is documented."""
+
+import uuid
+
+import pytest
+
+from tests.support.client import ABSENT, Client
+from tests.surfaces.test_isolation import BODIES, OPERATIONS, Operation
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.id)
+def test_a_slash_at_the_end_changes_nothing(operation: Operation, stranger: Client) -> None:
+    ids = {name: str(uuid.uuid4()) for name in ("conversation_id", "message_id", "session_id")}
+    path = operation.path.format(**ids) + ("?q=word" if operation.id == "search" else "")
+    body = BODIES[operation.id] if operation.method in ("POST", "PUT", "PATCH") else ABSENT
+    if operation.id == "session_send_message":
+        body = {**body, "session_id": ids["session_id"]}
+    answers = []
+    for spelling in (path, path.replace("?", "/?") if "?" in path else f"{path}/"):
+        answer = stranger.request(operation.method, spelling, body)
+        assert "no such address" not in answer.content.decode()
+        answers.append((answer.status, "Location" in answer.headers))
+    assert answers[0] == answers[1]
+
+
+def test_ids_may_lack_their_hyphens(client: Client, conversation: str) -> None:
+    plain = uuid.UUID(conversation).hex
+    assert client.ask(plain, "one").text == "one"
+    assert (
+        client.open("POST", f"/conversations/{plain}/messages/", {"message": {"content": "two"}, "stream": False}).status == 200
+    )
+    assert client.request("POST", f"/conversation/completion/{plain}/", {"message": "three"}).status == 200
+    read = client.conversation(plain)
+    assert read["id"] == conversation
+    assert [message["content"] for message in read["messages"]] == ["one", "one", "two", "two", "three", "three"]
+    reply = uuid.UUID(read["messages"][-1]["id"]).hex
+    assert client.message(plain, reply)["conversation_id"] == conversation
+    stream = client.follow(plain, reply)
+    stream.finish()
+    assert stream.text == "three"
+    assert client.request("DELETE", f"/api/conversations/{plain}/").status == 204
+
+
+def test_an_anonymous_session_is_the_same_with_and_without_hyphens(anonymous: Client, make_assistant) -> None:
+    key = uuid.uuid4()
+    body = {"session_id": key.hex, "message": "hello", "assistant_id": uuid.UUID(make_assistant(public=True)).hex}
+    anonymous.open("POST", "/api/v1/chat/stream/", body).finish()
+    assert len(anonymous.get(f"/api/v1/chat/{key}/history/")["messages"]) == 2
