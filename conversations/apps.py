@@ -1,3 +1,5 @@
+import atexit
+
 from django.apps import AppConfig
 from django.db.models.signals import pre_migrate
 
@@ -6,6 +8,9 @@ class ConversationsConfig(AppConfig):
     name = "conversations"
 
     def ready(self) -> None:
+        from chatapi.database import close_pools
         from conversations.migrating.guards import check_plan
 
+        # Here, because commands, tests, benchmarks and the server's workers all load the applications.
+        atexit.register(close_pools)
         pre_migrate.connect(check_plan, sender=self)
