@@ -10,10 +10,12 @@ from psycopg import sql
 
 from devstack.folder import PROJECT, devstack_folder
 from devstack.postgres import Cluster
+from devstack.watcher import kill_children_at_the_end
 
 
 def start_postgres() -> str:
     """Start it, to run as long as this process, and return the URL of its first database."""
+    kill_children_at_the_end()
     cluster = Cluster(devstack_folder() / "benchmark-postgres")
     cluster.start()
     return cluster.url("postgres")

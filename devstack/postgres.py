@@ -20,6 +20,7 @@ from psycopg import sql
 
 from devstack.folder import PROJECT
 from devstack.locks import FileLock
+from devstack.watcher import unmarked_environment
 
 # Addresses of sockets end at 107 bytes on Linux and at 103 on macOS.
 SOCKET_PATH_LIMIT = 100
@@ -81,6 +82,7 @@ class Cluster:
         started = subprocess.run(
             [sys.executable, "-m", "devstack.postgres_keeper", str(self.folder), *settings],
             cwd=PROJECT,
+            env=unmarked_environment(),  # other runs may be using the server when this one ends
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

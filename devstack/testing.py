@@ -11,6 +11,7 @@ import pytest
 from devstack.folder import devstack_folder
 from devstack.locks import FileLock
 from devstack.postgres import Cluster
+from devstack.watcher import kill_children_at_the_end
 
 SETTINGS = {
     "DJANGO_SETTINGS_MODULE": "chatapi.settings",
@@ -56,6 +57,7 @@ def leave_environment() -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_load_initial_conftests() -> Generator[None]:
     # A wrapper runs before pytest-django's own hook, which imports the settings.
+    kill_children_at_the_end()
     prepare_environment()
     return (yield)
 

