@@ -1,7 +1,8 @@
 """The users of the service, for admins: who there is, and how much each has.
 
 Users are known from the auth service (`chat_users`), and those of the predecessor, who may not have come back yet, from
-their conversations. Counting stops at a bound, so that a page costs the same whoever stands on it.
+their conversations. Where the predecessor's table `users` is there and may be read, everyone in it is listed too. Counting
+stops at a bound, so that a page costs the same whoever is on it.
 """
 
 from typing import Any
@@ -14,6 +15,19 @@ MOST_COUNTED = 10_000
 # Tables up to this size are counted; the size of larger ones is PostgreSQL's own estimate.
 MOST_ROWS_COUNTED = 100_000
 
+# Asked first, so that no statement fails in the request's transaction. `to_regclass` and the privileges are null or false, and
+# never an error, where something is missing.
+PREDECESSORS_USERS_SQL = """
+SELECT count(*) = 6 FROM pg_attribute
+WHERE attrelid = to_regclass('users') AND attnum > 0 AND has_column_privilege(attrelid, attnum, 'SELECT')
+  AND CASE attname
+      WHEN 'id' THEN atttypid = 'uuid'::regtype
+      WHEN 'created_at' THEN atttypid = 'timestamptz'::regtype
+      WHEN 'last_login_at' THEN atttypid = 'timestamptz'::regtype
+      ELSE attname IN ('email', 'name', 'provider')
+  END
+"""
+
 # The recursive part jumps from one user to the next along idx_conversations_user, whatever each of them has.
 USERS_SQL = """
 WITH RECURSIVE owners AS (
@@ -25,13 +39,16 @@ WITH RECURSIVE owners AS (
     SELECT user_id AS id FROM owners WHERE user_id IS NOT NULL LIMIT %(limit)s
 ), known AS (
     SELECT id FROM chat_users WHERE id > %(after)s ORDER BY id LIMIT %(limit)s
-), page AS (
-    SELECT id FROM some_owners UNION SELECT id FROM known ORDER BY id LIMIT %(limit)s
+), registered AS ({registered}), page AS (
+    SELECT id FROM some_owners UNION SELECT id FROM known UNION SELECT id FROM registered ORDER BY id LIMIT %(limit)s
 )
-SELECT page.id, chat_users.email, chat_users.name, coalesce(chat_users.is_admin, false),
-       chat_users.first_seen_at, chat_users.last_seen_at, conversations.count, messages.count
+SELECT page.id, coalesce(nullif(chat_users.email, ''), account.email, '') AS email,
+       coalesce(nullif(chat_users.name, ''), account.name, '') AS name, coalesce(chat_users.is_admin, false) AS is_admin,
+       chat_users.first_seen_at, chat_users.last_seen_at, conversations.count AS conversations, messages.count AS messages,
+       coalesce(account.provider, '') AS provider, account.created_at, account.last_login_at
 FROM page
 LEFT JOIN chat_users ON chat_users.id = page.id
+LEFT JOIN LATERAL ({account}) AS account ON true
 CROSS JOIN LATERAL (
     SELECT count(*) FROM (SELECT FROM conversations WHERE user_id = page.id LIMIT %(most)s) AS counted
 ) AS conversations
@@ -43,24 +60,56 @@ CROSS JOIN LATERAL (
 ) AS messages
 ORDER BY page.id
 """
-COLUMNS = ("id", "email", "name", "is_admin", "first_seen_at", "last_seen_at", "conversations", "messages")
+WITH_USERS_SQL = USERS_SQL.format(
+    registered="SELECT id FROM users WHERE id > %(after)s ORDER BY id LIMIT %(limit)s",
+    account="""SELECT email::text, name::text, provider::text, created_at, last_login_at FROM users WHERE users.id = page.id""",
+)
+WITHOUT_USERS_SQL = USERS_SQL.format(
+    registered="SELECT NULL::uuid AS id WHERE false",
+    account="""SELECT NULL::text AS email, NULL::text AS name, NULL::text AS provider, NULL::timestamptz AS created_at,
+        NULL::timestamptz AS last_login_at""",
+)
+COLUMNS = (
+    "id",
+    "email",
+    "name",
+    "is_admin",
+    "first_seen_at",
+    "last_seen_at",
+    "conversations",
+    "messages",
+    "provider",
+    "created_at",
+    "last_login_at",
+)
 NOBODY = UUID(int=0)
 
 
 def list_users(*, after: UUID | None, limit: int) -> list[dict[str, Any]]:
-    """Return users by id: `{"id", "email", "name", "is_admin", "first_seen_at", "last_seen_at", "conversations",
-    "messages"}`; email and name are "" where only the predecessor knew them. One query."""
+    """Return users by id: what COLUMNS says, and the counts under the predecessor's names too. Two queries.
+
+    Of what nobody knows, texts are "" and times None.
+    """
+    statement = WITH_USERS_SQL if _has_predecessors_users() else WITHOUT_USERS_SQL
     with connection.cursor() as cursor:
-        cursor.execute(USERS_SQL, {"after": after or NOBODY, "limit": limit, "most": MOST_COUNTED})
+        cursor.execute(statement, {"after": after or NOBODY, "limit": limit, "most": MOST_COUNTED})
         rows = [dict(zip(COLUMNS, row, strict=True)) for row in cursor.fetchall()]
-    return [{**row, "email": row["email"] or "", "name": row["name"] or ""} for row in rows]
+    return [{**row, "conversation_count": row["conversations"], "message_count": row["messages"]} for row in rows]
+
+
+def _has_predecessors_users() -> bool:
+    """Tell whether the predecessor's table of users is there, as it was, and may be read."""
+    with connection.cursor() as cursor:
+        cursor.execute(PREDECESSORS_USERS_SQL)
+        return bool(cursor.fetchone()[0])
 
 
 def count_totals() -> dict[str, Any]:
     """Return `{"users", "conversations", "messages", "estimated"}`; `users` are those that the auth service knows."""
     totals: dict[str, Any] = {"estimated": False}
+    users = "users" if _has_predecessors_users() else "chat_users"
     with connection.cursor() as cursor:
-        for name, table in (("users", "chat_users"), ("conversations", "conversations"), ("messages", "messages")):
+        for name, table in (("users", users), ("conversations", "conversations"), ("messages", "messages")):
             cursor.execute("SELECT reltuples::bigint FROM pg_class WHERE oid = %s::regclass", [table])
             count = cursor.fetchone()[0]
             if count <= MOST_ROWS_COUNTED:

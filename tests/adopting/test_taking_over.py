@@ -172,6 +172,15 @@ def test_what_it_saved_before_is_corrected_once(mira: Client, database_url: str)
     assert updated_at.startswith("2026-01-05T00:00:00")
 
 
+def test_admins_see_accounts_before_they_come_by(service: Server) -> None:
+    admin = Client(service.port, make_token(admin=True))
+    users = {user["id"]: user for user in admin.get("/api/admin/users")["items"]}
+    ada = users[str(OTHER_USER)]
+    assert (ada["email"], ada["name"], ada["provider"]) == ("ada@example.com", "", "github")
+    assert (ada["conversation_count"], ada["message_count"], ada["last_login_at"]) == (1, 1, None)
+    assert ada["created_at"]
+
+
 def test_an_account_that_the_auth_service_deletes_takes_its_history_along(database_url: str) -> None:
     with psycopg.connect(database_url) as connection:
         connection.execute("DELETE FROM users WHERE id = %s", (OTHER_USER,))

@@ -251,7 +251,7 @@ usage = operation(
 )
 list_users = operation(
     "list_users",
-    "Users with what they have, by id, and totals (admins only)",
+    "Users with what they have, by id, and totals (admins only). Everyone in the predecessor's table `users` is listed too",
     "service",
     parameters=[query("limit", "1 to 100", OpenApiTypes.INT), CURSOR],
     responses={(200, JSON): more.UserListSchema, **GUARDED, **errors(400, 403)},

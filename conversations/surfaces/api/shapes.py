@@ -109,6 +109,11 @@ class UserSchema(serializers.Serializer[Any]):
     last_seen_at = serializers.DateTimeField(allow_null=True)
     conversations = serializers.IntegerField(min_value=0, max_value=10_000, help_text="10,000: at least so many.")
     messages = serializers.IntegerField(min_value=0, max_value=10_000, help_text="10,000: at least so many.")
+    conversation_count = serializers.IntegerField(min_value=0, max_value=10_000, help_text="The same as `conversations`.")
+    message_count = serializers.IntegerField(min_value=0, max_value=10_000, help_text="The same as `messages`.")
+    provider = serializers.CharField(allow_blank=True, help_text="As in the predecessor's table of users; empty without it.")
+    created_at = serializers.DateTimeField(allow_null=True, help_text="From there as well.")
+    last_login_at = serializers.DateTimeField(allow_null=True, help_text="From there as well.")
 
     class Meta:
         ref_name = "User"
