@@ -175,5 +175,5 @@ class MessageQuerySet(models.QuerySet["Message"]):
         return self.running().filter(Q(heartbeat_at__lt=oldest) | Q(heartbeat_at__isnull=True))
 
     def for_context(self) -> "MessageQuerySet":
-        """Restrict to what the model should see: the active branch without failed, running and empty messages."""
-        return self.active_branch().exclude(status__in=("failed", "streaming")).exclude(content="")
+        """Restrict to what the model's context is chosen from: the active branch without a running reply."""
+        return self.active_branch().exclude(status="streaming")

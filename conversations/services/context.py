@@ -1,43 +1,69 @@
-"""What the model gets to see of a conversation: its newest messages, within two budgets."""
+"""What the model gets to see of a conversation: its newest messages, within two budgets and the protocol's limits.
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+Principle: what goes upstream is valid for the strictest chat template. It begins with a user message, and roles alternate. So
+the history is taken in exchanges, questions and the answers to them, which are kept or dropped together, and several messages
+of one side are joined. A question without an answer is left out, unless it is the newest. Text of the role `system`, which
+only older rows have, goes in front of the user message after it. The receipt tells what is left out, whatever the reason.
+"""
+
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 from django.conf import settings
+from django.db.models import Case, Q, When
 from django.db.models.functions import Left, Length
 
+from conversations.models import Role, Status
 from conversations.querysets import MessageQuerySet
+from inference_proxy.protocols import PROTOCOLS
 
 # Counting what was left out of a long conversation stops here: each send counts anew.
 MOST_COUNTED = 1_000
+SEPARATOR = "\n\n"
 
-# Role, length in characters, and the beginning of the content: all of it where it fits into the budget.
-HistoryRow = tuple[str, int, str]
+# More rows than may go upstream are read: failed and empty ones among them take nothing of the budget.
+SPARE_ROWS = 8
+# Where those are not enough, ever more rows are read, up to so many.
+MOST_READ = 1_000
+
+# Role, whether the model may see it, length in characters, and the beginning of the content: all of it where it fits.
+HistoryRow = tuple[str, bool, int, str]
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What the newest message and the system prompt leave of MAX_CONVERSATION_HISTORY and MAX_TOKEN_BUDGET (characters)."""
+    """What the newest message and the system prompt leave of MAX_CONVERSATION_HISTORY and MAX_TOKEN_BUDGET (characters).
+
+    The protocol may set lower limits. Of a system prompt that is over them, only the beginning goes upstream.
+    """
 
     newest: str
     system_prompt: str
+    prompt_left_out: int
     messages: int
     characters: int
+    message_characters: int
 
     @classmethod
     def left_by(cls, newest: str, system_prompt: str) -> "Budget":
+        protocol = PROTOCOLS[settings.INFERENCE_PROTOCOL]
+        longest = protocol.max_message_characters or sys.maxsize
+        total = protocol.max_total_characters or sys.maxsize
+        prompt = system_prompt[: max(0, min(longest, total - len(newest)))]
         return cls(
             newest=newest,
-            system_prompt=system_prompt,
-            messages=max(0, settings.MAX_CONVERSATION_HISTORY - 1 - bool(system_prompt)),
-            characters=max(0, settings.MAX_TOKEN_BUDGET - len(newest) - len(system_prompt)),
+            system_prompt=prompt,
+            prompt_left_out=len(system_prompt) - len(prompt),
+            messages=max(0, settings.MAX_CONVERSATION_HISTORY - 1 - bool(prompt)),
+            characters=max(0, min(settings.MAX_TOKEN_BUDGET, total) - len(newest) - len(prompt)),
+            message_characters=longest,
         )
 
     @property
     def rows_to_read(self) -> int:
-        """One more than fit, to know whether anything is left out."""
-        return self.messages + 1
+        return self.messages + 1 + SPARE_ROWS
 
     @property
     def characters_to_read(self) -> int:
@@ -45,54 +71,146 @@ class Budget:
         return self.characters + 1
 
 
+class History:
+    """What was said before the newest message, read and counted as far as needed."""
+
+    def __init__(self, messages: MessageQuerySet, count: Callable[[int], int] | None = None) -> None:
+        """`count` says the same as the method, for callers who can do it faster."""
+        self._messages = messages.for_context()
+        self.count = count or self._count
+
+    def read(self, budget: Budget, most: int) -> list[HistoryRow]:
+        """Read the newest rows, newest first. One query."""
+        rows = (
+            self._messages.newest_first()
+            .annotate(
+                is_usable=Case(When(~Q(status=Status.FAILED) & ~Q(content=""), then=True), default=False),
+                length=Length("content"),
+                beginning=Left("content", budget.characters_to_read),
+            )
+            .values_list("role", "is_usable", "length", "beginning")
+        )
+        return list(rows[:most])
+
+    def _count(self, most: int) -> int:
+        """Count the messages with text, up to so many. One query."""
+        return self._messages.exclude(content="")[:most].count()
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """The messages for upstream, oldest first, and the receipt that the reply keeps of them."""
 
+    system_prompt: str
     messages: list[dict[str, str]]
     receipt: dict[str, Any]
 
 
-def read_history(history: MessageQuerySet, budget: Budget) -> list[HistoryRow]:
-    """Read what may fit of a history, newest first. One query."""
-    return list(
-        history.for_context()
-        .newest_first()
-        .annotate(length=Length("content"), beginning=Left("content", budget.characters_to_read))
-        .values_list("role", "length", "beginning")[: budget.rows_to_read]
-    )
+@dataclass(slots=True)
+class _Choice:
+    """What is chosen so far, from the newest message back: messages, newest first, and how many rows are in them."""
+
+    budget: Budget
+    messages: list[dict[str, str]] = field(default_factory=list)
+    rows: int = 0
+    characters: int = 0
+
+    def refusal(self, *sides: list[HistoryRow]) -> str | None:
+        """Return the limit that these rows would break, None where they fit. Each side becomes one message."""
+        lengths = [_joined_length(side) for side in sides]
+        # The limits are for what comes before the newest message.
+        if self.rows + sum(map(len, sides)) > self.budget.messages + 1:
+            return "messages"
+        if self.characters + sum(lengths) > self.budget.characters + len(self.budget.newest):
+            return "characters"
+        return "characters" if max(lengths) > self.budget.message_characters else None
+
+    def add(self, *sides: list[HistoryRow]) -> None:
+        for side in sides:
+            role = Role.ASSISTANT if side[0][0] == Role.ASSISTANT else Role.USER
+            self.messages.append(
+                {"role": role.value, "content": SEPARATOR.join(content for _, _, _, content in reversed(side))}
+            )
+            self.rows += len(side)
+            self.characters += _joined_length(side)
 
 
-def count_history(history: MessageQuerySet, most: int) -> int:
-    """Count the messages of a history, up to so many. One query."""
-    return history.for_context()[:most].count()
+def build_context(history: History, budget: Budget, rows: list[HistoryRow] | None = None) -> Context:
+    """Choose what goes upstream: the newest user message always, and of the history before it the newest that fits.
 
-
-def build_context(rows: Iterable[HistoryRow], budget: Budget, count: Callable[[int], int]) -> Context:
-    """Choose what goes upstream: the newest user message always, and of the history before it the newest that fit.
-
-    `rows` are what `read_history` returns. Where something is left out, `count` tells how long the history is, up to a number.
+    `rows` are the newest `budget.rows_to_read` rows of the history, where the caller has them.
     """
-    chosen = [{"role": "user", "content": budget.newest}]
-    room = budget.characters
-    reason = None
-    for role, length, content in rows:
-        if len(chosen) > budget.messages:
-            reason = "messages"
-        elif length > room:
-            reason = "characters"
-        if reason:
-            break
-        room -= length
-        chosen.append({"role": role, "content": content})
-    chosen.reverse()
+    most = budget.rows_to_read
+    rows = history.read(budget, most) if rows is None else rows
+    choice, reason = _choose(rows, budget)
+    while not reason and len(rows) == most and most < MOST_READ:
+        most = min(8 * most, MOST_READ)
+        rows = history.read(budget, most)
+        choice, reason = _choose(rows, budget)
+    messages = choice.messages[::-1]
+    used = choice.rows - 1
+    said = sum(bool(length) for _, _, length, _ in rows) if len(rows) < most else history.count(MOST_COUNTED + used)
+    left_out = said - used
     receipt: dict[str, Any] = {
-        "messages": len(chosen),
-        "characters": len(budget.system_prompt) + sum(len(message["content"]) for message in chosen),
-        "left_out": 0,
-        "reason": reason,
+        "messages": len(messages),
+        "characters": len(budget.system_prompt) + choice.characters,
+        "left_out": left_out,
+        "reason": reason or ("unanswered" if left_out else None),
     }
-    if reason:
-        used = len(chosen) - 1
-        receipt["left_out"] = count(MOST_COUNTED + used) - used
-    return Context(messages=chosen, receipt=receipt)
+    if budget.prompt_left_out:
+        receipt["system_prompt_left_out"] = budget.prompt_left_out
+    return Context(system_prompt=budget.system_prompt, messages=messages, receipt=receipt)
+
+
+def _choose(rows: list[HistoryRow], budget: Budget) -> tuple[_Choice, str | None]:
+    """Return what fits, and the limit that ended it, None where nothing older is there."""
+    exchanges = _exchanges(_usable(rows))
+    newest: HistoryRow = (Role.USER, True, len(budget.newest), budget.newest)
+    unanswered = next(exchanges)[0]
+    system_text = [row for row in unanswered if row[0] == Role.SYSTEM]
+    choice = _Choice(budget)
+    reason = choice.refusal([newest, *system_text]) if system_text else None
+    choice.add([newest] if reason else [newest, *system_text])
+    for asked, answered in exchanges:
+        # Without a question it is the beginning of the conversation, or of what was read of it.
+        reason = reason or (choice.refusal(answered, asked) if asked else None)
+        if reason or not asked:
+            break
+        choice.add(answered, asked)
+    return choice, reason
+
+
+def _usable(rows: list[HistoryRow]) -> Iterator[HistoryRow]:
+    """Yield what the model may see, newest first: a question whose answers it may not see is left out with them."""
+    is_after_answers = False
+    has_usable_answer = True
+    for row in rows:
+        role, is_usable, _, _ = row
+        if role == Role.ASSISTANT:
+            has_usable_answer = is_usable or (is_after_answers and has_usable_answer)
+        is_after_answers = role == Role.ASSISTANT
+        if is_usable and (has_usable_answer or role == Role.SYSTEM):
+            yield row
+
+
+def _exchanges(rows: Iterable[HistoryRow]) -> Iterator[tuple[list[HistoryRow], list[HistoryRow]]]:
+    """Yield what was asked and what was answered, newest first.
+
+    The first is always what came after the last answer, without an answer; the last may lack what was asked.
+    """
+    asked: list[HistoryRow] = []
+    answered: list[HistoryRow] = []
+    is_first = True
+    for row in rows:
+        if row[0] != Role.ASSISTANT:
+            asked.append(row)
+            continue
+        if asked or is_first:
+            yield asked, answered
+            asked, answered, is_first = [], [], False
+        answered.append(row)
+    yield asked, answered
+
+
+def _joined_length(rows: list[HistoryRow]) -> int:
+    return sum(length for _, _, length, _ in rows) + len(SEPARATOR) * (len(rows) - 1)

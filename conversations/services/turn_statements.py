@@ -29,7 +29,7 @@ FOR NO KEY UPDATE OF c
 # After the lock, so that it sees what the last holder of the lock has committed.
 SURVEY_SQL = """
 SELECT running.id, running.is_abandoned, earlier.id, earlier.request_fingerprint, earlier.is_active, theirs.count,
-       history.role, history.length, history.beginning
+       history.role, history.is_usable, history.length, history.beginning
 FROM (
     SELECT CASE WHEN %(limited)s THEN (
         SELECT count(*) FROM messages AS m JOIN conversations AS c ON c.id = m.conversation_id
@@ -46,8 +46,9 @@ LEFT JOIN LATERAL (
     WHERE conversation_id = %(conversation_id)s AND idempotency_key = %(key)s
 ) AS earlier ON true
 LEFT JOIN LATERAL (
-    SELECT created_at, id, role, length(content) AS length, left(content, %(characters)s) AS beginning FROM messages
-    WHERE conversation_id = %(conversation_id)s AND is_active AND status NOT IN ('failed', 'streaming') AND content <> ''
+    SELECT created_at, id, role, status <> 'failed' AND content <> '' AS is_usable, length(content) AS length,
+           left(content, %(characters)s) AS beginning
+    FROM messages WHERE conversation_id = %(conversation_id)s AND is_active AND status <> 'streaming'
     ORDER BY created_at DESC, id DESC LIMIT %(rows)s
 ) AS history ON true
 ORDER BY history.created_at DESC, history.id DESC
@@ -57,7 +58,7 @@ ORDER BY history.created_at DESC, history.id DESC
 COUNT_SQL = """
 SELECT count(*) FROM (
     SELECT 1 FROM messages
-    WHERE conversation_id = %(conversation_id)s AND is_active AND status NOT IN ('failed', 'streaming') AND content <> ''
+    WHERE conversation_id = %(conversation_id)s AND is_active AND status <> 'streaming' AND content <> ''
     LIMIT %(most)s
 ) AS counted
 """
@@ -141,7 +142,7 @@ def survey_conversation(
 
 
 def count_history_of(conversation_id: UUID, most: int) -> int:
-    """Count the messages that could go upstream, up to so many."""
+    """Count the messages with text that came before a send, up to so many."""
     with connection.cursor() as cursor:
         cursor.execute(COUNT_SQL, {"conversation_id": conversation_id, "most": most})
         (count,) = cursor.fetchone()

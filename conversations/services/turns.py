@@ -32,7 +32,7 @@ from conversations.exceptions import (
 from conversations.keyset import SortKey, after_key
 from conversations.models import DEFAULT_MODEL_TAG, Message, Role, Status, new_id
 from conversations.querysets import MessageQuerySet
-from conversations.services.context import Budget, Context, build_context, count_history, read_history
+from conversations.services.context import Budget, Context, History, build_context
 from conversations.services.retries import Earlier, find_earlier, fingerprint_of, read_earlier, require_same
 from conversations.services.titles import automatic_title, is_unnamed
 from conversations.services.turn_statements import (
@@ -104,7 +104,7 @@ def start_turn(
         if earlier is not None:
             asked = _move_to_the_end(messages, earlier.asked_id)
             return _add_answer(setting, asked.id, content, _context_before(messages, asked, content, setting))
-        context = build_context(survey.history, budget, partial(count_history_of, conversation_id))
+        context = build_context(History(messages, partial(count_history_of, conversation_id)), budget, survey.history)
         message_id, reply_id = new_id(), new_id()
         insert_turn(
             conversation_id=conversation_id,
@@ -286,7 +286,7 @@ def _context_before(messages: MessageQuerySet, asked: Message, content: str, set
     """Return the context for a question that stands where `asked` does."""
     history = messages.filter(after_key(SortKey(asked.created_at, asked.id), "created_at", descending=True))
     budget = Budget.left_by(content, setting.system_prompt)
-    return build_context(read_history(history, budget), budget, partial(count_history, history))
+    return build_context(History(history), budget)
 
 
 def _adopt_answers(messages: MessageQuerySet, asked: Message) -> None:
@@ -325,7 +325,7 @@ def _add_answer(
 def _turn(setting: _Setting, asked_id: UUID, reply_id: UUID, context: Context) -> Turn:
     request = GenerationRequest(
         messages=context.messages,
-        system_prompt=setting.system_prompt,
+        system_prompt=context.system_prompt,
         model_tag=setting.model_tag,
         sampling=setting.sampling,
     )

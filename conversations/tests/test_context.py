@@ -1,14 +1,13 @@
 """What the model gets to see."""
 
-from functools import partial
 from typing import Any
 
 import pytest
 
 from conversations.models import Conversation, Message
 from conversations.services import context as context_module
-from conversations.services.context import Budget, Context, build_context, count_history, read_history
-from conversations.tests.factories import make_conversation, make_message, make_reply, make_running_reply, make_turns
+from conversations.services.context import Budget, Context, History, build_context
+from conversations.tests.factories import make_conversation, make_message, make_reply, make_turns
 
 pytestmark = pytest.mark.django_db
 
@@ -19,9 +18,7 @@ def conversation() -> Conversation:
 
 
 def build(conversation: Conversation, newest: str = "newest", system_prompt: str = "") -> Context:
-    history = Message.objects.in_conversation(conversation.id)
-    budget = Budget.left_by(newest, system_prompt)
-    return build_context(read_history(history, budget), budget, partial(count_history, history))
+    return build_context(History(Message.objects.in_conversation(conversation.id)), Budget.left_by(newest, system_prompt))
 
 
 def contents(context: Context) -> list[str]:
@@ -54,9 +51,10 @@ def test_other_conversations_are_not_seen(conversation: Conversation) -> None:
     ("most", "prompt", "kept"),
     [
         (5, "", ["question 1", "answer 1", "question 2", "answer 2", "newest"]),
-        (4, "", ["answer 1", "question 2", "answer 2", "newest"]),
+        (4, "", ["question 2", "answer 2", "newest"]),
         (4, "S", ["question 2", "answer 2", "newest"]),
-        (2, "", ["answer 2", "newest"]),
+        (3, "S", ["newest"]),
+        (2, "", ["newest"]),
         (1, "", ["newest"]),
         (1, "S", ["newest"]),
     ],
@@ -75,10 +73,10 @@ def test_the_most_messages(conversation: Conversation, settings: Any, most: int,
     ("room", "prompt", "kept"),
     [
         (24, "", ["question 2", "answer 2", "newest"]),
-        (23, "", ["answer 2", "newest"]),
-        (24, "S", ["answer 2", "newest"]),
-        (14, "", ["answer 2", "newest"]),
-        (13, "", ["newest"]),
+        (25, "S", ["question 2", "answer 2", "newest"]),
+        (23, "", ["newest"]),
+        (24, "S", ["newest"]),
+        (14, "", ["newest"]),
         (6, "", ["newest"]),
         (1, "", ["newest"]),
         (1, "a long prompt", ["newest"]),
@@ -94,30 +92,134 @@ def test_the_most_characters(conversation: Conversation, settings: Any, room: in
 
 
 def test_nothing_older_than_what_did_not_fit(conversation: Conversation, settings: Any) -> None:
-    budgets(settings, characters=30)
-    asked = make_message(conversation, "short")
-    make_reply(asked, "x" * 100)
-    make_message(conversation, "near")
-    assert contents(build(conversation)) == ["near", "newest"]
+    budgets(settings, characters=40)
+    make_reply(make_message(conversation, "short"), "short")
+    make_reply(make_message(conversation, "short"), "x" * 100)
+    make_reply(make_message(conversation, "near"), "near")
+    assert contents(build(conversation)) == ["near", "near", "newest"]
 
 
 def test_characters_are_code_points(conversation: Conversation, settings: Any) -> None:
-    budgets(settings, characters=6 + 3)
-    make_message(conversation, "🎈🎈🎈")
-    assert contents(build(conversation)) == ["🎈🎈🎈", "newest"]
+    budgets(settings, characters=6 + 4)
+    make_reply(make_message(conversation, "🎈🎈🎈"), "é")
+    assert contents(build(conversation)) == ["🎈🎈🎈", "é", "newest"]
 
 
-def test_failed_running_empty_and_inactive_ones_are_left_out(conversation: Conversation) -> None:
-    asked = make_message(conversation, "asked")
-    make_reply(asked, "failed", status="failed")
-    make_reply(asked, "", status="stopped")
-    make_reply(asked, "older version", is_active=False)
-    make_running_reply(asked, "running")
-    make_reply(asked, "cut off", status="interrupted")
-    make_reply(asked, "stopped", status="stopped")
+# --- Roles ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("status", "text"), [("failed", "half"), ("failed", ""), ("stopped", ""), ("interrupted", "")])
+def test_a_question_without_an_answer_is_left_out_with_it(conversation: Conversation, status: str, text: str) -> None:
+    make_turns(conversation, 1)
+    make_reply(make_message(conversation, "lost"), text, status=status)
     context = build(conversation)
-    assert contents(context) == ["asked", "cut off", "stopped", "newest"]
-    assert context.receipt["left_out"] == 0
+    assert contents(context) == ["question 1", "answer 1", "newest"]
+    assert (context.receipt["left_out"], context.receipt["reason"]) == (1 + bool(text), "unanswered")
+
+
+def test_answers_that_were_cut_off_or_stopped_are_seen_and_others_are_not(conversation: Conversation) -> None:
+    for text, status in (("cut off", "interrupted"), ("stopped", "stopped")):
+        asked = make_message(conversation, "asked")
+        make_reply(asked, "older version", is_active=False)
+        make_reply(asked, text, status=status)
+    context = build(conversation)
+    assert contents(context) == ["asked", "cut off", "asked", "stopped", "newest"]
+    assert (context.receipt["left_out"], context.receipt["reason"]) == (0, None)
+
+
+def test_many_failures_in_a_row_hide_nothing_that_was_before_them(conversation: Conversation) -> None:
+    make_turns(conversation, 1)
+    for _ in range(60):
+        make_reply(make_message(conversation, "lost"), "", status="failed")
+    context = build(conversation)
+    assert contents(context) == ["question 1", "answer 1", "newest"]
+    assert context.receipt["left_out"] == 60
+
+
+def test_several_messages_of_one_side_are_joined(conversation: Conversation) -> None:
+    for role, text in (("user", "one"), ("user", "two"), ("assistant", "three"), ("assistant", "four")):
+        make_message(conversation, text, role=role)
+    context = build(conversation)
+    assert contents(context) == ["one\n\ntwo", "three\n\nfour", "newest"]
+    assert context.receipt == {"messages": 3, "characters": 25, "left_out": 0, "reason": None}
+
+
+def test_questions_that_were_never_answered_are_left_out(conversation: Conversation) -> None:
+    make_turns(conversation, 1)
+    make_message(conversation, "never answered")
+    context = build(conversation)
+    assert contents(context) == ["question 1", "answer 1", "newest"]
+    assert (context.receipt["left_out"], context.receipt["reason"]) == (1, "unanswered")
+
+
+def test_answers_without_a_question_are_left_out(conversation: Conversation) -> None:
+    make_message(conversation, "Welcome!", role="assistant")
+    make_turns(conversation, 1)
+    context = build(conversation)
+    assert contents(context) == ["question 1", "answer 1", "newest"]
+    assert (context.receipt["left_out"], context.receipt["reason"]) == (1, "unanswered")
+
+
+def test_system_text_goes_before_the_next_question_that_is_seen(conversation: Conversation) -> None:
+    make_message(conversation, "Be brief.", role="system")
+    make_reply(make_message(conversation, "lost"), "", status="failed")
+    assert contents(build(conversation)) == ["Be brief.\n\nnewest"]
+    make_turns(conversation, 1)
+    make_message(conversation, "Be kind.", role="system")
+    make_message(conversation, "Be wise.", role="system")
+    context = build(conversation)
+    assert contents(context) == ["Be brief.\n\nquestion 1", "answer 1", "Be kind.\n\nBe wise.\n\nnewest"]
+    assert (context.receipt["characters"], context.receipt["left_out"]) == (55, 1)
+
+
+def test_system_text_that_does_not_fit_is_left_out_with_all_that_is_older(conversation: Conversation, settings: Any) -> None:
+    budgets(settings, characters=30)
+    make_turns(conversation, 1)
+    make_message(conversation, "x" * 23, role="system")
+    context = build(conversation)
+    assert contents(context) == ["newest"]
+    assert (context.receipt["left_out"], context.receipt["reason"]) == (3, "characters")
+
+
+# --- The protocol's limits ------------------------------------------------------------------------------------------------
+
+
+def test_no_message_is_longer_than_the_protocol_allows(conversation: Conversation, settings: Any) -> None:
+    budgets(settings, characters=30_000)
+    make_turns(conversation, 1)
+    make_reply(make_message(conversation, "tell me all"), "x" * 8_001)
+    make_reply(make_message(conversation, "again"), "x" * 8_000)
+    context = build(conversation)
+    assert [len(content) for content in contents(context)] == [5, 8_000, 6]
+    assert (context.receipt["left_out"], context.receipt["reason"]) == (4, "characters")
+    settings.INFERENCE_PROTOCOL = "openai"
+    assert len(contents(build(conversation))) == 7
+
+
+def test_all_messages_are_no_longer_than_the_protocol_allows(conversation: Conversation, settings: Any) -> None:
+    budgets(settings, characters=1_000_000)
+    for _ in range(5):
+        make_reply(make_message(conversation, "x" * 4_000), "x" * 4_000)
+    context = build(conversation, system_prompt="y" * 1_000)
+    assert len(context.messages) == 7
+    assert (context.receipt["characters"], context.receipt["reason"]) == (25_006, "characters")
+    settings.INFERENCE_PROTOCOL = "openai"
+    assert len(build(conversation).messages) == 11
+
+
+def test_a_system_prompt_that_the_protocol_can_t_take_is_cut_and_the_receipt_says_so(conversation: Conversation) -> None:
+    context = build(conversation, system_prompt="y" * 9_000)
+    assert len(context.system_prompt) == 8_000
+    assert context.receipt == {
+        "messages": 1,
+        "characters": 8_006,
+        "left_out": 0,
+        "reason": None,
+        "system_prompt_left_out": 1_000,
+    }
+
+
+# --- What it costs --------------------------------------------------------------------------------------------------------
 
 
 def test_one_query_and_a_second_to_count(conversation: Conversation, settings: Any, django_assert_num_queries: Any) -> None:
@@ -131,10 +233,10 @@ def test_one_query_and_a_second_to_count(conversation: Conversation, settings: A
 
 def test_no_more_is_read_than_could_be_sent(conversation: Conversation, settings: Any, django_assert_num_queries: Any) -> None:
     budgets(settings, characters=100)
-    make_message(conversation, "x" * 100_000)
-    with django_assert_num_queries(2) as queries:
+    make_reply(make_message(conversation), "x" * 100_000)
+    with django_assert_num_queries(1) as queries:
         build(conversation)
-    assert "LEFT(" in queries.captured_queries[0]["sql"] and "LIMIT 50" in queries.captured_queries[0]["sql"]
+    assert "LEFT(" in queries.captured_queries[0]["sql"] and "LIMIT 58" in queries.captured_queries[0]["sql"]
 
 
 def test_counting_what_is_left_out_stops_somewhere(

@@ -6,7 +6,7 @@ import pytest
 from django.db import transaction
 
 from conversations.models import Message, Status
-from conversations.services.context import Budget, count_history, read_history
+from conversations.services.context import SPARE_ROWS, Budget, History
 from conversations.services.turn_statements import Survey, count_history_of, survey_conversation
 from conversations.tests.factories import (
     USER_ID,
@@ -38,8 +38,8 @@ def test_history_is_that_of_the_queryset(settings: Any, most: int) -> None:
     make_reply(asked, "", status=Status.STOPPED)
     make_running_reply(asked, "so far")
     budget = Budget.left_by("newest", "")
-    expected = read_history(Message.objects.in_conversation(conversation.id), budget)
-    assert expected
+    expected = History(Message.objects.in_conversation(conversation.id)).read(budget, budget.rows_to_read)
+    assert len(expected) == min(most + SPARE_ROWS, 7)
     assert survey(conversation, budget).history == expected
 
 
@@ -52,8 +52,8 @@ def test_history_is_as_long_as_that_of_the_queryset(most: int) -> None:
     make_reply(turns[-2], "partly", status=Status.FAILED)
     make_reply(turns[-2], "", status=Status.STOPPED)
     make_running_reply(turns[-2], "so far")
-    expected = count_history(Message.objects.in_conversation(conversation.id), most)
-    assert count_history_of(conversation.id, most) == expected == min(most, 4)
+    expected = History(Message.objects.in_conversation(conversation.id)).count(most)
+    assert count_history_of(conversation.id, most) == expected == min(most, 5)
 
 
 def test_an_empty_conversation_has_no_history() -> None:

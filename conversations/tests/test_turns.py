@@ -134,6 +134,19 @@ def test_a_reply_whose_worker_died_blocks_nobody() -> None:
     assert (lost.status, lost.content) == ("interrupted", "half")
 
 
+@pytest.mark.parametrize("verb", ["send", "regenerate", "edit"])
+def test_what_a_dead_worker_had_said_is_part_of_the_history(verb: str) -> None:
+    conversation = make_conversation()
+    make_running_reply(make_message(conversation, "long ago"), "half", heartbeat_age_s=31)
+    if verb == "send":
+        request = send(conversation).request
+    else:
+        asked = make_message(conversation, "hello")
+        request = (regenerate(conversation) if verb == "regenerate" else edit(conversation, asked.id, "hello")).request
+    assert request is not None
+    assert [message["content"] for message in request.messages] == ["long ago", "half", "hello"]
+
+
 def test_a_reply_that_was_alive_a_moment_ago_blocks() -> None:
     conversation = make_conversation()
     make_running_reply(make_message(conversation), heartbeat_age_s=20)

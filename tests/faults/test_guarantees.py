@@ -22,4 +22,4 @@ def test_every_sentence_of_the_promise_names_its_tests() -> None:
     paragraphs = [part for part in promise.split("\n\n")[1:] if part and not part.startswith("## ")]
     assert paragraphs
     for paragraph in paragraphs:
-        assert re.search(r"^`tests/", paragraph, re.MULTILINE), f"no test holds: {paragraph}"
+        assert re.search(r"^`(?:conversations/)?tests/", paragraph, re.MULTILINE), f"no test holds: {paragraph}"

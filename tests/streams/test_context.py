@@ -61,14 +61,33 @@ def test_the_newest_message_always_goes_up_whole(client: Client, conversation: s
     assert upstream.generations()[-1].messages == [{"role": "user", "content": "L" * 5000}]
 
 
+def test_a_question_and_its_answer_go_up_together(client: Client, conversation: str, upstream: ScriptedUpstream) -> None:
+    for letter in "ABC":
+        upstream.script(tokens(letter.lower() * 200), done())
+        client.ask(conversation, letter * 750)
+    # There is room for the last answer and not for its question.
+    newest = client.ask(conversation, "D" * 1100)
+    assert upstream.generations()[-1].messages == [{"role": "user", "content": "D" * 1100}]
+    receipt = client.message(conversation, newest.message_id)["context"]
+    assert receipt == {"messages": 1, "characters": 1100, "left_out": 6, "reason": "characters"}
+
+
 @pytest.mark.parametrize("said", ["", "half"], ids=["empty", "with text"])
-def test_failed_replies_stay_out(client: Client, conversation: str, upstream: ScriptedUpstream, said: str) -> None:
+def test_failed_replies_stay_out_with_their_questions(
+    client: Client, conversation: str, upstream: ScriptedUpstream, said: str
+) -> None:
+    client.ask(conversation, "before")
     upstream.script(tokens(*[said] if said else []), when="broken")
     client.send(conversation, "broken").finish()
-    client.ask(conversation, "again")
+    again = client.ask(conversation, "again")
     sent = upstream.generations()[-1].messages
-    assert [item for item in sent if item["role"] == "assistant"] == []
-    assert sent[-1] == {"role": "user", "content": "again"}
+    assert [(item["role"], item["content"]) for item in sent] == [
+        ("user", "before"),
+        ("assistant", "before"),
+        ("user", "again"),
+    ]
+    receipt = client.message(conversation, again.message_id)["context"]
+    assert (receipt["messages"], receipt["left_out"], receipt["reason"]) == (3, 1 + bool(said), "unanswered")
 
 
 def test_the_system_prompt_is_folded_into_the_first_message(

@@ -128,9 +128,15 @@ class MessageSchema(serializers.Serializer[Any]):
 class ContextSchema(serializers.Serializer[Any]):
     messages = serializers.IntegerField(min_value=1, help_text="How many messages the model saw.")
     characters = serializers.IntegerField(min_value=0, help_text="How long they were, the system prompt included.")
-    left_out = serializers.IntegerField(min_value=0, help_text="How many older messages it did not see.")
+    left_out = serializers.IntegerField(min_value=0, help_text="How many older messages it did not see, up to 1,000.")
     reason = serializers.ChoiceField(
-        choices=["messages", "characters"], allow_null=True, help_text="Which budget was full; null: everything fitted."
+        choices=["messages", "characters", "unanswered"],
+        allow_null=True,
+        help_text="Why it did not: so many messages or characters go up; unanswered: only questions without an answer, failed "
+        "replies and the like were left out. Null: nothing was.",
+    )
+    system_prompt_left_out = serializers.IntegerField(
+        min_value=1, required=False, help_text="How many characters of the system prompt the inference service could not take."
     )
 
     class Meta:
