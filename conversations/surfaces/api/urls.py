@@ -1,10 +1,10 @@
 """The primary surface: a table of contents."""
 
 from django.urls import path
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 from conversations.surfaces.api.views.assistants import AssistantsView
 from conversations.surfaces.api.views.conversations import ConversationViewSet
+from conversations.surfaces.api.views.description import DocumentationView, SchemaView
 from conversations.surfaces.api.views.feedback import FeedbackView
 from conversations.surfaces.api.views.messages import MessageViewSet
 from conversations.surfaces.api.views.search import SearchView
@@ -42,7 +42,6 @@ urlpatterns = [
     path("usage", UsageView.as_view()),
     path("admin/users", UsersView.as_view()),
     # The contract
-    path("schema", SpectacularAPIView.as_view(), name="schema"),
-    # Without the answer to OPTIONS that DRF derives from a view: this one renders pages and has no template for it.
-    path("docs", SpectacularSwaggerView.as_view(url_name="schema", metadata_class=None)),
+    path("schema", SchemaView.as_view(), name="schema"),
+    path("docs", DocumentationView.as_view()),
 ]
