@@ -28,6 +28,17 @@ timeout = 60
 max_requests = 0
 preload_app = False
 control_socket_disable = True
+# Which proxies may say who a client is, TRUSTED_PROXIES decides; gunicorn's own default would trust everyone on this machine.
+forwarded_allow_ips = ""
+
+
+def when_ready(server):  # type: ignore[no-untyped-def]
+    """Say once what only several workers have to know."""
+    if workers > 1 and not _environment.text("CACHE_URL"):
+        server.log.warning(
+            f"CACHE_URL is not set: each of the {workers} workers counts requests and remembers tokens by itself, "
+            f"so that limits are up to {workers} times as high"
+        )
 
 
 def post_worker_init(worker):  # type: ignore[no-untyped-def]

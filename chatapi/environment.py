@@ -5,13 +5,20 @@ with one line that names the variable and says what it takes. This module import
 the server's configuration and the tests can all read it.
 """
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 DATABASE_SCHEMES = ("postgres", "postgresql", "postgresql+asyncpg")
 CACHE_SCHEMES = ("redis", "rediss", "unix")
+CACHE_OPTIONS = frozenset(
+    {"client_name", "db", "ssl_ca_certs", "ssl_cert_reqs", "ssl_certfile", "ssl_check_hostname", "ssl_keyfile"}
+)
+# Printable ASCII; whatever else an address may hold, an admin's needs not.
+EMAIL_FORM = re.compile(r"[!-?A-~]+@[!-?A-~]+")
 INFERENCE_PROTOCOLS = ("nanochat", "openai")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 # What the predecessor called them. Its names keep working; where both are set, ours counts.
@@ -168,10 +175,41 @@ class EnvironmentReader:
         )
 
     def cache_url(self, name: str) -> str:
+        """Return an address with only options that are understood: a misspelt one would switch a check off unnoticed."""
+        # The value may hold a password, so the message never repeats it.
         value = self.text(name)
-        if value and urlsplit(value).scheme not in CACHE_SCHEMES:
-            raise EnvironmentProblem(f"{name} must look like redis://host:6379/0")
+        try:
+            url = urlsplit(value)
+            options = dict(parse_qsl(url.query, strict_parsing=bool(url.query)))
+            is_usable = url.scheme in CACHE_SCHEMES and (url.port or 1) > 0
+        except ValueError:
+            is_usable = False
+        if value and not is_usable:
+            raise EnvironmentProblem(f"{name} must look like redis://host:6379/0 or rediss://user:password@host:6379/0")
+        for option in sorted(set(options) - CACHE_OPTIONS) if value else ():
+            raise EnvironmentProblem(f"{name} may end with {', '.join(sorted(CACHE_OPTIONS))}, not with {option!r}")
+        if value and (file := options.get("ssl_ca_certs")) and not os.access(file, os.R_OK):
+            raise EnvironmentProblem(f"{name} names a file of certificates that can't be read: {file}")
         return value
+
+    def emails(self, name: str) -> frozenset[str]:
+        """Return e-mail addresses in lower case."""
+        addresses = self.several(name)
+        for address in addresses:
+            if not EMAIL_FORM.fullmatch(address):
+                raise EnvironmentProblem(f"{name} takes e-mail addresses in ASCII, separated by commas, not {address!r}")
+        return frozenset(address.lower() for address in addresses)
+
+    def networks(self, name: str) -> tuple[IPv4Network | IPv6Network, ...]:
+        """Return addresses and networks such as `10.0.0.7, 10.1.0.0/16, fd00::/8`."""
+        networks = []
+        for written in self.several(name):
+            try:
+                networks.append(ip_network(written))
+            except ValueError:
+                form = "IP addresses and networks such as 10.1.0.0/16 (its last bits 0), separated by commas"
+                raise EnvironmentProblem(f"{name} takes {form}, not {written!r}") from None
+        return tuple(networks)
 
 
 def _libpq_parameters() -> set[str]:

