@@ -2,7 +2,8 @@
 
 Principle: a verdict is remembered, a failure never. A valid token is kept for AUTH_CACHE_SECONDS, at most until its own
 `exp`; a rejection for 15 s, so that a misconfigured client can't flood the auth service; everything else (no answer, an
-error, our own key refused) is a 503 and asked again next time. The cache knows a keyed hash of the token, never the token.
+error, our own key refused) is a 503 and asked again next time. The cache knows a keyed hash of the token, never the token, and
+of the user no more than a request needs: the id, and whether they are an admin.
 """
 
 import hashlib
@@ -12,7 +13,7 @@ import re
 import threading
 import time
 from concurrent.futures import Future
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -22,9 +23,11 @@ from django.core.cache import cache
 from rest_framework import authentication, exceptions
 from rest_framework.request import Request
 
+from chatapi.client_address import address_group
 from chatapi.observability.logs import trace_id_var, user_id_var
-from chatapi.outbound import UnusableAnswer, call_json, new_session
+from chatapi.outbound import UnusableAnswer, call_json_idempotently, new_session
 from chatapi.problem import Problem
+from chatapi.rejected_tokens import rejected_tokens
 from conversations.services.users import remember_user
 
 logger = logging.getLogger(__name__)
@@ -43,11 +46,9 @@ class AuthUnavailable(Problem):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The user behind a request, as the auth service described them."""
+    """The user behind a request."""
 
     id: UUID
-    email: str
-    name: str
     is_admin: bool
 
     @property
@@ -59,6 +60,18 @@ class Caller:
         return self.id
 
 
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the auth service says of a token; `caller` is None where it rejects it."""
+
+    caller: Caller | None
+    # For how many seconds this may be remembered.
+    seconds: float
+    # For the directory of users.
+    email: str = ""
+    name: str = ""
+
+
 class TokenValidator:
     """Ask the auth service about tokens; concurrent questions about one token share one call."""
 
@@ -67,18 +80,20 @@ class TokenValidator:
         self._lock = threading.Lock()
         self._calls: dict[str, Future[Caller | None]] = {}
 
-    def validate(self, token: str) -> Caller | None:
-        """Return the token's user, None where the token is not valid. Raises `AuthUnavailable`."""
+    def validate(self, token: str, address: str = "") -> Caller | None:
+        """Return the token's user, None where the token is not valid. `address` is whose rejected tokens are limited.
+
+        Raises `AuthUnavailable`, `TooManyRejectedTokens`.
+        """
         key = _cache_key(token)
-        remembered = cache.get(key)
-        if remembered is not None:
-            return _recall(remembered)
+        if (remembered := _recall(key)) is not None:
+            return remembered.caller
         with self._lock:
             call = self._calls.get(key)
             leads = call is None
             if call is None:
                 call = self._calls[key] = Future()
-        return self._lead(call, token, key) if leads else self._follow(call)
+        return self._lead(call, token, key, address) if leads else self._follow(call)
 
     def _follow(self, call: Future[Caller | None]) -> Caller | None:
         try:
@@ -86,9 +101,10 @@ class TokenValidator:
         except TimeoutError:
             raise AuthUnavailable from None
 
-    def _lead(self, call: Future[Caller | None], token: str, key: str) -> Caller | None:
+    def _lead(self, call: Future[Caller | None], token: str, key: str, address: str) -> Caller | None:
         try:
-            caller, is_new = self._find_out(token, key)
+            verdict, is_new = self._find_out(token, key, address)
+            caller = verdict.caller
         except BaseException as failure:
             call.set_exception(failure if isinstance(failure, Problem) else AuthUnavailable())
             raise
@@ -99,25 +115,25 @@ class TokenValidator:
                 del self._calls[key]
         if caller is not None and is_new:
             # Only now, so that nobody who waits for the verdict waits for the database too.
-            remember_user(user_id=caller.id, email=caller.email, name=caller.name, is_admin=caller.is_admin)
+            remember_user(user_id=caller.id, email=verdict.email, name=verdict.name, is_admin=caller.is_admin)
         return caller
 
-    def _find_out(self, token: str, key: str) -> tuple[Caller | None, bool]:
+    def _find_out(self, token: str, key: str, address: str) -> tuple[Verdict, bool]:
         """Return the verdict, and whether the auth service was asked for it."""
         # Another call may have ended between the look into the cache and the lock.
-        remembered = cache.get(key)
-        if remembered is not None:
-            return _recall(remembered), False
-        caller, seconds = self._ask(token)
-        if seconds > 0:
-            cache.set(key, {} if caller is None else asdict(caller), seconds)
-        return caller, True
+        if (remembered := _recall(key)) is not None:
+            return remembered, False
+        with rejected_tokens.place(address, VALIDATION_DEADLINE_S) as place:
+            verdict = self._ask(token)
+            place.is_rejected = verdict.caller is None
+        if verdict.seconds > 0:
+            _remember(key, verdict)
+        return verdict, True
 
-    def _ask(self, token: str) -> tuple[Caller | None, float]:
-        """Return the verdict and for how many seconds it may be remembered."""
+    def _ask(self, token: str) -> Verdict:
         headers = {"X-Internal-API-Key": settings.INTERNAL_API_KEY, "X-Trace-Id": trace_id_var.get()}
         try:
-            status, answer = call_json(
+            status, answer = call_json_idempotently(
                 self._session,
                 "POST",
                 f"{settings.AUTH_SERVICE_URL}/auth/validate",
@@ -129,9 +145,13 @@ class TokenValidator:
             logger.error("auth service unreachable", extra={"error": type(failure).__name__})
             raise AuthUnavailable from None
         if status == 401 or (status == 200 and answer.get("valid") is False):
-            return None, REJECTION_SECONDS
-        if status == 200 and answer.get("valid") is True and (caller := _read_caller(answer.get("user"))):
-            return caller, _seconds_to_remember(answer.get("claims"))
+            return Verdict(None, REJECTION_SECONDS)
+        if (
+            status == 200
+            and answer.get("valid") is True
+            and (verdict := _read_verdict(answer.get("user"), answer.get("claims")))
+        ):
+            return verdict
         if status == 403:
             logger.error("auth service refuses our INTERNAL_API_KEY", extra={"error": "403"})
         else:
@@ -141,23 +161,44 @@ class TokenValidator:
 
 def _cache_key(token: str) -> str:
     digest = hmac.digest(settings.SECRET_KEY.encode(), b"auth-token:" + token.encode(), hashlib.sha256)
-    return f"auth:1:{digest.hex()}"
+    return f"auth:2:{digest.hex()}"
 
 
-def _recall(remembered: dict[str, Any]) -> Caller | None:
-    return Caller(**remembered) if remembered else None
+def _remember(key: str, verdict: Verdict) -> None:
+    caller = verdict.caller
+    cache.set(key, {} if caller is None else {"id": str(caller.id), "is_admin": caller.is_admin}, verdict.seconds)
 
 
-def _read_caller(user: Any) -> Caller | None:
+def _recall(key: str) -> Verdict | None:
+    remembered = cache.get(key)
+    # Anything else is no verdict: somebody who can write to a shared cache may put a bare number there.
+    if not isinstance(remembered, dict):
+        return None
+    caller = Caller(id=UUID(remembered["id"]), is_admin=remembered["is_admin"]) if remembered else None
+    return Verdict(caller, 0)
+
+
+def _read_verdict(user: Any, claims: Any) -> Verdict | None:
     if not isinstance(user, dict):
         return None
     try:
         user_id = UUID(str(user.get("id")))
     except ValueError:
         return None
-    email = _text(user.get("email"), 255)
-    is_admin = user.get("is_admin") is True or (bool(email) and email.lower() in settings.ADMIN_EMAILS)
-    return Caller(id=user_id, email=email, name=_text(user.get("name"), 255), is_admin=is_admin)
+    caller = Caller(id=user_id, is_admin=user.get("is_admin") is True or _is_admin_email(user, claims))
+    return Verdict(caller, _seconds_to_remember(claims), email=_text(user.get("email"), 255), name=_text(user.get("name"), 255))
+
+
+def _is_admin_email(user: dict[str, Any], claims: Any) -> bool:
+    """Tell whether ADMIN_EMAILS names a user, whose address may be of their own choice.
+
+    So it is compared as it came, and in ASCII alone: other letters become ASCII ones when they are made lower case.
+    """
+    for source in (user, claims):
+        if isinstance(source, dict) and source.get("email_verified", True) not in (True, "true"):
+            return False
+    email = user.get("email")
+    return isinstance(email, str) and email.isascii() and email.lower() in settings.ADMIN_EMAILS
 
 
 def _text(value: Any, limit: int) -> str:
@@ -182,7 +223,7 @@ class BearerAuthentication(authentication.BaseAuthentication):
         if scheme.lower() != "bearer":
             return None
         token = token.strip()
-        caller = validator.validate(token) if TOKEN_FORM.fullmatch(token) else None
+        caller = validator.validate(token, address_group(request._request)) if TOKEN_FORM.fullmatch(token) else None
         if caller is None:
             raise exceptions.AuthenticationFailed("This token is not valid, or no longer.", code="invalid_token")
         user_id_var.set(str(caller.id))

@@ -197,7 +197,9 @@ class EnvironmentReader:
         addresses = self.several(name)
         for address in addresses:
             if not EMAIL_FORM.fullmatch(address):
-                raise EnvironmentProblem(f"{name} takes e-mail addresses in ASCII, separated by commas, not {address!r}")
+                raise EnvironmentProblem(
+                    f"{self._name_set(name)} takes e-mail addresses in ASCII, separated by commas, not {address!r}"
+                )
         return frozenset(address.lower() for address in addresses)
 
     def networks(self, name: str) -> tuple[IPv4Network | IPv6Network, ...]:

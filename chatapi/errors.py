@@ -1,6 +1,7 @@
 """Every error a client sees: `{"detail": "…", "code": "…"}`, field errors with `fields` beside it."""
 
 import logging
+import math
 from typing import Any
 
 from django.core.exceptions import PermissionDenied
@@ -90,21 +91,24 @@ def _drf_response(exc: exceptions.APIException) -> Response:
     if header := getattr(exc, "auth_header", None):
         headers["WWW-Authenticate"] = header
     if (wait := getattr(exc, "wait", None)) is not None:
-        headers["Retry-After"] = str(max(1, round(wait)))
+        headers["Retry-After"] = str(max(1, math.ceil(wait)))
     return Response({"detail": str(exc.detail), "code": code}, status=exc.status_code, headers=headers)
 
 
-def _json_page(problem: Problem) -> HttpResponse:
-    return HttpResponse(FastJSONRenderer().render(problem.as_json()), status=problem.status, content_type="application/json")
+def problem_page(problem: Problem) -> HttpResponse:
+    """Return the answer of what is no view of the API."""
+    headers = {} if problem.retry_after_s is None else {"Retry-After": str(problem.retry_after_s)}
+    body = FastJSONRenderer().render(problem.as_json())
+    return HttpResponse(body, status=problem.status, content_type="application/json", headers=headers)
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
-    return _json_page(InvalidRequest())
+    return problem_page(InvalidRequest())
 
 
 def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
-    return _json_page(NotFound("There is no such address here."))
+    return problem_page(NotFound("There is no such address here."))
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    return _json_page(Problem())
+    return problem_page(Problem())

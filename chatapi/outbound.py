@@ -4,6 +4,7 @@ Every call has a deadline on the clock; answers are capped; redirects are not fo
 are refused, or one user's could be sent with another's request; proxies from the environment are ignored.
 """
 
+import time
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
@@ -93,6 +94,39 @@ def call_json(
     if response.status_code < 300:
         raise UnusableAnswer
     return response.status_code, {}
+
+
+def call_json_idempotently(
+    session: requests.Session,
+    method: str,
+    url: str,
+    *,
+    json: dict[str, Any] | None = None,
+    headers: dict[str, str],
+    deadline_s: float,
+) -> tuple[int, dict[str, Any]]:
+    """Call a service as `call_json` does, and once more where the connection was cut before an answer.
+
+    A service may close a connection that it kept at the moment in which it is used again, which says nothing about the
+    service. The second call has a connection of its own and what is left of the deadline.
+    """
+    give_up_at = time.monotonic() + deadline_s
+    try:
+        return call_json(session, method, url, json=json, headers=headers, deadline_s=deadline_s)
+    except requests.ConnectionError as failure:
+        left_s = give_up_at - time.monotonic()
+        if not _was_cut(failure) or left_s <= 0:
+            raise
+    with new_session() as fresh:
+        return call_json(fresh, method, url, json=json, headers=headers, deadline_s=left_s)
+
+
+def _was_cut(failure: requests.ConnectionError) -> bool:
+    """Tell a connection that was there and broke from one that was refused, timed out, or could not be trusted."""
+    cause = failure.args[0] if failure.args else None
+    if isinstance(failure, requests.Timeout) or not isinstance(cause, urllib3.exceptions.ProtocolError):
+        return False
+    return not any(isinstance(reason, TimeoutError) for reason in cause.args)
 
 
 def _read_body(response: requests.Response) -> bytes:

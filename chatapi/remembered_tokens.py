@@ -6,7 +6,7 @@ from django.core.cache import caches
 
 from chatapi.shared_cache import SharedRedisCache
 
-# Every verdict's key begins with this (see authentication.py); the rest is a keyed hash of the token.
+# Every verdict's key begins with this (see authentication.py); the rest is a version and a keyed hash of the token.
 KEY_PREFIX = "auth:"
 
 
@@ -21,7 +21,7 @@ def forget_tokens(user_id: UUID) -> int | None:
     forgotten = 0
     for key in shared.keys_beginning_with(KEY_PREFIX):
         remembered = shared.get(key)
-        if isinstance(remembered, dict) and remembered.get("id") == user_id:
+        if isinstance(remembered, dict) and remembered.get("id") == str(user_id):
             shared.delete(key)
             forgotten += 1
     return forgotten

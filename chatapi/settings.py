@@ -39,8 +39,12 @@ try:
     USER_MAX_STREAMS = _environment.whole("USER_MAX_STREAMS", 20, least=0)
     THROTTLE_SEND = _environment.rate("THROTTLE_SEND", "60/min")
     THROTTLE_READ = _environment.rate("THROTTLE_READ", "600/min")
+    THROTTLE_ADDRESS = _environment.rate("THROTTLE_ADDRESS", "1200/min")
+    THROTTLE_PROBE = _environment.rate("THROTTLE_PROBE", "6000/min")
+    THROTTLE_REJECTED_TOKENS = _environment.rate("THROTTLE_REJECTED_TOKENS", "120/min")
+    TRUSTED_PROXIES = _environment.networks("TRUSTED_PROXIES")
     ALLOW_ANONYMOUS = _environment.flag("ALLOW_ANONYMOUS", False)
-    ADMIN_EMAILS = frozenset(email.lower() for email in _environment.several("ADMIN_EMAILS"))
+    ADMIN_EMAILS = _environment.emails("ADMIN_EMAILS")
 
     # --- Django's ------------------------------------------------------------------------------------------------------
     SECRET_KEY = _environment.required("SECRET_KEY", "Django's secret: any long random text, the same on every node")
@@ -74,8 +78,11 @@ INSTALLED_APPS = [
 
 # No GZipMiddleware: it would hold tokens back. No ATOMIC_REQUESTS below: a transaction would stay open while streaming.
 MIDDLEWARE = [
+    "chatapi.client_address.ClientAddressMiddleware",
     "chatapi.observability.middleware.RequestLogMiddleware",
     "corsheaders.middleware.CorsMiddleware",
+    # Behind CORS: browsers must be able to read a refusal, and preflights are answered before.
+    "chatapi.throttling.AddressLimitMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -130,7 +137,7 @@ if _cache_url:
 else:
     CACHES = {
         "default": {
-            "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
+            "BACKEND": "chatapi.process_cache.ProcessCache",
             "OPTIONS": {"MAX_ENTRIES": _cache_entries},
         }
     }
@@ -225,6 +232,7 @@ LOGGING = logging_configuration(LOG_LEVEL)
 DATA_UPLOAD_MAX_MEMORY_SIZE = 256 * 1024
 SESSION_COOKIE_HTTPONLY = True
 SECURE_CONTENT_TYPE_NOSNIFF = True
+# From proxies of ours alone: ClientAddressMiddleware drops every other.
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 # TLS ends at the proxy in front; whether plain HTTP is allowed is its decision, so these are not errors here.
 SILENCED_SYSTEM_CHECKS = ["security.W004", "security.W008", "security.W012", "security.W016"]

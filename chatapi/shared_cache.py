@@ -1,74 +1,204 @@
-"""Django's Redis cache, made fit for thousands of greenlets and for a cache that goes away."""
+"""Django's Redis cache, made fit for thousands of greenlets, for a server that goes away, and for one that others write to."""
 
 import logging
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from functools import cache as remember_result
-from typing import Any
+from typing import Any, TypeVar
 
 from django.core.cache.backends.redis import RedisCache, RedisCacheClient
+from redis.backoff import NoBackoff
+from redis.commands.core import Script
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.retry import Retry
+
+from chatapi.environment import Rate
+from chatapi.rates import GIVE_PLACE_BACK, MICROSECONDS, TAKE_PLACE, period_us, place_us, process_meter
+from chatapi.sealed_values import ABSENT, seal, unseal
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
+TIMEOUT_S = 1.0
+# After a server did not answer, it is left alone for so long: its absence costs one request a timeout, not every request.
+PAUSE_S = 5.0
+
+
+class Breaker:
+    """Whether to call a server: not for a while after it could not be reached, and then with one call first."""
+
+    def __init__(self, pause_s: float = PAUSE_S) -> None:
+        self._pause_s = pause_s
+        self._lock = threading.Lock()
+        self._try_again_at: float | None = None
+
+    def may_call(self) -> bool:
+        if self._try_again_at is None:
+            return True
+        with self._lock:
+            now = time.monotonic()
+            if self._try_again_at is not None and now < self._try_again_at:
+                return False
+            # This call tries; the others go without until it is back.
+            self._try_again_at = None if self._try_again_at is None else now + self._pause_s
+            return True
+
+    def note_success(self) -> None:
+        if self._try_again_at is not None:
+            self._try_again_at = None
+
+    def note_failure(self) -> None:
+        self._try_again_at = time.monotonic() + self._pause_s
+
+
+class SealedRedisClient(RedisCacheClient):
+    """Django's client with sealed values (see `sealed_values`) instead of pickled ones."""
+
+    def add(self, key: Any, value: Any, timeout: Any) -> bool:
+        return bool(self.get_client(key, write=True).set(key, seal(key, value, timeout), ex=timeout, nx=True))
+
+    def get(self, key: Any, default: Any) -> Any:
+        stored: Any = self.get_client(key).get(key)
+        value = ABSENT if stored is None else unseal(key, stored)
+        return default if value is ABSENT else value
+
+    def set(self, key: Any, value: Any, timeout: Any) -> None:
+        client = self.get_client(key, write=True)
+        if timeout == 0:
+            client.delete(key)
+        else:
+            client.set(key, seal(key, value, timeout), ex=timeout)
+
+    def get_many(self, keys: Any) -> dict[Any, Any]:
+        names = list(keys)
+        found: Any = zip(names, self.get_client(None).mget(names), strict=True)
+        values = {name: unseal(name, stored) for name, stored in found if stored is not None}
+        return {name: value for name, value in values.items() if value is not ABSENT}
+
+    def set_many(self, data: Any, timeout: Any) -> None:
+        pipeline = self.get_client(None, write=True).pipeline()
+        for key, value in data.items():
+            pipeline.set(key, seal(key, value, timeout), ex=timeout)
+        pipeline.execute()
+
+
+class SharedServer:
+    """What the threads of this process share of one server: the connections, the breaker, the scripts."""
+
+    def __init__(self, address: str) -> None:
+        self.breaker = Breaker()
+        self.client = SealedRedisClient(
+            [address],
+            socket_connect_timeout=TIMEOUT_S,
+            socket_timeout=TIMEOUT_S,
+            # Connections that idled through a restart of the server are dead, and must not look like a server that is away.
+            retry=Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
+        )
+        redis = self.client.get_client(write=True)
+        self.take_place: Script = redis.register_script(TAKE_PLACE)
+        self.give_place_back: Script = redis.register_script(GIVE_PLACE_BACK)
+
 
 @remember_result
-def _shared_client(server: str) -> RedisCacheClient:
+def _shared_server(address: str) -> SharedServer:
     # Django makes a client, and with it a connection pool, per thread: two hundred greenlets would open two hundred pools.
-    return RedisCacheClient([server], socket_connect_timeout=1.0, socket_timeout=1.0)
+    return SharedServer(address)
 
 
 class SharedRedisCache(RedisCache):
-    """One connection pool per process; an unreachable server is an empty cache, never an error.
+    """One connection pool per process; an unreachable server is an empty cache, never an error. Also a `rates.Meter`.
 
-    What is cached here (verdicts on tokens, request counts) can be had again; the service must not stop without it.
+    What is cached here (verdicts on tokens, counts of requests, figures) can be had again; the service must not stop without
+    it. Requests are then counted in this process.
     """
 
     def __init__(self, server: str, params: dict[str, Any]) -> None:
         super().__init__(server, params)
-        self._server = server
+        self._address = server
 
     @property
-    def _cache(self) -> RedisCacheClient:
-        return _shared_client(self._server)
+    def _server(self) -> SharedServer:
+        return _shared_server(self._address)
+
+    @property
+    def _cache(self) -> SealedRedisClient:
+        return self._server.client
 
     def get(self, key: str, default: Any = None, version: int | None = None) -> Any:
-        try:
-            return super().get(key, default, version)
-        except RedisError as failure:
-            return _unavailable(failure, default)
+        return self._attempt(lambda: super(SharedRedisCache, self).get(key, default, version), default)
+
+    def get_many(self, keys: Any, version: int | None = None) -> dict[str, Any]:
+        return self._attempt(lambda: super(SharedRedisCache, self).get_many(keys, version), {})
+
+    def has_key(self, key: str, version: int | None = None) -> bool:
+        return self.get(key, ABSENT, version) is not ABSENT
 
     def set(self, key: str, value: Any, timeout: Any = 300, version: int | None = None) -> None:
-        try:
-            super().set(key, value, timeout, version)
-        except RedisError as failure:
-            _unavailable(failure, None)
+        self._attempt(lambda: super(SharedRedisCache, self).set(key, value, timeout, version), None)
+
+    def set_many(self, data: dict[str, Any], timeout: Any = 300, version: int | None = None) -> list[str]:
+        return self._attempt(lambda: super(SharedRedisCache, self).set_many(data, timeout, version), list(data))
 
     def add(self, key: str, value: Any, timeout: Any = 300, version: int | None = None) -> bool:
-        try:
-            return bool(super().add(key, value, timeout, version))
-        except RedisError as failure:
-            return bool(_unavailable(failure, False))
+        return self._attempt(lambda: super(SharedRedisCache, self).add(key, value, timeout, version), False)
+
+    def touch(self, key: str, timeout: Any = 300, version: int | None = None) -> bool:
+        """Refuse: a sealed value's end is part of it."""
+        raise NotImplementedError("sealed values can't be prolonged; set them anew")
 
     def incr(self, key: str, delta: int = 1, version: int | None = None) -> int:
-        try:
-            return int(super().incr(key, delta, version))
-        except RedisError as failure:
-            return int(_unavailable(failure, 0))
+        return self._attempt(lambda: int(super(SharedRedisCache, self).incr(key, delta, version)), 0)
 
     def delete(self, key: str, version: int | None = None) -> bool:
-        try:
-            return bool(super().delete(key, version))
-        except RedisError as failure:
-            return bool(_unavailable(failure, False))
+        return self._attempt(lambda: bool(super(SharedRedisCache, self).delete(key, version)), False)
+
+    def delete_many(self, keys: Any, version: int | None = None) -> None:
+        self._attempt(lambda: super(SharedRedisCache, self).delete_many(keys, version), None)
+
+    def take_place(self, key: str, rate: Rate) -> float:
+        def take() -> float:
+            wait = self._server.take_place(keys=[self.make_key(key)], args=[place_us(rate), period_us(rate)])
+            return float(wait) / MICROSECONDS
+
+        wait_s = self._attempt(take, None)
+        return process_meter.take_place(key, rate) if wait_s is None else wait_s
+
+    def give_place_back(self, key: str, rate: Rate) -> None:
+        def give_back() -> bool:
+            self._server.give_place_back(keys=[self.make_key(key)], args=[place_us(rate)])
+            return True
+
+        if not self._attempt(give_back, False):
+            process_meter.give_place_back(key, rate)
 
     def keys_beginning_with(self, prefix: str) -> Iterator[str]:
         """Yield the keys that begin so, in batches that never hold the server up. Raises `RedisError`, unlike the rest."""
         stored_prefix = self.make_key(prefix)
         client = self._cache.get_client(write=False)
         for stored in client.scan_iter(match=f"{stored_prefix}*", count=1000):
-            yield prefix + stored.decode().removeprefix(stored_prefix)
+            # Others may have put anything there; what is no text is not ours.
+            yield prefix + stored.decode(errors="replace").removeprefix(stored_prefix)
 
-
-def _unavailable(failure: RedisError, instead: Any) -> Any:
-    logger.warning("cache unavailable", extra={"error": type(failure).__name__})
-    return instead
+    def _attempt(self, operation: Callable[[], T], instead: T) -> T:
+        breaker = self._server.breaker
+        if not breaker.may_call():
+            return instead
+        try:
+            result = operation()
+        except RedisError as failure:
+            if isinstance(failure, RedisConnectionError | RedisTimeoutError):
+                breaker.note_failure()
+            else:
+                breaker.note_success()
+            logger.warning("cache unavailable", extra={"error": type(failure).__name__})
+            return instead
+        except ValueError:
+            # Its answer: there is no such counter.
+            breaker.note_success()
+            raise
+        breaker.note_success()
+        return result

@@ -1,43 +1,59 @@
-"""So many requests per user and period, counted in Django's cache: shared between nodes where CACHE_URL is set.
+"""How many requests a user, or an address, may make in a period: counted in Django's cache, so shared where CACHE_URL is set.
 
-Fixed windows with an atomic counter: two cache calls a request and no race, where DRF's own throttles read, change and
-write a list.
+What a user reads and sends is counted per user. Everything else (no valid token, no such address, the admin, the schema,
+static files) is counted per client address. A request is counted once, with one round trip to the cache; see `rates` for how.
 """
 
-import time
+import math
+from collections.abc import Callable
+from typing import Any
 
 from django.conf import settings
-from django.core.cache import cache
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
+from chatapi.client_address import address_group
 from chatapi.environment import Rate
+from chatapi.errors import problem_page
+from chatapi.problem import Problem
+from chatapi.rates import meter, process_meter
 
 
-class UserThrottle(BaseThrottle):
-    """Count requests of one scope per user, or per address where nobody is logged in."""
+class TooManyRequests(Problem):
+    code = "throttled"
+    status = 429
+    detail = "Your address makes too many requests. Wait as long as Retry-After says."
+
+
+class Throttle(BaseThrottle):
+    """Count the requests of one scope. A rate that is off counts nothing, but the request is spoken for."""
 
     scope: str
     setting: str
 
     def allow_request(self, request: Request, view: object) -> bool:
+        request._request.is_counted = True  # type: ignore[attr-defined]
         rate: Rate | None = getattr(settings, self.setting)
-        if rate is None:
-            return True
-        now = time.time()
-        window = int(now // rate.period_s)
-        self._wait_s = (window + 1) * rate.period_s - now
-        who = request.user.id if request.user else f"ip-{request.META.get('REMOTE_ADDR', '')}"
-        key = f"throttle:{self.scope}:{who}:{window}"
-        cache.add(key, 0, rate.period_s + 5)
-        try:
-            return bool(cache.incr(key) <= rate.requests)
-        except ValueError:
-            # The counter was evicted between the two calls: count this request as the first.
-            return True
+        self._wait_s = 0.0 if rate is None else self.take_place(f"throttle:{self.scope}:{self.who(request)}", rate)
+        return self._wait_s == 0
+
+    def who(self, request: Request) -> str:
+        return f"ip-{address_group(request._request)}"
+
+    def take_place(self, key: str, rate: Rate) -> float:
+        return meter.take_place(key, rate)
 
     def wait(self) -> float:
         return self._wait_s
+
+
+class UserThrottle(Throttle):
+    """Count per user, or per address where nobody is logged in."""
+
+    def who(self, request: Request) -> str:
+        return f"user-{request.user.id}" if request.user else super().who(request)
 
 
 class ReadThrottle(UserThrottle):
@@ -48,3 +64,45 @@ class ReadThrottle(UserThrottle):
 class SendThrottle(UserThrottle):
     scope = "send"
     setting = "THROTTLE_SEND"
+
+
+class ProbeThrottle(Throttle):
+    """For health and readiness: counted in this process, for a probe must not depend on the cache."""
+
+    scope = "probe"
+    setting = "THROTTLE_PROBE"
+
+    def take_place(self, key: str, rate: Rate) -> float:
+        return process_meter.take_place(key, rate)
+
+
+class AddressLimitMiddleware:
+    """Count per address what no throttle of a view counts: views without throttles before they run, refusals after.
+
+    A refusal (401, 403, 404, …) costs little, and only afterwards is it known to be one, so it is made and then replaced.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        # Static files are served by another middleware: no view is looked up for them.
+        if request.path_info.startswith(settings.STATIC_URL) and (refusal := self._count(request)):
+            return refusal
+        response = self._get_response(request)
+        if getattr(request, "is_counted", False) or response.streaming or response.status_code >= 500:
+            return response
+        return self._count(request) or response
+
+    def process_view(self, request: HttpRequest, view: Any, args: Any, kwargs: Any) -> HttpResponseBase | None:
+        has_throttles = bool(getattr(getattr(view, "cls", None), "throttle_classes", None))
+        return None if has_throttles else self._count(request)
+
+    def _count(self, request: HttpRequest) -> HttpResponseBase | None:
+        """Count a request; return the answer that refuses it, None where it may go on."""
+        request.is_counted = True  # type: ignore[attr-defined]
+        rate: Rate | None = settings.THROTTLE_ADDRESS
+        if rate is None:
+            return None
+        wait_s = meter.take_place(f"throttle:address:ip-{address_group(request)}", rate)
+        return problem_page(TooManyRequests(retry_after_s=math.ceil(wait_s))) if wait_s else None

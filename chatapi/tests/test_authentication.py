@@ -1,24 +1,29 @@
 """Who is calling: every answer of the auth service, how often it is asked, and what is remembered."""
 
 import json
-import pickle
+import socket
 import threading
 import time
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import requests
 import responses
+import urllib3
 from django.conf import settings
 from django.core.cache import cache
 from django.db import connection
 from pytest_django.fixtures import Settings
 
 from chatapi import authentication
+from chatapi import outbound as outbound_calls
 from chatapi.authentication import REJECTION_SECONDS, AuthUnavailable, Caller, TokenValidator
+from chatapi.environment import Rate
+from chatapi.rejected_tokens import rejected_tokens
 from chatapi.tests.auth_service import AuthService
 from chatapi.tests.clients import UserClient
 from conversations.models import ChatUser
@@ -155,6 +160,168 @@ def test_the_scheme_is_case_insensitive(outbound: responses.RequestsMock, scheme
     assert UserClient("").get(ADDRESS, headers={"Authorization": f"{scheme} a-token"}).status_code == 200
 
 
+# --- A connection that breaks --------------------------------------------------------------------------------------------
+
+CUT = requests.ConnectionError(urllib3.exceptions.ProtocolError("Connection aborted.", ConnectionResetError(104, "reset")))
+
+
+def test_a_connection_that_was_closed_as_it_was_used_is_tried_once_more(outbound: responses.RequestsMock) -> None:
+    answer(outbound, body=CUT)
+    answer(outbound, json=valid())
+    assert ask().status_code == 200
+    assert len(outbound.calls) == 2
+
+
+def test_it_is_tried_twice_at_most(outbound: responses.RequestsMock) -> None:
+    answer(outbound, body=CUT)
+    assert ask().status_code == 503
+    assert len(outbound.calls) == 2
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        requests.ReadTimeout("slow"),
+        requests.ConnectTimeout("slow"),
+        requests.ConnectionError("refused"),
+        requests.exceptions.SSLError("not trusted"),
+        requests.ConnectionError(urllib3.exceptions.ProtocolError("Connection aborted.", TimeoutError())),
+    ],
+)
+def test_nothing_else_is_tried_again(outbound: responses.RequestsMock, failure: Exception) -> None:
+    answer(outbound, body=failure)
+    answer(outbound, json=valid())
+    assert ask().status_code == 503
+    assert len(outbound.calls) == 1
+
+
+def test_the_second_try_has_what_is_left_of_the_deadline(
+    outbound: responses.RequestsMock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timeouts: list[float] = []
+
+    def cut(request: Any) -> Any:
+        timeouts.append(request.req_kwargs["timeout"][0])
+        now[0] += 2
+        raise CUT
+
+    now = [1000.0]
+    monkeypatch.setattr(outbound_calls, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    outbound.add_callback(responses.POST, VALIDATE, cut)
+    assert ask().status_code == 503
+    assert timeouts == [5, 3]
+
+
+def test_a_kept_connection_that_the_service_closes_costs_nothing(settings: Settings) -> None:
+    """Real sockets: the service answers once, and hangs up when its connection is used again."""
+    body = json.dumps(valid()).encode()
+    served: list[int] = []
+
+    def serve() -> None:
+        for number in range(2):
+            connection, _ = listener.accept()
+            with connection, connection.makefile("rb") as request:
+                length = 0
+                while (line := request.readline()) not in (b"\r\n", b""):
+                    length = int(line.split(b":")[1]) if line.lower().startswith(b"content-length:") else length
+                request.read(length)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+                served.append(number)
+                # Of the second request it reads one byte and hangs up: its sender gets a reset.
+                if number == 0:
+                    connection.recv(1)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        settings.AUTH_SERVICE_URL = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        listener.settimeout(LIMIT_S)
+        service = threading.Thread(target=serve, daemon=True)
+        service.start()
+        validator = TokenValidator()
+        verdicts = [validator.validate(token) for token in ("one", "two")]
+        service.join(LIMIT_S)
+        validator._session.close()
+    assert [verdict and verdict.id for verdict in verdicts] == [uuid.UUID(USER_ID)] * 2
+    assert served == [0, 1]
+
+
+# --- Rejected tokens are limited ------------------------------------------------------------------------------------------
+
+
+def test_made_up_tokens_are_not_all_asked_about(outbound: responses.RequestsMock, settings: Settings) -> None:
+    settings.THROTTLE_REJECTED_TOKENS = Rate(20, 3600)
+    answer(outbound, status=401, json={"valid": False})
+    statuses = [ask(f"made-up-{number}").status_code for number in range(100)]
+    assert statuses == [401] * 20 + [429] * 80
+    assert len(outbound.calls) == 20
+    refused = ask("made-up")
+    assert refused.json()["code"] == "throttled"
+    assert 0 < int(refused["Retry-After"]) <= 180
+
+
+def test_at_the_limit_known_tokens_and_other_addresses_go_on(
+    user: UserClient, new_user: Callable[..., UserClient], settings: Settings
+) -> None:
+    settings.THROTTLE_REJECTED_TOKENS = Rate(2, 3600)
+    assert user.get(ADDRESS).status_code == 200
+    assert [ask(f"made-up-{number}").status_code for number in range(3)] == [401, 401, 429]
+    assert user.get(ADDRESS).status_code == 200
+    newcomer = new_user()
+    assert newcomer.get(ADDRESS).status_code == 429
+    assert newcomer.get(ADDRESS, REMOTE_ADDR="203.0.113.7").status_code == 200
+    # Refused without being asked about, and so not remembered as rejected.
+    assert ask("made-up-9").status_code == 429
+
+
+def test_valid_tokens_take_no_place(new_user: Callable[..., UserClient], settings: Settings) -> None:
+    settings.THROTTLE_REJECTED_TOKENS = Rate(2, 3600)
+    assert [new_user().get(ADDRESS).status_code for _ in range(10)] == [200] * 10
+
+
+def test_a_failing_service_takes_no_place(outbound: responses.RequestsMock, settings: Settings) -> None:
+    settings.THROTTLE_REJECTED_TOKENS = Rate(2, 3600)
+    answer(outbound, status=500)
+    assert [ask(f"token-{number}").status_code for number in range(5)] == [503] * 5
+
+
+def test_a_remembered_rejection_takes_no_place(outbound: responses.RequestsMock, settings: Settings) -> None:
+    settings.THROTTLE_REJECTED_TOKENS = Rate(2, 3600)
+    answer(outbound, status=401, json={})
+    assert [ask("made-up").status_code for _ in range(5)] == [401] * 5
+    assert ask("another").status_code == 401
+
+
+def test_made_up_tokens_at_once_do_not_exceed_the_limit(outbound: responses.RequestsMock, settings: Settings) -> None:
+    settings.THROTTLE_REJECTED_TOKENS = Rate(3, 3600)
+    gate = Gate(outbound, (401, {}, "{}"))
+    validator = TokenValidator()
+    with ThreadPoolExecutor(30) as threads:
+        calls = [threads.submit(validator.validate, f"made-up-{number}", "203.0.113.7") for number in range(30)]
+        for _ in range(3):
+            assert gate.asked.acquire(timeout=LIMIT_S)
+        gate.opened.set()
+        outcomes = [call.exception(LIMIT_S) for call in calls]
+    assert len(outbound.calls) == 3
+    assert sorted(type(outcome).__name__ for outcome in outcomes) == ["NoneType"] * 3 + ["TooManyRejectedTokens"] * 27
+    assert rejected_tokens._addresses == {}
+
+
+def test_many_new_users_of_one_address_wait_for_one_another(
+    outbound: responses.RequestsMock, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More of them at once than there are places: none is refused for it."""
+    settings.THROTTLE_REJECTED_TOKENS = Rate(3, 3600)
+    monkeypatch.setattr(authentication, "remember_user", lambda **_: None)
+    gate = Gate(outbound, (200, {}, json.dumps(valid())))
+    validator = TokenValidator()
+    with ThreadPoolExecutor(20) as threads:
+        calls = [threads.submit(validator.validate, f"token-{number}", "203.0.113.7") for number in range(20)]
+        for _ in range(3):
+            assert gate.asked.acquire(timeout=LIMIT_S)
+        gate.opened.set()
+        assert {call.result(LIMIT_S).id for call in calls} == {uuid.UUID(USER_ID)}  # type: ignore[union-attr]
+    assert len(outbound.calls) == 20
+
+
 # --- What is remembered ------------------------------------------------------------------------------------------------
 
 
@@ -225,8 +392,23 @@ def test_a_remembered_caller_is_the_same(outbound: responses.RequestsMock) -> No
     answer(outbound, json=valid({**ANY_USER, "is_admin": True}))
     validator = TokenValidator()
     fresh, recalled = validator.validate("a-token"), validator.validate("a-token")
-    assert fresh == recalled == Caller(uuid.UUID(USER_ID), "mira@example.test", "Mira", is_admin=True)
-    assert pickle.loads(pickle.dumps(recalled)) == fresh
+    assert fresh == recalled == Caller(uuid.UUID(USER_ID), is_admin=True)
+
+
+def test_what_is_no_verdict_is_not_taken_for_one(outbound: responses.RequestsMock) -> None:
+    """A bare number is all that somebody who writes to a shared cache can put there."""
+    answer(outbound, json=valid())
+    cache.set(authentication._cache_key("a-token"), 1, 60)
+    assert ask().status_code == 200
+    assert len(outbound.calls) == 1
+
+
+def test_the_cache_knows_neither_address_nor_name(outbound: responses.RequestsMock) -> None:
+    answer(outbound, json=valid({"id": USER_ID, "email": "mira@example.test", "name": "Mira Example"}))
+    ask()
+    assert any(USER_ID.encode() in value for value in remembered_values())
+    assert not any(b"mira" in value.lower() for value in remembered_values())
+    assert ChatUser.objects.get().email == "mira@example.test"
 
 
 # --- At once -----------------------------------------------------------------------------------------------------------
@@ -369,6 +551,40 @@ def test_who_is_an_admin(
     outbound.add(responses.POST, f"{settings.INFERENCE_SERVICE_URL}/models/swap", json={"status": "ok"}, status=202)
     response = new_user(**about).post("/api/models/swap", {"model_tag": "d32"})
     assert response.status_code == (202 if is_admin else 403), response.content
+
+
+KELVIN = "\u212a"  # the sign for kelvin, whose lower case is "k"
+
+
+@pytest.mark.parametrize(
+    ("user", "claims", "is_admin"),
+    [
+        ({"email": "kate@example.test"}, {}, True),
+        ({"email": "Kate@Example.TEST"}, {}, True),
+        ({"email": f"{KELVIN}ate@example.test"}, {}, False),
+        ({"email": "kate@example.te\u017ft"}, {}, False),
+        ({"email": "kate\x00@example.test"}, {}, False),
+        ({"email": "kate@example.test\x00"}, {}, False),
+        ({"email": " kate@example.test"}, {}, False),
+        ({"email": ["kate@example.test"]}, {}, False),
+        ({"email": "kate@example.test", "email_verified": True}, {}, True),
+        ({"email": "kate@example.test", "email_verified": "true"}, {}, True),
+        ({"email": "kate@example.test"}, {"email_verified": True}, True),
+        ({"email": "kate@example.test", "email_verified": False}, {}, False),
+        ({"email": "kate@example.test"}, {"email_verified": False}, False),
+        ({"email": "kate@example.test", "email_verified": True}, {"email_verified": False}, False),
+        ({"email": "kate@example.test", "email_verified": "false"}, {}, False),
+        ({"email": "kate@example.test", "email_verified": None}, {}, False),
+        ({"email": "other@example.test", "email_verified": False, "is_admin": True}, {}, True),
+    ],
+)
+def test_only_the_very_address_makes_an_admin(
+    outbound: responses.RequestsMock, settings: Settings, user: dict[str, Any], claims: dict[str, Any], is_admin: bool
+) -> None:
+    settings.ADMIN_EMAILS = frozenset({"kate@example.test"})
+    answer(outbound, json=valid({"id": USER_ID, **user}, **claims))
+    caller = TokenValidator().validate("a-token")
+    assert caller is not None and caller.is_admin is is_admin
 
 
 def test_the_directory_knows_who_came(new_user: Callable[..., UserClient]) -> None:

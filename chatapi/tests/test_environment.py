@@ -47,10 +47,14 @@ DEFAULTS: dict[str, Any] = {
     "USER_MAX_STREAMS": 20,
     "THROTTLE_SEND": [60, 60],
     "THROTTLE_READ": [600, 60],
+    "THROTTLE_ADDRESS": [1200, 60],
+    "THROTTLE_PROBE": [6000, 60],
+    "THROTTLE_REJECTED_TOKENS": [120, 60],
+    "TRUSTED_PROXIES": [],
     "ALLOW_ANONYMOUS": False,
     "DATABASE": ["samosachaat", "localhost", ""],
     "POOL": 10,
-    "CACHE": "django.core.cache.backends.locmem.LocMemCache",
+    "CACHE": "chatapi.process_cache.ProcessCache",
     "AUTH_CACHE_MAX_SIZE": 100_000,
 }
 CHOSEN: dict[str, tuple[str, Any]] = {
@@ -81,6 +85,10 @@ CHOSEN: dict[str, tuple[str, Any]] = {
     "USER_MAX_STREAMS": ("0", 0),
     "THROTTLE_SEND": ("5/s", [5, 1]),
     "THROTTLE_READ": ("", None),
+    "THROTTLE_ADDRESS": ("100/s", [100, 1]),
+    "THROTTLE_PROBE": ("", None),
+    "THROTTLE_REJECTED_TOKENS": ("5/min", [5, 60]),
+    "TRUSTED_PROXIES": ("10.0.0.0/8, 192.0.2.7,fd00::/8", ["10.0.0.0/8", "192.0.2.7/32", "fd00::/8"]),
     "ALLOW_ANONYMOUS": ("true", True),
 }
 MALFORMED = {
@@ -102,7 +110,17 @@ MALFORMED = {
     "INFERENCE_PROTOCOL": ["grpc", "OpenAI", ""],
     "SECRET_KEY": ["", "   "],
     "DEBUG": ["maybe", "", "2"],
-    "CACHE_URL": ["memcached://localhost", "localhost:6379"],
+    "CACHE_URL": [
+        "memcached://localhost",
+        "localhost:6379",
+        "redis://h:notaport/0",
+        "rediss://h/0?ssl_ca_cert=/misspelt",
+        "redis://h/0?decode_responses=true",
+        "rediss://h/0?ssl_ca_certs=/no/such/file",
+        "redis://h/0?db",
+    ],
+    "ADMIN_EMAILS": ["kate", "kate@example.test, bo", "kate@", "\u212aate@example.test", "kate bo@example.test", "a@b@c"],
+    "TRUSTED_PROXIES": ["nginx", "10.0.0.1/8", "10.0.0.0/33", "1", "10.0.0.0/8;fd00::/8"],
     "AUTH_CACHE_SECONDS": ["-1", "x", "86401"],
     "AUTH_CACHE_TTL_SECONDS": ["-1", "5m"],
     "AUTH_CACHE_MAX_SIZE": ["0", "many", ""],
@@ -118,6 +136,9 @@ MALFORMED = {
     "USER_MAX_STREAMS": ["-1", "many"],
     "THROTTLE_SEND": ["60", "60/fortnight", "0/min", "-1/min", "1.5/s"],
     "THROTTLE_READ": ["fast"],
+    "THROTTLE_ADDRESS": ["fast"],
+    "THROTTLE_PROBE": ["60"],
+    "THROTTLE_REJECTED_TOKENS": ["0/min"],
     "ALLOW_ANONYMOUS": ["perhaps"],
     "DB_POOL_SIZE": ["0", "x"],
 }
@@ -129,6 +150,7 @@ database, cache = s.DATABASES["default"], s.CACHES["default"]
 shown = {name: getattr(s, name) for name in names if hasattr(s, name)}
 shown |= {name: rate and [rate.requests, rate.period_s] for name, rate in shown.items() if name.startswith("THROTTLE")}
 shown["ADMIN_EMAILS"] = sorted(s.ADMIN_EMAILS)
+shown["TRUSTED_PROXIES"] = [str(network) for network in s.TRUSTED_PROXIES]
 shown["DATABASE"] = [database["NAME"], database["HOST"], database["USER"]]
 shown["POOL"] = database["OPTIONS"]["pool"]["max_size"]
 shown["CACHE"] = cache["BACKEND"]
@@ -284,6 +306,20 @@ def test_a_message_about_the_database_never_repeats_the_password() -> None:
     with pytest.raises(EnvironmentProblem) as refusal:
         EnvironmentReader({"DATABASE_URL": "mysql://u:hunter2@h/x"}).database("DATABASE_URL", "")
     assert "hunter2" not in str(refusal.value)
+
+
+def test_a_message_about_the_cache_never_repeats_the_password() -> None:
+    for end in (":port/0", "/0?ssl_ca_cert=x", "/0?ssl_ca_certs=/no/such/file"):
+        with pytest.raises(EnvironmentProblem) as refusal:
+            EnvironmentReader({"CACHE_URL": f"rediss://u:hunter2@h{end}"}).cache_url("CACHE_URL")
+        assert "hunter2" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "address", ["redis://h", "rediss://user:p%40ss@h:6380/1?ssl_ca_certs=/etc/hostname", "unix:///run/valkey.sock?db=1"]
+)
+def test_cache_addresses(address: str) -> None:
+    assert EnvironmentReader({"C": address}).cache_url("C") == address
 
 
 def test_a_cache_url_shares_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:

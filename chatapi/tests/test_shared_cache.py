@@ -1,16 +1,27 @@
 """The cache that nodes share, on a real Valkey; and what happens without it."""
 
-from collections.abc import Iterator
+import pickle
+import re
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from chatapi import shared_cache
-from chatapi.shared_cache import SharedRedisCache
+from chatapi import sealed_values, shared_cache
+from chatapi.environment import Rate
+from chatapi.rates import process_meter
+from chatapi.sealed_values import seal
+from chatapi.shared_cache import Breaker, SharedRedisCache
 from tests.support.parallel import at_once
 from tests.support.valkey import running_valkey
 
 UNREACHABLE = "redis://127.0.0.1:1/0"
+OPERATING = Path(__file__).resolve().parents[2] / "docs" / "operating.md"
 
 
 @pytest.fixture(scope="module")
@@ -22,18 +33,19 @@ def address() -> Iterator[str]:
 @pytest.fixture(autouse=True)
 def _own_pools(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Leave no connection open behind a test."""
-    shared_cache._shared_client.cache_clear()
+    shared_cache._shared_server.cache_clear()
     opened: list[Any] = []
-    make = shared_cache._shared_client
+    make = shared_cache._shared_server
 
-    def note(server: str) -> Any:
-        opened.append(make(server))
+    def note(address: str) -> Any:
+        opened.append(make(address))
         return opened[-1]
 
-    monkeypatch.setattr(shared_cache, "_shared_client", note)
+    monkeypatch.setattr(shared_cache, "_shared_server", note)
+    process_meter.clear()
     yield
-    for client in opened:
-        for pool in client._pools.values():
+    for server in opened:
+        for pool in server.client._pools.values():
             pool.disconnect()
     make.cache_clear()
 
@@ -99,6 +111,86 @@ def test_an_unreachable_server_is_an_empty_cache(caplog: pytest.LogCaptureFixtur
     assert "cache unavailable" in caplog.text
 
 
+# --- A server that is away ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """A server that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield f"redis://127.0.0.1:{listener.getsockname()[1]}/0"
+
+
+def count_connections(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Note every attempt to connect from here on."""
+    attempts: list[Any] = []
+    connect = socket.socket.connect
+
+    def note(self: socket.socket, address: Any) -> None:
+        attempts.append(address)
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", note)
+    return attempts
+
+
+def test_a_server_that_never_answers_is_asked_once_and_then_left_alone(silent: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared_cache, "TIMEOUT_S", 0.2)
+    cache = SharedRedisCache(silent, {})
+    attempts = count_connections(monkeypatch)
+    assert cache.get("key") is None
+    asked = len(attempts)
+    assert asked >= 1
+    cache.set("key", "value", 60)
+    assert cache.get("key", "default") == "default"
+    assert cache.get_many(["key"]) == {}
+    assert cache.add("key", 0, 60) is False
+    assert cache.incr("key") == 0
+    assert cache.delete("key") is False
+    assert len(attempts) == asked
+
+
+def test_after_a_pause_one_call_tries(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(shared_cache, "time", SimpleNamespace(monotonic=lambda: now))
+    breaker = Breaker(pause_s=5)
+    assert breaker.may_call()
+    breaker.note_failure()
+    now += 4.9
+    assert not breaker.may_call()
+    now += 0.2
+    assert [breaker.may_call() for _ in range(3)] == [True, False, False]
+    breaker.note_success()
+    assert [breaker.may_call() for _ in range(3)] == [True, True, True]
+
+
+def test_of_many_threads_one_tries(monkeypatch: pytest.MonkeyPatch) -> None:
+    breaker = Breaker(pause_s=0.05)
+    breaker.note_failure()
+    threading.Event().wait(0.06)
+    monkeypatch.setattr(breaker, "_pause_s", 60)
+    assert sum(at_once(lambda _: breaker.may_call(), 16)) == 1
+
+
+def test_requests_are_counted_here_while_the_server_is_away() -> None:
+    cache = SharedRedisCache(UNREACHABLE, {})
+    waits = [cache.take_place("key", Rate(2, 60)) for _ in range(3)]
+    assert waits[:2] == [0, 0]
+    assert waits[2] > 0
+    cache.give_place_back("key", Rate(2, 60))
+    assert cache.take_place("key", Rate(2, 60)) == 0
+
+
+def test_a_connection_that_is_closed_just_as_it_is_used_is_not_a_server_that_is_away(
+    cache: SharedRedisCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache.set("key", "value", 60)
+    # The pool looks at a connection before it hands it out; this one is closed after that look.
+    monkeypatch.setattr("redis.connection.Connection.can_read", lambda *_, **__: False)
+    cache._cache.get_client(write=True).execute_command("CLIENT", "KILL", "SKIPME", "no", "TYPE", "normal")
+    assert cache.get("key") == "value"
+
+
 def test_a_server_that_goes_away() -> None:
     with running_valkey() as server:
         cache = SharedRedisCache(server.connection_url, {})
@@ -106,3 +198,143 @@ def test_a_server_that_goes_away() -> None:
         assert cache.get("key") == "value"
     assert cache.get("key") is None
     assert cache.incr("counter") == 0
+
+
+# --- Others write to it ------------------------------------------------------------------------------------------------------
+
+
+went_off: list[bool] = []
+
+
+def explode() -> None:
+    went_off.append(True)
+
+
+class Bomb:
+    """Whoever unpickles this runs code of its maker's choice."""
+
+    def __reduce__(self) -> Any:
+        return explode, ()
+
+
+READERS: dict[str, Callable[[SharedRedisCache], Any]] = {
+    "get": lambda cache: cache.get("key"),
+    "get_many": lambda cache: cache.get_many(["key"]).get("key"),
+    "get_or_set": lambda cache: cache.get_or_set("key", lambda: None),
+    "has_key": lambda cache: cache.has_key("key") or None,
+    "in": lambda cache: "key" in cache or None,
+}
+
+
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize(
+    "forged",
+    [
+        pickle.dumps(Bomb()),
+        b"\x00" * 32 + pickle.dumps(Bomb()),
+        b'[null,{"id":"6d0c1a54-1f0b-4a43-9d0d-0c1d7f5f1a11","is_admin":true}]',
+        b"\x00" * 32 + b'[null,{"is_admin":true}]',
+        b"",
+        b"short",
+        b"9" * 5000,
+    ],
+    ids=["pickle", "pickle behind a MAC", "JSON", "JSON behind a MAC", "nothing", "short", "a long number"],
+)
+def test_what_others_wrote_is_absent(cache: SharedRedisCache, reader: str, forged: bytes) -> None:
+    cache._cache.get_client(write=True).set(cache.make_key("key"), forged)
+    assert READERS[reader](cache) is None
+    assert went_off == []
+
+
+def test_a_value_of_another_type_is_absent(cache: SharedRedisCache) -> None:
+    client = cache._cache.get_client(write=True)
+    for key in ("key", "throttle"):
+        client.rpush(cache.make_key(key), b"an element")
+    assert cache.get("key") is None
+    cache.set("key", "value", 60)
+    assert cache.get("key") == "value"
+    assert [cache.take_place("throttle", Rate(1, 3600)) > 0 for _ in range(2)] == [False, True]
+
+
+def test_a_value_cannot_be_moved_or_put_back(cache: SharedRedisCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache.set("mine", {"is_admin": True}, 60)
+    client = cache._cache.get_client(write=True)
+    stored = client.get(cache.make_key("mine"))
+    client.set(cache.make_key("yours"), stored)
+    client.set(cache.make_key("mine", version=2), stored)
+    assert cache.get("yours") is None
+    assert cache.get("mine", version=2) is None
+    # Without the server's own expiry, as somebody who has kept it would write it.
+    client.set(cache.make_key("mine"), stored)
+    assert cache.get("mine") == {"is_admin": True}
+    later = time.time() + 61
+    monkeypatch.setattr(sealed_values, "time", SimpleNamespace(time=lambda: later))
+    assert cache.get("mine") is None
+
+
+def test_another_secret_reads_nothing(cache: SharedRedisCache, settings: Any) -> None:
+    cache.set("key", "value", 60)
+    settings.SECRET_KEY = "another secret, as long as the first one was"
+    assert cache.get("key") is None
+
+
+def test_what_json_cannot_say_is_refused(cache: SharedRedisCache) -> None:
+    with pytest.raises(TypeError):
+        cache.set("key", {1, 2}, 60)
+    assert seal("key", True, None) != 1
+
+
+# --- Counting against a rate -----------------------------------------------------------------------------------------------
+
+
+def test_places_are_taken_atomically_by_all_nodes(cache: SharedRedisCache, address: str) -> None:
+    elsewhere = SharedRedisCache(f"{address}?client_name=elsewhere", {})
+    waits = at_once(lambda number: (cache, elsewhere)[number % 2].take_place("key", Rate(7, 3600)), 20)
+    assert sum(wait == 0 for wait in waits) == 7
+
+
+def test_a_full_key_says_when_its_next_place_is_free(cache: SharedRedisCache) -> None:
+    rate = Rate(2, 3600)
+    assert [cache.take_place("key", rate) for _ in range(2)] == [0, 0]
+    assert 1790 < cache.take_place("key", rate) <= 1800
+    assert 0 < cache._cache.get_client().ttl(cache.make_key("key")) <= 3600
+
+
+def test_a_refused_request_takes_no_place(cache: SharedRedisCache) -> None:
+    first, *others = [cache.take_place("key", Rate(1, 3600)) for _ in range(5)]
+    assert first == 0
+    assert all(3590 < wait <= 3600 for wait in others)
+
+
+def test_a_place_that_is_given_back_is_free(cache: SharedRedisCache) -> None:
+    rate = Rate(2, 3600)
+    assert [cache.take_place("key", rate) for _ in range(2)] == [0, 0]
+    cache.give_place_back("key", rate)
+    assert cache.take_place("key", rate) == 0
+    assert cache.take_place("key", rate) > 0
+    cache.give_place_back("unknown", rate)
+
+
+@pytest.mark.parametrize("forged", ["9" * 18, "inf", "nan", "-1", "nonsense", "0x7fffffffffff"])
+def test_a_forged_count_is_a_full_key_at_most(cache: SharedRedisCache, forged: str) -> None:
+    cache._cache.get_client(write=True).set(cache.make_key("key"), forged)
+    rate = Rate(60, 60)
+    assert cache.take_place("key", rate) <= 1
+    cache.give_place_back("key", rate)
+
+
+def test_a_user_of_the_server_with_only_these_rights_is_enough(cache: SharedRedisCache, address: str) -> None:
+    """The rights that docs/operating.md names."""
+    (command,) = re.findall(r"^ACL SETUSER chat-api .*PASSWORD.*$", OPERATING.read_text(), re.MULTILINE)
+    cache._cache.get_client(write=True).execute_command(*command.replace("PASSWORD", "a-pass:word").split())
+    limited = SharedRedisCache(address.replace("redis://", "redis://chat-api:a-pass%3Aword@"), {})
+    limited.set("key", {"id": 7}, 60)
+    assert limited.get("key") == {"id": 7}
+    assert limited.get_many(["key"]) == {"key": {"id": 7}}
+    assert limited.delete("key") is True
+    assert [limited.take_place("places", Rate(1, 3600)) > 0 for _ in range(2)] == [False, True]
+    limited.give_place_back("places", Rate(1, 3600))
+    assert limited.take_place("places", Rate(1, 3600)) == 0
+    assert list(limited.keys_beginning_with("pla")) == ["places"]
+    assert limited.add("counter", 0, 60)
+    assert limited.incr("counter") == 1

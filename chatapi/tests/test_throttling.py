@@ -1,52 +1,78 @@
-"""So many requests per user and period."""
+"""How many requests a user, or an address, may make in a period."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.core.cache import cache
 from pytest_django.fixtures import Settings
 from rest_framework.request import Request
 from rest_framework.test import APIRequestFactory
 
-from chatapi import throttling
 from chatapi.environment import Rate
+from chatapi.process_cache import ProcessCache
+from chatapi.rates import process_meter
 from chatapi.tests.clients import UserClient
 from chatapi.throttling import ReadThrottle, SendThrottle
 from tests.support.parallel import at_once
 
 ADDRESS = "/api/conversations"
+pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A clock that a test sets; windows of a minute begin at 0."""
+    """A clock that a test sets."""
 
     class Clock:
         now = 6_000_000.0
 
-        def time(self) -> float:
+        def __call__(self) -> float:
             return self.now
 
     chosen = Clock()
-    monkeypatch.setattr(throttling, "time", chosen)
+    monkeypatch.setattr(process_meter, "_clock", chosen)
     return chosen
+
+
+@pytest.fixture
+def trips(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The keys of all places that were asked for: each is a round trip to the cache."""
+    asked: list[str] = []
+    take_place = process_meter.take_place
+
+    def note(key: str, rate: Rate) -> float:
+        asked.append(key)
+        return take_place(key, rate)
+
+    monkeypatch.setattr(process_meter, "take_place", note)
+    return asked
+
+
+# --- Users -------------------------------------------------------------------------------------------------------------------
 
 
 def test_the_request_over_the_limit_is_a_429(user: UserClient, settings: Settings, clock: Any) -> None:
     settings.THROTTLE_READ = Rate(2, 60)
-    clock.now += 17.5
     assert [user.get(ADDRESS).status_code for _ in range(3)] == [200, 200, 429]
+    clock.now += 17.5
     refused = user.get(ADDRESS)
     assert refused.json()["code"] == "throttled"
-    assert refused["Retry-After"] == "43"
-
-
-def test_the_next_window_is_free_again(user: UserClient, settings: Settings, clock: Any) -> None:
-    settings.THROTTLE_READ = Rate(1, 60)
-    assert [user.get(ADDRESS).status_code for _ in range(2)] == [200, 429]
-    clock.now += 60
+    # Rounded up: who comes again then is let in.
+    assert refused["Retry-After"] == "13"
+    clock.now += 13
     assert user.get(ADDRESS).status_code == 200
+
+
+def test_no_edge_lets_twice_as_many_pass(user: UserClient, settings: Settings, clock: Any) -> None:
+    settings.THROTTLE_SEND = Rate(60, 60)
+    conversation = user.post(ADDRESS).json()["id"]
+
+    def send_60() -> int:
+        return sum(user.post(f"{ADDRESS}/{conversation}/messages", {}).status_code == 400 for _ in range(60))
+
+    clock.now += 55
+    passed = send_60()
+    clock.now += 9
+    assert passed + send_60() == 69
 
 
 def test_users_do_not_count_for_each_other(user: UserClient, stranger: UserClient, settings: Settings, clock: Any) -> None:
@@ -70,11 +96,6 @@ def test_no_rate_no_limit(user: UserClient, settings: Settings) -> None:
     assert {user.get(ADDRESS).status_code for _ in range(5)} == {200}
 
 
-def test_health_is_never_throttled(anonymous: UserClient, settings: Settings) -> None:
-    settings.THROTTLE_READ = Rate(1, 60)
-    assert {anonymous.get("/api/health").status_code for _ in range(3)} == {200}
-
-
 def _request(address: str) -> Request:
     request = Request(APIRequestFactory().get("/", REMOTE_ADDR=address))
     request.user = None
@@ -87,41 +108,115 @@ def test_callers_without_a_user_are_told_apart_by_address(settings: Settings, cl
     assert [ReadThrottle().allow_request(request, None) for request in requests] == [True, False, True]
 
 
-def test_an_address_cannot_be_invented(settings: Settings, clock: Any) -> None:
-    settings.THROTTLE_READ = Rate(1, 60)
-    allowed = []
-    for forged in ("1.1.1.1", "2.2.2.2"):
-        request = _request("10.0.0.1")
-        request.META["HTTP_X_FORWARDED_FOR"] = forged
-        allowed.append(ReadThrottle().allow_request(request, None))
-    assert allowed == [True, False]
-
-
-def test_requests_at_once_are_all_counted(settings: Settings, clock: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_requests_at_once_are_all_counted(settings: Settings, clock: Any) -> None:
     settings.THROTTLE_SEND = Rate(7, 60)
-
-    class AtomicCache:
-        """Only the operations that can't lose a count: reading and writing apart could."""
-
-        add = staticmethod(cache.add)
-        incr = staticmethod(cache.incr)
-
-    monkeypatch.setattr(throttling, "cache", AtomicCache)
     allowed = at_once(lambda _: SendThrottle().allow_request(_request("10.0.0.1"), None), 20)
     assert sum(allowed) == 7
 
 
-def test_a_counter_that_was_evicted_lets_the_request_pass(
-    settings: Settings, clock: Any, monkeypatch: pytest.MonkeyPatch
+# --- Addresses ---------------------------------------------------------------------------------------------------------------
+
+NOT_A_USER_S_READ = [
+    "/api/conversations",
+    "/api/nothing",
+    "/nothing",
+    "/admin/",
+    "/admin/login/",
+    "/api/schema",
+    "/api/docs",
+    "/static/drf_spectacular_sidecar/swagger-ui-dist/swagger-ui.css",
+    "/static/nothing.css",
+]
+
+
+def visit(client: UserClient, path: str, **extra: Any) -> Any:
+    """Get a page, to its end: a static file is open until then."""
+    response = client.get(path, **extra)
+    response.close()
+    return response
+
+
+@pytest.mark.parametrize("path", NOT_A_USER_S_READ)
+def test_what_is_no_user_s_is_counted_by_address(anonymous: UserClient, settings: Settings, clock: Any, path: str) -> None:
+    settings.THROTTLE_ADDRESS = Rate(2, 60)
+    unlimited = [visit(anonymous, path).status_code for _ in range(2)]
+    assert 429 not in unlimited
+    refused = anonymous.get(path)
+    assert (refused.status_code, refused.json()["code"], refused["Retry-After"]) == (429, "throttled", "30")
+    assert visit(anonymous, path, REMOTE_ADDR="203.0.113.7").status_code == unlimited[0]
+    clock.now += 30
+    assert visit(anonymous, path).status_code == unlimited[0]
+
+
+def test_all_that_is_no_user_s_counts_together(anonymous: UserClient, settings: Settings, clock: Any) -> None:
+    settings.THROTTLE_ADDRESS = Rate(3, 60)
+    paths = ["/api/conversations", "/api/nothing", "/admin/login/", "/api/schema"]
+    assert [anonymous.get(path).status_code for path in paths] == [401, 404, 200, 429]
+
+
+@pytest.mark.parametrize("token", ["made-up", "two words"])
+def test_a_token_that_is_not_valid_is_counted_by_address(
+    anonymous: UserClient, settings: Settings, clock: Any, token: str
 ) -> None:
-    settings.THROTTLE_READ = Rate(1, 60)
+    settings.THROTTLE_ADDRESS = Rate(2, 60)
+    assert [UserClient(token).get(ADDRESS).status_code for _ in range(3)] == [401, 401, 429]
 
-    class ForgetfulCache:
-        incr: Callable[..., int] = staticmethod(cache.incr)
 
-        @staticmethod
-        def add(*_: Any) -> None:
-            """Keep nothing."""
+def test_what_a_user_is_forbidden_is_counted_by_address(user: UserClient, settings: Settings, clock: Any) -> None:
+    settings.THROTTLE_ADDRESS = Rate(2, 60)
+    assert [user.get("/api/admin/users").status_code for _ in range(3)] == [403, 403, 429]
 
-    monkeypatch.setattr(throttling, "cache", ForgetfulCache)
-    assert ReadThrottle().allow_request(_request("10.0.0.1"), None) is True
+
+def test_a_user_is_served_whatever_the_others_at_this_address_did(
+    user: UserClient, anonymous: UserClient, settings: Settings, clock: Any
+) -> None:
+    settings.THROTTLE_ADDRESS = Rate(1, 60)
+    assert [anonymous.get(ADDRESS).status_code for _ in range(2)] == [401, 429]
+    assert {user.get(ADDRESS).status_code for _ in range(5)} == {200}
+    settings.THROTTLE_READ = None
+    assert {user.get(ADDRESS).status_code for _ in range(5)} == {200}
+
+
+@pytest.mark.parametrize("path", ["/api/health", "/api/ready", "/health"])
+def test_probes_have_a_limit_of_their_own(anonymous: UserClient, settings: Settings, clock: Any, path: str) -> None:
+    settings.THROTTLE_ADDRESS, settings.THROTTLE_PROBE = Rate(1, 60), Rate(3, 60)
+    anonymous.get("/nothing")
+    assert [anonymous.get(path).status_code for _ in range(4)] == [200, 200, 200, 429]
+
+
+def test_probes_need_no_cache(anonymous: UserClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise AssertionError("a probe asked the cache")
+
+    monkeypatch.setattr(ProcessCache, "take_place", fail)
+    assert anonymous.get("/api/health").status_code == 200
+
+
+def test_by_default_a_probe_a_second_is_nothing(anonymous: UserClient, clock: Any) -> None:
+    assert {anonymous.get("/api/health").status_code for _ in range(60)} == {200}
+
+
+def test_without_limits_nothing_is_counted(anonymous: UserClient, settings: Settings, trips: list[str]) -> None:
+    settings.THROTTLE_ADDRESS = settings.THROTTLE_PROBE = None
+    for path in (*NOT_A_USER_S_READ, "/api/health"):
+        assert visit(anonymous, path).status_code != 429
+    assert trips == []
+
+
+def test_a_request_is_counted_once(user: UserClient, anonymous: UserClient, trips: list[str]) -> None:
+    user.get(ADDRESS)
+    trips.clear()
+    user.get(ADDRESS)
+    assert trips == [f"throttle:read:user-{user.user_id}"]
+    for path in (*NOT_A_USER_S_READ, "/api/health"):
+        trips.clear()
+        visit(anonymous, path)
+        assert len(trips) == 1, path
+
+
+def test_a_browser_can_read_the_refusal(anonymous: UserClient, settings: Settings, clock: Any) -> None:
+    settings.THROTTLE_ADDRESS = Rate(1, 60)
+    origin = {"Origin": settings.CORS_ALLOWED_ORIGINS[0]}
+    refused = [anonymous.get("/api/nothing", headers=origin) for _ in range(2)][1]
+    assert (refused.status_code, refused["Access-Control-Allow-Origin"]) == (429, origin["Origin"])
+    assert refused["X-Trace-Id"]

@@ -13,6 +13,7 @@ from datetime import time as time_of_day
 
 from django.core.cache import cache
 from django.db import connection
+from django.forms.models import model_to_dict
 
 from conversations.models import DailyFigures
 
@@ -94,8 +95,9 @@ def _figures_of(day: date, now: datetime) -> DailyFigures:
         DailyFigures.objects.bulk_create([figures], ignore_conflicts=True)
         return figures
     key = f"daily-figures:{day.isoformat()}"
-    figures = cache.get(key)
-    if figures is None:
-        figures = count_day(day)
-        cache.set(key, figures, KEPT_SECONDS)
+    kept = cache.get(key)
+    if isinstance(kept, dict):
+        return DailyFigures(day=day, **kept)
+    figures = count_day(day)
+    cache.set(key, model_to_dict(figures, exclude=["day"]), KEPT_SECONDS)
     return figures

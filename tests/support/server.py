@@ -29,6 +29,9 @@ DEFAULTS = {
     "USER_MAX_STREAMS": "0",
     "THROTTLE_SEND": "",
     "THROTTLE_READ": "",
+    "THROTTLE_ADDRESS": "",
+    "THROTTLE_PROBE": "",
+    "THROTTLE_REJECTED_TOKENS": "",
 }
 
 

@@ -11,7 +11,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from chatapi.readiness import check_readiness
-from chatapi.throttling import SendThrottle
+from chatapi.throttling import ProbeThrottle, SendThrottle
 from conversations.exceptions import ConversationNotFound
 from conversations.models import Conversation, Message
 from conversations.prepared import Prepared, Rows
@@ -40,7 +40,7 @@ MOST_MESSAGES = 1000
 class HealthView(APIView):
     authentication_classes: list[Any] = []
     permission_classes = [AllowAny]
-    throttle_classes: list[Any] = []
+    throttle_classes = [ProbeThrottle]
 
     @schema.health
     def get(self, request: Request) -> Response:

@@ -9,6 +9,7 @@ from rest_framework.views import APIView
 
 from chatapi.permissions import IsAdmin
 from chatapi.readiness import check_readiness
+from chatapi.throttling import ProbeThrottle
 from conversations.surfaces.api import schema
 from conversations.surfaces.api.serializers import SwapSerializer
 from inference_proxy.models import list_models, swap_model
@@ -19,7 +20,7 @@ class HealthView(APIView):
 
     authentication_classes: list[Any] = []
     permission_classes = [AllowAny]
-    throttle_classes: list[Any] = []
+    throttle_classes = [ProbeThrottle]
 
     @schema.health
     def get(self, request: Request) -> Response:
@@ -31,7 +32,7 @@ class ReadyView(APIView):
 
     authentication_classes: list[Any] = []
     permission_classes = [AllowAny]
-    throttle_classes: list[Any] = []
+    throttle_classes = [ProbeThrottle]
 
     @schema.ready
     def get(self, request: Request) -> Response:

@@ -1,0 +1,22 @@
+"""The cache where there is no CACHE_URL: each process remembers, and counts, by itself."""
+
+from typing import Any
+
+from django.core.cache.backends.locmem import LocMemCache
+
+from chatapi.environment import Rate
+from chatapi.rates import process_meter
+
+
+class ProcessCache(LocMemCache):
+    """Django's memory cache, which also counts against rates (see `rates.Meter`)."""
+
+    def take_place(self, key: str, rate: Rate) -> float:
+        return process_meter.take_place(key, rate)
+
+    def give_place_back(self, key: str, rate: Rate) -> None:
+        process_meter.give_place_back(key, rate)
+
+    def clear(self) -> Any:
+        super().clear()
+        process_meter.clear()

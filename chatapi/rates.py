@@ -1,0 +1,111 @@
+"""Counting against a rate without windows: the generic cell rate algorithm.
+
+A key has room for as many requests as its rate allows in one period; each request takes a place, and places come back one by
+one, evenly over the period. There is no edge between two windows at which twice as many would pass. The state of a key is one
+number, the time at which all its places are free again; when that has passed, the key is as good as unknown.
+
+`meter` counts in Django's cache, whichever that is. `ProcessMeter` counts in this process. `TAKE_PLACE` and `GIVE_PLACE_BACK`
+do the same in Redis or Valkey, by its clock, each as one atomic script. Times are whole microseconds, which both sides hold
+exactly.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Protocol, cast
+
+from django.core.cache import cache
+
+from chatapi.environment import Rate
+
+MICROSECONDS = 1_000_000
+MOST_KEYS = 50_000
+
+# ARGV: the microseconds until a place comes back, and the period's. Returns how many microseconds to wait; 0: a place is taken.
+# A number that no count can reach was forged, or comes from a clock that was set back; it counts as a full key.
+TAKE_PLACE = """
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local stored = redis.pcall('GET', KEYS[1])
+local free_at = type(stored) == 'string' and tonumber(stored) or now
+local place, period = tonumber(ARGV[1]), tonumber(ARGV[2])
+if not (free_at > now) then free_at = now end
+if free_at > now + period then free_at = now + period end
+local wait = free_at + place - now - period
+if wait > 0 then return wait end
+redis.call('SET', KEYS[1], string.format('%.0f', free_at + place), 'PX', math.ceil((free_at + place - now) / 1000))
+return 0
+"""
+GIVE_PLACE_BACK = """
+local stored = redis.pcall('GET', KEYS[1])
+local free_at = type(stored) == 'string' and tonumber(stored)
+if free_at then
+  redis.call('SET', KEYS[1], string.format('%.0f', free_at - tonumber(ARGV[1])), 'KEEPTTL')
+end
+return 0
+"""
+
+
+def place_us(rate: Rate) -> int:
+    """Return after how many microseconds a place comes back."""
+    return max(1, period_us(rate) // rate.requests)
+
+
+def period_us(rate: Rate) -> int:
+    return rate.period_s * MICROSECONDS
+
+
+class Meter(Protocol):
+    """What counts against rates."""
+
+    def take_place(self, key: str, rate: Rate) -> float:
+        """Take a place and return 0, or return how many seconds to wait for one."""
+        ...
+
+    def give_place_back(self, key: str, rate: Rate) -> None: ...
+
+
+class ProcessMeter:
+    """Count against rates in this process's memory."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._free_at: dict[str, int] = {}
+
+    def take_place(self, key: str, rate: Rate) -> float:
+        place, period = place_us(rate), period_us(rate)
+        with self._lock:
+            now = int(self._clock() * MICROSECONDS)
+            free_at = max(now, self._free_at.get(key, 0))
+            wait = free_at + place - now - period
+            if wait > 0:
+                return wait / MICROSECONDS
+            if len(self._free_at) >= MOST_KEYS and key not in self._free_at:
+                self._make_room(now)
+            self._free_at[key] = free_at + place
+            return 0.0
+
+    def give_place_back(self, key: str, rate: Rate) -> None:
+        with self._lock:
+            if key in self._free_at:
+                self._free_at[key] -= place_us(rate)
+
+    def clear(self) -> None:
+        with self._lock:
+            self._free_at.clear()
+
+    def _make_room(self, now: int) -> None:
+        """Forget the keys whose places are all free, and half of the rest where that is not enough."""
+        taken = {key: free_at for key, free_at in self._free_at.items() if free_at > now}
+        if len(taken) > MOST_KEYS // 2:
+            # Those with the most places free: what is forgotten of them matters least.
+            fullest = sorted(taken, key=taken.__getitem__, reverse=True)[: MOST_KEYS // 2]
+            taken = {key: taken[key] for key in fullest}
+        self._free_at = taken
+
+
+# Of this process: where there is no shared cache, while that is away, and for what must not depend on it.
+process_meter = ProcessMeter()
+# Both caches of this project count: see process_cache and shared_cache.
+meter = cast(Meter, cache)
