@@ -111,7 +111,7 @@ TEMPLATES: list[dict[str, Any]] = [
 
 DATABASES: dict[str, dict[str, Any]] = {
     "default": {
-        "ENGINE": "django.db.backends.postgresql",
+        "ENGINE": "chatapi.postgresql",
         "NAME": _database.name,
         "USER": _database.user,
         "PASSWORD": _database.password,

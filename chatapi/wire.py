@@ -10,6 +10,8 @@ from rest_framework.parsers import BaseParser
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 
+from chatapi.timestamps import OutOfRangeTime
+
 
 class PayloadTooLarge(APIException):
     status_code = 413
@@ -45,7 +47,12 @@ class FastJSONRenderer(BaseRenderer):
     def render(self, data: Any, accepted_media_type: str | None = None, renderer_context: Any = None) -> bytes:
         if data is None:
             return b""
-        return orjson.dumps(data, default=str, option=orjson.OPT_UTC_Z | orjson.OPT_NON_STR_KEYS)
+        return orjson.dumps(data, default=_stand_in, option=orjson.OPT_UTC_Z | orjson.OPT_NON_STR_KEYS)
+
+
+def _stand_in(value: Any) -> str | None:
+    """Return what is written for a value that JSON lacks; a time that no client can read is unknown."""
+    return None if isinstance(value, OutOfRangeTime) else str(value)
 
 
 class AlwaysJSON(BaseContentNegotiation):

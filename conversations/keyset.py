@@ -15,6 +15,7 @@ from uuid import UUID
 import orjson
 from django.db.models import Q
 
+from chatapi.timestamps import OutOfRangeTime
 from conversations.exceptions import BadCursor
 
 MAX_CURSOR_CHARACTERS = 200
@@ -60,8 +61,8 @@ def decode_cursor(cursor: str, kind: str) -> SortKey:
         found_kind, time, row_id = parts
         if found_kind != kind or not isinstance(row_id, str) or not UUID_FORM.fullmatch(row_id):
             raise BadCursor
-        moment = None if time is None else datetime.fromisoformat(time)
-        if moment is not None:
+        moment = None if time is None else _read_time(time)
+        if moment is not None and not isinstance(moment, OutOfRangeTime):
             if moment.tzinfo is None:
                 raise BadCursor
             # PostgreSQL takes fewer time zones than Python does, and no moment that leaves the calendar.
@@ -69,6 +70,13 @@ def decode_cursor(cursor: str, kind: str) -> SortKey:
     except (binascii.Error, ValueError, TypeError, OverflowError):
         raise BadCursor from None
     return SortKey(time=moment, id=UUID(row_id))
+
+
+def _read_time(text: str) -> datetime:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return OutOfRangeTime.parse(text)
 
 
 def parse_id(value: str) -> UUID | None:

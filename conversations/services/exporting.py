@@ -14,6 +14,7 @@ from uuid import UUID
 
 from django.db import transaction
 
+from chatapi.timestamps import OutOfRangeTime
 from conversations.models import Conversation, Message
 from conversations.services.id_arrays import IdArray
 from conversations.services.rows import history_lines
@@ -143,4 +144,6 @@ def _paragraph(message: Any) -> str:
 
 
 def _time(moment: datetime | None) -> str:
-    return "time unknown" if moment is None else moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    if moment is None or isinstance(moment, OutOfRangeTime):
+        return "time unknown"
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

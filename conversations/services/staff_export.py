@@ -86,7 +86,8 @@ def _lines(conversation: dict[str, Any], messages: list[dict[str, Any]], export_
     records: list[dict[str, Any]] = [{"conversation": conversation, "message": message} for message in messages]
     if not messages:
         records = [{"conversation": conversation, "message": None}]
-    return b"".join(orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE) for record in records)
+    # Times that Python does not know are written as PostgreSQL writes them.
+    return b"".join(orjson.dumps(record, default=str, option=orjson.OPT_APPEND_NEWLINE) for record in records)
 
 
 def _csv_lines(rows: Sequence[Sequence[Any]]) -> bytes:

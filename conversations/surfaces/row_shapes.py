@@ -3,10 +3,17 @@
 from datetime import UTC, datetime
 from typing import Any
 
+from chatapi.timestamps import OutOfRangeTime
 from conversations.models import DEFAULT_TITLE
 
-# The predecessor allowed rows without a time; no client expects one.
+# The predecessor allowed rows without a time, or with one that no client can read; no client expects one.
 UNKNOWN_TIME = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def known_time(*times: datetime | None) -> datetime:
+    """Return the first of these times that a client can read, or the one that stands in for unknown times."""
+    known = (time for time in times if time is not None and not isinstance(time, OutOfRangeTime))
+    return next(known, UNKNOWN_TIME)
 
 
 def conversation_json(row: dict[str, Any]) -> dict[str, Any]:
@@ -15,8 +22,8 @@ def conversation_json(row: dict[str, Any]) -> dict[str, Any]:
         **row,
         "title": row["title"] or DEFAULT_TITLE,
         "model_tag": row["model_tag"] or "",
-        "created_at": row["created_at"] or row["updated_at"] or UNKNOWN_TIME,
-        "updated_at": row["updated_at"] or row["created_at"] or UNKNOWN_TIME,
+        "created_at": known_time(row["created_at"], row["updated_at"]),
+        "updated_at": known_time(row["updated_at"], row["created_at"]),
     }
 
 
@@ -27,5 +34,5 @@ def message_json(row: dict[str, Any]) -> dict[str, Any]:
         "token_count": row["token_count"] or 0,
         "model_tag": row["model_tag"] or "",
         "inference_time_ms": row["inference_time_ms"] or 0,
-        "created_at": row["created_at"] or UNKNOWN_TIME,
+        "created_at": known_time(row["created_at"]),
     }

@@ -1,6 +1,7 @@
 """What the primary surface's views read: pages of conversations and of messages."""
 
 from collections import defaultdict
+from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -100,8 +101,16 @@ def group_by_day(items: list[dict[str, Any]], zone: ZoneInfo) -> dict[str, list[
     """Group conversations by the day of their last turn, keeping their order."""
     days: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for item in items:
-        days[item["updated_at"].astimezone(zone).date().isoformat()].append(item)
+        days[_day_of(item["updated_at"], zone).isoformat()].append(item)
     return days
+
+
+def _day_of(time: datetime, zone: ZoneInfo) -> date:
+    try:
+        return time.astimezone(zone).date()
+    except OverflowError:
+        # The first or the last day that Python knows: in that zone it would be one more.
+        return time.date()
 
 
 def read_zone(params: QueryDict) -> ZoneInfo:

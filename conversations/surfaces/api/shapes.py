@@ -9,6 +9,7 @@ from rest_framework import serializers
 from conversations.models import DEFAULT_TITLE, Role
 from conversations.services.search import MATCH_START, MATCH_STOP, Hit
 from conversations.surfaces.fields import StrictCharField, StrictIntegerField
+from conversations.surfaces.row_shapes import known_time
 
 ASSISTANT_COLUMNS = ("id", "name", "description", "model_tag", "requires_authentication")
 
@@ -21,7 +22,7 @@ def hit_json(hit: Hit) -> dict[str, Any]:
         "conversation_id": hit.conversation_id,
         "conversation_title": hit.conversation_title or DEFAULT_TITLE,
         "role": hit.role,
-        "created_at": hit.created_at,
+        "created_at": known_time(hit.created_at),
         "snippet": snippet,
     }
 

@@ -6,7 +6,7 @@ from rest_framework import serializers
 
 from conversations.models import MAX_CONTENT_CHARACTERS, Message, Role
 from conversations.surfaces.fields import StrictBooleanField, StrictCharField
-from conversations.surfaces.row_shapes import UNKNOWN_TIME
+from conversations.surfaces.row_shapes import known_time
 
 
 def message_json(message: Message, content: str) -> dict[str, Any]:
@@ -14,7 +14,7 @@ def message_json(message: Message, content: str) -> dict[str, Any]:
         "id": message.id,
         "author": message.role,
         "content": content,
-        "created_at": message.created_at or UNKNOWN_TIME,
+        "created_at": known_time(message.created_at),
     }
 
 

@@ -22,7 +22,7 @@ from conversations.surfaces.delivery import Delivery, admit_send, deliver
 from conversations.surfaces.fields import require_id
 from conversations.surfaces.headers import next_link, read_idempotency_key
 from conversations.surfaces.paging import Page, cut_page, read_page
-from conversations.surfaces.row_shapes import UNKNOWN_TIME
+from conversations.surfaces.row_shapes import known_time
 from inference_proxy.protocols.base import Sampling
 
 DEFAULT_CONVERSATIONS = 20
@@ -49,7 +49,7 @@ class ConversationView(APIView):
             {
                 "id": row["id"],
                 "messages": messages[row["id"]],
-                "created_at": row["created_at"] or row["updated_at"] or UNKNOWN_TIME,
+                "created_at": known_time(row["created_at"], row["updated_at"]),
             }
             for row in page.rows
         ]
