@@ -13,7 +13,7 @@ MOST_DAYS = 92
 # their end): that bounds the conversations that can matter, and idx_conversations_user and idx_messages_conversation find
 # them and their messages.
 USAGE_SQL = """
-SELECT (messages.created_at AT TIME ZONE %(zone)s)::date AS day,
+SELECT width_bucket(messages.created_at, %(midnights)s::timestamptz[]) AS day,
        count(*) FILTER (WHERE role = 'user'),
        count(*) FILTER (WHERE role = 'assistant'),
        coalesce(sum(token_count) FILTER (WHERE role = 'assistant'), 0),
@@ -32,15 +32,14 @@ COUNTS = ("messages", "replies", "tokens", "prompt_tokens", "inference_time_ms")
 def read_usage(*, user_id: UUID, first: date, last: date, zone: ZoneInfo) -> list[dict[str, Any]]:
     """Return `[{"date", "messages", "replies", "tokens", "prompt_tokens", "inference_time_ms"}]` for every day from `first`
     to `last`, oldest first; days are those of the time zone. `messages` are the user's, the rest is the model's. One query."""
-    midnight = time(tzinfo=zone)
-    values: dict[str, Any] = {
-        "user_id": user_id,
-        "zone": zone.key,
-        "begin": datetime.combine(first, midnight),
-        "end": datetime.combine(last + timedelta(days=1), midnight),
-    }
+    days = [first + timedelta(days=number) for number in range((last - first).days + 1)]
+    midnights = [datetime.combine(day, time(tzinfo=zone)) for day in [*days, last + timedelta(days=1)]]
+    values: dict[str, Any] = {"user_id": user_id, "midnights": midnights, "begin": midnights[0], "end": midnights[-1]}
     with connection.cursor() as cursor:
         cursor.execute(USAGE_SQL, values)
         found = {row[0]: row[1:] for row in cursor.fetchall()}
-    days = [first + timedelta(days=number) for number in range((last - first).days + 1)]
-    return [{"date": day, **dict(zip(COUNTS, map(int, found.get(day, (0,) * len(COUNTS))), strict=True))} for day in days]
+    nothing = (0,) * len(COUNTS)
+    return [
+        {"date": day, **dict(zip(COUNTS, map(int, found.get(number, nothing)), strict=True))}
+        for number, day in enumerate(days, start=1)
+    ]
