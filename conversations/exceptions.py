@@ -99,6 +99,12 @@ class MalformedSession(Problem):
     detail = "Without a token a session's id is its key, so it must be a UUID."
 
 
+class SearchInProgress(Problem):
+    code = "search_in_progress"
+    status = 429
+    detail = "Another search of yours is still running. Try again when it has ended."
+
+
 class SearchTooBroad(Problem):
     code = "search_too_broad"
     status = 503

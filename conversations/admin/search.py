@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 import psycopg
-from django.db import OperationalError, connection, transaction
+from django.db import InternalError, OperationalError, connection, transaction
 
 from conversations.keyset import parse_id
 from conversations.models import ChatUser, Conversation, Message
@@ -21,6 +21,7 @@ MOST_MATCHES = 500
 # A soft limit on the rows that a GIN index gives: beyond it, it gives some of them.
 MOST_INDEX_ROWS = 5_000
 SEARCH_TIMEOUT_MS = 2_000
+NO_WORDS = "A search needs at least one word that is wanted."
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +60,16 @@ def _find_words(conversations: ConversationQuerySet, wanted: str) -> Found:
     try:
         with _bounded_search():
             if not _names_words(wanted):
-                return Found(conversations.none(), "A search needs at least one word that is wanted.")
+                return Found(conversations.none(), NO_WORDS)
             titled = conversations.titled_with_words(wanted).newest_activity_first()
             found = list(titled.values_list("id", flat=True)[:MOST_MATCHES])
             matches = Message.objects.with_words(wanted).newest_first()
             pairs = list(matches.values_list("conversation_id", "id")[:MOST_MATCHES])
+    except InternalError as failure:
+        # 33 dashes before a word: each negates the next, and they are too many for PostgreSQL.
+        if not isinstance(failure.__cause__, psycopg.errors.InternalError_):
+            raise
+        return Found(conversations.none(), NO_WORDS)
     except OperationalError as failure:
         if not isinstance(failure.__cause__, psycopg.errors.QueryCanceled):
             raise

@@ -8,114 +8,81 @@ the caller's few are left over. Therefore the way depends on how many messages P
   found soon on this way. So is text without spaces between words, which no word index knows: it is looked for as it is.
 
 Both give *windows* of matches, newest first. Within a window the best come first; a cursor names a window and a place in it.
+
+A search ends after `SEARCH_S`, with what it has found and a cursor. Each request gets further: where its first window takes
+too long, the cursor asks for a smaller one, and a conversation that even alone takes too long is passed over. A user has one
+search at a time in a process, so that one user's searches can't take all its connections.
 """
 
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import psycopg
-from django.db import OperationalError, connection, transaction
+from django.db import InternalError
 
-from conversations.exceptions import BadCursor, SearchTooBroad
+from chatapi.database import release_connections
+from conversations.exceptions import BadCursor, SearchInProgress, SearchTooBroad
 from conversations.keyset import SortKey, after_key, decode_cursor, encode_cursor
 from conversations.models import Conversation
+from conversations.services.one_at_a_time import Busy, OneAtATime
+from conversations.services.search_statements import (
+    BEGINNING_SNIPPET,
+    COUNT_WORDS_SQL,
+    EXPECTED_SQL,
+    HEADLINE,
+    HITS_SQL,
+    INDEXED_SQL,
+    MATCH_START,
+    MATCH_STOP,
+    MOST_PROBED_MATCHES,
+    PROBE_SQL,
+    ROWS_SQL,
+    TEXT_SNIPPET,
+    WALKED_TEXT_SQL,
+    WALKED_WORDS_SQL,
+    WORDS_SNIPPET,
+    Deadline,
+    TooSlow,
+    statements,
+)
+
+# For choosing a way and for all windows. The first window gets a fair share where choosing took long, and the snippets of
+# what was found where the windows did; a later window is not begun with less than is left for it.
+SEARCH_S = 1.5
+FIRST_WINDOW_S = 0.5
+LATER_WINDOW_S = 0.1
+SNIPPETS_S = 0.5
+# How long a search waits for the same user's last one.
+WAIT_S = 2.0
+RETRY_AFTER_S = 2
 
 # More expected matches than this are not read from the index.
 MOST_INDEXED_MATCHES = 20_000
 # Of a word that its statistics don't know PostgreSQL expects up to this share of the table. It may be as frequent as that, or
 # stand nowhere: counting so many in the index tells. That costs little for one word; for two, each may be in every message.
 UNKNOWN_WORD_SHARE = 0.005
-MOST_PROBED_MATCHES = 2000
 # Matches of an indexed window.
 WINDOW_MATCHES = 100
 # Of a walked window: how many conversations (making tsvectors costs more than looking for text), and the newest messages
-# read of each. One request passes over so many conversations without a match.
-WINDOW_CONVERSATIONS_WORDS = 10
-WINDOW_CONVERSATIONS_TEXT = 100
-MESSAGES_EACH = 200
+# read of each. The smaller ones are for those that take too long. One request passes over so many conversations without a
+# match.
+WINDOWS_WORDS = ((10, 200), (1, 200), (1, 20))
+WINDOWS_TEXT = ((100, 200), (1, 200), (1, 20))
+SINGLE, SMALLEST = 1, 2
 MOST_EMPTY_CONVERSATIONS = 500
-STATEMENT_TIMEOUT_MS = 3000
 
-# They surround a match in a snippet. Both are removed from the text, so they can't be anything else.
-MATCH_START, MATCH_STOP = "\x02", "\x03"
 SNIPPET_CHARACTERS = 200
-HEADLINE = f'StartSel="{MATCH_START}", StopSel="{MATCH_STOP}", MaxFragments=2, MaxWords=25, MinWords=8, FragmentDelimiter=" … "'
 
 # Chinese, Japanese, Thai, Lao, Burmese, Khmer: written without spaces between words.
 UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
-CURSOR_FORM = re.compile(r"([iw])(\d{1,5})\.([A-Za-z0-9_=-]*)", re.ASCII)
+CURSOR_FORM = re.compile(r"([iw])(\d{1,5})(?:s([12]))?\.([A-Za-z0-9_=-]*)(?:\.([A-Za-z0-9_=-]+))?", re.ASCII)
 
-# The planner takes making a tsvector for nearly free, and would rather make one of every message than ask an index. Of words it
-# does not know it expects so many matches that it would start workers and compile, which takes longer than to find none.
-SETTINGS_SQL = """
-SELECT set_config('statement_timeout', %s, true), set_config('enable_seqscan', 'off', true),
-    set_config('max_parallel_workers_per_gather', '0', true), set_config('jit', 'off', true)
-"""
-
-# To the letter as in migration 0004.
-VECTOR = "to_tsvector('simple'::regconfig, left(content, 100000))"
-WORDS = "websearch_to_tsquery('simple'::regconfig, %(text)s)"
-
-# S608 below: these are put together from the constants above; what a caller says is always a parameter.
-EXPECTED_SQL = f"EXPLAIN (FORMAT JSON) SELECT 1 FROM messages WHERE {VECTOR} @@ {WORDS} AND status <> 'streaming'"  # noqa: S608
-
-# Materialized: the limit outside must not tempt the planner to read messages until it has found so many.
-PROBE_SQL = f"""
-WITH matches AS MATERIALIZED (SELECT 1 FROM messages WHERE {VECTOR} @@ {WORDS} AND status <> 'streaming')
-SELECT count(*) FROM (SELECT 1 FROM matches LIMIT {MOST_PROBED_MATCHES + 1}) AS probed
-"""  # noqa: S608
-ROWS_SQL = "SELECT reltuples FROM pg_class WHERE oid = 'messages'::regclass"
-
-# Times that only the predecessor left out count as the oldest.
-INDEXED_SQL = f"""
-WITH matches AS MATERIALIZED (
-    SELECT id, conversation_id, coalesce(created_at, 'epoch') AS time FROM messages
-    WHERE {VECTOR} @@ {WORDS} AND status <> 'streaming' AND is_active
-), own AS MATERIALIZED (
-    SELECT matches.id, matches.time FROM matches
-    JOIN conversations ON conversations.id = matches.conversation_id
-    WHERE conversations.user_id = %(user_id)s AND conversations.expires_at IS NULL
-      AND (%(time)s::timestamptz IS NULL OR (matches.time, matches.id) < (%(time)s::timestamptz, %(id)s::uuid))
-    ORDER BY matches.time DESC, matches.id DESC
-    LIMIT %(limit)s
-)
-SELECT own.id, own.time, ts_rank(to_tsvector('simple'::regconfig, left(content, 10000)), {WORDS}) AS rank
-FROM own JOIN messages ON messages.id = own.id
-ORDER BY own.time DESC, own.id DESC
-"""  # noqa: S608
-
-WALKED_SQL = """
-SELECT newest.id, coalesce(newest.created_at, 'epoch') AS time, {rank} AS rank
-FROM unnest(%(conversation_ids)s::uuid[]) AS walked (id)
-CROSS JOIN LATERAL (
-    SELECT id, created_at, {searched} AS searched FROM messages
-    WHERE conversation_id = walked.id AND is_active AND status <> 'streaming'
-    ORDER BY created_at DESC, id DESC
-    LIMIT %(messages_each)s
-) AS newest
-WHERE {condition}
-"""
-WALKED_WORDS_SQL = WALKED_SQL.format(
-    searched=VECTOR, condition=f"newest.searched @@ {WORDS}", rank=f"ts_rank(newest.searched, {WORDS})"
-)
-WALKED_TEXT_SQL = WALKED_SQL.format(searched="left(content, 100000)", condition="newest.searched ILIKE %(pattern)s", rank="0")
-
-# The text around the first place where it stands.
-TEXT_SNIPPET = """
-substr(content, greatest(1, strpos(lower(left(content, 100000)), lower(%(text)s)) - 60), %(snippet_characters)s)
-"""
-WORDS_SNIPPET = f"ts_headline('simple'::regconfig, translate(left(content, 20000), %(marks)s, ''), {WORDS}, %(headline)s)"
-HITS_SQL = """
-SELECT messages.id, conversation_id, title, role, coalesce(messages.created_at, 'epoch'), {snippet}
-FROM messages JOIN conversations ON conversations.id = conversation_id
-WHERE messages.id = ANY (%(ids)s) AND user_id = %(user_id)s
-ORDER BY array_position(%(ids)s, messages.id)
-"""
+_searching = OneAtATime()
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,12 +104,25 @@ class Hits:
 
 
 @dataclass(frozen=True, slots=True)
+class _Search:
+    user_id: UUID
+    text: str
+    is_words: bool
+
+
+@dataclass(frozen=True, slots=True)
 class _Place:
-    """Where a page begins: the way ("i" index, "w" walk), the key before the window, and how much of it was read."""
+    """Where a page begins: the way ("i" index, "w" walk), the key before the window, and how much of it was read.
+
+    A walk has a step, the place of its window's size in `WINDOWS_…`. Where it goes on for an index that was too slow, it finds
+    messages before a key only.
+    """
 
     way: str
-    key: SortKey | None
-    offset: int
+    key: SortKey | None = None
+    offset: int = 0
+    step: int = 0
+    before: SortKey | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,79 +133,145 @@ class _Window:
     next_key: SortKey | None
 
 
-def search_messages(*, user_id: UUID, text: str, limit: int, cursor: str | None = None) -> Hits:
+def search_messages(
+    *,
+    user_id: UUID,
+    text: str,
+    limit: int,
+    cursor: str | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Hits:
     """Find a user's messages with these words ("…" a phrase, - without, or), or, where words have no spaces, this text.
 
-    Raises `BadCursor`, `SearchTooBroad`.
+    A page may have fewer hits than `limit`, or none, and a cursor to go on with.
+    Raises `BadCursor`, `SearchInProgress`, `SearchTooBroad`.
     """
-    with _bounded():
-        words = 0 if UNSPACED.search(text) else _count_words(text)
-        is_words = words > 0
-        place = _decode_place(cursor) if cursor is not None else _first_place(text, words)
+    wanted = None if cursor is None else _decode_place(cursor)
+    # Of the request so far: waiting must not hold it.
+    release_connections()
     try:
-        with _bounded():
-            ids, following = _read_ids(user_id, text, limit, place, is_words)
-    except SearchTooBroad:
-        # The statistics were wrong about how rare the words are.
-        if place.way != "i" or cursor is not None:
-            raise
-        with _bounded():
-            ids, following = _read_ids(user_id, text, limit, _Place("w", None, 0), is_words)
-    with _bounded():
-        hits = _read_hits(user_id, text, ids, is_words)
+        with _searching.hold(user_id, WAIT_S):
+            return _search(user_id, text, limit, wanted, Deadline(SEARCH_S, clock))
+    except Busy:
+        raise SearchInProgress(retry_after_s=RETRY_AFTER_S) from None
+    except TooSlow:
+        # Not even the smallest question was answered in time.
+        raise SearchTooBroad(retry_after_s=RETRY_AFTER_S) from None
+
+
+def _search(user_id: UUID, text: str, limit: int, place: _Place | None, deadline: Deadline) -> Hits:
+    words = 0 if UNSPACED.search(text) else _count_words(text, deadline)
+    search = _Search(user_id, text, words > 0)
+    if place is None:
+        place = _Place("i" if words and _is_rare(text, words, deadline) else "w")
+    elif place.way == "i" and not words:
+        raise BadCursor
+    ids, following = _read_ids(search, limit, place, deadline)
+    hits = _read_hits(search, ids, deadline)
     return Hits(hits=hits, next=None if following is None else _encode_place(following))
 
 
-def _first_place(text: str, words: int) -> _Place:
-    return _Place("i" if words and _is_rare(text, words) else "w", None, 0)
-
-
-def _read_ids(user_id: UUID, text: str, limit: int, place: _Place, is_words: bool) -> tuple[list[UUID], _Place | None]:
+def _read_ids(search: _Search, limit: int, place: _Place, deadline: Deadline) -> tuple[list[UUID], _Place | None]:
     """Return a page of matches and where the next begins; in a walk, empty windows are passed over, but not for ever."""
-    for _ in range(MOST_EMPTY_CONVERSATIONS // _window_size(is_words)):
-        if place.way == "i":
-            window = _indexed_window(user_id, text, place.key)
-        else:
-            window = _walked_window(user_id, text, place.key, is_words)
+    passed, is_first = 0, True
+    while passed < MOST_EMPTY_CONVERSATIONS and (is_first or deadline.remaining_s() > LATER_WINDOW_S):
+        try:
+            window = _read_window(search, place, deadline, is_first=is_first)
+        except TooSlow:
+            # A later window had only the rest of the time: the next request begins with it.
+            return [], _after_too_slow(place) if is_first else place
         ids = window.ids[place.offset : place.offset + limit]
         if place.offset + limit < len(window.ids):
-            return ids, _Place(place.way, place.key, place.offset + limit)
+            return ids, replace(place, offset=place.offset + limit)
         if window.next_key is None:
             return ids, None
-        place = _Place(place.way, window.next_key, 0)
+        passed += _window_size(search, place)[0]
+        # The smallest window is for one conversation alone.
+        place = replace(place, key=window.next_key, offset=0, step=min(place.step, SINGLE))
         if ids:
-            break
-    return ids, place
+            return ids, place
+        is_first = False
+    return [], place
 
 
-def _indexed_window(user_id: UUID, text: str, key: SortKey | None) -> _Window:
-    values = {"user_id": user_id, "text": text, "limit": WINDOW_MATCHES + 1, "time": key and key.time, "id": key and key.id}
-    rows = _fetch(INDEXED_SQL, values)
+def _after_too_slow(place: _Place) -> _Place:
+    """Return where to go on when the first window took all the time of a request; matches may come twice then.
+
+    Raises `TooSlow` where there is nothing smaller to ask.
+    """
+    if place.way == "i":
+        # The statistics were wrong about how rare the words are.
+        return _Place("w", before=place.key)
+    if place.step == SMALLEST:
+        raise TooSlow
+    return replace(place, offset=0, step=place.step + 1)
+
+
+def _read_window(search: _Search, place: _Place, deadline: Deadline, *, is_first: bool) -> _Window:
+    """Raises `TooSlow`."""
+    least_s = FIRST_WINDOW_S if is_first else 0.0
+    if place.way == "i":
+        return _indexed_window(search, place, deadline, least_s)
+    try:
+        return _walked_window(search, place, deadline, least_s)
+    except _ConversationTooSlow as slow:
+        if not is_first or place.step < SMALLEST:
+            raise
+        return _Window([], slow.next_key)
+
+
+def _indexed_window(search: _Search, place: _Place, deadline: Deadline, least_s: float) -> _Window:
+    values = {"user_id": search.user_id, "text": search.text, "limit": WINDOW_MATCHES + 1, **_before(place.key)}
+    with statements(deadline, least_s) as fetch:
+        rows = fetch(INDEXED_SQL, values)
     window = rows[:WINDOW_MATCHES]
     following = SortKey(time=window[-1][1], id=window[-1][0]) if len(rows) > WINDOW_MATCHES else None
     return _Window(_best_first(window), following)
 
 
-def _walked_window(user_id: UUID, text: str, key: SortKey | None, is_words: bool) -> _Window:
-    conversations = Conversation.objects.owned_by(user_id).listed().newest_activity_first()
-    if key is not None:
-        conversations = conversations.filter(after_key(key, "updated_at", descending=True))
-    size = _window_size(is_words)
-    walked = list(conversations.values_list("id", "updated_at")[: size + 1])
-    window = walked[:size]
-    values = {
-        "conversation_ids": [conversation_id for conversation_id, _ in window],
-        "messages_each": MESSAGES_EACH,
-        "text": text,
-        "pattern": "%" + re.sub(r"([%_\\])", r"\\\1", text) + "%",
-    }
-    rows = _fetch(WALKED_WORDS_SQL if is_words else WALKED_TEXT_SQL, values) if window else []
-    following = SortKey(time=window[-1][1], id=window[-1][0]) if len(walked) > size else None
-    return _Window(_best_first(rows), following)
+def _walked_window(search: _Search, place: _Place, deadline: Deadline, least_s: float) -> _Window:
+    size, messages_each = _window_size(search, place)
+    conversations = Conversation.objects.owned_by(search.user_id).listed().newest_activity_first()
+    if place.key is not None:
+        conversations = conversations.filter(after_key(place.key, "updated_at", descending=True))
+    listed = conversations.values_list("id", "updated_at")[: size + 1].query.sql_with_params()
+    walked: list[tuple[Any, ...]] = []
+    try:
+        with statements(deadline, least_s) as fetch:
+            walked = fetch(*listed)
+            values = {
+                "conversation_ids": [conversation_id for conversation_id, _ in walked[:size]],
+                "messages_each": messages_each,
+                "text": search.text,
+                "pattern": "%" + re.sub(r"([%_\\])", r"\\\1", search.text) + "%",
+                **_before(place.before),
+            }
+            rows = fetch(WALKED_WORDS_SQL if search.is_words else WALKED_TEXT_SQL, values) if walked else []
+    except TooSlow:
+        if walked:
+            raise _ConversationTooSlow(_following(walked, size)) from None
+        raise
+    return _Window(_best_first(rows), _following(walked, size))
 
 
-def _window_size(is_words: bool) -> int:
-    return WINDOW_CONVERSATIONS_WORDS if is_words else WINDOW_CONVERSATIONS_TEXT
+class _ConversationTooSlow(TooSlow):
+    """Looking through conversations took too long; `next_key` is the last one's, None where there are no more."""
+
+    def __init__(self, next_key: SortKey | None) -> None:
+        self.next_key = next_key
+
+
+def _following(walked: Sequence[tuple[Any, ...]], size: int) -> SortKey | None:
+    return SortKey(time=walked[size - 1][1], id=walked[size - 1][0]) if len(walked) > size else None
+
+
+def _before(key: SortKey | None) -> dict[str, Any]:
+    return {"time": None if key is None else key.time, "id": None if key is None else key.id}
+
+
+def _window_size(search: _Search, place: _Place) -> tuple[int, int]:
+    """Return how many conversations a walked window has, and how many messages of each are read."""
+    return (WINDOWS_WORDS if search.is_words else WINDOWS_TEXT)[place.step]
 
 
 def _best_first(rows: Sequence[tuple[Any, ...]]) -> list[UUID]:
@@ -233,34 +279,50 @@ def _best_first(rows: Sequence[tuple[Any, ...]]) -> list[UUID]:
     return [row[0] for row in sorted(rows, key=lambda row: (row[2], row[1], row[0]), reverse=True)]
 
 
-def _count_words(text: str) -> int:
-    """Count the words and what stands between them: 0, 1, or more."""
-    return int(_fetch(f"SELECT numnode({WORDS})", {"text": text})[0][0])
+def _count_words(text: str, deadline: Deadline) -> int:
+    """Count the words and what stands between them: 0, 1, or more; 0 also for what PostgreSQL can't read as words."""
+    try:
+        with statements(deadline) as fetch:
+            return int(fetch(COUNT_WORDS_SQL, {"text": text})[0][0])
+    except InternalError as failure:
+        # 33 dashes before a word: each negates the next, and they are too many for it.
+        if isinstance(failure.__cause__, psycopg.errors.InternalError_):
+            return 0
+        raise
 
 
-def _is_rare(text: str, words: int) -> bool:
-    plan = _fetch(EXPECTED_SQL, {"text": text})[0][0]
-    expected = plan[0]["Plan"]["Plan Rows"]
-    if expected <= MOST_INDEXED_MATCHES:
-        return True
-    # Twice as many: the table has grown since its rows were counted.
-    if words > 1 or expected > 2 * UNKNOWN_WORD_SHARE * _fetch(ROWS_SQL, {})[0][0]:
+def _is_rare(text: str, words: int, deadline: Deadline) -> bool:
+    try:
+        with statements(deadline) as fetch:
+            plan = fetch(EXPECTED_SQL, {"text": text})[0][0]
+            expected = plan[0]["Plan"]["Plan Rows"]
+            if expected <= MOST_INDEXED_MATCHES:
+                return True
+            # Twice as many: the table has grown since its rows were counted.
+            if words > 1 or expected > 2 * UNKNOWN_WORD_SHARE * fetch(ROWS_SQL, {})[0][0]:
+                return False
+            return bool(fetch(PROBE_SQL, {"text": text})[0][0] <= MOST_PROBED_MATCHES)
+    except TooSlow:
         return False
-    return bool(_fetch(PROBE_SQL, {"text": text})[0][0] <= MOST_PROBED_MATCHES)
 
 
-def _read_hits(user_id: UUID, text: str, ids: list[UUID], is_words: bool) -> list[Hit]:
+def _read_hits(search: _Search, ids: list[UUID], deadline: Deadline) -> list[Hit]:
     if not ids:
         return []
     values = {
         "ids": ids,
-        "user_id": user_id,
-        "text": text,
+        "user_id": search.user_id,
+        "text": search.text,
         "marks": MATCH_START + MATCH_STOP,
         "headline": HEADLINE,
         "snippet_characters": SNIPPET_CHARACTERS,
     }
-    rows = _fetch(HITS_SQL.format(snippet=WORDS_SNIPPET if is_words else TEXT_SNIPPET), values)
+    try:
+        with statements(deadline, SNIPPETS_S) as fetch:
+            rows = fetch(HITS_SQL.format(snippet=WORDS_SNIPPET if search.is_words else TEXT_SNIPPET), values)
+    except TooSlow:
+        with statements(deadline, SNIPPETS_S) as fetch:
+            rows = fetch(HITS_SQL.format(snippet=BEGINNING_SNIPPET), values)
     return [
         Hit(
             message_id=message_id,
@@ -268,7 +330,7 @@ def _read_hits(user_id: UUID, text: str, ids: list[UUID], is_words: bool) -> lis
             conversation_title=title,
             role=role,
             created_at=created_at,
-            snippet=snippet if is_words else _mark_text(snippet, text),
+            snippet=snippet if search.is_words else _mark_text(snippet, search.text),
         )
         for message_id, conversation_id, title, role, created_at, snippet in rows
     ]
@@ -279,35 +341,23 @@ def _mark_text(snippet: str, text: str) -> str:
     return re.sub(re.escape(text), lambda match: f"{MATCH_START}{match[0]}{MATCH_STOP}", clean, flags=re.IGNORECASE)
 
 
-def _fetch(sql: str, values: dict[str, Any]) -> list[tuple[Any, ...]]:
-    with connection.cursor() as cursor:
-        cursor.execute(sql, values)
-        rows: list[tuple[Any, ...]] = cursor.fetchall()
-        return rows
-
-
-@contextmanager
-def _bounded() -> Iterator[None]:
-    """Let each statement take so long and no longer. Raises `SearchTooBroad`."""
-    try:
-        with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute(SETTINGS_SQL, [str(STATEMENT_TIMEOUT_MS)])
-            yield
-    except OperationalError as failure:
-        if isinstance(failure.__cause__, psycopg.errors.QueryCanceled):
-            raise SearchTooBroad from None
-        raise
-
-
 def _encode_place(place: _Place) -> str:
-    return f"{place.way}{place.offset}.{'' if place.key is None else encode_cursor('s', place.key)}"
+    keys = ["" if place.key is None else encode_cursor("s", place.key)]
+    if place.before is not None:
+        keys.append(encode_cursor("s", place.before))
+    return ".".join([f"{place.way}{place.offset}{f's{place.step}' if place.step else ''}", *keys])
 
 
 def _decode_place(cursor: str) -> _Place:
     match = CURSOR_FORM.fullmatch(cursor)
     if match is None:
         raise BadCursor
-    key = decode_cursor(match[3], "s") if match[3] else None
-    if key is not None and key.time is None and match[1] == "i":
+    way, offset, step = match[1], int(match[2]), int(match[3] or 0)
+    key = decode_cursor(match[4], "s") if match[4] else None
+    before = decode_cursor(match[5], "s") if match[5] else None
+    is_indexed = way == "i"
+    if is_indexed and (step or before or (key is not None and key.time is None)):
         raise BadCursor
-    return _Place(way=match[1], key=key, offset=int(match[2]))
+    if before is not None and before.time is None:
+        raise BadCursor
+    return _Place(way=way, key=key, offset=offset, step=step, before=before)

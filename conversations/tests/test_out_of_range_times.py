@@ -170,7 +170,14 @@ def test_commands_walk_through_them(user: UserClient, conversations: list[UUID])
 
 
 @pytest.mark.parametrize(
-    "time", ["infinity", "300000-01-01 00:00:00+00", "12026-02-31 00:00:00+00", "4800-01-01 00:00:00+00 BC", "0000-01-01 00:00:00+00 BC"]
+    "time",
+    [
+        "infinity",
+        "300000-01-01 00:00:00+00",
+        "12026-02-31 00:00:00+00",
+        "4800-01-01 00:00:00+00 BC",
+        "0000-01-01 00:00:00+00 BC",
+    ],
 )
 def test_a_cursor_holds_no_time_that_postgresql_refuses(user: UserClient, time: str) -> None:
     key = json.dumps(["c", time, "0b54ad5e-2f0c-4a7e-9d4e-000000000000"])

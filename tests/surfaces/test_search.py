@@ -1,6 +1,7 @@
 """Searching one's own messages."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote, urlencode
 
 import psycopg
@@ -9,6 +10,7 @@ import pytest
 from tests.support.client import Client
 from tests.support.steps import done, tokens
 from tests.support.upstream import ScriptedUpstream
+from tests.support.waiting import wait_until
 
 
 def search(client: Client, q: str, **params) -> list[dict]:
@@ -187,7 +189,36 @@ def test_a_malformed_search_is_refused(client: Client, query: str) -> None:
     assert (answer.status, answer.json["code"]) == (400, "invalid")
 
 
-@pytest.mark.parametrize("q", ["'", "\\", "%", '"', "& | ! ( ) :*", "-tea", "<->", "a" * 200, "or", "�"])
+def test_one_user_s_searches_leave_the_connections_to_others(
+    client: Client, stranger: Client, database: psycopg.Connection, database_url: str
+) -> None:
+    """Whatever a search waits for, ten of one user's hold no more than one connection."""
+    # Other statements of the service may wait for the table, too.
+    waiting = (
+        "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'chat-api' AND datname = current_database()"
+        " AND wait_event_type = 'Lock' AND query LIKE '%websearch_to_tsquery%'"
+    )
+    with ThreadPoolExecutor(10) as threads:
+        with psycopg.connect(database_url) as locked:
+            locked.execute("LOCK TABLE messages IN ACCESS EXCLUSIVE MODE")
+            searches = [threads.submit(client.request, "GET", "/api/search?q=tea") for _ in range(10)]
+            wait_until(lambda: database.execute(waiting).fetchone()[0], "a search waits for the table", 10)
+            counts = set()
+            for _ in range(20):
+                # The worker takes requests in turn: the searches have begun.
+                assert stranger.request("GET", "/api/assistants").status == 200
+                counts.add(database.execute(waiting).fetchone()[0])
+            locked.rollback()
+        statuses = [one.result().status for one in searches]
+    assert max(counts) <= 1
+    assert 200 in statuses
+    assert set(statuses) <= {200, 429}
+
+
+@pytest.mark.parametrize(
+    "q",
+    ["'", "\\", "%", '"', "& | ! ( ) :*", "-tea", "<->", "a" * 200, "or", "�", "-" * 33, "- " * 99 + "x", "tea " + "-" * 33],
+)
 def test_any_text_may_be_looked_for(client: Client, database: psycopg.Connection, q: str) -> None:
     store(database, client, ["tea"])
     assert client.request("GET", f"/api/search?{urlencode({'q': q})}").status == 200

@@ -68,7 +68,7 @@ def test_exact_ids_find_a_conversation_and_a_message(support: Client) -> None:
     assert titles(support, q=str(uuid4())) == []
 
 
-@pytest.mark.parametrize("wanted", ["-onions", "''", "!!!", "-a -b"])
+@pytest.mark.parametrize("wanted", ["-onions", "''", "!!!", "-a -b", "-" * 33, "- " * 40 + "onions", "onions " + "-" * 40])
 @pytest.mark.usefixtures("some")
 def test_a_search_without_a_wanted_word_says_so(support: Client, wanted: str) -> None:
     answer = support.get(LIST, {"q": wanted})

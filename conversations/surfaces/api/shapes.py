@@ -7,7 +7,8 @@ from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
 from conversations.models import DEFAULT_TITLE, Role
-from conversations.services.search import MATCH_START, MATCH_STOP, Hit
+from conversations.services.search import Hit
+from conversations.services.search_statements import MATCH_START, MATCH_STOP
 from conversations.surfaces.fields import StrictCharField, StrictIntegerField
 from conversations.surfaces.row_shapes import known_time
 
