@@ -125,6 +125,9 @@ DATABASES: dict[str, dict[str, Any]] = {
             **_database.options,
             "connect_timeout": _database.options.get("connect_timeout", "5"),
             "application_name": _database.options.get("application_name", "chat-api"),
+            # PostgreSQL gets parameters apart from the statement: when one fails, its log quotes the statement, and with it
+            # whatever is written into it. No named prepared statements (Django leaves them off), so PgBouncer works, too.
+            "server_side_binding": True,
             "pool": {"min_size": 1, "max_size": _pool_size, "timeout": 20, "max_idle": 60},
         },
     }

@@ -22,17 +22,20 @@ MESSAGES = 50_000
 MOST_ROWS_READ = 12_000
 LIST = "/admin/conversations/conversation/"
 
-SEED_SQL = """
+SEED_SQL = (
+    """
 INSERT INTO chat_users (id, email, name, last_seen_at)
 SELECT md5('user' || n)::uuid, 'user' || n || '@example.com', 'User ' || n, now() - n * interval '1 minute'
-FROM generate_series(1, 2000) AS n;
-
+FROM generate_series(1, 2000) AS n
+""",
+    """
 INSERT INTO conversations (id, user_id, title, model_tag, is_favorited, created_at, updated_at)
 SELECT md5('conversation' || n)::uuid, CASE WHEN n %% 10 = 0 THEN %(user)s::uuid ELSE md5('user' || (n %% 2000))::uuid END,
        'Conversation number ' || n, CASE WHEN n %% 500 = 0 THEN 'rare' ELSE 'default' END, n %% 400 = 0,
        now() - n * interval '6 minutes', now() - n * interval '5 minutes'
-FROM generate_series(1, 15000) AS n;
-
+FROM generate_series(1, 15000) AS n
+""",
+    """
 INSERT INTO messages (id, conversation_id, role, content, status, error_code, feedback, token_count, first_token_ms,
                       inference_time_ms, created_at)
 SELECT md5('message' || n)::uuid, md5('conversation' || (1 + n / 4))::uuid,
@@ -43,14 +46,17 @@ SELECT md5('message' || n)::uuid, md5('conversation' || (1 + n / 4))::uuid,
        CASE WHEN n %% 2 = 1 THEN 20 END, CASE WHEN n %% 2 = 1 THEN 100 + n %% 300 END,
        CASE WHEN n %% 2 = 1 THEN 900 + n %% 3000 END,
        now() - n * interval '90 seconds'
-FROM generate_series(1, %(messages)s) AS n;
-"""
-LONG_SQL = """
-INSERT INTO conversations (id, title, updated_at) VALUES (%(long)s::uuid, 'Endless', now() - interval '1 year');
+FROM generate_series(1, %(messages)s) AS n
+""",
+)
+LONG_SQL = (
+    "INSERT INTO conversations (id, title, updated_at) VALUES (%(long)s::uuid, 'Endless', now() - interval '1 year')",
+    """
 INSERT INTO messages (id, conversation_id, role, content, created_at)
 SELECT md5('long' || n)::uuid, %(long)s::uuid, 'assistant', 'line', now() - interval '1 year' + n * interval '1 second'
-FROM generate_series(1, 5000) AS n;
-"""
+FROM generate_series(1, 5000) AS n
+""",
+)
 LONG_ID = "99999999-9999-4999-8999-999999999999"
 WORDS_INDEX = "messages_words_for_these_tests"
 
@@ -67,8 +73,9 @@ def large_tables(django_db_setup: None, django_db_blocker: Any) -> Iterator[None
                 cursor.execute(
                     f"CREATE INDEX {WORDS_INDEX} ON messages USING gin (to_tsvector('simple', left(content, 100000)))"
                 )
-            cursor.execute(SEED_SQL, {"user": USER_ID, "messages": MESSAGES})
-            cursor.execute(LONG_SQL, {"long": LONG_ID})
+            values = {"user": USER_ID, "messages": MESSAGES, "long": LONG_ID}
+            for statement in (*SEED_SQL, *LONG_SQL):
+                cursor.execute(statement, values)
             for table in ("messages", "conversations", "chat_users"):
                 cursor.execute(f"VACUUM ANALYZE {table}")
         connection.close()
