@@ -122,7 +122,12 @@ def test_a_walk_goes_through_all_conversations(client: Client, database: psycopg
     oldest = database.execute(
         "SELECT id FROM conversations WHERE user_id = %s ORDER BY updated_at LIMIT 1", [row[0]]
     ).fetchone()
-    database.execute("INSERT INTO messages (conversation_id, role, content) VALUES (%s, 'user', '绿茶')", [oldest[0]])
+    # A new message would make it the newest.
+    database.execute(
+        "INSERT INTO messages (conversation_id, role, content, created_at)"
+        " VALUES (%s, 'user', '绿茶', now() - interval '1 day')",
+        [oldest[0]],
+    )
     pages = search_all(client, "绿茶", limit=20)
     # The first request gives up where it has found nothing for a while, and says where to go on.
     assert [len(page) for page in pages] == [0, 1]
