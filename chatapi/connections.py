@@ -7,24 +7,55 @@ the socket may serve somebody else's call.
 """
 
 import contextlib
+import functools
 import http.client
+import logging
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Iterator
 from contextvars import ContextVar, Token
+from pathlib import Path
 from typing import Any
 
 import urllib3
+from django.conf import settings
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.util import create_urllib3_context
 
 from chatapi.deadlines import Deadline
+
+logger = logging.getLogger(__name__)
 
 # Status line and headers together, those of interim answers included; trailers again as much.
 MAX_HEAD_BYTES = 64 * 1024
 
 _current_call: ContextVar["Call | None"] = ContextVar("outbound_call", default=None)
+
+
+@functools.cache
+def tls_context() -> ssl.SSLContext:
+    """Return what every outgoing TLS connection trusts: the well-known authorities, or what replaces them, and our own."""
+    context = create_urllib3_context()
+    for path in settings.TLS_TRUSTED:
+        _trust(context, path)
+    if not settings.TLS_TRUSTED:
+        context.load_default_certs()
+        if not context.get_ca_certs():
+            _trust(context, DEFAULT_CA_BUNDLE_PATH)
+    if settings.TLS_CA_FILE:
+        _trust(context, settings.TLS_CA_FILE)
+    return context
+
+
+def _trust(context: ssl.SSLContext, path: str) -> None:
+    if Path(path).is_dir():
+        context.load_verify_locations(capath=path)
+    else:
+        context.load_verify_locations(cafile=path)
 
 
 class Call:
@@ -58,11 +89,11 @@ class Call:
         self.detach()
 
     def attach(self, sock: socket.socket) -> None:
-        """Take a socket over from its connection."""
+        """Take a socket over from its connection. Raises `ConnectionAbortedError` where the call has ended meanwhile."""
         with self._lock:
-            self._socket = sock
             if self.is_cut or self.is_late:
-                self._shut_down()
+                raise ConnectionAbortedError("the call was cut")
+            self._socket = sock
 
     def detach(self) -> None:
         """Give the socket back."""
@@ -153,11 +184,20 @@ class _WatchedMixin:
         return not (call.is_cut or call.is_late)
 
 
+def _attach(sock: socket.socket, connected: socket.socket) -> None:
+    """Hand a socket to the call that is being made; close what was connected where the call has ended meanwhile."""
+    if (call := _current_call.get()) is not None:
+        try:
+            call.attach(sock)
+        except ConnectionAbortedError:
+            connected.close()
+            raise
+
+
 class _HTTPConnection(_WatchedMixin, HTTPConnection):
     def _new_conn(self) -> socket.socket:
         sock = super()._new_conn()
-        if (call := _current_call.get()) is not None:
-            call.attach(sock)
+        _attach(sock, sock)
         return sock
 
 
@@ -166,16 +206,20 @@ class _HTTPSConnection(_WatchedMixin, HTTPSConnection):
 
     def _new_conn(self) -> socket.socket:
         sock = super()._new_conn()
-        if (call := _current_call.get()) is not None:
-            # The TLS socket takes the descriptor away from this one at the start of the handshake, and exists for us only
-            # after its end. Meanwhile a duplicate stands in.
-            self._shaking_hands = sock.dup()
-            call.attach(self._shaking_hands)
+        # The TLS socket takes the descriptor away from this one at the start of the handshake, and exists for us only after
+        # its end. Meanwhile the call holds a duplicate.
+        self._shaking_hands = sock.dup()
+        _attach(self._shaking_hands, sock)
         return sock
 
     def connect(self) -> None:
+        # Whatever requests and urllib3 would trust by themselves, which is not the same.
+        self.ssl_context, self.ca_certs, self.ca_cert_dir = tls_context(), None, None
         try:
             super().connect()
+        except ssl.SSLCertVerificationError as failure:
+            logger.error("TLS certificate refused", extra={"host": self.host, "error": failure.verify_message})
+            raise
         finally:
             if self._shaking_hands is not None:
                 if (call := _current_call.get()) is not None:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 DATABASE_SCHEMES = ("postgres", "postgresql", "postgresql+asyncpg")
@@ -173,6 +174,20 @@ class EnvironmentReader:
             port=options.pop("port", "") or port,
             options=options,
         )
+
+    def trusted(self, name: str, *, may_be_folder: bool = False) -> str:
+        """Return the path of a file (or, if allowed, a folder) of certificates in PEM format; "" where there is none."""
+        # Not at the top: the server's configuration imports this module before gevent replaces what `ssl` uses.
+        import ssl
+
+        value = self.text(name)
+        if not value or (may_be_folder and Path(value).is_dir()):
+            return value
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=value)
+        except (OSError, ValueError):
+            raise EnvironmentProblem(f"{name} must be a readable file of certificates in PEM format, not {value!r}") from None
+        return value
 
     def cache_url(self, name: str) -> str:
         """Return an address with only options that are understood: a misspelt one would switch a check off unnoticed."""

@@ -25,6 +25,13 @@ try:
     INFERENCE_DEFAULT_TEMPERATURE = _environment.number_or_none("INFERENCE_DEFAULT_TEMPERATURE", least=0, most=2)
     INFERENCE_DEFAULT_MAX_TOKENS = _environment.whole_or_none("INFERENCE_DEFAULT_MAX_TOKENS", least=1, most=1_000_000)
     INFERENCE_DEFAULT_TOP_K = _environment.whole_or_none("INFERENCE_DEFAULT_TOP_K", least=0, most=1_000_000)
+    TLS_CA_FILE = _environment.trusted("TLS_CA_FILE")
+    # Conventional names, which replace the well-known authorities; a folder has the form that OpenSSL wants.
+    TLS_TRUSTED = [
+        path
+        for path in (_environment.trusted("REQUESTS_CA_BUNDLE", may_be_folder=True), _environment.trusted("SSL_CERT_FILE"))
+        if path
+    ]
     MAX_CONVERSATION_HISTORY = _environment.whole("MAX_CONVERSATION_HISTORY", 50, least=1, most=1000)
     MAX_TOKEN_BUDGET = _environment.whole("MAX_TOKEN_BUDGET", 6000, least=1, most=10_000_000)
     SYSTEM_PROMPT = _environment.text("SYSTEM_PROMPT")

@@ -1,5 +1,7 @@
 """What can go wrong with the inference service, as a client may hear of it."""
 
+import ssl
+
 import requests
 import urllib3.exceptions
 
@@ -70,6 +72,9 @@ def failure_of_exception(exc: Exception) -> UpstreamFailure:
     """Map what requests or urllib3 raised while connecting, waiting or reading."""
     # NewConnectionError first: urllib3 derives it from its ConnectTimeoutError, but it is a refusal.
     if isinstance(exc, urllib3.exceptions.NewConnectionError):
+        return UpstreamUnavailable()
+    # A certificate that is not accepted; other failures of TLS may come in the middle of an answer.
+    if isinstance(exc, urllib3.exceptions.SSLError) and isinstance(exc.args[0], ssl.SSLCertVerificationError):
         return UpstreamUnavailable()
     if isinstance(exc, requests.Timeout | urllib3.exceptions.TimeoutError | TimeoutError):
         return UpstreamTimeout()

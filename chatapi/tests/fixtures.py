@@ -16,6 +16,7 @@ def outbound() -> Iterator[responses.RequestsMock]:
     """Let nothing out but what a test scripts; servers that it runs on this machine stay reachable."""
     with responses.RequestsMock(assert_all_requests_are_fired=False) as scripted:
         scripted.add_passthru("http://127.0.0.1")
+        scripted.add_passthru("https://127.0.0.1")
         yield scripted
 
 

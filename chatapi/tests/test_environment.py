@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from django.core.exceptions import ImproperlyConfigured
 
 from chatapi.environment import EnvironmentProblem, EnvironmentReader, Rate
+from tests.support.tls import write_authority
 
 PROJECT = Path(__file__).resolve().parents[2]
 SECRET = "an-environment-test-secret"
@@ -22,6 +24,8 @@ DEFAULTS: dict[str, Any] = {
     "AUTH_SERVICE_URL": "http://auth:8001",
     "INFERENCE_SERVICE_URL": "http://inference:8000",
     "INTERNAL_API_KEY": "",
+    "TLS_CA_FILE": "",
+    "TLS_TRUSTED": [],
     "MAX_CONVERSATION_HISTORY": 50,
     "MAX_TOKEN_BUDGET": 6000,
     "CORS_ALLOWED_ORIGINS": ["http://localhost:3000"],
@@ -141,6 +145,9 @@ MALFORMED = {
     "THROTTLE_REJECTED_TOKENS": ["0/min"],
     "ALLOW_ANONYMOUS": ["perhaps"],
     "DB_POOL_SIZE": ["0", "x"],
+    "TLS_CA_FILE": ["/nowhere/authority.pem", "/", str(PROJECT / "README.md")],
+    "SSL_CERT_FILE": ["/nowhere/authority.pem"],
+    "REQUESTS_CA_BUNDLE": ["/nowhere/authority.pem"],
 }
 SHOW = """
 import json
@@ -231,6 +238,20 @@ def test_the_server_stops_with_one_line_that_names_the_variable(name: str, value
     assert result.returncode != 0
     assert result.stderr.startswith(name)
     assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_the_start_stops_without_the_certificates_that_are_to_be_trusted() -> None:
+    result = python("manage.py", "check", TLS_CA_FILE="/nowhere/authority.pem")
+    assert result.returncode != 0
+    assert result.stderr.splitlines() == [
+        "TLS_CA_FILE must be a readable file of certificates in PEM format, not '/nowhere/authority.pem'"
+    ]
+
+
+def test_certificates_to_trust_may_be_a_file_or_a_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = write_authority(trustme.CA(), tmp_path)
+    settings = read_settings(monkeypatch, {"TLS_CA_FILE": file, "SSL_CERT_FILE": file, "REQUESTS_CA_BUNDLE": str(tmp_path)})
+    assert (settings["TLS_CA_FILE"], settings["TLS_TRUSTED"]) == (file, [str(tmp_path), file])
 
 
 def test_a_good_environment_passes_the_checks() -> None:

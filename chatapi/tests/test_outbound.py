@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import pytest
 import requests
 
+from chatapi.connections import tls_context
 from chatapi.outbound import MAX_ANSWER_BYTES, UnusableAnswer, call_json, new_session
 from tests.support.auth import ScriptedAuth
 from tests.support.waiting import LIMIT_S
@@ -95,6 +96,13 @@ def test_an_answer_that_drips_is_given_up_at_the_deadline(first: bytes, drip: by
         thread.start()
         thread.join(10)
         assert [type(result) for result in results] == [requests.ReadTimeout]
+
+
+def test_a_handshake_that_drips_is_given_up_at_the_deadline() -> None:
+    tls_context()  # reading the authorities takes time that is not the other side's
+    # The beginning of a TLS record of 16 KiB that never becomes whole.
+    with one_answer(b"\x16\x03\x03\x40\x00", then_drip=b"x") as url, pytest.raises(requests.ReadTimeout):
+        call(url.replace("http:", "https:"), deadline_s=0.3)
 
 
 def test_an_answer_that_the_deadline_cuts_off_is_not_taken_for_whole() -> None:

@@ -1,5 +1,7 @@
 """What went wrong, as a client hears of it."""
 
+import ssl
+
 import pytest
 import requests
 import urllib3.exceptions
@@ -48,6 +50,8 @@ def test_refusals(status: int, kind: type[UpstreamError]) -> None:
         (requests.ConnectionError("refused"), UpstreamUnavailable),
         (requests.ConnectionError(), UpstreamUnavailable),
         (SSLError("bad certificate"), UpstreamUnavailable),
+        (urllib3.exceptions.SSLError(ssl.SSLCertVerificationError("unknown authority")), UpstreamUnavailable),
+        (urllib3.exceptions.SSLError(ssl.SSLEOFError("broke off")), UpstreamError),
         (requests.ConnectionError(ProtocolError("Connection aborted.")), UpstreamError),
         (ChunkedEncodingError(), UpstreamError),
         (IncompleteRead(1, 2), UpstreamError),
