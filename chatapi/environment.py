@@ -123,6 +123,13 @@ class EnvironmentReader:
         _check_http_url(name, value)
         return value
 
+    def path(self, name: str, default: str) -> str:
+        """Return a path to put behind a base URL; "" stands for the base URL's own."""
+        value = self.text(name, default)
+        if value and not re.fullmatch(r"(/[\w.~%!$&'()*+,;=:@-]*)+", value, re.ASCII):
+            raise EnvironmentProblem(f"{name} must be a path such as /generate, or empty, not {value!r}")
+        return "" if value == "/" else value
+
     def origins(self, name: str, default: str) -> list[str]:
         """Return browser origins (scheme, host and port, no path)."""
         origins = [origin.rstrip("/") for origin in self.several(name, default)]
@@ -244,3 +251,8 @@ def _check_http_url(name: str, value: str) -> None:
         usable = False
     if not usable or url.query or url.fragment:
         raise EnvironmentProblem(f"{name} must be an http or https address, not {value!r}")
+
+
+def has_domain(url: str, domain: str) -> bool:
+    """Tell whether a URL's host is below a domain."""
+    return (urlsplit(url).hostname or "").endswith(f".{domain}")

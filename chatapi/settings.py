@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 
-from chatapi.environment import INFERENCE_PROTOCOLS, EnvironmentProblem, EnvironmentReader
+from chatapi.environment import INFERENCE_PROTOCOLS, EnvironmentProblem, EnvironmentReader, has_domain
 from chatapi.observability.logs import logging_configuration
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -17,6 +17,10 @@ try:
     AUTH_SERVICE_URL = _environment.service_url("AUTH_SERVICE_URL", "http://auth:8001")
     AUTH_CACHE_SECONDS = _environment.whole("AUTH_CACHE_SECONDS", 300, least=0, most=86400)
     INFERENCE_SERVICE_URL = _environment.service_url("INFERENCE_SERVICE_URL", "http://inference:8000")
+    # Deployments on Modal give the generating endpoint itself as the base URL, as the predecessor documents.
+    INFERENCE_GENERATE_PATH = _environment.path(
+        "INFERENCE_GENERATE_PATH", "" if has_domain(INFERENCE_SERVICE_URL, "modal.run") else "/generate"
+    )
     INFERENCE_PROTOCOL = _environment.choice("INFERENCE_PROTOCOL", "nanochat", INFERENCE_PROTOCOLS)
     INFERENCE_MODEL = _environment.text("INFERENCE_MODEL")
     INFERENCE_API_KEY = _environment.text("INFERENCE_API_KEY")

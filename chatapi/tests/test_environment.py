@@ -23,6 +23,7 @@ BARE = {"PATH": os.environ["PATH"], "SECRET_KEY": SECRET}
 DEFAULTS: dict[str, Any] = {
     "AUTH_SERVICE_URL": "http://auth:8001",
     "INFERENCE_SERVICE_URL": "http://inference:8000",
+    "INFERENCE_GENERATE_PATH": "/generate",
     "INTERNAL_API_KEY": "",
     "TLS_CA_FILE": "",
     "TLS_TRUSTED": [],
@@ -64,6 +65,7 @@ DEFAULTS: dict[str, Any] = {
 CHOSEN: dict[str, tuple[str, Any]] = {
     "AUTH_SERVICE_URL": ("https://auth.example.com/base/", "https://auth.example.com/base"),
     "INFERENCE_SERVICE_URL": ("http://10.0.0.7:9000", "http://10.0.0.7:9000"),
+    "INFERENCE_GENERATE_PATH": ("/v2/generate", "/v2/generate"),
     "INTERNAL_API_KEY": ("a key", "a key"),
     "MAX_CONVERSATION_HISTORY": ("7", 7),
     "MAX_TOKEN_BUDGET": ("12000", 12000),
@@ -107,6 +109,7 @@ MALFORMED = {
     ],
     "AUTH_SERVICE_URL": ["auth:8001", "ftp://auth", "http://", "http://auth?x=1", "http://auth:99999", ""],
     "INFERENCE_SERVICE_URL": ["inference", "http://[bad", "http://inference#part"],
+    "INFERENCE_GENERATE_PATH": ["generate", "http://elsewhere/", "/a?b=c", "/a b", "/#"],
     "MAX_CONVERSATION_HISTORY": ["0", "-1", "many", "1.5", "1001", "", "1e3"],
     "MAX_TOKEN_BUDGET": ["0", "x", "99999999999"],
     "FRONTEND_URL": ["localhost:3000", "https://chat.example.com/app", "*"],
@@ -341,6 +344,22 @@ def test_a_message_about_the_cache_never_repeats_the_password() -> None:
 )
 def test_cache_addresses(address: str) -> None:
     assert EnvironmentReader({"C": address}).cache_url("C") == address
+
+
+@pytest.mark.parametrize(
+    ("url", "chosen", "path"),
+    [
+        ("http://inference:8000", {"INFERENCE_GENERATE_PATH": "/"}, ""),
+        ("http://inference:8000", {"INFERENCE_GENERATE_PATH": ""}, ""),
+        ("https://team--nanochat-generate.modal.run", {}, ""),
+        ("https://team--nanochat.modal.run/", {"INFERENCE_GENERATE_PATH": "/generate"}, "/generate"),
+        ("https://modal.run.example.com", {}, "/generate"),
+        ("https://notmodal.run", {}, "/generate"),
+    ],
+)
+def test_where_replies_are_asked_for(monkeypatch: pytest.MonkeyPatch, url: str, chosen: dict[str, str], path: str) -> None:
+    settings = read_settings(monkeypatch, {"INFERENCE_SERVICE_URL": url, **chosen})
+    assert settings["INFERENCE_GENERATE_PATH"] == path
 
 
 def test_a_cache_url_shares_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -72,9 +72,13 @@ class InferenceProtocol(Protocol):
     max_message_characters: int | None
     max_total_characters: int | None
     has_system_role: bool
-    path: str
     models_path: str
     swap_path: str | None
+
+    @property
+    def path(self) -> str:
+        """Where replies are asked for, relative to INFERENCE_SERVICE_URL."""
+        ...
 
     def headers(self) -> dict[str, str]: ...
 

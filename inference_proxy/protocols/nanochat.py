@@ -23,12 +23,15 @@ class Nanochat:
     max_message_characters: int | None = MAX_MESSAGE_CHARACTERS
     max_total_characters: int | None = MAX_TOTAL_CHARACTERS - FOLDING_RESERVE_CHARACTERS
     has_system_role = False
-    path = "/generate"
     models_path = "/models"
     swap_path: str | None = "/models/swap"
 
     def __init__(self) -> None:
         self._cleaner = TokenCleaner()
+
+    @property
+    def path(self) -> str:
+        return str(settings.INFERENCE_GENERATE_PATH)
 
     def headers(self) -> dict[str, str]:
         return {"X-Internal-API-Key": settings.INTERNAL_API_KEY}

@@ -64,7 +64,7 @@ class ScriptedUpstream:
     def generations(self, containing: str = "") -> list[Call]:
         """List the calls for a reply whose newest message contains this text, in the order of their arrival."""
         with self._lock:
-            return [call for call in self.calls if call.path in PROTOCOLS and containing in call.prompt]
+            return [call for call in self.calls if "messages" in call.body and containing in call.prompt]
 
     def wait_call(self, containing: str = "", limit_s: float = LIMIT_S) -> Call:
         """Wait for a call for a reply and return the latest."""
@@ -152,7 +152,7 @@ class ScriptedUpstream:
         return Exchange(sock, call, PROTOCOLS.get(call.path, "nanochat"), abort).run(steps)
 
     def _steps_for(self, call: Call) -> tuple[Step, ...]:
-        if call.path in PROTOCOLS:
+        if "messages" in call.body:
             for when, steps in reversed(self._scripts):
                 if when in call.prompt:
                     return steps
