@@ -76,4 +76,4 @@ bench: $(STAMP) ## Measure requests, streams and pruning (BENCH=prune ARGS="--he
 	@for name in $(BENCH); do $(BIN)/python -m benchmarks.$$name $(ARGS) || exit 1; done
 
 clean: ## Remove .venv and caches; the dev stack's data in .devstack stays
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis test-output
+	rm -rf .venv .venv-* .mypy_cache .ruff_cache .pytest_cache .hypothesis test-output
