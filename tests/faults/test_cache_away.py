@@ -11,6 +11,7 @@ from tests.conftest import StartServer
 from tests.support.auth import ScriptedAuth, make_token
 from tests.support.client import Client
 from tests.support.parallel import at_once
+from tests.support.valkey import running_valkey
 
 REQUESTS = 20
 
@@ -18,7 +19,7 @@ REQUESTS = 20
 @pytest.fixture
 def frozen() -> Iterator[ValkeyServer]:
     """A Valkey that takes connections and never answers."""
-    with ValkeyServer() as server:
+    with running_valkey() as server:
         os.kill(server._process.pid, signal.SIGSTOP)
         try:
             yield server
