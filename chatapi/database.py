@@ -1,5 +1,12 @@
-"""Giving database connections back early, getting new ones soon after the database was away, and closing them at the end."""
+"""Database connections: giving them back early, keeping some apart from requests, and telling when the database is away."""
 
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+import django.db
+import psycopg
 from django.db import connections
 from django.db.backends.postgresql.base import DatabaseWrapper
 from psycopg_pool import ConnectionPool
@@ -14,16 +21,125 @@ AttemptWithBackoff.DELAY_BACKOFF = 1.0
 # How long each of a pool's four threads may take to end. Only one that is connecting to an absent database needs longer.
 POOL_THREAD_END_S = 0.5
 
+READ_ONLY = "25006"
+# Serialization failure, deadlock, a lock or a statement that took too long: the same statement may succeed later.
+PASSING_STATES = {READ_ONLY, "40001", "40P01", "55P03", "57014"}
+# Connection failures, exhausted resources (53100 is a full disk), a server that ends or starts, failures of its system.
+PASSING_CLASSES = ("08", "53", "57P", "58")
+WITHOUT_CONNECTION = (
+    django.db.OperationalError,
+    django.db.InterfaceError,
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+)
+RENEWAL_PAUSE_S = 1.0
+
+# Where the statements of a service that is no request get their cursors from.
+Cursors = Callable[[], AbstractContextManager[Any]]
+
+_renewed_at = 0.0
+
+
+def is_database_away(failure: BaseException) -> bool:
+    """Tell whether the database can't do its work right now, and may be able to later, from an error that will stay one.
+
+    The SQLSTATE decides: Django calls a read-only server an `InternalError` and a deadlock an `OperationalError`. Without
+    one the server was not reached.
+    """
+    state = _sqlstate(failure)
+    if state:
+        return state in PASSING_STATES or state.startswith(PASSING_CLASSES)
+    return isinstance(failure, WITHOUT_CONNECTION)
+
+
+def _sqlstate(failure: BaseException) -> str:
+    # Django's exceptions have psycopg's as their cause.
+    cause = failure if isinstance(failure, psycopg.Error) else failure.__cause__
+    return (cause.sqlstate or "") if isinstance(cause, psycopg.Error) else ""
+
 
 def release_connections() -> None:
     """Give this thread's database connections back to the pool.
 
-    Called before every wait for another service and before the first byte of every stream: a request that waits must not
-    hold a connection that others need. A connection inside a transaction (a test's, for example) is left alone.
+    Called before every wait for another service, before the first byte of every stream, and after every view: a request that
+    waits must not hold a connection that others need. A connection inside a transaction (a test's, for example) is left
+    alone.
     """
     for connection in connections.all(initialized_only=True):
         if not connection.in_atomic_block:
             connection.close()
+
+
+@contextmanager
+def own_cursor() -> Iterator[Any]:
+    """Lend a cursor of this thread's own connection, and give the connection back."""
+    try:
+        with connections["default"].cursor() as cursor:
+            yield cursor
+    finally:
+        release_connections()
+
+
+def renew_read_only_connections(failure: BaseException) -> None:
+    """Have the request pool replace its connections where a statement failed because its session is read-only.
+
+    A session may stay read-only although the server is not any more, or lead to a server that lost its role to another.
+    """
+    if _sqlstate(failure) == READ_ONLY:
+        replace_connections()
+
+
+def replace_connections() -> None:
+    """Have the request pool replace its connections, at most once a second."""
+    global _renewed_at
+    now = time.monotonic()
+    if now - _renewed_at > RENEWAL_PAUSE_S:
+        _renewed_at = now
+        _pool_of(connections["default"]).drain()
+
+
+def _pool_of(connection: Any) -> Any:
+    # Only PostgreSQL's connections have one, and the types describe those of every database.
+    return connection.pool
+
+
+class SeparatePool:
+    """Connections for one purpose. What exhausts the pool of requests leaves these alone, and the other way round."""
+
+    def __init__(self, name: str, *, size: int, timeout_s: float) -> None:
+        self._name = name
+        self._options = {"min_size": 1, "max_size": size, "timeout": timeout_s, "max_idle": 60}
+        self._owner: Any = None
+
+    @contextmanager
+    def cursor(self) -> Iterator[Any]:
+        """Lend a connection's cursor; each statement is a transaction. Raises psycopg's exceptions."""
+        pool = self._open()
+        with pool.connection() as connection:
+            try:
+                with connection.cursor() as cursor:
+                    yield cursor
+            except Exception as failure:
+                if is_database_away(failure):
+                    # See renew_read_only_connections. The pool replaces a closed connection.
+                    connection.close()
+                raise
+
+    def close(self) -> None:
+        """Close all connections; the next use opens new ones."""
+        if self._owner is not None:
+            self._owner.close_pool()
+            self._owner = None
+
+    def _open(self) -> Any:
+        if self._owner is None:
+            # A connection of Django's that lends its pool: the same address, time zone, role and checks, another size.
+            owner: Any = connections["default"].copy(alias=self._name)
+            owner.settings_dict["OPTIONS"]["pool"] = self._options
+            self._owner = owner
+        pool = self._owner.pool
+        pool.open()
+        return pool
 
 
 def close_pools() -> None:

@@ -2,25 +2,31 @@
 
 import logging
 import math
+import sys
 from typing import Any
 
 from django.core.exceptions import PermissionDenied
-from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse
 from rest_framework import exceptions
 from rest_framework.response import Response
 
+from chatapi.database import is_database_away, renew_read_only_connections
 from chatapi.problem import Problem
 from chatapi.wire import FastJSONRenderer
 
 logger = logging.getLogger(__name__)
+
+RETRY_AFTER_S = 2
 
 
 class DatabaseUnavailable(Problem):
     code = "database_unavailable"
     status = 503
     # A commit whose answer was lost may have gone through, so this does not say that nothing was changed.
-    detail = "The database can't be reached right now. Try again in a moment, a message with the same Idempotency-Key."
+    detail = (
+        "The database can't be used right now. Try again in a moment. "
+        "If you were sending a message, use the same Idempotency-Key."
+    )
 
 
 class NotFound(Problem):
@@ -49,17 +55,15 @@ _DRF_CODES: dict[type[exceptions.APIException], str] = {
 
 def handle_exception(exc: Exception, context: dict[str, Any]) -> Response | None:
     """Shape an exception of a view; None (a 500, logged by Django) for what nobody expected."""
-    if isinstance(exc, OperationalError | InterfaceError):
-        logger.error("database unavailable", exc_info=exc)
-        exc = DatabaseUnavailable()
+    if is_database_away(exc):
+        exc = _database_unavailable(exc)
     elif isinstance(exc, Http404):
         exc = NotFound()
     elif isinstance(exc, PermissionDenied):
         exc = exceptions.PermissionDenied()
 
     if isinstance(exc, Problem):
-        headers = {} if exc.retry_after_s is None else {"Retry-After": str(exc.retry_after_s)}
-        return Response(exc.as_json(), status=exc.status, headers=headers)
+        return Response(exc.as_json(), status=exc.status, headers=_headers(exc))
     if isinstance(exc, exceptions.ValidationError):
         return Response(_validation_body(exc), status=400)
     if isinstance(exc, exceptions.APIException):
@@ -95,11 +99,20 @@ def _drf_response(exc: exceptions.APIException) -> Response:
     return Response({"detail": str(exc.detail), "code": code}, status=exc.status_code, headers=headers)
 
 
+def _database_unavailable(failure: BaseException) -> DatabaseUnavailable:
+    logger.error("database unavailable", exc_info=failure)
+    renew_read_only_connections(failure)
+    return DatabaseUnavailable(retry_after_s=RETRY_AFTER_S)
+
+
+def _headers(problem: Problem) -> dict[str, str]:
+    return {} if problem.retry_after_s is None else {"Retry-After": str(problem.retry_after_s)}
+
+
 def problem_page(problem: Problem) -> HttpResponse:
-    """Return the answer of what is no view of the API."""
-    headers = {} if problem.retry_after_s is None else {"Retry-After": str(problem.retry_after_s)}
+    """Answer with a problem outside the views of the REST framework."""
     body = FastJSONRenderer().render(problem.as_json())
-    return HttpResponse(body, status=problem.status, content_type="application/json", headers=headers)
+    return HttpResponse(body, status=problem.status, content_type="application/json", headers=_headers(problem))
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
@@ -111,4 +124,8 @@ def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
+    """Answer for an exception that no view expected. Django calls this while it handles it."""
+    failure = sys.exc_info()[1]
+    if failure is not None and is_database_away(failure):
+        return problem_page(_database_unavailable(failure))
     return problem_page(Problem())

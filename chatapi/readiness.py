@@ -5,7 +5,12 @@ import logging
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 
+from chatapi.database import replace_connections
+
 logger = logging.getLogger(__name__)
+
+# A standby, and a primary that was made read-only, as managed ones are when their disk is full.
+READ_ONLY_SQL = "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean"
 
 # A database that was migrated once stays so for the life of a process.
 _is_migrated = False
@@ -18,10 +23,12 @@ def check_readiness() -> dict[str, str]:
         if not _is_migrated:
             executor = MigrationExecutor(connection)
             _is_migrated = not executor.migration_plan(executor.loader.graph.leaf_nodes())
-        else:
-            with connection.cursor() as cursor:
-                cursor.execute("SELECT 1")
+        with connection.cursor() as cursor:
+            cursor.execute(READ_ONLY_SQL)
+            (is_read_only,) = cursor.fetchone()
     except DatabaseError:
         logger.warning("database not reachable", exc_info=True)
         return {"database": "unreachable", "migrations": "unknown"}
-    return {"database": "ok", "migrations": "ok" if _is_migrated else "pending"}
+    if is_read_only:
+        replace_connections()
+    return {"database": "read-only" if is_read_only else "ok", "migrations": "ok" if _is_migrated else "pending"}

@@ -139,7 +139,7 @@ DATABASES: dict[str, dict[str, Any]] = {
             # PostgreSQL gets parameters apart from the statement: when one fails, its log quotes the statement, and with it
             # whatever is written into it. No named prepared statements (Django leaves them off), so PgBouncer works, too.
             "server_side_binding": True,
-            "pool": {"min_size": 1, "max_size": _pool_size, "timeout": 20, "max_idle": 60},
+            "pool": {"min_size": 1, "max_size": _pool_size, "timeout": 5, "max_idle": 60},
         },
     }
 }

@@ -2,8 +2,9 @@
 
 from typing import Any
 
+import psycopg
 from django.core.exceptions import PermissionDenied, SuspiciousOperation
-from django.db import InterfaceError, OperationalError
+from django.db import InterfaceError, InternalError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import path
 from rest_framework.exceptions import APIException, ValidationError
@@ -24,10 +25,19 @@ class Teapot(Problem):
     detail = "I am one."
 
 
+def read_only() -> InternalError:
+    """Make what Django raises where the server can't be written."""
+    failure = InternalError(PRIVATE)
+    failure.__cause__ = psycopg.errors.ReadOnlySqlTransaction(PRIVATE)
+    return failure
+
+
 FAILURES: dict[str, Exception] = {
     "bug": ValueError(PRIVATE),
     "operational": OperationalError(PRIVATE),
     "interface": InterfaceError(PRIVATE),
+    "internal": InternalError(PRIVATE),
+    "read-only": read_only(),
     "missing": Http404(PRIVATE),
     "forbidden": PermissionDenied(PRIVATE),
     "suspicious": SuspiciousOperation(PRIVATE),
@@ -49,7 +59,7 @@ class FailingView(APIView):
 
 
 def plain_failing_view(request: HttpRequest, private: str) -> HttpResponse:
-    raise ValueError(PRIVATE)
+    raise FAILURES.get(private, ValueError(PRIVATE))
 
 
 urlpatterns = [

@@ -24,6 +24,7 @@ def failing(settings: Any) -> Client:
     [
         ("bug", 500, {"code": "internal_error", "detail": "Something went wrong on our side."}),
         ("plain/x", 500, {"code": "internal_error", "detail": "Something went wrong on our side."}),
+        ("internal", 500, {"code": "internal_error", "detail": "Something went wrong on our side."}),
         ("suspicious", 400, {"code": "invalid", "detail": "The request is not valid."}),
         ("missing", 404, {"code": "not_found", "detail": "There is no such thing here, or it is not yours."}),
         ("problem", 418, {"code": "teapot", "detail": "I am one.", "message_id": "m"}),
@@ -49,10 +50,12 @@ def test_shapes(failing: Client, kind: str, status: int, body: dict[str, Any]) -
     assert PRIVATE not in response.content.decode()
 
 
-@pytest.mark.parametrize("kind", ["operational", "interface"])
-def test_an_absent_database_is_a_503(failing: Client, kind: str) -> None:
-    response = failing.get(f"/fail/{kind}")
+@pytest.mark.parametrize("kind", ["operational", "interface", "read-only"])
+@pytest.mark.parametrize("place", ["", "plain/"])
+def test_an_absent_database_is_a_503(failing: Client, place: str, kind: str) -> None:
+    response = failing.get(f"/fail/{place}{kind}")
     assert (response.status_code, response.json()["code"]) == (503, "database_unavailable")
+    assert int(response["Retry-After"]) > 0
     assert PRIVATE not in response.content.decode()
 
 

@@ -4,14 +4,13 @@ import threading
 import time
 from uuid import UUID
 
-from django.db import InterfaceError, OperationalError
 from django.db.models.functions import Length, Substr
 
-from chatapi.database import release_connections
+from chatapi.database import is_database_away, release_connections
 from conversations.models import Message, Status
 from conversations.services import polling
 from conversations.services.polling import ReplyPoller, SharedReply
-from conversations.services.replies import live_replies
+from conversations.services.replies import keeper_connections, live_replies
 from inference_proxy.presence import Presence, always_present
 from inference_proxy.responses import Follower
 from inference_proxy.transcript import Frame
@@ -19,7 +18,7 @@ from inference_proxy.transcript import Frame
 # PostgreSQL's substr takes a four-byte integer; no text is this long.
 MAX_POSITION = 2**31 - 1
 
-reply_poller = ReplyPoller(must_end=lambda: live_replies.must_streams_end)
+reply_poller = ReplyPoller(lambda: live_replies.must_streams_end, keeper_connections.cursor)
 
 
 def follow_reply(reply_id: UUID, after: int, is_present: Presence = always_present) -> Follower:
@@ -87,7 +86,9 @@ class StoredFollower:
         """Read the row; a database that is away for a while is silence, as it is to those who read from memory."""
         try:
             frames = self._read_row()
-        except (OperationalError, InterfaceError):
+        except Exception as failure:
+            if not is_database_away(failure):
+                raise
             self._away_since = self._away_since or time.monotonic()
             if time.monotonic() - self._away_since <= polling.DATABASE_PATIENCE_S:
                 return []

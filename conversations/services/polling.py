@@ -8,16 +8,13 @@ nothing else: a follower that is further back reads its part from the row by its
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 from uuid import UUID
 
 import orjson
-from django.db import InterfaceError, OperationalError, connection
 
-from chatapi.database import release_connections
+from chatapi.database import Cursors, is_database_away, own_cursor
 from conversations.models import Status
 from inference_proxy.exceptions import FAILURES, NotSaved, UpstreamError
 from inference_proxy.generation import closing_frames
@@ -43,17 +40,6 @@ LEFT JOIN LATERAL (
     WHERE octet_length(message.content) <> known.size
 ) AS grown ON true
 """
-
-Cursors = Callable[[], AbstractContextManager[Any]]
-
-
-@contextmanager
-def _own_cursor() -> Iterator[Any]:
-    try:
-        with connection.cursor() as cursor:
-            yield cursor
-    finally:
-        release_connections()
 
 
 @dataclass(eq=False, slots=True)
@@ -98,7 +84,7 @@ class SharedReply:
 class ReplyPoller:
     """The replies that this process follows although another makes them."""
 
-    def __init__(self, must_end: Callable[[], bool], cursor: Cursors = _own_cursor) -> None:
+    def __init__(self, must_end: Callable[[], bool], cursor: Cursors = own_cursor) -> None:
         self._must_end = must_end
         self._cursor = cursor
         self._replies: dict[UUID, SharedReply] = {}
@@ -152,7 +138,9 @@ class ReplyPoller:
         """Poll; a database that is away for a while is silence, as it is to those who read from memory."""
         try:
             self._poll(replies)
-        except (OperationalError, InterfaceError):
+        except Exception as failure:
+            if not is_database_away(failure):
+                raise
             self._away_since = self._away_since or time.monotonic()
             if time.monotonic() - self._away_since > DATABASE_PATIENCE_S:
                 for reply_id, reply in replies.items():

@@ -8,11 +8,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from uuid import UUID
 
-import psycopg
-from django.db import InterfaceError, OperationalError, connection
+from django.conf import settings
 
-from chatapi.database import release_connections
-from conversations.models import Message, Role, Status
+from chatapi.database import Cursors, SeparatePool, is_database_away, own_cursor
+from conversations.models import Message, Role
 from inference_proxy.exceptions import StoreUnavailable
 from inference_proxy.live import LiveReplies
 from inference_proxy.store import Directives, Draft, FinishedReply
@@ -70,13 +69,33 @@ WHERE turn.conversation_id = refused.conversation_id
        OR (turn.parent_id = refused.replaced_id AND turn.role = 'assistant' AND turn.was_active))
 """
 
+# Says the same as `MessageQuerySet.abandoned`, for a connection that is not Django's.
+INTERRUPT_SQL = """
+UPDATE messages SET status = 'interrupted'
+WHERE status = 'streaming'
+  AND (heartbeat_at IS NULL OR heartbeat_at < statement_timestamp() - make_interval(secs => %s))
+"""
+
+# The keeper and the poller have one statement at a time each. Ends come in bursts and are short; they wait for one another.
+KEEPER_CONNECTIONS = 2
+ENDING_CONNECTIONS = 4
+KEEPER_WAIT_S = 5.0
+ENDING_WAIT_S = 20.0
+
 
 class DatabaseReplyStore:
-    """Replies in PostgreSQL; see `inference_proxy.store.ReplyStore`."""
+    """Replies in PostgreSQL; see `inference_proxy.store.ReplyStore`.
+
+    It is told where its cursors come from: those for what a keeper does, and those for the ends of replies.
+    """
+
+    def __init__(self, *, keeping: Cursors = own_cursor, ending: Cursors = own_cursor) -> None:
+        self._keeping = keeping
+        self._ending = ending
 
     def checkpoint(self, drafts: Sequence[Draft]) -> Directives:
         ids = [draft.reply_id for draft in drafts]
-        with _store(), connection.cursor() as cursor:
+        with _store(), self._keeping() as cursor:
             cursor.execute(CHECKPOINT_SQL, [ids, [draft.text for draft in drafts]])
             found = cursor.fetchall()
         known = {reply_id for reply_id, _ in found}
@@ -98,15 +117,16 @@ class DatabaseReplyStore:
             "finish_reason": reply.finish_reason or None,
             "counts": reply.status in ("complete", "stopped") and bool(reply.text),
         }
-        with _store(), connection.cursor() as cursor:
+        with _store(), self._ending() as cursor:
             if reply.status == "failed" and not reply.text:
                 cursor.execute(GIVE_BACK_SQL, values)
             # It may find no row: the conversation is deleted, or an earlier attempt got through although its answer was lost.
             cursor.execute(FINISH_SQL, values)
 
     def interrupt_abandoned(self) -> int:
-        with _store():
-            return Message.objects.abandoned().update(status=Status.INTERRUPTED)
+        with _store(), self._keeping() as cursor:
+            cursor.execute(INTERRUPT_SQL, [settings.ABANDONED_AFTER_SECONDS])
+            return int(cursor.rowcount)
 
 
 def make_active(*, conversation_id: UUID, parent_id: UUID, reply_id: UUID) -> None:
@@ -118,13 +138,18 @@ def make_active(*, conversation_id: UUID, parent_id: UUID, reply_id: UUID) -> No
 
 @contextmanager
 def _store() -> Iterator[None]:
-    """Give the connection back in every case, and tell an absent database from a programming error."""
+    """Tell an absent database from a programming error."""
     try:
         yield
-    except (OperationalError, InterfaceError, psycopg.OperationalError, psycopg.InterfaceError) as failure:
-        raise StoreUnavailable from failure
-    finally:
-        release_connections()
+    except Exception as failure:
+        if is_database_away(failure):
+            raise StoreUnavailable from failure
+        raise
 
 
-live_replies = LiveReplies(DatabaseReplyStore())
+# Apart from the connections of requests: whatever exhausts those must not stop checkpoints and heartbeats, or other servers
+# would take living replies for dead.
+keeper_connections = SeparatePool("reply-keeper", size=KEEPER_CONNECTIONS, timeout_s=KEEPER_WAIT_S)
+ending_connections = SeparatePool("reply-ends", size=ENDING_CONNECTIONS, timeout_s=ENDING_WAIT_S)
+
+live_replies = LiveReplies(DatabaseReplyStore(keeping=keeper_connections.cursor, ending=ending_connections.cursor))

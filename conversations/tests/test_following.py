@@ -11,6 +11,7 @@ import psycopg
 import pytest
 from django.db import connection, connections
 
+from chatapi.database import own_cursor
 from conversations.models import Message
 from conversations.services import following, polling
 from conversations.services.following import StoredFollower, follow_reply
@@ -39,8 +40,9 @@ def read_to_end(follower: Any) -> list[Any]:
 
 @pytest.fixture(autouse=True)
 def quick_poller(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Poll without long pauses, and see that the poller ends with its last follower."""
+    """Poll without long pauses, over connections that tests can do without, and see that the poller ends at last."""
     monkeypatch.setattr(polling, "POLL_SECONDS", 0.005)
+    monkeypatch.setattr(following.reply_poller, "_cursor", own_cursor)
     yield
     wait_until(lambda: following.reply_poller._thread is None, "the poller has ended")
 
@@ -191,7 +193,7 @@ def test_followers_share_one_statement_a_round(monkeypatch: pytest.MonkeyPatch) 
 
     @contextmanager
     def counted_cursor() -> Iterator[Any]:
-        with polling._own_cursor() as cursor:
+        with own_cursor() as cursor:
             lent.append(cursor)
             yield cursor
 
