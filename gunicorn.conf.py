@@ -4,8 +4,11 @@ Nothing that imports psycopg is imported at the top: it must not be imported bef
 slow query would stop every greenlet of the worker.
 """
 
+import errno
 import os
 import sys
+
+from gunicorn.workers.ggevent import GeventWorker
 
 from chatapi.environment import EnvironmentProblem, EnvironmentReader
 from chatapi.observability.logs import logging_configuration
@@ -17,10 +20,27 @@ try:
     logconfig_dict = logging_configuration(_environment.log_level("LOG_LEVEL"))
 except EnvironmentProblem as problem:
     sys.exit(str(problem))
+
+
+class Worker(GeventWorker):
+    """A gevent worker that gives up slow clients quietly."""
+
+    def handle_request(self, listener_name, req, sock, addr):  # type: ignore[no-untyped-def]
+        try:
+            super().handle_request(listener_name, req, sock, addr)
+        except OSError as failure:
+            # A timeout of the socket, or a shutdown by its deadline: the client's affair, where gunicorn logs an error.
+            if isinstance(failure, TimeoutError) or failure.errno == errno.EBADF:
+                self.log.info("client too slow")
+                raise StopIteration from None
+            raise
+
+
 bind = f"{_environment.text('BIND', '0.0.0.0')}:{_port}"  # noqa: S104  # a service in a container
-worker_class = "gevent"
+worker_class = Worker
 worker_connections = 10_000
 backlog = 2048
+# Also the time in which the headers of a request must have come.
 keepalive = 5
 graceful_timeout = 30
 timeout = 60
@@ -51,6 +71,11 @@ def post_worker_init(worker):  # type: ignore[no-untyped-def]
         # A stream that ends in the last seconds leaves a connection that waits for another request, until the worker is killed.
         close_idle_connections=lambda: worker.cfg.set("keepalive", 0),
     )
+
+
+def pre_request(worker, req):  # type: ignore[no-untyped-def]
+    """Let the service close the connection of a request whose body it has not read: WSGI has no way to ask for that."""
+    req.body.close_connection = req.force_close
 
 
 def worker_exit(server, worker):  # type: ignore[no-untyped-def]

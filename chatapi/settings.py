@@ -89,11 +89,13 @@ INSTALLED_APPS = [
 
 # No GZipMiddleware: it would hold tokens back. No ATOMIC_REQUESTS below: a transaction would stay open while streaming.
 MIDDLEWARE = [
+    "chatapi.middleware.ReleaseConnectionsMiddleware",
     "chatapi.client_address.ClientAddressMiddleware",
     "chatapi.observability.middleware.RequestLogMiddleware",
     "corsheaders.middleware.CorsMiddleware",
     # Behind CORS: browsers must be able to read a refusal, and preflights are answered before.
     "chatapi.throttling.AddressLimitMiddleware",
+    "chatapi.middleware.RefuseBodiesMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -139,6 +141,8 @@ DATABASES: dict[str, dict[str, Any]] = {
             # PostgreSQL gets parameters apart from the statement: when one fails, its log quotes the statement, and with it
             # whatever is written into it. No named prepared statements (Django leaves them off), so PgBouncer works, too.
             "server_side_binding": True,
+            # For requests; replies are saved over connections of their own. A request that waits longer than the timeout is
+            # refused, and the client told when to try again.
             "pool": {"min_size": 1, "max_size": _pool_size, "timeout": 5, "max_idle": 60},
         },
     }
@@ -243,7 +247,10 @@ WHITENOISE_AUTOREFRESH = False
 
 LOGGING = logging_configuration(LOG_LEVEL)
 
+# The limit of every body, see request_bodies.py.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 256 * 1024
+# No address takes files, so those of a multipart body are thrown away.
+FILE_UPLOAD_HANDLERS: list[str] = []
 SESSION_COOKIE_HTTPONLY = True
 SECURE_CONTENT_TYPE_NOSNIFF = True
 # From proxies of ours alone: ClientAddressMiddleware drops every other.

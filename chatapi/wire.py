@@ -4,19 +4,14 @@ from typing import Any
 
 import orjson
 from django.conf import settings
-from rest_framework.exceptions import APIException, ParseError
+from rest_framework.exceptions import ParseError
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.parsers import BaseParser
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 
+from chatapi.request_bodies import PayloadTooLarge
 from chatapi.timestamps import OutOfRangeTime
-
-
-class PayloadTooLarge(APIException):
-    status_code = 413
-    default_code = "payload_too_large"
-    default_detail = "The request body is too large."
 
 
 class StrictJSONParser(BaseParser):

@@ -7,9 +7,10 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "chatapi.settings")
 from django.conf import settings
 from django.core.wsgi import get_wsgi_application
 
-from chatapi.chunked_bodies import ChunkedBodies
+from chatapi.answers import TimelyAnswers
+from chatapi.request_bodies import WholeBodies
 
-application = ChunkedBodies(get_wsgi_application(), limit=settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
+application = TimelyAnswers(WholeBodies(get_wsgi_application(), limit=settings.DATA_UPLOAD_MAX_MEMORY_SIZE))
 
 from conversations.services.replies import live_replies  # noqa: E402  # needs the applications to be loaded
 

@@ -27,8 +27,8 @@ from conversations.services.replies import DatabaseReplyStore, live_replies  # n
 from inference_proxy.live import LiveReplies  # noqa: E402
 
 FOLDER = Path(os.environ["FAULTS_FOLDER"])
-# Those of the process, of the service as a whole, and of the database pool.
-LASTING_THREADS = re.compile("MainThread|reply-keeper|worker-warden|window|pool-")
+# Those of the process, of the service as a whole, and of the database pools.
+LASTING_THREADS = re.compile("MainThread|reply-keeper|worker-warden|deadlines|window|pool-")
 
 
 def reach(point: str, subject: str) -> None:
@@ -71,13 +71,13 @@ DatabaseReplyStore.finish = _around_finish(DatabaseReplyStore.finish)  # type: i
 
 
 def _state() -> dict[str, Any]:
-    stats = connection.pool.get_stats()
+    every = [pool.get_stats() for pool in connection._connection_pools.values()]
     return {
         "replies": len(live_replies.running()),
         "threads": [thread.name for thread in threading.enumerate() if not LASTING_THREADS.match(thread.name)],
-        "connections": stats["pool_size"],
-        "connections_free": stats["pool_available"],
-        "connections_wanted": stats.get("requests_waiting", 0),
+        "connections": sum(stats["pool_size"] for stats in every),
+        "connections_free": sum(stats["pool_available"] for stats in every),
+        "connections_wanted": sum(stats.get("requests_waiting", 0) for stats in every),
     }
 
 
