@@ -1,4 +1,4 @@
-"""gunicorn's configuration: one gevent worker per WEB_CONCURRENCY, JSON logs, streams that end properly on SIGTERM.
+"""gunicorn's configuration: one gevent worker per WEB_CONCURRENCY, JSON logs, replies that are saved however the server ends.
 
 Nothing that imports psycopg is imported at the top: it must not be imported before gevent has patched `select`, or one
 slow query would stop every greenlet of the worker.
@@ -6,6 +6,7 @@ slow query would stop every greenlet of the worker.
 
 import errno
 import os
+import signal
 import sys
 
 from gunicorn.workers.ggevent import GeventWorker
@@ -23,7 +24,7 @@ except EnvironmentProblem as problem:
 
 
 class Worker(GeventWorker):
-    """A gevent worker that gives up slow clients quietly."""
+    """A gevent worker that saves its replies however its server goes, and gives up slow clients quietly."""
 
     def handle_request(self, listener_name, req, sock, addr):  # type: ignore[no-untyped-def]
         try:
@@ -34,6 +35,18 @@ class Worker(GeventWorker):
                 self.log.info("client too slow")
                 raise StopIteration from None
             raise
+
+    def init_signals(self):  # type: ignore[no-untyped-def]
+        super().init_signals()
+        # A terminal that is closed sends it to all processes. The master takes it as the wish to reload.
+        signal.signal(signal.SIGHUP, self.handle_exit)
+
+    def notify(self):  # type: ignore[no-untyped-def]
+        """Tell the master that this worker lives. Without a master, end as on SIGTERM; gunicorn's own would exit at once."""
+        self.tmp.notify()
+        if self.alive and self.ppid != os.getppid():
+            self.log.info("Parent changed, shutting down: %s", self)
+            self.alive = False
 
 
 bind = f"{_environment.text('BIND', '0.0.0.0')}:{_port}"  # noqa: S104  # a service in a container
@@ -76,6 +89,13 @@ def post_worker_init(worker):  # type: ignore[no-untyped-def]
 def pre_request(worker, req):  # type: ignore[no-untyped-def]
     """Let the service close the connection of a request whose body it has not read: WSGI has no way to ask for that."""
     req.body.close_connection = req.force_close
+
+
+def worker_int(worker):  # type: ignore[no-untyped-def]
+    """Save the replies before the worker quits, which it does after this: on SIGINT and SIGQUIT, so on Ctrl-C."""
+    from chatapi.server_hooks import end_replies_now
+
+    end_replies_now()
 
 
 def worker_exit(server, worker):  # type: ignore[no-untyped-def]

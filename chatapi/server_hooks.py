@@ -21,3 +21,8 @@ def adopt_worker(is_alive: Callable[[], bool], graceful_timeout_s: float, close_
 def let_replies_end() -> None:
     """Keep a worker that ends until its replies are saved: the server waits for connections only, and a reply needs none."""
     live_replies.wait_until_ended()
+
+
+def end_replies_now() -> None:
+    """Save the running replies and end their streams: the server has a second or two."""
+    live_replies.end_now()

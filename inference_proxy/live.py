@@ -8,6 +8,7 @@ from ending properly.
 """
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -26,6 +27,9 @@ logger = logging.getLogger(__name__)
 # which looks once a second whether its connections have ended.
 SHUTDOWN_RESERVE_S = 5.0
 SAVING_SHARE_S = 2.0
+# A server that was told to quit is killed 2 s later: this long for saving, and then for the streams to say so.
+HURRIED_SAVING_S = 1.0
+HURRIED_STREAMS_S = 0.5
 WARDEN_PAUSE_S = 0.25
 # Every 5 s where replies count as abandoned after 30 s.
 ABANDONED_CHECKS_PER_AGE = 6
@@ -45,6 +49,7 @@ class LiveReplies:
         self._graceful_timeout_s = 30.0
         self._close_idle_connections: Callable[[], None] = lambda: None
         self._interrupt_at: float | None = None
+        self._saving_share_s = SAVING_SHARE_S
         self._checked_abandoned_at = 0.0
         self._is_store_away = False
 
@@ -106,6 +111,17 @@ class LiveReplies:
                 return
             time.sleep(WARDEN_PAUSE_S)
 
+    def end_now(self) -> None:
+        """Interrupt and save the replies without a graceful time, and let the streams say so."""
+        self._saving_share_s = HURRIED_SAVING_S
+        self._interrupt_at = min(time.monotonic(), self._interrupt_at or math.inf)
+        for generation in self.running():
+            generation.interrupt(self._save_until())
+        self.wait_until_ended()
+        for generation in self.running():
+            generation.give_up_saving()
+        time.sleep(HURRIED_STREAMS_S)
+
     def _forget(self, generation: Generation) -> None:
         with self._lock:
             self._running.pop(generation.reply_id, None)
@@ -166,10 +182,13 @@ class LiveReplies:
     def _watch_worker(self) -> None:
         while self._is_alive():
             time.sleep(WARDEN_PAUSE_S)
-        self._interrupt_at = time.monotonic() + max(0.0, self._graceful_timeout_s - SHUTDOWN_RESERVE_S)
+        if self._interrupt_at is None:
+            self._interrupt_at = time.monotonic() + max(0.0, self._graceful_timeout_s - SHUTDOWN_RESERVE_S)
         self._close_idle_connections()
         logger.info("worker ends: no new replies", extra={"running": len(self.running())})
-        time.sleep(max(0.0, self._interrupt_at - time.monotonic()))
+        # In steps: the worker may be told to hurry.
+        while time.monotonic() < self._interrupt_at:
+            time.sleep(WARDEN_PAUSE_S)
         # Again and again: a request that was let in before may begin its reply only now.
         while time.monotonic() < self._save_until():
             for generation in self.running():

@@ -111,6 +111,17 @@ class Server:
             self._stop_by = time.monotonic() + STOP_LIMIT_S
             self._process.terminate()
 
+    def press_ctrl_c(self) -> None:
+        """Interrupt it and its workers, as a terminal does."""
+        assert self._process
+        os.killpg(self._process.pid, signal.SIGINT)
+
+    def kill_master(self) -> None:
+        """Kill gunicorn's master process alone, as the kernel does when memory is short."""
+        assert self._process
+        self._process.kill()
+        self._process.wait()
+
     def stop(self) -> float:
         """End it with SIGTERM, see that it goes by itself and in time, and return how many seconds that took."""
         self.terminate()
