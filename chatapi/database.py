@@ -98,6 +98,19 @@ def replace_connections() -> None:
         _pool_of(connections["default"]).drain()
 
 
+def _check(connection: Any) -> None:
+    try:
+        _simple_check(connection)
+    except psycopg.Error:
+        # One is dead: so are the others, most likely, and each would be found by a request that then has to wait.
+        replace_connections()
+        raise
+
+
+_simple_check = ConnectionPool.check_connection
+ConnectionPool.check_connection = staticmethod(_check)  # type: ignore[assignment, method-assign]
+
+
 def _pool_of(connection: Any) -> Any:
     # Only PostgreSQL's connections have one, and the types describe those of every database.
     return connection.pool
