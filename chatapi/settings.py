@@ -39,6 +39,7 @@ try:
     MAX_CONVERSATION_HISTORY = _environment.whole("MAX_CONVERSATION_HISTORY", 50, least=1, most=1000)
     MAX_TOKEN_BUDGET = _environment.whole("MAX_TOKEN_BUDGET", 6000, least=1, most=10_000_000)
     SYSTEM_PROMPT = _environment.text("SYSTEM_PROMPT")
+    THINKING_PROMPT = _environment.text("THINKING_PROMPT")
     INFERENCE_START_TIMEOUT = _environment.seconds("INFERENCE_START_TIMEOUT", 60)
     INFERENCE_IDLE_TIMEOUT = _environment.seconds("INFERENCE_IDLE_TIMEOUT", 60)
     GENERATION_TIMEOUT = _environment.seconds("GENERATION_TIMEOUT", 600)

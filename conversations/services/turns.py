@@ -11,7 +11,7 @@ reply runs, choose the context, save the reply and note the turn on its conversa
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from uuid import UUID
 
@@ -84,7 +84,7 @@ def start_turn(
     that turn's reply came to nothing, the same message gets a new one.
     Raises `ConversationNotFound`, `GenerationInProgress`, `TooManyGenerations`, `IdempotencyMismatch`.
     """
-    fingerprint = fingerprint_of(content, asdict(sampling)) if idempotency_key else ""
+    fingerprint = fingerprint_of(content, sampling.choices()) if idempotency_key else ""
     with _one_running_reply(conversation_id), transaction.atomic():
         setting = _lock_conversation(conversation_id, user_id, sampling)
         messages = Message.objects.in_conversation(conversation_id)
@@ -127,7 +127,7 @@ def regenerate_turn(*, conversation_id: UUID, user_id: UUID | None, sampling: Sa
     An idempotency key works as for `start_turn`. Raises `ConversationNotFound`, `GenerationInProgress`, `TooManyGenerations`,
     `NothingToRegenerate`, `IdempotencyMismatch`, `NotTheLastTurn`.
     """
-    fingerprint = fingerprint_of("regenerate", None, asdict(sampling)) if idempotency_key else ""
+    fingerprint = fingerprint_of("regenerate", None, sampling.choices()) if idempotency_key else ""
     with _one_running_reply(conversation_id), transaction.atomic():
         setting = _lock_conversation(conversation_id, user_id, sampling)
         messages = Message.objects.in_conversation(conversation_id)
@@ -164,7 +164,7 @@ def edit_turn(
     for `start_turn`. Raises `ConversationNotFound`, `MessageNotFound`, `NotTheLastTurn`, `GenerationInProgress`,
     `TooManyGenerations`, `IdempotencyMismatch`.
     """
-    fingerprint = fingerprint_of("edit", str(message_id), content, asdict(sampling)) if idempotency_key else ""
+    fingerprint = fingerprint_of("edit", str(message_id), content, sampling.choices()) if idempotency_key else ""
     with _one_running_reply(conversation_id), transaction.atomic():
         setting = _lock_conversation(conversation_id, user_id, sampling)
         messages = Message.objects.in_conversation(conversation_id)
@@ -228,8 +228,9 @@ def _lock_conversation(conversation_id: UUID, user_id: UUID | None, sampling: Sa
         title=title,
         title_source=title_source,
         model_tag=model_tag,
-        system_prompt=system_prompt or settings.SYSTEM_PROMPT,
-        sampling=Sampling(
+        system_prompt=system_prompt or (sampling.thinking_mode and settings.THINKING_PROMPT) or settings.SYSTEM_PROMPT,
+        sampling=replace(
+            sampling,
             temperature=temperature if sampling.temperature is None else sampling.temperature,
             max_tokens=max_tokens if sampling.max_tokens is None else sampling.max_tokens,
             top_k=top_k if sampling.top_k is None else sampling.top_k,

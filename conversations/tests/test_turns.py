@@ -15,6 +15,7 @@ from conversations.exceptions import (
     TooManyGenerations,
 )
 from conversations.models import TEMPORARY_LIFETIME, Assistant, Conversation, Message
+from conversations.services.retries import fingerprint_of
 from conversations.services.turns import Turn, edit_turn, regenerate_turn, start_turn
 from conversations.tests.concurrency import with_own_connections
 from conversations.tests.factories import (
@@ -221,6 +222,22 @@ def test_a_conversation_s_own_model_comes_first() -> None:
     assistant = Assistant.objects.create(name="A", model_tag="d20")
     request = send(make_conversation(assistant=assistant, model_tag="d32")).request
     assert request is not None and request.model_tag == "d32"
+
+
+def test_an_assistants_own_prompt_goes_before_the_thinking_prompt(settings: Any) -> None:
+    settings.SYSTEM_PROMPT, settings.THINKING_PROMPT = "Be brief.", "Think first."
+    thinking = Sampling(thinking_mode=True)
+    own = make_conversation(assistant=Assistant.objects.create(name="A", system_prompt="You are a pirate."))
+    for conversation, prompt in ((own, "You are a pirate."), (make_conversation(), "Think first.")):
+        request = send(conversation, sampling=thinking).request
+        assert request is not None
+        assert request.system_prompt == prompt
+
+
+def test_modes_that_are_off_leave_older_fingerprints_valid() -> None:
+    older = {"temperature": 0, "max_tokens": None, "top_k": 5}
+    assert fingerprint_of("hi", Sampling(temperature=0, top_k=5).choices()) == fingerprint_of("hi", older)
+    assert fingerprint_of("hi", Sampling(temperature=0, top_k=5, thinking_mode=True).choices()) != fingerprint_of("hi", older)
 
 
 @pytest.mark.parametrize("model_tag", [None, "", "default"])

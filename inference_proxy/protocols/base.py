@@ -2,7 +2,7 @@
 
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol
 
 import orjson
@@ -19,11 +19,17 @@ MAX_LABEL_CHARACTERS = 20
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How to choose tokens; None leaves the choice to the protocol's or the service's default."""
+    """How to make a reply; None leaves the choice to the protocol's or the service's default."""
 
     temperature: float | None = None
     max_tokens: int | None = None
     top_k: int | None = None
+    thinking_mode: bool = False
+    force_web_search: bool = False
+
+    def choices(self) -> dict[str, float | None]:
+        """Return what tells two requests apart. Modes that are off are left out: older requests knew none."""
+        return {name: value for name, value in asdict(self).items() if value is not False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +62,8 @@ class Delta:
 
 def fill_in(sampling: Sampling) -> Sampling:
     """Return a choice with the operator's defaults where neither the client nor an assistant chose."""
-    return Sampling(
+    return replace(
+        sampling,
         temperature=settings.INFERENCE_DEFAULT_TEMPERATURE if sampling.temperature is None else sampling.temperature,
         max_tokens=settings.INFERENCE_DEFAULT_MAX_TOKENS if sampling.max_tokens is None else sampling.max_tokens,
         top_k=settings.INFERENCE_DEFAULT_TOP_K if sampling.top_k is None else sampling.top_k,

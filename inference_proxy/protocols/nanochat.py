@@ -38,12 +38,13 @@ class Nanochat:
 
     def body(self, request: GenerationRequest) -> dict[str, Any]:
         sampling = fill_in(request.sampling)
-        return {
+        body = {
             "messages": fold_system_messages(request.system_prompt, request.messages),
             "temperature": DEFAULT_TEMPERATURE if sampling.temperature is None else sampling.temperature,
             "max_tokens": DEFAULT_MAX_TOKENS if sampling.max_tokens is None else sampling.max_tokens,
             "top_k": DEFAULT_TOP_K if sampling.top_k is None else sampling.top_k,
         }
+        return {**body, "force_web_search": True} if sampling.force_web_search else body
 
     def read_event(self, data: bytes) -> Delta:
         event, is_strict = load_event(data)

@@ -71,11 +71,23 @@ class SamplingSerializer(serializers.Serializer[Any]):
     temperature = StrictFloatField(required=False, allow_null=True, min_value=0, max_value=2)
     max_tokens = StrictIntegerField(required=False, allow_null=True, min_value=1, max_value=4096)
     top_k = StrictIntegerField(required=False, allow_null=True, min_value=0, max_value=200)
+    thinking_mode = StrictBooleanField(
+        required=False, allow_null=True, help_text="Put THINKING_PROMPT in place of SYSTEM_PROMPT; an assistant keeps its own."
+    )
+    force_web_search = StrictBooleanField(
+        required=False, allow_null=True, help_text="Have the inference service search the web, where it can."
+    )
     stream = StrictBooleanField(required=False, help_text="false: the finished message as JSON instead of a stream.")
 
     def sampling(self) -> Sampling:
         chosen = self.validated_data
-        return Sampling(temperature=chosen.get("temperature"), max_tokens=chosen.get("max_tokens"), top_k=chosen.get("top_k"))
+        return Sampling(
+            temperature=chosen.get("temperature"),
+            max_tokens=chosen.get("max_tokens"),
+            top_k=chosen.get("top_k"),
+            thinking_mode=bool(chosen.get("thinking_mode")),
+            force_web_search=bool(chosen.get("force_web_search")),
+        )
 
 
 class SendSerializer(SamplingSerializer):

@@ -165,6 +165,9 @@ WRONG_MESSAGES: list[tuple[str, Any]] = [
     ("top_k", -1),
     ("top_k", 201),
     ("top_k", False),
+    ("thinking_mode", "true"),
+    ("thinking_mode", 1),
+    ("force_web_search", "false"),
     ("stream", "false"),
     ("stream", 0),
 ]
