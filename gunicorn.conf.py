@@ -76,8 +76,13 @@ def when_ready(server):  # type: ignore[no-untyped-def]
 
 def post_worker_init(worker):  # type: ignore[no-untyped-def]
     """Let the service watch its worker, so that running replies are saved before the worker is killed."""
+    from gevent.threadpool import ThreadPool
+
+    from chatapi.password_hashing import hash_passwords_with
     from chatapi.server_hooks import adopt_worker
 
+    # One thread: hashing takes at most one core, and never the event loop.
+    hash_passwords_with(ThreadPool(1).apply)
     adopt_worker(
         is_alive=lambda: worker.alive,
         graceful_timeout_s=worker.cfg.graceful_timeout,

@@ -42,5 +42,5 @@ def execute(url: str, *statements: str) -> None:
 
 
 def manage(url: str, *arguments: str) -> None:
-    environment = {"SECRET_KEY": "only-for-benchmarks", **os.environ, "DATABASE_URL": url}
+    environment = {"SECRET_KEY": "only-for-benchmarks-long-enough-to-start", **os.environ, "DATABASE_URL": url}
     subprocess.run([sys.executable, "manage.py", *arguments], cwd=PROJECT, env=environment, check=True)

@@ -9,6 +9,7 @@ from django.core.exceptions import ImproperlyConfigured
 from chatapi.environment import INFERENCE_PROTOCOLS, EnvironmentProblem, EnvironmentReader, has_domain
 from chatapi.observability.logs import logging_configuration
 
+LEAST_SECRET_KEY_CHARACTERS = 32
 BASE_DIR = Path(__file__).resolve().parent.parent
 _environment = EnvironmentReader(os.environ)
 
@@ -55,12 +56,17 @@ try:
     THROTTLE_PROBE = _environment.rate("THROTTLE_PROBE", "6000/min")
     THROTTLE_REJECTED_TOKENS = _environment.rate("THROTTLE_REJECTED_TOKENS", "120/min")
     TRUSTED_PROXIES = _environment.networks("TRUSTED_PROXIES")
+    THROTTLE_LOGIN = _environment.rate("THROTTLE_LOGIN", "10/min")
     ALLOW_ANONYMOUS = _environment.flag("ALLOW_ANONYMOUS", False)
     ADMIN_EMAILS = _environment.emails("ADMIN_EMAILS")
 
     # --- Django's ------------------------------------------------------------------------------------------------------
     SECRET_KEY = _environment.required("SECRET_KEY", "Django's secret: any long random text, the same on every node")
     DEBUG = _environment.flag("DEBUG", False)
+    if not DEBUG and len(SECRET_KEY) < LEAST_SECRET_KEY_CHARACTERS:
+        raise EnvironmentProblem(f"SECRET_KEY must have at least {LEAST_SECRET_KEY_CHARACTERS} characters")
+    ADMIN_ENABLED = _environment.flag("ADMIN_ENABLED", True)
+    _insecure_cookies = _environment.flag("INSECURE_COOKIES", False)
     ALLOWED_HOSTS = _environment.several("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1],chat-api")
     CORS_ALLOWED_ORIGINS = _environment.origins("FRONTEND_URL", "http://localhost:3000")
     LOG_LEVEL = _environment.log_level("LOG_LEVEL")
@@ -75,7 +81,7 @@ except EnvironmentProblem as problem:
 INSTALLED_APPS = [
     # Before the admin, whose templates it dresses.
     "conversations",
-    "django.contrib.admin",
+    "conversations.apps.StaffAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -97,6 +103,7 @@ MIDDLEWARE = [
     # Behind CORS: browsers must be able to read a refusal, and preflights are answered before.
     "chatapi.throttling.AddressLimitMiddleware",
     "chatapi.middleware.RefuseBodiesMiddleware",
+    "chatapi.content_security.ContentSecurityMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -182,7 +189,8 @@ SPECTACULAR_SETTINGS = {
     "SERVE_PERMISSIONS": [],
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
-    "SWAGGER_UI_SETTINGS": {"persistAuthorization": True, "displayRequestDuration": True},
+    # A token that is typed into the page is gone with it: any script of the same origin could read it from localStorage.
+    "SWAGGER_UI_SETTINGS": {"persistAuthorization": False, "displayRequestDuration": True},
     "COMPONENT_SPLIT_REQUEST": True,
     "SCHEMA_PATH_PREFIX": "/api",
     # Surfaces call the same choices by different names.
@@ -252,9 +260,29 @@ LOGGING = logging_configuration(LOG_LEVEL)
 DATA_UPLOAD_MAX_MEMORY_SIZE = 256 * 1024
 # No address takes files, so those of a multipart body are thrown away.
 FILE_UPLOAD_HANDLERS: list[str] = []
+# Sessions are the staff's: the API has tokens.
 SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_AGE = 12 * 3600
+# Over plain HTTP browsers don't send these cookies back, so a staff login needs TLS, or INSECURE_COOKIES=true.
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not (DEBUG or _insecure_cookies)
+SECURE_HSTS_SECONDS = 0 if DEBUG or _insecure_cookies else 365 * 86400
 SECURE_CONTENT_TYPE_NOSNIFF = True
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+PASSWORD_HASHERS = ["chatapi.password_hashing.PatientPBKDF2PasswordHasher"]
 # From proxies of ours alone: ClientAddressMiddleware drops every other.
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
-# TLS ends at the proxy in front; whether plain HTTP is allowed is its decision, so these are not errors here.
-SILENCED_SYSTEM_CHECKS = ["security.W004", "security.W008", "security.W012", "security.W016"]
+SILENCED_SYSTEM_CHECKS = [
+    # TLS ends at the proxy in front, which redirects browsers; services inside the network call over plain HTTP.
+    "security.W008",
+    # Whether every other host below the domain has TLS, and whether the domain is on browsers' preload lists, is its owner's.
+    "security.W005",
+    "security.W021",
+]

@@ -1,5 +1,6 @@
 """Where a request goes. Each surface owns what lies below its line."""
 
+from django.conf import settings
 from django.contrib import admin
 from django.urls import include, path
 
@@ -11,8 +12,9 @@ urlpatterns = [
     path("api/v1/chat/", include("conversations.surfaces.sessions.urls")),
     path("", include("conversations.surfaces.contract.urls")),
     path("", include("conversations.surfaces.completion.urls")),
-    path("admin/", admin.site.urls),
 ]
+if settings.ADMIN_ENABLED:
+    urlpatterns.append(path("admin/", admin.site.urls))
 
 handler400 = "chatapi.errors.bad_request"
 handler404 = "chatapi.errors.page_not_found"

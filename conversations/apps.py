@@ -1,11 +1,13 @@
 import atexit
 
 from django.apps import AppConfig
+from django.contrib.admin import apps as admin_apps
 from django.db.models.signals import pre_migrate
 
 
 class ConversationsConfig(AppConfig):
     name = "conversations"
+    default = True
 
     def ready(self) -> None:
         from chatapi.database import close_pools
@@ -14,3 +16,8 @@ class ConversationsConfig(AppConfig):
         # Here, because commands, tests, benchmarks and the server's workers all load the applications.
         atexit.register(close_pools)
         pre_migrate.connect(check_plan, sender=self)
+
+
+class StaffAdminConfig(admin_apps.AdminConfig):
+    default = False
+    default_site = "conversations.staff_site.StaffSite"

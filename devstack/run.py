@@ -63,6 +63,8 @@ class Stack:
         # What the user has set wins. The staff user's password is no secret: by default nobody else can connect.
         self._environment = {
             "BIND": "127.0.0.1",
+            # Served over plain HTTP, to this machine alone.
+            "INSECURE_COOKIES": "true",
             "SECRET_KEY": self._keys.django_secret_key,
             "INTERNAL_API_KEY": self._keys.internal_api_key,
             "DJANGO_SETTINGS_MODULE": "chatapi.settings",

@@ -16,7 +16,7 @@ from chatapi.environment import EnvironmentProblem, EnvironmentReader, Rate
 from tests.support.tls import write_authority
 
 PROJECT = Path(__file__).resolve().parents[2]
-SECRET = "an-environment-test-secret"
+SECRET = "an-environment-test-secret-long-enough"
 # No variable of ours, whatever the machine has set.
 BARE = {"PATH": os.environ["PATH"], "SECRET_KEY": SECRET}
 
@@ -58,6 +58,9 @@ DEFAULTS: dict[str, Any] = {
     "THROTTLE_REJECTED_TOKENS": [120, 60],
     "TRUSTED_PROXIES": [],
     "ALLOW_ANONYMOUS": False,
+    "ADMIN_ENABLED": True,
+    "SESSION_COOKIE_SECURE": True,
+    "THROTTLE_LOGIN": [10, 60],
     "DATABASE": ["samosachaat", "localhost", ""],
     "POOL": 10,
     "CACHE": "chatapi.process_cache.ProcessCache",
@@ -98,6 +101,8 @@ CHOSEN: dict[str, tuple[str, Any]] = {
     "THROTTLE_REJECTED_TOKENS": ("5/min", [5, 60]),
     "TRUSTED_PROXIES": ("10.0.0.0/8, 192.0.2.7,fd00::/8", ["10.0.0.0/8", "192.0.2.7/32", "fd00::/8"]),
     "ALLOW_ANONYMOUS": ("true", True),
+    "ADMIN_ENABLED": ("no", False),
+    "THROTTLE_LOGIN": ("3/h", [3, 3600]),
 }
 MALFORMED = {
     "DATABASE_URL": [
@@ -117,7 +122,7 @@ MALFORMED = {
     "FRONTEND_URL": ["localhost:3000", "https://chat.example.com/app", "*"],
     "LOG_LEVEL": ["LOUD", "2", ""],
     "INFERENCE_PROTOCOL": ["grpc", "OpenAI", ""],
-    "SECRET_KEY": ["", "   "],
+    "SECRET_KEY": ["", "   ", "too-short"],
     "DEBUG": ["maybe", "", "2"],
     "CACHE_URL": [
         "memcached://localhost",
@@ -149,6 +154,9 @@ MALFORMED = {
     "THROTTLE_PROBE": ["60"],
     "THROTTLE_REJECTED_TOKENS": ["0/min"],
     "ALLOW_ANONYMOUS": ["perhaps"],
+    "ADMIN_ENABLED": ["perhaps"],
+    "INSECURE_COOKIES": ["perhaps"],
+    "THROTTLE_LOGIN": ["often"],
     "DB_POOL_SIZE": ["0", "x"],
     "TLS_CA_FILE": ["/nowhere/authority.pem", "/", str(PROJECT / "README.md")],
     "SSL_CERT_FILE": ["/nowhere/authority.pem"],

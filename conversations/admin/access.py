@@ -26,6 +26,7 @@ class StaffAccessAdmin(ReadOnlyAdmin):
     list_display = ("at", "staff_name", "kind", "conversation", "user")
     list_display_links = None
     list_filter = ("kind", ("at", admin.DateFieldListFilter))
+    allowed_lookups = frozenset({"kind__exact", "at__gte", "at__lt", "at__isnull"})
     sortable_by = ()
     ordering = ("-at", "-id")
     search_fields = ("staff_name",)

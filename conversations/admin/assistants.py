@@ -2,11 +2,13 @@
 
 from django.contrib import admin
 
+from conversations.admin.paging import ListedLookupsAdmin
 from conversations.models import Assistant
 
 
 @admin.register(Assistant)
-class AssistantAdmin(admin.ModelAdmin):
+class AssistantAdmin(ListedLookupsAdmin):
     list_display = ("name", "description", "model_tag", "requires_authentication", "is_active")
     list_filter = ("is_active", "requires_authentication")
+    allowed_lookups = frozenset({"is_active__exact", "requires_authentication__exact"})
     search_fields = ("name",)

@@ -30,8 +30,6 @@ from conversations.admin.summaries import NOTHING_KNOWN, summaries_of
 from conversations.keyset import parse_id
 from conversations.models import AccessKind, Conversation
 
-OWN_PARAMETERS = {own.parameter_name for own in (LastReplyFilter, TroubleFilter, FeedbackFilter, ModelFilter)}
-
 
 class ConversationList(ChangeList):
     """A page of the list, with the summaries of its rows."""
@@ -60,6 +58,13 @@ class ConversationAdmin(ReadOnlyAdmin):
         ModelFilter,
         "assistant",
     )
+    allowed_lookups = frozenset(
+        {
+            *(own.parameter_name for own in (LastReplyFilter, TroubleFilter, FeedbackFilter, ModelFilter)),
+            *("updated_at__gte", "updated_at__lt", "updated_at__isnull"),
+            *("is_favorited__exact", "assistant__id__exact", "assistant__isnull"),
+        }
+    )
     list_per_page = 50
     # Only this has an index in its order.
     sortable_by = ("last_activity",)
@@ -73,10 +78,6 @@ class ConversationAdmin(ReadOnlyAdmin):
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return ConversationList
-
-    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
-        # Only what the filters ask: any other condition in the address could read the whole table.
-        return lookup in OWN_PARAMETERS or lookup.startswith(("updated_at__", "is_favorited__", "assistant__"))
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
         found = search_conversations(queryset, search_term)

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 from uuid import UUID
@@ -38,8 +39,10 @@ MESSAGE_COLUMNS = (
 CSV_HEADER = ("conversation_id", "user_id", "title", *(f"message_{column}" for column in MESSAGE_COLUMNS))
 CONVERSATION_BATCH = 100
 MESSAGE_BATCH = 500
-# A spreadsheet takes a cell that begins so for a formula, and what users wrote must not run on a colleague's machine.
-FORMULA_BEGINNINGS = ("=", "+", "-", "@", "\t", "\r")
+# A spreadsheet takes a cell that begins so for a formula, and what users wrote must not run on a colleague's machine. Many
+# spreadsheets split at semicolons or tabs instead of commas, and then also at line breaks inside of a quoted cell: what begins
+# after one of these is a cell there.
+FORMULA_BEGINNING = re.compile(r"(^|[;,|\t\r\n])([ \u00a0\u3000]*)(?=[=+\-@\uff1d\uff0b\uff0d\uff20\t\r])")
 
 
 def export_conversations(*, conversation_ids: Sequence[UUID], export_format: ExportFormat) -> Iterator[bytes]:
@@ -97,6 +100,6 @@ def _csv_lines(rows: Sequence[Sequence[Any]]) -> bytes:
 
 
 def _cell(value: Any) -> Any:
-    if isinstance(value, str) and value.startswith(FORMULA_BEGINNINGS):
-        return f"'{value}"
+    if isinstance(value, str):
+        return FORMULA_BEGINNING.sub(r"\1\2'", value)
     return value.isoformat() if hasattr(value, "isoformat") else value

@@ -36,7 +36,7 @@ def migrate(url: str) -> None:
     result = subprocess.run(
         command,
         cwd=REPOSITORY,
-        env={"SECRET_KEY": "for-the-migration-only", **os.environ, "DATABASE_URL": url},
+        env={"SECRET_KEY": "only-for-the-migration-long-enough-to-start", **os.environ, "DATABASE_URL": url},
         capture_output=True,
         text=True,
         check=False,

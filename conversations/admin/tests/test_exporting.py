@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 
 import pytest
 from django.db import connection
@@ -58,7 +59,21 @@ def test_csv_runs_no_formula_of_a_user(operator: Client, dangerous: str) -> None
     make_message(conversation, "user", dangerous)
     answer = _export(operator, "export_as_csv", conversation)
     (row,) = csv.DictReader(io.StringIO(answer.getvalue().decode(), newline=""))
-    assert row["title"] == row["message_content"] == f"'{dangerous}"
+    assert row["title"] == row["message_content"]
+    assert row["title"].startswith("'")
+    assert row["title"].replace("'", "") == dangerous
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("separator", [";", "\t", "\n", "\r\n", "; ", "|", ","])
+@pytest.mark.parametrize("formula", ["=1+1", "+1", "@x", "-1", "\uff1d1"])
+def test_csv_runs_no_formula_where_a_spreadsheet_splits_elsewhere(operator: Client, separator: str, formula: str) -> None:
+    """Spreadsheets of many countries split at semicolons, and then at line breaks inside of quotes too."""
+    conversation = make_conversation("harmless")
+    make_message(conversation, "user", f"x{separator}{formula}")
+    text = _export(operator, "export_as_csv", conversation).getvalue().decode()
+    cells = [cell.strip(' "') for line in text.splitlines() for cell in re.split("[;,|\t]", line)]
+    assert not [cell for cell in cells if cell.startswith(("=", "+", "@", "\uff1d")) or cell == "-1"]
 
 
 @pytest.mark.django_db

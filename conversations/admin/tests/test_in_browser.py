@@ -36,6 +36,8 @@ def page(browser: Browser, live_server) -> Iterator[Page]:
     opened = context.new_page()
     problems: list[str] = []
     opened.on("pageerror", lambda error: problems.append(str(error)))
+    # What the Content-Security-Policy refuses is an error on the console.
+    opened.on("console", lambda line: problems.append(line.text) if "Content Security Policy" in line.text else None)
     opened.on("request", lambda request: request.url.startswith(live_server.url) or problems.append(request.url))
     _log_in(opened)
     yield opened

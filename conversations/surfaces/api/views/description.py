@@ -9,7 +9,7 @@ from django.http.response import HttpResponseBase
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.renderers import OpenApiJsonRenderer, OpenApiYamlRenderer
 from drf_spectacular.utils import extend_schema
-from drf_spectacular.views import SpectacularSwaggerView
+from drf_spectacular.views import SpectacularSwaggerSplitView
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.views import APIView
@@ -34,7 +34,7 @@ class SchemaView(APIView):
         return HttpResponse(body, content_type=f"{RENDERERS[form].media_type}; charset=utf-8", headers=headers)
 
 
-class DocumentationView(SpectacularSwaggerView):
+class DocumentationView(SpectacularSwaggerSplitView):
     url_name = "schema"
     throttle_classes: list[Any] = []
     # Without the answer to OPTIONS that DRF derives from a view: this one renders pages and has no template for it.

@@ -1,0 +1,81 @@
+"""The admin's site: who gets in, and what an address may hold.
+
+Not in the package `conversations.admin`: importing that registers its pages at the site, which must be there before.
+"""
+
+import hashlib
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from django.conf import settings
+from django.contrib import admin
+from django.contrib.admin.forms import AdminAuthenticationForm
+from django.core.cache import cache
+from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest
+from django.template.response import TemplateResponse
+
+from chatapi.client_address import address_group
+
+logger = logging.getLogger(__name__)
+
+# Each waits for a quarter of a second of CPU.
+MOST_SIGN_INS_AT_ONCE = 8
+
+
+class StaffAuthenticationForm(AdminAuthenticationForm):
+    """Note failed sign-ins, by address alone: people type their passwords into the field for the name."""
+
+    def get_invalid_login_error(self) -> Any:
+        logger.warning("staff sign-in failed", extra={"address": address_group(self.request)})
+        return super().get_invalid_login_error()
+
+
+class StaffSite(admin.AdminSite):
+    """Limit sign-ins before a password is hashed, and refuse addresses that the database can't take."""
+
+    login_form = StaffAuthenticationForm
+    _sign_ins = threading.BoundedSemaphore(MOST_SIGN_INS_AT_ONCE)
+
+    def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        if request.method != "POST":
+            return super().login(request, extra_context)
+        if wait_s := self._count_attempt(request):
+            return self._refuse(request, 429, "Too many attempts to sign in.", wait_s)
+        if not self._sign_ins.acquire(blocking=False):
+            return self._refuse(request, 503, "Too many people are signing in at this moment.", 5)
+        try:
+            return super().login(request, extra_context)
+        finally:
+            self._sign_ins.release()
+
+    def admin_view(self, view: Callable[..., Any], cacheable: bool = False) -> Callable[..., Any]:
+        inner = super().admin_view(view, cacheable)
+
+        def refuse_null_characters(request: HttpRequest, *arguments: Any, **options: Any) -> HttpResponse:
+            # PostgreSQL has no text with a NUL, and not every filter looks for one.
+            if any("\x00" in value for values in request.GET.lists() for value in (values[0], *values[1])):
+                return HttpResponseBadRequest("The address holds a null character.", content_type="text/plain")
+            response: HttpResponse = inner(request, *arguments, **options)
+            return response
+
+        return refuse_null_characters
+
+    def _count_attempt(self, request: HttpRequest) -> float:
+        """Count an attempt for its address and for the account that it names; return how long to wait, 0: go on."""
+        rate = settings.THROTTLE_LOGIN
+        if rate is None:
+            return 0.0
+        # A name may be long, and of any characters.
+        account = hashlib.sha256(request.POST.get("username", "").casefold().encode()).hexdigest()
+        keys = (f"throttle:login:ip-{address_group(request)}", f"throttle:login:account-{account}")
+        return max(float(cache.take_place(key, rate)) for key in keys)
+
+    def _refuse(self, request: HttpRequest, status: int, reason: str, wait_s: float) -> HttpResponse:
+        logger.warning("staff sign-in refused", extra={"address": address_group(request), "status": status})
+        wait = max(1, round(wait_s))
+        context = {**self.each_context(request), "title": "Sign in", "reason": reason, "wait_s": wait}
+        page = TemplateResponse(request, "admin/conversations/sign_in_refused.html", context, status=status)
+        page["Retry-After"] = str(wait)
+        return page
