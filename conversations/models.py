@@ -37,6 +37,8 @@ DEFAULT_TITLE = "New conversation"
 DEFAULT_MODEL_TAG = "default"
 MAX_TITLE_CHARACTERS = 500
 MAX_CONTENT_CHARACTERS = 8000
+# "stream" is an address of the session surface. A slash, or what a URL would have to spell differently, can't be addressed.
+SESSION_ID_PATTERN = r"^(?!stream$)[A-Za-z0-9][A-Za-z0-9._:@-]{0,199}$"
 # How long a temporary chat, or an anonymous caller's session, is kept after its last turn.
 TEMPORARY_LIFETIME = timedelta(hours=24)
 

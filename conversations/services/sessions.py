@@ -14,13 +14,20 @@ from django.utils import timezone
 
 from conversations.exceptions import AuthenticationRequired, MalformedSession, SessionNotFound
 from conversations.keyset import parse_id
-from conversations.models import DEFAULT_TITLE, TEMPORARY_LIFETIME, Assistant, Conversation, Message, TitleSource, new_id
+from conversations.models import (
+    DEFAULT_TITLE,
+    SESSION_ID_PATTERN,
+    TEMPORARY_LIFETIME,
+    Assistant,
+    Conversation,
+    Message,
+    TitleSource,
+    new_id,
+)
 from conversations.services.assistants import find_assistant
 from conversations.services.stopping import stop_running_reply
 from conversations.services.users import requires_known_user
 
-# "stream" is an address of the session surface. A slash, or what a URL would have to spell differently, can't be addressed.
-SESSION_ID_PATTERN = r"^(?!stream$)[A-Za-z0-9][A-Za-z0-9._:@-]{0,199}$"
 SESSION_ID_FORM = re.compile(SESSION_ID_PATTERN)
 
 

@@ -65,8 +65,9 @@ def test_every_link_of_every_filter_works(superuser: Client, address: str) -> No
 @pytest.mark.django_db
 @pytest.mark.parametrize("address", LISTS)
 @pytest.mark.parametrize("parameter", ["model", "last_reply", "updated_at__gte", "kind__exact", "q", "p", "o", "nonsense"])
-def test_a_null_character_is_a_bad_request(superuser: Client, address: str, parameter: str) -> None:
-    assert superuser.get(f"{address}?{parameter}=%00").status_code == 400
+def test_a_null_character_is_ignored(superuser: Client, address: str, parameter: str) -> None:
+    with_it, without = (superuser.get(f"{address}?{parameter}={value}") for value in ("a%00", "a"))
+    assert with_it.status_code == without.status_code < 500
 
 
 @pytest.mark.django_db

@@ -4,8 +4,7 @@ from typing import Any
 
 from rest_framework import serializers
 
-from conversations.models import MAX_CONTENT_CHARACTERS, Role
-from conversations.services.sessions import SESSION_ID_PATTERN
+from conversations.models import MAX_CONTENT_CHARACTERS, SESSION_ID_PATTERN, Role
 from conversations.surfaces.fields import IgnoredField, StrictCharField
 
 MAX_SESSION_ID_CHARACTERS = 200
