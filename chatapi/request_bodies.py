@@ -16,6 +16,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from django.conf import settings
+
 from chatapi.client_deadlines import ClientDeadline
 from chatapi.problem import Problem
 
@@ -46,12 +48,17 @@ class IncompleteBody(Problem):
     detail = "The request body broke off."
 
 
+def body_limit(path: str) -> int:
+    """Return how many bytes the body of a request to this address may have."""
+    takes_history = path.rstrip("/") in settings.HISTORY_PATHS
+    return settings.MAX_BODY_WITH_HISTORY if takes_history else settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+
+
 class WholeBodies:
     """Read bodies, then call the application."""
 
-    def __init__(self, application: WSGIApplication, limit: int) -> None:
+    def __init__(self, application: WSGIApplication) -> None:
         self._application = application
-        self._limit = limit
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         if not environ.get("CONTENT_LENGTH") and "HTTP_TRANSFER_ENCODING" not in environ:
@@ -73,13 +80,14 @@ class WholeBodies:
     def _read(self, environ: dict[str, Any]) -> tuple[bytes, Problem | None]:
         """Return the body and None, or nothing and what is wrong with it."""
         length = _declared_length(environ)
-        if length is not None and length > self._limit:
+        limit = body_limit(environ.get("PATH_INFO", ""))
+        if length is not None and length > limit:
             return b"", PayloadTooLarge()
         sock = environ.get("gunicorn.socket")
         # Only reading ends at the deadline, so that the client can be told.
         deadline = None if sock is None else ClientDeadline(sock, BODY_DEADLINE_S, "body not sent in time", socket.SHUT_RD)
         try:
-            body = environ["wsgi.input"].read(self._limit + 1 if length is None else length)
+            body = environ["wsgi.input"].read(limit + 1 if length is None else length)
         except Exception as failure:
             # After the deadline a body of chunks fails like a malformed one, which is for the server to answer.
             if deadline is not None and deadline.is_over:
@@ -91,7 +99,7 @@ class WholeBodies:
             if deadline is not None:
                 deadline.lift()
         if length is None:
-            return (body, None) if len(body) <= self._limit else (b"", PayloadTooLarge())
+            return (body, None) if len(body) <= limit else (b"", PayloadTooLarge())
         if len(body) == length:
             return body, None
         return b"", RequestTimeout() if deadline is not None and deadline.is_over else IncompleteBody()

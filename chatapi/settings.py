@@ -256,8 +256,10 @@ WHITENOISE_AUTOREFRESH = False
 
 LOGGING = logging_configuration(LOG_LEVEL)
 
-# The limit of every body, see request_bodies.py.
+# The limit of bodies, see request_bodies.py. Clients of these addresses send the whole history along, which is ignored.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 256 * 1024
+HISTORY_PATHS = frozenset({"/api/v1/chat/stream"})
+MAX_BODY_WITH_HISTORY = 8 * 1024 * 1024
 # No address takes files, so those of a multipart body are thrown away.
 FILE_UPLOAD_HANDLERS: list[str] = []
 # Sessions are the staff's: the API has tokens.

@@ -3,14 +3,13 @@
 from typing import Any
 
 import orjson
-from django.conf import settings
 from rest_framework.exceptions import ParseError
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.parsers import BaseParser
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 
-from chatapi.request_bodies import PayloadTooLarge
+from chatapi.request_bodies import PayloadTooLarge, body_limit
 from chatapi.timestamps import OutOfRangeTime
 
 
@@ -24,7 +23,7 @@ class StrictJSONParser(BaseParser):
     media_type = "application/json"
 
     def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
-        limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+        limit = body_limit(parser_context["request"].path)
         body = stream.read(limit + 1)
         if len(body) > limit:
             raise PayloadTooLarge

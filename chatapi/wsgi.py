@@ -4,13 +4,12 @@ import os
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "chatapi.settings")
 
-from django.conf import settings
 from django.core.wsgi import get_wsgi_application
 
 from chatapi.answers import TimelyAnswers
 from chatapi.request_bodies import WholeBodies
 
-application = TimelyAnswers(WholeBodies(get_wsgi_application(), limit=settings.DATA_UPLOAD_MAX_MEMORY_SIZE))
+application = TimelyAnswers(WholeBodies(get_wsgi_application()))
 
 from conversations.services.replies import live_replies  # noqa: E402  # needs the applications to be loaded
 

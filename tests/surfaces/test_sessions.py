@@ -262,6 +262,15 @@ def test_a_name_that_no_session_can_have_does_not_exist(client: Client, name: st
     assert client.request("DELETE", f"/api/v1/chat/{name}").status == (405 if name == "stream" else 404)
 
 
+def test_a_client_may_send_a_long_history_along(client: Client) -> None:
+    history = [{"role": "user", "content": "x" * 100_000}] * 20
+    for path in (STREAM, f"{STREAM}/"):
+        stream = client.open("POST", path, {"session_id": "s", "message": "hi", "history": history})
+        assert stream.finish()["status"] == "complete"
+    too_long = client.request("POST", STREAM, {"session_id": "s", "message": "hi", "history": history * 5})
+    assert (too_long.status, too_long.json["code"]) == (413, "payload_too_large")
+
+
 def test_ignored_fields_may_be_nested_deeply(client: Client) -> None:
     nested: list = []
     for _ in range(900):
