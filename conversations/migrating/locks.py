@@ -30,10 +30,10 @@ SELECT set_config('lock_timeout', greatest(1, least(%s, setting::int / 2) / %s):
 FROM pg_settings WHERE name = 'deadlock_timeout'
 """
 HOLDERS_SQL = """
-SELECT DISTINCT activity.pid, activity.application_name, extract(epoch FROM now() - activity.xact_start)::int
+SELECT DISTINCT activity.pid, activity.application_name, extract(epoch FROM clock_timestamp() - activity.xact_start)::int
 FROM pg_locks AS held JOIN pg_stat_activity AS activity ON activity.pid = held.pid
 WHERE held.relation IN (SELECT to_regclass(name) FROM unnest(%s::text[]) AS wanted (name))
-  AND held.granted AND held.pid <> pg_backend_pid() AND activity.xact_start < now() - interval '1 second'
+  AND held.granted AND held.pid <> pg_backend_pid() AND activity.xact_start < clock_timestamp() - interval '1 second'
 ORDER BY 3 DESC NULLS LAST LIMIT 5
 """
 
