@@ -88,12 +88,15 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
     # of a batch of ids (see services.walking), never of the whole table.
 
     def inactive_since(self, moment: datetime) -> "ConversationQuerySet":
-        """Restrict to conversations without a turn since then, and without a message: the predecessor notes no turns.
+        """Restrict to conversations without a turn since then, as far as their rows tell.
 
         A row without that time, which only the predecessor wrote, is judged by its creation; one that has neither is left out.
         """
-        has_old_turn = Q(updated_at__lt=moment) | Q(updated_at__isnull=True, created_at__lt=moment)
-        return self.filter(has_old_turn, ~Exists(self._their_messages().filter(created_at__gte=moment)))
+        return self.filter(Q(updated_at__lt=moment) | Q(updated_at__isnull=True, created_at__lt=moment))
+
+    def without_message_since(self, moment: datetime) -> "ConversationQuerySet":
+        """Leave out conversations with a message since then: the predecessor saves messages without noting a turn."""
+        return self.filter(~Exists(self._their_messages().filter(created_at__gte=moment)))
 
     def expired(self) -> "ConversationQuerySet":
         """Restrict to temporary chats whose time is over (answered by idx_conversations_expiry)."""

@@ -73,7 +73,13 @@ class PruneResult:
 
 
 def matching(criteria: PruneCriteria) -> ConversationQuerySet:
-    """Return the conversations that a run may delete: never one with a running reply."""
+    """Return the conversations that a run may delete: never one with a running reply or, by age, with a newer message."""
+    rows = _likely(criteria)
+    return rows if criteria.older_than is None else rows.without_message_since(criteria.older_than)
+
+
+def _likely(criteria: PruneCriteria) -> ConversationQuerySet:
+    """Return what matches, or would but for a newer message: to look for those costs as much as all the rest."""
     rows = _candidates(criteria).without_running_reply()
     if criteria.older_than is not None:
         rows = rows.inactive_since(criteria.older_than)
@@ -179,8 +185,8 @@ def _prune_window(walk: Walk, criteria: PruneCriteria, archive: Archive | None) 
         window = walk.next_window()
         if not window:
             return 0, 0, 0
-        wanted = matching(criteria).with_ids(window.text)
-        locked = ids_of(wanted.select_for_update(skip_locked=True, of=("self",)))
+        likely = _likely(criteria).with_ids(window.text)
+        locked = ids_of(likely.select_for_update(skip_locked=True, of=("self",)))
         chosen = ids_of(matching(criteria).with_ids(locked.text))
         if not chosen:
             return len(window), 0, 0

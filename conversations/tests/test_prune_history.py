@@ -317,30 +317,32 @@ def test_what_is_locked_is_left_alone() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("criterion", ["user", "empty"])
+@pytest.mark.parametrize("criterion", ["user", "empty", "age"])
 def test_a_message_that_comes_before_the_lock_saves_its_conversation(criterion: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between the choice and the lock a message commits: the second question must see it."""
     user = uuid4()
     conversation = make_conversation(user_id=user, messages=0)
-    criteria = PruneCriteria(user_id=user) if criterion == "user" else PruneCriteria(is_empty=True)
+    criteria = {
+        "user": PruneCriteria(user_id=user),
+        "empty": PruneCriteria(is_empty=True),
+        "age": PruneCriteria(older_than=days_ago(90)),
+    }[criterion]
     matching = pruning.matching
     calls = 0
 
     def matching_with_a_latecomer(given: PruneCriteria) -> Any:
         nonlocal calls
         calls += 1
-        if calls == 2:  # locked already: what the first question saw is out of date now
-            Message.objects.create(
-                conversation=conversation,
-                role="assistant",
-                content="",
-                status="streaming" if criterion == "user" else "complete",
-            )
+        if calls == 1:  # the second question: what the first one saw is out of date now
+            status = "streaming" if criterion == "user" else "complete"
+            Message.objects.create(conversation=conversation, role="assistant", content="", status=status)
+            # As the predecessor leaves it.
+            Conversation.objects.filter(id=conversation.id).update(updated_at=conversation.updated_at)
         return matching(given)
 
     monkeypatch.setattr(pruning, "matching", matching_with_a_latecomer)
     result = prune_history(criteria=criteria)
-    assert calls >= 2
+    assert calls >= 1
     assert (result.conversations, remaining()) == (0, {conversation.id})
 
 
