@@ -19,7 +19,7 @@ def service(new_server: StartServer) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def prompted(new_server: StartServer) -> Iterator[Server]:
-    with new_server(SYSTEM_PROMPT="Answer in verse.") as server:
+    with new_server(SYSTEM_PROMPT="Answer in verse.", MAX_TOKEN_BUDGET="100000") as server:
         yield server
 
 
@@ -104,6 +104,19 @@ def test_the_system_prompt_is_folded_into_the_first_message(
     assert [item["role"] for item in others] == ["assistant", "user"]
     assert others[-1]["content"] == "second question"
     assert visitor.messages(conversation)[0]["content"] == "first question"
+    visitor.close()
+
+
+def test_a_reply_that_is_too_long_for_the_service_is_left_out_with_its_question(
+    client: Client, prompted: Server, conversation: str, upstream: ScriptedUpstream
+) -> None:
+    upstream.script(tokens("L" * 8001), done(), when="at length")
+    visitor = client.at(prompted.port)
+    visitor.ask(conversation, "at length")
+    stream = visitor.ask(conversation, "and in short")
+    assert upstream.generations()[-1].messages == [{"role": "user", "content": "Answer in verse.\n\nand in short"}]
+    receipt = visitor.message(conversation, stream.message_id)["context"]
+    assert (receipt["left_out"], receipt["reason"]) == (2, "characters")
     visitor.close()
 
 
