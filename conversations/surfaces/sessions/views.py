@@ -10,11 +10,13 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from chatapi.client_address import address_group
 from chatapi.throttling import SendThrottle
 from conversations.exceptions import AuthenticationRequired
 from conversations.models import Message, Role
+from conversations.services.anonymous_replies import place_for_reply
 from conversations.services.sessions import find_session, forget_history, open_session
-from conversations.services.turns import start_turn
+from conversations.services.turns import Turn, start_turn
 from conversations.surfaces.delivery import (
     STREAM_FORMATS,
     Delivery,
@@ -50,21 +52,30 @@ class StreamView(SessionSurfaceView):
         how = choose_delivery(request._request, default=Delivery.NDJSON)
         how = how if how is Delivery.SSE else Delivery.NDJSON
         admit_send(user_id, how)
-        try:
-            conversation_id = open_session(
-                session_id=sent["session_id"], user_id=user_id, assistant_id=sent.get("assistant_id")
-            )
-        except AuthenticationRequired as refusal:
-            # So that the answer names the scheme, as every 401 does.
-            raise NotAuthenticated(refusal.text) from None
-        turn = start_turn(
-            conversation_id=conversation_id,
-            user_id=user_id,
-            content=sent["message"],
-            sampling=Sampling(),
-            idempotency_key=key,
-        )
-        return stream_turn(request._request, turn, STREAM_FORMATS[how], reply_headers(turn), user_id=user_id)
+        if user_id is not None:
+            return _send(request, user_id, sent, key, how)[1]
+        with place_for_reply(address_group(request._request)) as name_reply:
+            turn, response = _send(request, None, sent, key, how)
+            name_reply(turn.reply_id)
+            return response
+
+
+def _send(
+    request: Request, user_id: UUID | None, sent: dict[str, Any], key: str, how: Delivery
+) -> tuple[Turn, HttpResponseBase]:
+    try:
+        conversation_id = open_session(session_id=sent["session_id"], user_id=user_id, assistant_id=sent.get("assistant_id"))
+    except AuthenticationRequired as refusal:
+        # So that the answer names the scheme, as every 401 does.
+        raise NotAuthenticated(refusal.text) from None
+    turn = start_turn(
+        conversation_id=conversation_id,
+        user_id=user_id,
+        content=sent["message"],
+        sampling=Sampling(),
+        idempotency_key=key,
+    )
+    return turn, stream_turn(request._request, turn, STREAM_FORMATS[how], reply_headers(turn), user_id=user_id)
 
 
 class HistoryView(SessionSurfaceView):

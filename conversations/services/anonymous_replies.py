@@ -1,0 +1,51 @@
+"""How many replies anonymous callers may have running at once: per client address, since that is all that tells them apart.
+
+Counted in this process, which is where the replies run: the database knows no addresses.
+"""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from uuid import UUID, uuid4
+
+from django.conf import settings
+
+from conversations.exceptions import TooManyGenerations
+from conversations.services.replies import live_replies
+
+RETRY_AFTER_S = 5
+
+_lock = threading.Lock()
+# The address of each reply that runs, and of each place for one that is about to.
+_addresses: dict[UUID, str] = {}
+_places: set[UUID] = set()
+
+
+@contextmanager
+def place_for_reply(address: str) -> Iterator[Callable[[UUID], None]]:
+    """Take a place for a reply that the block begins; the block names it once it runs, else the place is free again.
+
+    Raises `TooManyGenerations`.
+    """
+    place = uuid4()
+    with _lock:
+        for reply_id in [taken for taken in _addresses if taken not in _places and not _is_running(taken)]:
+            del _addresses[reply_id]
+        if 0 < settings.ANONYMOUS_MAX_GENERATIONS <= sum(taken_by == address for taken_by in _addresses.values()):
+            raise TooManyGenerations(retry_after_s=RETRY_AFTER_S)
+        _addresses[place] = address
+        _places.add(place)
+    begun: list[UUID] = []
+    try:
+        yield begun.append
+    finally:
+        with _lock:
+            _places.discard(place)
+            del _addresses[place]
+            _addresses.update(dict.fromkeys(begun, address))
+
+
+def _is_running(reply_id: UUID) -> bool:
+    generation = live_replies.get(reply_id)
+    # Over as soon as its followers are told so: a client sends its next message then.
+    return generation is not None and generation.transcript.closing is None
