@@ -25,6 +25,7 @@ try:
     INFERENCE_PROTOCOL = _environment.choice("INFERENCE_PROTOCOL", "nanochat", INFERENCE_PROTOCOLS)
     INFERENCE_MODEL = _environment.text("INFERENCE_MODEL")
     INFERENCE_API_KEY = _environment.text("INFERENCE_API_KEY")
+    ALLOWED_MODELS = frozenset(_environment.several("ALLOWED_MODELS"))
     INTERNAL_API_KEY = _environment.text("INTERNAL_API_KEY")
     # What a model is asked for where neither the client nor an assistant says; None: the protocol's own.
     INFERENCE_DEFAULT_TEMPERATURE = _environment.number_or_none("INFERENCE_DEFAULT_TEMPERATURE", least=0, most=2)
@@ -58,6 +59,7 @@ try:
     TRUSTED_PROXIES = _environment.networks("TRUSTED_PROXIES")
     THROTTLE_LOGIN = _environment.rate("THROTTLE_LOGIN", "10/min")
     ALLOW_ANONYMOUS = _environment.flag("ALLOW_ANONYMOUS", False)
+    ANONYMOUS_MAX_GENERATIONS = _environment.whole("ANONYMOUS_MAX_GENERATIONS", 2, least=0)
     ADMIN_EMAILS = _environment.emails("ADMIN_EMAILS")
 
     # --- Django's ------------------------------------------------------------------------------------------------------

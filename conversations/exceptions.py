@@ -75,6 +75,17 @@ class NotTheLastTurn(Problem):
     detail = "Only the last message that you sent can be changed, and only its versions can be switched."
 
 
+class ModelNotAllowed(Problem):
+    """A `model_tag` that users may not choose; shaped like every other invalid field."""
+
+    code = "invalid"
+    status = 400
+    reason = "This model can't be chosen; GET /api/models lists those that can."
+
+    def __init__(self) -> None:
+        super().__init__(f"model_tag: {self.reason}", fields={"model_tag": [self.reason]})
+
+
 class AssistantNotFound(Problem):
     code = "not_found"
     status = 404

@@ -6,7 +6,7 @@ import requests
 from django.conf import settings
 
 from chatapi.observability.logs import trace_id_var
-from chatapi.outbound import UnusableAnswer, call_json, new_session
+from chatapi.outbound import UnusableAnswer, call_json, call_json_idempotently, new_session
 from chatapi.problem import Problem
 from inference_proxy.exceptions import NotSupported, UnknownModel, UpstreamError, failure_of_exception, failure_of_status
 from inference_proxy.protocols import new_protocol
@@ -16,10 +16,10 @@ CALL_DEADLINE_S = 10.0
 _session = new_session()
 
 
-def list_models() -> dict[str, Any]:
+def read_models(deadline_s: float = CALL_DEADLINE_S) -> dict[str, Any]:
     """Return `{"current_model", "models": [{"model_tag", "source", "path", "loaded"}]}`. Raises `UpstreamFailure`."""
     protocol = new_protocol()
-    return protocol.read_models(_call("GET", protocol.models_path))
+    return protocol.read_models(_call("GET", protocol.models_path, deadline_s=deadline_s))
 
 
 def swap_model(model_tag: str) -> dict[str, Any]:
@@ -30,11 +30,18 @@ def swap_model(model_tag: str) -> dict[str, Any]:
     return _call("POST", path, {"model_tag": model_tag}, refusal=UnknownModel())
 
 
-def _call(method: str, path: str, body: dict[str, Any] | None = None, refusal: Problem | None = None) -> dict[str, Any]:
+def _call(
+    method: str,
+    path: str,
+    body: dict[str, Any] | None = None,
+    refusal: Problem | None = None,
+    deadline_s: float = CALL_DEADLINE_S,
+) -> dict[str, Any]:
     headers = {**new_protocol().headers(), "X-Trace-Id": trace_id_var.get()}
+    call = call_json_idempotently if method == "GET" else call_json
     try:
-        status, answer = call_json(
-            _session, method, settings.INFERENCE_SERVICE_URL + path, json=body, headers=headers, deadline_s=CALL_DEADLINE_S
+        status, answer = call(
+            _session, method, settings.INFERENCE_SERVICE_URL + path, json=body, headers=headers, deadline_s=deadline_s
         )
     except requests.RequestException as failure:
         raise failure_of_exception(failure) from None

@@ -9,6 +9,7 @@ from django.core.cache import cache
 
 from chatapi.tests.auth_service import AuthService
 from chatapi.tests.clients import UserClient
+from inference_proxy.model_list import model_list
 
 
 @pytest.fixture(autouse=True)
@@ -22,10 +23,12 @@ def outbound() -> Iterator[responses.RequestsMock]:
 
 @pytest.fixture(autouse=True)
 def _empty_cache() -> Iterator[None]:
-    """Forget tokens and request counts between tests."""
+    """Forget tokens, request counts and the list of models between tests."""
     cache.clear()
+    model_list.clear()
     yield
     cache.clear()
+    model_list.clear()
 
 
 @pytest.fixture

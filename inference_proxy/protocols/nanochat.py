@@ -23,6 +23,7 @@ class Nanochat:
     max_message_characters: int | None = MAX_MESSAGE_CHARACTERS
     max_total_characters: int | None = MAX_TOTAL_CHARACTERS - FOLDING_RESERVE_CHARACTERS
     has_system_role = False
+    chooses_model = False
     models_path = "/models"
     swap_path: str | None = "/models/swap"
 

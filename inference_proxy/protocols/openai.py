@@ -22,6 +22,7 @@ class OpenAI:
     max_message_characters: int | None = None
     max_total_characters: int | None = None
     has_system_role = True
+    chooses_model = True
     path = "/v1/chat/completions"
     models_path = "/v1/models"
     swap_path: str | None = None

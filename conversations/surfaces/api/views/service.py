@@ -12,7 +12,8 @@ from chatapi.readiness import check_readiness
 from chatapi.throttling import ProbeThrottle
 from conversations.surfaces.api import schema
 from conversations.surfaces.api.serializers import SwapSerializer
-from inference_proxy.models import list_models, swap_model
+from inference_proxy.model_list import list_allowed_models
+from inference_proxy.models import swap_model
 
 
 class HealthView(APIView):
@@ -45,7 +46,7 @@ class ReadyView(APIView):
 class ModelsView(APIView):
     @schema.models
     def get(self, request: Request) -> Response:
-        return Response(list_models())
+        return Response(list_allowed_models())
 
 
 class ModelSwapView(APIView):
