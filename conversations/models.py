@@ -19,6 +19,7 @@ from uuid_utils.compat import uuid7
 
 from conversations.querysets import MESSAGE_DAY, TITLE_WORDS, ConversationQuerySet, MessageQuerySet
 from conversations.staff_models import AccessKind, DailyFigures, StaffAccess
+from conversations.usage_models import UsageTotal
 
 __all__ = [
     "AccessKind",
@@ -31,6 +32,7 @@ __all__ = [
     "StaffAccess",
     "Status",
     "TitleSource",
+    "UsageTotal",
 ]
 
 DEFAULT_TITLE = "New conversation"

@@ -17,7 +17,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from chatapi.remembered_tokens import forget_tokens
-from conversations.models import ChatUser, Conversation, Message, StaffAccess
+from conversations.models import ChatUser, Conversation, Message, StaffAccess, UsageTotal
 from conversations.services.deleting import delete_with_messages
 from conversations.services.id_arrays import ids_of
 from conversations.services.stopping import stop_running_reply
@@ -37,6 +37,8 @@ class Receipt:
     messages: int = 0
     replies_stopped: int = 0
     directory_entries: int = 0
+    # Quarters of an hour in which the user used something.
+    usage_totals: int = 0
     # Titles and names that the admin had noted in its log of what staff did.
     admin_log_entries: int = 0
     # Who of the staff looked at the user's conversations, and when, must still be known: it stays, and holds ids alone.
@@ -62,6 +64,7 @@ def count_of_user(*, user_id: UUID) -> Receipt:
         conversations=Conversation.objects.owned_by(user_id).count(),
         messages=Message.objects.filter(conversation__user_id=user_id).count(),
         directory_entries=ChatUser.objects.filter(id=user_id).count(),
+        usage_totals=UsageTotal.objects.filter(user_id=user_id).count(),
     )
 
 
@@ -89,6 +92,7 @@ def erase_user(
     receipt.remembered_tokens = forget_tokens(user_id)
     if receipt.remembered_tokens is None:
         receipt.tokens_forgotten_by = timezone.now() + timedelta(seconds=settings.AUTH_CACHE_SECONDS)
+    receipt.usage_totals, _ = UsageTotal.objects.filter(user_id=user_id).delete()
     receipt.directory_entries, _ = ChatUser.objects.filter(id=user_id).delete()
     receipt.admin_log_entries += _blank_admin_log(ChatUser, [user_id])
     receipt.access_records_kept = StaffAccess.objects.filter(user_id=user_id).count()

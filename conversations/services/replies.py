@@ -12,6 +12,7 @@ from django.conf import settings
 
 from chatapi.database import Cursors, SeparatePool, is_database_away, own_cursor
 from conversations.models import Message, Role
+from conversations.services.usage import COUNT_RESULT_SQL
 from inference_proxy.exceptions import StoreUnavailable
 from inference_proxy.live import LiveReplies
 from inference_proxy.store import Directives, Draft, FinishedReply
@@ -29,21 +30,22 @@ RETURNING messages.id, messages.stop_requested
 
 # A new answer to a question that has one becomes active when it is whole, in the same statement that ends it. A late result
 # that overwrites a guess does not: meanwhile another answer may have been chosen.
-FINISH_SQL = """
+FINISH_SQL = f"""
 WITH before AS (
-    SELECT id, conversation_id, parent_id, NOT is_active AND status = 'streaming' AND %(counts)s AS takes_over
+    SELECT id, conversation_id, parent_id, NOT is_active AND status = 'streaming' AND %(counts)s AS takes_over,
+           created_at, token_count, prompt_tokens, inference_time_ms
     FROM messages WHERE id = %(id)s AND status IN ('streaming', 'interrupted') FOR UPDATE
 ), replaced AS (
     UPDATE messages AS other SET is_active = false FROM before
     WHERE before.takes_over AND other.conversation_id = before.conversation_id AND other.parent_id = before.parent_id
       AND other.role = 'assistant' AND other.is_active AND other.id <> before.id
-)
+), counted AS ({COUNT_RESULT_SQL})
 UPDATE messages AS reply
 SET status = %(status)s, content = %(text)s, error_code = %(error_code)s, token_count = %(token_count)s,
     prompt_tokens = %(prompt_tokens)s, inference_time_ms = %(inference_time_ms)s, first_token_ms = %(first_token_ms)s,
     finish_reason = %(finish_reason)s, heartbeat_at = now(), is_active = reply.is_active OR before.takes_over
 FROM before WHERE reply.id = before.id
-"""
+"""  # noqa: S608  # only a constant of `usage` goes into it
 
 # Where an edit is refused, the version that it replaced counts again, with the answer that counted then; so this goes before
 # the statement that ends the reply. `was_active` tells what counted. No answer of the new version may have come to anything,

@@ -14,6 +14,7 @@ from django.db import connection
 
 from conversations.models import TEMPORARY_LIFETIME
 from conversations.services.context import Budget, HistoryRow
+from conversations.services.usage import COUNT_TURN_SQL
 
 # The lock that every verb takes first. Where a user's running replies are limited, their sends come one after the other
 # from here on, or two would both see the last free place.
@@ -71,8 +72,10 @@ UPDATE conversations SET updated_at = now(), title = coalesce(%(title)s, title),
 WHERE id = %(conversation_id)s
 """
 
+TOUCH_AND_COUNT_SQL = f"WITH touched AS ({TOUCH_SQL} RETURNING user_id) {COUNT_TURN_SQL}"
+
 INSERT_SQL = f"""
-WITH touched AS ({TOUCH_SQL})
+WITH touched AS ({TOUCH_SQL} RETURNING user_id), counted AS ({COUNT_TURN_SQL})
 INSERT INTO messages (id, conversation_id, role, content, model_tag, status, parent_id, heartbeat_at,
                       idempotency_key, request_fingerprint, context)
 VALUES (%(message_id)s, %(conversation_id)s, 'user', %(content)s, NULL, 'complete', NULL, NULL,
@@ -149,12 +152,15 @@ def count_history_of(conversation_id: UUID, most: int) -> int:
     return int(count)
 
 
-def touch_conversation(conversation_id: UUID, title: str | None) -> None:
-    """Note a turn on its conversation: its time, a temporary chat's new end, and, unless None, an automatic title."""
+def touch_conversation(conversation_id: UUID, title: str | None, *, sent: int) -> None:
+    """Note a turn on its conversation: its time, a temporary chat's new end, and, unless None, an automatic title.
+
+    Count it as its user's: one reply, and `sent` messages.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
-            TOUCH_SQL,
-            {"conversation_id": conversation_id, "title": title, "temporary_lifetime": str(TEMPORARY_LIFETIME)},
+            TOUCH_AND_COUNT_SQL,
+            {"conversation_id": conversation_id, "title": title, "temporary_lifetime": str(TEMPORARY_LIFETIME), "sent": sent},
         )
 
 
@@ -170,7 +176,7 @@ def insert_turn(
     fingerprint: str,
     receipt: dict[str, Any],
 ) -> None:
-    """Save both messages of a turn and note it on its conversation, as `touch_conversation` does."""
+    """Save both messages of a turn, note it on its conversation and count it, as `touch_conversation` does."""
     with connection.cursor() as cursor:
         cursor.execute(
             INSERT_SQL,
@@ -184,6 +190,7 @@ def insert_turn(
                 "key": idempotency_key or None,
                 "fingerprint": fingerprint or None,
                 "temporary_lifetime": str(TEMPORARY_LIFETIME),
+                "sent": 1,
                 "context": orjson.dumps(receipt).decode(),
             },
         )

@@ -199,7 +199,7 @@ def edit_turn(
         if last.id != version_id:
             _adopt_answers(messages, last)
             switch_version(messages, leaving=last, to_id=version_id)
-        return _add_answer(setting, version_id, content, context)
+        return _add_answer(setting, version_id, content, context, sent=1 if earlier is None else 0)
 
 
 @contextmanager
@@ -298,9 +298,19 @@ def _adopt_answers(messages: MessageQuerySet, asked: Message) -> None:
 
 
 def _add_answer(
-    setting: _Setting, asked_id: UUID, content: str, context: Context, *, key: str = "", fingerprint: str = ""
+    setting: _Setting,
+    asked_id: UUID,
+    content: str,
+    context: Context,
+    *,
+    key: str = "",
+    fingerprint: str = "",
+    sent: int = 0,
 ) -> Turn:
-    """Save an empty new answer to a question that is there. It counts at once unless an answer with text does."""
+    """Save an empty new answer to a question that is there. It counts at once unless an answer with text does.
+
+    `sent` is how many messages of the user's are new.
+    """
     answers = Message.objects.in_conversation(setting.id).filter(parent_id=asked_id).replies().active_branch()
     has_answer = answers.exclude(content="").exists()
     if not has_answer:
@@ -320,7 +330,7 @@ def _add_answer(
         request_fingerprint=fingerprint or None,
     )
     Message.objects.bulk_create([reply])
-    touch_conversation(setting.id, setting.new_title(content))
+    touch_conversation(setting.id, setting.new_title(content), sent=sent)
     return _turn(setting, asked_id, reply.id, context)
 
 

@@ -1,4 +1,12 @@
-"""How much a user has used the service."""
+"""How much a user has used the service.
+
+Counted as it happens, in totals of their own per user and quarter of an hour: deleting and pruning messages changes nothing,
+`erase_user` removes them. Every time zone's offset is a multiple of 15 minutes, so its days are made of whole quarters.
+
+The statements that save a turn and its result count it too, so it is counted exactly when it is saved. A user's row for the
+moment is locked last, and no statement locks two of them: sends and results wait for each other no longer than a commit takes,
+and never for other users'. Conversations without a user are not counted.
+"""
 
 from datetime import date, datetime, time, timedelta
 from typing import Any
@@ -9,21 +17,35 @@ from django.db import connection
 
 MOST_DAYS = 92
 
-# A message is not younger than its conversation's last turn (an hour, for the predecessor's replies, whose time was that of
-# their end): that bounds the conversations that can matter, and idx_conversations_user and idx_messages_conversation find
-# them and their messages.
+# Part of a statement that notes a turn on its conversation as `touched (user_id)`.
+COUNT_TURN_SQL = """
+INSERT INTO usage_totals AS total (user_id, bucket, messages, replies)
+SELECT user_id, date_bin('15 minutes', now(), 'epoch'), %(sent)s, 1 FROM touched WHERE user_id IS NOT NULL
+ON CONFLICT (user_id, bucket)
+DO UPDATE SET messages = total.messages + excluded.messages, replies = total.replies + excluded.replies
+"""
+
+# Part of a statement that saves a reply's result, which was `before`. It may be saved twice, or come after a guess: what is
+# counted is the difference. A time that lies in no quarter must not keep the reply from being saved.
+COUNT_RESULT_SQL = """
+INSERT INTO usage_totals AS total (user_id, bucket, tokens, prompt_tokens, inference_time_ms)
+SELECT conversations.user_id,
+       date_bin('15 minutes', CASE WHEN isfinite(before.created_at) THEN before.created_at ELSE now() END, 'epoch'),
+       %(token_count)s - coalesce(before.token_count, 0),
+       coalesce(%(prompt_tokens)s, 0) - coalesce(before.prompt_tokens, 0),
+       %(inference_time_ms)s - coalesce(before.inference_time_ms, 0)
+FROM before JOIN conversations ON conversations.id = before.conversation_id
+WHERE conversations.user_id IS NOT NULL
+ON CONFLICT (user_id, bucket)
+DO UPDATE SET tokens = total.tokens + excluded.tokens, prompt_tokens = total.prompt_tokens + excluded.prompt_tokens,
+    inference_time_ms = total.inference_time_ms + excluded.inference_time_ms
+"""
+
 USAGE_SQL = """
-SELECT width_bucket(messages.created_at, %(midnights)s::timestamptz[]) AS day,
-       count(*) FILTER (WHERE role = 'user'),
-       count(*) FILTER (WHERE role = 'assistant'),
-       coalesce(sum(token_count) FILTER (WHERE role = 'assistant'), 0),
-       coalesce(sum(prompt_tokens), 0),
-       coalesce(sum(inference_time_ms), 0)
-FROM conversations
-JOIN messages ON messages.conversation_id = conversations.id
-WHERE conversations.user_id = %(user_id)s
-  AND (conversations.updated_at >= %(begin)s - interval '1 hour' OR conversations.updated_at IS NULL)
-  AND messages.created_at >= %(begin)s AND messages.created_at < %(end)s
+SELECT width_bucket(bucket, %(midnights)s::timestamptz[]) AS day,
+       sum(messages), sum(replies), sum(tokens), sum(prompt_tokens), sum(inference_time_ms)
+FROM usage_totals
+WHERE user_id = %(user_id)s AND bucket >= %(begin)s AND bucket < %(end)s
 GROUP BY day
 """
 COUNTS = ("messages", "replies", "tokens", "prompt_tokens", "inference_time_ms")

@@ -78,6 +78,20 @@ def test_one_step_back_and_forth_keeps_the_rows(database: psycopg.Connection[Any
     assert database.execute("SELECT title FROM conversations").fetchall() == [("kept",)]
 
 
+def test_usage_so_far_is_counted(database: psycopg.Connection[Any]) -> None:
+    migrate(database, "conversations", "0010")
+    database.execute("INSERT INTO conversations (user_id) VALUES (gen_random_uuid())")
+    database.execute(
+        "INSERT INTO messages (conversation_id, role, content, token_count)"
+        " SELECT id, 'assistant', 'x', 40 FROM conversations, generate_series(1, 3)"
+    )
+    for _ in range(2):
+        migrate(database)
+        assert database.execute("SELECT sum(replies), sum(tokens) FROM usage_totals").fetchone() == (3, 120)
+        # As after a run that broke off before it was noted as done.
+        database.execute("DELETE FROM django_migrations WHERE app = 'conversations' AND name = '0012_count_usage'")
+
+
 def test_every_check_was_validated(database: psycopg.Connection[Any]) -> None:
     rows = database.execute("SELECT conname FROM pg_constraint WHERE NOT convalidated").fetchall()
     assert rows == []

@@ -142,11 +142,11 @@ def test_usage_per_day(client: Client, stranger: Client, conversation: str, data
     client.ask(conversation, "one two three")
     stranger.ask(stranger.create_conversation(), "not counted")
     database.execute(
-        "INSERT INTO messages (conversation_id, role, content, token_count, inference_time_ms, created_at) VALUES"
-        " (%(c)s, 'user', 'x', NULL, NULL, now() - interval '2 days'),"
-        " (%(c)s, 'assistant', 'y', 40, 700, now() - interval '2 days'),"
-        " (%(c)s, 'assistant', 'z', 1, 1, now() - interval '3 days')",
-        {"c": conversation},
+        "INSERT INTO usage_totals (user_id, bucket, messages, replies, tokens, inference_time_ms) VALUES"
+        " (%(user)s, date_trunc('day', now(), 'UTC') - interval '2 days', 1, 0, 0, 0),"
+        " (%(user)s, date_trunc('day', now(), 'UTC') - interval '1 day 15 minutes', 0, 1, 40, 700),"
+        " (%(user)s, date_trunc('day', now(), 'UTC') - interval '2 days 15 minutes', 0, 1, 1, 1)",
+        {"user": client.token[5:]},
     )
     report = client.get("/api/usage?days=3")
     today = datetime.now(UTC).date()
@@ -159,10 +159,18 @@ def test_usage_per_day(client: Client, stranger: Client, conversation: str, data
     assert len(client.get("/api/usage")["days"]) == 30
 
 
-def test_usage_from_day_to_day_in_a_time_zone(client: Client, conversation: str, database: psycopg.Connection) -> None:
+def test_deleting_does_not_reduce_usage(client: Client, conversation: str) -> None:
+    client.ask(conversation, "one two three")
+    client.regenerate(conversation).finish()
+    before = client.get("/api/usage?days=2")["total"]
+    assert (before["messages"], before["replies"], before["tokens"]) == (1, 2, 6)
+    assert client.request("DELETE", f"/api/conversations/{conversation}").status == 204
+    assert client.get("/api/usage?days=2")["total"] == before
+
+
+def test_usage_from_day_to_day_in_a_time_zone(client: Client, database: psycopg.Connection) -> None:
     database.execute(
-        "INSERT INTO messages (conversation_id, role, content, created_at) VALUES (%s, 'user', 'x', '2026-03-01 20:00Z')",
-        [conversation],
+        "INSERT INTO usage_totals (user_id, bucket, messages) VALUES (%s, '2026-03-01 20:00Z', 1)", [client.token[5:]]
     )
     days = client.get("/api/usage?from=2026-03-01&to=2026-03-02&tz=Asia/Kolkata")["days"]
     assert [(day["date"], day["messages"]) for day in days] == [("2026-03-01", 0), ("2026-03-02", 1)]

@@ -12,6 +12,7 @@ from conversations.management.arguments import count, past_moment, positive
 from conversations.management.progress import ProgressReport
 from conversations.models import Conversation
 from conversations.services.seeding import SeedPlan, seed_demo
+from conversations.services.usage_history import count_usage
 
 
 class Command(BaseCommand):
@@ -36,6 +37,7 @@ class Command(BaseCommand):
         try:
             with ProgressReport("rows", self.stderr, total=total, is_silent=not options["verbosity"]) as progress:
                 seed_demo(plan=plan, on_rows=progress.advance)
+            count_usage()
         except IntegrityError:
             raise CommandError("Rows of this seed are there already; take another --seed") from None
         if options["verbosity"]:

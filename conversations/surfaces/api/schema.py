@@ -239,7 +239,7 @@ search = operation(
 )
 usage = operation(
     "usage",
-    "Your messages, tokens and inference time per day",
+    "Your messages, tokens and inference time per day, deleted ones included",
     "service",
     parameters=[
         query("days", "So many days until `to`: 1 to 92; 30 where nothing is said", OpenApiTypes.INT),

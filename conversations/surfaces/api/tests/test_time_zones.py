@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from chatapi.tests.clients import UserClient
+from conversations.services.usage_history import count_usage
 from conversations.tests.factories import make_conversation, make_message
 
 ADDRESSES = ["/api/conversations", "/api/usage"]
@@ -48,6 +49,7 @@ def test_all_kinds_of_zones_are_known_to_all_endpoints(user: UserClient, address
 def test_usage_and_lists_agree_about_the_day(user: UserClient, zone: str, time: datetime, day: str) -> None:
     conversation = make_conversation(user.user_id, created_at=time, updated_at=time)
     make_message(conversation, created_at=time)
+    count_usage()
     assert list(user.get(f"/api/conversations?tz={zone}").json()["grouped"]) == [day]
     days = user.get("/api/usage", {"to": (time + timedelta(days=3)).date(), "days": 7, "tz": zone}).json()["days"]
     assert [one["date"] for one in days if one["messages"]] == [day]

@@ -1,0 +1,64 @@
+"""`manage.py count_usage`: count usage that only the messages tell of. See services.usage_history."""
+
+import json
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.db import DatabaseError
+
+from conversations.management.arguments import HelpAsWritten, past_moment, seconds
+from conversations.management.interruption import Interruption
+from conversations.management.progress import ProgressReport
+from conversations.services.usage_history import FIRST_DAY, CountResult, count_usage
+
+EPILOG = """
+The service counts usage in the table usage_totals while it works, so deleting messages does not reduce it. `migrate` counts
+once what was written before. Run this command after the last worker of an older version, or of the predecessor, has ended:
+it counts what they wrote since. It can be interrupted and repeated: nothing is counted twice. It also counts messages that
+were imported from another database.
+
+exit codes: 0 done, 1 failed, 2 wrong arguments, 3 --max-seconds was up, 130 and 143 interrupted; after all but 0 and 2, run
+it again, with --since to go on where it ended.
+"""
+
+
+class Command(BaseCommand):
+    help = "Add to the totals of users' usage what their messages tell beyond them, day by day."
+    # They would load every URL and view; cron jobs start often.
+    requires_system_checks = ()
+
+    def create_parser(self, prog_name: str, subcommand: str, **options: Any) -> Any:
+        return super().create_parser(prog_name, subcommand, epilog=EPILOG, formatter_class=HelpAsWritten, **options)
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--since", type=past_moment, metavar="DATE", help="begin with this day (UTC), or so long ago (90d)")
+        parser.add_argument("--pause", type=seconds, default=0.0, metavar="SECONDS", help="between two days")
+        parser.add_argument("--max-seconds", type=seconds, metavar="SECONDS", help="end after so long")
+        parser.add_argument("--json", action="store_true", help="the summary as one JSON object")
+
+    def handle(self, **options: Any) -> None:
+        silent = not options["verbosity"]
+        with Interruption(options["max_seconds"]) as interruption:
+            try:
+                with ProgressReport("days counted", self.stderr, total=None, is_silent=silent) as progress:
+                    result = count_usage(
+                        since=options["since"].date() if options["since"] else FIRST_DAY,
+                        pause_s=options["pause"],
+                        should_stop=interruption,
+                        on_day=lambda so_far: progress.reach(so_far.days),
+                    )
+            except DatabaseError as failure:
+                raise CommandError(f"The database failed ({type(failure).__name__}); run it again") from failure
+        self._summarize(result, options)
+        if not result.is_complete:
+            raise SystemExit(interruption.exit_code)
+
+    def _summarize(self, result: CountResult, options: dict[str, Any]) -> None:
+        next_day = None if result.next_day is None else result.next_day.isoformat()
+        if options["json"]:
+            summary = {"days": result.days, "changed": result.changed, "next_day": next_day, "is_complete": result.is_complete}
+            self.stdout.write(json.dumps(summary))
+        elif options["verbosity"]:
+            end = "." if result.is_complete else f"; go on with --since {next_day}."
+            self.stdout.write(f"Counted {result.days:,} days, changed {result.changed:,} totals{end}")

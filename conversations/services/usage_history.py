@@ -1,0 +1,91 @@
+"""Counting usage of which only the messages tell: from before there were totals, and what others write beside this service.
+
+Principle: for each user and quarter of an hour the totals become the greater of what they are and what the messages add up
+to. Both count the same events and lack some (the totals what others wrote, the messages what was deleted), so nothing is
+counted twice, whoever wrote it and however often this runs. A batch is one day in UTC, which is whole quarters of everyone.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+from django.db import connection, transaction
+
+from conversations.services.walking import pause, prefer_indexes
+
+# Times before and after are no usage that can be asked for, and Python does not know all of them.
+FIRST_DAY, LAST_DAY = date(1970, 1, 1), date(9998, 12, 31)
+
+# The expression of idx_messages_day.
+NEXT_DAY_SQL = """
+SELECT (created_at AT TIME ZONE 'UTC')::date FROM messages
+WHERE (created_at AT TIME ZONE 'UTC')::date BETWEEN %(first)s AND %(last)s
+ORDER BY (created_at AT TIME ZONE 'UTC')::date LIMIT 1
+"""
+
+# A question that was moved to the end, because it was sent again with its key, was counted where it stood before: its first
+# answer still stands there. Totals that are right are left alone, because a send of that user would wait for their rows; the
+# others are locked in one order, so that two runs don't wait for each other for ever.
+COUNT_DAY_SQL = """
+WITH told AS MATERIALIZED (
+    SELECT conversations.user_id, date_bin('15 minutes', messages.created_at, 'epoch') AS bucket,
+           count(*) FILTER (WHERE role = 'user') AS messages,
+           count(*) FILTER (WHERE role = 'assistant') AS replies,
+           coalesce(sum(token_count) FILTER (WHERE role = 'assistant'), 0) AS tokens,
+           coalesce(sum(prompt_tokens), 0) AS prompt_tokens,
+           coalesce(sum(inference_time_ms), 0) AS inference_time_ms
+    FROM messages JOIN conversations ON conversations.id = messages.conversation_id
+    WHERE (messages.created_at AT TIME ZONE 'UTC')::date = %(day)s AND conversations.user_id IS NOT NULL
+      AND NOT (role = 'user' AND idempotency_key IS NOT NULL AND EXISTS (
+          SELECT FROM messages AS answer WHERE answer.parent_id = messages.id AND answer.role = 'assistant'
+            AND answer.created_at < messages.created_at))
+    GROUP BY 1, 2
+)
+INSERT INTO usage_totals AS total (user_id, bucket, messages, replies, tokens, prompt_tokens, inference_time_ms)
+SELECT told.* FROM told LEFT JOIN usage_totals AS known USING (user_id, bucket)
+WHERE known.user_id IS NULL OR known.messages < told.messages OR known.replies < told.replies OR known.tokens < told.tokens
+   OR known.prompt_tokens < told.prompt_tokens OR known.inference_time_ms < told.inference_time_ms
+ORDER BY told.user_id, told.bucket
+ON CONFLICT (user_id, bucket) DO UPDATE SET
+    messages = greatest(total.messages, excluded.messages), replies = greatest(total.replies, excluded.replies),
+    tokens = greatest(total.tokens, excluded.tokens), prompt_tokens = greatest(total.prompt_tokens, excluded.prompt_tokens),
+    inference_time_ms = greatest(total.inference_time_ms, excluded.inference_time_ms)
+"""
+
+
+@dataclass(slots=True)
+class CountResult:
+    """What a run has done so far; `next_day` is where to go on."""
+
+    days: int = 0
+    changed: int = 0
+    next_day: date | None = None
+    is_complete: bool = False
+
+
+def count_usage(
+    *,
+    since: date = FIRST_DAY,
+    pause_s: float = 0.0,
+    should_stop: Callable[[], bool] = lambda: False,
+    on_day: Callable[[CountResult], None] = lambda result: None,
+) -> CountResult:
+    """Add to the totals what the messages tell beyond them, each day in a transaction of its own. Safe to repeat."""
+    result = CountResult(next_day=since)
+    while not should_stop():
+        with transaction.atomic(), connection.cursor() as cursor:
+            prefer_indexes()
+            cursor.execute(NEXT_DAY_SQL, {"first": result.next_day, "last": LAST_DAY})
+            row = cursor.fetchone()
+            if row is not None:
+                cursor.execute(COUNT_DAY_SQL, {"day": row[0]})
+                result.changed += cursor.rowcount
+        if row is None:
+            result.next_day = None
+            result.is_complete = True
+            break
+        result.days += 1
+        result.next_day = row[0] + timedelta(days=1)
+        on_day(result)
+        pause(pause_s, should_stop)
+    return result
