@@ -106,7 +106,8 @@ def _database_unavailable(failure: BaseException) -> DatabaseUnavailable:
 
 
 def _headers(problem: Problem) -> dict[str, str]:
-    return {} if problem.retry_after_s is None else {"Retry-After": str(problem.retry_after_s)}
+    retry_after = {} if problem.retry_after_s is None else {"Retry-After": str(problem.retry_after_s)}
+    return {**retry_after, **problem.headers}
 
 
 def problem_page(problem: Problem) -> HttpResponse:

@@ -16,6 +16,8 @@ class Problem(Exception):
     def __init__(self, detail: str | None = None, *, retry_after_s: int | None = None, **extra: Any) -> None:
         self.text = detail or self.detail
         self.retry_after_s = retry_after_s
+        # Of the answer, beside Retry-After.
+        self.headers: dict[str, str] = {}
         self.extra = extra
         super().__init__(self.text)
 

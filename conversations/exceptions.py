@@ -1,5 +1,7 @@
 """What a conversation refuses to do, as a client may hear of it."""
 
+from uuid import UUID
+
 from chatapi.problem import Problem
 
 
@@ -25,6 +27,11 @@ class GenerationInProgress(Problem):
     code = "generation_in_progress"
     status = 409
     detail = "A reply is being written in this conversation. Wait for it, follow it, or stop it."
+
+    def __init__(self, running_id: UUID | None = None) -> None:
+        """`running_id` is the reply that is being written; None where it has ended since."""
+        self.running_id = running_id
+        super().__init__(retry_after_s=5, message_id=None if running_id is None else str(running_id))
 
 
 class TooManyGenerations(Problem):

@@ -191,6 +191,9 @@ class Message(models.Model):
     error_code = models.CharField(max_length=50, null=True, blank=True)
     heartbeat_at = models.DateTimeField(null=True, blank=True)
     stop_requested = models.BooleanField(default=False, db_default=False)
+    # Of a running reply: whether a client followed it at its worker's last checkpoint, and when one last did elsewhere.
+    is_followed = models.BooleanField(null=True, blank=True)
+    followed_at = models.DateTimeField(null=True, blank=True)
     idempotency_key = models.CharField(max_length=200, null=True, blank=True)
     request_fingerprint = models.CharField(max_length=64, null=True, blank=True)
     prompt_tokens = models.IntegerField(null=True, blank=True)

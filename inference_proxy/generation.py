@@ -32,8 +32,9 @@ SAVE_RETRY_PAUSE_S = 0.5
 class Generation:
     """A running reply: its transcript, its upstream call, its end."""
 
-    def __init__(self, reply_id: UUID, request: GenerationRequest, store: ReplyStore) -> None:
+    def __init__(self, reply_id: UUID, request: GenerationRequest, store: ReplyStore, *, is_background: bool = False) -> None:
         self.reply_id = reply_id
+        self._is_background = is_background
         self.transcript = Transcript()
         # Set when the inference service has accepted, or it is certain that it won't.
         self.has_begun = threading.Event()
@@ -58,6 +59,11 @@ class Generation:
         self._finish_reason = ""
         self._started_at = time.monotonic()
         self._first_token_at: float | None = None
+
+    @property
+    def is_followed(self) -> bool:
+        """Whether somebody is waiting for this reply: a client that is connected, or one that will come back for it."""
+        return self._is_background or self.transcript.is_followed
 
     def start(self) -> None:
         """Run in a thread of its own, which inherits the trace id and the user for its log lines."""

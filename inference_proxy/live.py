@@ -62,9 +62,9 @@ class LiveReplies:
         """Whether this process ends so soon that a stream of a reply that is made elsewhere can't go on here."""
         return self._interrupt_at is not None and time.monotonic() >= self._interrupt_at
 
-    def start(self, reply_id: UUID, request: GenerationRequest) -> Generation:
+    def start(self, reply_id: UUID, request: GenerationRequest, *, is_background: bool = False) -> Generation:
         """Start generating a reply whose row exists."""
-        generation = Generation(reply_id, request, self._store)
+        generation = Generation(reply_id, request, self._store, is_background=is_background)
         self.keep()
         with self._lock:
             self._running[reply_id] = generation
@@ -167,7 +167,7 @@ class LiveReplies:
                 self._forget(generation)
                 continue
             text = generation.transcript.text() if generation.transcript.length > generation.saved_length else None
-            drafts.append(Draft(generation.reply_id, text))
+            drafts.append(Draft(generation.reply_id, text, generation.is_followed))
             if text is not None:
                 saved_lengths.append((generation, len(text)))
         if not drafts:

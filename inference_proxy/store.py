@@ -14,6 +14,8 @@ class Draft:
 
     reply_id: UUID
     text: str | None
+    # Whether a client is waiting for it.
+    is_followed: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,7 @@ class Transcript:
         self._texts: list[str] = []
         self._closing: list[Frame] | None = None
         self._followers: dict[threading.Event, Presence] = {}
+        self._had_followers = False
         self._joining = threading.Lock()
         self._bytes = 0
         self.length = 0
@@ -104,6 +105,12 @@ class Transcript:
 
     def add_follower(self, wakeup: threading.Event, is_present: Presence) -> None:
         self._followers[wakeup] = is_present
+        self._had_followers = True
+
+    @property
+    def is_followed(self) -> bool:
+        """Whether a client follows that is still there. One that has just begun is about to be followed."""
+        return not self._had_followers or any(is_present() for is_present in tuple(self._followers.values()))
 
     def remove_follower(self, wakeup: threading.Event) -> None:
         self._followers.pop(wakeup, None)

@@ -28,9 +28,23 @@ POLL_SECONDS = 0.5
 DATABASE_PATIENCE_S = 60.0
 # At most so much of a reply is read at once, and kept.
 PIECE_CHARACTERS = 256 * 1024
+# Twice a poll, and how long that holds: a note that was to be renewed is not, where two rounds are late or find the row locked.
+NOTE_EVERY_S = 0.9
+NOTE_LIFETIME_S = 2.0
 
 # octet_length needs no look at a text that is stored out of line, so replies that have not grown cost next to nothing.
+#
+# The same statement notes that clients are here, for other workers to know. Rows that are locked are left for the next round:
+# to wait for them with others locked could end in a deadlock with the checkpoint of the worker that makes the replies.
 POLL_SQL = """
+WITH noted AS (
+    UPDATE messages SET followed_at = now() WHERE id IN (
+        SELECT id FROM messages
+        WHERE id = ANY(%(followed_ids)s::uuid[]) AND status = 'streaming'
+          AND (followed_at IS NULL OR followed_at < now() - make_interval(secs => %(note_every_s)s))
+        FOR UPDATE SKIP LOCKED
+    )
+)
 SELECT message.id, message.status, message.error_code, message.token_count, message.inference_time_ms,
        octet_length(message.content), grown.length, grown.piece
 FROM unnest(%(ids)s::uuid[], %(lengths)s::int[], %(sizes)s::int[]) AS known (id, length, size)
@@ -76,6 +90,11 @@ class SharedReply:
         # Read before the text, so that none is missed: a reply that has ended does not grow.
         return (frames, False) if closing is None else (frames + closing, True)
 
+    @property
+    def is_followed(self) -> bool:
+        """Whether a client follows that is still there."""
+        return any(is_present() for is_present in tuple(self.followers.values()))
+
     def wake(self) -> None:
         for wakeup in tuple(self.followers):
             wakeup.set()
@@ -113,6 +132,11 @@ class ReplyPoller:
                 reply.followers.pop(wakeup, None)
                 if not reply.followers:
                     del self._replies[reply_id]
+
+    def is_followed(self, reply_id: UUID) -> bool:
+        """Whether a client follows a reply from here that is still there."""
+        reply = self._replies.get(reply_id)
+        return reply is not None and reply.is_followed
 
     def _run(self) -> None:
         """Poll while there is a reply to follow."""
@@ -155,6 +179,8 @@ class ReplyPoller:
             "lengths": [reply.length for reply in replies.values()],
             "sizes": [reply.size for reply in replies.values()],
             "piece": PIECE_CHARACTERS,
+            "followed_ids": [reply_id for reply_id, reply in replies.items() if reply.is_followed],
+            "note_every_s": NOTE_EVERY_S,
         }
         with self._cursor() as cursor:
             cursor.execute(POLL_SQL, values)

@@ -21,8 +21,8 @@ from inference_proxy.store import Directives, Draft, FinishedReply
 # its inference time tells, is left alone: a checkpoint that comes late would put an older text back.
 CHECKPOINT_SQL = """
 UPDATE messages
-SET content = coalesce(draft.content, messages.content), heartbeat_at = now()
-FROM unnest(%s::uuid[], %s::text[]) AS draft (id, content)
+SET content = coalesce(draft.content, messages.content), heartbeat_at = now(), is_followed = draft.is_followed
+FROM unnest(%s::uuid[], %s::text[], %s::boolean[]) AS draft (id, content, is_followed)
 WHERE messages.id = draft.id
   AND (messages.status = 'streaming' OR (messages.status = 'interrupted' AND messages.inference_time_ms IS NULL))
 RETURNING messages.id, messages.stop_requested
@@ -98,7 +98,7 @@ class DatabaseReplyStore:
     def checkpoint(self, drafts: Sequence[Draft]) -> Directives:
         ids = [draft.reply_id for draft in drafts]
         with _store(), self._keeping() as cursor:
-            cursor.execute(CHECKPOINT_SQL, [ids, [draft.text for draft in drafts]])
+            cursor.execute(CHECKPOINT_SQL, [ids, [draft.text for draft in drafts], [draft.is_followed for draft in drafts]])
             found = cursor.fetchall()
         known = {reply_id for reply_id, _ in found}
         return Directives(

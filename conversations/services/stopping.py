@@ -37,21 +37,24 @@ def stop_running_reply(conversation_id: UUID) -> UUID | None:
     """
     running = Message.objects.in_conversation(conversation_id).running()
     reply_id = running.values_list("id", flat=True).first()
-    if reply_id is None:
-        return None
+    if reply_id is not None:
+        stop_one_reply(reply_id)
+    return reply_id
+
+
+def stop_one_reply(reply_id: UUID) -> None:
+    """Stop this reply and wait until it is saved. Does nothing where it has ended."""
     generation = live_replies.get(reply_id)
     if generation is not None:
         release_connections()
         generation.stop()
         generation.has_ended.wait(STOP_WAIT_S)
-        return reply_id
-    running.filter(id=reply_id).update(stop_requested=True)
+        return
+    running = Message.objects.running().filter(id=reply_id)
+    running.update(stop_requested=True)
     give_up_at = time.monotonic() + STOP_WAIT_S
     while time.monotonic() < give_up_at:
-        if running.abandoned().filter(id=reply_id).update(status=Status.INTERRUPTED):
-            break
-        if not running.filter(id=reply_id).exists():
+        if running.abandoned().update(status=Status.INTERRUPTED) or not running.exists():
             break
         release_connections()
         time.sleep(STOP_POLL_S)
-    return reply_id

@@ -100,7 +100,7 @@ def start_turn(
             if not (earlier.is_void and survey.earlier_is_active):
                 return _follow(conversation_id, earlier)
         if survey.running_id is not None:
-            raise _in_progress(survey.running_id)
+            raise GenerationInProgress(survey.running_id)
         if _is_limited(user_id) and survey.running_of_user >= settings.USER_MAX_GENERATIONS:
             raise TooManyGenerations(retry_after_s=RETRY_AFTER_S)
         if earlier is not None:
@@ -211,12 +211,8 @@ def _one_running_reply(conversation_id: UUID) -> Iterator[None]:
         cause = violation.__cause__
         if isinstance(cause, psycopg.errors.UniqueViolation) and cause.diag.constraint_name == "uq_messages_running":
             running = Message.objects.in_conversation(conversation_id).running().values_list("id", flat=True).first()
-            raise _in_progress(running) from None
+            raise GenerationInProgress(running) from None
         raise
-
-
-def _in_progress(reply_id: UUID | None) -> GenerationInProgress:
-    return GenerationInProgress(message_id=None if reply_id is None else str(reply_id))
 
 
 def _lock_conversation(conversation_id: UUID, user_id: UUID | None, sampling: Sampling) -> _Setting:
@@ -261,7 +257,7 @@ def _is_limited(user_id: UUID | None) -> bool:
 def _refuse_while_busy(messages: MessageQuerySet, user_id: UUID | None) -> None:
     running_id = messages.running().values_list("id", flat=True).first()
     if running_id is not None:
-        raise _in_progress(running_id)
+        raise GenerationInProgress(running_id)
     # Under the lock on the user's sends, which `lock_conversation` took.
     if _is_limited(user_id):
         running = Message.objects.running().filter(conversation__user_id=user_id)

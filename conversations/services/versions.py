@@ -31,7 +31,7 @@ def activate_message(*, conversation_id: UUID, user_id: UUID | None, message_id:
             raise MessageNotFound
         running = messages.running().values_list("id", flat=True).first()
         if running is not None:
-            raise GenerationInProgress(message_id=str(running))
+            raise GenerationInProgress(running)
         if chosen.is_active:
             return
         if chosen.role == Role.USER:

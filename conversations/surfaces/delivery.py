@@ -18,7 +18,6 @@ from django.http.response import HttpResponseBase
 from rest_framework.response import Response
 
 from chatapi.database import release_connections
-from conversations.exceptions import ShuttingDown
 from conversations.services.following import follow_reply
 from conversations.services.replies import live_replies
 from conversations.services.turns import Turn
@@ -68,28 +67,22 @@ def _preferred(accept: str) -> Delivery | None:
     return min(offers)[2] if offers else None
 
 
-def admit_send(user_id: UUID | None, how: Delivery) -> None:
-    """Refuse a send that could not be answered, before anything of it is saved. Raises `ShuttingDown`, `TooManyStreams`."""
-    if live_replies.is_shutting_down:
-        raise ShuttingDown(retry_after_s=1)
-    if how is not Delivery.LATER and user_id is not None:
-        open_streams.refuse_too_many(user_id)
-
-
 def presence_of(request: HttpRequest) -> Presence:
     """Return what tells whether a request's client is still there, as far as the server lets us see its socket."""
     return partial(is_connected, request.META.get("gunicorn.socket"))
 
 
-def begin_reply(turn: Turn, is_present: Presence, after: int = 0) -> Follower:
+def begin_reply(turn: Turn, is_present: Presence, *, after: int = 0, is_background: bool = False) -> Follower:
     """Start a turn's reply and follow it from its start, or follow the one that an earlier send began from an offset.
+
+    A reply in the background is wanted although nobody follows it.
 
     Raises an `UpstreamFailure` with the turn's ids where the inference service refuses within 3 s.
     """
     release_connections()
     if turn.request is None:
         return follow_reply(turn.reply_id, after, is_present)
-    generation = live_replies.start(turn.reply_id, turn.request)
+    generation = live_replies.start(turn.reply_id, turn.request, is_background=is_background)
     follower = generation.transcript.follow(0, is_present)
     generation.has_begun.wait(REFUSAL_WAIT_S)
     if generation.refusal is not None:
@@ -177,9 +170,9 @@ def wait_for_reply(follower: Follower) -> str:
     return code
 
 
-def reply_location(turn: Turn) -> str:
+def message_location(conversation_id: UUID, message_id: UUID) -> str:
     """Return where a user's reply can be read and, with `/stream`, followed, whichever surface it was asked on."""
-    return f"/api/conversations/{turn.conversation_id}/messages/{turn.reply_id}"
+    return f"/api/conversations/{conversation_id}/messages/{message_id}"
 
 
 def reply_headers(turn: Turn) -> dict[str, str]:
@@ -195,13 +188,13 @@ def deliver(
     read_message: Callable[[UUID], dict[str, Any]],
 ) -> HttpResponseBase:
     """Begin a turn's reply and answer as chosen. `read_message` shapes a saved message for the surface."""
-    location = reply_location(turn)
+    location = message_location(turn.conversation_id, turn.reply_id)
     headers = {**reply_headers(turn), "Content-Location": location}
     if how in STREAM_FORMATS:
         return stream_turn(request, turn, STREAM_FORMATS[how], headers, user_id=user_id)
     is_present = presence_of(request)
     if how is Delivery.LATER:
-        begin_reply(turn, is_present).close()
+        begin_reply(turn, is_present, is_background=True).close()
         headers |= {"Location": f"{location}/stream", "Preference-Applied": "respond-async"}
         return Response(read_message(turn.reply_id), status=202, headers=headers)
     with open_place(_owner_id(turn, user_id), is_present, limited=turn.request is None) as place:

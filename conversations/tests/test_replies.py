@@ -58,6 +58,23 @@ def test_a_checkpoint_saves_texts_and_heartbeats(store: DatabaseReplyStore, runn
     assert reload(running).status == "streaming"
 
 
+def test_a_checkpoint_notes_who_is_followed(store: DatabaseReplyStore, running: Message) -> None:
+    assert running.is_followed is None
+    for is_followed in (True, False):
+        store.checkpoint([Draft(running.id, None, is_followed)])
+        assert reload(running).is_followed is is_followed
+
+
+def test_no_index_holds_what_checkpoints_write() -> None:
+    # Then PostgreSQL would write every index again with each checkpoint.
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT indexname, indexdef FROM pg_indexes WHERE tablename = 'messages'")
+        indexes = dict(cursor.fetchall())
+    assert "idx_messages_parent" in indexes
+    for column in ("heartbeat_at", "is_followed", "followed_at"):
+        assert [name for name, definition in indexes.items() if column in definition] == []
+
+
 def test_a_checkpoint_is_one_statement(store: DatabaseReplyStore, django_assert_num_queries: Any) -> None:
     replies = [make_running_reply(make_message(make_conversation())) for _ in range(5)]
     with django_assert_num_queries(1):

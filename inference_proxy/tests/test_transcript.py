@@ -122,6 +122,25 @@ def test_a_follower_that_left_is_forgotten() -> None:
     assert not written._followers
 
 
+def test_it_is_followed_while_a_client_is_there() -> None:
+    written = transcript()
+    # Before the first follower it is on its way to the client that asked for it.
+    assert written.is_followed
+    present = {"first": True, "second": True}
+    first = written.follow(0, is_present=lambda: present["first"])
+    second = written.follow(0, is_present=lambda: present["second"])
+    assert written.is_followed
+    present["first"] = False
+    assert written.is_followed
+    present["second"] = False
+    assert not written.is_followed
+    present["second"] = True
+    second.close()
+    assert not written.is_followed
+    first.close()
+    assert not written.is_followed
+
+
 def test_the_text_so_far() -> None:
     written = transcript("a", "é", "")
     assert (written.text(), written.length) == ("aé", 2)

@@ -176,7 +176,10 @@ class Play:
         elif fault.kind == "regenerate":
             other = Reader(self.user, elsewhere, turn.conversation)
             turn.more_readers.append(other)
-            self._begin(0, lambda: other.read(lambda user: user.regenerate(turn.conversation), retries=False))
+            # The running reply must not end for this, although its reader may just have lost the connection.
+            self._begin(
+                0, lambda: other.read(lambda user: user.regenerate(turn.conversation, when_busy="reject"), retries=False)
+            )
         else:
             verb = self._stop if fault.kind == "stop" else self._delete
             self._begin(0, verb, turn, [self.user.at(port) for port in elsewhere])

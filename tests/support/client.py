@@ -255,8 +255,8 @@ class Client:
         headers = {} if last_event_id is None else {"Last-Event-ID": str(last_event_id)}
         return self.open("GET", f"/api/conversations/{conversation_id}/messages/{message_id}/stream{query}", headers=headers)
 
-    def regenerate(self, conversation_id: str) -> Stream:
-        return self.open("POST", f"/api/conversations/{conversation_id}/regenerate", {})
+    def regenerate(self, conversation_id: str, **fields: Any) -> Stream:
+        return self.open("POST", f"/api/conversations/{conversation_id}/regenerate", fields)
 
     def stop(self, conversation_id: str) -> Answer:
         return self.request("POST", f"/api/conversations/{conversation_id}/stop")

@@ -79,6 +79,14 @@ class SamplingSerializer(serializers.Serializer[Any]):
     )
     stream = StrictBooleanField(required=False, help_text="false: the finished message as JSON instead of a stream.")
 
+    when_busy = serializers.ChoiceField(
+        choices=["reject", "interrupt"],
+        required=False,
+        allow_null=True,
+        help_text="Where a reply is running. reject: 409. interrupt: stop it, keep its text, go on. Without it: interrupt "
+        "a reply that no client follows and that was not asked for in the background.",
+    )
+
     def sampling(self) -> Sampling:
         chosen = self.validated_data
         return Sampling(

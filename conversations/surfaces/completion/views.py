@@ -18,11 +18,12 @@ from conversations.services.conversations import create_conversation
 from conversations.services.turns import start_turn
 from conversations.surfaces.completion import schema
 from conversations.surfaces.completion.serializers import CompletionSerializer, message_json
-from conversations.surfaces.delivery import Delivery, admit_send, deliver
+from conversations.surfaces.delivery import Delivery, deliver
 from conversations.surfaces.fields import require_id
 from conversations.surfaces.headers import next_link, read_idempotency_key
 from conversations.surfaces.paging import Page, cut_page, read_page
 from conversations.surfaces.row_shapes import known_time
+from conversations.surfaces.sending import admit_send, begin_turn
 from inference_proxy.protocols.base import Sampling
 
 DEFAULT_CONVERSATIONS = 20
@@ -72,7 +73,11 @@ class CompletionView(APIView):
         key = read_idempotency_key(request._request)
         how = Delivery.TEXT if body.validated_data["stream"] else Delivery.JSON
         admit_send(request.user.id, how)
-        turn = start_turn(
+        turn = begin_turn(
+            request._request,
+            how,
+            None,
+            start_turn,
             conversation_id=found_id,
             user_id=request.user.id,
             content=body.validated_data["message"],

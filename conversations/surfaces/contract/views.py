@@ -25,11 +25,12 @@ from conversations.surfaces.contract.serializers import (
     ConversationPatchSerializer,
     SendSerializer,
 )
-from conversations.surfaces.delivery import Delivery, admit_send, deliver
+from conversations.surfaces.delivery import Delivery, deliver
 from conversations.surfaces.fields import require_id
 from conversations.surfaces.headers import next_link, read_idempotency_key
 from conversations.surfaces.paging import read_message_page, read_page
 from conversations.surfaces.row_shapes import conversation_json, message_json
+from conversations.surfaces.sending import admit_send, begin_turn
 from inference_proxy.protocols.base import Sampling
 
 DEFAULT_LIMIT = 50
@@ -107,7 +108,11 @@ class MessageViewSet(viewsets.ViewSet):
         # The contract names one way for each: what a client accepts or prefers besides changes nothing.
         how = Delivery.SSE if body.validated_data["stream"] else Delivery.JSON
         admit_send(request.user.id, how)
-        turn = start_turn(
+        turn = begin_turn(
+            request._request,
+            how,
+            None,
+            start_turn,
             conversation_id=found_id,
             user_id=request.user.id,
             content=body.validated_data["message"]["content"],

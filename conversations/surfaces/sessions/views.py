@@ -20,13 +20,13 @@ from conversations.services.turns import Turn, start_turn
 from conversations.surfaces.delivery import (
     STREAM_FORMATS,
     Delivery,
-    admit_send,
     choose_delivery,
     reply_headers,
     stream_turn,
 )
 from conversations.surfaces.headers import next_link, read_idempotency_key
 from conversations.surfaces.paging import read_message_page
+from conversations.surfaces.sending import admit_send, begin_turn
 from conversations.surfaces.sessions import schema
 from conversations.surfaces.sessions.authentication import OptionalBearerAuthentication
 from conversations.surfaces.sessions.serializers import MESSAGE_COLUMNS, SendSerializer, message_json
@@ -68,7 +68,11 @@ def _send(
     except AuthenticationRequired as refusal:
         # So that the answer names the scheme, as every 401 does.
         raise NotAuthenticated(refusal.text) from None
-    turn = start_turn(
+    turn = begin_turn(
+        request._request,
+        how,
+        None,
+        start_turn,
         conversation_id=conversation_id,
         user_id=user_id,
         content=sent["message"],

@@ -32,11 +32,12 @@ from conversations.surfaces.api.serializers import (
     SamplingSerializer,
 )
 from conversations.surfaces.api.views.messages import deliver_turn
-from conversations.surfaces.delivery import admit_send, choose_delivery
+from conversations.surfaces.delivery import choose_delivery
 from conversations.surfaces.fields import require_id
 from conversations.surfaces.headers import read_idempotency_key
 from conversations.surfaces.paging import MAX_OFFSET, read_flag, read_text, read_whole_number
 from conversations.surfaces.row_shapes import conversation_json
+from conversations.surfaces.sending import admit_send, begin_turn
 
 
 class ConversationViewSet(viewsets.ViewSet):
@@ -114,5 +115,14 @@ class ConversationViewSet(viewsets.ViewSet):
         key = read_idempotency_key(request)
         how = choose_delivery(request, body.validated_data.get("stream"))
         admit_send(request.user.id, how)
-        turn = regenerate_turn(conversation_id=found_id, user_id=request.user.id, sampling=body.sampling(), idempotency_key=key)
+        turn = begin_turn(
+            request._request,
+            how,
+            body.validated_data.get("when_busy"),
+            regenerate_turn,
+            conversation_id=found_id,
+            user_id=request.user.id,
+            sampling=body.sampling(),
+            idempotency_key=key,
+        )
         return deliver_turn(request, turn, how)

@@ -18,7 +18,6 @@ from conversations.surfaces.api.reading import read_message, read_messages, requ
 from conversations.surfaces.api.serializers import SendSerializer
 from conversations.surfaces.delivery import (
     Delivery,
-    admit_send,
     choose_delivery,
     deliver,
     no_more_events,
@@ -27,6 +26,7 @@ from conversations.surfaces.delivery import (
 from conversations.surfaces.fields import require_id
 from conversations.surfaces.headers import MAX_REPLY_OFFSET, read_idempotency_key, read_last_event
 from conversations.surfaces.paging import read_whole_number
+from conversations.surfaces.sending import admit_send, begin_turn
 from inference_proxy.responses import NDJSON, SSE
 
 
@@ -52,7 +52,11 @@ class MessageViewSet(viewsets.ViewSet):
         key = read_idempotency_key(request)
         how = choose_delivery(request, body.validated_data.get("stream"))
         admit_send(request.user.id, how)
-        turn = start_turn(
+        turn = begin_turn(
+            request._request,
+            how,
+            body.validated_data.get("when_busy"),
+            start_turn,
             conversation_id=found_id,
             user_id=request.user.id,
             content=body.validated_data["content"],
@@ -76,7 +80,11 @@ class MessageViewSet(viewsets.ViewSet):
         key = read_idempotency_key(request)
         how = choose_delivery(request, body.validated_data.get("stream"))
         admit_send(request.user.id, how)
-        turn = edit_turn(
+        turn = begin_turn(
+            request._request,
+            how,
+            body.validated_data.get("when_busy"),
+            edit_turn,
             conversation_id=found_id,
             user_id=request.user.id,
             message_id=edited_id,

@@ -1,0 +1,45 @@
+"""Finding the turn that a reconnecting client has begun.
+
+Some client libraries repeat the POST of a send when its connection breaks, or when a page that was in the background is shown
+again, with the id of the last event that they have read, and mostly without an Idempotency-Key. A request that names such an
+id has been answered before, so it must not begin another reply.
+"""
+
+from uuid import UUID
+
+from conversations.models import Conversation, Message, Role
+from conversations.querysets import MessageQuerySet
+from conversations.services.turns import Turn
+from conversations.services.versions import last_question
+
+
+def find_begun_turn(*, conversation_id: UUID, user_id: UUID | None, content: str | None, idempotency_key: str) -> Turn | None:
+    """Return the turn that an earlier request has begun with this key, or without one: the last turn, if it asked the same.
+
+    `content` is None for a request that asks nothing, a regeneration. None where there is no such turn.
+    """
+    if not Conversation.objects.visible_to(user_id).filter(id=conversation_id).exists():
+        return None
+    messages = Message.objects.in_conversation(conversation_id)
+    reply = _keyed_reply(messages, idempotency_key) if idempotency_key else _last_reply(messages, content)
+    if reply is None or reply.parent_id is None:
+        return None
+    return Turn(conversation_id=conversation_id, user_message_id=reply.parent_id, reply_id=reply.id, request=None)
+
+
+def _keyed_reply(messages: MessageQuerySet, key: str) -> Message | None:
+    keyed = messages.filter(idempotency_key=key).only("id", "role", "parent_id").first()
+    if keyed is None or keyed.role == Role.ASSISTANT:
+        return keyed
+    return _newest_reply(messages, keyed.id)
+
+
+def _last_reply(messages: MessageQuerySet, content: str | None) -> Message | None:
+    asked = last_question(messages)
+    if asked is None or content not in (None, asked.content):
+        return None
+    return _newest_reply(messages, asked.id)
+
+
+def _newest_reply(messages: MessageQuerySet, asked_id: UUID) -> Message | None:
+    return messages.filter(parent_id=asked_id).replies().newest_first().only("id", "role", "parent_id").first()
