@@ -10,7 +10,7 @@ from conversations.migrating.locks import LockingMigration
 
 
 class Migration(LockingMigration):
-    dependencies = [("conversations", "0010_last_activity")]
+    dependencies = [("conversations", "0012_count_usage")]
     locked_tables = ("messages",)
 
     operations = [
