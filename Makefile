@@ -1,4 +1,4 @@
-# The two commands: `make run` and `make test`. Everything they need is installed into .venv.
+# Start with `make run` and `make test`. Both install what they need into .venv.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -8,13 +8,13 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 ARGS ?=
 SCHEDULES ?= 500
 BENCH ?= requests streams prune
-# For checks that load the settings but touch no database.
+# For checks that load the settings and use no database.
 CHECK_ENV := SECRET_KEY=only-for-checks-8f2c1d7a5e9b4036a1c7d9e2f4b6a8c0d3e5 DATABASE_URL=postgresql://nobody@localhost/none
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test faults check fix schema lock bench clean
 
-# A Python that the command names is used: if .venv was made with another one, it is made anew.
+# If the command line sets PYTHON and .venv was made with another version, .venv is made again.
 ifneq ($(origin PYTHON),file)
 VERSION := import sys; print(sys.version)
 ifneq ($(shell $(PYTHON) -c '$(VERSION)'),$(shell $(BIN)/python -c '$(VERSION)' 2>/dev/null))
@@ -28,7 +28,7 @@ help: ## Show this
 
 setup: $(STAMP) ## Install everything into .venv
 
-# What ships is installed from the lock file, so the tests run on it.
+# Install what ships from the lock file, so that the tests run on the same versions.
 $(STAMP): requirements.txt requirements.lock requirements-dev.txt requirements-model.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Python 3.11 or newer is needed; choose one with: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
@@ -44,11 +44,11 @@ $(STAMP): requirements.txt requirements.lock requirements-dev.txt requirements-m
 run: $(STAMP) ## Run the service with PostgreSQL, auth and a small real model; Ctrl-C stops it
 	@exec $(BIN)/python -m devstack.run $(ARGS)
 
-# The tests mostly wait for real servers, so four at once are faster even on two cores.
+# The tests spend most of their time waiting for real servers, so four processes are faster even on two cores.
 test: $(STAMP) ## Run all tests against a real PostgreSQL (ARGS="-k stop" for some)
 	@$(BIN)/python -m pytest --numprocesses 4 --dist loadfile $(ARGS)
 
-faults: $(STAMP) ## Break the service in 500 ways and check its promise (SCHEDULES=50 for fewer, SEED=17 for one)
+faults: $(STAMP) ## Play 500 schedules of faults and check the promises after each (SCHEDULES=50 for fewer, SEED=17 for one)
 	@$(BIN)/python -m tests.faults.run $(if $(SEED),--seed $(SEED),--schedules $(SCHEDULES))
 
 check: $(STAMP) ## Formatting, lint, types, migrations, deployment checks, the lock file, the OpenAPI file
@@ -59,21 +59,21 @@ check: $(STAMP) ## Formatting, lint, types, migrations, deployment checks, the l
 	@$(BIN)/python -m devstack.manage makemigrations --check --dry-run
 	@$(CHECK_ENV) $(BIN)/python manage.py check --deploy --fail-level WARNING
 	@$(CHECK_ENV) $(BIN)/python manage.py spectacular --validate --fail-on-warn | diff docs/openapi.yaml - \
-		|| { echo "docs/openapi.yaml is not what the code says; run: make schema"; exit 1; }
+		|| { echo "docs/openapi.yaml does not match the code; run: make schema"; exit 1; }
 
-fix: $(STAMP) ## Format, and mend what lint can mend
+fix: $(STAMP) ## Format, and apply the fixes of lint
 	@$(BIN)/ruff check --fix-only --quiet .
 	@$(BIN)/ruff format .
 
-schema: $(STAMP) ## Write docs/openapi.yaml anew
+schema: $(STAMP) ## Write docs/openapi.yaml from the code
 	@$(CHECK_ENV) $(BIN)/python manage.py spectacular --validate --fail-on-warn --file docs/openapi.yaml
 
-lock: $(STAMP) ## Pin all that ships, with hashes, in requirements.lock (ARGS=--upgrade for newer versions)
+lock: $(STAMP) ## Pin everything that ships in requirements.lock, with hashes (ARGS=--upgrade for newer versions)
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock" \
 		--output-file requirements.lock requirements.txt $(ARGS)
 
-bench: $(STAMP) ## Measure requests, streams and pruning (BENCH=prune ARGS="--help" for one of them)
+bench: $(STAMP) ## Measure requests, streams and pruning (BENCH=prune for one; ARGS="--help" shows its options)
 	@for name in $(BENCH); do $(BIN)/python -m benchmarks.$$name $(ARGS) || exit 1; done
 
-clean: ## Remove .venv and caches; the dev stack's data in .devstack stays
+clean: ## Remove .venv and caches; keep the dev stack's data in .devstack
 	rm -rf .venv .venv-* .mypy_cache .ruff_cache .pytest_cache .hypothesis test-output

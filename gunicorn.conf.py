@@ -1,7 +1,7 @@
-"""gunicorn's configuration: one gevent worker per WEB_CONCURRENCY, JSON logs, replies that are saved however the server ends.
+"""gunicorn's configuration: WEB_CONCURRENCY gevent workers, JSON logs, and hooks that save replies when a worker ends.
 
-Nothing that imports psycopg is imported at the top: it must not be imported before gevent has patched `select`, or one
-slow query would stop every greenlet of the worker.
+The top of this file imports nothing that imports psycopg. If psycopg is imported before gevent has patched `select`, one slow
+query blocks every greenlet of the worker.
 """
 
 import errno
@@ -24,13 +24,13 @@ except EnvironmentProblem as problem:
 
 
 class Worker(GeventWorker):
-    """A gevent worker that saves its replies however its server goes, and gives up slow clients quietly."""
+    """A gevent worker that also ends gracefully on SIGHUP and without its master, and logs slow clients as information."""
 
     def handle_request(self, listener_name, req, sock, addr):  # type: ignore[no-untyped-def]
         try:
             super().handle_request(listener_name, req, sock, addr)
         except OSError as failure:
-            # A timeout of the socket, or a shutdown by its deadline: the client's affair, where gunicorn logs an error.
+            # The socket timed out, or a deadline shut it down. The client is slow; gunicorn would log an error.
             if isinstance(failure, TimeoutError) or failure.errno == errno.EBADF:
                 self.log.info("client too slow")
                 raise StopIteration from None
@@ -38,11 +38,11 @@ class Worker(GeventWorker):
 
     def init_signals(self):  # type: ignore[no-untyped-def]
         super().init_signals()
-        # A terminal that is closed sends it to all processes. The master takes it as the wish to reload.
+        # A terminal that closes sends SIGHUP to all its processes. The master reloads on it; a worker must end gracefully.
         signal.signal(signal.SIGHUP, self.handle_exit)
 
     def notify(self):  # type: ignore[no-untyped-def]
-        """Tell the master that this worker lives. Without a master, end as on SIGTERM; gunicorn's own would exit at once."""
+        """Tell the master that this worker is alive. Without a master, end as on SIGTERM; gunicorn itself would exit at once."""
         self.tmp.notify()
         if self.alive and self.ppid != os.getppid():
             self.log.info("Parent changed, shutting down: %s", self)
@@ -53,40 +53,40 @@ bind = f"{_environment.text('BIND', '0.0.0.0')}:{_port}"  # noqa: S104  # a serv
 worker_class = Worker
 worker_connections = 10_000
 backlog = 2048
-# Also the time in which the headers of a request must have come.
+# Seconds a connection may be idle between two requests. Also the time limit for the headers of a request.
 keepalive = 5
 graceful_timeout = 30
 timeout = 60
-# A worker that restarts after so many requests would cut its streams.
+# 0: never restart a worker after a number of requests, because a restart would cut its streams.
 max_requests = 0
 preload_app = False
 control_socket_disable = True
-# Which proxies may say who a client is, TRUSTED_PROXIES decides; gunicorn's own default would trust everyone on this machine.
+# TRUSTED_PROXIES decides which proxies may name the client. gunicorn's default would trust every process on this machine.
 forwarded_allow_ips = ""
 
 
 def when_ready(server):  # type: ignore[no-untyped-def]
-    """Say once what only several workers have to know."""
+    """Warn once where several workers share no cache."""
     if workers > 1 and not _environment.text("CACHE_URL"):
         server.log.warning(
             f"CACHE_URL is not set: each of the {workers} workers counts requests and remembers tokens by itself, "
-            f"so that limits are up to {workers} times as high"
+            f"so limits are up to {workers} times as high"
         )
 
 
 def post_worker_init(worker):  # type: ignore[no-untyped-def]
-    """Let the service watch its worker, so that running replies are saved before the worker is killed."""
+    """Let the service watch its worker, so that it saves running replies before the worker is killed."""
     from gevent.threadpool import ThreadPool
 
     from chatapi.password_hashing import hash_passwords_with
     from chatapi.server_hooks import adopt_worker
 
-    # One thread: hashing takes at most one core, and never the event loop.
+    # One thread: hashing uses one core at most and does not block the event loop.
     hash_passwords_with(ThreadPool(1).apply)
     adopt_worker(
         is_alive=lambda: worker.alive,
         graceful_timeout_s=worker.cfg.graceful_timeout,
-        # A stream that ends in the last seconds leaves a connection that waits for another request, until the worker is killed.
+        # When a stream ends in the last seconds, its connection would wait for another request until the worker is killed.
         close_idle_connections=lambda: worker.cfg.set("keepalive", 0),
     )
 
@@ -97,14 +97,14 @@ def pre_request(worker, req):  # type: ignore[no-untyped-def]
 
 
 def worker_int(worker):  # type: ignore[no-untyped-def]
-    """Save the replies before the worker quits, which it does after this: on SIGINT and SIGQUIT, so on Ctrl-C."""
+    """Save the replies. gunicorn calls this on SIGINT (Ctrl-C) and SIGQUIT, just before the worker quits."""
     from chatapi.server_hooks import end_replies_now
 
     end_replies_now()
 
 
 def worker_exit(server, worker):  # type: ignore[no-untyped-def]
-    """Save the replies that nobody is reading, too. The master calls this for workers that are gone already."""
+    """Wait until all replies are saved, even those without a reader. The master also calls this, for workers that are gone."""
     if worker.pid == os.getpid():
         from chatapi.server_hooks import let_replies_end
 
