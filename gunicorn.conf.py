@@ -42,7 +42,7 @@ class Worker(GeventWorker):
         signal.signal(signal.SIGHUP, self.handle_exit)
 
     def notify(self):  # type: ignore[no-untyped-def]
-        """Tell the master that this worker is alive. Without a master, end as on SIGTERM; gunicorn itself would exit at once."""
+        """Tell the master that this worker is alive. Without a master, end as on SIGTERM; gunicorn alone would exit at once."""
         self.tmp.notify()
         if self.alive and self.ppid != os.getppid():
             self.log.info("Parent changed, shutting down: %s", self)
