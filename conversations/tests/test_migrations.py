@@ -86,7 +86,7 @@ def test_usage_so_far_is_counted(database: psycopg.Connection[Any]) -> None:
         " SELECT id, 'assistant', 'x', 40 FROM conversations, generate_series(1, 3)"
     )
     for _ in range(2):
-        migrate(database)
+        migrate(database, "conversations", "0012")
         assert database.execute("SELECT sum(replies), sum(tokens) FROM usage_totals").fetchone() == (3, 120)
         # As after a run that broke off before it was noted as done.
         database.execute("DELETE FROM django_migrations WHERE app = 'conversations' AND name = '0012_count_usage'")

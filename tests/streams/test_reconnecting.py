@@ -15,8 +15,13 @@ KEY = {"Idempotency-Key": "once"}
 Post = Callable[[dict[str, str]], Stream]
 
 
+@pytest.fixture(params=[{}, KEY], ids=["without a key", "with a key"])
+def key(request: pytest.FixtureRequest) -> dict[str, str]:
+    return dict(request.param)
+
+
 @pytest.fixture(params=["send", "edit", "regenerate"])
-def post(request: pytest.FixtureRequest, client: Client, conversation: str) -> Post:
+def post(request: pytest.FixtureRequest, client: Client, conversation: str, key: dict[str, str]) -> Post:
     """Send, edit or regenerate, with these headers; always the same request."""
     question = "" if request.param == "send" else client.ask(conversation, "before").headers["X-User-Message-Id"]
     method, path, body = {
@@ -24,7 +29,7 @@ def post(request: pytest.FixtureRequest, client: Client, conversation: str) -> P
         "edit": ("PUT", f"messages/{question}", {"content": "question"}),
         "regenerate": ("POST", "regenerate", {}),
     }[request.param]
-    return lambda headers: client.open(method, f"/api/conversations/{conversation}/{path}", body, headers)
+    return lambda headers: client.open(method, f"/api/conversations/{conversation}/{path}", body, {**key, **headers})
 
 
 def seen(last_event_id: int | str) -> dict[str, str]:
