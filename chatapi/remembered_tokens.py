@@ -13,15 +13,10 @@ KEY_PREFIX = "auth:"
 def forget_tokens(user_id: UUID) -> int | None:
     """Forget what the shared cache remembers of a user's tokens; return how many, None where there is no shared cache.
 
-    The keys don't tell whose they are, so every remembered token is looked at.
+    The keys don't tell whose they are, so every remembered token is looked at. Raises `RedisError`.
     """
     shared = caches["default"]
     if not isinstance(shared, SharedRedisCache):
         return None
-    forgotten = 0
-    for key in shared.keys_beginning_with(KEY_PREFIX):
-        remembered = shared.get(key)
-        if isinstance(remembered, dict) and remembered.get("id") == str(user_id):
-            shared.delete(key)
-            forgotten += 1
-    return forgotten
+    wanted = str(user_id)
+    return shared.delete_matching(KEY_PREFIX, lambda verdict: isinstance(verdict, dict) and verdict.get("id") == wanted)

@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache as remember_result
 from typing import Any, TypeVar
 
@@ -175,13 +175,20 @@ class SharedRedisCache(RedisCache):
         if not self._attempt(give_back, False):
             process_meter.give_place_back(key, rate)
 
-    def keys_beginning_with(self, prefix: str) -> Iterator[str]:
-        """Yield the keys that begin so, in batches that never hold the server up. Raises `RedisError`, unlike the rest."""
-        stored_prefix = self.make_key(prefix)
-        client = self._cache.get_client(write=False)
-        for stored in client.scan_iter(match=f"{stored_prefix}*", count=1000):
-            # Others may have put anything there; what is no text is not ours.
-            yield prefix + stored.decode(errors="replace").removeprefix(stored_prefix)
+    def delete_matching(self, prefix: str, is_wanted: Callable[[Any], bool]) -> int:
+        """Delete the values whose keys begin so and which are wanted, and return how many.
+
+        Looks through the keys in batches that never hold the server up. Raises `RedisError`, unlike the rest: who deletes
+        must know whether it is done.
+        """
+        client = self._cache.get_client(write=True)
+        count = 0
+        for name in client.scan_iter(match=f"{self.make_key(prefix)}*", count=1000):
+            # Others may have put anything there: under names that are no text, too.
+            key = name.decode(errors="replace")
+            if is_wanted(self._cache.get(key, None)):
+                count += bool(client.delete(key))
+        return count
 
     def _attempt(self, operation: Callable[[], T], instead: T) -> T:
         breaker = self._server.breaker

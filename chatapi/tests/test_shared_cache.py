@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from redis.exceptions import RedisError
 
 from chatapi import sealed_values, shared_cache
 from chatapi.environment import Rate
@@ -200,6 +201,13 @@ def test_a_server_that_goes_away() -> None:
     assert cache.incr("counter") == 0
 
 
+def test_deleting_says_when_the_server_is_away() -> None:
+    cache = SharedRedisCache(UNREACHABLE, {})
+    assert cache.get("key") is None
+    with pytest.raises(RedisError):
+        cache.delete_matching("key", lambda _: True)
+
+
 # --- Others write to it ------------------------------------------------------------------------------------------------------
 
 
@@ -254,6 +262,17 @@ def test_a_value_of_another_type_is_absent(cache: SharedRedisCache) -> None:
     cache.set("key", "value", 60)
     assert cache.get("key") == "value"
     assert [cache.take_place("throttle", Rate(1, 3600)) > 0 for _ in range(2)] == [False, True]
+
+
+def test_deleting_goes_by_what_is_ours(cache: SharedRedisCache) -> None:
+    for number in range(5):
+        cache.set(f"auth:{number}", {"id": number % 2}, 60)
+    client = cache._cache.get_client(write=True)
+    for name in (b":1:auth:\xff\xfe", b":1:auth:forged"):
+        client.set(name, b'{"id": 1}')
+    client.rpush(":1:other", "untouched")
+    assert cache.delete_matching("auth:", lambda value: isinstance(value, dict) and value["id"] == 1) == 2
+    assert [cache.get(f"auth:{number}") is None for number in range(5)] == [False, True, False, True, False]
 
 
 def test_a_value_cannot_be_moved_or_put_back(cache: SharedRedisCache, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -335,6 +354,6 @@ def test_a_user_of_the_server_with_only_these_rights_is_enough(cache: SharedRedi
     assert [limited.take_place("places", Rate(1, 3600)) > 0 for _ in range(2)] == [False, True]
     limited.give_place_back("places", Rate(1, 3600))
     assert limited.take_place("places", Rate(1, 3600)) == 0
-    assert list(limited.keys_beginning_with("pla")) == ["places"]
+    assert limited.delete_matching("pla", lambda _: True) == 1
     assert limited.add("counter", 0, 60)
     assert limited.incr("counter") == 1

@@ -36,13 +36,19 @@ REPLY: dict[Any, Any] = {
 }
 
 
-health = operation("health", "Is the process alive?", "service", auth=[], responses={(200, JSON): shapes.HealthSchema})
+health = operation(
+    "health",
+    "Is the process alive?",
+    "service",
+    auth=[],
+    responses={(200, JSON): shapes.HealthSchema, **errors(429)},
+)
 ready = operation(
     "ready",
     "Can requests be served?",
     "service",
     auth=[],
-    responses={(200, JSON): shapes.ReadinessSchema, (503, JSON): shapes.ReadinessSchema},
+    responses={(200, JSON): shapes.ReadinessSchema, (503, JSON): shapes.ReadinessSchema, **errors(429)},
 )
 models = operation(
     "list_models",

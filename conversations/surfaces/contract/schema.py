@@ -33,7 +33,7 @@ health = operation(
     "Can requests be served?",
     TAG,
     auth=[],
-    responses={(200, JSON): shapes.HealthSchema, (503, JSON): shapes.HealthSchema},
+    responses={(200, JSON): shapes.HealthSchema, (503, JSON): shapes.HealthSchema, **errors(429)},
 )
 list_conversations = operation(
     "contract_list_conversations",
