@@ -28,7 +28,7 @@ from chatapi.observability.logs import trace_id_var, user_id_var
 from chatapi.outbound import UnusableAnswer, call_json_idempotently, new_session
 from chatapi.problem import Problem
 from chatapi.rejected_tokens import rejected_tokens
-from conversations.services.users import remember_user
+from conversations.services.user_directory import remember_user
 
 logger = logging.getLogger(__name__)
 

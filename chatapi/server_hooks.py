@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import psycopg.waiting
 
-from conversations.services.replies import live_replies
+from conversations.services.turns.replies import live_replies
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from chatapi.request_bodies import WholeBodies
 
 application = TimelyAnswers(WholeBodies(get_wsgi_application()))
 
-from conversations.services.replies import live_replies  # noqa: E402  # needs the applications to be loaded
+from conversations.services.turns.replies import live_replies  # noqa: E402  # needs the applications to be loaded
 
 # From the start, not from the first reply on: a worker that took another's place marks what that one left behind.
 live_replies.keep()

@@ -85,7 +85,7 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
         return self.filter(is_among)
 
     # What operators choose by. Those that look at messages or at other conversations cost an index look-up per row: ask them
-    # of a batch of ids (see services.walking), never of the whole table.
+    # of a batch of ids (see services.history.id_batches), never of the whole table.
 
     def inactive_since(self, moment: datetime) -> "ConversationQuerySet":
         """Restrict to conversations without a turn since then, as far as their rows tell.

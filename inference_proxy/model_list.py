@@ -10,8 +10,8 @@ from typing import Any
 
 from django.conf import settings
 
+from inference_proxy.catalogue import read_models
 from inference_proxy.exceptions import UpstreamFailure
-from inference_proxy.models import read_models
 from inference_proxy.protocols import new_protocol
 
 REMEMBERED_S = 60.0

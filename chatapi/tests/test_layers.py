@@ -44,7 +44,7 @@ def offenders(folder: str, *forbidden: str) -> list[str]:
 
 def test_the_reader_of_imports_sees_them(tmp_path: Path) -> None:
     found = imports(PROJECT / "chatapi" / "authentication.py")
-    assert {"threading", "django.conf.settings", "conversations.services.users.remember_user"} <= found
+    assert {"threading", "django.conf.settings", "conversations.services.user_directory.remember_user"} <= found
     assert offenders("chatapi", "conversations.services")
     assert len(SURFACES) >= 1
 

@@ -12,7 +12,7 @@ from django.utils.html import format_html
 from conversations.admin.paging import ReadOnlyAdmin
 from conversations.keyset import parse_id
 from conversations.models import AccessKind, StaffAccess
-from conversations.services.staff_access import note_access
+from conversations.services.staff.access import note_access
 
 
 def note_access_of(request: HttpRequest, kind: AccessKind, conversations: Iterable[tuple[UUID, UUID | None]]) -> None:

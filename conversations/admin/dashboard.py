@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from conversations.admin.charts import Chart, bar_chart, line_chart
 from conversations.models import DailyFigures
-from conversations.services.daily_figures import PERIOD_DAYS, Period, read_period, totals
+from conversations.services.staff.daily_figures import PERIOD_DAYS, Period, read_period, totals
 
 
 def dashboard(request: HttpRequest, site: AdminSite = admin.site) -> HttpResponse:

@@ -9,7 +9,7 @@ from conversations.admin.access import note_access_of
 from conversations.admin.paging import MOST_COUNTED
 from conversations.models import AccessKind
 from conversations.querysets import ConversationQuerySet
-from conversations.services.staff_export import ExportFormat, export_conversations
+from conversations.services.staff.export import ExportFormat, export_conversations
 
 CONTENT_TYPES: dict[ExportFormat, str] = {"csv": "text/csv; charset=utf-8", "jsonl": "application/x-ndjson"}
 

@@ -18,9 +18,9 @@ from conversations.models import (
 )
 from conversations.services.assistants import find_assistant
 from conversations.services.model_tags import may_choose, require_allowed
-from conversations.services.stopping import stop_running_reply
-from conversations.services.titles import is_unnamed_title
-from conversations.services.users import requires_known_user
+from conversations.services.turns.stop import stop_running_reply
+from conversations.services.turns.titles import is_unnamed_title
+from conversations.services.user_directory import requires_known_user
 
 DELETION_BATCH = 100
 

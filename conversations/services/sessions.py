@@ -25,8 +25,8 @@ from conversations.models import (
     new_id,
 )
 from conversations.services.assistants import find_assistant
-from conversations.services.stopping import stop_running_reply
-from conversations.services.users import requires_known_user
+from conversations.services.turns.stop import stop_running_reply
+from conversations.services.user_directory import requires_known_user
 
 SESSION_ID_FORM = re.compile(SESSION_ID_PATTERN)
 

@@ -11,7 +11,7 @@ from datetime import date, timedelta
 
 from django.db import connection, transaction
 
-from conversations.services.walking import pause, prefer_indexes
+from conversations.services.history.id_batches import pause, prefer_indexes
 
 # Times before and after are no usage that can be asked for, and Python does not know all of them.
 FIRST_DAY, LAST_DAY = date(1970, 1, 1), date(9998, 12, 31)

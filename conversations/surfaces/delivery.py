@@ -18,9 +18,9 @@ from django.http.response import HttpResponseBase
 from rest_framework.response import Response
 
 from chatapi.database import release_connections
-from conversations.services.following import follow_reply
-from conversations.services.replies import live_replies
-from conversations.services.turns import Turn
+from conversations.services.turns.begin import Turn
+from conversations.services.turns.follow import follow_reply
+from conversations.services.turns.replies import live_replies
 from conversations.surfaces.headers import read_last_event
 from conversations.surfaces.open_streams import Place, open_streams
 from inference_proxy.exceptions import FAILURES, UpstreamError

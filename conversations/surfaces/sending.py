@@ -7,10 +7,10 @@ from uuid import UUID
 from django.http import HttpRequest
 
 from conversations.exceptions import GenerationInProgress, ShuttingDown
-from conversations.services.busy import WhenBusy, begin_when_free
-from conversations.services.replies import live_replies
-from conversations.services.resuming import find_begun_turn
-from conversations.services.turns import Turn
+from conversations.services.turns.begin import Turn
+from conversations.services.turns.busy import WhenBusy, begin_when_free
+from conversations.services.turns.replies import live_replies
+from conversations.services.turns.resume import find_begun_turn
 from conversations.surfaces.delivery import Delivery, message_location
 from conversations.surfaces.headers import read_last_event
 from conversations.surfaces.open_streams import open_streams

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from conversations.services.replies import DatabaseReplyStore
-from conversations.services.turns import Turn
+from conversations.services.turns.begin import Turn
+from conversations.services.turns.replies import DatabaseReplyStore
 from inference_proxy.store import FinalStatus, FinishedReply
 
 

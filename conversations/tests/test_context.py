@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from conversations.models import Conversation, Message
-from conversations.services import context as context_module
-from conversations.services.context import Budget, Context, History, build_context
+from conversations.services.turns import context
+from conversations.services.turns.context import Budget, Context, History, build_context
 from conversations.tests.factories import make_conversation, make_message, make_reply, make_turns
 
 pytestmark = pytest.mark.django_db
@@ -242,7 +242,7 @@ def test_no_more_is_read_than_could_be_sent(conversation: Conversation, settings
 def test_counting_what_is_left_out_stops_somewhere(
     conversation: Conversation, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(context_module, "MOST_COUNTED", 3)
+    monkeypatch.setattr(context, "MOST_COUNTED", 3)
     budgets(settings, messages=2)
     make_turns(conversation, 5)
     assert build(conversation).receipt["left_out"] == 3

@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from conversations.models import Conversation, Message, new_id
-from conversations.services.context import Budget, Context, History, build_context
-from conversations.services.turn_statements import count_history_of, survey_conversation
+from conversations.services.turns.context import Budget, Context, History, build_context
+from conversations.services.turns.statements import count_history_of, survey_conversation
 from conversations.tests.factories import NOON, USER_ID, make_conversation
 from inference_proxy.protocols import new_protocol
 from inference_proxy.protocols.base import GenerationRequest

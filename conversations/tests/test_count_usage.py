@@ -13,9 +13,9 @@ from django.db import connection
 
 from conversations.models import Conversation, Message, UsageTotal
 from conversations.services import usage_history
-from conversations.services.exporting import export_history
-from conversations.services.importing import import_history
-from conversations.services.turns import start_turn
+from conversations.services.history.export import export_history
+from conversations.services.history.importing import import_history
+from conversations.services.turns.begin import start_turn
 from conversations.services.usage_history import count_usage
 from conversations.tests.ending import end
 from conversations.tests.factories import USER_ID, make_conversation, make_message, make_reply

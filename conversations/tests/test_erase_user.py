@@ -16,8 +16,8 @@ from django.core.management import CommandError
 
 from chatapi.remembered_tokens import forget_tokens
 from conversations.models import ChatUser, Conversation, Message, StaffAccess
-from conversations.services import erasing
-from conversations.services.stopping import STOP_POLL_S
+from conversations.services.history import erase
+from conversations.services.turns.stop import STOP_POLL_S
 from conversations.tests.conftest import make_conversation, remaining
 from tests.support.valkey import running_valkey
 
@@ -26,7 +26,7 @@ Manage = Callable[..., str]
 
 
 def test_everything_of_the_user_goes_and_nothing_of_others(manage: Manage, tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr(erasing, "BATCH_SIZE", 2)
+    monkeypatch.setattr(erase, "BATCH_SIZE", 2)
     user, other = uuid4(), uuid4()
     for number in range(5):
         make_conversation(user_id=user, is_favorited=number == 0)
@@ -88,7 +88,7 @@ def test_the_admin_log_keeps_the_deed_without_the_words(manage: Manage) -> None:
 def test_a_running_reply_is_stopped_before_its_conversation_goes(manage: Manage) -> None:
     """Another worker's reply: it sees the request to stop, saves what it has, and only then is it deleted."""
     conversation = make_conversation(last_status="streaming")
-    Message.objects.running().update(heartbeat_at=erasing.timezone.now())
+    Message.objects.running().update(heartbeat_at=erase.timezone.now())
     saw_request = threading.Event()
 
     def be_the_other_worker() -> None:

@@ -12,8 +12,8 @@ from django.core.management import CommandError
 from django.db import connection
 
 from conversations.models import Assistant, Conversation, Message
-from conversations.services import importing
-from conversations.services.rows import TABLES, column_names
+from conversations.services.history import importing
+from conversations.services.history.json_lines import TABLES, column_names
 from conversations.tests.conftest import days_ago, make_conversation, remaining
 
 pytestmark = pytest.mark.django_db
@@ -139,7 +139,7 @@ def test_an_export_that_breaks_leaves_no_file(manage: Manage, tmp_path: Path, mo
     def fail(_: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr("conversations.services.exporting.history_lines", fail)
+    monkeypatch.setattr("conversations.services.history.export.history_lines", fail)
     with pytest.raises(CommandError, match="disk full"):
         manage("export_history", str(tmp_path / "x.jsonl.gz"), "--all")
     assert not list(tmp_path.iterdir())

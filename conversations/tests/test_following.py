@@ -13,9 +13,9 @@ from django.db import connection, connections
 
 from chatapi.database import own_cursor
 from conversations.models import Message
-from conversations.services import following, polling
-from conversations.services.following import StoredFollower, follow_reply
-from conversations.services.polling import ReplyPoller
+from conversations.services.turns import follow, poll
+from conversations.services.turns.follow import StoredFollower, follow_reply
+from conversations.services.turns.poll import ReplyPoller
 from conversations.tests.factories import make_conversation, make_message, make_reply, make_running_reply
 from tests.support.waiting import LIMIT_S, wait_until
 
@@ -41,10 +41,10 @@ def read_to_end(follower: Any) -> list[Any]:
 @pytest.fixture(autouse=True)
 def quick_poller(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Poll without long pauses, over connections that tests can do without, and see that the poller ends at last."""
-    monkeypatch.setattr(polling, "POLL_SECONDS", 0.005)
-    monkeypatch.setattr(following.reply_poller, "_cursor", own_cursor)
+    monkeypatch.setattr(poll, "POLL_SECONDS", 0.005)
+    monkeypatch.setattr(follow.reply_poller, "_cursor", own_cursor)
     yield
-    wait_until(lambda: following.reply_poller._thread is None, "the poller has ended")
+    wait_until(lambda: follow.reply_poller._thread is None, "the poller has ended")
 
 
 @contextmanager
@@ -163,7 +163,7 @@ def test_a_database_that_goes_away_while_it_is_polled_is_silence() -> None:
     follower = StoredFollower(reply.id, 0)
     follower.read(0)
     with absent_database():
-        wait_until(lambda: following.reply_poller._away_since, "the poller has noticed")
+        wait_until(lambda: follow.reply_poller._away_since, "the poller has noticed")
         assert (follower.read(0), follower.has_ended) == ([], False)
     Message.objects.filter(id=reply.id).update(content="half and half", status="complete")
     assert [item.get("token") for item in objects(read_to_end(follower))] == [" and half", None]
@@ -171,7 +171,7 @@ def test_a_database_that_goes_away_while_it_is_polled_is_silence() -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_a_database_that_stays_away_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(polling, "DATABASE_PATIENCE_S", -1.0)
+    monkeypatch.setattr(poll, "DATABASE_PATIENCE_S", -1.0)
     reply = make_running_reply(make_message(make_conversation()), "half")
     polled, late = StoredFollower(reply.id, 4), StoredFollower(reply.id, 4)
     assert polled.read(0) == []
@@ -202,7 +202,7 @@ def test_followers_share_one_statement_a_round(monkeypatch: pytest.MonkeyPatch) 
         poll(poller, replies)
 
     monkeypatch.setattr(ReplyPoller, "_poll", counted_poll)
-    monkeypatch.setattr(following, "reply_poller", ReplyPoller(must_end=lambda: False, cursor=counted_cursor))
+    monkeypatch.setattr(follow, "reply_poller", ReplyPoller(must_end=lambda: False, cursor=counted_cursor))
     replies = [make_running_reply(make_message(make_conversation()), "one") for _ in range(3)]
     followers = [StoredFollower(reply.id, after) for reply in replies for after in range(4)]
     texts = [text_of(follower.read(0)) for follower in followers]
@@ -214,7 +214,7 @@ def test_followers_share_one_statement_a_round(monkeypatch: pytest.MonkeyPatch) 
     assert texts == ["one two three"[number % 4 :] for number in range(len(followers))]
     for follower in followers:
         follower.close()
-    wait_until(lambda: following.reply_poller._thread is None, "the poller has ended")
+    wait_until(lambda: follow.reply_poller._thread is None, "the poller has ended")
     assert max(rounds) == len(replies)
     assert len(lent) == len(rounds)
 
@@ -222,11 +222,11 @@ def test_followers_share_one_statement_a_round(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("pace", [1, 2, 5])
 def test_a_follower_that_is_far_behind_misses_nothing(monkeypatch: pytest.MonkeyPatch, pace: int) -> None:
-    monkeypatch.setattr(polling, "PIECE_CHARACTERS", 4)
+    monkeypatch.setattr(poll, "PIECE_CHARACTERS", 4)
     reply = make_running_reply(make_message(make_conversation()), TEXT[:3])
     followers = [StoredFollower(reply.id, after) for after in range(len(TEXT) + 1)]
     texts = [text_of(follower.read(0)) for follower in followers]
-    shared = following.reply_poller._replies[reply.id]
+    shared = follow.reply_poller._replies[reply.id]
     for length in range(4, len(TEXT) + 1):
         Message.objects.filter(id=reply.id).update(content=TEXT[:length])
         wait_until(lambda: shared.length == length, "the poller has read it")  # noqa: B023
@@ -244,7 +244,7 @@ def test_a_follower_that_is_far_behind_misses_nothing(monkeypatch: pytest.Monkey
 
 @pytest.mark.django_db(transaction=True)
 def test_a_long_reply_comes_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(polling, "PIECE_CHARACTERS", 4)
+    monkeypatch.setattr(poll, "PIECE_CHARACTERS", 4)
     reply = make_reply(make_message(make_conversation()), TEXT)
     frames = read_to_end(StoredFollower(reply.id, 2))
     assert [event_id for event_id, _ in frames] == [6, 10, len(TEXT), "done"]
@@ -258,11 +258,11 @@ def test_the_last_follower_that_leaves_ends_the_poller() -> None:
     first.read(0)
     second.read(0)
     first.close()
-    assert list(following.reply_poller._replies) == [reply.id]
+    assert list(follow.reply_poller._replies) == [reply.id]
     second.close()
     second.close()
-    assert not following.reply_poller._replies
-    wait_until(lambda: following.reply_poller._thread is None, "the poller has ended")
+    assert not follow.reply_poller._replies
+    wait_until(lambda: follow.reply_poller._thread is None, "the poller has ended")
     # It begins again with the next follower.
     third = StoredFollower(reply.id, 0)
     third.read(0)

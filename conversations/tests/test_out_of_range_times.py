@@ -13,10 +13,10 @@ from django.test import Client
 
 from chatapi.tests.clients import UserClient
 from conversations.models import Conversation, Message
-from conversations.services.exporting import export_history
-from conversations.services.pruning import PruneCriteria, prune_history
-from conversations.services.staff_export import ExportFormat, export_conversations
-from conversations.services.walking import Walk
+from conversations.services.history.export import export_history
+from conversations.services.history.id_batches import Walk
+from conversations.services.history.prune import PruneCriteria, prune_history
+from conversations.services.staff.export import ExportFormat, export_conversations
 from conversations.tests.factories import make_conversation, make_message, make_reply
 
 # As PostgreSQL orders them. The first and the last that Python knows can't be moved to every zone.

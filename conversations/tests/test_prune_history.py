@@ -15,8 +15,8 @@ from django.db import DatabaseError, connection, transaction
 
 from conversations.management.arguments import _months_before
 from conversations.models import Conversation, Message
-from conversations.services import pruning
-from conversations.services.pruning import BATCH_S, LARGEST_BATCH, PruneCriteria, next_batch_size, prune_history
+from conversations.services.history import prune
+from conversations.services.history.prune import BATCH_S, LARGEST_BATCH, PruneCriteria, next_batch_size, prune_history
 from conversations.tests.conftest import days_ago, make_conversation, remaining
 
 pytestmark = pytest.mark.django_db
@@ -270,7 +270,7 @@ def test_a_batch_that_fails_stays_whole_and_out_of_the_archive(
 ) -> None:
     archive = tmp_path / "pruned.jsonl"
     survivor, gone = make_conversation(age_days=100), make_conversation(age_days=200)
-    delete_with_messages = pruning.delete_with_messages
+    delete_with_messages = prune.delete_with_messages
 
     def fail_at_the_second(ids: Any) -> Any:
         deleted = delete_with_messages(ids)
@@ -278,7 +278,7 @@ def test_a_batch_that_fails_stays_whole_and_out_of_the_archive(
             raise DatabaseError("in mid-batch")
         return deleted
 
-    monkeypatch.setattr(pruning, "delete_with_messages", fail_at_the_second)
+    monkeypatch.setattr(prune, "delete_with_messages", fail_at_the_second)
     with pytest.raises(CommandError) as failure:
         manage(*OLD, "--batch-size", "1", "--archive", str(archive))
     assert failure.value.returncode == 1
@@ -327,7 +327,7 @@ def test_a_message_that_comes_before_the_lock_saves_its_conversation(criterion: 
         "empty": PruneCriteria(is_empty=True),
         "age": PruneCriteria(older_than=days_ago(90)),
     }[criterion]
-    matching = pruning.matching
+    matching = prune.matching
     calls = 0
 
     def matching_with_a_latecomer(given: PruneCriteria) -> Any:
@@ -340,7 +340,7 @@ def test_a_message_that_comes_before_the_lock_saves_its_conversation(criterion: 
             Conversation.objects.filter(id=conversation.id).update(updated_at=conversation.updated_at)
         return matching(given)
 
-    monkeypatch.setattr(pruning, "matching", matching_with_a_latecomer)
+    monkeypatch.setattr(prune, "matching", matching_with_a_latecomer)
     result = prune_history(criteria=criteria)
     assert calls >= 1
     assert (result.conversations, remaining()) == (0, {conversation.id})

@@ -8,7 +8,7 @@ import pytest
 from django.db import connection
 
 from conversations.models import Message
-from conversations.services.replies import DatabaseReplyStore
+from conversations.services.turns.replies import DatabaseReplyStore
 from conversations.tests.factories import make_conversation, make_message, make_reply, make_running_reply
 from inference_proxy.exceptions import StoreUnavailable
 from inference_proxy.store import Draft, FinishedReply

@@ -7,10 +7,10 @@ import pytest
 from django.db import connection, connections
 
 from conversations.models import Conversation, Message
-from conversations.services import stopping
 from conversations.services.conversations import delete_conversation
-from conversations.services.replies import DatabaseReplyStore
-from conversations.services.stopping import stop_reply, stop_running_reply
+from conversations.services.turns import stop
+from conversations.services.turns.replies import DatabaseReplyStore
+from conversations.services.turns.stop import stop_reply, stop_running_reply
 from conversations.tests.factories import (
     USER_ID,
     make_conversation,
@@ -66,7 +66,7 @@ def test_a_reply_without_a_worker_is_ended_at_once() -> None:
 
 @pytest.mark.django_db
 def test_a_worker_that_does_not_answer_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stopping, "STOP_WAIT_S", 0.05)
+    monkeypatch.setattr(stop, "STOP_WAIT_S", 0.05)
     conversation = make_conversation()
     running = make_running_reply(make_message(conversation))
     assert stop_running_reply(conversation.id) == running.id
@@ -81,14 +81,14 @@ def test_a_stop_answers_with_the_reply_that_it_stopped(monkeypatch: pytest.Monke
     running = make_running_reply(make_message(conversation))
 
     class Clock:
-        monotonic = staticmethod(stopping.time.monotonic)
+        monotonic = staticmethod(stop.time.monotonic)
 
         @staticmethod
         def sleep(_: float) -> None:
             Message.objects.filter(id=running.id).update(status="complete", content="whole")
             make_running_reply(make_message(conversation, "the next question"))
 
-    monkeypatch.setattr(stopping, "time", Clock)
+    monkeypatch.setattr(stop, "time", Clock)
     assert stop_reply(conversation.id) == running.id
 
 
@@ -122,14 +122,14 @@ def test_no_connection_is_held_while_waiting(monkeypatch: pytest.MonkeyPatch) ->
     held: list[bool] = []
 
     class Clock:
-        monotonic = staticmethod(stopping.time.monotonic)
+        monotonic = staticmethod(stop.time.monotonic)
 
         @staticmethod
         def sleep(_: float) -> None:
             held.append(connection.connection is not None)
             Message.objects.filter(id=running.id).update(status="stopped")
 
-    monkeypatch.setattr(stopping, "time", Clock)
+    monkeypatch.setattr(stop, "time", Clock)
     assert stop_running_reply(conversation.id) == running.id
     assert held == [False]
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from conversations.services.titles import automatic_title, is_unnamed
+from conversations.services.turns.titles import automatic_title, is_unnamed
 
 
 @pytest.mark.parametrize(

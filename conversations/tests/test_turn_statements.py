@@ -6,8 +6,8 @@ import pytest
 from django.db import transaction
 
 from conversations.models import Message, Status
-from conversations.services.context import SPARE_ROWS, Budget, History
-from conversations.services.turn_statements import Survey, count_history_of, survey_conversation
+from conversations.services.turns.context import SPARE_ROWS, Budget, History
+from conversations.services.turns.statements import Survey, count_history_of, survey_conversation
 from conversations.tests.factories import (
     USER_ID,
     make_conversation,

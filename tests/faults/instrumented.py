@@ -22,8 +22,8 @@ django.setup()
 
 from django.db import connection  # noqa: E402  # needs the settings
 
-from conversations.services import turns  # noqa: E402
-from conversations.services.replies import DatabaseReplyStore, live_replies  # noqa: E402
+from conversations.services.turns import begin  # noqa: E402
+from conversations.services.turns.replies import DatabaseReplyStore, live_replies  # noqa: E402
 from inference_proxy.live import LiveReplies  # noqa: E402
 
 FOLDER = Path(os.environ["FAULTS_FOLDER"])
@@ -65,7 +65,7 @@ def _around_finish(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 # Before the views are imported, which take these names with them.
-turns.start_turn = _around_start_turn(turns.start_turn)
+begin.start_turn = _around_start_turn(begin.start_turn)
 LiveReplies.start = _around_start(LiveReplies.start)  # type: ignore[method-assign]
 DatabaseReplyStore.finish = _around_finish(DatabaseReplyStore.finish)  # type: ignore[method-assign]
 

@@ -3,7 +3,7 @@
 import pytest
 
 from conversations.models import Conversation, Message, Role, Status
-from conversations.services.replies import DatabaseReplyStore
+from conversations.services.turns.replies import DatabaseReplyStore
 from inference_proxy.store import Draft, FinishedReply
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from conversations.admin.charts import bar_chart, line_chart, nice_ceiling, short_number
 from conversations.models import DailyFigures, Message
-from conversations.services.daily_figures import count_day, read_period
+from conversations.services.staff.daily_figures import count_day, read_period
 
 from .factories import make_conversation, make_message
 

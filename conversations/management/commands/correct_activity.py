@@ -1,4 +1,4 @@
-"""`manage.py correct_activity`: put the times of the last turn right after taking over. See services.activity."""
+"""`manage.py correct_activity`: put the times of the last turn right after taking over. See services.history.activity."""
 
 import json
 from argparse import ArgumentParser
@@ -11,8 +11,8 @@ from django.db import DatabaseError
 from conversations.management.arguments import HelpAsWritten, positive, seconds
 from conversations.management.interruption import Interruption
 from conversations.management.progress import ProgressReport
-from conversations.services.activity import CorrectionResult, correct_activity
-from conversations.services.walking import DEFAULT_BATCH_SIZE
+from conversations.services.history.activity import CorrectionResult, correct_activity
+from conversations.services.history.id_batches import DEFAULT_BATCH_SIZE
 
 EPILOG = """
 The predecessor does not touch conversations.updated_at when it saves a message. A trigger does it for what it saves from the

@@ -1,4 +1,4 @@
-"""`manage.py erase_user`: erase everything about one user. See services.erasing."""
+"""`manage.py erase_user`: erase everything about one user. See services.history.erase."""
 
 import json
 from argparse import ArgumentParser
@@ -14,7 +14,7 @@ from conversations.management.arguments import HelpAsWritten, user_id
 from conversations.management.confirmation import confirm
 from conversations.management.interruption import Interruption
 from conversations.management.progress import ProgressReport
-from conversations.services.erasing import Receipt, count_of_user, erase_user
+from conversations.services.history.erase import Receipt, count_of_user, erase_user
 
 EPILOG = """
 Close the account at the auth service first: a user who can still log in can begin anew. Favourites are erased too, and running

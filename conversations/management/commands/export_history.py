@@ -1,4 +1,4 @@
-"""`manage.py export_history`: write conversations to a file. See services.exporting."""
+"""`manage.py export_history`: write conversations to a file. See services.history.export."""
 
 import json
 from argparse import ArgumentParser
@@ -11,8 +11,8 @@ from django.db import DatabaseError
 from conversations.management.arguments import HelpAsWritten, past_moment, positive, user_id
 from conversations.management.interruption import Interruption
 from conversations.management.progress import ProgressReport
-from conversations.services.exporting import STANDARD_OUTPUT, ExportResult, Format, export_file, export_history
-from conversations.services.walking import DEFAULT_BATCH_SIZE
+from conversations.services.history.export import STANDARD_OUTPUT, ExportResult, Format, export_file, export_history
+from conversations.services.history.id_batches import DEFAULT_BATCH_SIZE
 
 EPILOG = """
 JSON lines keep every column and are read back by import_history. Markdown is for people: of several versions of an answer it

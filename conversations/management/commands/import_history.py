@@ -11,7 +11,13 @@ from django.core.management.base import BaseCommand, CommandError
 from conversations.management.arguments import HelpAsWritten, positive
 from conversations.management.interruption import Interruption
 from conversations.management.progress import ProgressReport
-from conversations.services.importing import DEFAULT_BATCH_LINES, ImportProblem, ImportResult, import_file, import_history
+from conversations.services.history.importing import (
+    DEFAULT_BATCH_LINES,
+    ImportProblem,
+    ImportResult,
+    import_file,
+    import_history,
+)
 
 EPILOG = """
 Nothing that is in the database is changed: rows whose id is there already are passed over, so an import can be repeated.

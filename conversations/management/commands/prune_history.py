@@ -1,4 +1,4 @@
-"""`manage.py prune_history`: delete conversations that are no longer wanted. See services.pruning."""
+"""`manage.py prune_history`: delete conversations that are no longer wanted. See services.history.prune."""
 
 import json
 from argparse import ArgumentParser
@@ -16,8 +16,16 @@ from conversations.management.confirmation import confirm
 from conversations.management.interruption import Interruption
 from conversations.management.progress import ProgressReport
 from conversations.models import Status
-from conversations.services.archive import Archive, ArchiveProblem
-from conversations.services.pruning import BATCH_S, LARGEST_BATCH, PruneCriteria, PruneResult, matching, measure, prune_history
+from conversations.services.history.archive import Archive, ArchiveProblem
+from conversations.services.history.prune import (
+    BATCH_S,
+    LARGEST_BATCH,
+    PruneCriteria,
+    PruneResult,
+    matching,
+    measure,
+    prune_history,
+)
 
 FINAL_STATUSES = [status for status in Status.values if status != Status.STREAMING]
 EPILOG = """

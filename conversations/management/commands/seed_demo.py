@@ -1,4 +1,4 @@
-"""`manage.py seed_demo`: fill a database with plausible conversations. See services.seeding."""
+"""`manage.py seed_demo`: fill a database with plausible conversations. See services.demo.seed."""
 
 import time
 from argparse import ArgumentParser
@@ -11,7 +11,7 @@ from django.db import IntegrityError
 from conversations.management.arguments import count, past_moment, positive
 from conversations.management.progress import ProgressReport
 from conversations.models import Conversation
-from conversations.services.seeding import SeedPlan, seed_demo
+from conversations.services.demo.seed import SeedPlan, seed_demo
 from conversations.services.usage_history import count_usage
 
 

@@ -20,8 +20,8 @@ from conversations.surfaces.api.serializers import (
     MESSAGE_COLUMNS,
     MESSAGE_DETAIL_COLUMNS,
 )
+from conversations.surfaces.nulls import conversation_json, message_json
 from conversations.surfaces.paging import Page, message_page, read_message_page, read_page
-from conversations.surfaces.row_shapes import conversation_json, message_json
 
 CONVERSATIONS_CURSOR = "c"
 MESSAGES_CURSOR = "m"

@@ -10,7 +10,7 @@ from conversations.models import DEFAULT_TITLE, Role
 from conversations.services.search import Hit
 from conversations.services.search_statements import MATCH_START, MATCH_STOP
 from conversations.surfaces.fields import StrictCharField, StrictIntegerField
-from conversations.surfaces.row_shapes import known_time
+from conversations.surfaces.nulls import known_time
 
 ASSISTANT_COLUMNS = ("id", "name", "description", "model_tag", "requires_authentication")
 

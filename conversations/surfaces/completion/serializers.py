@@ -6,7 +6,7 @@ from rest_framework import serializers
 
 from conversations.models import MAX_CONTENT_CHARACTERS, Message, Role
 from conversations.surfaces.fields import StrictBooleanField, StrictCharField
-from conversations.surfaces.row_shapes import known_time
+from conversations.surfaces.nulls import known_time
 
 
 def message_json(message: Message, content: str) -> dict[str, Any]:

@@ -15,14 +15,14 @@ from conversations.exceptions import ConversationNotFound
 from conversations.message_batches import MAX_BATCH_BYTES
 from conversations.models import Conversation, Message
 from conversations.services.conversations import create_conversation
-from conversations.services.turns import start_turn
+from conversations.services.turns.begin import start_turn
 from conversations.surfaces.completion import schema
 from conversations.surfaces.completion.serializers import CompletionSerializer, message_json
 from conversations.surfaces.delivery import Delivery, deliver
 from conversations.surfaces.fields import require_id
 from conversations.surfaces.headers import next_link, read_idempotency_key
+from conversations.surfaces.nulls import known_time
 from conversations.surfaces.paging import Page, cut_page, read_page
-from conversations.surfaces.row_shapes import known_time
 from conversations.surfaces.sending import admit_send, begin_turn
 from inference_proxy.protocols.base import Sampling
 

@@ -16,7 +16,7 @@ from conversations.exceptions import ConversationNotFound
 from conversations.models import Conversation, Message
 from conversations.prepared import Prepared, Rows
 from conversations.services.conversations import create_conversation, update_conversation
-from conversations.services.turns import start_turn
+from conversations.services.turns.begin import start_turn
 from conversations.surfaces.contract import schema
 from conversations.surfaces.contract.serializers import (
     CONVERSATION_COLUMNS,
@@ -28,8 +28,8 @@ from conversations.surfaces.contract.serializers import (
 from conversations.surfaces.delivery import Delivery, deliver
 from conversations.surfaces.fields import require_id
 from conversations.surfaces.headers import next_link, read_idempotency_key
+from conversations.surfaces.nulls import conversation_json, message_json
 from conversations.surfaces.paging import read_message_page, read_page
-from conversations.surfaces.row_shapes import conversation_json, message_json
 from conversations.surfaces.sending import admit_send, begin_turn
 from inference_proxy.protocols.base import Sampling
 

@@ -14,9 +14,9 @@ from chatapi.client_address import address_group
 from chatapi.throttling import SendThrottle
 from conversations.exceptions import AuthenticationRequired
 from conversations.models import Message, Role
-from conversations.services.anonymous_replies import place_for_reply
 from conversations.services.sessions import find_session, forget_history, open_session
-from conversations.services.turns import Turn, start_turn
+from conversations.services.turns.anonymous_replies import place_for_reply
+from conversations.services.turns.begin import Turn, start_turn
 from conversations.surfaces.delivery import (
     STREAM_FORMATS,
     Delivery,

@@ -11,8 +11,8 @@ from chatapi.throttling import SendThrottle
 from conversations.exceptions import ConversationNotFound, NothingToStop
 from conversations.models import Conversation, Message
 from conversations.services.conversations import create_conversation, delete_conversation, update_conversation
-from conversations.services.stopping import stop_reply
-from conversations.services.turns import regenerate_turn
+from conversations.services.turns.begin import regenerate_turn
+from conversations.services.turns.stop import stop_reply
 from conversations.surfaces.api import schema
 from conversations.surfaces.api.reading import (
     group_by_day,
@@ -35,8 +35,8 @@ from conversations.surfaces.api.views.messages import deliver_turn
 from conversations.surfaces.delivery import choose_delivery
 from conversations.surfaces.fields import require_id
 from conversations.surfaces.headers import read_idempotency_key
+from conversations.surfaces.nulls import conversation_json
 from conversations.surfaces.paging import MAX_OFFSET, read_flag, read_text, read_whole_number
-from conversations.surfaces.row_shapes import conversation_json
 from conversations.surfaces.sending import admit_send, begin_turn
 
 

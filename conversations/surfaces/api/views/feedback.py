@@ -5,7 +5,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from conversations.exceptions import ConversationNotFound, MessageNotFound
-from conversations.services.feedback import rate_reply
+from conversations.services.turns.feedback import rate_reply
 from conversations.surfaces.api import schema
 from conversations.surfaces.api.reading import read_message
 from conversations.surfaces.api.shapes import FeedbackSerializer

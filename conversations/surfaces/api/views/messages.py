@@ -11,8 +11,8 @@ from rest_framework.response import Response
 from chatapi.throttling import SendThrottle
 from conversations.exceptions import ConversationNotFound, MessageNotFound
 from conversations.models import Message, Role
-from conversations.services.turns import Turn, edit_turn, start_turn
-from conversations.services.versions import activate_message
+from conversations.services.turns.begin import Turn, edit_turn, start_turn
+from conversations.services.turns.versions import activate_message
 from conversations.surfaces.api import schema
 from conversations.surfaces.api.reading import read_message, read_messages, require_conversation
 from conversations.surfaces.api.serializers import SendSerializer

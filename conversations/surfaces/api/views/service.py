@@ -12,8 +12,8 @@ from chatapi.readiness import check_readiness
 from chatapi.throttling import ProbeThrottle
 from conversations.surfaces.api import schema
 from conversations.surfaces.api.serializers import SwapSerializer
+from inference_proxy.catalogue import swap_model
 from inference_proxy.model_list import list_allowed_models
-from inference_proxy.models import swap_model
 
 
 class HealthView(APIView):

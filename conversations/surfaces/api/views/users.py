@@ -7,7 +7,7 @@ from rest_framework.views import APIView
 
 from chatapi.permissions import IsAdmin
 from conversations.keyset import SortKey, encode_cursor
-from conversations.services.directory import count_totals, list_users
+from conversations.services.staff.users import count_totals, list_users
 from conversations.surfaces.api import schema
 from conversations.surfaces.paging import read_cursor, read_whole_number
 

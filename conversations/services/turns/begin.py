@@ -32,11 +32,10 @@ from conversations.exceptions import (
 from conversations.keyset import SortKey, after_key
 from conversations.models import Message, Role, Status, new_id
 from conversations.querysets import MessageQuerySet
-from conversations.services.context import Budget, Context, History, build_context
 from conversations.services.model_tags import model_of_turn, with_model_list
-from conversations.services.retries import Earlier, find_earlier, fingerprint_of, read_earlier, require_same
-from conversations.services.titles import automatic_title, is_unnamed
-from conversations.services.turn_statements import (
+from conversations.services.turns.context import Budget, Context, History, build_context
+from conversations.services.turns.retries import Earlier, find_earlier, fingerprint_of, read_earlier, require_same
+from conversations.services.turns.statements import (
     Survey,
     count_history_of,
     insert_turn,
@@ -44,7 +43,8 @@ from conversations.services.turn_statements import (
     survey_conversation,
     touch_conversation,
 )
-from conversations.services.versions import first_version, last_question, switch_version
+from conversations.services.turns.titles import automatic_title, is_unnamed
+from conversations.services.turns.versions import first_version, last_question, switch_version
 from inference_proxy.protocols.base import GenerationRequest, Sampling
 
 RETRY_AFTER_S = 5

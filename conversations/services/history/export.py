@@ -16,9 +16,9 @@ from django.db import transaction
 
 from chatapi.timestamps import OutOfRangeTime
 from conversations.models import Conversation, Message
-from conversations.services.id_arrays import IdArray
-from conversations.services.rows import history_lines
-from conversations.services.walking import DEFAULT_BATCH_SIZE, Walk, prefer_indexes
+from conversations.services.history.id_arrays import IdArray
+from conversations.services.history.id_batches import DEFAULT_BATCH_SIZE, Walk, prefer_indexes
+from conversations.services.history.json_lines import history_lines
 
 Format = Literal["jsonl", "markdown"]
 STANDARD_OUTPUT = "-"

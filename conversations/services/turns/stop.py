@@ -5,7 +5,7 @@ from uuid import UUID
 
 from chatapi.database import release_connections
 from conversations.models import Message, Status
-from conversations.services.replies import live_replies
+from conversations.services.turns.replies import live_replies
 
 # The other worker learns of it at its next checkpoint; one that hasn't by now is gone, and its reply will be marked so.
 STOP_WAIT_S = 10.0

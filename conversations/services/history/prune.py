@@ -17,11 +17,11 @@ from django.db import connection, transaction
 
 from conversations.models import Conversation
 from conversations.querysets import ConversationQuerySet
-from conversations.services.archive import Archive
-from conversations.services.deleting import delete_with_messages
-from conversations.services.id_arrays import ids_of
-from conversations.services.rows import history_lines
-from conversations.services.walking import DEFAULT_BATCH_SIZE, Walk, pause, prefer_indexes
+from conversations.services.history.archive import Archive
+from conversations.services.history.delete import delete_with_messages
+from conversations.services.history.id_arrays import ids_of
+from conversations.services.history.id_batches import DEFAULT_BATCH_SIZE, Walk, pause, prefer_indexes
+from conversations.services.history.json_lines import history_lines
 
 # The first batch is small: nobody knows yet how long a conversation is.
 FIRST_BATCH = 100

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from django.db import connection, transaction
 
-from conversations.services.seed_words import ANSWERS, FIRST_NAMES, LAST_NAMES, OPENINGS, QUESTIONS, SUBJECTS
+from conversations.services.demo.words import ANSWERS, FIRST_NAMES, LAST_NAMES, OPENINGS, QUESTIONS, SUBJECTS
 
 SPAN_DAYS = 365
 FAVORITE_SHARE = 0.03

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from django.db import connection, transaction
 
 from conversations.models import Conversation
-from conversations.services.walking import DEFAULT_BATCH_SIZE, Walk, pause, prefer_indexes
+from conversations.services.history.id_batches import DEFAULT_BATCH_SIZE, Walk, pause, prefer_indexes
 
 # A conversation that is locked has a writer, who notes the turn; the others of the batch need not wait for it.
 CORRECT_SQL = """

@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 from django.conf import settings
 
 from conversations.exceptions import TooManyGenerations
-from conversations.services.replies import live_replies
+from conversations.services.turns.replies import live_replies
 
 RETRY_AFTER_S = 5
 

@@ -8,9 +8,9 @@ from django.db.models.functions import Length, Substr
 
 from chatapi.database import is_database_away, release_connections
 from conversations.models import Message, Status
-from conversations.services import polling
-from conversations.services.polling import ReplyPoller, SharedReply
-from conversations.services.replies import keeper_connections, live_replies
+from conversations.services.turns import poll
+from conversations.services.turns.poll import ReplyPoller, SharedReply
+from conversations.services.turns.replies import keeper_connections, live_replies
 from inference_proxy.presence import Presence, always_present
 from inference_proxy.responses import Follower
 from inference_proxy.transcript import Frame
@@ -65,7 +65,7 @@ class StoredFollower:
                 return []
             if self._shared is None:
                 # The database is away.
-                time.sleep(min(polling.POLL_SECONDS, remaining_s))
+                time.sleep(min(poll.POLL_SECONDS, remaining_s))
             else:
                 self._wakeup.wait(remaining_s)
 
@@ -90,10 +90,10 @@ class StoredFollower:
             if not is_database_away(failure):
                 raise
             self._away_since = self._away_since or time.monotonic()
-            if time.monotonic() - self._away_since <= polling.DATABASE_PATIENCE_S:
+            if time.monotonic() - self._away_since <= poll.DATABASE_PATIENCE_S:
                 return []
             self.has_ended = True
-            return polling.lost_frames(self._reply_id)
+            return poll.lost_frames(self._reply_id)
         self._away_since = None
         return frames
 
@@ -102,7 +102,7 @@ class StoredFollower:
         try:
             row = (
                 Message.objects.filter(id=self._reply_id)
-                .annotate(piece=Substr("content", begin, polling.PIECE_CHARACTERS), length=Length("content"))
+                .annotate(piece=Substr("content", begin, poll.PIECE_CHARACTERS), length=Length("content"))
                 .values_list("piece", "length", "status", "error_code", "token_count", "inference_time_ms")
                 .first()
             )
@@ -110,13 +110,13 @@ class StoredFollower:
             release_connections()
         if row is None:
             self.has_ended = True
-            return polling.deleted_frames(self._reply_id)
+            return poll.deleted_frames(self._reply_id)
         piece, length, status, error_code, token_count, inference_time_ms = row
-        frames = self._advance(polling.text_frames(self._after, piece))
+        frames = self._advance(poll.text_frames(self._after, piece))
         if status == Status.STREAMING:
             if self._shared is None:
                 self._shared = reply_poller.join(self._reply_id, length, self._wakeup, self._is_present)
         elif self._after >= length:
             self.has_ended = True
-            frames += polling.ending_frames(self._reply_id, status, error_code, token_count, inference_time_ms)
+            frames += poll.ending_frames(self._reply_id, status, error_code, token_count, inference_time_ms)
         return frames

@@ -9,8 +9,8 @@ from uuid import UUID
 
 from conversations.models import Conversation, Message, Role
 from conversations.querysets import MessageQuerySet
-from conversations.services.turns import Turn
-from conversations.services.versions import last_question
+from conversations.services.turns.begin import Turn
+from conversations.services.turns.versions import last_question
 
 
 def find_begun_turn(*, conversation_id: UUID, user_id: UUID | None, content: str | None, idempotency_key: str) -> Turn | None:

@@ -19,7 +19,7 @@ import psycopg
 from django.db import DatabaseError, connection, transaction
 from psycopg import sql
 
-from conversations.services.rows import CONVERSATION, MESSAGE, TABLES, column_names
+from conversations.services.history.json_lines import CONVERSATION, MESSAGE, TABLES, column_names
 
 DEFAULT_BATCH_LINES = 2000
 MAX_BATCH_BYTES = 8 * 1024 * 1024

@@ -18,10 +18,10 @@ from django.utils import timezone
 
 from chatapi.remembered_tokens import forget_tokens
 from conversations.models import ChatUser, Conversation, Message, StaffAccess, UsageTotal
-from conversations.services.deleting import delete_with_messages
-from conversations.services.id_arrays import ids_of
-from conversations.services.stopping import stop_running_reply
-from conversations.services.walking import prefer_indexes
+from conversations.services.history.delete import delete_with_messages
+from conversations.services.history.id_arrays import ids_of
+from conversations.services.history.id_batches import prefer_indexes
+from conversations.services.turns.stop import stop_running_reply
 
 BATCH_SIZE = 500
 ERASED = "(erased)"

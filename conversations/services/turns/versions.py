@@ -12,7 +12,7 @@ from django.db.models import Case, F, Q, Value, When
 from conversations.exceptions import ConversationNotFound, GenerationInProgress, MessageNotFound, NotTheLastTurn
 from conversations.models import Conversation, Message, Role, Status
 from conversations.querysets import MessageQuerySet
-from conversations.services.replies import make_active
+from conversations.services.turns.replies import make_active
 
 
 def activate_message(*, conversation_id: UUID, user_id: UUID | None, message_id: UUID) -> None:

@@ -13,7 +13,7 @@ from django.conf import settings
 from django.db import connection
 
 from conversations.models import TEMPORARY_LIFETIME
-from conversations.services.context import Budget, HistoryRow
+from conversations.services.turns.context import Budget, HistoryRow
 from conversations.services.usage import COUNT_TURN_SQL
 
 # The lock that every verb takes first. Where a user's running replies are limited, their sends come one after the other

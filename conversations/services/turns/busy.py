@@ -20,11 +20,11 @@ from django.db.models.functions import Now
 from chatapi.database import release_connections
 from conversations.exceptions import GenerationInProgress
 from conversations.models import Message, Status
-from conversations.services.following import reply_poller
-from conversations.services.polling import NOTE_LIFETIME_S
-from conversations.services.replies import live_replies
-from conversations.services.stopping import stop_one_reply
-from conversations.services.turns import Turn
+from conversations.services.turns.begin import Turn
+from conversations.services.turns.follow import reply_poller
+from conversations.services.turns.poll import NOTE_LIFETIME_S
+from conversations.services.turns.replies import live_replies
+from conversations.services.turns.stop import stop_one_reply
 
 # What the client wants done about a reply that is running.
 WhenBusy = Literal["reject", "interrupt"]

@@ -5,7 +5,7 @@ The database's own ON DELETE CASCADE, left to itself, would not say how many mes
 
 from django.db import connection
 
-from conversations.services.id_arrays import IdArray
+from conversations.services.history.id_arrays import IdArray
 
 
 def delete_with_messages(conversation_ids: IdArray) -> tuple[int, int]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from django.db import connection
 from psycopg import sql
 
-from conversations.services.id_arrays import IdArray
+from conversations.services.history.id_arrays import IdArray
 
 CONVERSATION = "conversation"
 MESSAGE = "message"
