@@ -79,7 +79,7 @@ def post_worker_init(worker):  # type: ignore[no-untyped-def]
     from gevent.threadpool import ThreadPool
 
     from chatapi.password_hashing import hash_passwords_with
-    from chatapi.server_hooks import adopt_worker
+    from conversations.server_hooks import adopt_worker
 
     # One thread: hashing uses one core at most and does not block the event loop.
     hash_passwords_with(ThreadPool(1).apply)
@@ -98,7 +98,7 @@ def pre_request(worker, req):  # type: ignore[no-untyped-def]
 
 def worker_int(worker):  # type: ignore[no-untyped-def]
     """Save the replies. gunicorn calls this on SIGINT (Ctrl-C) and SIGQUIT, just before the worker quits."""
-    from chatapi.server_hooks import end_replies_now
+    from conversations.server_hooks import end_replies_now
 
     end_replies_now()
 
@@ -106,6 +106,6 @@ def worker_int(worker):  # type: ignore[no-untyped-def]
 def worker_exit(server, worker):  # type: ignore[no-untyped-def]
     """Wait until all replies are saved, even those without a reader. The master also calls this, for workers that are gone."""
     if worker.pid == os.getpid():
-        from chatapi.server_hooks import let_replies_end
+        from conversations.server_hooks import let_replies_end
 
         let_replies_end()

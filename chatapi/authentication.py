@@ -12,14 +12,17 @@ import logging
 import re
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import cache as cache_result
 from typing import Any
 from uuid import UUID
 
 import requests
 from django.conf import settings
 from django.core.cache import cache
+from django.utils.module_loading import import_string
 from rest_framework import authentication, exceptions
 from rest_framework.request import Request
 
@@ -28,7 +31,6 @@ from chatapi.observability.logs import trace_id_var, user_id_var
 from chatapi.outbound import UnusableAnswer, call_json_idempotently, new_session
 from chatapi.problem import Problem
 from chatapi.rejected_tokens import rejected_tokens
-from conversations.services.user_directory import remember_user
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +72,17 @@ class Verdict:
     # For the directory of users.
     email: str = ""
     name: str = ""
+
+
+@cache_result
+def _user_hook() -> Callable[..., None]:
+    hook: Callable[..., None] = import_string(settings.USER_HOOK)
+    return hook
+
+
+def remember_user(*, user_id: UUID, email: str, name: str, is_admin: bool) -> None:
+    """Hand a user whom the auth service has just described to the application (see USER_HOOK in the settings)."""
+    _user_hook()(user_id=user_id, email=email, name=name, is_admin=is_admin)
 
 
 class TokenValidator:

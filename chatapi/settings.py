@@ -1,4 +1,4 @@
-"""Django settings, from the environment alone (see the table in README.md)."""
+"""Django settings, from the environment alone (see docs/configuration.md)."""
 
 import os
 from pathlib import Path
@@ -169,6 +169,9 @@ else:
             "OPTIONS": {"MAX_ENTRIES": _cache_entries},
         }
     }
+
+# Called with `user_id`, `email`, `name` and `is_admin` of each user whom the auth service describes. Must not fail.
+USER_HOOK = "conversations.services.user_directory.remember_user"
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["chatapi.authentication.BearerAuthentication"],

@@ -182,7 +182,7 @@ class Message(models.Model):
 
     status = models.CharField(max_length=12, choices=Status.choices, default=Status.COMPLETE, db_default=Status.COMPLETE)
     # Of a reply: the user message that it answers. Of an edited user message: the one that it replaces. No constraint:
-    # messages are deleted with their whole conversation only, and a constraint would make that slower row by row.
+    # messages are deleted with their conversation or session, and a constraint would check them row by row.
     parent = models.ForeignKey("self", null=True, blank=True, on_delete=models.DO_NOTHING, db_constraint=False, db_index=False)
     is_active = models.BooleanField(default=True, db_default=True)
     # Set when a turn is switched to another version of it: whether this question, or this answer of the version that was

@@ -5,6 +5,7 @@ Not in the package `conversations.admin`: importing that registers its pages at 
 
 import hashlib
 import logging
+import math
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -74,7 +75,7 @@ class StaffSite(admin.AdminSite):
 
     def _refuse(self, request: HttpRequest, status: int, reason: str, wait_s: float) -> HttpResponse:
         logger.warning("staff sign-in refused", extra={"address": address_group(request), "status": status})
-        wait = max(1, round(wait_s))
+        wait = max(1, math.ceil(wait_s))
         context = {**self.each_context(request), "title": "Sign in", "reason": reason, "wait_s": wait}
         page = TemplateResponse(request, "admin/conversations/sign_in_refused.html", context, status=status)
         page["Retry-After"] = str(wait)

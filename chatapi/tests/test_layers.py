@@ -43,14 +43,19 @@ def offenders(folder: str, *forbidden: str) -> list[str]:
 
 
 def test_the_reader_of_imports_sees_them(tmp_path: Path) -> None:
-    found = imports(PROJECT / "chatapi" / "authentication.py")
-    assert {"threading", "django.conf.settings", "conversations.services.user_directory.remember_user"} <= found
-    assert offenders("chatapi", "conversations.services")
+    found = imports(PROJECT / "conversations" / "services" / "conversations.py")
+    assert {"uuid.UUID", "collections.abc.Sequence", "conversations.models.Conversation"} <= found
+    assert offenders("conversations", "conversations.services")
     assert len(SURFACES) >= 1
 
 
 def test_no_application_module_imports_gevent() -> None:
     assert [offender for package in PACKAGES for offender in offenders(package, "gevent", "asyncio", "greenlet")] == []
+
+
+def test_the_project_knows_nothing_of_the_application_but_where_it_puts_both_together() -> None:
+    together = ("chatapi/urls.py", "chatapi/wsgi.py")
+    assert [offender for offender in offenders("chatapi", "conversations") if not offender.startswith(together)] == []
 
 
 def test_the_inference_side_knows_no_database_and_no_view() -> None:
