@@ -53,6 +53,17 @@ class StrictFloatField(serializers.FloatField):
         return float(data)
 
 
+class StrictChoiceField(serializers.ChoiceField):
+    """One of some words. What is no text is not looked at: it may be nested deeper than Python can follow."""
+
+    default_error_messages = {"invalid_choice": "Must be one of the documented choices."}
+
+    def to_internal_value(self, data: Any) -> str:
+        if not isinstance(data, str):
+            self.fail("invalid_choice")
+        return str(super().to_internal_value(data))
+
+
 class IgnoredField(serializers.JSONField):
     """A value that clients may send and that this service decides itself.
 

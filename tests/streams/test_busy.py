@@ -148,6 +148,14 @@ def test_any_other_choice_is_refused(client: Client, conversation: str, choice: 
     assert client.send(conversation, "second", when_busy=None).finish()["status"] == "complete"
 
 
+def test_a_choice_that_is_nested_deeply_is_refused(client: Client, conversation: str) -> None:
+    nested: list[object] = []
+    for _ in range(900):
+        nested = [nested]
+    refusals = [client.send(conversation, "second", when_busy=nested), client.regenerate(conversation, when_busy=nested)]
+    assert [(answer.status, list(answer.json["fields"])) for answer in refusals] == [(400, ["when_busy"])] * 2
+
+
 def test_a_double_click_is_one_turn(client: Client, upstream: ScriptedUpstream) -> None:
     upstream.script(tokens("half"), hold(upstream.gate()), done())
     for _ in range(10):

@@ -6,7 +6,13 @@ from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
 from conversations.models import MAX_CONTENT_CHARACTERS, MAX_TITLE_CHARACTERS, Role, Status
-from conversations.surfaces.fields import StrictBooleanField, StrictCharField, StrictFloatField, StrictIntegerField
+from conversations.surfaces.fields import (
+    StrictBooleanField,
+    StrictCharField,
+    StrictChoiceField,
+    StrictFloatField,
+    StrictIntegerField,
+)
 from inference_proxy.protocols.base import Sampling
 
 # The last is not a column: `ConversationQuerySet.with_running_reply` adds it.
@@ -79,7 +85,7 @@ class SamplingSerializer(serializers.Serializer[Any]):
     )
     stream = StrictBooleanField(required=False, help_text="false: the finished message as JSON instead of a stream.")
 
-    when_busy = serializers.ChoiceField(
+    when_busy = StrictChoiceField(
         choices=["reject", "interrupt"],
         required=False,
         allow_null=True,
