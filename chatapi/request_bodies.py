@@ -11,7 +11,9 @@ reset, and many clients then never see the answer.
 
 import contextlib
 import io
+import math
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -27,6 +29,9 @@ WSGIApplication = Callable[[dict[str, Any], Any], Iterable[bytes]]
 PROBLEM_KEY = "chatapi.body_problem"
 BODY_DEADLINE_S = 30.0
 LINGER_S = 5.0
+# Bodies longer than most addresses take, which are read before anyone knows who sends them: so many are in memory at once.
+MOST_LONG_BODIES = 16
+LONG_BODY_PATIENCE_S = 5.0
 DISCARD_BYTES = 65536
 
 
@@ -48,6 +53,12 @@ class IncompleteBody(Problem):
     detail = "The request body broke off."
 
 
+class TooManyLongBodies(Problem):
+    code = "throttled"
+    status = 429
+    detail = "Too many long requests are being read at once. Try again in a moment, or send less history along."
+
+
 def body_limit(path: str) -> int:
     """Return how many bytes the body of a request to this address may have."""
     takes_history = path.rstrip("/") in settings.HISTORY_PATHS
@@ -59,16 +70,24 @@ class WholeBodies:
 
     def __init__(self, application: WSGIApplication) -> None:
         self._application = application
+        self._long_bodies = threading.BoundedSemaphore(MOST_LONG_BODIES)
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         if not environ.get("CONTENT_LENGTH") and "HTTP_TRANSFER_ENCODING" not in environ:
             return self._application(environ, start_response)
         source = environ["wsgi.input"]
-        body, problem = self._read(environ)
-        environ["wsgi.input"] = io.BytesIO(body)
-        environ["CONTENT_LENGTH"] = str(len(body))
-        if problem is None:
-            return self._application(environ, start_response)
+        with contextlib.ExitStack() as place:
+            body, problem = self._read(environ, place)
+            held = io.BytesIO(body)
+            environ["CONTENT_LENGTH"] = str(len(body))
+            environ["wsgi.input"] = held
+            del body
+            if problem is None:
+                try:
+                    return self._application(environ, start_response)
+                finally:
+                    # The answer may be a stream of minutes, which must not keep the body for as long.
+                    held.close()
         environ[PROBLEM_KEY] = problem
         # Our gunicorn.conf.py adds it; it puts `Connection: close` into the answer.
         if close_connection := getattr(source, "close_connection", None):
@@ -77,8 +96,8 @@ class WholeBodies:
         sock = environ.get("gunicorn.socket")
         return answer if sock is None else _LastAnswer(answer, sock)
 
-    def _read(self, environ: dict[str, Any]) -> tuple[bytes, Problem | None]:
-        """Return the body and None, or nothing and what is wrong with it."""
+    def _read(self, environ: dict[str, Any], place: contextlib.ExitStack) -> tuple[bytes, Problem | None]:
+        """Return the body and None, or nothing and what is wrong with it. A long body's place is given back with `place`."""
         length = _declared_length(environ)
         limit = body_limit(environ.get("PATH_INFO", ""))
         if length is not None and length > limit:
@@ -87,7 +106,9 @@ class WholeBodies:
         # Only reading ends at the deadline, so that the client can be told.
         deadline = None if sock is None else ClientDeadline(sock, BODY_DEADLINE_S, "body not sent in time", socket.SHUT_RD)
         try:
-            body = environ["wsgi.input"].read(limit + 1 if length is None else length)
+            body = self._read_pieces(environ["wsgi.input"], limit + 1 if length is None else length, place)
+        except TooManyLongBodies as refusal:
+            return b"", refusal
         except Exception as failure:
             # After the deadline a body of chunks fails like a malformed one, which is for the server to answer.
             if deadline is not None and deadline.is_over:
@@ -103,6 +124,18 @@ class WholeBodies:
         if len(body) == length:
             return body, None
         return b"", RequestTimeout() if deadline is not None and deadline.is_over else IncompleteBody()
+
+    def _read_pieces(self, source: Any, count: int, place: contextlib.ExitStack) -> bytes:
+        """Read so many bytes, or fewer where there are no more. Raises `TooManyLongBodies`."""
+        ordinary = settings.DATA_UPLOAD_MAX_MEMORY_SIZE + 1
+        body: bytes = source.read(min(count, ordinary))
+        if len(body) < ordinary or count == ordinary:
+            return body
+        if not self._long_bodies.acquire(timeout=LONG_BODY_PATIENCE_S):
+            raise TooManyLongBodies(retry_after_s=math.ceil(LONG_BODY_PATIENCE_S))
+        place.callback(self._long_bodies.release)
+        rest: bytes = source.read(count - len(body))
+        return body + rest
 
 
 def _declared_length(environ: dict[str, Any]) -> int | None:

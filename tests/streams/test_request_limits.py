@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
+from chatapi.request_bodies import MOST_LONG_BODIES
 from tests.conftest import StartServer
 from tests.support.auth import make_token
 from tests.support.client import Client
@@ -15,6 +16,8 @@ from tests.support.server import Server
 from tests.support.waiting import wait_until
 
 LIMIT = 256 * 1024
+# More than any other address takes.
+MUCH_OF_A_LONG_BODY = 2 * LIMIT
 # Far more than a client's own limit of the body, and than the buffers of sockets on the way.
 MUCH = 20 * 1024 * 1024
 MULTIPART = "multipart/form-data; boundary=part"
@@ -65,6 +68,28 @@ def test_bodies_that_never_arrive_hold_no_database_connection(client: Client) ->
 
 
 # --- How much -------------------------------------------------------------------------------------------------------------
+
+
+def test_long_bodies_wait_for_their_place_in_memory(client: Client) -> None:
+    size = 8 * 1024 * 1024
+    with contextlib.ExitStack() as stack:
+        for _ in range(MOST_LONG_BODIES):
+            silent = stack.enter_context(RawConnection(client.port))
+            silent.send_head("POST", "/api/v1/chat/stream", Content_Length=str(size))
+            silent.send(b"x" * MUCH_OF_A_LONG_BODY)
+        ordinary = client.open("POST", "/api/v1/chat/stream", {"session_id": "short", "message": "hi"})
+        assert ordinary.status == 200
+        ordinary.finish()
+        refused = stack.enter_context(RawConnection(client.port))
+        refused.send_head("POST", "/api/v1/chat/stream", client.token, Content_Length=str(size))
+        refused.send(b"x" * MUCH_OF_A_LONG_BODY)
+        status, headers, body = refused.answer()
+        assert (status, body["code"], headers["Retry-After"]) == (429, "throttled", "5")
+    # Their places are free again, and a body's own is, as soon as its answer begins.
+    history = [{"role": "user", "content": "x" * LIMIT}]
+    for _ in range(MOST_LONG_BODIES + 1):
+        body = {"session_id": "long", "message": "hi", "history": history}
+        assert client.open("POST", "/api/v1/chat/stream", body).finish()["status"] == "complete"
 
 
 @pytest.mark.parametrize("path", ["/api/conversations", "/conversations", "/admin/login/", "/api/health", "/nothing"])
