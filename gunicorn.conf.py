@@ -69,8 +69,8 @@ def when_ready(server):  # type: ignore[no-untyped-def]
     """Warn once where several workers share no cache."""
     if workers > 1 and not _environment.text("CACHE_URL"):
         server.log.warning(
-            f"CACHE_URL is not set: each of the {workers} workers counts requests and remembers tokens by itself, "
-            f"so limits are up to {workers} times as high"
+            f"CACHE_URL is not set: each of the {workers} workers counts requests on its own, "
+            f"so clients can make up to {workers} times as many as the limits allow"
         )
 
 

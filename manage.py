@@ -13,7 +13,7 @@ def main() -> None:
     try:
         execute_from_command_line(sys.argv)
     except ImproperlyConfigured as problem:
-        # It names the variable that is wrong; where in Django that came out helps nobody.
+        # The text names the wrong variable. A traceback would not help.
         sys.exit(str(problem))
 
 

@@ -1,9 +1,9 @@
-"""Who is calling: a bearer token, validated by the auth service and remembered in Django's cache.
+"""Identify the caller: the auth service validates the bearer token, and Django's cache remembers the verdict.
 
-Principle: a verdict is remembered, a failure never. A valid token is kept for AUTH_CACHE_SECONDS, at most until its own
-`exp`; a rejection for 15 s, so that a misconfigured client can't flood the auth service; everything else (no answer, an
-error, our own key refused) is a 503 and asked again next time. The cache knows a keyed hash of the token, never the token, and
-of the user no more than a request needs: the id, and whether they are an admin.
+Principle: verdicts are remembered, failures are not. A valid token is remembered for AUTH_CACHE_SECONDS, at most until its
+`exp`. A rejection is remembered for 15 s, so that a misconfigured client can't flood the auth service. Everything else (no
+answer, an error, a refused INTERNAL_API_KEY) is a 503, and the next request asks again. The cache holds a keyed hash of the
+token, not the token. Of the user it holds what a request needs: the id, and whether they are an admin.
 """
 
 import hashlib
@@ -36,19 +36,19 @@ logger = logging.getLogger(__name__)
 
 REJECTION_SECONDS = 15
 VALIDATION_DEADLINE_S = 5.0
-# RFC 6750's token alphabet; anything else can't be a token and is not worth a call.
+# RFC 6750's token alphabet. Anything else is refused without a call.
 TOKEN_FORM = re.compile(r"[A-Za-z0-9._~+/=-]{1,8192}")
 
 
 class AuthUnavailable(Problem):
     code = "auth_unavailable"
     status = 503
-    detail = "Your token can't be checked right now. Try again in a moment."
+    detail = "The service can't check your token right now. Try again in a moment."
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The user behind a request."""
+    """The user who sent a request."""
 
     id: UUID
     is_admin: bool
@@ -64,10 +64,10 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the auth service says of a token; `caller` is None where it rejects it."""
+    """The auth service's answer about a token. `caller` is None if it rejects the token."""
 
     caller: Caller | None
-    # For how many seconds this may be remembered.
+    # How long the verdict may be remembered.
     seconds: float
     # For the directory of users.
     email: str = ""
@@ -86,7 +86,7 @@ def remember_user(*, user_id: UUID, email: str, name: str, is_admin: bool) -> No
 
 
 class TokenValidator:
-    """Ask the auth service about tokens; concurrent questions about one token share one call."""
+    """Ask the auth service about tokens. Concurrent requests with one token share one call."""
 
     def __init__(self) -> None:
         self._session = new_session()
@@ -94,7 +94,7 @@ class TokenValidator:
         self._calls: dict[str, Future[Caller | None]] = {}
 
     def validate(self, token: str, address: str = "") -> Caller | None:
-        """Return the token's user, None where the token is not valid. `address` is whose rejected tokens are limited.
+        """Return the token's user, or None if the token is not valid. The limit on rejected tokens counts per `address`.
 
         Raises `AuthUnavailable`, `TooManyRejectedTokens`.
         """
@@ -127,13 +127,13 @@ class TokenValidator:
             with self._lock:
                 del self._calls[key]
         if caller is not None and is_new:
-            # Only now, so that nobody who waits for the verdict waits for the database too.
+            # After the result is set, so that requests that wait for the verdict don't wait for the database too.
             remember_user(user_id=caller.id, email=verdict.email, name=verdict.name, is_admin=caller.is_admin)
         return caller
 
     def _find_out(self, token: str, key: str, address: str) -> tuple[Verdict, bool]:
-        """Return the verdict, and whether the auth service was asked for it."""
-        # Another call may have ended between the look into the cache and the lock.
+        """Return the verdict, and whether it comes from a new call to the auth service."""
+        # Another call may have ended between the check of the cache and the lock.
         if (remembered := _recall(key)) is not None:
             return remembered, False
         with rejected_tokens.place(address, VALIDATION_DEADLINE_S) as place:
@@ -155,7 +155,7 @@ class TokenValidator:
                 deadline_s=VALIDATION_DEADLINE_S,
             )
         except (requests.RequestException, UnusableAnswer) as failure:
-            logger.error("auth service unreachable", extra={"error": type(failure).__name__})
+            logger.error("auth service call failed", extra={"error": type(failure).__name__})
             raise AuthUnavailable from None
         if status == 401 or (status == 200 and answer.get("valid") is False):
             return Verdict(None, REJECTION_SECONDS)
@@ -166,9 +166,9 @@ class TokenValidator:
         ):
             return verdict
         if status == 403:
-            logger.error("auth service refuses our INTERNAL_API_KEY", extra={"error": "403"})
+            logger.error("auth service refuses INTERNAL_API_KEY", extra={"error": "403"})
         else:
-            logger.error("auth service gave an unusable answer", extra={"error": f"status {status}"})
+            logger.error("auth service gave an unexpected answer", extra={"error": f"status {status}"})
         raise AuthUnavailable
 
 
@@ -184,7 +184,7 @@ def _remember(key: str, verdict: Verdict) -> None:
 
 def _recall(key: str) -> Verdict | None:
     remembered = cache.get(key)
-    # Anything else is no verdict: somebody who can write to a shared cache may put a bare number there.
+    # Ignore other types: a process that can write to a shared cache could store a bare number there.
     if not isinstance(remembered, dict):
         return None
     caller = Caller(id=UUID(remembered["id"]), is_admin=remembered["is_admin"]) if remembered else None
@@ -203,9 +203,9 @@ def _read_verdict(user: Any, claims: Any) -> Verdict | None:
 
 
 def _is_admin_email(user: dict[str, Any], claims: Any) -> bool:
-    """Tell whether ADMIN_EMAILS names a user, whose address may be of their own choice.
+    """Say whether ADMIN_EMAILS contains the user's address, which users may be able to choose.
 
-    So it is compared as it came, and in ASCII alone: other letters become ASCII ones when they are made lower case.
+    Only ASCII addresses are compared, because some other letters become ASCII letters in lower case.
     """
     for source in (user, claims):
         if isinstance(source, dict) and source.get("email_verified", True) not in (True, "true"):
@@ -238,7 +238,7 @@ class BearerAuthentication(authentication.BaseAuthentication):
         token = token.strip()
         caller = validator.validate(token, address_group(request._request)) if TOKEN_FORM.fullmatch(token) else None
         if caller is None:
-            raise exceptions.AuthenticationFailed("This token is not valid, or no longer.", code="invalid_token")
+            raise exceptions.AuthenticationFailed("The token is invalid or has expired.", code="invalid_token")
         user_id_var.set(str(caller.id))
         return caller, None
 

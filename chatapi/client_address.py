@@ -42,8 +42,8 @@ class ClientAddressMiddleware:
             if forwarded_for and not self._has_warned:
                 self._has_warned = True
                 logger.warning(
-                    "X-Forwarded-For is ignored: it comes from an address that TRUSTED_PROXIES does not name; "
-                    "all clients behind a proxy that is not named count as one address"
+                    "X-Forwarded-For is ignored because the sender is not in TRUSTED_PROXIES; "
+                    "all clients behind an unlisted proxy share one rate limit"
                 )
         return self._get_response(request)
 

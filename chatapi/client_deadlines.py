@@ -1,4 +1,4 @@
-"""Deadlines for what a client sends and reads: its socket is shut down when the time is over."""
+"""Deadlines for slow clients: when the time is up, the client's socket is shut down."""
 
 import contextlib
 import logging
@@ -11,9 +11,9 @@ logger = logging.getLogger(__name__)
 
 
 class ClientDeadline:
-    """Shut a client's socket down in so many seconds, unless lifted before; `how` as in `socket.shutdown`.
+    """Shut a client's socket down after `seconds`, unless lifted before. `how` is as in `socket.shutdown`.
 
-    Who reads or writes the socket then finds its end; its thread is interrupted in nothing else. The log names the purpose.
+    A thread that reads or writes the socket then sees its end; nothing else interrupts it. The log names the purpose.
     """
 
     def __init__(self, sock: socket.socket, seconds: float, purpose: str, how: int = socket.SHUT_RDWR) -> None:
@@ -30,5 +30,5 @@ class ClientDeadline:
         self.is_over = True
         logger.info("client too slow", extra={"error": self._purpose})
         with contextlib.suppress(OSError):
-            # Not the method of a TLS socket, which would have its reader go on without decrypting.
+            # Not the method of a TLS socket: it would make the reader continue without decryption.
             socket.socket.shutdown(self._socket, self._how)

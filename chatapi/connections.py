@@ -218,7 +218,7 @@ class _HTTPSConnection(_WatchedMixin, HTTPSConnection):
         try:
             super().connect()
         except ssl.SSLCertVerificationError as failure:
-            logger.error("TLS certificate refused", extra={"host": self.host, "error": failure.verify_message})
+            logger.error("TLS certificate rejected", extra={"host": self.host, "error": failure.verify_message})
             raise
         finally:
             if self._shaking_hands is not None:

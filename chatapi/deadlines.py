@@ -79,7 +79,7 @@ class _Watch:
                     deadline.expire()
                 except Exception:
                     # Other calls depend on this thread.
-                    logger.exception("a deadline's function failed")
+                    logger.exception("the callback of a deadline failed")
 
     def _take_passed(self) -> list[Deadline]:
         """Wait until deadlines have passed, and return them."""

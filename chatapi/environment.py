@@ -1,8 +1,8 @@
 """The service's configuration, read once from environment variables.
 
-Principle: nothing is guessed. An unset variable takes its documented default; a value that does not parse stops the start
-with one line that names the variable and says what it takes. This module imports nothing of Django, so that the settings,
-the server's configuration and the tests can all read it.
+Principle: the service does not guess. An unset variable has its documented default. A malformed value stops the start with one
+line that names the variable and the accepted values. This module does not import Django, so that the settings, the server's
+configuration and the tests can use it.
 """
 
 import os
@@ -18,22 +18,22 @@ CACHE_SCHEMES = ("redis", "rediss", "unix")
 CACHE_OPTIONS = frozenset(
     {"client_name", "db", "ssl_ca_certs", "ssl_cert_reqs", "ssl_certfile", "ssl_check_hostname", "ssl_keyfile"}
 )
-# Printable ASCII; whatever else an address may hold, an admin's needs not.
+# Printable ASCII only. Admins need no other addresses.
 EMAIL_FORM = re.compile(r"[!-?A-~]+@[!-?A-~]+")
 INFERENCE_PROTOCOLS = ("nanochat", "openai")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
-# What the predecessor called them. Its names keep working; where both are set, ours counts.
+# The predecessor's names of these variables still work. If both names are set, the new one wins.
 EARLIER_NAMES = {"ADMIN_EMAILS": "ADMIN_EMAIL", "AUTH_CACHE_SECONDS": "AUTH_CACHE_TTL_SECONDS"}
 PERIOD_SECONDS = {"s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "hour": 3600, "d": 86400, "day": 86400}
 
 
 class EnvironmentProblem(Exception):
-    """A variable is missing or malformed; the text names it."""
+    """A variable is missing or malformed. The text names it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """So many requests in so many seconds."""
+    """At most `requests` requests in `period_s` seconds."""
 
     requests: int
     period_s: int
@@ -59,14 +59,14 @@ class EnvironmentReader:
         return self._variables.get(self._name_set(name), default).strip()
 
     def _name_set(self, name: str) -> str:
-        """Return the name under which a variable is set: its own, or the predecessor's."""
+        """Return the name that is set: the variable's own or the predecessor's."""
         earlier = EARLIER_NAMES.get(name, name)
         return earlier if name not in self._variables and earlier in self._variables else name
 
     def required(self, name: str, purpose: str) -> str:
         value = self.text(name)
         if not value:
-            raise EnvironmentProblem(f"{name} is not set; it is {purpose}")
+            raise EnvironmentProblem(f"{name} must be set to {purpose}")
         return value
 
     def choice(self, name: str, default: str, choices: tuple[str, ...]) -> str:
@@ -96,11 +96,11 @@ class EnvironmentReader:
         return int(value)
 
     def whole_or_none(self, name: str, *, least: int, most: int) -> int | None:
-        """Return a whole number, None where the variable is not set or set to nothing."""
+        """Return a whole number, or None if the variable is unset or empty."""
         return self.whole(name, 0, least=least, most=most) if self.text(name) else None
 
     def number_or_none(self, name: str, *, least: float, most: float) -> float | None:
-        """Return a number, None where the variable is not set or set to nothing."""
+        """Return a number, or None if the variable is unset or empty."""
         value = self.text(name)
         if not value:
             return None
@@ -111,7 +111,7 @@ class EnvironmentReader:
     def seconds(self, name: str, default: float, *, least: float = 0.05) -> float:
         value = self.text(name, str(default))
         if not re.fullmatch(r"\d{1,6}(\.\d{1,6})?", value) or float(value) < least:
-            raise EnvironmentProblem(f"{name} must be a number of seconds, {least} or more, not {value!r}")
+            raise EnvironmentProblem(f"{name} must be a number of seconds, at least {least}, not {value!r}")
         return float(value)
 
     def several(self, name: str, default: str = "") -> list[str]:
@@ -124,7 +124,7 @@ class EnvironmentReader:
         return value
 
     def path(self, name: str, default: str) -> str:
-        """Return a path to put behind a base URL; "" stands for the base URL's own."""
+        """Return a path to append to a base URL. "" means the base URL itself."""
         value = self.text(name, default)
         if value and not re.fullmatch(r"(/[\w.~%!$&'()*+,;=:@-]*)+", value, re.ASCII):
             raise EnvironmentProblem(f"{name} must be a path such as /generate, or empty, not {value!r}")
@@ -137,23 +137,25 @@ class EnvironmentReader:
             _check_http_url(name, origin)
             if urlsplit(origin).path:
                 raise EnvironmentProblem(
-                    f"{name} takes origins such as https://chat.example.com, without a path, not {origin!r}"
+                    f"{name} must be a list of origins such as https://chat.example.com, without a path, not {origin!r}"
                 )
         return origins
 
     def rate(self, name: str, default: str) -> Rate | None:
-        """Return a rate such as `60/min`; None where the variable is set to nothing."""
+        """Return a rate such as `60/min`, or None if the variable is empty."""
         value = self.text(name, default)
         if not value:
             return None
         match = re.fullmatch(r"(\d{1,9})/(\w+)", value)
         if not match or match[2] not in PERIOD_SECONDS or int(match[1]) < 1:
-            raise EnvironmentProblem(f"{name} must look like 60/min (s, min, h or d), or be empty for no limit, not {value!r}")
+            raise EnvironmentProblem(
+                f"{name} must be a rate such as 60/min (s, min, h or d), or empty for no limit, not {value!r}"
+            )
         return Rate(requests=int(match[1]), period_s=PERIOD_SECONDS[match[2]])
 
     def database(self, name: str, default: str) -> DatabaseAddress:
-        # The value may hold a password, so the message never repeats it.
-        form = f"{name} must look like postgresql://user:password@host:5432/database"
+        # The message does not repeat the value, because it may contain a password.
+        form = f"{name} must have the form postgresql://user:password@host:5432/database"
         try:
             url = urlsplit(self.text(name, default))
             port = str(url.port or "")
@@ -164,13 +166,13 @@ class EnvironmentReader:
         if url.scheme not in DATABASE_SCHEMES or not database or "/" in database:
             raise EnvironmentProblem(form)
         if url.scheme == "postgresql+asyncpg" and "ssl" in options:
-            # asyncpg's name for it; libpq refuses parameters that it doesn't know.
+            # asyncpg's name for sslmode. libpq refuses unknown parameters.
             options["sslmode"] = options.pop("ssl")
         if unknown := sorted(set(options) - _libpq_parameters()):
-            # They would make every connection fail, later.
+            # An unknown parameter would make every connection fail later.
             raise EnvironmentProblem(
                 f"{name} has parameters that PostgreSQL's client library does not know: {', '.join(map(repr, unknown))}; "
-                "remove them (asyncpg's own have no counterpart here)"
+                "remove them (parameters of asyncpg do not work here)"
             )
         host = options.pop("host", "") or unquote(url.hostname or "")
         return DatabaseAddress(
@@ -183,8 +185,8 @@ class EnvironmentReader:
         )
 
     def trusted(self, name: str, *, may_be_folder: bool = False) -> str:
-        """Return the path of a file (or, if allowed, a folder) of certificates in PEM format; "" where there is none."""
-        # Not at the top: the server's configuration imports this module before gevent replaces what `ssl` uses.
+        """Return the path of a file (or, if allowed, a folder) of PEM certificates, or "" if the variable is empty."""
+        # Imported here: the server's configuration imports this module before gevent patches what `ssl` uses.
         import ssl
 
         value = self.text(name)
@@ -193,12 +195,12 @@ class EnvironmentReader:
         try:
             ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=value)
         except (OSError, ValueError):
-            raise EnvironmentProblem(f"{name} must be a readable file of certificates in PEM format, not {value!r}") from None
+            raise EnvironmentProblem(f"{name} must be the path of a readable file of PEM certificates, not {value!r}") from None
         return value
 
     def cache_url(self, name: str) -> str:
-        """Return an address with only options that are understood: a misspelt one would switch a check off unnoticed."""
-        # The value may hold a password, so the message never repeats it.
+        """Return the cache's address. Refuse unknown options, because a misspelt option could silently disable a check."""
+        # The message does not repeat the value, because it may contain a password.
         value = self.text(name)
         try:
             url = urlsplit(value)
@@ -207,11 +209,11 @@ class EnvironmentReader:
         except ValueError:
             is_usable = False
         if value and not is_usable:
-            raise EnvironmentProblem(f"{name} must look like redis://host:6379/0 or rediss://user:password@host:6379/0")
+            raise EnvironmentProblem(f"{name} must have the form redis://host:6379/0 or rediss://user:password@host:6379/0")
         for option in sorted(set(options) - CACHE_OPTIONS) if value else ():
-            raise EnvironmentProblem(f"{name} may end with {', '.join(sorted(CACHE_OPTIONS))}, not with {option!r}")
+            raise EnvironmentProblem(f"{name} accepts only the options {', '.join(sorted(CACHE_OPTIONS))}, not {option!r}")
         if value and (file := options.get("ssl_ca_certs")) and not os.access(file, os.R_OK):
-            raise EnvironmentProblem(f"{name} names a file of certificates that can't be read: {file}")
+            raise EnvironmentProblem(f"{name} names a certificate file that is not readable: {file}")
         return value
 
     def emails(self, name: str) -> frozenset[str]:
@@ -220,7 +222,7 @@ class EnvironmentReader:
         for address in addresses:
             if not EMAIL_FORM.fullmatch(address):
                 raise EnvironmentProblem(
-                    f"{self._name_set(name)} takes e-mail addresses in ASCII, separated by commas, not {address!r}"
+                    f"{self._name_set(name)} must be a comma-separated list of ASCII e-mail addresses, not {address!r}"
                 )
         return frozenset(address.lower() for address in addresses)
 
@@ -231,13 +233,13 @@ class EnvironmentReader:
             try:
                 networks.append(ip_network(written))
             except ValueError:
-                form = "IP addresses and networks such as 10.1.0.0/16 (its last bits 0), separated by commas"
-                raise EnvironmentProblem(f"{name} takes {form}, not {written!r}") from None
+                form = "a comma-separated list of IP addresses and networks such as 10.1.0.0/16 (host bits 0)"
+                raise EnvironmentProblem(f"{name} must be {form}, not {written!r}") from None
         return tuple(networks)
 
 
 def _libpq_parameters() -> set[str]:
-    # Imported here: gunicorn's configuration reads this module before gevent has patched what psycopg needs.
+    # Imported here, because gunicorn's configuration imports this module before gevent patches what psycopg needs.
     from psycopg import pq
 
     return {option.keyword.decode() for option in pq.Conninfo.get_defaults()}
@@ -250,9 +252,9 @@ def _check_http_url(name: str, value: str) -> None:
     except ValueError:
         usable = False
     if not usable or url.query or url.fragment:
-        raise EnvironmentProblem(f"{name} must be an http or https address, not {value!r}")
+        raise EnvironmentProblem(f"{name} must be an http or https URL without a query, not {value!r}")
 
 
 def has_domain(url: str, domain: str) -> bool:
-    """Tell whether a URL's host is below a domain."""
+    """Say whether a URL's host is a subdomain of `domain`."""
     return (urlsplit(url).hostname or "").endswith(f".{domain}")

@@ -1,4 +1,4 @@
-"""Every error a client sees: `{"detail": "…", "code": "…"}`, field errors with `fields` beside it."""
+"""Errors for clients: `{"detail": "…", "code": "…"}`, and `fields` for invalid fields."""
 
 import logging
 import math
@@ -22,9 +22,9 @@ RETRY_AFTER_S = 2
 class DatabaseUnavailable(Problem):
     code = "database_unavailable"
     status = 503
-    # A commit whose answer was lost may have gone through, so this does not say that nothing was changed.
+    # A commit may have succeeded although its answer was lost, so the text does not say that nothing changed.
     detail = (
-        "The database can't be used right now. Try again in a moment. "
+        "The database is unavailable right now. Try again in a moment. "
         "If you were sending a message, use the same Idempotency-Key."
     )
 
@@ -32,13 +32,13 @@ class DatabaseUnavailable(Problem):
 class NotFound(Problem):
     code = "not_found"
     status = 404
-    detail = "There is no such thing here, or it is not yours."
+    detail = "Not found, or it belongs to another user."
 
 
 class InvalidRequest(Problem):
     code = "invalid"
     status = 400
-    detail = "The request is not valid."
+    detail = "The request is invalid."
 
 
 _DRF_CODES: dict[type[exceptions.APIException], str] = {
@@ -54,7 +54,7 @@ _DRF_CODES: dict[type[exceptions.APIException], str] = {
 
 
 def handle_exception(exc: Exception, context: dict[str, Any]) -> Response | None:
-    """Shape an exception of a view; None (a 500, logged by Django) for what nobody expected."""
+    """Return the response for an exception of a view, or None for an unexpected one (a 500, which Django logs)."""
     if is_database_away(exc):
         exc = _database_unavailable(exc)
     elif isinstance(exc, Http404):
@@ -111,7 +111,7 @@ def _headers(problem: Problem) -> dict[str, str]:
 
 
 def problem_page(problem: Problem) -> HttpResponse:
-    """Answer with a problem outside the views of the REST framework."""
+    """Return the response for a problem outside the REST framework's views."""
     body = FastJSONRenderer().render(problem.as_json())
     return HttpResponse(body, status=problem.status, content_type="application/json", headers=_headers(problem))
 
@@ -121,11 +121,11 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
-    return problem_page(NotFound("There is no such address here."))
+    return problem_page(NotFound("This URL does not exist."))
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """Answer for an exception that no view expected. Django calls this while it handles it."""
+    """Return the response for an unexpected exception. Django calls this while it handles the exception."""
     failure = sys.exc_info()[1]
     if failure is not None and is_database_away(failure):
         return problem_page(_database_unavailable(failure))

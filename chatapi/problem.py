@@ -1,4 +1,4 @@
-"""The one shape of an error that a client may see. A leaf module: every package may import it."""
+"""The base class of all errors for clients. It imports nothing of the project, so every package may import it."""
 
 from typing import Any, ClassVar
 
@@ -6,17 +6,17 @@ from typing import Any, ClassVar
 class Problem(Exception):
     """An expected failure with a code, an HTTP status and a sentence that the client can act on.
 
-    `extra` are further public fields of the error body, such as `message_id`.
+    `extra` holds further public fields of the error body, such as `message_id`.
     """
 
     code: ClassVar[str] = "internal_error"
     status: ClassVar[int] = 500
-    detail: ClassVar[str] = "Something went wrong on our side."
+    detail: ClassVar[str] = "The service failed unexpectedly. Try again later."
 
     def __init__(self, detail: str | None = None, *, retry_after_s: int | None = None, **extra: Any) -> None:
         self.text = detail or self.detail
         self.retry_after_s = retry_after_s
-        # Of the answer, beside Retry-After.
+        # Headers of the response, in addition to Retry-After.
         self.headers: dict[str, str] = {}
         self.extra = extra
         super().__init__(self.text)

@@ -9,15 +9,15 @@ from chatapi.database import replace_connections
 
 logger = logging.getLogger(__name__)
 
-# A standby, and a primary that was made read-only, as managed ones are when their disk is full.
+# True on a standby, and on a read-only primary (managed databases become read-only when their disk is full).
 READ_ONLY_SQL = "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean"
 
-# A database that was migrated once stays so for the life of a process.
+# Once migrated, a database stays migrated for the life of the process.
 _is_migrated = False
 
 
 def check_readiness() -> dict[str, str]:
-    """Return what was checked and how it went: `ok`, or what is the matter."""
+    """Return each check with its result: `ok` or the problem."""
     global _is_migrated
     try:
         if not _is_migrated:
@@ -27,7 +27,7 @@ def check_readiness() -> dict[str, str]:
             cursor.execute(READ_ONLY_SQL)
             (is_read_only,) = cursor.fetchone()
     except DatabaseError:
-        logger.warning("database not reachable", exc_info=True)
+        logger.warning("database unreachable", exc_info=True)
         return {"database": "unreachable", "migrations": "unknown"}
     if is_read_only:
         replace_connections()

@@ -1,9 +1,8 @@
-"""How many rejected tokens an address may show: without a limit, every made-up token is a call to the auth service.
+"""A limit on invalid tokens per client address. Without it, every invented token would cause a call to the auth service.
 
-Only tokens that no verdict is remembered for are limited. Each takes a place before the auth service is asked and keeps it
-if it is rejected; otherwise it gives the place back. So requests at the same moment can't exceed the limit either. Where all
-places are taken, but some by calls that are under way, a request waits for those: many users behind one address may arrive
-at once.
+The limit applies only to tokens without a remembered verdict. Each takes a place before the call to the auth service. It keeps
+the place if the token is rejected and gives it back otherwise, so simultaneous requests can't exceed the limit. If all places
+are taken, but some by calls in progress, a request waits for those calls: many users behind one address may arrive at once.
 """
 
 import math
@@ -23,12 +22,14 @@ from chatapi.rates import meter
 class TooManyRejectedTokens(Problem):
     code = "throttled"
     status = 429
-    detail = "Too many tokens from your address were not valid. Wait as long as Retry-After says."
+    detail = (
+        "There were too many invalid tokens from your IP address. Wait for the number of seconds in the Retry-After header."
+    )
 
 
 @dataclass(slots=True)
 class Place:
-    """A place that is kept where the token is rejected."""
+    """A place, which is kept if the token is rejected."""
 
     is_rejected: bool = False
 
@@ -41,7 +42,7 @@ class _Address:
 
 
 class RejectedTokens:
-    """Hand out the places of all addresses to the calls of this process."""
+    """Assign places to the calls of this process, per address."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -49,7 +50,7 @@ class RejectedTokens:
 
     @contextmanager
     def place(self, address: str, patience_s: float) -> Iterator[Place]:
-        """Take a place for the block's call. Raises `TooManyRejectedTokens` where there is none for so long."""
+        """Take a place for the call in the block. Raises `TooManyRejectedTokens` if there is none within `patience_s`."""
         rate: Rate | None = settings.THROTTLE_REJECTED_TOKENS
         if rate is None:
             yield Place()
@@ -68,7 +69,7 @@ class RejectedTokens:
                     meter.give_place_back(key, rate)
                 with entry.changed:
                     entry.calls -= 1
-                    # A place that was given back is for one; where no call is left, nobody needs to wait.
+                    # A returned place serves one waiting request. Without calls in progress, no request needs to wait.
                     entry.changed.notify(int(not place.is_rejected) if entry.calls else entry.requests)
         finally:
             with self._lock:
@@ -78,7 +79,7 @@ class RejectedTokens:
 
 
 def _take(entry: _Address, key: str, rate: Rate, give_up_at: float) -> None:
-    # Under the lock, so that a call that ends meanwhile is either seen or waited for.
+    # Check and wait under one lock, so that the end of a call in between is not missed.
     with entry.changed:
         while wait_s := meter.take_place(key, rate):
             if not entry.calls or not entry.changed.wait(max(0.0, give_up_at - time.monotonic())):

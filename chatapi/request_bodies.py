@@ -1,12 +1,12 @@
-"""Request bodies: each is read to its end, up to a limit and by a deadline, before Django sees the request.
+"""Read each request body completely, within a size limit and a deadline, before Django sees the request.
 
-Principle: a client that is slow, or sends too much, costs a thread and never a database connection or the disk. Django would
-read the body inside the view, when a connection may have been taken, and write the files of a multipart body to the disk
-without a limit. It also takes a body that comes in chunks, without a Content-Length, for empty.
+Principle: a client that is slow or sends too much occupies a thread, but no database connection and no disk. Django would
+read the body inside the view, possibly while the view holds a connection, and would write the files of a multipart body to
+disk without a limit. It also treats a chunked body without a Content-Length as empty.
 
-A refusal is an ordinary answer: the reason is left in the request for `middleware.RefuseBodiesMiddleware`. What the client
-still sends is thrown away for a moment and then the connection is closed, because a connection that is closed at once is
-reset, and many clients then never see the answer.
+A refusal is an ordinary response: `middleware.RefuseBodiesMiddleware` finds the reason in the request. For a few seconds this
+module then discards what the client still sends, and closes the connection. Closing it at once would reset the connection, and
+many clients would never see the response.
 """
 
 import contextlib
@@ -25,11 +25,11 @@ from chatapi.problem import Problem
 
 WSGIApplication = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
-# Where a request's META says why its body was refused.
+# The key in a request's META for the reason of a refusal.
 PROBLEM_KEY = "chatapi.body_problem"
 BODY_DEADLINE_S = 30.0
 LINGER_S = 5.0
-# Bodies longer than most addresses take, which are read before anyone knows who sends them: so many are in memory at once.
+# At most this many bodies over the ordinary limit are in memory at once. They are read before the caller is known.
 MOST_LONG_BODIES = 16
 LONG_BODY_PATIENCE_S = 5.0
 DISCARD_BYTES = 65536
@@ -44,29 +44,29 @@ class PayloadTooLarge(Problem):
 class RequestTimeout(Problem):
     code = "request_timeout"
     status = 408
-    detail = "The request body did not arrive in time."
+    detail = f"The request body did not arrive within {BODY_DEADLINE_S:.0f} seconds."
 
 
 class IncompleteBody(Problem):
     code = "invalid"
     status = 400
-    detail = "The request body broke off."
+    detail = "The request body is incomplete."
 
 
 class TooManyLongBodies(Problem):
     code = "throttled"
     status = 429
-    detail = "Too many long requests are being read at once. Try again in a moment, or send less history along."
+    detail = "The server is reading too many long requests right now. Try again in a moment, or send less history."
 
 
 def body_limit(path: str) -> int:
-    """Return how many bytes the body of a request to this address may have."""
+    """Return the limit for request bodies at this path, in bytes."""
     takes_history = path.rstrip("/") in settings.HISTORY_PATHS
     return settings.MAX_BODY_WITH_HISTORY if takes_history else settings.DATA_UPLOAD_MAX_MEMORY_SIZE
 
 
 class WholeBodies:
-    """Read bodies, then call the application."""
+    """WSGI middleware: read the body, then call the application."""
 
     def __init__(self, application: WSGIApplication) -> None:
         self._application = application
@@ -86,10 +86,10 @@ class WholeBodies:
                 try:
                     return self._application(environ, start_response)
                 finally:
-                    # The answer may be a stream of minutes, which must not keep the body for as long.
+                    # The response may stream for minutes and must not keep the body in memory for that time.
                     held.close()
         environ[PROBLEM_KEY] = problem
-        # Our gunicorn.conf.py adds it; it puts `Connection: close` into the answer.
+        # gunicorn.conf.py adds this method. It puts `Connection: close` into the response.
         if close_connection := getattr(source, "close_connection", None):
             close_connection()
         answer = self._application(environ, start_response)
@@ -97,20 +97,20 @@ class WholeBodies:
         return answer if sock is None else _LastAnswer(answer, sock)
 
     def _read(self, environ: dict[str, Any], place: contextlib.ExitStack) -> tuple[bytes, Problem | None]:
-        """Return the body and None, or nothing and what is wrong with it. A long body's place is given back with `place`."""
+        """Return the body and None, or b"" and the problem. Closing `place` returns the place of a long body."""
         length = _declared_length(environ)
         limit = body_limit(environ.get("PATH_INFO", ""))
         if length is not None and length > limit:
             return b"", PayloadTooLarge()
         sock = environ.get("gunicorn.socket")
-        # Only reading ends at the deadline, so that the client can be told.
+        # The deadline stops reading only, so that the client still gets the response.
         deadline = None if sock is None else ClientDeadline(sock, BODY_DEADLINE_S, "body not sent in time", socket.SHUT_RD)
         try:
             body = self._read_pieces(environ["wsgi.input"], limit + 1 if length is None else length, place)
         except TooManyLongBodies as refusal:
             return b"", refusal
         except Exception as failure:
-            # After the deadline a body of chunks fails like a malformed one, which is for the server to answer.
+            # After the deadline a chunked body fails like a malformed one, which the server itself answers.
             if deadline is not None and deadline.is_over:
                 return b"", RequestTimeout()
             if isinstance(failure, OSError):
@@ -126,7 +126,7 @@ class WholeBodies:
         return b"", RequestTimeout() if deadline is not None and deadline.is_over else IncompleteBody()
 
     def _read_pieces(self, source: Any, count: int, place: contextlib.ExitStack) -> bytes:
-        """Read so many bytes, or fewer where there are no more. Raises `TooManyLongBodies`."""
+        """Read up to `count` bytes. Raises `TooManyLongBodies`."""
         ordinary = settings.DATA_UPLOAD_MAX_MEMORY_SIZE + 1
         body: bytes = source.read(min(count, ordinary))
         if len(body) < ordinary or count == ordinary:
@@ -139,18 +139,18 @@ class WholeBodies:
 
 
 def _declared_length(environ: dict[str, Any]) -> int | None:
-    """Return the Content-Length; None where the body comes in chunks."""
+    """Return the Content-Length, or None for a chunked body."""
     if not environ.get("CONTENT_LENGTH"):
         return None
     try:
         return max(0, int(environ["CONTENT_LENGTH"]))
     except ValueError:
-        # gunicorn refuses these; Django, behind other servers, takes the body for empty.
+        # gunicorn refuses such requests. Behind other servers, Django treats the body as empty.
         return 0
 
 
 class _LastAnswer:
-    """An answer after which the connection is closed, with a body on its way that is not wanted."""
+    """A response to a refused body. Afterwards the rest of the body is discarded and the connection closed."""
 
     def __init__(self, answer: Iterable[bytes], sock: socket.socket) -> None:
         self._answer = answer
@@ -171,6 +171,6 @@ class _LastAnswer:
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_WR)
             while self._socket.recv(DISCARD_BYTES):
-                # A client that sends faster than this reads would keep all others waiting.
+                # Let other greenlets run, even if the client sends faster than this loop reads.
                 time.sleep(0)
         deadline.lift()

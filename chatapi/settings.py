@@ -1,4 +1,4 @@
-"""Django settings, from the environment alone (see docs/configuration.md)."""
+"""Django settings, only from environment variables. docs/configuration.md lists them."""
 
 import os
 from pathlib import Path
@@ -14,11 +14,11 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 _environment = EnvironmentReader(os.environ)
 
 try:
-    # --- The service's own ---------------------------------------------------------------------------------------------
+    # --- The service ---------------------------------------------------------------------------------------------------
     AUTH_SERVICE_URL = _environment.service_url("AUTH_SERVICE_URL", "http://auth:8001")
     AUTH_CACHE_SECONDS = _environment.whole("AUTH_CACHE_SECONDS", 300, least=0, most=86400)
     INFERENCE_SERVICE_URL = _environment.service_url("INFERENCE_SERVICE_URL", "http://inference:8000")
-    # Deployments on Modal give the generating endpoint itself as the base URL, as the predecessor documents.
+    # On Modal the base URL is the generating endpoint itself, as in the predecessor's documentation.
     INFERENCE_GENERATE_PATH = _environment.path(
         "INFERENCE_GENERATE_PATH", "" if has_domain(INFERENCE_SERVICE_URL, "modal.run") else "/generate"
     )
@@ -27,12 +27,12 @@ try:
     INFERENCE_API_KEY = _environment.text("INFERENCE_API_KEY")
     ALLOWED_MODELS = frozenset(_environment.several("ALLOWED_MODELS"))
     INTERNAL_API_KEY = _environment.text("INTERNAL_API_KEY")
-    # What a model is asked for where neither the client nor an assistant says; None: the protocol's own.
+    # Sampling defaults if neither the client nor the assistant sets a value. None: the protocol's default.
     INFERENCE_DEFAULT_TEMPERATURE = _environment.number_or_none("INFERENCE_DEFAULT_TEMPERATURE", least=0, most=2)
     INFERENCE_DEFAULT_MAX_TOKENS = _environment.whole_or_none("INFERENCE_DEFAULT_MAX_TOKENS", least=1, most=1_000_000)
     INFERENCE_DEFAULT_TOP_K = _environment.whole_or_none("INFERENCE_DEFAULT_TOP_K", least=0, most=1_000_000)
     TLS_CA_FILE = _environment.trusted("TLS_CA_FILE")
-    # Conventional names, which replace the well-known authorities; a folder has the form that OpenSSL wants.
+    # These conventional variables replace the default authorities. A folder must have the form that OpenSSL expects.
     TLS_TRUSTED = [
         path
         for path in (_environment.trusted("REQUESTS_CA_BUNDLE", may_be_folder=True), _environment.trusted("SSL_CERT_FILE"))
@@ -46,7 +46,7 @@ try:
     INFERENCE_IDLE_TIMEOUT = _environment.seconds("INFERENCE_IDLE_TIMEOUT", 60)
     GENERATION_TIMEOUT = _environment.seconds("GENERATION_TIMEOUT", 600)
     CHECKPOINT_SECONDS = _environment.seconds("CHECKPOINT_SECONDS", 1)
-    # Not for operators: the fault suite shortens it. A worker renews its replies' heartbeats every CHECKPOINT_SECONDS.
+    # Only for the fault suite, which shortens it. A worker renews its replies' heartbeats every CHECKPOINT_SECONDS.
     ABANDONED_AFTER_SECONDS = _environment.seconds("ABANDONED_AFTER_SECONDS", 30)
     HEARTBEAT_SECONDS = _environment.seconds("HEARTBEAT_SECONDS", 15)
     USER_MAX_GENERATIONS = _environment.whole("USER_MAX_GENERATIONS", 8, least=0)
@@ -63,7 +63,7 @@ try:
     ADMIN_EMAILS = _environment.emails("ADMIN_EMAILS")
 
     # --- Django's ------------------------------------------------------------------------------------------------------
-    SECRET_KEY = _environment.required("SECRET_KEY", "Django's secret: any long random text, the same on every node")
+    SECRET_KEY = _environment.required("SECRET_KEY", "a long random text, the same on every node")
     DEBUG = _environment.flag("DEBUG", False)
     if not DEBUG and len(SECRET_KEY) < LEAST_SECRET_KEY_CHARACTERS:
         raise EnvironmentProblem(f"SECRET_KEY must have at least {LEAST_SECRET_KEY_CHARACTERS} characters")
@@ -75,13 +75,13 @@ try:
     _database = _environment.database("DATABASE_URL", "postgresql://localhost/samosachaat")
     _pool_size = _environment.whole("DB_POOL_SIZE", 10, least=1, most=1000)
     _cache_url = _environment.cache_url("CACHE_URL")
-    # Django's default of 300 would forget tokens at the three-hundredth user.
+    # Django's default of 300 entries would be too few for tokens.
     _cache_entries = _environment.whole("AUTH_CACHE_MAX_SIZE", 100_000, least=1)
 except EnvironmentProblem as problem:
     raise ImproperlyConfigured(str(problem)) from None
 
 INSTALLED_APPS = [
-    # Before the admin, whose templates it dresses.
+    # Before the admin, so that its templates override the admin's.
     "conversations",
     "conversations.apps.StaffAdminConfig",
     "django.contrib.auth",
@@ -102,7 +102,7 @@ MIDDLEWARE = [
     "chatapi.client_address.ClientAddressMiddleware",
     "chatapi.observability.middleware.RequestLogMiddleware",
     "corsheaders.middleware.CorsMiddleware",
-    # Behind CORS: browsers must be able to read a refusal, and preflights are answered before.
+    # After CORS, so that browsers can read a refusal. CORS also answers preflights.
     "chatapi.throttling.AddressLimitMiddleware",
     "chatapi.middleware.RefuseBodiesMiddleware",
     "chatapi.content_security.ContentSecurityMiddleware",
@@ -140,19 +140,19 @@ DATABASES: dict[str, dict[str, Any]] = {
         "PASSWORD": _database.password,
         "HOST": _database.host,
         "PORT": _database.port,
-        # The pool wants connections to be given back after each use, and checks each one before it hands it out again:
-        # after a restart of PostgreSQL no request meets a dead connection.
+        # The pool requires that each use returns its connection, and checks each connection before the next use. So requests
+        # do not get a dead connection after a restart of PostgreSQL.
         "CONN_MAX_AGE": 0,
         "CONN_HEALTH_CHECKS": True,
         "OPTIONS": {
             **_database.options,
             "connect_timeout": _database.options.get("connect_timeout", "5"),
             "application_name": _database.options.get("application_name", "chat-api"),
-            # PostgreSQL gets parameters apart from the statement: when one fails, its log quotes the statement, and with it
-            # whatever is written into it. No named prepared statements (Django leaves them off), so PgBouncer works, too.
+            # Send parameters separately from the statement: PostgreSQL's log quotes failed statements, which must not contain
+            # users' text. Django uses no named prepared statements, so PgBouncer works too.
             "server_side_binding": True,
-            # For requests; replies are saved over connections of their own. A request that waits longer than the timeout is
-            # refused, and the client told when to try again.
+            # The pool for requests. Replies are saved over separate connections. A request that waits longer than `timeout`
+            # is refused with Retry-After.
             "pool": {"min_size": 1, "max_size": _pool_size, "timeout": 5, "max_idle": 60},
         },
     }
@@ -186,7 +186,7 @@ REST_FRAMEWORK = {
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Chat API",
-    "DESCRIPTION": "Conversations, kept; replies, streamed token by token and never lost.",
+    "DESCRIPTION": "Stores conversations, streams replies token by token, and saves each reply while it is written.",
     "VERSION": "1.0.0",
     "OAS_VERSION": "3.1.1",
     "SERVE_INCLUDE_SCHEMA": False,
@@ -194,20 +194,20 @@ SPECTACULAR_SETTINGS = {
     "SERVE_PERMISSIONS": [],
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
-    # A token that is typed into the page is gone with it: any script of the same origin could read it from localStorage.
+    # Do not store tokens in localStorage, where any script of the same origin could read them.
     "SWAGGER_UI_SETTINGS": {"persistAuthorization": False, "displayRequestDuration": True},
     "COMPONENT_SPLIT_REQUEST": True,
     "SCHEMA_PATH_PREFIX": "/api",
-    # Surfaces call the same choices by different names.
+    # Several surfaces use the same choices under different field names.
     "ENUM_NAME_OVERRIDES": {"RoleEnum": ["user", "assistant", "system"]},
 }
 
-# Front-ends that fetch with `credentials: "include"` are refused by the browser without it. The API reads no cookies. The
-# admin does, so no other origin may read its pages.
+# Without it, browsers refuse the responses to `credentials: "include"`. The API reads no cookies. The admin does, so no other
+# origin may read its pages.
 CORS_ALLOW_CREDENTIALS = True
 CORS_URLS_REGEX = r"^/(?!admin(/|$))"
 CORS_ALLOW_HEADERS = [
-    # What this API reads
+    # Headers that this API reads
     "accept",
     "authorization",
     "content-type",
@@ -216,7 +216,7 @@ CORS_ALLOW_HEADERS = [
     "prefer",
     "x-request-id",
     "x-trace-id",
-    # What client libraries add: EventSource polyfills, HTTP clients, the AI SDK, tracing, the openai package
+    # Headers that client libraries add: EventSource polyfills, HTTP clients, the AI SDK, tracing, the openai package
     "cache-control",
     "pragma",
     "user-agent",
@@ -255,22 +255,22 @@ USE_TZ = True
 USE_I18N = False
 
 STATIC_URL = "static/"
-# Static files are served straight from the packages that own them: no collectstatic to forget.
+# Serve static files directly from their packages, without collectstatic.
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = False
 
 LOGGING = logging_configuration(LOG_LEVEL)
 
-# The limit of bodies, see request_bodies.py. Clients of these addresses send the whole history along, which is ignored.
+# Size limits of request bodies, see request_bodies.py. Clients of HISTORY_PATHS also send the whole history, which is ignored.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 256 * 1024
 HISTORY_PATHS = frozenset({"/api/v1/chat/stream"})
 MAX_BODY_WITH_HISTORY = 8 * 1024 * 1024
-# No address takes files, so those of a multipart body are thrown away.
+# No URL accepts files, so files in a multipart body are discarded.
 FILE_UPLOAD_HANDLERS: list[str] = []
-# Sessions are the staff's: the API has tokens.
+# Only staff have sessions. The API uses tokens.
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_AGE = 12 * 3600
-# Over plain HTTP browsers don't send these cookies back, so a staff login needs TLS, or INSECURE_COOKIES=true.
+# Browsers don't send these cookies over plain HTTP, so a staff login needs TLS or INSECURE_COOKIES=true.
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not (DEBUG or _insecure_cookies)
 SECURE_HSTS_SECONDS = 0 if DEBUG or _insecure_cookies else 365 * 86400
 SECURE_CONTENT_TYPE_NOSNIFF = True
@@ -284,12 +284,12 @@ AUTH_PASSWORD_VALIDATORS = [
     )
 ]
 PASSWORD_HASHERS = ["chatapi.password_hashing.PatientPBKDF2PasswordHasher"]
-# From proxies of ours alone: ClientAddressMiddleware drops every other.
+# Only from trusted proxies: ClientAddressMiddleware drops the header of all others.
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 SILENCED_SYSTEM_CHECKS = [
-    # TLS ends at the proxy in front, which redirects browsers; services inside the network call over plain HTTP.
+    # TLS ends at the proxy, which redirects browsers. Services in the same network use plain HTTP.
     "security.W008",
-    # Whether every other host below the domain has TLS, and whether the domain is on browsers' preload lists, is its owner's.
+    # HSTS for subdomains and preload lists are decisions of the domain's owner.
     "security.W005",
     "security.W021",
 ]

@@ -1,7 +1,7 @@
-"""How many requests a user, or an address, may make in a period: counted in Django's cache, so shared where CACHE_URL is set.
+"""Rate limits per user and per client address, counted in Django's cache. With CACHE_URL all workers share the counts.
 
-What a user reads and sends is counted per user. Everything else (no valid token, no such address, the admin, the schema,
-static files) is counted per client address. A request is counted once, with one round trip to the cache; see `rates` for how.
+Requests with a valid token are counted per user. All others (no valid token, unknown URL, the admin, the schema, static files)
+are counted per client address. Each request is counted once, with one round trip to the cache. See `rates` for the algorithm.
 """
 
 import math
@@ -24,11 +24,11 @@ from chatapi.rates import meter, process_meter
 class TooManyRequests(Problem):
     code = "throttled"
     status = 429
-    detail = "Your address makes too many requests. Wait as long as Retry-After says."
+    detail = "There are too many requests from your IP address. Wait for the number of seconds in the Retry-After header."
 
 
 class Throttle(BaseThrottle):
-    """Count the requests of one scope. A rate that is off counts nothing, but the request is spoken for."""
+    """Count the requests of one scope. If its rate is off, the request is not counted, and not per address either."""
 
     scope: str
     setting: str
@@ -50,7 +50,7 @@ class Throttle(BaseThrottle):
 
 
 class UserThrottle(Throttle):
-    """Count per user, or per address where nobody is logged in."""
+    """Count per user, or per address for anonymous callers."""
 
     def who(self, request: Request) -> str:
         return f"user-{request.user.id}" if request.user else super().who(request)
@@ -67,7 +67,7 @@ class SendThrottle(UserThrottle):
 
 
 class ProbeThrottle(Throttle):
-    """For health and readiness: counted in this process, for a probe must not depend on the cache."""
+    """For health and readiness, counted in this process, because a probe must not depend on the cache."""
 
     scope = "probe"
     setting = "THROTTLE_PROBE"
@@ -77,16 +77,16 @@ class ProbeThrottle(Throttle):
 
 
 class AddressLimitMiddleware:
-    """Count per address what no throttle of a view counts: views without throttles before they run, refusals after.
+    """Count per address the requests that no view's throttle counts: views without throttles before they run, refusals after.
 
-    A refusal (401, 403, 404, …) costs little, and only afterwards is it known to be one, so it is made and then replaced.
+    A refusal (401, 403, 404, …) is only known after the view has run. It costs little, so it is replaced afterwards.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self._get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        # Static files are served by another middleware: no view is looked up for them.
+        # Another middleware serves static files, without a view.
         if request.path_info.startswith(settings.STATIC_URL) and (refusal := self._count(request)):
             return refusal
         response = self._get_response(request)
@@ -99,7 +99,7 @@ class AddressLimitMiddleware:
         return None if has_throttles else self._count(request)
 
     def _count(self, request: HttpRequest) -> HttpResponseBase | None:
-        """Count a request; return the answer that refuses it, None where it may go on."""
+        """Count a request. Return the response that refuses it, or None if it may go on."""
         request.is_counted = True  # type: ignore[attr-defined]
         rate: Rate | None = settings.THROTTLE_ADDRESS
         if rate is None:

@@ -13,7 +13,7 @@ class ConversationsConfig(AppConfig):
         from chatapi.database import close_pools
         from conversations.migrating.guards import check_plan
 
-        # Here, because commands, tests, benchmarks and the server's workers all load the applications.
+        # Registered here, because commands, tests, benchmarks and workers all load the apps.
         atexit.register(close_pools)
         pre_migrate.connect(check_plan, sender=self)
 

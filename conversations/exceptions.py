@@ -1,4 +1,4 @@
-"""What a conversation refuses to do, as a client may hear of it."""
+"""Refusals around conversations, with the errors that clients see."""
 
 from uuid import UUID
 
@@ -8,28 +8,28 @@ from chatapi.problem import Problem
 class ConversationNotFound(Problem):
     code = "not_found"
     status = 404
-    detail = "There is no such conversation, or it is not yours."
+    detail = "This conversation does not exist, or it belongs to another user."
 
 
 class UnknownUser(Problem):
     code = "unknown_user"
     status = 403
-    detail = "Your account is not in this service's database. Log in again; if that does not help, tell the operator."
+    detail = "The chat database does not contain your account. Log in again. If that does not help, contact support."
 
 
 class MessageNotFound(Problem):
     code = "not_found"
     status = 404
-    detail = "There is no such message in this conversation."
+    detail = "This message does not exist in this conversation."
 
 
 class GenerationInProgress(Problem):
     code = "generation_in_progress"
     status = 409
-    detail = "A reply is being written in this conversation. Wait for it, follow it, or stop it."
+    detail = "A reply is still running in this conversation. Wait until it ends, follow it, or stop it."
 
     def __init__(self, running_id: UUID | None = None) -> None:
-        """`running_id` is the reply that is being written; None where it has ended since."""
+        """`running_id` is the id of the running reply, or None if it has ended in the meantime."""
         self.running_id = running_id
         super().__init__(retry_after_s=5, message_id=None if running_id is None else str(running_id))
 
@@ -37,57 +37,57 @@ class GenerationInProgress(Problem):
 class TooManyGenerations(Problem):
     code = "too_many_generations"
     status = 429
-    detail = "Too many of your replies are being written at once. Wait for one to end, or stop one."
+    detail = "Too many of your replies are running at once. Wait until one ends, or stop one."
 
 
 class TooManyStreams(Problem):
     code = "too_many_streams"
     status = 429
-    detail = "You have too many streams open. Close one, or wait for one to end."
+    detail = "You have too many open streams. Close one, or wait until one ends."
 
 
 class IdempotencyMismatch(Problem):
     code = "idempotency_mismatch"
     status = 422
-    detail = "This Idempotency-Key was used in this conversation for a different request."
+    detail = "A different request in this conversation has already used this Idempotency-Key."
 
 
 class NothingToRegenerate(Problem):
     code = "not_found"
     status = 404
-    detail = "There is no message in this conversation that could be answered."
+    detail = "This conversation has no message to answer."
 
 
 class ShuttingDown(Problem):
     code = "unavailable"
     status = 503
-    detail = "This server is shutting down. Nothing was sent; try again at once."
+    detail = "The server is shutting down and did not start a reply. Try again now."
 
 
 class BadCursor(Problem):
     code = "invalid"
     status = 400
-    detail = "This cursor is not one of ours, or belongs to another list."
+    detail = "The cursor is malformed or belongs to another list."
 
 
 class NothingToStop(Problem):
     code = "not_found"
     status = 404
-    detail = "There is no reply in this conversation that could be stopped."
+    detail = "This conversation has no reply to stop."
 
 
 class NotTheLastTurn(Problem):
     code = "invalid"
     status = 400
-    detail = "Only the last message that you sent can be changed, and only its versions can be switched."
+    detail = "You can edit only your last message, and activate only its versions or an answer to an active message."
 
 
 class ModelNotAllowed(Problem):
-    """A `model_tag` that users may not choose; shaped like every other invalid field."""
+    """A `model_tag` that users may not choose. The response has the form of other invalid fields."""
 
     code = "invalid"
     status = 400
-    reason = "This model can't be chosen; GET /api/models lists those that can."
+    reason = "This model is not available. GET /api/models lists the available models."
 
     def __init__(self) -> None:
         super().__init__(f"model_tag: {self.reason}", fields={"model_tag": [self.reason]})
@@ -96,34 +96,34 @@ class ModelNotAllowed(Problem):
 class AssistantNotFound(Problem):
     code = "not_found"
     status = 404
-    detail = "There is no such assistant."
+    detail = "This assistant does not exist."
 
 
 class SessionNotFound(Problem):
     code = "not_found"
     status = 404
-    detail = "There is no such session, or it is not yours."
+    detail = "This session does not exist, or it belongs to another user."
 
 
 class AuthenticationRequired(Problem):
     code = "not_authenticated"
     status = 401
-    detail = "This assistant can't be used without a valid token."
+    detail = "This assistant requires a valid token."
 
 
 class MalformedSession(Problem):
     code = "invalid"
     status = 400
-    detail = "Without a token a session's id is its key, so it must be a UUID."
+    detail = "Without a token, session_id must be a UUID, because it protects the session."
 
 
 class SearchInProgress(Problem):
     code = "search_in_progress"
     status = 429
-    detail = "Another search of yours is still running. Try again when it has ended."
+    detail = "Another of your searches is still running. Try again when it has ended."
 
 
 class SearchTooBroad(Problem):
     code = "search_too_broad"
     status = 503
-    detail = "This search takes too long. Use more words, or rarer ones."
+    detail = "The search takes too long. Use more words, or less common ones."

@@ -181,7 +181,7 @@ class Message(models.Model):
     created_at = transaction_time()
 
     status = models.CharField(max_length=12, choices=Status.choices, default=Status.COMPLETE, db_default=Status.COMPLETE)
-    # Of a reply: the user message that it answers. Of an edited user message: the one that it replaces. No constraint:
+    # Of a reply: the user message that it answers. Of an edited user message: its first version. No constraint:
     # messages are deleted with their conversation or session, and a constraint would check them row by row.
     parent = models.ForeignKey("self", null=True, blank=True, on_delete=models.DO_NOTHING, db_constraint=False, db_index=False)
     is_active = models.BooleanField(default=True, db_default=True)

@@ -1,4 +1,4 @@
-"""Tables that serve staff: who of them saw what, and the figures of days that are over."""
+"""Tables for staff: the access log, and the daily figures of past days."""
 
 from typing import ClassVar
 
@@ -15,7 +15,7 @@ class AccessKind(models.TextChoices):
 
 
 class StaffAccess(models.Model):
-    """A member of staff read, exported or deleted a user's conversation. Outlives all three."""
+    """A staff user read, exported or deleted a conversation. The row outlives the staff user, the user and the conversation."""
 
     staff = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
     staff_name = models.CharField(max_length=150)
@@ -39,7 +39,7 @@ class StaffAccess(models.Model):
 
 
 class DailyFigures(models.Model):
-    """What happened on one day (UTC), counted once after it was over: opening a dashboard must not count it again."""
+    """The figures of one past day (UTC). They are counted once, so that the dashboard need not count them again."""
 
     day = models.DateField(primary_key=True)
     sent = models.BigIntegerField(help_text="messages that users sent")

@@ -1,6 +1,6 @@
-"""The admin's site: who gets in, and what an address may hold.
+"""The admin site: sign-in limits, and NUL characters in URLs.
 
-Not in the package `conversations.admin`: importing that registers its pages at the site, which must be there before.
+It is outside the package `conversations.admin`, because importing that package registers its pages at this site.
 """
 
 import hashlib
@@ -21,12 +21,12 @@ from chatapi.client_address import address_group
 
 logger = logging.getLogger(__name__)
 
-# Each waits for a quarter of a second of CPU.
+# Hashing the password takes 0.25 s of CPU for each.
 MOST_SIGN_INS_AT_ONCE = 8
 
 
 class StaffAuthenticationForm(AdminAuthenticationForm):
-    """Note failed sign-ins, by address alone: people type their passwords into the field for the name."""
+    """Log failed sign-ins with the address only, because people sometimes type a password into the name field."""
 
     def get_invalid_login_error(self) -> Any:
         logger.warning("staff sign-in failed", extra={"address": address_group(self.request)})
@@ -34,7 +34,7 @@ class StaffAuthenticationForm(AdminAuthenticationForm):
 
 
 class StaffSite(admin.AdminSite):
-    """Limit sign-ins before a password is hashed, and take NUL characters out of addresses."""
+    """Limit sign-ins before the password is hashed, and remove NUL characters from query strings."""
 
     login_form = StaffAuthenticationForm
     _sign_ins = threading.BoundedSemaphore(MOST_SIGN_INS_AT_ONCE)
@@ -43,9 +43,9 @@ class StaffSite(admin.AdminSite):
         if request.method != "POST":
             return super().login(request, extra_context)
         if wait_s := self._count_attempt(request):
-            return self._refuse(request, 429, "Too many attempts to sign in.", wait_s)
+            return self._refuse(request, 429, "Too many sign-in attempts.", wait_s)
         if not self._sign_ins.acquire(blocking=False):
-            return self._refuse(request, 503, "Too many people are signing in at this moment.", 5)
+            return self._refuse(request, 503, "Too many people are signing in right now.", 5)
         try:
             return super().login(request, extra_context)
         finally:
@@ -55,7 +55,7 @@ class StaffSite(admin.AdminSite):
         inner = super().admin_view(view, cacheable)
 
         def without_null_characters(request: HttpRequest, *arguments: Any, **options: Any) -> HttpResponse:
-            # PostgreSQL has no text with a NUL, and not every filter looks for one.
+            # PostgreSQL refuses text with a NUL character, and not every filter checks for it.
             if "%00" in request.META.get("QUERY_STRING", ""):
                 request.GET = QueryDict(request.META["QUERY_STRING"].replace("%00", ""))
             response: HttpResponse = inner(request, *arguments, **options)
@@ -64,11 +64,11 @@ class StaffSite(admin.AdminSite):
         return without_null_characters
 
     def _count_attempt(self, request: HttpRequest) -> float:
-        """Count an attempt for its address and for the account that it names; return how long to wait, 0: go on."""
+        """Count an attempt for its address and its account. Return the seconds to wait, 0 if it may go on."""
         rate = settings.THROTTLE_LOGIN
         if rate is None:
             return 0.0
-        # A name may be long, and of any characters.
+        # The name may be long and contain any characters.
         account = hashlib.sha256(request.POST.get("username", "").casefold().encode()).hexdigest()
         keys = (f"throttle:login:ip-{address_group(request)}", f"throttle:login:account-{account}")
         return max(float(cache.take_place(key, rate)) for key in keys)

@@ -1,1 +1,1 @@
-"""What `make run` and the tests need beside the service; nothing in here is part of the service."""
+"""What `make run` and the tests need beside the service. The service itself uses none of it."""

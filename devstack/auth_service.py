@@ -30,7 +30,7 @@ class AuthHandler(JsonHandler):
             return
         token = (read_object(body) or {}).get("token")
         if not isinstance(token, str):
-            self.send_json(HTTPStatus.BAD_REQUEST, {"detail": 'a JSON object {"token": "…"} is expected'})
+            self.send_json(HTTPStatus.BAD_REQUEST, {"detail": 'The body must be a JSON object {"token": "…"}.'})
             return
         try:
             user, claims = self.server.issuer.check(token)

@@ -45,7 +45,7 @@ class EchoHandler(JsonHandler):
         if request is None or problem:
             self.send_json(HTTPStatus.BAD_REQUEST, {"detail": problem})
         elif self.server.current_model is None:
-            self.send_json(HTTPStatus.SERVICE_UNAVAILABLE, {"detail": "no model is loaded"})
+            self.send_json(HTTPStatus.SERVICE_UNAVAILABLE, {"detail": "No model is loaded."})
         else:
             said = next((message["content"] for message in reversed(request["messages"]) if message["role"] == "user"), "")
             self._stream(re.findall(r"\s*\S+", f"You said: {said}")[: request.get("max_tokens", 4096)])
@@ -63,7 +63,7 @@ class EchoHandler(JsonHandler):
                 self._send_event({"token": token, "gpu": 0})
             self._send_event({"done": True})
             self.wfile.write(b"0\r\n\r\n")
-        except OSError:  # the client left: nothing more is generated
+        except OSError:  # the client left: stop generating
             self.close_connection = True
 
     def _send_event(self, event: dict[str, Any]) -> None:
@@ -82,14 +82,16 @@ class EchoHandler(JsonHandler):
     def _swap_model(self, request: dict[str, Any] | None) -> None:
         tag = (request or {}).get("model_tag")
         if tag not in self.server.model_tags:
-            self.send_json(HTTPStatus.BAD_REQUEST, {"detail": f"unknown model; there are {', '.join(self.server.model_tags)}"})
+            self.send_json(
+                HTTPStatus.BAD_REQUEST, {"detail": f"Unknown model. The models are {', '.join(self.server.model_tags)}."}
+            )
             return
         self.server.current_model = tag
         self.send_json(HTTPStatus.ACCEPTED, {"status": "swapping", "current_model": tag})
 
 
 def problem_of(request: dict[str, Any] | None) -> str:
-    """Say what is wrong with the body of a /generate; empty if nothing is."""
+    """Return what is wrong with the body of a /generate request, or ""."""
     messages = (request or {}).get("messages")
     if request is None or not isinstance(messages, list) or not messages:
         return "messages must be a non-empty list"
@@ -100,13 +102,13 @@ def problem_of(request: dict[str, Any] | None) -> str:
         if not isinstance(content, str) or not content:
             return "messages must not be empty"
         if len(content) > LONGEST_MESSAGE:
-            return f"a message has at most {LONGEST_MESSAGE} characters"
+            return f"a message can have at most {LONGEST_MESSAGE} characters"
     if sum(len(message["content"]) for message in messages) > LONGEST_CONVERSATION:
-        return f"a conversation has at most {LONGEST_CONVERSATION} characters"
+        return f"a conversation can have at most {LONGEST_CONVERSATION} characters"
     for name, (least, most) in LIMITS.items():
         value = request.get(name, least)
         if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
-            return f"{name} lies between {least} and {most}"
+            return f"{name} must be from {least} to {most}"
     return ""
 
 

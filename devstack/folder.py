@@ -13,14 +13,14 @@ PROJECT = Path(__file__).resolve().parent.parent
 
 
 class FolderProblem(Exception):
-    """The dev stack's folder cannot be used; the text says why and what to do."""
+    """The dev stack's folder cannot be used. The text says why and what to do."""
 
 
 def devstack_folder() -> Path:
-    """Return the dev stack's folder, made if missing.
+    """Return the dev stack's folder. Create it if it is missing.
 
-    It is `.devstack` in the project. PostgreSQL refuses to run as root and runs as `nobody` there; in a project that nobody
-    else may enter (`/root/…`) the folder lies below `/var/tmp` instead, rather than the project being opened to everyone.
+    It is `.devstack` in the project. For root, PostgreSQL runs as the user `nobody`. If that user cannot enter the project
+    (`/root/…`), the folder is below `/var/tmp` instead, because opening the project to everyone would be worse.
     `DEVSTACK_DIR` overrides both.
     """
     configured = os.environ.get("DEVSTACK_DIR")
@@ -31,22 +31,22 @@ def devstack_folder() -> Path:
     try:
         folder.mkdir(mode=0o711, parents=bool(configured), exist_ok=True)
     except OSError as error:
-        raise FolderProblem(f"{folder} cannot be made ({error.strerror}); choose another with DEVSTACK_DIR=…") from None
+        raise FolderProblem(f"Cannot create {folder} ({error.strerror}). Choose another folder with DEVSTACK_DIR=…") from None
     found = folder.lstat()
-    # Below /var/tmp anyone could have made the folder first.
+    # Below /var/tmp another user could have created the folder first.
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
-        raise FolderProblem(f"{folder} is not this user's own folder; choose another with DEVSTACK_DIR=…")
+        raise FolderProblem(f"{folder} does not belong to this user. Choose another folder with DEVSTACK_DIR=…")
     return folder
 
 
 def is_open_to_everyone(path: Path) -> bool:
-    """Say whether every folder above a path may be entered by everyone."""
+    """Say whether every user can enter all folders above a path."""
     return all(folder.stat().st_mode & stat.S_IXOTH for folder in path.parents if folder.exists())
 
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """The secrets of one dev stack, random, made at its first start and kept."""
+    """The secrets of one dev stack: random, created at its first start, then kept."""
 
     django_secret_key: str
     internal_api_key: str
@@ -54,7 +54,7 @@ class Keys:
 
 
 def keys_in(folder: Path) -> Keys:
-    """Read the folder's keys, made if missing; of several processes that make them at once, one wins."""
+    """Read the folder's keys. Create them if they are missing; if several processes do so at once, the first one wins."""
     path = folder / "keys.json"
     if not path.exists():
         keys = Keys(secrets.token_urlsafe(48), secrets.token_urlsafe(24), secrets.token_urlsafe(48))

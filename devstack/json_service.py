@@ -1,4 +1,4 @@
-"""The part that the stand-in services share: JSON over HTTP/1.1 with keep-alive, behind the internal key."""
+"""What the stand-in services share: JSON over HTTP/1.1 with keep-alive, protected by the internal key."""
 
 import hmac
 import json
@@ -10,7 +10,7 @@ LONGEST_BODY = 1 << 20
 
 
 class JsonServer(ThreadingHTTPServer):
-    """One thread per connection; threads of open connections don't hold up the end of the process."""
+    """One thread per connection. Open connections do not delay the end of the process."""
 
     daemon_threads = True
     request_queue_size = 128
@@ -25,11 +25,11 @@ class JsonServer(ThreadingHTTPServer):
 
 
 class JsonHandler(BaseHTTPRequestHandler):
-    """Answers requests through `answer`, which subclasses write."""
+    """Answer requests with `answer`, which subclasses implement."""
 
     server: JsonServer
     protocol_version = "HTTP/1.1"
-    # Header and body leave in one write, and small writes at once: else delayed acknowledgements add 40 ms to an answer.
+    # Send header and body in one write, without Nagle's delay: delayed acknowledgements would add 40 ms to an answer.
     wbufsize = -1
     disable_nagle_algorithm = True
 
@@ -45,10 +45,10 @@ class JsonHandler(BaseHTTPRequestHandler):
     def _handle(self) -> None:
         length = self.headers.get("Content-Length", "0")
         if not length.isdecimal() or int(length) > LONGEST_BODY or "Transfer-Encoding" in self.headers:
-            self.close_connection = True  # where the next request would start is unknown
-            self.send_json(HTTPStatus.BAD_REQUEST, {"detail": "a body of at most 1 MiB with its Content-Length is expected"})
+            self.close_connection = True  # the start of the next request is unknown
+            self.send_json(HTTPStatus.BAD_REQUEST, {"detail": "The body must have a Content-Length of at most 1 MiB."})
             return
-        # Read even when it is refused: the connection's next request comes after it.
+        # Read the body even if the request is refused: the connection's next request follows it.
         body = self.rfile.read(int(length))
         path = self.path.partition("?")[0]
         if path == "/health":
@@ -78,7 +78,7 @@ class JsonHandler(BaseHTTPRequestHandler):
 
 
 def read_object(body: bytes) -> dict[str, Any] | None:
-    """Return the JSON object in a body, None if it holds anything else."""
+    """Return the JSON object in a body, or None if the body is anything else."""
     try:
         found = json.loads(body)
     except ValueError:

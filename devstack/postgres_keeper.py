@@ -43,14 +43,14 @@ def make_private_folder(folder: Path) -> None:
     if os.geteuid() == 0 and folder.lstat().st_uid == 0:
         os.chown(folder, owner, account()["group"], follow_symlinks=False)
     if folder.is_symlink() or folder.lstat().st_uid != owner:
-        raise PostgresProblem(f"{folder} belongs to another user; choose another place with DEVSTACK_DIR=…")
+        raise PostgresProblem(f"{folder} belongs to another user. Choose another folder with DEVSTACK_DIR=…")
 
 
 def programs(folder: Path) -> Path:
     """Return the folder of PostgreSQL's programs: the wheel's, or a copy where `nobody` cannot reach those."""
     spec = importlib.util.find_spec(WHEEL)
     if spec is None or spec.origin is None:
-        raise PostgresProblem(f"the package {WHEEL} is missing: run `make setup`, or set DATABASE_URL")
+        raise PostgresProblem(f"The package {WHEEL} is missing. Run `make setup`, or set DATABASE_URL.")
     package = Path(spec.origin).parent
     ours = Path(WHEEL) / "pginstall18"
     if can_run(package.parent / ours / "bin" / "postgres"):
@@ -87,7 +87,7 @@ def initialise(folder: Path, bin_folder: Path) -> None:
         command, cwd="/", env=environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True, **account()
     )
     if made.returncode != 0:
-        raise PostgresProblem(f"PostgreSQL could not make its data in {draft}:\n{made.stderr.strip()}")
+        raise PostgresProblem(f"PostgreSQL could not create its data in {draft}:\n{made.stderr.strip()}")
     draft.rename(folder / "data")
 
 
@@ -108,7 +108,7 @@ def clear_leftover(data: Path) -> None:
             leftover.send_signal(signal.SIGINT)  # its fast shutdown
             leftover.wait(STOP_TIMEOUT_S)
     except psutil.TimeoutExpired:
-        raise PostgresProblem(f"process {leftover.pid}, an old PostgreSQL server in {data}, does not stop") from None
+        raise PostgresProblem(f"Process {leftover.pid}, an old PostgreSQL server in {data}, does not stop.") from None
     except (OSError, ValueError, IndexError, psutil.NoSuchProcess):
         pass
     lock_file.unlink(missing_ok=True)
@@ -167,7 +167,7 @@ def keep(folder: Path, options: list[str], report: int) -> None:
     ours, users = FileLock(folder / "keeper.lock"), FileLock(folder / "users.lock")
     try:
         if not ours.acquire(wait_s=START_TIMEOUT_S):
-            raise PostgresProblem(f"another process keeps PostgreSQL in {folder}")
+            raise PostgresProblem(f"Another process runs PostgreSQL in {folder}.")
         server = start_server(folder, options)
     except Exception as error:
         reason = str(error) if isinstance(error, PostgresProblem) else f"{type(error).__name__}: {error}"

@@ -1,4 +1,4 @@
-"""Starting child processes that never outlive the one that started them."""
+"""Start child processes that do not outlive their parent."""
 
 import ctypes
 import os
@@ -17,12 +17,12 @@ PR_SET_PDEATHSIG = 1
 
 
 def die_with_parent(death_signal: signal.Signals) -> Callable[[], None]:
-    """Return a `preexec_fn` that has the kernel signal the child when its parent ends, even by SIGKILL (Linux only).
+    """Return a `preexec_fn` that makes the kernel signal the child when its parent ends, even by SIGKILL (Linux only).
 
-    The kernel looks at the parent's thread: start such children from a thread that lives as long as the process.
+    The kernel watches the parent's thread: start such children from a thread that lives as long as the process.
     """
     parent = os.getpid()
-    # Loaded here: between fork and exec as little as possible may happen.
+    # Load it here: as little as possible may happen between fork and exec.
     libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
     def ask_kernel() -> None:
@@ -36,7 +36,7 @@ def die_with_parent(death_signal: signal.Signals) -> Callable[[], None]:
 
 
 def free_port() -> int:
-    """Return a TCP port of 127.0.0.1 that nobody listens on."""
+    """Return a free TCP port of 127.0.0.1."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -53,7 +53,7 @@ def port_is_free(host: str, port: int) -> bool:
 
 
 def listener_on(port: int) -> str:
-    """Name the process that listens on a port, as `gunicorn (process 123)`; empty where that is not to be known."""
+    """Return the process that listens on a port, as `gunicorn (process 123)`, or "" if it cannot be determined."""
     import psutil
 
     try:
@@ -72,7 +72,7 @@ def listener_on(port: int) -> str:
 
 @dataclass
 class Part:
-    """One process of the dev stack, in a group of its own so that a Ctrl-C in the terminal reaches only the supervisor."""
+    """One process of the dev stack. Its own process group keeps a Ctrl-C in the terminal away from it."""
 
     name: str
     command: list[str]
@@ -97,12 +97,12 @@ class Part:
             )
 
     def exit_code(self) -> int | None:
-        """Return how the process ended, None while it runs."""
+        """Return the exit code, or None while the process runs."""
         assert self.process is not None
         return self.process.poll()
 
     def stop(self, in_a_hurry: Callable[[], bool]) -> None:
-        """End the process and its children: kindly, then after its time of grace, or when there is a hurry, by force."""
+        """Terminate the process. Kill it and its children after `grace_s`, or earlier if `in_a_hurry`."""
         if self.process is None:
             return
         if self.process.poll() is None:
@@ -110,13 +110,13 @@ class Part:
         deadline = time.monotonic() + self.grace_s
         while self.process.poll() is None and time.monotonic() < deadline and not in_a_hurry():
             time.sleep(0.05)
-        with suppress(ProcessLookupError, PermissionError):  # nobody is left (macOS says so by the second)
+        with suppress(ProcessLookupError, PermissionError):  # the group is empty (macOS reports PermissionError)
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
 
 def last_lines(log: Path, count: int = 12) -> list[str]:
-    """Return a log file's last lines; none if there is no such file."""
+    """Return the last lines of a log file, or [] if it does not exist."""
     if not log.exists():
         return []
     with log.open(errors="replace") as lines:

@@ -1,8 +1,8 @@
 """Run the service with everything it needs beside it: `python -m devstack.run`.
 
-Principle: whatever happens, nothing is left running. A Ctrl-C, a SIGTERM or the end of any part stops the parts in order,
-the service first and PostgreSQL last, and should this process be killed itself, the kernel tells its children to stop.
-Signals only set a number, which every wait looks at: a half-started part cannot slip away.
+Principle: no process stays behind. Ctrl-C, SIGTERM or the end of any part stops all parts in order, the service first and
+PostgreSQL last. If this process is killed, the kernel signals its children (Linux only). Signal handlers only count; every
+wait checks the count, so a part that is still starting is stopped too.
 """
 
 import argparse
@@ -33,20 +33,20 @@ SERVICE_GRACE_S = 40
 
 
 class StopRequested(Exception):
-    """Somebody wants the stack to stop."""
+    """A signal asked the stack to stop."""
 
 
 class PartFailed(Exception):
-    """Something did not start or ended by itself; the text is for the terminal."""
+    """A part did not start, or it ended by itself. The text is for the terminal."""
 
 
 def say(line: str, *, end: str = "\n") -> None:
-    with suppress(OSError):  # the terminal has gone, and its SIGHUP is on its way
+    with suppress(OSError):  # the terminal is closed; its SIGHUP follows
         print(line, end=end, flush=True)
 
 
 class Stack:
-    """The parts that run, in the order they were started."""
+    """The running parts, in the order of their start."""
 
     def __init__(self, folder: Path, *, show_all_logs: bool) -> None:
         self._folder = folder
@@ -60,10 +60,10 @@ class Stack:
         self._port = chosen_port()
         host = os.environ.get("BIND", "127.0.0.1")
         self._url = f"http://{'127.0.0.1' if host in ('', '0.0.0.0') else host}:{self._port}"
-        # What the user has set wins. The staff user's password is no secret: by default nobody else can connect.
+        # The user's own variables win. The staff password is public, so the service listens on 127.0.0.1 by default.
         self._environment = {
             "BIND": "127.0.0.1",
-            # Served over plain HTTP, to this machine alone.
+            # This machine uses plain HTTP.
             "INSECURE_COOKIES": "true",
             "SECRET_KEY": self._keys.django_secret_key,
             "INTERNAL_API_KEY": self._keys.internal_api_key,
@@ -77,7 +77,7 @@ class Stack:
         self._signals += 1
 
     def run(self) -> None:
-        """Start everything, then watch until something ends; raises StopRequested or PartFailed."""
+        """Start all parts and watch them. Raises StopRequested or PartFailed."""
         self._start_postgres()
         self._start_auth_service()
         model = self._start_model()
@@ -95,7 +95,7 @@ class Stack:
                     say(shown)
 
     def stop(self) -> None:
-        """Stop everything in the reverse order of the start; a signal in the meantime hurries."""
+        """Stop all parts in the reverse order of their start. A further signal kills the remaining parts."""
         signals_before = self._signals
         for part in reversed(self._parts):
             say(f"Stopping the {part.name} …")
@@ -109,7 +109,7 @@ class Stack:
 
     def _start_postgres(self) -> None:
         if "DATABASE_URL" in os.environ:
-            say("PostgreSQL … yours, from DATABASE_URL")
+            say("PostgreSQL … uses your DATABASE_URL")
             return
         with self._progress("PostgreSQL"):
             cluster = Cluster(self._folder / "postgres", {"max_connections": "200"})
@@ -120,14 +120,14 @@ class Stack:
 
     def _start_auth_service(self) -> None:
         if "AUTH_SERVICE_URL" in os.environ:
-            say(f"Auth service … yours, {os.environ['AUTH_SERVICE_URL']}")
+            say(f"Auth service … uses yours at {os.environ['AUTH_SERVICE_URL']}")
             return
         self._environment["AUTH_SERVICE_URL"] = self._start_stand_in("auth service", "devstack.auth_service")
 
     def _start_model(self) -> str:
-        """Start the model, the echo where it is not installed; return how to name it."""
+        """Start the language model, or the echo model if it is not installed. Return its name for the terminal."""
         if "INFERENCE_SERVICE_URL" in os.environ:
-            say(f"Model … yours, {os.environ['INFERENCE_SERVICE_URL']}")
+            say(f"Model … uses yours at {os.environ['INFERENCE_SERVICE_URL']}")
             return "your model"
         wants_nanochat = os.environ.get("INFERENCE_PROTOCOL") == "nanochat"
         if language_model.weights() and not wants_nanochat:
@@ -135,14 +135,14 @@ class Stack:
             module, name = "devstack.language_model", language_model.MODEL_NAME
         else:
             if not wants_nanochat:
-                say("The small language model is not installed (requirements-model.txt): one that echoes takes its place.")
+                say("The small language model (requirements-model.txt) is not installed. A model that echoes replaces it.")
             self._environment["INFERENCE_PROTOCOL"] = "nanochat"
             module, name = "devstack.echo_model", "a model that echoes"
         self._environment["INFERENCE_SERVICE_URL"] = self._start_stand_in("model", module)
         return name
 
     def _start_stand_in(self, name: str, module: str) -> str:
-        """Start one of our own services on a free port; return its address once it answers."""
+        """Start one of the stand-in services on a free port. Return its address as soon as it answers."""
         port = free_port()
         with self._progress(name.capitalize()):
             log = self._start_part(name, [sys.executable, "-m", module, "--port", str(port)])
@@ -158,7 +158,7 @@ class Stack:
 
     def _start_part(self, name: str, command: list[str], *, grace_s: float = 5) -> Path:
         log = self._logs / f"{name.replace(' ', '-')}.log"
-        # The parts hold on to PostgreSQL, too: if this process is killed, the service can still save its running replies.
+        # The parts keep PostgreSQL running too: if this process is killed, the service can still save its running replies.
         descriptors = [self._cluster.descriptor()] if self._cluster else []
         part = Part(name, command, self._environment, log, grace_s, descriptors)
         self._parts.append(part)
@@ -167,7 +167,7 @@ class Stack:
 
     def _make_staff_user(self) -> None:
         if self._cluster is None:
-            return  # no well-known password in a database that is not ours
+            return  # no public password in the user's own database
         login = {"DJANGO_SUPERUSER_USERNAME": STAFF_LOGIN, "DJANGO_SUPERUSER_PASSWORD": STAFF_PASSWORD}
         try:
             self._finish_command(
@@ -194,7 +194,7 @@ class Stack:
         say(f"ready in {time.monotonic() - started:.1f} s")
 
     def _wait_a_moment(self) -> None:
-        """Sleep briefly, then look at what must stop the stack."""
+        """Sleep briefly, then check for signals and for parts that have ended."""
         if not self._signals:
             time.sleep(0.1)
         if self._signals:
@@ -208,7 +208,7 @@ class Stack:
 
     def _wait_until_ok(self, name: str, url: str, log: Path) -> None:
         deadline = time.monotonic() + READY_TIMEOUT_S
-        answer = "it does not answer"
+        answer = "no answer"
         while time.monotonic() < deadline:
             self._wait_a_moment()
             try:
@@ -223,7 +223,7 @@ class Stack:
         raise PartFailed(report(f"The {name} was not ready within {READY_TIMEOUT_S} s ({url}: {answer})", log))
 
     def _finish_command(self, name: str, arguments: list[str], environment: dict[str, str] | None = None) -> None:
-        """Run a management command to its end."""
+        """Run a management command and wait for its end."""
         log = self._logs / f"{name}.log"
         command = Part(name, [sys.executable, "manage.py", *arguments], {**self._environment, **(environment or {})}, log)
         command.start(PROJECT)
@@ -237,7 +237,7 @@ class Stack:
 
 
 def report(what: str, log: Path) -> str:
-    return "\n".join([f"{what}. The end of {log}:", *(f"  {line}" for line in last_lines(log))])
+    return "\n".join([f"{what}. Last lines of {log}:", *(f"  {line}" for line in last_lines(log))])
 
 
 def how_it_ended(code: int) -> str:
@@ -247,15 +247,15 @@ def how_it_ended(code: int) -> str:
 def chosen_port() -> int:
     port = os.environ.get("PORT") or "8002"
     if not port.isdecimal() or not 0 < int(port) < 65536:
-        raise PartFailed(f"PORT={port} is no port: choose a number from 1 to 65535, as in `make run PORT=8003`.")
+        raise PartFailed(f"PORT={port} is not a port. Choose a number from 1 to 65535, for example `make run PORT=8003`.")
     return int(port)
 
 
 def claim_folder(folder: Path) -> FileLock:
-    """Make sure that this folder's stack runs once; the lock ends with this process."""
+    """Lock the folder, so that its stack runs only once. The lock ends with this process."""
     lock = FileLock(folder / "run.lock")
     if not lock.acquire():
-        raise PartFailed(f"It runs already: {lock.read_note()}. Stop that first.")
+        raise PartFailed(f"The stack is already running: {lock.read_note()}. Stop it first.")
     return lock
 
 
@@ -263,12 +263,12 @@ def check_port(port: int) -> None:
     if not port_is_free(os.environ.get("BIND", "127.0.0.1"), port):
         owner = listener_on(port)
         by = f" by {owner}" if owner else ""
-        raise PartFailed(f"Port {port} is taken{by}. Choose another: `make run PORT={port + 1}`.")
+        raise PartFailed(f"Port {port} is in use{by}. Choose another: `make run PORT={port + 1}`.")
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m devstack.run", description="Run the service and all it needs.")
-    parser.add_argument("--logs", action="store_true", help="show the service's whole log here, not only warnings")
+    parser = argparse.ArgumentParser(prog="python -m devstack.run", description="Run the service and everything it needs.")
+    parser.add_argument("--logs", action="store_true", help="print every line of the service's log, not only warnings")
     arguments = parser.parse_args()
     try:
         folder = devstack_folder()

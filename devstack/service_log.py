@@ -1,4 +1,4 @@
-"""What a person at the terminal sees of the service's JSON log."""
+"""The part of the service's JSON log that the terminal shows."""
 
 import json
 import time
@@ -8,14 +8,14 @@ LEVELS_SHOWN = ("WARNING", "ERROR", "CRITICAL")
 
 
 class LogFollower:
-    """Reads the lines that a growing log file got since the last time."""
+    """Read the new lines of a growing log file."""
 
     def __init__(self, log: Path) -> None:
         self._log = log
         self._position = 0
 
     def new_lines(self) -> list[str]:
-        """Return the complete lines that were added."""
+        """Return the complete lines since the last call."""
         with self._log.open("rb") as file:
             file.seek(self._position)
             added = file.read()
@@ -25,7 +25,7 @@ class LogFollower:
 
 
 def for_terminal(line: str, *, everything: bool) -> str:
-    """Return a log line as it is shown: all as they are, or warnings and worse in short; empty if not at all."""
+    """Return a log line for the terminal: unchanged with `everything`, else a short form of warnings and worse, or ""."""
     if everything:
         return line
     try:
@@ -35,4 +35,4 @@ def for_terminal(line: str, *, everything: bool) -> str:
         cause = f" ({entry['error']})" if entry.get("error") else ""
         return f"{time.strftime('%H:%M:%S')} {entry['level']} {entry['message']}{cause}"
     except (ValueError, KeyError, TypeError):
-        return line  # no JSON: a crash before logging was set up
+        return line  # not JSON: a crash before logging was configured

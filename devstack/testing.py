@@ -1,4 +1,4 @@
-"""A pytest plugin that gives the tests throw-away settings and, unless DATABASE_URL is set, a real PostgreSQL.
+"""A pytest plugin: settings for the tests and, unless DATABASE_URL is set, a real PostgreSQL.
 
 Loaded with `-p devstack.testing`, before pytest-django reads the settings.
 """
@@ -20,7 +20,7 @@ SETTINGS = {
     "INFERENCE_SERVICE_URL": "http://inference.test",
     "INTERNAL_API_KEY": "test-internal-key",
 }
-# Tests make thousands of small commits whose survival of a power cut interests nobody.
+# Tests make thousands of small commits, which need not survive a power cut.
 CLUSTER_OPTIONS = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "300"}
 MOST_RUNS_AT_ONCE = 20
 
@@ -45,7 +45,7 @@ def _claim_database(cluster: Cluster) -> str:
             name = f"chat{number or ''}"
             cluster.create_database(name)
             return name
-    raise RuntimeError(f"{MOST_RUNS_AT_ONCE} test runs are using {cluster.folder} already")
+    raise RuntimeError(f"{MOST_RUNS_AT_ONCE} test runs already use {cluster.folder}.")
 
 
 def leave_environment() -> None:

@@ -28,7 +28,7 @@ ADMIN_USER = User("00000000-0000-4000-8000-000000000002", "admin@example.org", "
 
 
 def user_with_id(user_id: str, *, is_admin: bool) -> User:
-    """Return the user of an id: one of the two above, or one made up for it."""
+    """Return the user with an id: one of the two above, or an invented one."""
     for known in (ORDINARY_USER, ADMIN_USER):
         if user_id == known.id and is_admin == known.is_admin:
             return known
@@ -36,11 +36,11 @@ def user_with_id(user_id: str, *, is_admin: bool) -> User:
 
 
 class TokenRefused(Exception):
-    """A token is not valid; the text is the reason in the auth service's words."""
+    """A token is not valid. The text is the `reason` in the auth service's answer."""
 
 
 class TokenIssuer:
-    """Signs tokens and checks them."""
+    """Sign and check tokens."""
 
     def __init__(self, signing_key: str) -> None:
         self._key = signing_key
@@ -52,7 +52,7 @@ class TokenIssuer:
         return jwt.encode({**claims, **profile}, self._key, ALGORITHM)
 
     def check(self, token: str) -> tuple[User, dict[str, Any]]:
-        """Return a token's user and claims, or raise TokenRefused."""
+        """Return a token's user and claims. Raises TokenRefused."""
         try:
             claims = jwt.decode(token, self._key, [ALGORITHM], issuer=ISSUER, options={"require": ["exp", "sub"]})
             user = User(claims["sub"], claims["email"], claims["name"], claims["is_admin"])
@@ -69,8 +69,8 @@ class TokenIssuer:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m devstack.token", description="Print a token for the dev stack.")
-    parser.add_argument("--admin", action="store_true", help="of an admin")
-    parser.add_argument("--user", type=uuid.UUID, metavar="UUID", help="of the user with this id")
+    parser.add_argument("--admin", action="store_true", help="the token of an admin")
+    parser.add_argument("--user", type=uuid.UUID, metavar="UUID", help="the token of the user with this id")
     parser.add_argument("--expires-in", type=float, default=3600, metavar="SECONDS", help="default: 3600")
     arguments = parser.parse_args()
     default = ADMIN_USER if arguments.admin else ORDINARY_USER

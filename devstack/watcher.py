@@ -1,7 +1,7 @@
-"""End what a killed test run would leave behind: `python -m devstack.watcher MARK`.
+"""Kill the processes that a killed test run leaves behind: `python -m devstack.watcher MARK`.
 
-A run marks its environment, and its children inherit the mark, whatever session they are in. The watcher waits until the run
-has ended, in whichever way, and kills the processes that still carry the mark.
+A run marks its environment, and its child processes inherit the mark. The watcher waits for the end of the run and then kills
+the processes that still carry the mark.
 """
 
 import atexit
@@ -22,14 +22,14 @@ PAUSE_S = 0.1
 
 @cache
 def kill_children_at_the_end() -> None:
-    """Have the children that this process starts from now on killed when it ends, even if it is killed itself."""
+    """Make a watcher kill the children of this process when it ends, even if it is killed."""
     mark = secrets.token_hex(8)
     watcher = subprocess.Popen(
         [sys.executable, "-m", "devstack.watcher", mark],
         cwd=PROJECT,
         env=unmarked_environment(),
-        stdin=subprocess.PIPE,  # at its end the watcher knows that this process has ended
-        start_new_session=True,  # a signal to this process's group is not for the watcher
+        stdin=subprocess.PIPE,  # end of file tells the watcher that this process has ended
+        start_new_session=True,  # signals to this process group must not reach the watcher
     )
     os.environ[VARIABLE] = mark
     atexit.register(watcher.communicate)
@@ -41,21 +41,21 @@ def unmarked_environment() -> dict[str, str]:
 
 
 def kill_marked(mark: str) -> bool:
-    """Kill the processes that carry the mark; say whether there were any."""
+    """Kill the processes that carry the mark. Return whether there were any."""
     found = False
     for process in psutil.process_iter():
         try:
             if process.environ().get(VARIABLE) == mark:
                 process.kill()
                 found = True
-        except psutil.Error:  # it has ended, or it belongs to another user
+        except psutil.Error:  # the process has ended, or belongs to another user
             continue
     return found
 
 
 def main() -> None:
     sys.stdin.read()
-    # Again, because a process that is being killed may just have started another one.
+    # Repeat, because a dying process may just have started another one.
     while kill_marked(sys.argv[1]):
         time.sleep(PAUSE_S)
 

@@ -1,16 +1,16 @@
-"""What `make run` prints when everything runs."""
+"""What `make run` prints when all parts are ready."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 STAFF_LOGIN = "admin"
-STAFF_PASSWORD = "admin"  # of the dev stack only, which listens on 127.0.0.1
+STAFF_PASSWORD = "admin"  # only for the dev stack, which listens on 127.0.0.1 by default
 
 
 @dataclass(frozen=True, slots=True)
 class Welcome:
     url: str
-    token: str | None  # None where the auth service is not ours
+    token: str | None  # None with the user's own auth service
     has_staff_user: bool
     model: str
     log: Path
@@ -18,7 +18,9 @@ class Welcome:
 
     def text(self) -> str:
         token = self.token or "<a token of your auth service>"
-        staff = f"login {STAFF_LOGIN}, password {STAFF_PASSWORD}" if self.has_staff_user else "your database, your staff users"
+        staff = (
+            f"login {STAFF_LOGIN}, password {STAFF_PASSWORD}" if self.has_staff_user else "with a staff user of your database"
+        )
         return f"""
 Ready. Paste this to create a conversation and stream a reply from {self.model}:
 
@@ -31,6 +33,6 @@ curl -N {self.url}/api/conversations/$ID/messages -H "Authorization: Bearer $TOK
   API docs      {self.url}/api/docs
   Admin         {self.url}/admin/  ({staff})
   Admin token   {self.python} -m devstack.token --admin   (other users: --user UUID)
-  Service log   {self.log}  (warnings appear here; `make run ARGS=--logs` shows all)
+  Service log   {self.log}  (warnings appear here; `make run ARGS=--logs` shows every line)
 
-Ctrl-C stops everything; the data is kept."""
+Ctrl-C stops everything and keeps the data."""

@@ -1,4 +1,4 @@
-"""What can go wrong with the inference service, as a client may hear of it."""
+"""Failures of the inference service, with the errors that clients see."""
 
 import ssl
 
@@ -9,49 +9,51 @@ from chatapi.problem import Problem
 
 
 class UpstreamFailure(Problem):
-    """The inference service failed; the code goes to the client and, as `error_code`, onto the reply."""
+    """The inference service failed. The client gets the code, and the reply stores it as `error_code`."""
 
     code = "upstream_error"
     status = 502
-    detail = "The model failed while it was answering."
+    detail = "The model failed while it wrote the reply."
 
 
 class UpstreamError(UpstreamFailure):
-    """It answered with an error, broke off, or said something that is not of its protocol."""
+    """It answered with an error, closed the connection early, or violated its protocol."""
 
 
 class UpstreamUnavailable(UpstreamFailure):
     code = "upstream_unavailable"
     status = 503
-    detail = "The model can't be reached right now. Try again in a moment."
+    detail = "The model is unavailable right now. Try again in a moment."
 
 
 class UpstreamTimeout(UpstreamFailure):
     code = "upstream_timeout"
     status = 504
-    detail = "The model took too long to answer."
+    detail = "The model took too long to reply."
 
 
 class NotSaved(UpstreamFailure):
     code = "not_saved"
     status = 503
-    detail = "The reply could not be saved. What was shown may be incomplete when you come back."
+    detail = (
+        "The service could not save the whole reply. When you reload the conversation, the end of the reply may be missing."
+    )
 
 
 class NotSupported(Problem):
     code = "not_supported"
     status = 501
-    detail = "This inference service can't do that."
+    detail = "The inference service does not support this operation."
 
 
 class UnknownModel(Problem):
     code = "invalid"
     status = 400
-    detail = "The inference service does not know this model; GET /api/models lists those that it has."
+    detail = "The inference service does not know this model. GET /api/models lists the known models."
 
 
 class StoreUnavailable(Exception):
-    """The store of replies can't be reached right now; the same call may succeed later."""
+    """The store of replies is unreachable. The same call may succeed later."""
 
 
 FAILURES: dict[str, type[UpstreamFailure]] = {
@@ -60,7 +62,7 @@ FAILURES: dict[str, type[UpstreamFailure]] = {
 
 
 def failure_of_status(status: int) -> UpstreamFailure:
-    """Map a refusal of the inference service; 200 is not a refusal and redirects are not followed."""
+    """Map an HTTP status other than 200. Redirects are not followed, so they are failures too."""
     if status in (429, 503):
         return UpstreamUnavailable()
     if status in (408, 504):
@@ -69,16 +71,16 @@ def failure_of_status(status: int) -> UpstreamFailure:
 
 
 def failure_of_exception(exc: Exception) -> UpstreamFailure:
-    """Map what requests or urllib3 raised while connecting, waiting or reading."""
-    # NewConnectionError first: urllib3 derives it from its ConnectTimeoutError, but it is a refusal.
+    """Map an exception of requests or urllib3 from connecting, waiting or reading."""
+    # NewConnectionError first: urllib3 derives it from ConnectTimeoutError, but it means a refused connection.
     if isinstance(exc, urllib3.exceptions.NewConnectionError):
         return UpstreamUnavailable()
-    # A certificate that is not accepted; other failures of TLS may come in the middle of an answer.
+    # A rejected certificate. Other TLS failures can happen in the middle of an answer.
     if isinstance(exc, urllib3.exceptions.SSLError) and isinstance(exc.args[0], ssl.SSLCertVerificationError):
         return UpstreamUnavailable()
     if isinstance(exc, requests.Timeout | urllib3.exceptions.TimeoutError | TimeoutError):
         return UpstreamTimeout()
-    # requests wraps; "connection aborted" means that there was one: the service took the request and went away.
+    # requests wraps this. "Connection aborted" means that the service accepted the request and then disconnected.
     was_connected = bool(exc.args) and isinstance(exc.args[0], urllib3.exceptions.ProtocolError)
     if isinstance(exc, requests.ConnectionError) and not was_connected:
         return UpstreamUnavailable()

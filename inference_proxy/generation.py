@@ -95,7 +95,7 @@ class Generation:
             self._end(status, failure)
         except Exception:
             # Followers must not wait for ever for a thread that is gone.
-            logger.exception("generation broke", extra={"message_id": str(self.reply_id)})
+            logger.exception("generation failed unexpectedly", extra={"message_id": str(self.reply_id)})
             self._tell("interrupted", NotSaved(), self._inference_time_ms())
         finally:
             self.has_begun.set()
@@ -110,7 +110,7 @@ class Generation:
         except UpstreamFailure as problem:
             failure = problem
         except Exception:
-            logger.exception("reading the inference service broke", extra={"message_id": str(self.reply_id)})
+            logger.exception("reading from the inference service failed unexpectedly", extra={"message_id": str(self.reply_id)})
             failure = UpstreamError()
         finally:
             self._call.close()
@@ -167,7 +167,7 @@ class Generation:
                 if delta.is_end:
                     return True
                 if self.transcript.is_full:
-                    logger.warning("runaway reply cut off", extra={"message_id": str(self.reply_id)})
+                    logger.warning("reply stopped: it exceeds the size limit", extra={"message_id": str(self.reply_id)})
                     raise UpstreamError
         finally:
             self.transcript.wake()

@@ -135,7 +135,7 @@ class LiveReplies:
                     self._tick()
             except Exception:
                 # The keeper must outlive whatever goes wrong in one round.
-                logger.exception("keeper round failed")
+                logger.exception("checkpoint round failed unexpectedly")
             time.sleep(min(settings.CHECKPOINT_SECONDS, MAX_PAUSE_S))
 
     def _tick(self) -> None:
@@ -148,10 +148,10 @@ class LiveReplies:
             if now - self._checked_abandoned_at >= settings.ABANDONED_AFTER_SECONDS / ABANDONED_CHECKS_PER_AGE:
                 self._checked_abandoned_at = now
                 if count := self._store.interrupt_abandoned():
-                    logger.warning("replies of a lost worker interrupted", extra={"count": count})
+                    logger.warning("replies of a dead worker marked as interrupted", extra={"count": count})
         except StoreUnavailable:
             if not self._is_store_away:
-                logger.error("checkpoints paused: the database is away", extra={"error": "database_unavailable"})
+                logger.error("checkpoints paused: database unavailable", extra={"error": "database_unavailable"})
             self._is_store_away = True
         else:
             if self._is_store_away:

@@ -73,4 +73,4 @@ def test_a_function_that_fails_stops_no_other(caplog: pytest.LogCaptureFixture) 
     Deadline(in_s(0.02), fail)
     Deadline(in_s(0.05), passed.set)
     assert passed.wait(LIMIT_S)
-    assert "a deadline's function failed" in caplog.text
+    assert "the callback of a deadline failed" in caplog.text

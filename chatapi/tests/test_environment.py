@@ -234,7 +234,7 @@ def test_a_malformed_value_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, n
 def test_a_missing_secret_is_refused_by_name() -> None:
     result = python("manage.py", "check", SECRET_KEY="")
     assert result.returncode != 0
-    assert "SECRET_KEY is not set" in result.stderr
+    assert "SECRET_KEY must be set to" in result.stderr
 
 
 @pytest.mark.parametrize(("name", "value"), [("LOG_LEVEL", "LOUD"), ("DATABASE_URL", "mysql://u:hunter2@h/x")])
@@ -262,7 +262,7 @@ def test_the_start_stops_without_the_certificates_that_are_to_be_trusted() -> No
     result = python("manage.py", "check", TLS_CA_FILE="/nowhere/authority.pem")
     assert result.returncode != 0
     assert result.stderr.splitlines() == [
-        "TLS_CA_FILE must be a readable file of certificates in PEM format, not '/nowhere/authority.pem'"
+        "TLS_CA_FILE must be the path of a readable file of PEM certificates, not '/nowhere/authority.pem'"
     ]
 
 

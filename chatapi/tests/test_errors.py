@@ -22,11 +22,11 @@ def failing(settings: Any) -> Client:
 @pytest.mark.parametrize(
     ("kind", "status", "body"),
     [
-        ("bug", 500, {"code": "internal_error", "detail": "Something went wrong on our side."}),
-        ("plain/x", 500, {"code": "internal_error", "detail": "Something went wrong on our side."}),
-        ("internal", 500, {"code": "internal_error", "detail": "Something went wrong on our side."}),
-        ("suspicious", 400, {"code": "invalid", "detail": "The request is not valid."}),
-        ("missing", 404, {"code": "not_found", "detail": "There is no such thing here, or it is not yours."}),
+        ("bug", 500, {"code": "internal_error", "detail": "The service failed unexpectedly. Try again later."}),
+        ("plain/x", 500, {"code": "internal_error", "detail": "The service failed unexpectedly. Try again later."}),
+        ("internal", 500, {"code": "internal_error", "detail": "The service failed unexpectedly. Try again later."}),
+        ("suspicious", 400, {"code": "invalid", "detail": "The request is invalid."}),
+        ("missing", 404, {"code": "not_found", "detail": "Not found, or it belongs to another user."}),
         ("problem", 418, {"code": "teapot", "detail": "I am one.", "message_id": "m"}),
         ("list", 400, {"code": "invalid", "detail": "one two"}),
         ("whole", 400, {"code": "invalid", "detail": "not an object"}),

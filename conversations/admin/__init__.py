@@ -1,4 +1,4 @@
-"""What staff see. One module per subject; importing them registers them."""
+"""The admin's pages, one module per subject. Importing a module registers its pages."""
 
 from django.contrib import admin
 
@@ -8,7 +8,7 @@ __all__ = ["access", "assistants", "conversations", "users"]
 
 admin.site.site_header = "Chat support"
 admin.site.site_title = "Chat support"
-admin.site.index_title = "What are you looking for?"
-# The pages that count stand in the header; lists need the room.
+admin.site.index_title = "Find conversations and users"
+# The header links to the main pages. Lists need the width.
 admin.site.enable_nav_sidebar = False
 admin.site.site_url = None

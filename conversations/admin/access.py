@@ -1,4 +1,4 @@
-"""Who of staff saw what: noted by the other pages, read by superusers."""
+"""Which staff read, exported or deleted which conversation. Other pages write it; superusers read it."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -16,7 +16,7 @@ from conversations.services.staff.access import note_access
 
 
 def note_access_of(request: HttpRequest, kind: AccessKind, conversations: Iterable[tuple[UUID, UUID | None]]) -> None:
-    """Note what the signed-in member of staff does with conversations, given as (id, user id)."""
+    """Record what the signed-in staff user does with conversations, given as (id, user id)."""
     staff: Any = request.user
     note_access(staff_id=staff.pk, staff_name=staff.get_username(), kind=kind, conversations=conversations)
 
@@ -30,7 +30,7 @@ class StaffAccessAdmin(ReadOnlyAdmin):
     sortable_by = ()
     ordering = ("-at", "-id")
     search_fields = ("staff_name",)
-    search_help_text = "The id of a conversation or of a user, or the login of a member of staff"
+    search_help_text = "The id of a conversation or a user, or the exact login of a staff user"
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         return self.has_view_permission(request)

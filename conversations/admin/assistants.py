@@ -1,4 +1,4 @@
-"""Assistants, which staff write."""
+"""Assistants. Staff create and edit them here."""
 
 from django.contrib import admin
 

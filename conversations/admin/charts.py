@@ -1,4 +1,4 @@
-"""Charts as SVG coordinates; a template draws them. No script, no library: they print, and follow the theme's colours."""
+"""Charts as SVG coordinates, drawn by a template. Without scripts they also print, and they use the theme's colours."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One series: the pieces between which values are missing, as SVG points, and a dot for each value."""
+    """One series: a polyline for each run of days with values, and a dot for each value."""
 
     name: str
     pieces: list[str]
@@ -52,7 +52,7 @@ class Chart:
 
 
 def bar_chart(title: str, days: Sequence[date], values: Sequence[int], *, is_bad: bool = False) -> Chart:
-    """Lay out one bar a day; bad news has its own colour."""
+    """Lay out one bar per day. `is_bad` selects the warning colour."""
     top = nice_ceiling(max(values, default=0))
     step = _step(len(days))
     bars = []
@@ -65,7 +65,7 @@ def bar_chart(title: str, days: Sequence[date], values: Sequence[int], *, is_bad
 
 
 def line_chart(title: str, days: Sequence[date], series: dict[str, Sequence[Value]], unit: str = "") -> Chart:
-    """Lay out one line a series; a day without a value interrupts it."""
+    """Lay out one line per series. A day without a value interrupts the line."""
     top = nice_ceiling(max((value for values in series.values() for value in values if value is not None), default=0))
     step = _step(len(days))
     lines = [_line(name, days, values, top, step, unit) for name, values in series.items()]
@@ -74,7 +74,7 @@ def line_chart(title: str, days: Sequence[date], series: dict[str, Sequence[Valu
 
 
 def nice_ceiling(value: int) -> int:
-    """Return the next round number that divides well into ticks: 4, 8, 20, 40, 80, 100, 200, …"""
+    """Return the next round number that is divisible by 4, for four ticks: 4, 8, 20, 40, 80, 100, 200, …"""
     magnitude = 1
     while True:
         for factor in (4, 8, 10, 20):
@@ -119,6 +119,6 @@ def _ticks(top: int) -> list[tuple[float, str]]:
 
 def _dates(days: Sequence[date], step: float) -> list[tuple[float, str]]:
     every = max(1, -(-len(days) // DATES_SHOWN))
-    # Counted from the end, so that today always has its label.
+    # Count from the end, so that today always has a label.
     shown = [index for index in range(len(days)) if (len(days) - 1 - index) % every == 0]
     return [(round(LEFT + (index + 0.5) * step, 1), f"{days[index].day} {days[index]:%b}") for index in shown]

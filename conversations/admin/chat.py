@@ -1,4 +1,4 @@
-"""A conversation as staff read it: a page of messages, the versions of an answer together."""
+"""A page of a conversation for staff, with the versions of each answer grouped."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,16 +13,16 @@ from conversations.models import Message, Role
 from conversations.querysets import MessageQuerySet
 
 MESSAGES_SHOWN = 50
-# Of a message that was asked for, so many newer ones stand below it.
+# Newer messages shown below a requested message.
 NEWER_SHOWN = 10
 CURSOR_KIND = "admin"
-# A longer message is shown whole only on demand, so that a page of them stays a page.
+# Longer messages are shown in full only on demand, which keeps pages small.
 CHARACTERS_SHOWN = 20_000
 
 
 @dataclass(slots=True)
 class Entry:
-    """A message with the other versions of it, oldest first."""
+    """A message and its other versions, oldest first."""
 
     message: Any
     others: list[Any] = field(default_factory=list)
@@ -41,9 +41,9 @@ class ChatPage:
 
 
 def read_chat_page(*, conversation_id: UUID, before: str = "", wanted: str = "", whole: str = "") -> ChatPage:
-    """Return a page of messages, oldest first: the newest, those before a cursor, or those around a wanted message.
+    """Return a page of messages, oldest first: the newest ones, those before a cursor, or those around a wanted message.
 
-    At most three queries, each a range of idx_messages_conversation. A malformed parameter shows the newest page.
+    At most three queries, each reading a range of idx_messages_conversation. A malformed parameter gives the newest page.
     """
     messages = Message.objects.in_conversation(conversation_id)
     wanted_id = parse_id(wanted)
@@ -66,7 +66,7 @@ def _before(cursor: str) -> SortKey | None:
 
 
 def _slightly_after(messages: MessageQuerySet, wanted_id: UUID | None) -> SortKey | None:
-    """Return the key of the message behind those that are to stand below the wanted one; None near the end."""
+    """Return the key of the first message below the page of the wanted message, or None near the end."""
     wanted = messages.filter(id=wanted_id).only("id", "created_at").first() if wanted_id else None
     if wanted is None:
         return None
@@ -81,7 +81,7 @@ def _with_text(messages: MessageQuerySet, whole_id: UUID | None) -> MessageQuery
 
 
 def _group(messages: list[Any]) -> list[Entry]:
-    """Put the answers to one question together, at the place of the one that counts."""
+    """Group the answers to one question at the place of the active answer."""
     answers: dict[UUID, list[Any]] = {}
     for message in messages:
         if message.role == Role.ASSISTANT and message.parent_id:
@@ -92,7 +92,7 @@ def _group(messages: list[Any]) -> list[Entry]:
         if len(siblings) < 2:
             entries.append(Entry(message))
             continue
-        # The one that counts, else the last: it may still be running.
+        # The active answer, else the last one, which may still be running.
         main = next((sibling for sibling in siblings if sibling.is_active), siblings[-1])
         if message is main:
             entries.append(Entry(main, [sibling for sibling in siblings if sibling is not main]))

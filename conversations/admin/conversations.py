@@ -1,4 +1,4 @@
-"""Conversations in the admin: found by what staff know of them, read as the chat that they are, deleted, exported."""
+"""Conversations in the admin: list, filters, search, reading, deletion and export."""
 
 from typing import Any
 
@@ -32,7 +32,7 @@ from conversations.models import AccessKind, Conversation
 
 
 class ConversationList(ChangeList):
-    """A page of the list, with the summaries of its rows."""
+    """A page of the list with a summary of each row."""
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
@@ -66,11 +66,11 @@ class ConversationAdmin(ReadOnlyAdmin):
         }
     )
     list_per_page = 50
-    # Only this has an index in its order.
+    # Only this column has an index in its order.
     sortable_by = ("last_activity",)
     ordering = ("-updated_at", "-id")
     search_fields = ("title",)
-    search_help_text = "Words of a title or of a message, an e-mail address, or the id of a conversation, a message or a user"
+    search_help_text = "Words in a title or message, an e-mail address, or the id of a conversation, message or user"
     actions = (export_as_csv, export_as_jsonl, delete_selection)
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
@@ -128,7 +128,7 @@ class ConversationAdmin(ReadOnlyAdmin):
 
     @admin.display(description="★")
     def favourite(self, conversation: Conversation) -> str:
-        # A space of its own, or Django writes a dash.
+        # A non-breaking space, because Django shows a dash for an empty string.
         return "★" if conversation.is_favorited else "\xa0"
 
     # --- reading
@@ -174,7 +174,7 @@ class ConversationAdmin(ReadOnlyAdmin):
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
         actions = super().get_actions(request)
-        # Django's own loads whatever it deletes.
+        # Django's own action loads everything that it deletes.
         actions.pop("delete_selected", None)
         return actions
 

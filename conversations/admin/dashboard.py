@@ -1,4 +1,4 @@
-"""The dashboard: what happened per day."""
+"""The dashboard: figures per day."""
 
 from collections.abc import Sequence
 from typing import Any

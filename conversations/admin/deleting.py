@@ -1,4 +1,4 @@
-"""Deleting conversations: confirmed on a page that counts in the database and loads no message."""
+"""Deletion of conversations, with a confirmation page that counts messages without loading them."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -23,13 +23,13 @@ TITLES_SHOWN = 20
 def delete_selection(model_admin: Any, request: HttpRequest, queryset: ConversationQuerySet) -> HttpResponse | None:
     selected = list(queryset.only("id", "user_id", "title")[: MOST_DELETED + 1])
     if len(selected) > MOST_DELETED:
-        messages.error(request, f"At most {MOST_DELETED} conversations can be deleted here at once. Nothing was deleted.")
+        messages.error(request, f"You can delete at most {MOST_DELETED} conversations at once. Nothing was deleted.")
         return None
     return confirm_or_delete(model_admin, request, selected)
 
 
 def confirm_or_delete(model_admin: Any, request: HttpRequest, selected: Sequence[Conversation]) -> HttpResponse | None:
-    """Ask whether to delete, or, where that was confirmed, delete and return None. Not in a transaction."""
+    """Return the confirmation page or, if the request confirms, delete and return None. Do not call in a transaction."""
     ids = [conversation.pk for conversation in selected]
     if request.POST.get("confirmed") == "yes":
         delete_conversations(conversation_ids=ids)

@@ -1,4 +1,4 @@
-"""The export of a selection as a download."""
+"""Download of the selected conversations."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ def export_as_jsonl(model_admin: Any, request: HttpRequest, queryset: Conversati
 
 
 def _download(request: HttpRequest, queryset: ConversationQuerySet, export_format: ExportFormat) -> StreamingHttpResponse:
-    # As many as the list counts, so that "select all 5,000" means those.
+    # The list counts no further, so "select all 5,000" selects exactly these.
     selected = list(queryset.values_list("id", "user_id")[:MOST_COUNTED])
     note_access_of(request, AccessKind.EXPORTED, selected)
     lines = export_conversations(conversation_ids=[row_id for row_id, _ in selected], export_format=export_format)

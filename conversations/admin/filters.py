@@ -1,7 +1,7 @@
 """The filters of the list of conversations.
 
-Those that ask about messages take the conversations of the newest thousand matching messages, from partial indexes: a filter
-costs the same whatever lies in the tables.
+Filters on messages use the conversations of the newest 1,000 matching messages, from partial indexes. So their cost does not
+grow with the tables.
 """
 
 from typing import Any
@@ -19,7 +19,7 @@ MOST_MESSAGES = 1_000
 MOST_MODELS = 50
 TROUBLES = {"failed": [Status.FAILED], "interrupted": [Status.INTERRUPTED], "both": [Status.FAILED, Status.INTERRUPTED]}
 
-# Each step jumps to the next tag in idx_conversations_model, so that it reads as many rows as there are tags.
+# Each step jumps to the next tag in idx_conversations_model, so the query reads one row per tag.
 MODELS_SQL = """
 WITH RECURSIVE tags AS (
     (SELECT model_tag FROM conversations WHERE model_tag IS NOT NULL ORDER BY model_tag LIMIT 1)
@@ -32,12 +32,12 @@ SELECT model_tag FROM tags WHERE model_tag IS NOT NULL LIMIT %s
 
 
 def conversations_of_newest(messages: MessageQuerySet) -> set[UUID]:
-    """Return the conversations of the newest thousand of some messages."""
+    """Return the conversations of the newest 1,000 of these messages."""
     return set(messages.newest_first().values_list("conversation_id", flat=True)[:MOST_MESSAGES])
 
 
 def last_reply() -> MessageQuerySet:
-    """Return, for a subquery on conversations, their last reply that counts."""
+    """Return the newest active reply of a conversation, as a subquery."""
     return Message.objects.filter(conversation_id=OuterRef("pk")).replies().active_branch().newest_first()
 
 
@@ -70,7 +70,7 @@ class LastReplyFilter(admin.SimpleListFilter):
 
 
 class TroubleFilter(admin.SimpleListFilter):
-    title = "replies in trouble"
+    title = "failed or interrupted replies"
     parameter_name = "trouble"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
@@ -80,7 +80,7 @@ class TroubleFilter(admin.SimpleListFilter):
         statuses = TROUBLES.get(self.value() or "")
         if statuses is None:
             return queryset
-        # One after the other: each is then a single range of the index, in its order.
+        # One query per status: each reads a single range of the index in its order.
         found = [conversations_of_newest(Message.objects.filter(status=status)) for status in statuses]
         return queryset.filter(id__in=set().union(*found))
 

@@ -1,4 +1,4 @@
-"""Lists of tables with millions of rows, which nobody edits."""
+"""Base classes for admin lists of large, read-only tables."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ MOST_COUNTED = 5_000
 
 
 class CappedPaginator(Paginator):
-    """Count no further than staff page: an exact count of a large table reads all of it."""
+    """Count at most 5,000 rows, because an exact count reads the whole table."""
 
     @cached_property
     def count(self) -> int:
@@ -19,9 +19,9 @@ class CappedPaginator(Paginator):
 
 
 class ListedLookupsAdmin(admin.ModelAdmin):
-    """A list whose address may hold exactly the conditions that its filters use.
+    """A list whose URL accepts only the conditions of its own filters.
 
-    Any other condition lets staff ask about text that they do not read (`…__content__regex=`), and may read a whole table.
+    Other conditions (`…__content__regex=`) would let staff probe text that they may not read, or scan a whole table.
     """
 
     allowed_lookups: frozenset[str] = frozenset()
@@ -31,11 +31,11 @@ class ListedLookupsAdmin(admin.ModelAdmin):
 
 
 class ReadOnlyAdmin(ListedLookupsAdmin):
-    """History: staff look, they don't rewrite."""
+    """History, which staff can view but not change."""
 
     paginator = CappedPaginator
     show_full_result_count = False
-    # A facet counts all of a filter's rows.
+    # Facets count all rows of each filter.
     show_facets = admin.ShowFacets.NEVER
 
     def has_add_permission(self, request: HttpRequest) -> bool:

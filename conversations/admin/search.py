@@ -1,7 +1,7 @@
-"""Finding conversations the way support staff ask for them.
+"""Search for conversations in the admin.
 
-Principle: whatever staff type, PostgreSQL reads a bounded number of rows. Words are looked up in the GIN indexes on titles and
-messages, and of very many matches only some are taken; a search that is too slow nevertheless ends with an explanation.
+Principle: PostgreSQL reads a limited number of rows for every search. It looks words up in the GIN indexes on titles and
+messages and takes only some of very many matches. A search that is still too slow ends with an explanation.
 """
 
 from collections.abc import Iterator
@@ -18,15 +18,15 @@ from conversations.querysets import ConversationQuerySet
 
 MOST_USERS = 50
 MOST_MATCHES = 500
-# A soft limit on the rows that a GIN index gives: beyond it, it gives some of them.
+# A soft limit on the rows from a GIN index. With more matches, the index returns a random part of about this size.
 MOST_INDEX_ROWS = 5_000
 SEARCH_TIMEOUT_MS = 2_000
-NO_WORDS = "A search needs at least one word that is wanted."
+NO_WORDS = "Enter at least one word to search for. Words after a minus sign only exclude."
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a search found: the rows, what to tell the reader, and the newest matching message of each conversation."""
+    """Search result: the conversations, a notice for the reader, and the newest matching message of each conversation."""
 
     conversations: ConversationQuerySet
     notice: str = ""
@@ -34,7 +34,7 @@ class Found:
 
 
 def search_conversations(conversations: ConversationQuerySet, wanted: str) -> Found:
-    """Restrict to an exact id, to users by the beginning of their e-mail, or to words in titles and messages."""
+    """Filter by an exact id, by the beginning of the user's e-mail address, or by words in titles and messages."""
     wanted = wanted.strip().replace("\x00", "")
     if not wanted:
         return Found(conversations)
@@ -47,7 +47,7 @@ def search_conversations(conversations: ConversationQuerySet, wanted: str) -> Fo
 
 
 def _find_by_id(conversations: ConversationQuerySet, wanted_id: UUID) -> Found:
-    """Find a conversation by its own id or by that of one of its messages, else all those of a user."""
+    """Find a conversation by its id or by the id of one of its messages, else all conversations of a user."""
     message = Message.objects.filter(id=wanted_id).values_list("conversation_id", flat=True).first()
     if message:
         return Found(conversations.filter(id=message), matching_messages={message: wanted_id})
@@ -66,24 +66,24 @@ def _find_words(conversations: ConversationQuerySet, wanted: str) -> Found:
             matches = Message.objects.with_words(wanted).newest_first()
             pairs = list(matches.values_list("conversation_id", "id")[:MOST_MATCHES])
     except InternalError as failure:
-        # 33 dashes before a word: each negates the next, and they are too many for PostgreSQL.
+        # From 33 dashes before a word on, PostgreSQL refuses the nested negations.
         if not isinstance(failure.__cause__, psycopg.errors.InternalError_):
             raise
         return Found(conversations.none(), NO_WORDS)
     except OperationalError as failure:
         if not isinstance(failure.__cause__, psycopg.errors.QueryCanceled):
             raise
-        return Found(conversations.none(), "That took too long: the words are too common. Add a rarer one.")
+        return Found(conversations.none(), "The search took too long because the words are too common. Add a less common word.")
     notice = ""
     if MOST_MATCHES in (len(found), len(pairs)):
-        notice = f"More than {MOST_MATCHES} matches: only some are shown. Add a word to narrow the search."
-    # The newest match of a conversation comes first, and stays.
+        notice = f"{MOST_MATCHES} or more matches: only some are shown. Add a word to narrow the search."
+    # Keep the newest match of each conversation.
     newest = dict(reversed(pairs))
     return Found(conversations.filter(id__in={*found, *newest}), notice, newest)
 
 
 def _names_words(wanted: str) -> bool:
-    """Tell whether an index can answer this: stop words aside, `-word` alone would match nearly everything."""
+    """Say whether an index can answer the search. `-word` alone would match nearly every row."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT querytree(websearch_to_tsquery('simple', %s))", [wanted])
         (indexable,) = cursor.fetchone()
@@ -94,7 +94,7 @@ def _names_words(wanted: str) -> bool:
 def _bounded_search() -> Iterator[None]:
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SELECT set_config('statement_timeout', %s, true)", [str(SEARCH_TIMEOUT_MS)])
-        # For a word that stands nearly everywhere the planner would read the whole table, which no limit bounds.
+        # For a very common word the planner would scan the whole table, without a limit.
         cursor.execute("SET LOCAL enable_seqscan = off")
         cursor.execute("SELECT set_config('gin_fuzzy_search_limit', %s, true)", [str(MOST_INDEX_ROWS)])
         yield

@@ -1,4 +1,4 @@
-"""What lists say of each conversation, asked for the rows of one page and never for those that paging skips."""
+"""Summaries of the conversations on one page of a list."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from django.db.models import Func, IntegerField, OuterRef, Subquery
 from conversations.admin.filters import last_reply
 from conversations.models import ChatUser, Conversation, Message, Status
 
-# Counting stops here: a conversation of a hundred thousand messages must not slow down the list.
+# Counting stops here, so that a conversation with 100,000 messages does not slow the list down.
 MOST_COUNTED_MESSAGES = 1_000
 
 
@@ -34,7 +34,7 @@ NOTHING_KNOWN = Summary(email="", messages=0, last_status="", last_error="")
 
 
 def summaries_of(conversation_ids: Sequence[UUID]) -> dict[UUID, Summary]:
-    """Return the summaries of a page of conversations. One query; reads at most 1,001 index entries for each."""
+    """Return the summaries of a page of conversations. One query, with at most 1,001 index entries for each."""
     counted = Message.objects.filter(conversation_id=OuterRef("pk")).values("conversation_id")[: MOST_COUNTED_MESSAGES + 1]
     rows = Conversation.objects.filter(id__in=conversation_ids).values_list(
         "id",

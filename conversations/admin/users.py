@@ -1,4 +1,4 @@
-"""The directory of users, as the auth service described them, and a page for each with all their conversations."""
+"""The directory of users from the auth service, and a page per user with all their conversations."""
 
 from contextlib import suppress
 from typing import Any
@@ -18,7 +18,7 @@ from conversations.models import ChatUser, Conversation, Message
 
 CONVERSATIONS_SHOWN = 50
 CURSOR_KIND = "admin-user"
-# Totals stop here: a user of a hundred thousand conversations must not slow down their page.
+# Totals stop here, so that a user with 100,000 conversations does not slow the page down.
 MOST_CONVERSATIONS_COUNTED = 1_000
 MOST_MESSAGES_COUNTED = 10_000
 
@@ -30,7 +30,7 @@ class ChatUserAdmin(ReadOnlyAdmin):
     ordering = ("-last_seen_at", "-id")
     sortable_by = ("last_seen_at",)
     search_fields = ("email",)
-    search_help_text = "The beginning of an e-mail address or of a name, or a user's id"
+    search_help_text = "The beginning of an e-mail address or a name, or a user's id"
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
         wanted = search_term.strip().replace("\x00", "")
@@ -61,7 +61,7 @@ class ChatUserAdmin(ReadOnlyAdmin):
 
 
 def _find_user(user_id: UUID) -> ChatUser | None:
-    """Return a user of the directory, or one who is known by conversations alone, as the predecessor's users are."""
+    """Return a user of the directory. The predecessor's users may be known only by their conversations."""
     known = ChatUser.objects.filter(id=user_id).first()
     if known is None and Conversation.objects.owned_by(user_id).exists():
         return ChatUser(id=user_id, email="", name="", first_seen_at=None, last_seen_at=None)
@@ -72,7 +72,7 @@ def _conversations_page(user_id: UUID, before: str) -> dict[str, Any]:
     """Return a page of a user's conversations, newest activity first, and the cursor of the older ones."""
     conversations = Conversation.objects.owned_by(user_id).newest_activity_first()
     if before:
-        # A mistyped address shows the newest page.
+        # A malformed cursor gives the newest page.
         with suppress(BadCursor):
             conversations = conversations.filter(after_key(decode_cursor(before, CURSOR_KIND), "updated_at", descending=True))
     rows: list[Any] = list(conversations[: CONVERSATIONS_SHOWN + 1])
@@ -87,7 +87,7 @@ def _conversations_page(user_id: UUID, before: str) -> dict[str, Any]:
 
 
 def _totals(user_id: UUID) -> dict[str, Any]:
-    """Return a user's totals, over their newest conversations and messages where there are very many."""
+    """Return a user's totals, of at most 1,000 conversations and 10,000 messages."""
     newest = Conversation.objects.owned_by(user_id).newest_activity_first()
     ids = list(newest.values_list("id", flat=True)[: MOST_CONVERSATIONS_COUNTED + 1])
     counted = Message.objects.filter(conversation_id__in=ids[:MOST_CONVERSATIONS_COUNTED])[:MOST_MESSAGES_COUNTED]

@@ -1,4 +1,4 @@
-"""Types for the commands' arguments: what they accept, and what they say when they don't."""
+"""Argument types of the commands. Each raises `ArgumentTypeError` with a sentence for the terminal."""
 
 import argparse
 import calendar
@@ -12,15 +12,15 @@ PERIOD_FORM = re.compile(r"(\d{1,6})([dwmy])")
 
 
 class HelpAsWritten(DjangoHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Keep the lines of a command's description and epilog."""
+    """Keep the line breaks of a command's description and epilog."""
 
 
 def past_moment(text: str) -> datetime:
-    """Read a period before now (90d, 12w, 6m, 1y) or a date, which begins at midnight UTC; never one in the future."""
+    """Read a period before now (90d, 12w, 6m, 1y) or a date (midnight UTC). Refuse a time in the future."""
     now = datetime.now(UTC)
     moment = _period_ago(text, now) if PERIOD_FORM.fullmatch(text) else _date(text)
     if moment > now:
-        raise argparse.ArgumentTypeError(f"{text} lies in the future")
+        raise argparse.ArgumentTypeError(f"{text} is in the future")
     return moment
 
 
@@ -28,7 +28,7 @@ def user_id(text: str) -> UUID:
     try:
         return UUID(text)
     except ValueError:
-        raise argparse.ArgumentTypeError("a user is named by the UUID that the auth service gave them") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not the UUID of a user") from None
 
 
 def positive(text: str) -> int:
@@ -52,7 +52,7 @@ def _date(text: str) -> datetime:
         moment = datetime.fromisoformat(text)
     except ValueError:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is neither a period such as 90d, 12w, 6m, 1y nor a date such as 2026-01-31"
+            f"{text!r} is neither a period such as 90d, 12w, 6m or 1y, nor a date such as 2026-01-31"
         ) from None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
@@ -64,11 +64,11 @@ def _period_ago(text: str, now: datetime) -> datetime:
             return now - timedelta(days=number * (7 if unit == "w" else 1))
         return _months_before(now, number * (12 if unit == "y" else 1))
     except (OverflowError, ValueError):
-        raise argparse.ArgumentTypeError(f"{text} is longer than the calendar") from None
+        raise argparse.ArgumentTypeError(f"{text} reaches back before the year 1") from None
 
 
 def _months_before(now: datetime, months: int) -> datetime:
-    """Go back by the calendar; the 31st becomes the last day of a shorter month."""
+    """Go back by calendar months. The 31st becomes the last day of a shorter month."""
     years, month = divmod(now.year * 12 + now.month - 1 - months, 12)
     last_day = calendar.monthrange(years, month + 1)[1]
     return now.replace(year=years, month=month + 1, day=min(now.day, last_day))

@@ -1,4 +1,4 @@
-"""Asking before something is gone for good."""
+"""Ask for confirmation before data is deleted."""
 
 import sys
 from collections.abc import Callable
@@ -9,11 +9,11 @@ REFUSED = 2
 
 
 def confirm(consequence: Callable[[], str], stream: OutputWrapper) -> None:
-    """Ask on a terminal, saying what will happen. Raises `CommandError` for any answer but yes, and where nobody can answer."""
+    """Print the consequence and ask for confirmation. Raises `CommandError` unless the answer is yes, or without a terminal."""
     if not sys.stdin.isatty():
-        raise CommandError("Nobody can be asked here: add --yes", returncode=REFUSED)
+        raise CommandError("This command asks for confirmation and there is no terminal. Add --yes.", returncode=REFUSED)
     stream.write(consequence())
-    stream.write("Go on? [y/N] ", ending="")
+    stream.write("Continue? [y/N] ", ending="")
     stream.flush()
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        raise CommandError("Nothing was changed", returncode=REFUSED)
+        raise CommandError("Not confirmed. Nothing was changed.", returncode=REFUSED)

@@ -1,4 +1,4 @@
-"""Ending a long command in good order."""
+"""Stop a long command after its current batch."""
 
 import signal
 import threading
@@ -11,9 +11,9 @@ OUT_OF_TIME = 3
 
 
 class Interruption:
-    """Tell when to stop: on SIGINT, on SIGTERM, or after so many seconds. A context manager.
+    """Say when to stop: after SIGINT, SIGTERM or `max_seconds`. A context manager.
 
-    The work asks between two batches, so the batch that runs is finished. A second SIGINT ends the command at once.
+    The work asks between two batches, so the current batch always finishes. A second signal ends the command at once.
     """
 
     def __init__(self, max_seconds: float | None = None) -> None:
@@ -38,7 +38,7 @@ class Interruption:
 
     @property
     def exit_code(self) -> int:
-        """0, 3 where the time was up, or what a shell says of a process that a signal ended: 130, 143."""
+        """130 or 143 after SIGINT or SIGTERM, as in a shell; 3 after `max_seconds`; else 0."""
         if self.signal_number is not None:
             return 128 + self.signal_number
         return OUT_OF_TIME if self.is_out_of_time else 0

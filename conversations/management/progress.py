@@ -1,4 +1,4 @@
-"""How far a long command is: a bar on a terminal, a line now and then elsewhere."""
+"""Progress of a long command: a bar on a terminal, otherwise a line every 10 seconds."""
 
 import time
 from types import TracebackType
@@ -12,7 +12,7 @@ LINE_SECONDS = 10.0
 
 
 class ProgressReport:
-    """A context manager; `advance` may be called as often as one likes. Everything goes to standard error."""
+    """Report progress on standard error. A context manager."""
 
     def __init__(self, what: str, stream: OutputWrapper, *, total: int | None, is_silent: bool) -> None:
         self._what = what
@@ -38,7 +38,7 @@ class ProgressReport:
             self._bar.stop()
 
     def reach(self, done: int) -> None:
-        """Say that so many are done in all."""
+        """Report how many are done in total."""
         self._done = done
         now = time.monotonic()
         rate = f"{done / max(now - self._started_at, 0.001):,.0f}/s"
@@ -49,5 +49,5 @@ class ProgressReport:
             self._stream.write(f"{self._what}: {done:,}{f' of {self._total:,}' if self._total else ''}, {rate}")
 
     def advance(self, count: int) -> None:
-        """Say that so many more are done."""
+        """Report how many more are done."""
         self.reach(self._done + count)

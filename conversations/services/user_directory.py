@@ -1,4 +1,4 @@
-"""The directory of users: what the auth service last said of each."""
+"""The directory of users, as the auth service last described them."""
 
 import logging
 from collections.abc import Iterator
@@ -14,25 +14,25 @@ from conversations.models import ChatUser
 
 logger = logging.getLogger(__name__)
 
-# The predecessor's; a database that was taken over has it until an operator drops it.
+# The predecessor's foreign key. A database that was taken over has it until an operator drops it.
 USER_KEY = "conversations_user_id_fkey"
 
 
 @contextmanager
 def requires_known_user() -> Iterator[None]:
-    """Turn a violation of the predecessor's foreign key into the refusal that it is. Raises `UnknownUser`."""
+    """Raise `UnknownUser` for a violation of the predecessor's foreign key."""
     try:
         yield
     except IntegrityError as violation:
         cause = violation.__cause__
         if isinstance(cause, psycopg.errors.ForeignKeyViolation) and cause.diag.constraint_name == USER_KEY:
-            logger.warning("user has no row in the table that conversations refer to", extra={"error": USER_KEY})
+            logger.warning("user is missing from the predecessor's table of users", extra={"error": USER_KEY})
             raise UnknownUser from None
         raise
 
 
 def remember_user(*, user_id: UUID, email: str, name: str, is_admin: bool) -> None:
-    """Note a user whom the auth service has just described. Never fails: staff search by it, nothing depends on it."""
+    """Save a user whom the auth service has just described. Database errors are only logged: only staff need the directory."""
     user = ChatUser(id=user_id, email=email, name=name, is_admin=is_admin, last_seen_at=Now())
     try:
         ChatUser.objects.bulk_create(
@@ -42,4 +42,4 @@ def remember_user(*, user_id: UUID, email: str, name: str, is_admin: bool) -> No
             update_fields=["email", "name", "is_admin", "last_seen_at"],
         )
     except DatabaseError:
-        logger.warning("user not noted in the directory", exc_info=True)
+        logger.warning("user not saved in the directory", exc_info=True)

@@ -1,7 +1,7 @@
-"""How a reply leaves: as a stream, as finished JSON, or as a promise to be followed.
+"""Delivery of a reply: as a stream, as finished JSON, or as a 202 with the place to follow it.
 
-Every streaming response of every surface is made here, after the request's database connection was given back: this is the
-one place that keeps "no connection is held while streaming" true.
+This module makes the streaming responses of every surface. It releases the request's database connection first, so that no
+connection is held while a reply is streamed.
 """
 
 import re

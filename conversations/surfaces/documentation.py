@@ -1,4 +1,4 @@
-"""What the OpenAPI descriptions of all surfaces share: media types, parameters, errors, closed schemas."""
+"""Shared parts of the OpenAPI descriptions: media types, parameters, errors, closed schemas."""
 
 from typing import Any
 
@@ -14,26 +14,26 @@ NDJSON = "application/x-ndjson"
 TEXT = "text/plain"
 
 FRAME = (
-    'An object: `{"token": "…"}`, and beside the token whatever else the model says; after a failure '
-    '`{"error": "code", "detail"}`; last of all `{"done": true, "status", "message_id", "token_count", "inference_time_ms"}`.'
+    'An object. Text: `{"token": "…"}` with any further fields from the inference service. After a failure: '
+    '`{"error": "code", "detail"}`. The last one: `{"done": true, "status", "message_id", "token_count", "inference_time_ms"}`.'
 )
 SSE_EVENT: dict[str, Any] = {
     "type": "object",
-    "description": "One event of the stream. Comments (single lines, without a blank line behind them) come first, and "
-    "between events while nothing happens.",
+    "description": "One event of the stream. A comment (a single line without a blank line after it) comes first, and further "
+    "comments while the stream is silent.",
     "properties": {
         "id": {
             "type": "string",
-            "description": "The length of the reply after this event, in code points; of the last event: `done`. An error "
-            "has none.",
+            "description": "Length of the reply after this event, in code points. The last event has the id `done`. Errors "
+            "have no id.",
         },
         "data": {"type": "string", "contentMediaType": "application/json", "description": FRAME},
     },
     "required": ["data"],
 }
 NDJSON_LINE: dict[str, Any] = {"type": "object", "description": f"One line of the stream. {FRAME}"}
-# For clients that have `done` already: an EventSource reconnects after every end, unless it is answered so.
-NO_MORE_EVENTS: dict[Any, Any] = {204: OpenApiResponse(description="`Last-Event-ID` is `done`: there is nothing more to read")}
+# For clients that already have `done`. Only a 204 stops an EventSource from reconnecting.
+NO_MORE_EVENTS: dict[Any, Any] = {204: OpenApiResponse(description="`Last-Event-ID` is `done`, so there are no more events")}
 STREAMS: dict[Any, Any] = {(200, SSE): SSE_EVENT, (200, NDJSON): NDJSON_LINE, **NO_MORE_EVENTS}
 
 SSE_EXAMPLE = OpenApiExample(
@@ -63,22 +63,22 @@ class InvalidSchema(ErrorSchema):
         ref_name = "Invalid"
 
     def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
-        # Not as an attribute: `fields` is the serializer's own.
+        # Not a class attribute, because `fields` is an attribute of serializers.
         problems = serializers.ListField(child=serializers.CharField())
         return {**super().get_fields(), "fields": serializers.DictField(required=False, child=problems)}
 
 
 class ClosedSerializer(serializers.Serializer[Any]):
-    """A shape without further fields: documented so, and where it reads requests, refusing them."""
+    """A serializer that refuses unknown fields and is documented as closed."""
 
     def to_internal_value(self, data: Any) -> Any:
         if isinstance(data, dict) and (unknown := sorted(set(data) - set(self.fields))):
-            raise serializers.ValidationError({name[:100]: ["There is no such field."] for name in unknown[:10]})
+            raise serializers.ValidationError({name[:100]: ["This field does not exist."] for name in unknown[:10]})
         return super().to_internal_value(data)
 
 
 class ClosedSchemaExtension(OpenApiSerializerExtension):  # type: ignore[no-untyped-call]
-    """Say `additionalProperties: false` of every `ClosedSerializer`."""
+    """Document every `ClosedSerializer` with `additionalProperties: false`."""
 
     target_class = "conversations.surfaces.documentation.ClosedSerializer"
     match_subclasses = True
@@ -109,24 +109,24 @@ def operation(operation_id: str, summary: str, tag: str, **options: Any) -> Any:
 
 
 LIMIT = query("limit", "1 to 200", OpenApiTypes.INT)
-CURSOR = query("cursor", "The `next` of the page before")
+CURSOR = query("cursor", "The `next` value of the previous page")
 IDEMPOTENCY_KEY = header(
     "Idempotency-Key",
-    "A request that is repeated with the same key creates nothing and follows the first one's reply. Only where that failed "
-    "or was interrupted before its first word, the same message gets a new reply",
+    "Makes retries safe: a repeated request with the same key creates no second message and follows the existing reply. If "
+    "that reply failed or was interrupted before its first word, the message gets a new reply",
 )
 RESUMED = header(
     "Last-Event-ID",
-    "Of a request that is repeated with its key: the id of the last event that you have. The stream goes on behind it",
+    "For a repeated request with an Idempotency-Key: the id of the last event that you received. The stream continues after it",
 )
 LINK = OpenApiParameter(
     "Link",
     OpenApiTypes.STR,
     OpenApiParameter.HEADER,
     response=[200],
-    description='`<…>; rel="next"`, relative to this address: the next page; absent on the last',
+    description='`<…>; rel="next"`: the next page, as a URL relative to this one. Absent on the last page',
 )
-# What every operation that asks who is calling may answer.
+# Errors of every operation that requires a token.
 GUARDED = errors(401, 429, 503)
-# What sending a message may be refused with, beside that.
+# Further errors of sending a message.
 SEND_ERRORS = errors(400, 404, 409, 413, 422, 502, 504)

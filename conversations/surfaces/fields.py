@@ -1,4 +1,4 @@
-"""Request fields that take a value of their JSON type and nothing that could be turned into one, and ids in paths."""
+"""Request fields that accept only their own JSON type, without conversion; ids in paths."""
 
 from typing import Any
 from uuid import UUID
@@ -9,7 +9,7 @@ from conversations.keyset import parse_id
 
 
 def require_id(value: str, missing: type[Exception]) -> UUID:
-    """Return an id; a malformed one names nothing, so it is whatever `missing` says."""
+    """Parse an id. A malformed id matches nothing, so it raises `missing`."""
     parsed = parse_id(value)
     if parsed is None:
         raise missing
@@ -17,7 +17,7 @@ def require_id(value: str, missing: type[Exception]) -> UUID:
 
 
 class StrictCharField(serializers.CharField):
-    """A string as it was sent: not trimmed, not made from a number, and not only white space unless it may be blank."""
+    """A string, unchanged. Refuses numbers and, unless it may be blank, strings of white space only."""
 
     def __init__(self, **options: Any) -> None:
         options.setdefault("trim_whitespace", False)
@@ -54,7 +54,7 @@ class StrictFloatField(serializers.FloatField):
 
 
 class StrictChoiceField(serializers.ChoiceField):
-    """One of some words. What is no text is not looked at: it may be nested deeper than Python can follow."""
+    """One of several words. Other types are not inspected, because they may be nested more deeply than Python can handle."""
 
     default_error_messages = {"invalid_choice": "Must be one of the documented choices."}
 
@@ -65,9 +65,9 @@ class StrictChoiceField(serializers.ChoiceField):
 
 
 class IgnoredField(serializers.JSONField):
-    """A value that clients may send and that this service decides itself.
+    """A value that clients may send and the service ignores.
 
-    It is not looked at: it may be nested deeper than Python can follow.
+    It is not inspected, because it may be nested more deeply than Python can handle.
     """
 
     def __init__(self, help_text: str = "Accepted and ignored.") -> None:

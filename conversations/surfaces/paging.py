@@ -1,4 +1,4 @@
-"""Query parameters, read strictly, and the pages that they ask for: what is not as documented is a 400 that names it."""
+"""Query parameters and pages. An invalid parameter is a 400 that names it."""
 
 import re
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from conversations.message_batches import cut_batch, select_batch
 from conversations.querysets import MessageQuerySet
 
 MAX_LIMIT = 200
-# Skipping rows costs as much as reading them; further in, cursors go on.
+# Skipping rows costs as much as reading them. Beyond this offset, clients use cursors.
 MAX_OFFSET = 10_000
 
 

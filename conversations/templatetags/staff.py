@@ -1,4 +1,4 @@
-"""How the admin's templates write what models and users wrote."""
+"""Template filters of the admin's pages."""
 
 import re
 
@@ -8,13 +8,13 @@ from django.utils.safestring import SafeString, mark_safe
 
 register = Library()
 
-# A fenced block, closed or, in a reply that broke off, open to its end.
+# A fenced code block. In a reply that broke off, it may lack its closing fence.
 CODE_BLOCK = re.compile(r"^```[^\n`]*\n(.*?)(?:^```[ \t]*$\n?|\Z)", re.MULTILINE | re.DOTALL)
 
 
 @register.filter
 def with_code(text: str) -> SafeString:
-    """Set fenced code apart and leave everything else as it was written, every character escaped."""
+    """Put fenced code into `<pre>`. Escape all text and otherwise leave it unchanged."""
     parts = []
     position = 0
     for block in CODE_BLOCK.finditer(text):
@@ -26,7 +26,7 @@ def with_code(text: str) -> SafeString:
 
 @register.filter
 def duration(milliseconds: int) -> str:
-    """Write milliseconds as a person would: 340 ms, 4.2 s, 72 s."""
+    """Format milliseconds for people: 340 ms, 4.2 s, 72 s."""
     if milliseconds < 1000:
         return f"{milliseconds} ms"
     seconds = milliseconds / 1000
@@ -35,5 +35,5 @@ def duration(milliseconds: int) -> str:
 
 @register.filter
 def grouped(number: int) -> str:
-    """Write a number with its thousands apart: 1,234,567."""
+    """Format a number with thousands separators: 1,234,567."""
     return f"{number:,}"

@@ -132,7 +132,7 @@ def test_a_failure_in_the_middle_of_a_day_loses_nothing(manage: Manage, manage_j
     whole = usage_history.COUNT_DAY_SQL
     fails_on_second = whole.replace("GROUP BY", "AND 1 / (%(day)s::date - '2026-11-21'::date) IS NOT NULL GROUP BY")
     monkeypatch.setattr(usage_history, "COUNT_DAY_SQL", fails_on_second)
-    with pytest.raises(CommandError, match="run it again"):
+    with pytest.raises(CommandError, match="Run the command again"):
         manage("count_usage")
     assert [row[0] for row in totals()] == [NOON]
     monkeypatch.setattr(usage_history, "COUNT_DAY_SQL", whole)

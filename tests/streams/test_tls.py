@@ -85,7 +85,7 @@ def test_an_unknown_authority_is_refused_by_both(
 ) -> None:
     with server(fronts, database_url) as running:
         assert Client(running.port, make_token()).request("GET", "/api/conversations").status == 503
-        assert [line["error"] for line in running.log_lines() if line["message"] == "TLS certificate refused"]
+        assert [line["error"] for line in running.log_lines() if line["message"] == "TLS certificate rejected"]
     plain_auth = Server(database_url=database_url, auth_url=auth_of_session.url, upstream_url=fronts[1].url)
     with plain_auth as running:
         user = Client(running.port, make_token())

@@ -18,7 +18,7 @@ def test_a_slash_at_the_end_changes_nothing(operation: Operation, stranger: Clie
     answers = []
     for spelling in (path, path.replace("?", "/?") if "?" in path else f"{path}/"):
         answer = stranger.request(operation.method, spelling, body)
-        assert "no such address" not in answer.content.decode()
+        assert "URL does not exist" not in answer.content.decode()
         answers.append((answer.status, "Location" in answer.headers))
     assert answers[0] == answers[1]
 

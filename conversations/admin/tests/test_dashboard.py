@@ -90,7 +90,7 @@ def test_a_page_with_missing_days_says_so_and_loads_itself_again(support: Client
     DailyFigures.objects.filter(day__lt=timezone.now() - timedelta(days=4)).delete()
     monkeypatch.setattr("conversations.admin.dashboard.read_period", lambda now: read_period(now=now, budget_s=0))
     page = support.get(PAGE).content.decode()
-    assert "still to be counted" in page
+    assert "not counted yet" in page
     assert 'http-equiv="refresh"' in page
 
 
@@ -101,14 +101,14 @@ def test_the_page_draws_and_tells_its_figures(support: Client) -> None:
     page = support.get(PAGE).content.decode()
     assert page.count("<svg viewBox") == 6
     assert page.count('class="chart-bar"') == 120
-    assert "<b>1,234</b> tokens" in page
+    assert "<b>1,234</b> reply tokens" in page
     assert "100.0 %" in page
     assert "150 / 150 ms" in page
 
 
 @pytest.mark.django_db
 def test_an_empty_service_has_a_dashboard(support: Client) -> None:
-    assert "Nothing in these days." in support.get(PAGE).content.decode()
+    assert "No data in this period." in support.get(PAGE).content.decode()
 
 
 DAYS = [date(2026, 3, 1) + timedelta(days=number) for number in range(4)]

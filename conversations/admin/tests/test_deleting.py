@@ -70,7 +70,7 @@ def test_too_many_at_once_are_refused_whole(operator: Client, monkeypatch: pytes
     three = [make_conversation() for _ in range(3)]
     for selection in (_selection(*three, confirmed="yes"), _selection(three[0], confirmed="yes", select_across="1")):
         page = operator.post(LIST, selection, follow=True)
-        assert "At most 2 conversations" in page.content.decode()
+        assert "You can delete at most 2 conversations" in page.content.decode()
     assert Conversation.objects.count() == 3
 
 

@@ -190,7 +190,7 @@ def test_deleting_asks_first(page: Page) -> None:
     kept = make_conversation("Kept")
     page.goto(f"{LIST}{doomed.pk}/change/")
     page.click("text=Delete…")
-    expect(page.locator(".confirm")).to_contain_text("1 conversation with 6 messages will be gone for good")
+    expect(page.locator(".confirm")).to_contain_text("1 conversation with 6 messages will be deleted permanently")
     _photograph(page, "delete")
     assert Conversation.objects.count() == 2
     page.click("text=Yes, delete")
@@ -205,9 +205,9 @@ def test_the_dashboard_draws_the_last_month(page: Page) -> None:
     page.click("text=Dashboard")
     expect(page.locator("figure.chart svg")).to_have_count(6)
     expect(page.locator("figure.chart").first.locator(".chart-bar")).to_have_count(30)
-    page.click("text=The same as a table")
+    page.click("text=Show as a table")
     expect(page.locator(".figures tbody tr")).to_have_count(30)
-    page.click("text=The same as a table")
+    page.click("text=Show as a table")
     _photograph(page, "dashboard")
 
 

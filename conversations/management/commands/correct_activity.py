@@ -1,4 +1,4 @@
-"""`manage.py correct_activity`: put the times of the last turn right after taking over. See services.history.activity."""
+"""`manage.py correct_activity`: correct `updated_at` after a takeover. See services.history.activity."""
 
 import json
 from argparse import ArgumentParser
@@ -15,18 +15,18 @@ from conversations.services.history.activity import CorrectionResult, correct_ac
 from conversations.services.history.id_batches import DEFAULT_BATCH_SIZE
 
 EPILOG = """
-The predecessor does not touch conversations.updated_at when it saves a message. A trigger does it for what it saves from the
-migration on; this command does it for what it saved before. Run it once after `migrate`. It can be interrupted and repeated:
-a conversation that is right is only read. One that is locked by a writer is skipped.
+The predecessor does not change conversations.updated_at when it saves a message. Since migration 0010 a trigger does so for new
+messages. This command corrects the conversations with older messages. Run it once after `migrate`. You can interrupt and repeat
+it: conversations with a correct time are only read, and conversations that a writer has locked are skipped.
 
-exit codes: 0 done, 1 failed, 2 wrong arguments, 3 --max-seconds was up, 130 and 143 interrupted; after all but 0 and 2, run it
-again.
+exit codes: 0 done, 1 failed, 2 wrong arguments, 3 stopped by --max-seconds, 130 and 143 interrupted. After 1, 3, 130 and 143,
+run the command again.
 """
 
 
 class Command(BaseCommand):
-    help = "Move each conversation's updated_at that is older than its newest message to that message's time."
-    # They would load every URL and view; cron jobs start often.
+    help = "Set updated_at to the time of the newest message where it is older than that message."
+    # System checks import every URL and view, which slows the start of a cron job.
     requires_system_checks = ()
 
     def create_parser(self, prog_name: str, subcommand: str, **options: Any) -> Any:
@@ -34,11 +34,11 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
-            "--batch-size", type=positive, default=DEFAULT_BATCH_SIZE, metavar="N", help="conversations at a time"
+            "--batch-size", type=positive, default=DEFAULT_BATCH_SIZE, metavar="N", help="conversations per batch"
         )
-        parser.add_argument("--pause", type=seconds, default=0.0, metavar="SECONDS", help="between two batches")
-        parser.add_argument("--max-seconds", type=seconds, metavar="SECONDS", help="end after so long")
-        parser.add_argument("--json", action="store_true", help="the summary as one JSON object")
+        parser.add_argument("--pause", type=seconds, default=0.0, metavar="SECONDS", help="wait this long between two batches")
+        parser.add_argument("--max-seconds", type=seconds, metavar="SECONDS", help="stop after this many seconds")
+        parser.add_argument("--json", action="store_true", help="print the summary as one JSON object")
 
     def handle(self, **options: Any) -> None:
         silent = not options["verbosity"]
@@ -52,7 +52,7 @@ class Command(BaseCommand):
                         on_batch=lambda so_far: progress.reach(so_far.examined),
                     )
             except DatabaseError as failure:
-                raise CommandError(f"The database failed ({type(failure).__name__}); run it again") from failure
+                raise CommandError(f"The database failed ({type(failure).__name__}). Run the command again.") from failure
         self._summarize(result, options)
         if not result.is_complete:
             raise SystemExit(interruption.exit_code)

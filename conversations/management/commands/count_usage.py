@@ -1,4 +1,4 @@
-"""`manage.py count_usage`: count usage that only the messages tell of. See services.usage_history."""
+"""`manage.py count_usage`: add the usage that is missing from usage_totals. See services.usage_history."""
 
 import json
 from argparse import ArgumentParser
@@ -13,29 +13,31 @@ from conversations.management.progress import ProgressReport
 from conversations.services.usage_history import FIRST_DAY, CountResult, count_usage
 
 EPILOG = """
-The service counts usage in the table usage_totals while it works, so deleting messages does not reduce it. `migrate` counts
-once what was written before. Run this command after the last worker of an older version, or of the predecessor, has ended:
-it counts what they wrote since. It can be interrupted and repeated: nothing is counted twice. It also counts messages that
-were imported from another database.
+The service counts usage in the table usage_totals as it runs, so deleting messages does not reduce it. `migrate` counts older
+messages once. Run this command after the last worker of an older version, or of the predecessor, has ended: it adds what they
+wrote after `migrate`. It also adds messages that were imported from another database. You can interrupt and repeat it: it
+counts nothing twice.
 
-exit codes: 0 done, 1 failed, 2 wrong arguments, 3 --max-seconds was up, 130 and 143 interrupted; after all but 0 and 2, run
-it again, with --since to go on where it ended.
+exit codes: 0 done, 1 failed, 2 wrong arguments, 3 stopped by --max-seconds, 130 and 143 interrupted. After 1, 3, 130 and 143,
+run the command again; --since continues at a given day.
 """
 
 
 class Command(BaseCommand):
-    help = "Add to the totals of users' usage what their messages tell beyond them, day by day."
-    # They would load every URL and view; cron jobs start often.
+    help = "Add usage that is in the messages but not yet in the daily totals of users."
+    # System checks import every URL and view, which slows the start of a cron job.
     requires_system_checks = ()
 
     def create_parser(self, prog_name: str, subcommand: str, **options: Any) -> Any:
         return super().create_parser(prog_name, subcommand, epilog=EPILOG, formatter_class=HelpAsWritten, **options)
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--since", type=past_moment, metavar="DATE", help="begin with this day (UTC), or so long ago (90d)")
-        parser.add_argument("--pause", type=seconds, default=0.0, metavar="SECONDS", help="between two days")
-        parser.add_argument("--max-seconds", type=seconds, metavar="SECONDS", help="end after so long")
-        parser.add_argument("--json", action="store_true", help="the summary as one JSON object")
+        parser.add_argument(
+            "--since", type=past_moment, metavar="DATE", help="first day (UTC), as a date or a period such as 90d"
+        )
+        parser.add_argument("--pause", type=seconds, default=0.0, metavar="SECONDS", help="wait this long between two days")
+        parser.add_argument("--max-seconds", type=seconds, metavar="SECONDS", help="stop after this many seconds")
+        parser.add_argument("--json", action="store_true", help="print the summary as one JSON object")
 
     def handle(self, **options: Any) -> None:
         silent = not options["verbosity"]
@@ -49,7 +51,7 @@ class Command(BaseCommand):
                         on_day=lambda so_far: progress.reach(so_far.days),
                     )
             except DatabaseError as failure:
-                raise CommandError(f"The database failed ({type(failure).__name__}); run it again") from failure
+                raise CommandError(f"The database failed ({type(failure).__name__}). Run the command again.") from failure
         self._summarize(result, options)
         if not result.is_complete:
             raise SystemExit(interruption.exit_code)
@@ -60,5 +62,5 @@ class Command(BaseCommand):
             summary = {"days": result.days, "changed": result.changed, "next_day": next_day, "is_complete": result.is_complete}
             self.stdout.write(json.dumps(summary))
         elif options["verbosity"]:
-            end = "." if result.is_complete else f"; go on with --since {next_day}."
+            end = "." if result.is_complete else f"; continue with --since {next_day}."
             self.stdout.write(f"Counted {result.days:,} days, changed {result.changed:,} totals{end}")

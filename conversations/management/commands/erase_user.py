@@ -17,16 +17,18 @@ from conversations.management.progress import ProgressReport
 from conversations.services.history.erase import Receipt, count_of_user, erase_user
 
 EPILOG = """
-Close the account at the auth service first: a user who can still log in can begin anew. Favourites are erased too, and running
-replies are stopped. The receipt names the user by id and says how much was erased, nothing of what it was.
+Close the account at the auth service first: a user who can still log in can create new conversations. The command also erases
+favourites, and it stops running replies. The receipt contains the user's id and the number of erased rows, but none of their
+content.
 
-exit codes: 0 all is erased, 1 failed, 2 refused, 130 and 143 interrupted; after all but the first, run it again.
+exit codes: 0 everything is erased, 1 failed, 2 wrong arguments or not confirmed, 130 and 143 interrupted. After every code
+except 0, run the command again.
 """
 
 
 class Command(BaseCommand):
     help = "Erase a user's conversations, messages, directory entry and remembered tokens; print a receipt."
-    # They would load every URL and view; cron jobs start often.
+    # System checks import every URL and view, which slows the start of a cron job.
     requires_system_checks = ()
 
     def create_parser(self, prog_name: str, subcommand: str, **options: Any) -> Any:
@@ -34,9 +36,9 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("user", type=user_id, metavar="UUID", help="the user's id")
-        parser.add_argument("--dry-run", action="store_true", help="only count")
-        parser.add_argument("--receipt", type=Path, metavar="FILE.json", help="write the receipt there as well")
-        parser.add_argument("--yes", action="store_true", help="don't ask; needed where nobody can be asked")
+        parser.add_argument("--dry-run", action="store_true", help="count the rows, erase nothing")
+        parser.add_argument("--receipt", type=Path, metavar="FILE.json", help="also write the receipt to this file")
+        parser.add_argument("--yes", action="store_true", help="do not ask for confirmation; required without a terminal")
 
     def handle(self, **options: Any) -> None:
         user = options["user"]
@@ -49,9 +51,9 @@ class Command(BaseCommand):
                         confirm(lambda: _consequence(count_of_user(user_id=user)), self.stderr)
                     receipt = self._erase(options, interruption)
             except DatabaseError as failure:
-                raise CommandError(f"The database failed ({type(failure).__name__}); run it again") from failure
+                raise CommandError(f"The database failed ({type(failure).__name__}). Run the command again.") from failure
             except RedisError as failure:
-                raise CommandError(f"The shared cache failed ({type(failure).__name__}); run it again") from None
+                raise CommandError(f"The shared cache failed ({type(failure).__name__}). Run the command again.") from None
         text = json.dumps(receipt.as_json(), cls=DjangoJSONEncoder, indent=2)
         self.stdout.write(text)
         if options["receipt"]:
@@ -70,4 +72,4 @@ class Command(BaseCommand):
 
 
 def _consequence(receipt: Receipt) -> str:
-    return f"{receipt.conversations:,} conversations with {receipt.messages:,} messages will be erased for good."
+    return f"{receipt.conversations:,} conversations with {receipt.messages:,} messages will be erased permanently."

@@ -15,17 +15,19 @@ from conversations.services.history.export import STANDARD_OUTPUT, ExportResult,
 from conversations.services.history.id_batches import DEFAULT_BATCH_SIZE
 
 EPILOG = """
-JSON lines keep every column and are read back by import_history. Markdown is for people: of several versions of an answer it
-has the one that counts. The format follows the file's name (.md is Markdown) unless --format says otherwise; a name that ends
-in .gz is compressed. The file appears when it is whole, readable by its owner alone.
+JSON lines contain every column, and import_history can read them. Markdown is for people: it contains only the active branch,
+so one version of each answer. The file's name selects the format (.md is Markdown, everything else JSON lines) unless you give
+--format. A file whose name ends in .gz is compressed. The file appears when the export is complete, and only its owner can
+read it.
 
-exit codes: 0 done, 1 failed, 2 wrong arguments, 130 and 143 interrupted; in all but the first no file is written.
+exit codes: 0 done, 1 failed, 2 wrong arguments, 130 and 143 interrupted. After every code except 0, no file is written;
+standard output may hold a part of the export.
 """
 
 
 class Command(BaseCommand):
-    help = "Write conversations with their messages to a file: one user's, those of a period, or all."
-    # They would load every URL and view; cron jobs start often.
+    help = "Write conversations with their messages to a file: those of one user, of a period, or all."
+    # System checks import every URL and view, which slows the start of a cron job.
     requires_system_checks = ()
 
     def create_parser(self, prog_name: str, subcommand: str, **options: Any) -> Any:
@@ -33,30 +35,35 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("output", metavar="FILE", help="FILE.jsonl, FILE.jsonl.gz or FILE.md; - is standard output")
-        parser.add_argument("--user", type=user_id, metavar="UUID", help="of this user")
-        parser.add_argument("--anonymous", action="store_true", help="of anonymous callers")
-        parser.add_argument("--since", type=past_moment, metavar="WHEN", help="last turn not before: 90d, 12w, 6m, 1y, a date")
-        parser.add_argument("--until", type=past_moment, metavar="WHEN", help="last turn before (the same forms)")
-        parser.add_argument("--all", action="store_true", help="everything")
+        parser.add_argument("--user", type=user_id, metavar="UUID", help="only conversations of this user")
+        parser.add_argument("--anonymous", action="store_true", help="only conversations of anonymous callers")
+        parser.add_argument(
+            "--since", type=past_moment, metavar="WHEN", help="last turn at or after: 90d, 12w, 6m, 1y or a date"
+        )
+        parser.add_argument("--until", type=past_moment, metavar="WHEN", help="last turn before; same forms as --since")
+        parser.add_argument("--all", action="store_true", help="all conversations")
         parser.add_argument("--format", choices=["jsonl", "markdown"])
         parser.add_argument(
-            "--batch-size", type=positive, default=DEFAULT_BATCH_SIZE, metavar="N", help="conversations at a time"
+            "--batch-size", type=positive, default=DEFAULT_BATCH_SIZE, metavar="N", help="conversations per batch"
         )
-        parser.add_argument("--json", action="store_true", help="the summary as one JSON object")
+        parser.add_argument("--json", action="store_true", help="print the summary as one JSON object")
 
     def handle(self, **options: Any) -> None:
         chosen = [options["user"], options["anonymous"], options["since"], options["until"]]
         if bool(options["all"]) == any(chosen):
-            raise CommandError("Say what to export: --user, --anonymous, --since or --until, or else --all", returncode=2)
+            raise CommandError(
+                "Choose what to export: either --all, or at least one of --user, --anonymous, --since and --until.",
+                returncode=2,
+            )
         if options["user"] and options["anonymous"]:
-            raise CommandError("A conversation is either a user's or anonymous: give --user or --anonymous", returncode=2)
+            raise CommandError("--user and --anonymous exclude each other. Use only one of them.", returncode=2)
         with Interruption() as interruption:
             try:
                 result = self._export(options, interruption)
             except OSError as failure:
-                raise CommandError(f"The file can't be written: {failure}") from None
+                raise CommandError(f"Cannot write the file: {failure}") from None
             except DatabaseError as failure:
-                raise CommandError(f"The database failed ({type(failure).__name__}); run it again") from failure
+                raise CommandError(f"The database failed ({type(failure).__name__}). Run the command again.") from failure
         self._summarize(result, options)
 
     def _export(self, options: dict[str, Any], interruption: Interruption) -> ExportResult:
@@ -77,7 +84,7 @@ class Command(BaseCommand):
                 on_batch=lambda so_far: progress.reach(so_far.conversations),
             )
             if not result.is_complete:
-                # Leaves export_file by an exception, which removes what is there.
+                # An exception makes export_file remove the unfinished file.
                 raise SystemExit(interruption.exit_code)
         return result
 

@@ -1,4 +1,4 @@
-"""`manage.py import_history`: read back what export_history or an archive wrote. See services.importing."""
+"""`manage.py import_history`: restore what export_history or an archive wrote. See services.history.importing."""
 
 import json
 from argparse import ArgumentParser
@@ -20,18 +20,18 @@ from conversations.services.history.importing import (
 )
 
 EPILOG = """
-Nothing that is in the database is changed: rows whose id is there already are passed over, so an import can be repeated.
-Rows that can't be put back are counted as left out: their session was begun anew, their user is gone from the predecessor's
-table of users, or their conversation is neither there nor in the file. A reply that was running when it was exported comes
-back as interrupted. A line may have 16 MiB at most.
+The command changes no existing row. It skips rows whose id is already in the database, so you can repeat an import. Rows that
+it cannot restore are counted as left out: a newer conversation uses their session id, their user is missing from the
+predecessor's table of users, or their conversation is neither in the database nor in the file. A reply that was running at the
+time of the export is restored as interrupted. A line can have at most 16 MiB.
 
-exit codes: 0 done, 1 failed (what came before is imported), 2 wrong arguments, 130 and 143 interrupted.
+exit codes: 0 done, 1 failed (earlier batches are imported), 2 wrong arguments, 130 and 143 interrupted.
 """
 
 
 class Command(BaseCommand):
-    help = "Put conversations and messages back from a file of export_history or prune_history --archive."
-    # They would load every URL and view; cron jobs start often.
+    help = "Restore conversations and messages from a file of export_history or prune_history --archive."
+    # System checks import every URL and view, which slows the start of a cron job.
     requires_system_checks = ()
 
     def create_parser(self, prog_name: str, subcommand: str, **options: Any) -> Any:
@@ -39,8 +39,8 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("file", type=Path, metavar="FILE", help="FILE.jsonl or FILE.jsonl.gz")
-        parser.add_argument("--batch-size", type=positive, default=DEFAULT_BATCH_LINES, metavar="N", help="rows at a time")
-        parser.add_argument("--json", action="store_true", help="the summary as one JSON object")
+        parser.add_argument("--batch-size", type=positive, default=DEFAULT_BATCH_LINES, metavar="N", help="rows per batch")
+        parser.add_argument("--json", action="store_true", help="print the summary as one JSON object")
 
     def handle(self, **options: Any) -> None:
         silent = not options["verbosity"]
@@ -57,7 +57,7 @@ class Command(BaseCommand):
                         on_batch=lambda so_far: progress.reach(so_far.messages.inserted + so_far.messages.present),
                     )
             except (ImportProblem, OSError) as failure:
-                raise CommandError(f"Not imported: {failure}") from None
+                raise CommandError(f"The import failed: {failure}") from None
         self._summarize(result, options)
         if not result.is_complete:
             raise SystemExit(interruption.exit_code)
@@ -68,7 +68,9 @@ class Command(BaseCommand):
         elif options["verbosity"]:
             for name, rows in (("conversations", result.conversations), ("messages", result.messages)):
                 self.stdout.write(
-                    f"{name}: {rows.inserted:,} put back, {rows.present:,} were there, {rows.left_out:,} left out"
+                    f"{name}: {rows.inserted:,} restored, {rows.present:,} already present, {rows.left_out:,} left out"
                 )
             if result.is_torn:
-                self.stdout.write("The file ends in the middle of a batch. Of an archive nothing is missing by that.")
+                self.stdout.write(
+                    "The file ends in the middle of a batch. In an archive, the rows of that batch were not deleted."
+                )

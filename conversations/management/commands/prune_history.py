@@ -1,4 +1,4 @@
-"""`manage.py prune_history`: delete conversations that are no longer wanted. See services.history.prune."""
+"""`manage.py prune_history`: delete old or unwanted conversations. See services.history.prune."""
 
 import json
 from argparse import ArgumentParser
@@ -29,22 +29,23 @@ from conversations.services.history.prune import (
 
 FINAL_STATUSES = [status for status in Status.values if status != Status.STREAMING]
 EPILOG = """
-The criteria narrow each other; at least one is needed. Conversations with a running reply are never touched, favourites only
-with --include-favorites. The command can be interrupted, repeated and run several times at once: a conversation is either
-there with all its messages or gone with all of them.
+A conversation must match all given criteria; give at least one. The command never deletes a conversation with a running reply,
+and deletes favourites only with --include-favorites. It skips a conversation that a writer has locked; the next run takes it.
+You can interrupt it, repeat it and run it several times at once: each conversation is deleted together with all its messages.
 
 exit codes:
-  0    all that matched is deleted (or there was nothing, or it was a dry run)
-  1    it failed; the batch that failed is still there, those before it are deleted
-  2    refused: wrong or missing arguments, or not confirmed
-  3    --max-seconds was up: run it again for the rest
-  130  interrupted (SIGINT), 143: terminated (SIGTERM), in both cases after the batch that was running
+  0    all matching conversations are deleted, or this was a complete dry run
+  1    failed; the batches before the failed one are deleted
+  2    wrong or missing arguments, or not confirmed
+  3    stopped by --max-seconds; run the command again for the rest
+  130  interrupted (SIGINT) after the current batch
+  143  terminated (SIGTERM) after the current batch
 """
 
 
 class Command(BaseCommand):
     help = "Delete old, empty, expired or anonymous conversations with their messages, in batches."
-    # They would load every URL and view; cron jobs start often.
+    # System checks import every URL and view, which slows the start of a cron job.
     requires_system_checks = ()
 
     def create_parser(self, prog_name: str, subcommand: str, **options: Any) -> Any:
@@ -53,48 +54,52 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         which = parser.add_argument_group("which conversations")
         which.add_argument(
-            "--older-than", type=past_moment, metavar="AGE", help="without a turn for 90d, 12w, 6m, 1y, or since a date (UTC)"
+            "--older-than", type=past_moment, metavar="AGE", help="without a turn for 90d, 12w, 6m or 1y, or since a date (UTC)"
         )
         which.add_argument("--user", type=user_id, metavar="UUID", help="of this user")
         which.add_argument("--anonymous", action="store_true", help="of anonymous callers")
         which.add_argument(
-            "--status", action="append", choices=FINAL_STATUSES, help="whose newest reply that counts ended so; repeatable"
+            "--status", action="append", choices=FINAL_STATUSES, help="whose newest active reply has this status; repeatable"
         )
-        which.add_argument("--empty", action="store_true", help="without any message")
-        which.add_argument("--expired", action="store_true", help="temporary chats whose time is over")
-        which.add_argument("--keep-last", type=positive, metavar="N", help="but not the newest N of each user")
-        which.add_argument("--include-favorites", action="store_true", help="favourites too")
+        which.add_argument("--empty", action="store_true", help="without messages")
+        which.add_argument("--expired", action="store_true", help="temporary chats that have expired")
+        which.add_argument("--keep-last", type=positive, metavar="N", help="keep the newest N conversations of each user")
+        which.add_argument("--include-favorites", action="store_true", help="also delete favourites")
         how = parser.add_argument_group("how")
-        how.add_argument("--dry-run", action="store_true", help="only count, and estimate the space")
-        how.add_argument("--archive", type=Path, metavar="FILE.jsonl.gz", help="keep what is deleted; import_history reads it")
+        how.add_argument("--dry-run", action="store_true", help="delete nothing; count, and estimate the space")
+        how.add_argument(
+            "--archive", type=Path, metavar="FILE.jsonl.gz", help="write deleted rows to this file, for import_history"
+        )
         how.add_argument(
             "--batch-size",
             type=positive,
             default=LARGEST_BATCH,
             metavar="N",
-            help=f"conversations at a time, at most; fewer where they take over {BATCH_S} s (default: {LARGEST_BATCH:,})",
+            help=f"most conversations per batch; batches aim at {BATCH_S} s each (default: {LARGEST_BATCH:,})",
         )
-        how.add_argument("--pause", type=seconds, default=0.0, metavar="SECONDS", help="between two batches")
-        how.add_argument("--max-seconds", type=seconds, metavar="SECONDS", help="end after so long")
-        how.add_argument("--yes", action="store_true", help="don't ask; needed where nobody can be asked")
-        how.add_argument("--json", action="store_true", help="the summary as one JSON object")
+        how.add_argument("--pause", type=seconds, default=0.0, metavar="SECONDS", help="wait this long between two batches")
+        how.add_argument("--max-seconds", type=seconds, metavar="SECONDS", help="stop after this many seconds")
+        how.add_argument("--yes", action="store_true", help="do not ask for confirmation; required without a terminal")
+        how.add_argument("--json", action="store_true", help="print the summary as one JSON object")
 
     def handle(self, **options: Any) -> None:
         criteria = _criteria(options)
         if not criteria.chooses:
-            raise CommandError("Say which conversations: --older-than, --user, --expired, … (see --help)", returncode=2)
+            raise CommandError(
+                "Choose which conversations to delete: --older-than, --user, --expired, … (see --help).", returncode=2
+            )
         if criteria.user_id and criteria.is_anonymous:
-            raise CommandError("A conversation is either a user's or anonymous: give --user or --anonymous", returncode=2)
+            raise CommandError("--user and --anonymous exclude each other. Use only one of them.", returncode=2)
         with Interruption(options["max_seconds"]) as interruption:
             if not options["dry_run"] and not options["yes"]:
-                confirm(lambda: f"{matching(criteria).count():,} conversations will be deleted for good.", self.stderr)
+                confirm(lambda: f"{matching(criteria).count():,} conversations will be deleted permanently.", self.stderr)
             try:
                 result = self._run(criteria, options, interruption)
             except (ArchiveProblem, OSError) as failure:
-                raise CommandError(f"The archive can't be written: {failure}") from None
+                raise CommandError(f"Cannot write the archive: {failure}") from None
             except DatabaseError as failure:
-                # Its text may quote a row.
-                raise CommandError(f"The database failed ({type(failure).__name__}); run it again") from failure
+                # The exception's text may quote a row, so only its type is shown.
+                raise CommandError(f"The database failed ({type(failure).__name__}). Run the command again.") from failure
         self._summarize(result, options)
         if not result.is_complete:
             raise SystemExit(interruption.exit_code)

@@ -16,19 +16,23 @@ from conversations.services.usage_history import count_usage
 
 
 class Command(BaseCommand):
-    help = "Fill an empty database with plausible conversations. The same --seed, numbers and --until give the same rows."
+    help = "Fill an empty database with demo conversations. The same --seed, numbers and --until give the same rows."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--users", type=positive, default=20, metavar="N", help="in all (20)")
-        parser.add_argument("--conversations", type=count, default=400, metavar="N", help="in all, of all users (400)")
-        parser.add_argument("--messages", type=count, default=4000, metavar="N", help="in all, rounded down to pairs (4000)")
+        parser.add_argument("--users", type=positive, default=20, metavar="N", help="number of users (default: 20)")
+        parser.add_argument("--conversations", type=count, default=400, metavar="N", help="total number (default: 400)")
+        parser.add_argument(
+            "--messages", type=count, default=4000, metavar="N", help="total number, rounded down to pairs (default: 4000)"
+        )
         parser.add_argument("--seed", type=int, default=1, metavar="N")
-        parser.add_argument("--until", type=past_moment, metavar="WHEN", help="they fill the year before this (today)")
-        parser.add_argument("--add", action="store_true", help="even if there are conversations already")
+        parser.add_argument(
+            "--until", type=past_moment, metavar="WHEN", help="end of the year that the rows fill (default: today)"
+        )
+        parser.add_argument("--add", action="store_true", help="add rows even if there are conversations already")
 
     def handle(self, **options: Any) -> None:
         if not options["add"] and Conversation.objects.exists():
-            raise CommandError("There are conversations here already; --add puts more beside them", returncode=2)
+            raise CommandError("The database already contains conversations. Use --add to add more.", returncode=2)
         midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
         numbers = {name: options[name] for name in ("users", "conversations", "messages", "seed")}
         plan = SeedPlan(**numbers, until=options["until"] or midnight)
@@ -39,6 +43,6 @@ class Command(BaseCommand):
                 seed_demo(plan=plan, on_rows=progress.advance)
             count_usage()
         except IntegrityError:
-            raise CommandError("Rows of this seed are there already; take another --seed") from None
+            raise CommandError("Rows of this seed exist already. Use another --seed.") from None
         if options["verbosity"]:
             self.stdout.write(f"{total:,} rows in {time.monotonic() - started_at:.1f} s.")

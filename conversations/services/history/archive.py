@@ -28,7 +28,7 @@ class Archive:
 
     def __init__(self, path: Path) -> None:
         if not path.name.endswith((".jsonl", ".jsonl.gz")):
-            raise ArchiveProblem("the archive's name must end in .jsonl.gz or .jsonl")
+            raise ArchiveProblem("its name must end in .jsonl.gz or .jsonl")
         self._path = path
         self._is_compressed = path.suffix == ".gz"
         self._file: BinaryIO | None = None
@@ -41,7 +41,7 @@ class Archive:
             try:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise ArchiveProblem(f"{self._path} is being written by another run") from None
+                raise ArchiveProblem(f"another run is writing {self._path}") from None
             end = (_whole_members_end if self._is_compressed else _whole_lines_end)(self._file)
             # One that was there may be open to others.
             os.fchmod(self._file.fileno(), 0o600)
@@ -95,7 +95,7 @@ def _whole_members_end(file: BinaryIO) -> int:
                 decompressor.decompress(chunk)
             except zlib.error:
                 # Not what a killed run leaves. Cutting it off could lose what stands behind it.
-                raise ArchiveProblem("the archive is no gzip file, or damaged; use another name") from None
+                raise ArchiveProblem("the existing file is damaged or not in gzip format; use another name") from None
             rest = decompressor.unused_data
             position += len(chunk) - len(rest)
             if decompressor.eof:
@@ -110,7 +110,7 @@ def _whole_lines_end(file: BinaryIO) -> int:
     end = 0
     position = 0
     if file.read(2) not in (b"", b"{", b'{"'):
-        raise ArchiveProblem("the archive holds something else; use another name")
+        raise ArchiveProblem("the existing file is not an archive; use another name")
     file.seek(0)
     while chunk := file.read(CHUNK_BYTES):
         if (last := chunk.rfind(b"\n")) >= 0:

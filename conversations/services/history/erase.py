@@ -45,7 +45,7 @@ class Receipt:
     access_records_kept: int = 0
     # None where each worker remembers tokens by itself: nobody else can reach those.
     remembered_tokens: int | None = None
-    # Workers remember a token, with its user's name and address, at most until then.
+    # Workers remember a token, with its user's id and whether they are an admin, at most until then.
     tokens_forgotten_by: datetime | None = None
     is_complete: bool = False
 

@@ -58,7 +58,7 @@ MESSAGE_FITS = "EXISTS (SELECT 1 FROM conversations WHERE conversations.id = giv
 
 
 class ImportProblem(Exception):
-    """The file can't be imported; the text says why and never quotes a row."""
+    """The file can't be imported. The text says why and never quotes a row."""
 
 
 @dataclass(slots=True)
@@ -134,7 +134,7 @@ def _numbered_lines(source: BinaryIO, result: ImportResult) -> Iterator[Line]:
     except EOFError:
         result.is_torn = True
     except (gzip.BadGzipFile, zlib.error):
-        raise ImportProblem(f"the file is damaged behind line {number}") from None
+        raise ImportProblem(f"the file is damaged after line {number}") from None
 
 
 def _batches(lines: Iterator[Line], most: int) -> Iterator[list[Line]]:
@@ -180,7 +180,7 @@ def _import_batch(
                 rows.present += present
                 rows.left_out += len(lines) - inserted - present
     except DatabaseError as failure:
-        raise ImportProblem(f"lines {batch[0][0]} to {batch[-1][0]} were refused: {_reason(failure)}") from None
+        raise ImportProblem(f"the database refused lines {batch[0][0]} to {batch[-1][0]}: {_reason(failure)}") from None
 
 
 def _read_line(number: int, line: bytes, known_columns: dict[str, frozenset[str]]) -> tuple[str, tuple[str, ...]]:
@@ -192,7 +192,7 @@ def _read_line(number: int, line: bytes, known_columns: dict[str, frozenset[str]
     except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError, ValueError):
         raise ImportProblem(f"line {number} is not a line of an export or an archive") from None
     if unknown := set(columns) - known:
-        raise ImportProblem(f"line {number} has columns that this database lacks: {_name_columns(unknown)}")
+        raise ImportProblem(f"line {number} has columns that are not in this database: {_name_columns(unknown)}")
     return kind, columns
 
 

@@ -151,7 +151,7 @@ class ReplyPoller:
                     self._poll_patiently(replies)
             except Exception:
                 # The poller must outlive whatever goes wrong in one round.
-                logger.exception("polling replies failed")
+                logger.exception("polling for replies failed")
             if self._must_end():
                 for reply in replies.values():
                     reply.is_cut = True

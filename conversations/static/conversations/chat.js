@@ -1,4 +1,4 @@
-// Older messages come in above the others without leaving the page. Without this script the link simply opens them.
+// Load older messages above the others without leaving the page. Without this script, the link opens them.
 "use strict";
 document.addEventListener("click", async (event) => {
   const link = event.target.closest(".chat-older a");
@@ -8,7 +8,7 @@ document.addEventListener("click", async (event) => {
   link.textContent = "Loading …";
   try {
     const answer = await fetch(link.href, { credentials: "same-origin" });
-    if (!answer.ok || answer.redirected) throw new Error("not the page");
+    if (!answer.ok || answer.redirected) throw new Error("unexpected response");
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     const older = page.querySelector(".chat");
     older.querySelector(".chat-newer")?.remove();
@@ -16,12 +16,12 @@ document.addEventListener("click", async (event) => {
     const heightBefore = document.documentElement.scrollHeight;
     const nodes = [...older.children];
     link.closest(".chat-older").remove();
-    // The day that goes on where the pages meet is named once.
+    // If both pages show messages of the same day, show its heading only once.
     const days = older.querySelectorAll(".chat-day");
     const firstDay = chat.querySelector(".chat-day");
     if (days.length && firstDay && days[days.length - 1].textContent === firstDay.textContent) firstDay.remove();
     chat.prepend(...nodes);
-    // What was being read stays where it was.
+    // Keep the scroll position.
     window.scrollBy(0, document.documentElement.scrollHeight - heightBefore);
   } catch {
     window.location.assign(link.href);

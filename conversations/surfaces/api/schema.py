@@ -1,4 +1,4 @@
-"""How the primary surface is documented: one decorator per operation, so that the views stay readable."""
+"""OpenAPI documentation of the primary surface, as one decorator per operation."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ from conversations.surfaces.documentation import SSE_EXAMPLE as STREAM_EXAMPLE
 
 IN_CONVERSATION = [path_id("conversation_id")]
 OF_MESSAGE = [*IN_CONVERSATION, path_id("message_id")]
-HOW = [header("Prefer", "`respond-async`: 202 at once, and the place to follow the reply")]
+HOW = [header("Prefer", "`respond-async`: answer 202 at once; `Content-Location` says where to follow the reply")]
 REPLY: dict[Any, Any] = {
     **STREAMS,
     (200, JSON): shapes.MessageDetailSchema,
@@ -38,21 +38,21 @@ REPLY: dict[Any, Any] = {
 
 health = operation(
     "health",
-    "Is the process alive?",
+    "Report whether the process is alive",
     "service",
     auth=[],
     responses={(200, JSON): shapes.HealthSchema, **errors(429)},
 )
 ready = operation(
     "ready",
-    "Can requests be served?",
+    "Report whether the service can serve requests",
     "service",
     auth=[],
     responses={(200, JSON): shapes.ReadinessSchema, (503, JSON): shapes.ReadinessSchema, **errors(429)},
 )
 models = operation(
     "list_models",
-    "The models there are",
+    "List the models of the inference service",
     "models",
     responses={(200, JSON): shapes.ModelListSchema, **GUARDED, **errors(502, 504)},
 )
@@ -65,35 +65,35 @@ swap_model = operation(
 )
 list_conversations = operation(
     "list_conversations",
-    "Your conversations, newest activity first",
+    "List your conversations, most recent activity first",
     "conversations",
     parameters=[
         LIMIT,
         CURSOR,
-        query("offset", "0 to 10,000; `cursor` goes further", OpenApiTypes.INT),
-        query("tz", "The time zone of the groups' days, such as Asia/Kolkata"),
-        query("favorited", "Only favourites, or only others", OpenApiTypes.BOOL),
-        query("q", "Only titles that contain this"),
+        query("offset", "0 to 10,000. Use `cursor` for further pages", OpenApiTypes.INT),
+        query("tz", "Time zone of the days in `grouped`, such as Asia/Kolkata. Default: UTC"),
+        query("favorited", "`true`: only favourites. `false`: only other conversations", OpenApiTypes.BOOL),
+        query("q", "Only conversations whose title contains this text"),
     ],
     responses={(200, JSON): shapes.ConversationListSchema, **GUARDED, **errors(400)},
 )
 create_conversation = operation(
     "create_conversation",
-    "Begin a conversation",
+    "Create a conversation",
     "conversations",
     request=shapes.ConversationCreateSerializer,
     responses={(201, JSON): shapes.ConversationSchema, **GUARDED, **errors(400, 403, 404, 413)},
 )
 read_conversation = operation(
     "read_conversation",
-    "A conversation and its newest messages: at most 1,000 or 4 MiB of text, or `limit`; `next` leads to older ones",
+    "Read a conversation with its newest messages: at most 1,000, 4 MiB of text, or `limit`. `next` leads to older messages",
     "conversations",
     parameters=[*IN_CONVERSATION, LIMIT, CURSOR],
     responses={(200, JSON): shapes.ConversationDetailSchema, **GUARDED, **errors(400, 404)},
 )
 replace_conversation = operation(
     "replace_conversation",
-    "Change a conversation; the title is required",
+    "Change a conversation. The title is required",
     "conversations",
     parameters=IN_CONVERSATION,
     request=shapes.ConversationPutSerializer,
@@ -101,7 +101,7 @@ replace_conversation = operation(
 )
 change_conversation = operation(
     "change_conversation",
-    "Change some of a conversation",
+    "Change some fields of a conversation",
     "conversations",
     parameters=IN_CONVERSATION,
     request=shapes.ConversationPatchSerializer,
@@ -109,14 +109,14 @@ change_conversation = operation(
 )
 delete_conversation = operation(
     "delete_conversation",
-    "Delete a conversation with its messages; a running reply is stopped first",
+    "Stop the running reply, then delete the conversation with its messages",
     "conversations",
     parameters=IN_CONVERSATION,
     responses={204: None, **GUARDED, **errors(404)},
 )
 stop_reply = operation(
     "stop_reply",
-    "Stop the running reply; what came of it is kept",
+    "Stop the running reply and keep its text",
     "conversations",
     parameters=IN_CONVERSATION,
     request=None,
@@ -124,7 +124,7 @@ stop_reply = operation(
 )
 regenerate = operation(
     "regenerate",
-    "Another answer to the last user message; the old one counts until the new one is whole",
+    "Generate another answer to the last user message. The old answer stays active until the new one is complete",
     "conversations",
     parameters=[*IN_CONVERSATION, *HOW, IDEMPOTENCY_KEY, RESUMED],
     request=shapes.SamplingSerializer,
@@ -133,13 +133,17 @@ regenerate = operation(
 )
 list_messages = operation(
     "list_messages",
-    "A page of messages, oldest first; the first page holds the newest",
+    "List messages, oldest first. The first page holds the newest messages",
     "messages",
     parameters=[
         *IN_CONVERSATION,
         LIMIT,
         CURSOR,
-        query("versions", "`all`: answers that do not count, too", enum=["active", "all"]),
+        query(
+            "versions",
+            "`active`: only the active branch (default). `all`: inactive answers and replaced messages too",
+            enum=["active", "all"],
+        ),
     ],
     responses={(200, JSON): shapes.MessageListSchema, **GUARDED, **errors(400, 404)},
 )
@@ -159,14 +163,14 @@ send_message = operation(
 )
 read_message = operation(
     "read_message",
-    "One message",
+    "Read a message",
     "messages",
     parameters=OF_MESSAGE,
     responses={(200, JSON): shapes.MessageDetailSchema, **GUARDED, **errors(404)},
 )
 edit_message = operation(
     "edit_message",
-    "Change the last message that you sent: a new version of the turn, with a new reply as a stream",
+    "Edit your last message. This creates a new version of the turn and streams a new reply",
     "messages",
     parameters=[*OF_MESSAGE, *HOW, IDEMPOTENCY_KEY, RESUMED],
     request=shapes.SendSerializer,
@@ -175,7 +179,7 @@ edit_message = operation(
 )
 activate_message = operation(
     "activate_message",
-    "Make this answer the one that counts, or switch the last turn to this version of it",
+    "Make this answer active, or switch the last turn to this version",
     "messages",
     parameters=OF_MESSAGE,
     request=None,
@@ -183,19 +187,19 @@ activate_message = operation(
 )
 follow_reply = operation(
     "follow_reply",
-    "Follow a running reply, or replay an ended one",
+    "Follow a running reply, or replay a finished one",
     "messages",
     parameters=[
         *OF_MESSAGE,
-        header("Last-Event-ID", "The id of the last event that you have: the stream goes on behind it. `done`: 204"),
-        query("after", "The same as a number of characters (code points)", OpenApiTypes.INT),
+        header("Last-Event-ID", "Id of the last event that you received. The stream continues after it. `done`: 204"),
+        query("after", "Like Last-Event-ID, as a number of code points. The header wins", OpenApiTypes.INT),
     ],
     responses={**STREAMS, **GUARDED, **errors(400, 404)},
     examples=[STREAM_EXAMPLE],
 )
 rate_reply = operation(
     "rate_reply",
-    "Say what you think of a reply, or take it back",
+    "Rate a reply, or remove the rating",
     "messages",
     parameters=OF_MESSAGE,
     request=more.FeedbackSerializer,
@@ -203,18 +207,19 @@ rate_reply = operation(
 )
 list_assistants = operation(
     "list_assistants",
-    "The assistants that you may use, by name",
+    "List the assistants that you may use, by name",
     "assistants",
     responses={(200, JSON): more.AssistantListSchema, **GUARDED},
 )
 search = operation(
     "search",
-    "Your own messages that contain all these words, best first among the newest",
+    "Search your messages. Groups of newer matches come first; within a group, the best match comes first",
     "messages",
     parameters=[
         query(
             "q",
-            'Words; "…" is a phrase, - excludes, or. Text in a script without spaces between words is looked for as it is.',
+            'All words must match. "…" is a phrase, `-` excludes a word, `or` allows alternatives. '
+            "Text without spaces between words, such as Chinese, Japanese or Thai, is searched as a substring.",
             required=True,
         ),
         query("limit", "1 to 50", OpenApiTypes.INT),
@@ -245,19 +250,20 @@ search = operation(
 )
 usage = operation(
     "usage",
-    "Your messages, tokens and inference time per day, deleted ones included",
+    "Report your messages, tokens and inference time per day, including deleted messages",
     "service",
     parameters=[
-        query("days", "So many days until `to`: 1 to 92; 30 where nothing is said", OpenApiTypes.INT),
-        query("from", "The first day, at most 91 days before the last", OpenApiTypes.DATE),
-        query("to", "The last day; today where nothing is said", OpenApiTypes.DATE),
-        query("tz", "The time zone of the days, such as Asia/Kolkata"),
+        query("days", "Number of days up to `to`: 1 to 92, default 30. Not together with `from`", OpenApiTypes.INT),
+        query("from", "First day, at most 91 days before the last day", OpenApiTypes.DATE),
+        query("to", "Last day. Default: today", OpenApiTypes.DATE),
+        query("tz", "Time zone of the days, such as Asia/Kolkata. Default: UTC"),
     ],
     responses={(200, JSON): more.UsageReportSchema, **GUARDED, **errors(400)},
 )
 list_users = operation(
     "list_users",
-    "Users with what they have, by id, and totals (admins only). Everyone in the predecessor's table `users` is listed too",
+    "List users by id, with their numbers of conversations and messages, and totals (admins only). "
+    "The list includes the users of the predecessor's table `users`",
     "service",
     parameters=[query("limit", "1 to 100", OpenApiTypes.INT), CURSOR],
     responses={(200, JSON): more.UserListSchema, **GUARDED, **errors(400, 403)},

@@ -1,4 +1,4 @@
-"""The primary surface's shapes: what requests hold, and how rows look."""
+"""Request and response formats of the primary surface."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ from conversations.surfaces.fields import (
 )
 from inference_proxy.protocols.base import Sampling
 
-# The last is not a column: `ConversationQuerySet.with_running_reply` adds it.
+# running_message_id is not a column: `ConversationQuerySet.with_running_reply` adds it.
 CONVERSATION_COLUMNS = (
     "id",
     "user_id",
@@ -54,13 +54,15 @@ class ConversationCreateSerializer(serializers.Serializer[Any]):
         allow_null=True,
         allow_blank=True,
         max_length=MAX_TITLE_CHARACTERS,
-        help_text='null, "" and names such as "New chat" leave it to the first message to name the conversation.',
+        help_text='With null, "" or a placeholder such as "New chat", the first message names the conversation.',
     )
     model_tag = StrictCharField(
-        required=False, allow_null=True, allow_blank=True, max_length=100, help_text='null and "": the default model.'
+        required=False, allow_null=True, allow_blank=True, max_length=100, help_text='null or "": the default model.'
     )
     assistant_id = StrictCharField(required=False, allow_null=True, max_length=100)
-    temporary = StrictBooleanField(required=False, default=False, help_text="Not listed, and gone a day after its last use.")
+    temporary = StrictBooleanField(
+        required=False, default=False, help_text="Not listed, and no longer available 24 hours after its last turn."
+    )
 
 
 class ConversationPatchSerializer(serializers.Serializer[Any]):
@@ -78,19 +80,21 @@ class SamplingSerializer(serializers.Serializer[Any]):
     max_tokens = StrictIntegerField(required=False, allow_null=True, min_value=1, max_value=4096)
     top_k = StrictIntegerField(required=False, allow_null=True, min_value=0, max_value=200)
     thinking_mode = StrictBooleanField(
-        required=False, allow_null=True, help_text="Put THINKING_PROMPT in place of SYSTEM_PROMPT; an assistant keeps its own."
+        required=False,
+        allow_null=True,
+        help_text="Use THINKING_PROMPT instead of SYSTEM_PROMPT. The system prompt of an assistant is not replaced.",
     )
     force_web_search = StrictBooleanField(
-        required=False, allow_null=True, help_text="Have the inference service search the web, where it can."
+        required=False, allow_null=True, help_text="Ask the inference service to search the web, if it supports that."
     )
-    stream = StrictBooleanField(required=False, help_text="false: the finished message as JSON instead of a stream.")
+    stream = StrictBooleanField(required=False, help_text="false: return the finished message as JSON instead of a stream.")
 
     when_busy = StrictChoiceField(
         choices=["reject", "interrupt"],
         required=False,
         allow_null=True,
-        help_text="Where a reply is running. reject: 409. interrupt: stop it, keep its text, go on. Without it: interrupt "
-        "a reply that no client follows and that was not asked for in the background.",
+        help_text="What to do if a reply is running. `reject`: answer 409. `interrupt`: stop it, keep its text, and send. "
+        "Default: interrupt a reply that no client follows, unless a client asked for it in the background; otherwise 409.",
     )
 
     def sampling(self) -> Sampling:
@@ -112,7 +116,7 @@ class SwapSerializer(serializers.Serializer[Any]):
     model_tag = StrictCharField(max_length=100)
 
 
-# --- Responses: how they are documented; the functions above write them --------------------------------------------------
+# --- Responses, for the OpenAPI description. `row_shapes` and the views write them ----------------------------------------
 
 
 class ConversationSchema(serializers.Serializer[Any]):
@@ -123,9 +127,9 @@ class ConversationSchema(serializers.Serializer[Any]):
     is_favorited = serializers.BooleanField()
     assistant_id = serializers.UUIDField(allow_null=True)
     created_at = serializers.DateTimeField()
-    updated_at = serializers.DateTimeField(help_text="The time of the last turn.")
+    updated_at = serializers.DateTimeField(help_text="Time of the last turn.")
     running_message_id = serializers.UUIDField(
-        allow_null=True, help_text="The reply that is being written: follow it at its `/stream`. Null where none is."
+        allow_null=True, help_text="The running reply, or null. Follow it at `/messages/{running_message_id}/stream`."
     )
 
     class Meta:
@@ -142,8 +146,11 @@ class MessageSchema(serializers.Serializer[Any]):
     inference_time_ms = serializers.IntegerField(min_value=0)
     created_at = serializers.DateTimeField()
     status = serializers.ChoiceField(choices=Status.values)
-    parent_id = serializers.UUIDField(allow_null=True, help_text="Of a reply: the user message that it answers.")
-    is_active = serializers.BooleanField(help_text="Whether this is the answer that counts.")
+    parent_id = serializers.UUIDField(
+        allow_null=True,
+        help_text="For a reply: the user message that it answers. For an edited message: its first version.",
+    )
+    is_active = serializers.BooleanField(help_text="Whether the message is on the active branch.")
     error_code = serializers.CharField(allow_null=True)
     feedback = serializers.IntegerField(allow_null=True, min_value=-1, max_value=1)
 
@@ -152,17 +159,25 @@ class MessageSchema(serializers.Serializer[Any]):
 
 
 class ContextSchema(serializers.Serializer[Any]):
-    messages = serializers.IntegerField(min_value=1, help_text="How many messages the model saw.")
-    characters = serializers.IntegerField(min_value=0, help_text="How long they were, the system prompt included.")
-    left_out = serializers.IntegerField(min_value=0, help_text="How many older messages it did not see, up to 1,000.")
+    messages = serializers.IntegerField(
+        min_value=1, help_text="Number of messages that the model received, without the system prompt."
+    )
+    characters = serializers.IntegerField(
+        min_value=0, help_text="Their total length in characters, including the system prompt."
+    )
+    left_out = serializers.IntegerField(
+        min_value=0, help_text="Number of older messages that the model did not receive, up to 1,000."
+    )
     reason = serializers.ChoiceField(
         choices=["messages", "characters", "unanswered"],
         allow_null=True,
-        help_text="Why it did not: so many messages or characters go up; unanswered: only questions without an answer, failed "
-        "replies and the like were left out. Null: nothing was.",
+        help_text="Why messages were left out. `messages` or `characters`: that limit was reached. `unanswered`: only failed "
+        "replies and questions without a usable answer were left out. Null: none were left out.",
     )
     system_prompt_left_out = serializers.IntegerField(
-        min_value=1, required=False, help_text="How many characters of the system prompt the inference service could not take."
+        min_value=1,
+        required=False,
+        help_text="Number of characters cut from the system prompt, because the inference service limits its length.",
     )
 
     class Meta:
@@ -170,7 +185,7 @@ class ContextSchema(serializers.Serializer[Any]):
 
 
 class MessageDetailSchema(MessageSchema):
-    context = ContextSchema(allow_null=True, help_text="Of a reply: what of the conversation the model saw.")
+    context = ContextSchema(allow_null=True, help_text="For a reply: the part of the conversation that the model received.")
 
     class Meta:
         ref_name = "MessageDetail"
@@ -179,15 +194,19 @@ class MessageDetailSchema(MessageSchema):
 @extend_schema_serializer(many=False)
 class ConversationListSchema(serializers.Serializer[Any]):
     items = ConversationSchema(many=True)
-    grouped = serializers.DictField(child=ConversationSchema(many=True), help_text="The items by day of `updated_at`.")
+    grouped = serializers.DictField(
+        child=ConversationSchema(many=True), help_text="The items, grouped by the day of `updated_at`."
+    )
     limit = serializers.IntegerField()
     offset = serializers.IntegerField()
-    next = serializers.CharField(allow_null=True, help_text="Pass as `cursor` for the next page; null on the last.")
+    next = serializers.CharField(allow_null=True, help_text="Pass it as `cursor` to get the next page. Null on the last page.")
 
 
 class ConversationDetailSchema(ConversationSchema):
     messages = MessageSchema(many=True)
-    next = serializers.CharField(allow_null=True, help_text="The cursor of older messages; null: there are none.")
+    next = serializers.CharField(
+        allow_null=True, help_text="Pass it as `cursor` to get older messages. Null if there are none."
+    )
 
     class Meta:
         ref_name = "ConversationDetail"
@@ -197,7 +216,7 @@ class ConversationDetailSchema(ConversationSchema):
 class MessageListSchema(serializers.Serializer[Any]):
     items = MessageSchema(many=True)
     limit = serializers.IntegerField()
-    next = serializers.CharField(allow_null=True, help_text="The cursor of the page of older messages; null on the last.")
+    next = serializers.CharField(allow_null=True, help_text="Pass it as `cursor` to get older messages. Null on the last page.")
 
 
 class ModelSchema(serializers.Serializer[Any]):

@@ -1,4 +1,4 @@
-"""The shapes of what stands beside conversations and messages: assistants, search, feedback, usage, users."""
+"""Request and response formats of assistants, search, feedback, usage and users."""
 
 import html
 from typing import Any
@@ -16,7 +16,7 @@ ASSISTANT_COLUMNS = ("id", "name", "description", "model_tag", "requires_authent
 
 
 def hit_json(hit: Hit) -> dict[str, Any]:
-    # Escaped first, marked afterwards: the only tags in a snippet are ours.
+    # Escape before marking, so that <mark> is the only tag in a snippet.
     snippet = html.escape(hit.snippet).replace(MATCH_START, "<mark>").replace(MATCH_STOP, "</mark>")
     return {
         "message_id": hit.message_id,
@@ -32,7 +32,7 @@ def hit_json(hit: Hit) -> dict[str, Any]:
 
 
 class FeedbackSerializer(serializers.Serializer[Any]):
-    rating = StrictIntegerField(allow_null=True, min_value=-1, max_value=1, help_text="1, -1, or null to take it back.")
+    rating = StrictIntegerField(allow_null=True, min_value=-1, max_value=1, help_text="1, -1, or null to remove the rating.")
     comment = StrictCharField(required=False, allow_null=True, allow_blank=True, max_length=2000)
 
     def validate_rating(self, rating: int | None) -> int | None:
@@ -41,15 +41,17 @@ class FeedbackSerializer(serializers.Serializer[Any]):
         return rating
 
 
-# --- Responses: how they are documented ----------------------------------------------------------------------------------
+# --- Responses, for the OpenAPI description ------------------------------------------------------------------------------
 
 
 class AssistantSchema(serializers.Serializer[Any]):
     id = serializers.UUIDField()
     name = serializers.CharField()
     description = serializers.CharField(allow_blank=True)
-    model_tag = serializers.CharField(allow_blank=True, help_text="Empty: the conversation's.")
-    requires_authentication = serializers.BooleanField(help_text="false: anonymous callers may use it, too.")
+    model_tag = serializers.CharField(allow_blank=True, help_text="Empty: the model of the conversation.")
+    requires_authentication = serializers.BooleanField(
+        help_text="false: anonymous callers may use it too, if ALLOW_ANONYMOUS is on."
+    )
 
     class Meta:
         ref_name = "Assistant"
@@ -66,7 +68,7 @@ class HitSchema(serializers.Serializer[Any]):
     conversation_title = serializers.CharField()
     role = serializers.ChoiceField(choices=Role.values)
     created_at = serializers.DateTimeField()
-    snippet = serializers.CharField(allow_blank=True, help_text="Escaped for HTML; matches stand in `<mark>`.")
+    snippet = serializers.CharField(allow_blank=True, help_text="Escaped for HTML. Matches are inside `<mark>`.")
 
     class Meta:
         ref_name = "Hit"
@@ -76,14 +78,16 @@ class HitSchema(serializers.Serializer[Any]):
 class HitListSchema(serializers.Serializer[Any]):
     items = HitSchema(many=True)
     limit = serializers.IntegerField()
-    next = serializers.CharField(allow_null=True, help_text="Pass as `cursor` for more; null: there is no more.")
+    next = serializers.CharField(allow_null=True, help_text="Pass it as `cursor` to get more hits. Null if there are no more.")
 
 
 class UsageSchema(serializers.Serializer[Any]):
-    messages = serializers.IntegerField(min_value=0, help_text="Sent by the user.")
+    messages = serializers.IntegerField(min_value=0, help_text="Messages that the user sent.")
     replies = serializers.IntegerField(min_value=0)
-    tokens = serializers.IntegerField(min_value=0, help_text="Of the replies.")
-    prompt_tokens = serializers.IntegerField(min_value=0, help_text="Where the model counts them, else 0.")
+    tokens = serializers.IntegerField(min_value=0, help_text="Tokens of the replies.")
+    prompt_tokens = serializers.IntegerField(
+        min_value=0, help_text="Tokens of the prompts. 0 if the model does not report them."
+    )
     inference_time_ms = serializers.IntegerField(min_value=0)
 
     class Meta:
@@ -109,13 +113,15 @@ class UserSchema(serializers.Serializer[Any]):
     is_admin = serializers.BooleanField()
     first_seen_at = serializers.DateTimeField(allow_null=True)
     last_seen_at = serializers.DateTimeField(allow_null=True)
-    conversations = serializers.IntegerField(min_value=0, max_value=10_000, help_text="10,000: at least so many.")
-    messages = serializers.IntegerField(min_value=0, max_value=10_000, help_text="10,000: at least so many.")
+    conversations = serializers.IntegerField(min_value=0, max_value=10_000, help_text="10,000 means 10,000 or more.")
+    messages = serializers.IntegerField(min_value=0, max_value=10_000, help_text="10,000 means 10,000 or more.")
     conversation_count = serializers.IntegerField(min_value=0, max_value=10_000, help_text="The same as `conversations`.")
     message_count = serializers.IntegerField(min_value=0, max_value=10_000, help_text="The same as `messages`.")
-    provider = serializers.CharField(allow_blank=True, help_text="As in the predecessor's table of users; empty without it.")
-    created_at = serializers.DateTimeField(allow_null=True, help_text="From there as well.")
-    last_login_at = serializers.DateTimeField(allow_null=True, help_text="From there as well.")
+    provider = serializers.CharField(
+        allow_blank=True, help_text="From the predecessor's table of users. Empty without that table."
+    )
+    created_at = serializers.DateTimeField(allow_null=True, help_text="From the predecessor's table of users.")
+    last_login_at = serializers.DateTimeField(allow_null=True, help_text="From the predecessor's table of users.")
 
     class Meta:
         ref_name = "User"
@@ -125,7 +131,9 @@ class TotalsSchema(serializers.Serializer[Any]):
     users = serializers.IntegerField(min_value=0)
     conversations = serializers.IntegerField(min_value=0)
     messages = serializers.IntegerField(min_value=0)
-    estimated = serializers.BooleanField(help_text="Large tables are not counted: then these are the database's estimates.")
+    estimated = serializers.BooleanField(
+        help_text="true: the tables are too large to count, so the totals are PostgreSQL's estimates."
+    )
 
 
 @extend_schema_serializer(many=False)

@@ -1,4 +1,4 @@
-"""How the completion surface is documented."""
+"""OpenAPI documentation of the completion surface."""
 
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample
@@ -19,33 +19,37 @@ from conversations.surfaces.documentation import (
 )
 
 TAG = "completion"
-# `stream` may be a string too, which a serializer field can't say.
+# `stream` may also be a string, which a serializer field can't describe.
 COMPLETION_REQUEST = {
     "type": "object",
     "properties": {
         "message": {"type": "string", "minLength": 1, "maxLength": 8000},
-        "stream": {"enum": [True, False, "true", "false"], "default": False, "description": "true: the bare text, as it comes"},
+        "stream": {
+            "enum": [True, False, "true", "false"],
+            "default": False,
+            "description": "true: stream the reply as plain text",
+        },
     },
     "required": ["message"],
 }
 
 list_conversations = operation(
     "completion_list_conversations",
-    "Your conversations, newest activity first, each with its newest 200 messages",
+    "List your conversations, most recent activity first, each with its newest 200 messages",
     TAG,
     parameters=[query("limit", "1 to 50", OpenApiTypes.INT), CURSOR, LINK],
     responses={(200, JSON): shapes.ConversationSchema(many=True), **GUARDED, **errors(400)},
 )
 create_conversation = operation(
     "completion_create_conversation",
-    "Begin a conversation",
+    "Create a conversation",
     TAG,
     request=None,
     responses={(201, JSON): shapes.ConversationSchema, **GUARDED, **errors(403)},
 )
 complete = operation(
     "completion_complete",
-    "Send a message and receive the reply: whole, or with `stream` as bare text",
+    "Send a message and receive the reply as JSON, or with `stream` as a plain text stream",
     TAG,
     parameters=[path_id("conversation_id"), IDEMPOTENCY_KEY],
     request={JSON: COMPLETION_REQUEST},

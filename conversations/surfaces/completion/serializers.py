@@ -1,4 +1,4 @@
-"""The completion surface's shapes."""
+"""Request and response formats of the completion surface."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ def message_json(message: Message, content: str) -> dict[str, Any]:
 
 
 class SpelledBooleanField(StrictBooleanField):
-    """true and false, also as the strings that form posts and templates make of them."""
+    """A boolean, also as the string "true" or "false", which some front-ends send."""
 
     def to_internal_value(self, data: Any) -> bool:
         return super().to_internal_value({"true": True, "false": False}.get(data, data) if isinstance(data, str) else data)
@@ -30,7 +30,7 @@ class CompletionSerializer(serializers.Serializer[Any]):
     stream = SpelledBooleanField(required=False, default=False)
 
 
-# --- Responses: how they are documented; the views write them ------------------------------------------------------------
+# --- Responses, for the OpenAPI description. The views write them --------------------------------------------------------
 
 
 class MessageSchema(serializers.Serializer[Any]):

@@ -1,4 +1,4 @@
-"""How the contract surface is documented."""
+"""OpenAPI documentation of the contract surface."""
 
 from typing import Any
 
@@ -30,27 +30,27 @@ ONE_CONVERSATION: dict[Any, Any] = {(200, JSON): shapes.ConversationSchema, **GU
 
 health = operation(
     "contract_health",
-    "Can requests be served?",
+    "Report whether the service can serve requests",
     TAG,
     auth=[],
     responses={(200, JSON): shapes.HealthSchema, (503, JSON): shapes.HealthSchema, **errors(429)},
 )
 list_conversations = operation(
     "contract_list_conversations",
-    "Your conversations, newest activity first",
+    "List your conversations, most recent activity first",
     TAG,
     parameters=[LIMIT, CURSOR, LINK],
     responses={(200, JSON): shapes.ConversationSchema(many=True), **GUARDED, **errors(400)},
 )
 create_conversation = operation(
     "contract_create_conversation",
-    "Begin a conversation",
+    "Create a conversation",
     TAG,
     request=shapes.ConversationCreateSerializer,
     responses={(201, JSON): shapes.ConversationSchema, **GUARDED, **errors(400, 403, 413)},
 )
 read_conversation = operation(
-    "contract_read_conversation", "A conversation", TAG, parameters=IN_CONVERSATION, responses=ONE_CONVERSATION
+    "contract_read_conversation", "Read a conversation", TAG, parameters=IN_CONVERSATION, responses=ONE_CONVERSATION
 )
 change_conversation = operation(
     "contract_change_conversation",
@@ -62,14 +62,14 @@ change_conversation = operation(
 )
 list_messages = operation(
     "contract_list_messages",
-    "The messages that count, oldest first",
+    "List the messages of the active branch, oldest first",
     TAG,
     parameters=[*IN_CONVERSATION, query("limit", "1 to 1,000", OpenApiTypes.INT), CURSOR, LINK],
     responses={(200, JSON): shapes.MessageSchema(many=True), **GUARDED, **errors(400, 404)},
 )
 send_message = operation(
     "contract_send_message",
-    "Send a message and receive the reply: as a stream, or with `stream: false` as JSON",
+    "Send a message and receive the reply as a stream, or with `stream: false` as JSON",
     TAG,
     parameters=[*IN_CONVERSATION, IDEMPOTENCY_KEY, RESUMED],
     request=shapes.SendSerializer,

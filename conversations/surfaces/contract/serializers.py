@@ -1,4 +1,4 @@
-"""The contract's shapes. Closed and without nulls: exactly these fields, always all of them."""
+"""Request and response formats of the contract surface. Responses have exactly these fields, never null."""
 
 from rest_framework import serializers
 
@@ -54,13 +54,13 @@ class SentMessageSerializer(ClosedSerializer):
 
 class SendSerializer(ClosedSerializer):
     message = SentMessageSerializer()
-    stream = StrictBooleanField(required=False, default=True, help_text="false: the reply as JSON instead of a stream.")
+    stream = StrictBooleanField(required=False, default=True, help_text="false: return the reply as JSON instead of a stream.")
 
     class Meta:
         ref_name = "ContractSend"
 
 
-# --- Responses: how they are documented; the functions above write them --------------------------------------------------
+# --- Responses, for the OpenAPI description. `row_shapes` and the views write them ----------------------------------------
 
 
 class HealthSchema(ClosedSerializer):

@@ -1,4 +1,4 @@
-"""How the session surface is documented."""
+"""OpenAPI documentation of the session surface."""
 
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter
@@ -21,8 +21,10 @@ from conversations.surfaces.documentation import (
 from conversations.surfaces.sessions import serializers as shapes
 
 TAG = "sessions"
-SESSION = OpenApiParameter("session_id", OpenApiTypes.STR, OpenApiParameter.PATH, description="As the caller named it")
-# A missing or invalid token is no error here; one that can't be checked is.
+SESSION = OpenApiParameter(
+    "session_id", OpenApiTypes.STR, OpenApiParameter.PATH, description="The id that the caller chose for the session"
+)
+# A missing or invalid token is not an error here. A token that can't be checked is.
 OPEN = errors(429, 503)
 
 
@@ -33,7 +35,7 @@ class OptionalBearerScheme(BearerScheme):
 
 send_message = operation(
     "session_send_message",
-    "Send a message and receive the reply, line by line; the session is created when it is first used",
+    "Send a message and receive the reply, line by line. The first message creates the session",
     TAG,
     parameters=[IDEMPOTENCY_KEY, RESUMED],
     request=shapes.SendSerializer,
@@ -42,14 +44,14 @@ send_message = operation(
 )
 read_history = operation(
     "session_read_history",
-    "The messages of a session, oldest first; of a long one the newest, and a link to those before them",
+    "Read the newest messages of a session, oldest first. `Link` leads to older ones",
     TAG,
     parameters=[SESSION, query("limit", "1 to 1,000", OpenApiTypes.INT), CURSOR, LINK],
     responses={(200, JSON): shapes.HistorySchema, **OPEN, **errors(400, 404)},
 )
 forget_history = operation(
     "session_forget_history",
-    "Forget a session's history; a running reply is stopped first",
+    "Stop the running reply, then delete the session's history",
     TAG,
     parameters=[SESSION],
     responses={(200, JSON): shapes.ForgottenSchema, **OPEN, **errors(404)},

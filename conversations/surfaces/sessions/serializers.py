@@ -1,4 +1,4 @@
-"""The session surface's shapes."""
+"""Request and response formats of the session surface."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ MESSAGE_COLUMNS = ("id", "content", "role", "created_at")
 
 
 def message_json(row: dict[str, Any]) -> dict[str, Any]:
-    """Shape a row of MESSAGE_COLUMNS."""
+    """Return the response form of a row of MESSAGE_COLUMNS."""
     return {"id": row["id"], "text": row["content"], "sender": "user" if row["role"] == Role.USER else "bot"}
 
 
@@ -33,13 +33,13 @@ class SendSerializer(serializers.Serializer[Any]):
     message = StrictCharField(max_length=MAX_CONTENT_CHARACTERS)
     assistant_id = StrictCharField(required=False, allow_null=True, max_length=100)
     language = IgnoredField()
-    history = IgnoredField("Accepted and ignored: the service keeps the history itself.")
+    history = IgnoredField("Accepted and ignored, because the service stores the history.")
 
     class Meta:
         ref_name = "SessionSend"
 
 
-# --- Responses: how they are documented ----------------------------------------------------------------------------------
+# --- Responses, for the OpenAPI description ------------------------------------------------------------------------------
 
 
 class MessageSchema(serializers.Serializer[Any]):

@@ -22,7 +22,7 @@ class SearchView(APIView):
         limit = read_whole_number(params, "limit", DEFAULT_LIMIT, least=1, most=MAX_LIMIT)
         text = read_text(params, "q", longest=200).strip()
         if not text:
-            raise ValidationError({"q": ["Say what to look for."]})
+            raise ValidationError({"q": ["Must contain text to search for."]})
         cursor = read_text(params, "cursor", longest=MAX_CURSOR_CHARACTERS) if "cursor" in params else None
         found = search_messages(user_id=request.user.id, text=text, limit=limit, cursor=cursor)
         return Response({"items": [hit_json(hit) for hit in found.hits], "limit": limit, "next": found.next})

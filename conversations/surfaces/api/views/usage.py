@@ -16,7 +16,7 @@ from conversations.surfaces.api.reading import read_zone
 from conversations.surfaces.paging import read_whole_number
 
 DEFAULT_DAYS = 30
-# Neither end of what a date can be: a day more, or a time zone, must still fit.
+# Away from the ends of the calendar, so that one more day or a time zone still fits.
 FIRST_DATE, LAST_DATE = date(1970, 1, 1), date(9998, 12, 31)
 
 
@@ -38,7 +38,7 @@ def _read_range(params: QueryDict, zone: ZoneInfo) -> tuple[date, date]:
     if first is None:
         return max(FIRST_DATE, last - timedelta(days=days - 1)), last
     if "days" in params:
-        raise ValidationError({"days": ["Give either days or from."]})
+        raise ValidationError({"days": ["Use either days or from, not both."]})
     if not 0 <= (last - first).days < MOST_DAYS:
         raise ValidationError({"from": [f"Must be 0 to {MOST_DAYS - 1} days before the last day."]})
     return first, last
