@@ -105,6 +105,7 @@ MIDDLEWARE = [
     # After CORS, so that browsers can read a refusal. CORS also answers preflights.
     "chatapi.throttling.AddressLimitMiddleware",
     "chatapi.middleware.RefuseBodiesMiddleware",
+    "chatapi.unread_answers.UnreadAnswersMiddleware",
     "chatapi.content_security.ContentSecurityMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",

@@ -58,6 +58,18 @@ def test_readers_that_stop_reading_hold_no_database_connection(client: Client, l
     assert client.request("GET", "/api/conversations").status == 200
 
 
+def test_answers_that_are_not_read_do_not_pile_up(client: Client, long_conversation: str) -> None:
+    path = f"/api/conversations/{long_conversation}"
+    stalled = [client.open("GET", path, receive_buffer=4096) for _ in range(8)]
+    assert {answer.status for answer in stalled} == {200}
+    refused = client.request("GET", path)
+    assert (refused.status, refused.json["code"]) == (429, "throttled")
+    # Small answers are not concerned, and what is read or given up makes room.
+    assert client.request("GET", "/api/conversations").status == 200
+    stalled[0].close()
+    wait_until(lambda: client.request("GET", path).status == 200, "there is room again")
+
+
 def test_bodies_that_never_arrive_hold_no_database_connection(client: Client) -> None:
     with contextlib.ExitStack() as stack:
         for _ in range(3):
