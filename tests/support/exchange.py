@@ -190,14 +190,17 @@ class Exchange:
 
     def run(self, steps: tuple[Callable[["Exchange"], None], ...]) -> bool:
         """Play the script; True if the connection can serve another request."""
-        reusable = False
+        reusable = is_played = False
         try:
             for step in steps:
                 step(self)
+            is_played = True
             self.finish()
             reusable = True
         except ClientLeft:
-            self.call.client_left_at = time.monotonic()
+            # A client that has the end of the reply may leave before the end of the body.
+            if not is_played:
+                self.call.client_left_at = time.monotonic()
         except HangUp as end:
             self.close(reset=end.reset)
         self.call.over.set()
