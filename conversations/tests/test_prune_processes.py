@@ -60,7 +60,7 @@ def test_interrupted_anywhere_it_ends_in_the_same_state(manage: Manage, spawn: S
     assert was_interrupted > INTERRUPTIONS // 3
     assert expected < remaining(), "all was pruned before the last interruption"
     final = spawn(*PRUNE, "--archive", archive)
-    final.communicate(timeout=60)
+    final.communicate(timeout=300)
     assert (final.returncode, remaining()) == (0, expected)
     manage("import_history", archive)
     assert everything() == before
