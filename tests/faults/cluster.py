@@ -16,11 +16,13 @@ from tests.support.database import migrate
 from tests.support.server import Server
 from tests.support.upstream import ScriptedUpstream
 
+from .history import History, set_up_history
 from .points import Control
 from .postgres import Postgres
 
 CHECKPOINT_S = 0.2
-ABANDONED_AFTER_S = 1.5
+HEARTBEAT_S = 2
+ABANDONED_AFTER_S = 2.0
 # Longer than any schedule's reply may be held up by its faults.
 TIMEOUTS = {"INFERENCE_START_TIMEOUT": "2", "INFERENCE_IDLE_TIMEOUT": "2", "GENERATION_TIMEOUT": "8"}
 # Of which the last 5 s are the service's own reserve: replies run on for 1 s.
@@ -29,9 +31,13 @@ WORKERS = (1, 2)
 
 
 class Cluster:
-    """One worker on one port, two on another; a context manager."""
+    """One worker on one port, two on another; a context manager.
 
-    def __init__(self, on_point: Callable[[str, str, int], None]) -> None:
+    With the name of a defect, the servers have it, and are killed at the end: it may keep them from ending by themselves.
+    """
+
+    def __init__(self, on_point: Callable[[str, str, int], None], defect: str = "") -> None:
+        self._defect = defect
         self._stack = ExitStack()
         self._folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="chat-api-faults-")))
         self._on_point = on_point
@@ -39,6 +45,7 @@ class Cluster:
         self.auth = ScriptedAuth()
         self.upstream = ScriptedUpstream()
         self.nodes: list[Server] = []
+        self.history = History(self)
 
     def __enter__(self) -> "Cluster":
         with ExitStack() as stack:
@@ -48,7 +55,12 @@ class Cluster:
             with self.postgres.connect() as connection:
                 connection.execute("CREATE DATABASE faults")
             migrate(self.postgres.url("faults"))
-            self.nodes = [stack.enter_context(self._node(workers)) for workers in WORKERS]
+            with self.postgres.connect("faults") as connection:
+                set_up_history(connection)
+            for workers in WORKERS:
+                self.nodes.append(stack.enter_context(self._node(workers)))
+                if self._defect:
+                    stack.callback(self.nodes[-1].kill)
             self._stack = stack.pop_all()
         return self
 
@@ -64,8 +76,10 @@ class Cluster:
             arguments=("--graceful-timeout", str(GRACEFUL_TIMEOUT_S)),
             WEB_CONCURRENCY=str(workers),
             CHECKPOINT_SECONDS=str(CHECKPOINT_S),
+            HEARTBEAT_SECONDS=str(HEARTBEAT_S),
             ABANDONED_AFTER_SECONDS=str(ABANDONED_AFTER_S),
             FAULTS_FOLDER=str(self._folder),
+            FAULTS_DEFECT=self._defect,
             **TIMEOUTS,
         )
 
@@ -89,6 +103,23 @@ class Cluster:
         connection.execute("BEGIN")
         connection.execute("LOCK TABLE messages IN ACCESS EXCLUSIVE MODE")
         return later(seconds, connection.close)
+
+    def hold_rows(self, conversation: str, seconds: float, *, then_break: bool = False) -> threading.Thread:
+        """Lock a conversation's messages now, for a while: they can be read and not changed.
+
+        With `then_break` the statements that wait for them then lose their connections.
+        """
+        connection = self.postgres.connect("faults")
+        connection.execute("SET lock_timeout = '5s'")
+        connection.execute("BEGIN")
+        connection.execute("SELECT id FROM messages WHERE conversation_id = %s FOR UPDATE", [conversation])
+
+        def let_go() -> None:
+            if then_break:
+                self.postgres.terminate_backends()
+            connection.close()
+
+        return later(seconds, let_go)
 
     def take_upstream_away(self, seconds: float) -> threading.Thread:
         """Have the inference service refuse connections for a while, and cut those that it has."""

@@ -1,7 +1,8 @@
 """The service as it is, with points at which it asks the runner before it goes on, and a window into its state.
 
-`gunicorn tests.faults.instrumented`. The points sit around the steps of a turn that only the worker knows; what
-they wrap is untouched. The window tells what no response does: threads, generations and the database pool.
+`gunicorn tests.faults.instrumented`. The points sit around the steps of a turn that only the worker knows; what they wrap is
+untouched, unless FAULTS_DEFECT names one of the defects of `defects.py`. The window tells what no response does: threads,
+generations and the database pools.
 """
 
 import contextlib
@@ -22,9 +23,9 @@ django.setup()
 
 from django.db import connection  # noqa: E402  # needs the settings
 
-from conversations.services.turns import begin  # noqa: E402
-from conversations.services.turns.replies import DatabaseReplyStore, live_replies  # noqa: E402
-from inference_proxy.live import LiveReplies  # noqa: E402
+from .changes import around  # noqa: E402
+from .defects import DEFECTS  # noqa: E402
+from .product import DatabaseReplyStore, LiveReplies, begin, live_replies  # noqa: E402
 
 FOLDER = Path(os.environ["FAULTS_FOLDER"])
 # Those of the process, of the service as a whole, and of the database pools.
@@ -39,35 +40,38 @@ def reach(point: str, subject: str) -> None:
         control.recv(1)
 
 
-def _around_start_turn(original: Callable[..., Any]) -> Callable[..., Any]:
-    def start_turn(**arguments: Any) -> Any:
-        reach("insert", arguments["content"])
-        return original(**arguments)
-
-    return start_turn
+def start_turn(original: Callable[..., Any], **arguments: Any) -> Any:
+    reach("insert", arguments["content"])
+    return original(**arguments)
 
 
-def _around_start(original: Callable[..., Any]) -> Callable[..., Any]:
-    def start(live: LiveReplies, reply_id: Any, request: Any, *arguments: Any, **named: Any) -> Any:
-        reach("start", f"{reply_id} {request.messages[-1]['content']}")
-        return original(live, reply_id, request, *arguments, **named)
-
-    return start
+def start(original: Callable[..., Any], live: LiveReplies, reply_id: Any, request: Any, **named: Any) -> Any:
+    reach("start", f"{reply_id} {request.messages[-1]['content']}")
+    return original(live, reply_id, request, **named)
 
 
-def _around_finish(original: Callable[..., Any]) -> Callable[..., Any]:
-    def finish(store: DatabaseReplyStore, reply: Any) -> None:
-        reach("commit", str(reply.reply_id))
-        original(store, reply)
-        reach("done", str(reply.reply_id))
-
-    return finish
+def checkpoint(original: Callable[..., Any], store: DatabaseReplyStore, drafts: Any) -> Any:
+    reach("checkpoint", " ".join(str(draft.reply_id) for draft in drafts))
+    return original(store, drafts)
 
 
-# Before the views are imported, which take these names with them.
-begin.start_turn = _around_start_turn(begin.start_turn)
-LiveReplies.start = _around_start(LiveReplies.start)  # type: ignore[method-assign]
-DatabaseReplyStore.finish = _around_finish(DatabaseReplyStore.finish)  # type: ignore[method-assign]
+def finish(original: Callable[..., Any], store: DatabaseReplyStore, reply: Any) -> None:
+    reach("commit", str(reply.reply_id))
+    original(store, reply)
+    reach("done", str(reply.reply_id))
+
+
+# A defect is part of the service, so the points go around it.
+if defect := os.environ.get("FAULTS_DEFECT"):
+    DEFECTS[defect].switch_on()
+
+for owner, replacement in (
+    (begin, start_turn),
+    (LiveReplies, start),
+    (DatabaseReplyStore, checkpoint),
+    (DatabaseReplyStore, finish),
+):
+    around(owner, replacement.__name__, replacement).make()
 
 
 def _state() -> dict[str, Any]:

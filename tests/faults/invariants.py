@@ -2,7 +2,6 @@
 
 import time
 from dataclasses import dataclass
-from typing import Any
 
 import psycopg
 
@@ -10,13 +9,17 @@ from tests.support.client import Client
 from tests.support.waiting import wait_until
 
 from .cluster import CHECKPOINT_S
-from .playing import Play, Turn
-from .reading import BROKEN, Reader
+from .playing import Play
+from .reading import BROKEN, FINAL, Reader
+from .turn import Cut, Turn
+from .violation import Invariant, Violation
 
-# Abandoned after 1.5 s, looked for every 0.25 s; replies end by themselves within 8 s; a pool reconnects within seconds.
+# Abandoned after 2 s, looked for every 0.3 s; replies end by themselves within 8 s; a pool reconnects within seconds.
 SETTLE_LIMIT_S = 20.0
 # One checkpoint interval, what a busy machine may add to it, and the time that text spends on its way to the reader.
 KILL_ALLOWANCE_S = CHECKPOINT_S + 0.6
+# The same for a stop at another worker; what is stopped has more seconds to go.
+STOP_ALLOWANCE_S = CHECKPOINT_S + 2.5
 
 
 @dataclass(frozen=True)
@@ -24,23 +27,31 @@ class Reply:
     """A reply as it is stored."""
 
     id: str
-    parent_id: str
     status: str
     content: str
+    is_active: bool
+
+    def __str__(self) -> str:
+        return f"reply {self.id} ({self.status}, {len(self.content)} characters)"
+
+    @property
+    def has_come_to_something(self) -> bool:
+        return self.status in ("complete", "stopped") and bool(self.content)
 
 
-def violations(play: Play) -> list[str]:
+def violations(play: Play) -> list[Violation]:
     """Wait until the service has come to rest, and list what does not hold."""
     found = [*play.complaints, *_not_settled(play)]
+    found += play.cluster.history.violations(may_be_interrupted=play.was_hit("worker", "database"))
     for turn in play.turns:
-        found += [f"turn {turn.number}: {problem}" for problem in _of_turn(play, turn)]
+        found += _of_turn(play, turn)
     for turn in play.turns:
         if not turn.is_deleted:
-            found += [f"turn {turn.number}: {problem}" for problem in _fresh_send(play, turn)]
+            found += _fresh_send(play, turn)
     return found or _not_settled(play)
 
 
-def _not_settled(play: Play) -> list[str]:
+def _not_settled(play: Play) -> list[Violation]:
     """Return what keeps the service from rest: running replies, threads, connections in use."""
     last: list[str] = ["it was never looked at"]
 
@@ -51,7 +62,7 @@ def _not_settled(play: Play) -> list[str]:
     try:
         wait_until(is_settled, "the service has come to rest", SETTLE_LIMIT_S)
     except AssertionError:
-        return [f"after {SETTLE_LIMIT_S:.0f} s still: {problem}" for problem in last]
+        return [Violation(Invariant.REST, f"after {SETTLE_LIMIT_S:.0f} s still: {problem}") for problem in last]
     return []
 
 
@@ -77,101 +88,135 @@ def _unrest(play: Play) -> list[str]:
     ]
 
 
-def _of_turn(play: Play, turn: Turn) -> list[str]:
+def _of_turn(play: Play, turn: Turn) -> list[Violation]:
     found = [complaint for reader in turn.readers for complaint in reader.complaints]
+    found += [problem for cut in turn.cuts for problem in _of_cut(play, turn, cut)]
     rows = play.cluster.rows(
-        "SELECT id::text, role, coalesce(parent_id::text, ''), status, content FROM messages"
+        "SELECT id::text, role, parent_id::text, status, content, is_active FROM messages"
         " WHERE conversation_id = %s ORDER BY created_at, id",
         turn.conversation,
     )
     if turn.is_deleted:
-        return found + (["it is deleted and has messages"] if rows else [])
-    asked = [row for row in rows if row[1] == "user"]
-    replies = {row[0]: Reply(row[0], row[2], row[3], row[4]) for row in rows if row[1] == "assistant"}
+        return found + ([Violation(Invariant.REST, f"turn {turn.number} is deleted and has messages")] if rows else [])
+    asked = [row[0] for row in rows if row[1] == "user" and row[4] == turn.prompt]
     if len(asked) != 1:
-        return [*found, f"{len(asked)} user messages for one key"]
+        return [*found, Violation(Invariant.ONE_QUESTION, f"{len(asked)} user messages for one key")]
+    replies = {row[0]: Reply(row[0], *row[3:]) for row in rows if row[2] == asked[0]}
     calls = play.cluster.upstream.generations(turn.prompt)
     if len(calls) > len(replies):
-        found.append(f"{len(calls)} calls of the inference service for {len(replies)} replies")
+        problem = f"{len(calls)} calls of the inference service for {len(replies)} replies"
+        found.append(Violation(Invariant.ONE_CALL, problem))
     whole = "".join(turn.plan.words)
     for reply in replies.values():
-        if not whole.startswith(reply.content) or (reply.status == "complete" and reply.content != whole):
-            found.append(f"reply {reply.id} ({reply.status}) is not what the model said: {reply.content!r}")
+        is_whole = reply.content == whole or (reply.id in turn.regenerated_ids and turn.plan.second_answer == "empty")
+        if not whole.startswith(reply.content) or (reply.status == "complete" and not is_whole):
+            found.append(Violation(Invariant.WHAT_THE_MODEL_SAID, f"{reply} is {reply.content!r}"))
     for reader in turn.readers:
         found += _of_reader(play, turn, reader, replies)
-    found += [problem for answer in turn.stops for problem in _of_stop(play, answer, replies)]
-    return found + _expected_whole(play, turn, replies)
+    return [*found, *_what_counts(play, turn, replies), *_no_trace(play, turn, replies)]
 
 
-def _of_reader(play: Play, turn: Turn, reader: Reader, replies: dict[str, Reply]) -> list[str]:
+def _of_reader(play: Play, turn: Turn, reader: Reader, replies: dict[str, Reply]) -> list[Violation]:
     if reader.message_id is None:
         return []
     if reader.message_id not in replies:
-        return [f"reply {reader.message_id}, which a client read, is not stored"]
+        return [Violation(Invariant.SHOWN, f"reply {reader.message_id}, which a client read, is not stored")]
     reply = replies[reader.message_id]
-    name = f"reply {reply.id} ({reply.status}, {len(reply.content)} characters)"
-    if not reply.content.startswith(reader.text):
-        if turn.pid not in play.killed or not reader.text.startswith(reply.content):
-            return [f"{name} does not begin with what a client saw: {reader.text!r} against {reply.content!r}"]
-        shown = max((length for at, length in reader.seen if at < play.killed[turn.pid] - KILL_ALLOWANCE_S), default=0)
-        if shown > len(reply.content) and not _hit(play, "database"):
-            return [f"{name} lacks what a client saw more than {KILL_ALLOWANCE_S} s before the kill ({shown} characters)"]
-        return []
     said = reader.end["status"] if reader.end else None
-    if said in ("complete", "stopped", "failed") and (said != reply.status or reader.text != reply.content):
-        return [f"a client was told {said} after {len(reader.text)} characters, but it is {name}"]
+    if said in FINAL and (said, reader.text) != (reply.status, reply.content):
+        problem = f"a client was told {said} after {reader.text!r}, but it is {reply}: {reply.content!r}"
+        return [Violation(Invariant.SAVED, problem)]
     if "not_saved" in reader.errors:
-        return [f"{name} was not saved"]
+        return [Violation(Invariant.SHOWN, f"{reply} was not saved")]
+    if said == "interrupted" and not play.was_hit("worker", "database"):
+        return [Violation(Invariant.GUESS, f"a client was told that {reply} is interrupted, although no worker was lost")]
+    if reply.content.startswith(reader.text):
+        return []
+    if turn.pid not in play.killed or not reader.text.startswith(reply.content):
+        problem = f"{reply} does not begin with what a client saw: {reader.text!r} against {reply.content!r}"
+        return [Violation(Invariant.SHOWN, problem)]
+    allowance_s = KILL_ALLOWANCE_S + play.checkpoints_held_s[turn.pid]
+    shown = max((length for at, length in reader.seen if at < play.killed[turn.pid] - allowance_s), default=0)
+    if shown > len(reply.content) and not play.was_hit("database"):
+        problem = f"{reply} lacks what a client saw more than {allowance_s:.1f} s before the kill ({shown} characters)"
+        return [Violation(Invariant.SHOWN, problem)]
     return []
 
 
-def _of_stop(play: Play, answer: dict[str, Any], replies: dict[str, Reply]) -> list[str]:
-    reply = replies.get(answer["id"])
-    if reply is None:
-        return [f"reply {answer['id']}, which a stop answered with, is not stored"]
-    if answer["status"] == "streaming":
-        return [] if _hit(play, "worker") or _hit(play, "database") else [f"a stop of {reply.id} answered with streaming"]
-    if answer["status"] != "interrupted" and (answer["status"], answer["content"]) != (reply.status, reply.content):
-        return [f"a stop answered {answer['status']} {answer['content']!r}, but it is {reply.status} {reply.content!r}"]
+def _of_cut(play: Play, turn: Turn, cut: Cut) -> list[Violation]:
+    """Judge a stop or a deletion: where nothing else went wrong, it has ended the model's work soon."""
+    found: list[str] = []
+    if cut.was_running and not play.was_hit("worker", "database", "upstream"):
+        for call in play.cluster.upstream.generations(turn.prompt):
+            if call.client_left_at is None:
+                found.append(f"the model went on to its end after a {cut.verb}")
+            elif call.client_left_at > cut.asked_at + STOP_ALLOWANCE_S:
+                found.append(f"the model went on for {call.client_left_at - cut.asked_at:.1f} s after a {cut.verb}")
+        if cut.message and cut.message["status"] != "stopped":
+            found.append(f"a stop of a running reply answered {cut.message['status']}")
+    if cut.message and not turn.is_deleted:
+        found += _of_stopped_message(play, cut.message)
+    return [Violation(Invariant.STOPPED, problem) for problem in found]
+
+
+def _of_stopped_message(play: Play, message: dict[str, str]) -> list[str]:
+    """Compare what a stop answered with what is stored now."""
+    rows = play.cluster.rows("SELECT status, content FROM messages WHERE id = %s", message["id"])
+    if not rows:
+        return [f"reply {message['id']}, which a stop answered with, is not stored"]
+    said, (stored,) = (message["status"], message["content"]), rows
+    if said[0] == "streaming":
+        return [] if play.was_hit("worker", "database") else [f"a stop of {message['id']} answered with streaming"]
+    return [f"a stop answered {said}, but it is {stored}"] if said[0] != "interrupted" and said != stored else []
+
+
+def _what_counts(play: Play, turn: Turn, replies: dict[str, Reply]) -> list[Violation]:
+    """Exactly one answer counts: the newest that came to something, where there is one."""
+    counting = [reply for reply in replies.values() if reply.is_active]
+    good = [reply for reply in replies.values() if reply.has_come_to_something]
+    if replies and len(counting) != 1:
+        return [Violation(Invariant.COUNTS, f"{len(counting)} of {len(replies)} answers count")]
+    # A result that comes after the guess that its worker is lost takes no other answer's place.
+    candidates = good if play.was_hit("worker", "database") else good[-1:]
+    if good and counting[0] not in candidates:
+        return [Violation(Invariant.COUNTS, f"{counting[0]} counts, although there is {candidates[-1]}")]
     return []
 
 
-def _expected_whole(play: Play, turn: Turn, replies: dict[str, Reply]) -> list[str]:
+def _no_trace(play: Play, turn: Turn, replies: dict[str, Reply]) -> list[Violation]:
     """Faults that the service can make good must leave no trace: clients that leave, databases that come back."""
-    if any(_hit(play, victim) for victim in ("worker", "upstream")) or turn.stops:
+    if play.was_hit("worker", "upstream") or turn.cuts:
         return []
     if not replies:
-        return ["there is no reply"]
-    if _hit(play, "database") and not play.cluster.upstream.generations(turn.prompt):
+        return [Violation(Invariant.NO_TRACE, "there is no reply")]
+    if play.was_hit("database") and not play.cluster.upstream.generations(turn.prompt):
         return []  # the answer to the commit was lost: the turn is saved, its reply never began
     return [
-        f"reply {reply.id} is {reply.status}, although nobody stopped it"
+        Violation(Invariant.NO_TRACE, f"{reply} is not complete, although nobody stopped it")
         for reply in replies.values()
-        if reply.status != "complete" and not _was_tried_again(play, reply, replies)
+        if reply.status != "complete" and reply.id not in turn.regenerated_ids and not _was_tried_again(play, reply, replies)
     ]
 
 
 def _was_tried_again(play: Play, reply: Reply, replies: dict[str, Reply]) -> bool:
     """Whether a reply never began, because the answer to its commit was lost, and a retry has answered its question."""
     never_began = (reply.status, reply.content) == ("interrupted", "")
-    return _hit(play, "database") and never_began and any(other.status == "complete" for other in replies.values())
+    return play.was_hit("database") and never_began and any(other.status == "complete" for other in replies.values())
 
 
-def _hit(play: Play, victim: str) -> bool:
-    return any(fault.victim == victim for fault in play.struck)
-
-
-def _fresh_send(play: Play, turn: Turn) -> list[str]:
+def _fresh_send(play: Play, turn: Turn) -> list[Violation]:
     """Send once more, at the other node, without a second try."""
     prompt = f"and a fresh question, {time.monotonic_ns()}"
     user: Client = play.user.at(play.cluster.ports[1 - turn.plan.node])
+    problem = None
     try:
         stream = user.send(turn.conversation, prompt)
         if stream.status != 200:
-            return [f"a fresh send was refused: {stream.status} {stream.json}"]
-        end = stream.finish()
+            problem = f"a fresh send was refused: {stream.status} {stream.json}"
+        elif ((end := stream.finish())["status"], stream.text) != ("complete", prompt):
+            problem = f"a fresh send ended {end} with {stream.text!r}"
     except BROKEN as failure:
-        return [f"a fresh send broke: {type(failure).__name__} {failure}"]
+        problem = f"a fresh send broke: {type(failure).__name__} {failure}"
     finally:
         user.close()
-    return [] if (end["status"], stream.text) == ("complete", prompt) else [f"a fresh send ended {end} with {stream.text!r}"]
+    return [Violation(Invariant.GOES_ON, problem)] if problem else []

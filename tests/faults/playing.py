@@ -1,50 +1,34 @@
 """Play one schedule: turns with their readers, and the faults that strike when a turn reaches a point."""
 
-import json
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 from tests.support.auth import make_token
-from tests.support.client import Answer, Client
+from tests.support.client import Client
 from tests.support.exchange import Exchange, HangUp
 from tests.support.steps import Step, done, event, respond, stall, token
+from tests.support.waiting import wait_until
 
+from . import acting
 from .cluster import Cluster, later, send_signal
-from .reading import BROKEN, PASSING, PAUSE_S, Reader
-from .schedules import Fault, Schedule, TurnPlan
+from .reading import Reader
+from .schedules import Fault, Schedule
+from .turn import Turn
+from .violation import Invariant, Violation
 
 HELD_S = 0.3
-VERB_LIMIT_S = 20.0
-
-
-@dataclass(eq=False)
-class Turn:
-    """A turn while it is played, and what became of it."""
-
-    number: int
-    conversation: str
-    prompt: str
-    plan: TurnPlan
-    reader: Reader
-    pid: int | None = None
-    reply_ids: set[str] = field(default_factory=set)
-    opening: Step | None = None  # what the inference service does instead of answering
-    more_readers: list[Reader] = field(default_factory=list)
-    stops: list[dict[str, Any]] = field(default_factory=list)
-    is_deleted: bool = False
-    faults: list[Fault] = field(default_factory=list)
-
-    @property
-    def key(self) -> dict[str, str]:
-        return {"Idempotency-Key": f"key-{self.number}"}
-
-    @property
-    def readers(self) -> list[Reader]:
-        return [self.reader, *self.more_readers]
+# At most so long a checkpoint is held up until its reply has ended.
+LATE_CHECKPOINT_S = 0.6
+# While it is being stopped, a reply has this long to go, if its words suffice, and never a silence that is a failure.
+LEFT_WHEN_CUT_S = 5.0
+LONGEST_PAUSE_S = 1.0
+FEWEST_WORDS_LEFT = 4
+# How long a worker may have a connection in use: no request needs one for long. Less than the model may be silent.
+CONNECTIONS_LIMIT_S = 1.2
 
 
 class Play:
@@ -58,7 +42,8 @@ class Play:
         self.struck: list[Fault] = []
         self.killed: dict[int, float] = {}  # when, by process id
         self.ended: set[int] = set()  # worker processes that were told to end
-        self.complaints: list[str] = []
+        self.checkpoints_held_s: Counter[int] = Counter()  # how long in all, by process id
+        self.complaints: list[Violation] = []
         self._armed = list(schedule.faults)
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
@@ -69,19 +54,30 @@ class Play:
         for number, plan in enumerate(self.schedule.turns):
             conversation = self.user.create_conversation()
             ports = self.cluster.ports[plan.node :] + self.cluster.ports[: plan.node]
-            prompt = f"schedule {self.schedule.seed} turn {number}."
-            reader = Reader(self.user, ports, conversation, plan.leaves_after)
-            turn = Turn(number, conversation, prompt, plan, reader)
+            reader = Reader(self.user, ports, conversation, leaves_after=plan.leaves_after, comes_back=plan.comes_back)
+            turn = Turn(number, conversation, f"schedule {self.schedule.seed} turn {number}.", plan, reader)
             self.turns.append(turn)
-            self.cluster.upstream.script(self._script(turn), when=prompt)
+            self.cluster.upstream.script(self._script(turn), when=turn.prompt)
         for turn in self.turns:
-            self._begin(
-                0, turn.reader.read, lambda user, turn=turn: user.send(turn.conversation, turn.prompt, headers=turn.key)
-            )
+            self._begin(0, self._play_turn, turn)
+            if turn.plan.is_watched:
+                self._begin(0, acting.watch, self, turn)
         while any(thread.is_alive() for thread in self._threads):
             for thread in list(self._threads):
                 thread.join()
         self.user.close()
+
+    def was_hit(self, *victims: str) -> bool:
+        """Whether a fault has struck one of these."""
+        return any(fault.victim in victims for fault in self.struck)
+
+    def elsewhere(self, turn: Turn) -> list[int]:
+        """List the ports, the one at which the turn was not sent first."""
+        return [self.cluster.ports[1 - turn.plan.node], self.cluster.ports[turn.plan.node]]
+
+    def _play_turn(self, turn: Turn) -> None:
+        turn.reader.read(acting.send(turn))
+        acting.act_on_the_end(self, turn)
 
     def _begin(self, seconds: float, action: Callable[..., Any], *arguments: Any) -> threading.Thread:
         thread = later(seconds, lambda: action(*arguments))
@@ -92,39 +88,87 @@ class Play:
 
     def reach(self, point: str, subject: str, pid: int | None) -> Step | None:
         """Strike where a fault waits for this; return what the inference service shall do instead of going on."""
-        turn = next((turn for turn in self.turns if self._concerns(turn, subject)), None)
-        if turn is None:
-            return None
+        turns = [turn for turn in self.turns if turn.prompt in subject or any(name in subject for name in turn.reply_ids)]
+        for turn in turns:
+            self._note(point, subject, pid, turn)
+        with self._lock:
+            numbers = {turn.number for turn in turns}
+            fault = next((fault for fault in self._armed if fault.point == point and fault.turn in numbers), None)
+            if fault is not None:
+                self._armed.remove(fault)
+        began = time.monotonic()
+        instead = None
+        if fault is not None:
+            turn = self.turns[fault.turn]
+            turn.faults.append(fault)
+            self.struck.append(fault)
+            instead = getattr(self, f"_strike_{fault.victim}")(fault, turn, pid or turn.pid)
+        self._hold(point, turns)
+        if point == "checkpoint" and pid is not None:
+            self.checkpoints_held_s[pid] += time.monotonic() - began
+        return instead
+
+    def _note(self, point: str, subject: str, pid: int | None, turn: Turn) -> None:
         if point == "start":
             turn.pid = pid
-            turn.reply_ids.add(subject.split()[0])
-        with self._lock:
-            fault = next((fault for fault in self._armed if (fault.point, fault.conversation) == (point, turn.number)), None)
-            if fault is None:
-                return None
-            self._armed.remove(fault)
-        turn.faults.append(fault)
-        self.struck.append(fault)
-        return getattr(self, f"_strike_{fault.victim}")(fault, turn, pid or turn.pid)
+            reply_id = subject.split()[0]
+            if turn.is_regenerated:
+                turn.regenerated_ids.add(reply_id)
+            turn.reply_ids.add(reply_id)
+        elif point == "done":
+            turn.is_saved.set()
 
-    @staticmethod
-    def _concerns(turn: Turn, subject: str) -> bool:
-        return turn.prompt in subject or subject in turn.reply_ids
+    def _hold(self, point: str, turns: list[Turn]) -> None:
+        """Make a worker slow at the steps that must keep their order although they take their time."""
+        for turn in turns:
+            plan = turn.plan
+            left_s = plan.pause_s * (len(plan.words) - turn.words_sent)
+            may_hold = plan.has_late_checkpoint and not turn.has_held_checkpoint
+            if point == "commit":
+                time.sleep(plan.commit_held_s)
+            elif point == "checkpoint" and may_hold and left_s < LATE_CHECKPOINT_S / 2:
+                turn.has_held_checkpoint = True
+                turn.is_saved.wait(LATE_CHECKPOINT_S)
+
+    # The inference service
 
     def _script(self, turn: Turn) -> Step:
         def play(exchange: Exchange) -> None:
             opening, turn.opening = turn.opening, None
+            if turn.is_regenerated:
+                opening = opening or _second_answer(turn)
             if instead := opening or self.reach("first", turn.prompt, None):
                 return instead(exchange)
             for number, word in enumerate(turn.plan.words):
-                if number == turn.plan.middle and (instead := self.reach("middle", turn.prompt, None)):
-                    return instead(exchange)
+                turn.words_sent = number
+                if number == turn.plan.middle:
+                    if instead := self.reach("middle", turn.prompt, None):
+                        return instead(exchange)
+                    self._look_at_connections()
                 token(word)(exchange)
-                if turn.plan.pause_s:
-                    exchange.wait(timeout_s=turn.plan.pause_s)
+                exchange.wait(timeout_s=_pause_s(turn))
             return done()(exchange)
 
         return play
+
+    def _look_at_connections(self) -> None:
+        """See that every worker has all its connections at some moment, although replies are running."""
+        if self.was_hit("worker", "database"):
+            return
+        never_free = set(self.cluster.worker_states() or {})
+
+        def is_free() -> bool:
+            states = self.cluster.worker_states() or {}
+            free = {pid for pid, state in states.items() if state["connections_free"] == state["connections"]}
+            never_free.difference_update(free)
+            return not never_free
+
+        try:
+            wait_until(is_free, "connections are free", CONNECTIONS_LIMIT_S)
+        except AssertionError:
+            if not self.was_hit("worker", "database"):
+                held = f"while replies ran, a worker had a connection in use for {CONNECTIONS_LIMIT_S} s"
+                self.complaints.append(Violation(Invariant.NO_CONNECTION, held))
 
     # Faults
 
@@ -147,13 +191,15 @@ class Play:
             "restart": lambda: self.cluster.restart_database(fault.lasts_s),
             "terminate": lambda: later(0, self.cluster.postgres.terminate_backends),
             "lock": lambda: self.cluster.lock_messages(fault.lasts_s),
+            "hold": lambda: self.cluster.hold_rows(turn.conversation, fault.lasts_s),
+            "break": lambda: self.cluster.hold_rows(turn.conversation, fault.lasts_s, then_break=True),
         }
         self._one_at_a_time("database", actions[fault.kind], fault)
 
     def _strike_upstream(self, fault: Fault, turn: Turn, pid: int | None) -> Step | None:
-        if fault.point in ("commit", "done") or fault.kind == "refuse":
+        if fault.point in ("checkpoint", "commit", "done") or fault.kind == "refuse":
             if fault.lets_go_early and fault.point in ("insert", "start"):
-                turn.opening = respond("503 Service Unavailable", b"{}")
+                turn.opening = REFUSE
             else:
                 self._one_at_a_time("upstream", lambda: self.cluster.take_upstream_away(min(fault.lasts_s, 1.0)), fault)
             return None
@@ -164,25 +210,20 @@ class Play:
         return None
 
     def _strike_client(self, fault: Fault, turn: Turn, pid: int | None) -> None:
-        elsewhere = [self.cluster.ports[1 - turn.plan.node], self.cluster.ports[turn.plan.node]]
         if fault.kind == "break":
             turn.reader.disturb()
         elif fault.kind == "pause":
             turn.reader.pause(fault.lasts_s)
         elif fault.kind == "repeat":
-            again = Reader(self.user, elsewhere, turn.conversation)
-            turn.more_readers.append(again)
-            self._begin(0, again.read, lambda user: user.send(turn.conversation, turn.prompt, headers=turn.key))
+            self._begin(0, acting.repeat, self, turn)
         elif fault.kind == "regenerate":
-            other = Reader(self.user, elsewhere, turn.conversation)
-            turn.more_readers.append(other)
-            # The running reply must not end for this, although its reader may just have lost the connection.
-            self._begin(
-                0, lambda: other.read(lambda user: user.regenerate(turn.conversation, when_busy="reject"), retries=False)
-            )
+            self._begin(0, lambda: acting.regenerate(self, turn, retries=False))
         else:
-            verb = self._stop if fault.kind == "stop" else self._delete
-            self._begin(0, verb, turn, [self.user.at(port) for port in elsewhere])
+            left = len(turn.plan.words) - turn.words_sent
+            is_running = fault.point in ("start", "first", "middle", "checkpoint") and left >= FEWEST_WORDS_LEFT
+            turn.is_being_cut = is_running
+            verb = acting.stop if fault.kind == "stop" else acting.delete
+            self._begin(0, lambda: verb(self, turn, was_running=is_running))
         if not fault.lets_go_early:
             time.sleep(HELD_S)
 
@@ -192,38 +233,29 @@ class Play:
                 return
             self._busy[victim] = thread = action()
             self._threads.append(thread)
-        # The inference service's own threads must not wait for its connections to end.
-        if not fault.lets_go_early and fault.point not in ("first", "middle"):
+        # The inference service's own threads must not wait for its connections to end, and what is held is to be waited for.
+        if not fault.lets_go_early and fault.point not in ("first", "middle") and fault.kind not in ("hold", "break"):
             thread.join()
 
-    # What clients do besides reading
 
-    def _stop(self, turn: Turn, users: list[Client]) -> None:
-        answer = self._insist(users, lambda user: user.stop(turn.conversation))
-        if answer is not None and answer.status == 200:
-            turn.stops.append(answer.json)
+def _pause_s(turn: Turn) -> float:
+    if not turn.is_being_cut:
+        return turn.plan.pause_s
+    left = len(turn.plan.words) - turn.words_sent
+    return max(turn.plan.pause_s, min(LONGEST_PAUSE_S, LEFT_WHEN_CUT_S / left))
 
-    def _delete(self, turn: Turn, users: list[Client]) -> None:
-        answer = self._insist(users, lambda user: user.request("DELETE", f"/api/conversations/{turn.conversation}"))
-        turn.is_deleted = answer is not None
 
-    def _insist(self, users: list[Client], verb: Callable[[Client], Answer]) -> Answer | None:
-        """Try at one node and the other until there is an answer that counts."""
-        give_up_at = time.monotonic() + VERB_LIMIT_S
-        while time.monotonic() < give_up_at:
-            try:
-                answer = verb(users[0])
-                if answer.status in (200, 204, 404):
-                    return answer
-                if answer.json["code"] not in PASSING:
-                    self.complaints.append(f"unexpected answer {answer.status} {json.dumps(answer.json)[:200]}")
-                    return None
-            except BROKEN:
-                pass
-            users.append(users.pop(0))
-            time.sleep(PAUSE_S)
-        self.complaints.append(f"no answer to a stop or delete in {VERB_LIMIT_S:.0f} s")
-        return None
+def _second_answer(turn: Turn) -> Step | None:
+    """Return how the model answers a regeneration; None for like the first time."""
+    return {"": None, "refuse": REFUSE, "empty": done(), "die": _die_after(turn.plan.words[0])}[turn.plan.second_answer]
+
+
+def _die_after(word: str) -> Step:
+    def step(exchange: Exchange) -> None:
+        token(word)(exchange)
+        raise HangUp
+
+    return step
 
 
 def _hang_up(*, reset: bool) -> Step:
@@ -231,3 +263,6 @@ def _hang_up(*, reset: bool) -> Step:
         raise HangUp(reset=reset)
 
     return step
+
+
+REFUSE = respond("503 Service Unavailable", b"{}")

@@ -13,6 +13,7 @@ POINTS = {
     "start": "between insert and generation",
     "first": "before the first token",
     "middle": "in mid-reply",
+    "checkpoint": "between a checkpoint's text and its statement",
     "commit": "between the last token and the commit",
     "done": "between commit and done",
 }

@@ -17,15 +17,16 @@ from .invariants import violations
 from .playing import Play
 from .points import POINTS
 from .schedules import KINDS, make_schedule
+from .violation import Violation
 
 
 class Suite:
     """A cluster, the schedules played on it, and the tally."""
 
-    def __init__(self) -> None:
-        self.cluster = Cluster(self._on_point)
+    def __init__(self, defect: str = "") -> None:
+        self.cluster = Cluster(self._on_point, defect)
         self.faults: Counter[tuple[str, str, str]] = Counter()
-        self.failed: dict[int, list[str]] = {}
+        self.failed: dict[int, list[Violation]] = {}
         self.schedules = 0
         self._play: Play | None = None
 
@@ -33,7 +34,7 @@ class Suite:
         if self._play is not None:
             self._play.reach(point, subject, pid)
 
-    def play(self, seed: int) -> list[str]:
+    def play(self, seed: int) -> list[Violation]:
         """Play one schedule and return its violations."""
         self._play = play = Play(make_schedule(seed), self.cluster)
         play.run()
@@ -61,8 +62,8 @@ class Suite:
 
 
 @contextmanager
-def running_suite() -> Iterator[Suite]:
-    suite = Suite()
+def running_suite(defect: str = "") -> Iterator[Suite]:
+    suite = Suite(defect)
     with suite.cluster:
         yield suite
 

@@ -1,32 +1,51 @@
-"""What happens in a schedule: a few conversations, and faults at steps of their turns. All of it follows from the seed."""
+"""What happens in a schedule: a few turns, and faults at steps of theirs. All of it follows from the seed."""
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .points import POINTS
 
 # Whom a fault hits, and how.
 KINDS = {
     "worker": ("kill", "term", "freeze"),
-    "database": ("restart", "terminate", "lock"),
+    "database": ("restart", "terminate", "lock", "hold", "break"),
     "upstream": ("die", "stall", "reset", "refuse", "garbage"),
     "client": ("break", "pause", "repeat", "stop", "delete", "regenerate"),
 }
-# Every combination of step and fault, in an order in which neighbours differ in everything.
-COMBINATIONS = [(point, victim, kind) for point in POINTS for victim, kinds in KINDS.items() for kind in kinds]
-random.Random(0).shuffle(COMBINATIONS)
+FAULTS = [(victim, kind) for victim, kinds in KINDS.items() for kind in kinds]
 
 PIECES = ("wörd ", "👩‍👩‍👧 ", "e\u0301", " plain", "\n", "日本")
+FEWEST_WORDS = 8
+# Longer than it takes until a reply without heartbeats counts as abandoned, and than replies run on at a shutdown.
+LONG_REPLY_S = 3.0
+# Faults that matter only to a reply that is still running for a while.
+NEED_TIME = {"kill", "term", "freeze", "restart"}
+STEPS_WITH_TIME = ("insert", "start", "first", "middle")
+
+
+def _combinations() -> list[tuple[str, str, str]]:
+    """List every fault at every step: each round has every fault once, at a step that moves on from round to round."""
+    order = random.Random(0)
+    points = list(POINTS)
+    found = []
+    for shift in range(len(points)):
+        in_this_round = [(points[(number + shift) % len(points)], *fault) for number, fault in enumerate(FAULTS)]
+        order.shuffle(in_this_round)
+        found += in_this_round
+    return found
+
+
+COMBINATIONS = _combinations()
 
 
 @dataclass(frozen=True)
 class Fault:
-    """Something that goes wrong when the first turn (of those that may) reaches a point."""
+    """Something that goes wrong when a turn reaches a point for the first time."""
 
     point: str
     victim: str
     kind: str
-    conversation: int
+    turn: int
     lasts_s: float
     # Whether the worker is let go before the fault is over, where that makes a difference.
     lets_go_early: bool
@@ -35,11 +54,28 @@ class Fault:
 @dataclass(frozen=True)
 class TurnPlan:
     words: tuple[str, ...]
-    pause_s: float
+    lasts_s: float
     middle: int
     node: int
-    # After how many characters its reader leaves by itself and goes on elsewhere; 0: it stays.
+    # After how many characters its reader leaves by itself, again and again; 0: it stays.
     leaves_after: int
+    # Whether a reader that left comes back to the same node.
+    comes_back: bool
+    # Whether a second client reads the reply at the other node from its start.
+    is_watched: bool
+    # How long the worker waits before it saves the reply.
+    commit_held_s: float
+    # Whether a checkpoint is held up until its reply has ended.
+    has_late_checkpoint: bool
+    # What the client does when it reads `done`: "" for nothing, repeat the send, ask the next question, or regenerate.
+    then: str
+    # How the model answers when asked again: "" for as before, or how it fails.
+    second_answer: str
+
+    @property
+    def pause_s(self) -> float:
+        """How long the model takes for each word."""
+        return self.lasts_s / len(self.words)
 
 
 @dataclass(frozen=True)
@@ -55,21 +91,30 @@ class Schedule:
 def make_schedule(seed: int) -> Schedule:
     """Make the schedule of a seed: seeds that follow each other go through all combinations of step and fault."""
     chance = random.Random(seed)
-    turns = tuple(_turn(chance) for _ in range(chance.choice((1, 2, 3))))
+    turns = [_turn(chance) for _ in range(chance.choice((1, 2, 3)))]
     faults = [_fault(chance, COMBINATIONS[seed % len(COMBINATIONS)], len(turns))]
     if chance.random() < 0.5:
         faults.append(_fault(chance, chance.choice(COMBINATIONS), len(turns)))
-    return Schedule(seed, turns, tuple(faults))
+    for fault in faults:
+        if fault.kind in NEED_TIME and fault.point in STEPS_WITH_TIME:
+            turns[fault.turn] = replace(turns[fault.turn], lasts_s=LONG_REPLY_S)
+    return Schedule(seed, tuple(turns), tuple(faults))
 
 
 def _turn(chance: random.Random) -> TurnPlan:
-    count = chance.randint(4, 30)
+    count = chance.randint(FEWEST_WORDS, 30)
     return TurnPlan(
         words=tuple(f"{number}{chance.choice(PIECES)}" for number in range(count)),
-        pause_s=chance.choice((0.0, 0.01, 0.04)),
-        middle=chance.randint(1, count - 1),
+        lasts_s=chance.choice((0.0, 0.3, 1.0, LONG_REPLY_S)),
+        middle=chance.randint(1, count // 2),
         node=chance.randint(0, 1),
-        leaves_after=chance.choice((0, 0, chance.randint(1, 40))),
+        leaves_after=chance.choice((0, chance.randint(1, 40))),
+        comes_back=chance.random() < 0.5,
+        is_watched=chance.random() < 0.5,
+        commit_held_s=chance.choice((0.0, 0.0, 0.2)),
+        has_late_checkpoint=chance.random() < 0.3,
+        then=chance.choice(("", "repeat", "ask", "regenerate")),
+        second_answer=chance.choice(("", "refuse", "die", "empty")),
     )
 
 
@@ -79,8 +124,8 @@ def _fault(chance: random.Random, combination: tuple[str, str, str], turns: int)
         point=point,
         victim=victim,
         kind=kind,
-        conversation=chance.randrange(turns),
-        # Some freezes are longer than the age at which a reply counts as abandoned.
-        lasts_s=chance.choice((0.3, 1.0, 2.5 if kind == "freeze" else 1.5)),
+        turn=chance.randrange(turns),
+        # Most freezes are longer than the age at which a reply counts as abandoned.
+        lasts_s=chance.choice((0.3, LONG_REPLY_S, LONG_REPLY_S) if kind == "freeze" else (0.3, 1.0, 1.5)),
         lets_go_early=chance.random() < 0.5,
     )

@@ -1,0 +1,55 @@
+"""A turn while it is played, and what became of it."""
+
+import threading
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.support.steps import Step
+
+from .reading import Reader
+from .schedules import Fault, TurnPlan
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A stop or a deletion, and its answer."""
+
+    verb: str
+    asked_at: float
+    # Whether the reply was running, with seconds to go.
+    was_running: bool
+    # The message that a stop answers with.
+    message: dict[str, Any] | None
+
+
+@dataclass(eq=False)
+class Turn:
+    number: int
+    conversation: str
+    prompt: str
+    plan: TurnPlan
+    reader: Reader
+    pid: int | None = None
+    reply_ids: set[str] = field(default_factory=set)
+    # Of these, the ones that were asked for by regenerating.
+    regenerated_ids: set[str] = field(default_factory=set)
+    opening: Step | None = None  # what the inference service does instead of answering
+    more_readers: list[Reader] = field(default_factory=list)
+    cuts: list[Cut] = field(default_factory=list)
+    is_deleted: bool = False
+    # Since the client regenerates.
+    is_regenerated: bool = False
+    # Since a stop or a deletion is on its way: the model takes its time, so that it must be stopped.
+    is_being_cut: bool = False
+    words_sent: int = 0
+    has_held_checkpoint: bool = False
+    is_saved: threading.Event = field(default_factory=threading.Event)
+    faults: list[Fault] = field(default_factory=list)
+
+    @property
+    def key(self) -> dict[str, str]:
+        return {"Idempotency-Key": f"key-{self.number}"}
+
+    @property
+    def readers(self) -> list[Reader]:
+        return [self.reader, *self.more_readers]
