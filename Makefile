@@ -12,7 +12,7 @@ BENCH ?= requests streams prune
 CHECK_ENV := SECRET_KEY=only-for-checks-8f2c1d7a5e9b4036a1c7d9e2f4b6a8c0d3e5 DATABASE_URL=postgresql://nobody@localhost/none
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test faults check fix schema lock bench clean
+.PHONY: help setup run test faults faults-power check fix schema lock bench clean
 
 # If the command line sets PYTHON and .venv was made with another version, .venv is made again.
 ifneq ($(origin PYTHON),file)
@@ -24,7 +24,7 @@ endif
 endif
 
 help: ## List the commands
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
 setup: $(STAMP) ## Install everything into .venv
 
@@ -50,6 +50,9 @@ test: $(STAMP) ## Run all tests against a real PostgreSQL (ARGS="-k stop" select
 
 faults: $(STAMP) ## Play 500 schedules of faults and check the promises after each (SCHEDULES=50 for fewer, SEED=17 for one)
 	@$(BIN)/python -m tests.faults.run $(if $(SEED),--seed $(SEED),--schedules $(SCHEDULES))
+
+faults-power: $(STAMP) ## Show that make faults finds deliberate defects (ARGS="done-before-commit" for one of them)
+	@$(BIN)/python -m tests.faults.power $(ARGS)
 
 check: $(STAMP) ## Check formatting, lint, types, the lock file, migrations, deployment settings, the OpenAPI file
 	@$(BIN)/ruff format --check .

@@ -19,6 +19,9 @@ from .points import POINTS
 from .schedules import KINDS, make_schedule
 from .violation import Violation
 
+# Of a column of the table: the longest name of a point and a space.
+WIDTH = 11
+
 
 class Suite:
     """A cluster, the schedules played on it, and the tally."""
@@ -48,11 +51,11 @@ class Suite:
 
     def table(self) -> str:
         """Tell how many faults of each kind struck at each step."""
-        lines = [f"{'fault':<22}" + "".join(f"{point:>8}" for point in POINTS) + f"{'in all':>8}"]
+        lines = [f"{'fault':<22}" + "".join(f"{point:>{WIDTH}}" for point in POINTS) + f"{'in all':>{WIDTH}}"]
         for victim, kinds in KINDS.items():
             for kind in kinds:
                 counts = [self.faults[point, victim, kind] for point in POINTS]
-                lines.append(f"{victim + ': ' + kind:<22}" + "".join(f"{count:>8}" for count in [*counts, sum(counts)]))
+                lines.append(f"{victim + ': ' + kind:<22}" + "".join(f"{count:>{WIDTH}}" for count in [*counts, sum(counts)]))
         missed = sum(not self.faults[point, victim, kind] for point in POINTS for victim in KINDS for kind in KINDS[victim])
         lines.append(
             f"\nschedules: {self.schedules}   faults: {self.faults.total()}   combinations never met: {missed}"
