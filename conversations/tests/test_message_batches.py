@@ -10,7 +10,6 @@ from chatapi.tests.clients import UserClient
 from conversations import message_batches
 from conversations.models import Conversation, Message
 from conversations.services.staff.export import export_conversations
-from conversations.surfaces.api import reading
 from conversations.tests.factories import make_conversation, make_message, make_turns
 
 pytestmark = pytest.mark.django_db
@@ -20,11 +19,9 @@ KIB = 1024
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ten KiB are a batch."""
-    # Its SQL is built once and holds the limit: forget what an earlier test has built, and what this one will.
-    monkeypatch.setattr(reading._newest_messages, "_built", None)
     monkeypatch.setattr(message_batches, "MAX_BATCH_BYTES", 10 * KIB)
     monkeypatch.setattr("conversations.surfaces.completion.views.MAX_BATCH_BYTES", 10 * KIB)
-    # The limit is a part of the SQL, which an earlier test may have had built, and a later one must not find.
+    # The SQL is built once and holds the limit: forget what an earlier test has built, and what this one will.
     monkeypatch.setattr("conversations.surfaces.api.reading._newest_messages._built", None)
 
 
