@@ -17,7 +17,8 @@ from django.db.models import F, Func, Q
 from django.db.models.functions import Upper
 from uuid_utils.compat import uuid7
 
-from conversations.querysets import MESSAGE_DAY, TITLE_WORDS, ConversationQuerySet, MessageQuerySet
+from conversations.expressions import MESSAGE_DAY, TITLE_WORDS
+from conversations.querysets import ConversationQuerySet, MessageQuerySet
 from conversations.staff_models import AccessKind, DailyFigures, StaffAccess
 from conversations.usage_models import UsageTotal
 

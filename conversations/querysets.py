@@ -5,16 +5,19 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from django.apps import apps
 from django.conf import settings
-from django.contrib.postgres.search import SearchQuery, SearchVectorField
+from django.contrib.postgres.search import SearchQuery
 from django.db import models
 from django.db.models import Case, Exists, F, Func, OuterRef, Q, RowRange, Subquery, Sum, When, Window
 from django.db.models.expressions import OrderBy, RawSQL
-from django.db.models.functions import Left, Now
+from django.db.models.functions import Now
 from django.db.models.query import RawQuerySet
 
+from conversations.expressions import MESSAGE_WORDS, TITLE_WORDS
+
 if TYPE_CHECKING:
-    from conversations.models import Conversation, Message  # noqa: F401  # named in strings below
+    from conversations.models import Conversation, Message  # noqa: F401  # `Conversation` is only in strings
 
 NEWEST_OF_EACH_SQL = """
 SELECT id, conversation_id, role, created_at,
@@ -32,14 +35,6 @@ FROM (
 ) AS weighed
 ORDER BY conversation_id, created_at, id
 """
-
-# Exactly the expressions of indexes, or PostgreSQL does not use them. `SearchVector` would add a COALESCE.
-# A tsvector over 1 MB is an error, hence the limit.
-MESSAGE_DAY = Func(F("created_at"), template="((%(expressions)s AT TIME ZONE 'UTC')::date)", output_field=models.DateField())
-MESSAGE_WORDS = Func(
-    Left("content", 100_000), template="to_tsvector('simple', %(expressions)s)", output_field=SearchVectorField()
-)
-TITLE_WORDS = Func(F("title"), template="to_tsvector('simple', %(expressions)s)", output_field=SearchVectorField())
 
 # Replies that failed or were interrupted before their first word: a retry answers anew.
 VOID = Q(status__in=("failed", "interrupted"), content="")
@@ -119,9 +114,9 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
         return self.filter(~Q(id__in=newest))
 
     def _their_messages(self) -> "MessageQuerySet":
-        from conversations.models import Message  # models import this module
-
-        return Message.objects.filter(conversation_id=OuterRef("id"))
+        # By name, because the models import this module.
+        message: type[Message] = apps.get_model("conversations", "Message")
+        return message.objects.filter(conversation_id=OuterRef("id"))
 
 
 class MessageQuerySet(models.QuerySet["Message"]):
@@ -176,7 +171,3 @@ class MessageQuerySet(models.QuerySet["Message"]):
         """Restrict to running replies whose worker is gone, by the database's clock: their heartbeat is too old."""
         oldest = Now() - timedelta(seconds=settings.ABANDONED_AFTER_SECONDS)
         return self.running().filter(Q(heartbeat_at__lt=oldest) | Q(heartbeat_at__isnull=True))
-
-    def for_context(self) -> "MessageQuerySet":
-        """Restrict to what the model's context is chosen from: the active branch without a running reply."""
-        return self.active_branch().exclude(status="streaming")

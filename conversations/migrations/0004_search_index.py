@@ -2,7 +2,7 @@
 
 'simple' knows no language: words are found as they are written, in any of them. Only the beginning of a very long message
 is indexed, because a tsvector has at most one megabyte. A running reply is not indexed: it would be, anew, with every
-checkpoint. PostgreSQL uses the index only for exactly this expression; `conversations.services.search_statements` has the same.
+checkpoint. PostgreSQL uses the index only for exactly this expression; `conversations.expressions` has the same.
 
 The statistics say how many messages a word stands in, which decides how it is searched; PostgreSQL does not take them from a
 partial index. ANALYZE collects them, here for the first time: it reads a sample and blocks nobody.

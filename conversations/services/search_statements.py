@@ -13,6 +13,7 @@ import psycopg
 from django.db import OperationalError, connection, transaction
 
 from chatapi.database import release_connections
+from conversations.expressions import MESSAGE_WORDS_SQL
 
 # They surround a match in a snippet. Both are removed from the text, so they can't be anything else.
 MATCH_START, MATCH_STOP = "\x02", "\x03"
@@ -26,18 +27,16 @@ SELECT set_config('statement_timeout', %s, true), set_config('enable_seqscan', '
     set_config('max_parallel_workers_per_gather', '0', true), set_config('jit', 'off', true)
 """
 
-# To the letter as in migration 0004.
-VECTOR = "to_tsvector('simple'::regconfig, left(content, 100000))"
 WORDS = "websearch_to_tsquery('simple'::regconfig, %(text)s)"
 
 COUNT_WORDS_SQL = f"SELECT numnode({WORDS})"
 
 # S608 below: these are put together from the constants above; what a caller says is always a parameter.
-EXPECTED_SQL = f"EXPLAIN (FORMAT JSON) SELECT 1 FROM messages WHERE {VECTOR} @@ {WORDS} AND status <> 'streaming'"  # noqa: S608
+EXPECTED_SQL = f"EXPLAIN (FORMAT JSON) SELECT 1 FROM messages WHERE {MESSAGE_WORDS_SQL} @@ {WORDS} AND status <> 'streaming'"  # noqa: S608
 
 # Materialized: the limit outside must not tempt the planner to read messages until it has found so many.
 PROBE_SQL = f"""
-WITH matches AS MATERIALIZED (SELECT 1 FROM messages WHERE {VECTOR} @@ {WORDS} AND status <> 'streaming')
+WITH matches AS MATERIALIZED (SELECT 1 FROM messages WHERE {MESSAGE_WORDS_SQL} @@ {WORDS} AND status <> 'streaming')
 SELECT count(*) FROM (SELECT 1 FROM matches LIMIT {MOST_PROBED_MATCHES + 1}) AS probed
 """  # noqa: S608
 ROWS_SQL = "SELECT reltuples FROM pg_class WHERE oid = 'messages'::regclass"
@@ -46,7 +45,7 @@ ROWS_SQL = "SELECT reltuples FROM pg_class WHERE oid = 'messages'::regclass"
 INDEXED_SQL = f"""
 WITH matches AS MATERIALIZED (
     SELECT id, conversation_id, coalesce(created_at, 'epoch') AS time FROM messages
-    WHERE {VECTOR} @@ {WORDS} AND status <> 'streaming' AND is_active
+    WHERE {MESSAGE_WORDS_SQL} @@ {WORDS} AND status <> 'streaming' AND is_active
 ), own AS MATERIALIZED (
     SELECT matches.id, matches.time FROM matches
     JOIN conversations ON conversations.id = matches.conversation_id
@@ -74,7 +73,7 @@ WHERE {condition} AND (
 )
 """
 WALKED_WORDS_SQL = WALKED_SQL.format(
-    searched=VECTOR, condition=f"newest.searched @@ {WORDS}", rank=f"ts_rank(newest.searched, {WORDS})"
+    searched=MESSAGE_WORDS_SQL, condition=f"newest.searched @@ {WORDS}", rank=f"ts_rank(newest.searched, {WORDS})"
 )
 WALKED_TEXT_SQL = WALKED_SQL.format(searched="left(content, 100000)", condition="newest.searched ILIKE %(pattern)s", rank="0")
 

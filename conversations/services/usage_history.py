@@ -11,22 +11,22 @@ from datetime import date, timedelta
 
 from django.db import connection, transaction
 
+from conversations.expressions import MESSAGE_DAY_SQL
 from conversations.services.history.id_batches import pause, prefer_indexes
 
 # Times before and after are no usage that can be asked for, and Python does not know all of them.
 FIRST_DAY, LAST_DAY = date(1970, 1, 1), date(9998, 12, 31)
 
-# The expression of idx_messages_day.
-NEXT_DAY_SQL = """
-SELECT (created_at AT TIME ZONE 'UTC')::date FROM messages
-WHERE (created_at AT TIME ZONE 'UTC')::date BETWEEN %(first)s AND %(last)s
-ORDER BY (created_at AT TIME ZONE 'UTC')::date LIMIT 1
-"""
+NEXT_DAY_SQL = f"""
+SELECT {MESSAGE_DAY_SQL} FROM messages
+WHERE {MESSAGE_DAY_SQL} BETWEEN %(first)s AND %(last)s
+ORDER BY {MESSAGE_DAY_SQL} LIMIT 1
+"""  # noqa: S608  # only constants go into it
 
 # A question that was moved to the end, because it was sent again with its key, was counted where it stood before: its first
 # answer still stands there. Totals that are right are left alone, because a send of that user would wait for their rows; the
 # others are locked in one order, so that two runs don't wait for each other for ever.
-COUNT_DAY_SQL = """
+COUNT_DAY_SQL = f"""
 WITH told AS MATERIALIZED (
     SELECT conversations.user_id, date_bin('15 minutes', messages.created_at, 'epoch') AS bucket,
            count(*) FILTER (WHERE role = 'user') AS messages,
@@ -35,7 +35,7 @@ WITH told AS MATERIALIZED (
            coalesce(sum(prompt_tokens), 0) AS prompt_tokens,
            coalesce(sum(inference_time_ms), 0) AS inference_time_ms
     FROM messages JOIN conversations ON conversations.id = messages.conversation_id
-    WHERE (messages.created_at AT TIME ZONE 'UTC')::date = %(day)s AND conversations.user_id IS NOT NULL
+    WHERE {MESSAGE_DAY_SQL} = %(day)s AND conversations.user_id IS NOT NULL
       AND NOT (role = 'user' AND idempotency_key IS NOT NULL AND EXISTS (
           SELECT FROM messages AS answer WHERE answer.parent_id = messages.id AND answer.role = 'assistant'
             AND answer.created_at < messages.created_at))
@@ -50,7 +50,7 @@ ON CONFLICT (user_id, bucket) DO UPDATE SET
     messages = greatest(total.messages, excluded.messages), replies = greatest(total.replies, excluded.replies),
     tokens = greatest(total.tokens, excluded.tokens), prompt_tokens = greatest(total.prompt_tokens, excluded.prompt_tokens),
     inference_time_ms = greatest(total.inference_time_ms, excluded.inference_time_ms)
-"""
+"""  # noqa: S608  # only constants go into it
 
 
 @dataclass(slots=True)

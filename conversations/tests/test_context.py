@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
-from conversations.models import Conversation, Message
+from conversations.models import Conversation
 from conversations.services.turns import context
-from conversations.services.turns.context import Budget, Context, History, build_context
+from conversations.services.turns.context import Budget, Context, build_context
+from conversations.services.turns.upstream_messages import History
 from conversations.tests.factories import make_conversation, make_message, make_reply, make_turns
 
 pytestmark = pytest.mark.django_db
@@ -18,7 +19,7 @@ def conversation() -> Conversation:
 
 
 def build(conversation: Conversation, newest: str = "newest", system_prompt: str = "") -> Context:
-    return build_context(History(Message.objects.in_conversation(conversation.id)), Budget.left_by(newest, system_prompt))
+    return build_context(History(conversation.id), Budget.left_by(newest, system_prompt))
 
 
 def contents(context: Context) -> list[str]:
@@ -35,7 +36,7 @@ def test_everything_that_fits_oldest_first(conversation: Conversation) -> None:
     context = build(conversation)
     assert contents(context) == ["question 1", "answer 1", "question 2", "answer 2", "newest"]
     assert [message["role"] for message in context.messages] == ["user", "assistant", "user", "assistant", "user"]
-    assert context.receipt == {"messages": 5, "characters": 42, "left_out": 0, "reason": None}
+    assert context.summary == {"messages": 5, "characters": 42, "left_out": 0, "reason": None}
 
 
 def test_the_first_message_stands_alone(conversation: Conversation) -> None:
@@ -65,8 +66,8 @@ def test_the_most_messages(conversation: Conversation, settings: Any, most: int,
     context = build(conversation, system_prompt=prompt)
     assert contents(context) == kept
     left_out = 5 - len(kept)
-    assert context.receipt["left_out"] == left_out
-    assert context.receipt["reason"] == ("messages" if left_out else None)
+    assert context.summary["left_out"] == left_out
+    assert context.summary["reason"] == ("messages" if left_out else None)
 
 
 @pytest.mark.parametrize(
@@ -87,8 +88,8 @@ def test_the_most_characters(conversation: Conversation, settings: Any, room: in
     make_turns(conversation, 2)
     context = build(conversation, system_prompt=prompt)
     assert contents(context) == kept
-    assert context.receipt["characters"] == len("".join(kept)) + len(prompt)
-    assert (context.receipt["left_out"], context.receipt["reason"]) == (5 - len(kept), "characters")
+    assert context.summary["characters"] == len("".join(kept)) + len(prompt)
+    assert (context.summary["left_out"], context.summary["reason"]) == (5 - len(kept), "characters")
 
 
 def test_nothing_older_than_what_did_not_fit(conversation: Conversation, settings: Any) -> None:
@@ -114,7 +115,7 @@ def test_a_question_without_an_answer_is_left_out_with_it(conversation: Conversa
     make_reply(make_message(conversation, "lost"), text, status=status)
     context = build(conversation)
     assert contents(context) == ["question 1", "answer 1", "newest"]
-    assert (context.receipt["left_out"], context.receipt["reason"]) == (1 + bool(text), "unanswered")
+    assert (context.summary["left_out"], context.summary["reason"]) == (1 + bool(text), "unanswered")
 
 
 def test_answers_that_were_cut_off_or_stopped_are_seen_and_others_are_not(conversation: Conversation) -> None:
@@ -124,7 +125,7 @@ def test_answers_that_were_cut_off_or_stopped_are_seen_and_others_are_not(conver
         make_reply(asked, text, status=status)
     context = build(conversation)
     assert contents(context) == ["asked", "cut off", "asked", "stopped", "newest"]
-    assert (context.receipt["left_out"], context.receipt["reason"]) == (0, None)
+    assert (context.summary["left_out"], context.summary["reason"]) == (0, None)
 
 
 def test_many_failures_in_a_row_hide_nothing_that_was_before_them(conversation: Conversation) -> None:
@@ -133,7 +134,7 @@ def test_many_failures_in_a_row_hide_nothing_that_was_before_them(conversation: 
         make_reply(make_message(conversation, "lost"), "", status="failed")
     context = build(conversation)
     assert contents(context) == ["question 1", "answer 1", "newest"]
-    assert context.receipt["left_out"] == 60
+    assert context.summary["left_out"] == 60
 
 
 def test_several_messages_of_one_side_are_joined(conversation: Conversation) -> None:
@@ -141,7 +142,7 @@ def test_several_messages_of_one_side_are_joined(conversation: Conversation) -> 
         make_message(conversation, text, role=role)
     context = build(conversation)
     assert contents(context) == ["one\n\ntwo", "three\n\nfour", "newest"]
-    assert context.receipt == {"messages": 3, "characters": 25, "left_out": 0, "reason": None}
+    assert context.summary == {"messages": 3, "characters": 25, "left_out": 0, "reason": None}
 
 
 def test_questions_that_were_never_answered_are_left_out(conversation: Conversation) -> None:
@@ -149,7 +150,7 @@ def test_questions_that_were_never_answered_are_left_out(conversation: Conversat
     make_message(conversation, "never answered")
     context = build(conversation)
     assert contents(context) == ["question 1", "answer 1", "newest"]
-    assert (context.receipt["left_out"], context.receipt["reason"]) == (1, "unanswered")
+    assert (context.summary["left_out"], context.summary["reason"]) == (1, "unanswered")
 
 
 def test_answers_without_a_question_are_left_out(conversation: Conversation) -> None:
@@ -157,7 +158,7 @@ def test_answers_without_a_question_are_left_out(conversation: Conversation) -> 
     make_turns(conversation, 1)
     context = build(conversation)
     assert contents(context) == ["question 1", "answer 1", "newest"]
-    assert (context.receipt["left_out"], context.receipt["reason"]) == (1, "unanswered")
+    assert (context.summary["left_out"], context.summary["reason"]) == (1, "unanswered")
 
 
 def test_system_text_goes_before_the_next_question_that_is_seen(conversation: Conversation) -> None:
@@ -169,7 +170,7 @@ def test_system_text_goes_before_the_next_question_that_is_seen(conversation: Co
     make_message(conversation, "Be wise.", role="system")
     context = build(conversation)
     assert contents(context) == ["Be brief.\n\nquestion 1", "answer 1", "Be kind.\n\nBe wise.\n\nnewest"]
-    assert (context.receipt["characters"], context.receipt["left_out"]) == (55, 1)
+    assert (context.summary["characters"], context.summary["left_out"]) == (55, 1)
 
 
 def test_system_text_that_does_not_fit_is_left_out_with_all_that_is_older(conversation: Conversation, settings: Any) -> None:
@@ -178,7 +179,7 @@ def test_system_text_that_does_not_fit_is_left_out_with_all_that_is_older(conver
     make_message(conversation, "x" * 23, role="system")
     context = build(conversation)
     assert contents(context) == ["newest"]
-    assert (context.receipt["left_out"], context.receipt["reason"]) == (3, "characters")
+    assert (context.summary["left_out"], context.summary["reason"]) == (3, "characters")
 
 
 # --- The protocol's limits ------------------------------------------------------------------------------------------------
@@ -191,7 +192,7 @@ def test_no_message_is_longer_than_the_protocol_allows(conversation: Conversatio
     make_reply(make_message(conversation, "again"), "x" * 8_000)
     context = build(conversation)
     assert [len(content) for content in contents(context)] == [5, 8_000, 6]
-    assert (context.receipt["left_out"], context.receipt["reason"]) == (4, "characters")
+    assert (context.summary["left_out"], context.summary["reason"]) == (4, "characters")
     settings.INFERENCE_PROTOCOL = "openai"
     assert len(contents(build(conversation))) == 7
 
@@ -202,15 +203,15 @@ def test_all_messages_are_no_longer_than_the_protocol_allows(conversation: Conve
         make_reply(make_message(conversation, "x" * 4_000), "x" * 4_000)
     context = build(conversation, system_prompt="y" * 1_000)
     assert len(context.messages) == 7
-    assert (context.receipt["characters"], context.receipt["reason"]) == (25_006, "characters")
+    assert (context.summary["characters"], context.summary["reason"]) == (25_006, "characters")
     settings.INFERENCE_PROTOCOL = "openai"
     assert len(build(conversation).messages) == 11
 
 
-def test_a_system_prompt_that_the_protocol_can_t_take_is_cut_and_the_receipt_says_so(conversation: Conversation) -> None:
+def test_a_system_prompt_that_the_protocol_can_t_take_is_cut_and_the_summary_says_so(conversation: Conversation) -> None:
     context = build(conversation, system_prompt="y" * 9_000)
     assert len(context.system_prompt) == 8_000
-    assert context.receipt == {
+    assert context.summary == {
         "messages": 1,
         "characters": 8_006,
         "left_out": 0,
@@ -228,7 +229,7 @@ def test_one_query_and_a_second_to_count(conversation: Conversation, settings: A
         build(conversation)
     budgets(settings, messages=3)
     with django_assert_num_queries(2):
-        assert build(conversation).receipt["left_out"] == 10
+        assert build(conversation).summary["left_out"] == 10
 
 
 def test_no_more_is_read_than_could_be_sent(conversation: Conversation, settings: Any, django_assert_num_queries: Any) -> None:
@@ -236,7 +237,7 @@ def test_no_more_is_read_than_could_be_sent(conversation: Conversation, settings
     make_reply(make_message(conversation), "x" * 100_000)
     with django_assert_num_queries(1) as queries:
         build(conversation)
-    assert "LEFT(" in queries.captured_queries[0]["sql"] and "LIMIT 58" in queries.captured_queries[0]["sql"]
+    assert "left(" in queries.captured_queries[0]["sql"] and "LIMIT 58" in queries.captured_queries[0]["sql"]
 
 
 def test_counting_what_is_left_out_stops_somewhere(
@@ -245,4 +246,4 @@ def test_counting_what_is_left_out_stops_somewhere(
     monkeypatch.setattr(context, "MOST_COUNTED", 3)
     budgets(settings, messages=2)
     make_turns(conversation, 5)
-    assert build(conversation).receipt["left_out"] == 3
+    assert build(conversation).summary["left_out"] == 3

@@ -1,8 +1,7 @@
-"""Whatever a conversation holds, what goes upstream is valid and the receipt is true."""
+"""Whatever a conversation holds, what goes upstream is valid and its summary is true."""
 
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import partial
 from typing import Any
 
 import pytest
@@ -12,8 +11,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from conversations.models import Conversation, Message, new_id
-from conversations.services.turns.context import Budget, Context, History, build_context
-from conversations.services.turns.statements import count_history_of, survey_conversation
+from conversations.services.turns.context import Budget, Context, build_context
+from conversations.services.turns.statements import survey_conversation
+from conversations.services.turns.upstream_messages import History
 from conversations.tests.factories import NOON, USER_ID, make_conversation
 from inference_proxy.protocols import new_protocol
 from inference_proxy.protocols.base import GenerationRequest
@@ -77,24 +77,23 @@ def store(case: Case) -> Conversation:
 def build_as_a_send_does(case: Case, conversation: Conversation) -> Context:
     budget = Budget.left_by(case.newest, case.prompt)
     survey = survey_conversation(conversation.id, USER_ID, budget, idempotency_key="", limited=True)
-    messages = Message.objects.in_conversation(conversation.id)
-    return build_context(History(messages, partial(count_history_of, conversation.id)), budget, survey.history)
+    return build_context(History(conversation.id), budget, survey.history)
 
 
 def roles_are_valid(messages: list[dict[str, str]]) -> bool:
     return [message["role"] for message in messages] == ["user", "assistant"] * (len(messages) // 2) + ["user"]
 
 
-def check_receipt(case: Case, conversation: Conversation, context: Context) -> None:
+def check_summary(case: Case, conversation: Conversation, context: Context) -> None:
     sent = "".join(message["content"] for message in context.messages)
     said = conversation.messages.filter(is_active=True).exclude(content="").values_list("content", flat=True)
-    receipt = dict(context.receipt)
-    assert receipt.pop("messages") == len(context.messages)
-    assert receipt.pop("characters") == len(sent) + len(context.system_prompt)
-    assert receipt.pop("left_out") == sum(text not in sent for text in said)
-    assert (receipt.pop("reason") is None) == all(text in sent for text in said)
-    assert receipt.pop("system_prompt_left_out", 0) == len(case.prompt) - len(context.system_prompt)
-    assert receipt == {}
+    summary = dict(context.summary)
+    assert summary.pop("messages") == len(context.messages)
+    assert summary.pop("characters") == len(sent) + len(context.system_prompt)
+    assert summary.pop("left_out") == sum(text not in sent for text in said)
+    assert (summary.pop("reason") is None) == all(text in sent for text in said)
+    assert summary.pop("system_prompt_left_out", 0) == len(case.prompt) - len(context.system_prompt)
+    assert summary == {}
 
 
 def check_choice(case: Case, conversation: Conversation, context: Context) -> None:
@@ -154,15 +153,15 @@ ANSWERED = [("user", "complete", True, 8), ("assistant", "complete", True, 8)]
 @example(case=Case([*LONG_TOGETHER[2:], *LONG_TOGETHER] * 5, "[newest]", "P" * 7_995, 50, 100_000, "nanochat"))
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(case=CASES)
-def test_what_goes_upstream_is_valid_and_the_receipt_is_true(case: Case, db: Any) -> None:
+def test_what_goes_upstream_is_valid_and_its_summary_is_true(case: Case, db: Any) -> None:
     limits = {"MAX_CONVERSATION_HISTORY": case.most_messages, "MAX_TOKEN_BUDGET": case.most_characters}
     with override_settings(**limits, INFERENCE_PROTOCOL=case.protocol), transaction.atomic():
         conversation = store(case)
         context = build_as_a_send_does(case, conversation)
         assert roles_are_valid(context.messages)
         check_choice(case, conversation, context)
-        check_receipt(case, conversation, context)
+        check_summary(case, conversation, context)
         check_upstream(case, context)
         budget = Budget.left_by(case.newest, case.prompt)
-        assert build_context(History(Message.objects.in_conversation(conversation.id)), budget) == context
+        assert build_context(History(conversation.id), budget) == context
         transaction.set_rollback(True)

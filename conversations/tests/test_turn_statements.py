@@ -1,13 +1,15 @@
-"""The hand-written statements of a send say the same as the querysets that describe it."""
+"""The hand-written statements of a send find what they should."""
 
 from typing import Any
 
 import pytest
 from django.db import transaction
 
-from conversations.models import Message, Status
-from conversations.services.turns.context import SPARE_ROWS, Budget, History
-from conversations.services.turns.statements import Survey, count_history_of, survey_conversation
+from conversations.keyset import SortKey, after_key
+from conversations.models import Conversation, Message, Status
+from conversations.services.turns.context import Budget
+from conversations.services.turns.statements import Survey, survey_conversation
+from conversations.services.turns.upstream_messages import History
 from conversations.tests.factories import (
     USER_ID,
     make_conversation,
@@ -25,10 +27,9 @@ def survey(conversation: Any, budget: Budget, key: str = "") -> Survey:
         return survey_conversation(conversation.id, USER_ID, budget, idempotency_key=key, limited=True)
 
 
-@pytest.mark.parametrize("most", [1, 2, 5, 50])
-def test_history_is_that_of_the_queryset(settings: Any, most: int) -> None:
-    settings.MAX_CONVERSATION_HISTORY = most
-    settings.MAX_TOKEN_BUDGET = 20
+@pytest.fixture
+def conversation() -> Conversation:
+    """A conversation with every kind of message, and another one beside it."""
     conversation = make_conversation()
     make_turns(make_conversation(), 1)
     turns = make_turns(conversation, 2)
@@ -37,23 +38,53 @@ def test_history_is_that_of_the_queryset(settings: Any, most: int) -> None:
     make_reply(asked, "partly", status=Status.FAILED)
     make_reply(asked, "", status=Status.STOPPED)
     make_running_reply(asked, "so far")
+    return conversation
+
+
+HISTORY = [
+    ("assistant", False, 0, ""),
+    ("assistant", False, 6, "partly"),
+    ("user", True, 80, "ünïcödé ünïcöd"),
+    ("assistant", True, 8, "answer 2"),
+    ("user", True, 10, "question 2"),
+    ("assistant", True, 8, "answer 1"),
+    ("user", True, 10, "question 1"),
+]
+
+
+@pytest.mark.parametrize("most", [1, 2, 5, 50])
+def test_history_is_the_active_branch_without_a_running_reply(conversation: Conversation, settings: Any, most: int) -> None:
+    settings.MAX_CONVERSATION_HISTORY = most
+    settings.MAX_TOKEN_BUDGET = 19
     budget = Budget.left_by("newest", "")
-    expected = History(Message.objects.in_conversation(conversation.id)).read(budget, budget.rows_to_read)
-    assert len(expected) == min(most + SPARE_ROWS, 7)
-    assert survey(conversation, budget).history == expected
+    rows = budget.rows_to_read
+    assert survey(conversation, budget).history == HISTORY[:rows]
+    assert History(conversation.id).read(rows=rows, characters=budget.characters_to_read) == HISTORY[:rows]
 
 
 @pytest.mark.parametrize("most", [1, 100])
-def test_history_is_as_long_as_that_of_the_queryset(most: int) -> None:
+def test_counting_the_history_leaves_out_what_has_no_text(conversation: Conversation, most: int) -> None:
+    assert History(conversation.id).count(most) == min(most, 6)
+
+
+def test_history_before_a_message(conversation: Conversation) -> None:
+    keys = [SortKey(*key) for key in conversation.messages.newest_first().values_list("created_at", "id")]
+    rows = Message.objects.in_conversation(conversation.id).active_branch().exclude(status=Status.STREAMING)
+    for key in keys:
+        before = rows.filter(after_key(key, "created_at", descending=True)).newest_first()
+        history = History(conversation.id, before=key)
+        assert [row[3] for row in history.read(rows=50, characters=100)] == [message.content for message in before]
+        assert history.count(50) == before.exclude(content="").count()
+
+
+def test_messages_without_a_time_come_last() -> None:
     conversation = make_conversation()
-    make_turns(make_conversation(), 1)
-    turns = make_turns(conversation, 2)
-    make_reply(turns[0], "another answer", is_active=False)
-    make_reply(turns[-2], "partly", status=Status.FAILED)
-    make_reply(turns[-2], "", status=Status.STOPPED)
-    make_running_reply(turns[-2], "so far")
-    expected = History(Message.objects.in_conversation(conversation.id)).count(most)
-    assert count_history_of(conversation.id, most) == expected == min(most, 5)
+    make_turns(conversation, 1)
+    untimed = sorted((make_message(conversation, f"untimed {n}") for n in range(3)), key=lambda message: message.id)
+    conversation.messages.filter(id__in=[message.id for message in untimed]).update(created_at=None)
+    history = History(conversation.id, before=SortKey(None, untimed[1].id))
+    assert [row[3] for row in history.read(rows=50, characters=100)] == [untimed[0].content, "answer 1", "question 1"]
+    assert history.count(2) == 2
 
 
 def test_an_empty_conversation_has_no_history() -> None:

@@ -15,6 +15,7 @@ from django.core.cache import cache
 from django.db import connection
 from django.forms.models import model_to_dict
 
+from conversations.expressions import MESSAGE_DAY_SQL
 from conversations.models import DailyFigures
 
 PERIOD_DAYS = 30
@@ -24,7 +25,7 @@ KEPT_SECONDS = 60
 COUNTING_BUDGET_S = 0.5
 
 # Each part is one day of idx_messages_day. Percentiles leave out what was not measured.
-DAY_SQL = """
+DAY_SQL = f"""
 SELECT count(*) FILTER (WHERE role = 'user'),
        count(*) FILTER (WHERE role = 'assistant'),
        coalesce(sum(token_count) FILTER (WHERE role = 'assistant'), 0),
@@ -35,11 +36,11 @@ SELECT count(*) FILTER (WHERE role = 'user'),
        round(percentile_cont(0.95) WITHIN GROUP (ORDER BY inference_time_ms)),
        (SELECT count(DISTINCT conversations.user_id)
         FROM (SELECT DISTINCT conversation_id FROM messages
-              WHERE (created_at AT TIME ZONE 'UTC')::date = %(day)s AND role = 'user') AS talked
+              WHERE {MESSAGE_DAY_SQL} = %(day)s AND role = 'user') AS talked
         JOIN conversations ON conversations.id = talked.conversation_id)
 FROM messages
-WHERE (created_at AT TIME ZONE 'UTC')::date = %(day)s
-"""
+WHERE {MESSAGE_DAY_SQL} = %(day)s
+"""  # noqa: S608  # only constants go into it
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,6 @@ reply runs, choose the context, save the reply and note the turn on its conversa
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from uuid import UUID
 
 import psycopg
@@ -33,17 +32,17 @@ from conversations.keyset import SortKey, after_key
 from conversations.models import Message, Role, Status, new_id
 from conversations.querysets import MessageQuerySet
 from conversations.services.model_tags import model_of_turn, with_model_list
-from conversations.services.turns.context import Budget, Context, History, build_context
+from conversations.services.turns.context import Budget, Context, build_context
 from conversations.services.turns.retries import Earlier, find_earlier, fingerprint_of, read_earlier, require_same
 from conversations.services.turns.statements import (
     Survey,
-    count_history_of,
     insert_turn,
     lock_conversation,
     survey_conversation,
     touch_conversation,
 )
 from conversations.services.turns.titles import automatic_title, is_unnamed
+from conversations.services.turns.upstream_messages import History
 from conversations.services.turns.versions import first_version, last_question, switch_version
 from inference_proxy.protocols.base import GenerationRequest, Sampling
 
@@ -105,8 +104,8 @@ def start_turn(
             raise TooManyGenerations(retry_after_s=RETRY_AFTER_S)
         if earlier is not None:
             asked = _move_to_the_end(messages, earlier.asked_id)
-            return _add_answer(setting, asked.id, content, _context_before(messages, asked, content, setting))
-        context = build_context(History(messages, partial(count_history_of, conversation_id)), budget, survey.history)
+            return _add_answer(setting, asked.id, content, _context_before(asked, content, setting))
+        context = build_context(History(conversation_id), budget, survey.history)
         message_id, reply_id = new_id(), new_id()
         insert_turn(
             conversation_id=conversation_id,
@@ -117,7 +116,7 @@ def start_turn(
             model_tag=setting.model_tag,
             idempotency_key=idempotency_key,
             fingerprint=fingerprint,
-            receipt=context.receipt,
+            context=context.summary,
         )
     return _turn(setting, message_id, reply_id, context)
 
@@ -148,7 +147,7 @@ def regenerate_turn(*, conversation_id: UUID, user_id: UUID | None, sampling: Sa
             # The key goes over to the new answer.
             messages.filter(idempotency_key=idempotency_key).update(idempotency_key=None)
         _adopt_answers(messages, asked)
-        context = _context_before(messages, asked, asked.content, setting)
+        context = _context_before(asked, asked.content, setting)
         return _add_answer(setting, asked.id, asked.content, context, key=idempotency_key, fingerprint=fingerprint)
 
 
@@ -182,7 +181,7 @@ def edit_turn(
         # A version that is tried again counts unless it was refused; then the one that it was to replace does.
         if last is None or last.id not in (message_id, version_id):
             raise NotTheLastTurn if messages.filter(id=message_id).exists() else MessageNotFound
-        context = _context_before(messages, last, content, setting)
+        context = _context_before(last, content, setting)
         if earlier is None:
             version = Message(
                 id=version_id,
@@ -280,11 +279,10 @@ def _move_to_the_end(messages: MessageQuerySet, asked_id: UUID) -> Message:
     return asked
 
 
-def _context_before(messages: MessageQuerySet, asked: Message, content: str, setting: _Setting) -> Context:
-    """Return the context for a question that stands where `asked` does."""
-    history = messages.filter(after_key(SortKey(asked.created_at, asked.id), "created_at", descending=True))
-    budget = Budget.left_by(content, setting.system_prompt)
-    return build_context(History(history), budget)
+def _context_before(asked: Message, content: str, setting: _Setting) -> Context:
+    """Return the context for `content` if it takes the place of the question `asked`."""
+    history = History(setting.id, before=SortKey(asked.created_at, asked.id))
+    return build_context(history, Budget.left_by(content, setting.system_prompt))
 
 
 def _adopt_answers(messages: MessageQuerySet, asked: Message) -> None:
@@ -321,7 +319,7 @@ def _add_answer(
         parent_id=asked_id,
         is_active=not has_answer,
         heartbeat_at=Now(),
-        context=context.receipt,
+        context=context.summary,
         idempotency_key=key or None,
         request_fingerprint=fingerprint or None,
     )

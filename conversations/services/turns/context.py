@@ -3,20 +3,18 @@
 Principle: what goes upstream is valid for the strictest chat template. It begins with a user message, and roles alternate. So
 the history is taken in exchanges, questions and the answers to them, which are kept or dropped together, and several messages
 of one side are joined. A question without an answer is left out, unless it is the newest. Text of the role `system`, which
-only older rows have, goes in front of the user message after it. The receipt tells what is left out, whatever the reason.
+only older rows have, goes in front of the user message after it. The summary tells what is left out, whatever the reason.
 """
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from django.conf import settings
-from django.db.models import Case, Q, When
-from django.db.models.functions import Left, Length
 
-from conversations.models import Role, Status
-from conversations.querysets import MessageQuerySet
+from conversations.models import Role
+from conversations.services.turns.upstream_messages import History, HistoryRow
 from inference_proxy.protocols import PROTOCOLS
 
 # Counting what was left out of a long conversation stops here: each send counts anew.
@@ -27,9 +25,6 @@ SEPARATOR = "\n\n"
 SPARE_ROWS = 8
 # Where those are not enough, ever more rows are read, up to so many.
 MOST_READ = 1_000
-
-# Role, whether the model may see it, length in characters, and the beginning of the content: all of it where it fits.
-HistoryRow = tuple[str, bool, int, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,39 +66,13 @@ class Budget:
         return self.characters + 1
 
 
-class History:
-    """What was said before the newest message, read and counted as far as needed."""
-
-    def __init__(self, messages: MessageQuerySet, count: Callable[[int], int] | None = None) -> None:
-        """`count` says the same as the method, for callers who can do it faster."""
-        self._messages = messages.for_context()
-        self.count = count or self._count
-
-    def read(self, budget: Budget, most: int) -> list[HistoryRow]:
-        """Read the newest rows, newest first. One query."""
-        rows = (
-            self._messages.newest_first()
-            .annotate(
-                is_usable=Case(When(~Q(status=Status.FAILED) & ~Q(content=""), then=True), default=False),
-                length=Length("content"),
-                beginning=Left("content", budget.characters_to_read),
-            )
-            .values_list("role", "is_usable", "length", "beginning")
-        )
-        return list(rows[:most])
-
-    def _count(self, most: int) -> int:
-        """Count the messages with text, up to so many. One query."""
-        return self._messages.exclude(content="")[:most].count()
-
-
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The messages for upstream, oldest first, and the receipt that the reply keeps of them."""
+    """The messages for upstream, oldest first, and the summary that the reply keeps of them."""
 
     system_prompt: str
     messages: list[dict[str, str]]
-    receipt: dict[str, Any]
+    summary: dict[str, Any]
 
 
 @dataclass(slots=True)
@@ -141,25 +110,25 @@ def build_context(history: History, budget: Budget, rows: list[HistoryRow] | Non
     `rows` are the newest `budget.rows_to_read` rows of the history, where the caller has them.
     """
     most = budget.rows_to_read
-    rows = history.read(budget, most) if rows is None else rows
+    rows = history.read(rows=most, characters=budget.characters_to_read) if rows is None else rows
     choice, reason = _choose(rows, budget)
     while not reason and len(rows) == most and most < MOST_READ:
         most = min(8 * most, MOST_READ)
-        rows = history.read(budget, most)
+        rows = history.read(rows=most, characters=budget.characters_to_read)
         choice, reason = _choose(rows, budget)
     messages = choice.messages[::-1]
     used = choice.rows - 1
     said = sum(bool(length) for _, _, length, _ in rows) if len(rows) < most else history.count(MOST_COUNTED + used)
     left_out = said - used
-    receipt: dict[str, Any] = {
+    summary: dict[str, Any] = {
         "messages": len(messages),
         "characters": len(budget.system_prompt) + choice.characters,
         "left_out": left_out,
         "reason": reason or ("unanswered" if left_out else None),
     }
     if budget.prompt_left_out:
-        receipt["system_prompt_left_out"] = budget.prompt_left_out
-    return Context(system_prompt=budget.system_prompt, messages=messages, receipt=receipt)
+        summary["system_prompt_left_out"] = budget.prompt_left_out
+    return Context(system_prompt=budget.system_prompt, messages=messages, summary=summary)
 
 
 def _choose(rows: list[HistoryRow], budget: Budget) -> tuple[_Choice, str | None]:

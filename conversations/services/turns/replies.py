@@ -6,12 +6,10 @@ is marked `interrupted`. That is a guess; if the worker was only cut off, the ge
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from uuid import UUID
 
 from django.conf import settings
 
 from chatapi.database import Cursors, SeparatePool, is_database_away, own_cursor
-from conversations.models import Message, Role
 from conversations.services.usage import COUNT_RESULT_SQL
 from inference_proxy.exceptions import StoreUnavailable
 from inference_proxy.live import LiveReplies
@@ -97,7 +95,7 @@ class DatabaseReplyStore:
 
     def checkpoint(self, drafts: Sequence[Draft]) -> Directives:
         ids = [draft.reply_id for draft in drafts]
-        with _store(), self._keeping() as cursor:
+        with _translated_errors(), self._keeping() as cursor:
             cursor.execute(CHECKPOINT_SQL, [ids, [draft.text for draft in drafts], [draft.is_followed for draft in drafts]])
             found = cursor.fetchall()
         known = {reply_id for reply_id, _ in found}
@@ -119,28 +117,21 @@ class DatabaseReplyStore:
             "finish_reason": reply.finish_reason or None,
             "counts": reply.status in ("complete", "stopped") and bool(reply.text),
         }
-        with _store(), self._ending() as cursor:
+        with _translated_errors(), self._ending() as cursor:
             if reply.status == "failed" and not reply.text:
                 cursor.execute(GIVE_BACK_SQL, values)
             # It may find no row: the conversation is deleted, or an earlier attempt got through although its answer was lost.
             cursor.execute(FINISH_SQL, values)
 
     def interrupt_abandoned(self) -> int:
-        with _store(), self._keeping() as cursor:
+        with _translated_errors(), self._keeping() as cursor:
             cursor.execute(INTERRUPT_SQL, [settings.ABANDONED_AFTER_SECONDS])
             return int(cursor.rowcount)
 
 
-def make_active(*, conversation_id: UUID, parent_id: UUID, reply_id: UUID) -> None:
-    """Make one of the answers to a user message the one that counts. Runs in the caller's transaction."""
-    answers = Message.objects.filter(conversation_id=conversation_id, parent_id=parent_id, role=Role.ASSISTANT)
-    answers.exclude(id=reply_id).filter(is_active=True).update(is_active=False)
-    answers.filter(id=reply_id).update(is_active=True)
-
-
 @contextmanager
-def _store() -> Iterator[None]:
-    """Tell an absent database from a programming error."""
+def _translated_errors() -> Iterator[None]:
+    """Raise `StoreUnavailable` if the database is away. Other errors pass unchanged."""
     try:
         yield
     except Exception as failure:

@@ -1,7 +1,7 @@
 """The SQL statements of a send, three or four, written by hand.
 
-A send is what the service does most, and half of what it costs in Django is building SQL. Each statement stands for several
-querysets of `conversations.querysets`; tests hold the two descriptions together.
+Sends are the most frequent request, and Django spends half of a send's time on building SQL. Each statement here does the work
+of several querysets of `conversations.querysets`. Tests compare what both find.
 """
 
 from dataclasses import dataclass
@@ -13,11 +13,12 @@ from django.conf import settings
 from django.db import connection
 
 from conversations.models import TEMPORARY_LIFETIME
-from conversations.services.turns.context import Budget, HistoryRow
+from conversations.services.turns.context import Budget
+from conversations.services.turns.upstream_messages import HISTORY_SQL, HistoryRow
 from conversations.services.usage import COUNT_TURN_SQL
 
-# The lock that every verb takes first. Where a user's running replies are limited, their sends come one after the other
-# from here on, or two would both see the last free place.
+# The lock that every verb takes first. If a user's running replies are limited, this also makes the user's sends wait for each
+# other: two at once would both see the last free place.
 LOCK_SQL = """
 SELECT c.title, c.title_source, c.model_tag, a.system_prompt, a.model_tag, a.temperature, a.max_tokens, a.top_k,
        CASE WHEN %(limited)s THEN pg_advisory_xact_lock(hashtextextended(%(lock_name)s, 0)) END
@@ -28,7 +29,7 @@ FOR NO KEY UPDATE OF c
 """
 
 # After the lock, so that it sees what the last holder of the lock has committed.
-SURVEY_SQL = """
+SURVEY_SQL = f"""
 SELECT running.id, running.is_abandoned, earlier.id, earlier.request_fingerprint, earlier.is_active, theirs.count,
        history.role, history.is_usable, history.length, history.beginning
 FROM (
@@ -46,25 +47,11 @@ LEFT JOIN LATERAL (
     SELECT id, request_fingerprint, is_active FROM messages
     WHERE conversation_id = %(conversation_id)s AND idempotency_key = %(key)s
 ) AS earlier ON true
-LEFT JOIN LATERAL (
-    SELECT created_at, id, role, status <> 'failed' AND content <> '' AS is_usable, length(content) AS length,
-           left(content, %(characters)s) AS beginning
-    FROM messages WHERE conversation_id = %(conversation_id)s AND is_active AND status <> 'streaming'
-    ORDER BY created_at DESC, id DESC LIMIT %(rows)s
-) AS history ON true
+LEFT JOIN LATERAL ({HISTORY_SQL}) AS history ON true
 ORDER BY history.created_at DESC, history.id DESC
-"""
+"""  # noqa: S608  # only a constant of `upstream_messages` goes into it
 
-# Asked only where the history is longer than what goes upstream.
-COUNT_SQL = """
-SELECT count(*) FROM (
-    SELECT 1 FROM messages
-    WHERE conversation_id = %(conversation_id)s AND is_active AND status <> 'streaming' AND content <> ''
-    LIMIT %(most)s
-) AS counted
-"""
-
-# What every turn does to its conversation, whichever verb begins it.
+# What each turn does to its conversation. Sending, regenerating and editing all use it.
 TOUCH_SQL = """
 UPDATE conversations SET updated_at = now(), title = coalesce(%(title)s, title),
     title_source = CASE WHEN %(title)s IS NULL THEN title_source ELSE 'auto' END,
@@ -87,7 +74,7 @@ VALUES (%(message_id)s, %(conversation_id)s, 'user', %(content)s, NULL, 'complet
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What stands in a conversation when a send has its lock."""
+    """The state of a conversation at the time a send has locked it."""
 
     running_id: UUID | None
     is_abandoned: bool
@@ -99,7 +86,7 @@ class Survey:
 
 
 def lock_conversation(conversation_id: UUID, user_id: UUID | None, *, limited: bool) -> tuple[Any, ...] | None:
-    """Lock a user's conversation and return what decides how its replies are made; None where there is none."""
+    """Lock a user's conversation and return the settings for its replies, or None if the user has no such conversation."""
     with connection.cursor() as cursor:
         cursor.execute(
             LOCK_SQL,
@@ -117,7 +104,7 @@ def lock_conversation(conversation_id: UUID, user_id: UUID | None, *, limited: b
 def survey_conversation(
     conversation_id: UUID, user_id: UUID | None, budget: Budget, *, idempotency_key: str, limited: bool
 ) -> Survey:
-    """Look at all that a send depends on."""
+    """Read everything that a send depends on. One query."""
     with connection.cursor() as cursor:
         cursor.execute(
             SURVEY_SQL,
@@ -144,18 +131,10 @@ def survey_conversation(
     )
 
 
-def count_history_of(conversation_id: UUID, most: int) -> int:
-    """Count the messages with text that came before a send, up to so many."""
-    with connection.cursor() as cursor:
-        cursor.execute(COUNT_SQL, {"conversation_id": conversation_id, "most": most})
-        (count,) = cursor.fetchone()
-    return int(count)
-
-
 def touch_conversation(conversation_id: UUID, title: str | None, *, sent: int) -> None:
-    """Note a turn on its conversation: its time, a temporary chat's new end, and, unless None, an automatic title.
+    """Update a conversation for a new turn: its time, when it expires if it is temporary, and its title unless that is None.
 
-    Count it as its user's: one reply, and `sent` messages.
+    Also count one reply and `sent` messages for its user.
     """
     with connection.cursor() as cursor:
         cursor.execute(
@@ -174,9 +153,9 @@ def insert_turn(
     model_tag: str,
     idempotency_key: str,
     fingerprint: str,
-    receipt: dict[str, Any],
+    context: dict[str, Any],
 ) -> None:
-    """Save both messages of a turn, note it on its conversation and count it, as `touch_conversation` does."""
+    """Save both messages of a turn; update the conversation and count the turn as `touch_conversation` does."""
     with connection.cursor() as cursor:
         cursor.execute(
             INSERT_SQL,
@@ -191,6 +170,6 @@ def insert_turn(
                 "fingerprint": fingerprint or None,
                 "temporary_lifetime": str(TEMPORARY_LIFETIME),
                 "sent": 1,
-                "context": orjson.dumps(receipt).decode(),
+                "context": orjson.dumps(context).decode(),
             },
         )

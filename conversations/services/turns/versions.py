@@ -12,7 +12,6 @@ from django.db.models import Case, F, Q, Value, When
 from conversations.exceptions import ConversationNotFound, GenerationInProgress, MessageNotFound, NotTheLastTurn
 from conversations.models import Conversation, Message, Role, Status
 from conversations.querysets import MessageQuerySet
-from conversations.services.turns.replies import make_active
 
 
 def activate_message(*, conversation_id: UUID, user_id: UUID | None, message_id: UUID) -> None:
@@ -40,7 +39,7 @@ def activate_message(*, conversation_id: UUID, user_id: UUID | None, message_id:
                 raise NotTheLastTurn
             switch_version(messages, leaving=last, to_id=chosen.id)
         elif chosen.parent_id and messages.active_branch().filter(id=chosen.parent_id).exists():
-            make_active(conversation_id=conversation_id, parent_id=chosen.parent_id, reply_id=chosen.id)
+            _make_active(conversation_id=conversation_id, parent_id=chosen.parent_id, reply_id=chosen.id)
         else:
             # Its question is not the version that counts; that one has to be switched first.
             raise NotTheLastTurn
@@ -68,6 +67,13 @@ def switch_version(messages: MessageQuerySet, *, leaving: Message, to_id: UUID) 
     messages.filter(questions | answers).update(was_active=F("is_active"), is_active=False)
     chosen = [to_id, _answer_that_counted(messages, to_id)]
     messages.filter(id__in=[message_id for message_id in chosen if message_id]).update(is_active=True)
+
+
+def _make_active(*, conversation_id: UUID, parent_id: UUID, reply_id: UUID) -> None:
+    """Make one of the answers to a user message the one that counts. Runs in the caller's transaction."""
+    answers = Message.objects.filter(conversation_id=conversation_id, parent_id=parent_id, role=Role.ASSISTANT)
+    answers.exclude(id=reply_id).filter(is_active=True).update(is_active=False)
+    answers.filter(id=reply_id).update(is_active=True)
 
 
 def _answer_that_counted(messages: MessageQuerySet, asked_id: UUID) -> UUID | None:

@@ -1,0 +1,63 @@
+"""Which messages of a conversation may go upstream, and reading them.
+
+These are the messages of the active branch, except a running reply. Of those, the model does not see failed and empty ones.
+`statements.SURVEY_SQL` and `History` read them with the same SQL.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from django.db import connection
+
+from conversations.keyset import SortKey
+
+# Role, whether the model may see it, length in characters, and the beginning of the content: all of it where it fits.
+HistoryRow = tuple[str, bool, int, str]
+
+ROWS_SQL = "FROM messages WHERE conversation_id = %(conversation_id)s AND is_active AND status <> 'streaming'"
+NEWEST_FIRST_SQL = "ORDER BY created_at DESC, id DESC LIMIT %(rows)s"
+SELECT_SQL = """
+SELECT role, status <> 'failed' AND content <> '' AS is_usable, length(content) AS length,
+       left(content, %(characters)s) AS beginning, created_at, id
+"""
+# Messages without a time, which only the predecessor wrote, sort as the newest.
+BEFORE_SQL = """
+AND created_at <= %(before_time)s AND (created_at < %(before_time)s OR id < %(before_id)s)
+"""
+BEFORE_UNTIMED_SQL = "AND (created_at IS NOT NULL OR id < %(before_id)s)"
+
+HISTORY_SQL = f"{SELECT_SQL} {ROWS_SQL} {NEWEST_FIRST_SQL}"
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """The messages that may go upstream: all of a conversation, or those before a place in it. Read as far as needed."""
+
+    conversation_id: UUID
+    before: SortKey | None = None
+
+    def read(self, *, rows: int, characters: int) -> list[HistoryRow]:
+        """Read the newest rows, newest first, with the first `characters` of each content. One query."""
+        statement = f"{SELECT_SQL} {ROWS_SQL} {self._before_sql} {NEWEST_FIRST_SQL}"
+        return [row[:4] for row in self._fetch(statement, {"rows": rows, "characters": characters})]
+
+    def count(self, most: int) -> int:
+        """Count the messages with text, up to `most`. One query."""
+        rows = f"SELECT 1 {ROWS_SQL} {self._before_sql} AND content <> '' LIMIT %(most)s"
+        statement = f"SELECT count(*) FROM ({rows}) AS counted"  # noqa: S608  # only constants go into it
+        return int(self._fetch(statement, {"most": most})[0][0])
+
+    @property
+    def _before_sql(self) -> str:
+        if self.before is None:
+            return ""
+        return BEFORE_UNTIMED_SQL if self.before.time is None else BEFORE_SQL
+
+    def _fetch(self, statement: str, values: dict[str, Any]) -> list[tuple[Any, ...]]:
+        if self.before is not None:
+            values = {**values, "before_time": self.before.time, "before_id": self.before.id}
+        with connection.cursor() as cursor:
+            cursor.execute(statement, {**values, "conversation_id": self.conversation_id})
+            rows: list[tuple[Any, ...]] = cursor.fetchall()
+            return rows
