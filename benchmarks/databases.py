@@ -1,5 +1,6 @@
 """Databases of a PostgreSQL that only the benchmarks use, with default durability."""
 
+import atexit
 import os
 import subprocess
 import sys
@@ -9,16 +10,15 @@ import psycopg
 from psycopg import sql
 
 from devstack.folder import PROJECT, devstack_folder
-from devstack.postgres import Cluster
-from devstack.watcher import kill_children_at_the_end
+from devstack.postgres import PostgresServer
 
 
 def start_postgres() -> str:
-    """Start it, to run as long as this process, and return the URL of its first database."""
-    kill_children_at_the_end()
-    cluster = Cluster(devstack_folder() / "benchmark-postgres")
-    cluster.start()
-    return cluster.url("postgres")
+    """Start PostgreSQL, which runs until this process ends, and return the URL of its first database."""
+    server = PostgresServer(devstack_folder() / "benchmark-postgres")
+    server.start()
+    atexit.register(server.stop)
+    return server.url()
 
 
 def empty_database() -> str:

@@ -1,38 +1,15 @@
-"""Start child processes that do not outlive their parent."""
+"""The processes of `make run`: their ports, their logs, their start and end."""
 
-import ctypes
 import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-
-PR_SET_PDEATHSIG = 1
-
-
-def die_with_parent(death_signal: signal.Signals) -> Callable[[], None]:
-    """Return a `preexec_fn` that makes the kernel signal the child when its parent ends, even by SIGKILL (Linux only).
-
-    The kernel watches the parent's thread: start such children from a thread that lives as long as the process.
-    """
-    parent = os.getpid()
-    # Load it here: as little as possible may happen between fork and exec.
-    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
-
-    def ask_kernel() -> None:
-        if libc is None:
-            return
-        libc.prctl(PR_SET_PDEATHSIG, int(death_signal))
-        if os.getppid() != parent:  # it ended before we asked
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    return ask_kernel
 
 
 def free_port() -> int:
@@ -79,7 +56,6 @@ class Part:
     environment: Mapping[str, str]
     log: Path
     grace_s: float = 5
-    inherited_descriptors: Iterable[int] = ()
     process: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
     def start(self, folder: Path) -> None:
@@ -92,8 +68,6 @@ class Part:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 process_group=0,
-                pass_fds=tuple(self.inherited_descriptors),
-                preexec_fn=die_with_parent(signal.SIGTERM),
             )
 
     def exit_code(self) -> int | None:

@@ -1,11 +1,12 @@
 """Run the service with everything it needs beside it: `python -m devstack.run`.
 
 Principle: no process stays behind. Ctrl-C, SIGTERM or the end of any part stops all parts in order, the service first and
-PostgreSQL last. If this process is killed, the kernel signals its children (Linux only). Signal handlers only count; every
-wait checks the count, so a part that is still starting is stopped too.
+PostgreSQL last. If this process is killed, the watcher kills its children. Signal handlers only count; every wait checks the
+count, so a part that is still starting is stopped too.
 """
 
 import argparse
+import fcntl
 import os
 import signal
 import sys
@@ -16,14 +17,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
+from typing import TextIO
 
 from devstack import language_model
 from devstack.folder import PROJECT, FolderProblem, Keys, devstack_folder, keys_in
-from devstack.locks import FileLock
-from devstack.postgres import Cluster, PostgresProblem
+from devstack.postgres import PostgresProblem, PostgresServer
 from devstack.processes import Part, free_port, last_lines, listener_on, port_is_free
 from devstack.service_log import LogFollower, for_terminal
 from devstack.token import ORDINARY_USER, TokenIssuer
+from devstack.watcher import kill_children_at_the_end
 from devstack.welcome import STAFF_LOGIN, STAFF_PASSWORD, Welcome
 
 DATABASE = "samosachaat"
@@ -53,7 +55,7 @@ class Stack:
         self._show_all_logs = show_all_logs
         self._keys: Keys = keys_in(folder)
         self._parts: list[Part] = []
-        self._cluster: Cluster | None = None
+        self._postgres: PostgresServer | None = None
         self._signals = 0
         self._logs = folder / "logs"
         self._logs.mkdir(exist_ok=True)
@@ -100,9 +102,9 @@ class Stack:
         for part in reversed(self._parts):
             say(f"Stopping the {part.name} …")
             part.stop(in_a_hurry=lambda: self._signals > signals_before)
-        if self._cluster:
+        if self._postgres:
             say("Stopping PostgreSQL …")
-            self._cluster.stop()
+            self._postgres.stop()
         say("Stopped.")
 
     # --- the parts ---
@@ -112,11 +114,11 @@ class Stack:
             say("PostgreSQL … uses your DATABASE_URL")
             return
         with self._progress("PostgreSQL"):
-            cluster = Cluster(self._folder / "postgres", {"max_connections": "200"})
-            cluster.start()
-            self._cluster = cluster
-            cluster.create_database(DATABASE)
-            self._environment["DATABASE_URL"] = cluster.url(DATABASE)
+            server = PostgresServer(self._folder / "postgres", max_connections="200")
+            server.start()
+            self._postgres = server
+            server.create_database(DATABASE)
+            self._environment["DATABASE_URL"] = server.url(DATABASE)
 
     def _start_auth_service(self) -> None:
         if "AUTH_SERVICE_URL" in os.environ:
@@ -158,15 +160,13 @@ class Stack:
 
     def _start_part(self, name: str, command: list[str], *, grace_s: float = 5) -> Path:
         log = self._logs / f"{name.replace(' ', '-')}.log"
-        # The parts keep PostgreSQL running too: if this process is killed, the service can still save its running replies.
-        descriptors = [self._cluster.descriptor()] if self._cluster else []
-        part = Part(name, command, self._environment, log, grace_s, descriptors)
+        part = Part(name, command, self._environment, log, grace_s)
         self._parts.append(part)
         part.start(PROJECT)
         return log
 
     def _make_staff_user(self) -> None:
-        if self._cluster is None:
+        if self._postgres is None:
             return  # no public password in the user's own database
         login = {"DJANGO_SUPERUSER_USERNAME": STAFF_LOGIN, "DJANGO_SUPERUSER_PASSWORD": STAFF_PASSWORD}
         try:
@@ -182,7 +182,7 @@ class Stack:
         token = TokenIssuer(self._keys.token_signing_key).mint(ORDINARY_USER) if ours else None
         python = Path(sys.executable)
         shown = python.relative_to(PROJECT) if python.is_relative_to(PROJECT) else python
-        return Welcome(self._url, token, self._cluster is not None, model, service_log, str(shown))
+        return Welcome(self._url, token, self._postgres is not None, model, service_log, str(shown))
 
     # --- waiting ---
 
@@ -203,8 +203,8 @@ class Stack:
             code = part.exit_code()
             if code is not None:
                 raise PartFailed(report(f"The {part.name} ended by itself ({how_it_ended(code)})", part.log))
-        if self._cluster and not self._cluster.is_running():
-            raise PartFailed(report("PostgreSQL ended by itself", self._cluster.log))
+        if self._postgres and not self._postgres.is_running():
+            raise PartFailed(report("PostgreSQL ended by itself", self._postgres.log))
 
     def _wait_until_ok(self, name: str, url: str, log: Path) -> None:
         deadline = time.monotonic() + READY_TIMEOUT_S
@@ -251,11 +251,15 @@ def chosen_port() -> int:
     return int(port)
 
 
-def claim_folder(folder: Path) -> FileLock:
+def claim_folder(folder: Path) -> TextIO:
     """Lock the folder, so that its stack runs only once. The lock ends with this process."""
-    lock = FileLock(folder / "run.lock")
-    if not lock.acquire():
-        raise PartFailed(f"The stack is already running: {lock.read_note()}. Stop it first.")
+    lock = (folder / "run.lock").open("a+")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.seek(0)
+        raise PartFailed(f"The stack is already running: {lock.read()}. Stop it first.") from None
+    lock.truncate(0)
     return lock
 
 
@@ -274,7 +278,8 @@ def main() -> int:
         folder = devstack_folder()
         lock = claim_folder(folder)
         check_port(chosen_port())
-        lock.note(f"process {os.getpid()}, port {chosen_port()}")
+        print(f"process {os.getpid()}, port {chosen_port()}", end="", file=lock, flush=True)
+        kill_children_at_the_end()  # before the stack takes its environment from this one
         stack = Stack(folder, show_all_logs=arguments.logs)
     except (PartFailed, FolderProblem) as problem:
         say(str(problem))

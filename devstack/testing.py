@@ -1,16 +1,16 @@
-"""A pytest plugin: settings for the tests and, unless DATABASE_URL is set, a real PostgreSQL.
+"""A pytest plugin: settings for the tests and, unless DATABASE_URL is set, a temporary PostgreSQL server.
 
-Loaded with `-p devstack.testing`, before pytest-django reads the settings.
+Loaded with `-p devstack.testing`, before pytest-django reads the settings. The workers of pytest-xdist inherit DATABASE_URL,
+so all of a run use one server.
 """
 
 import os
 from collections.abc import Generator
+from contextlib import ExitStack
 
 import pytest
 
-from devstack.folder import devstack_folder
-from devstack.locks import FileLock
-from devstack.postgres import Cluster
+from devstack.postgres import temporary_postgres
 from devstack.watcher import kill_children_at_the_end
 
 SETTINGS = {
@@ -20,38 +20,21 @@ SETTINGS = {
     "INFERENCE_SERVICE_URL": "http://inference.test",
     "INTERNAL_API_KEY": "test-internal-key",
 }
-# Tests make thousands of small commits, which need not survive a power cut.
-CLUSTER_OPTIONS = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "300"}
-MOST_RUNS_AT_ONCE = 20
 
-_in_use: list[Cluster] = []
+_started = ExitStack()
 
 
 def prepare_environment() -> None:
-    """Set what is not set, and start the tests' PostgreSQL where no DATABASE_URL says otherwise."""
+    """Set the environment variables that are not set yet. Start PostgreSQL if DATABASE_URL is one of them."""
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
     if "DATABASE_URL" not in os.environ:
-        cluster = Cluster(devstack_folder() / "test-postgres", CLUSTER_OPTIONS)
-        cluster.start()
-        _in_use.append(cluster)
-        os.environ["DATABASE_URL"] = cluster.url(_claim_database(cluster))
-
-
-def _claim_database(cluster: Cluster) -> str:
-    """Return a database of our own, so that runs at the same time don't drop each other's; locked until this process ends."""
-    for number in range(MOST_RUNS_AT_ONCE):
-        if FileLock(cluster.folder / f"run-{number}.lock").acquire():
-            name = f"chat{number or ''}"
-            cluster.create_database(name)
-            return name
-    raise RuntimeError(f"{MOST_RUNS_AT_ONCE} test runs already use {cluster.folder}.")
+        os.environ["DATABASE_URL"] = _started.enter_context(temporary_postgres()).url()
 
 
 def leave_environment() -> None:
-    """Stop the tests' PostgreSQL, unless another run uses it; without this it would stop a moment after this process."""
-    while _in_use:
-        _in_use.pop().stop()
+    """Stop PostgreSQL if `prepare_environment` started it."""
+    _started.close()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,43 +1,55 @@
-"""Kill the processes that a killed test run leaves behind: `python -m devstack.watcher MARK`.
+"""Kill the processes that a killed process leaves behind: `python -m devstack.watcher MARK`.
 
-A run marks its environment, and its child processes inherit the mark. The watcher waits for the end of the run and then kills
-the processes that still carry the mark.
+The process marks its environment, and its children inherit the mark. The watcher waits for the end of the process, kills every
+process that still carries the mark, and removes the folders named on its standard input.
 """
 
 import atexit
 import os
 import secrets
+import shutil
+import signal
 import subprocess
 import sys
 import time
 from functools import cache
+from pathlib import Path
 
 import psutil
 
 from devstack.folder import PROJECT
 
-VARIABLE = "CHAT_API_TEST_RUN"
+VARIABLE = "CHAT_API_STARTED_BY"
 PAUSE_S = 0.1
 
 
-@cache
 def kill_children_at_the_end() -> None:
-    """Make a watcher kill the children of this process when it ends, even if it is killed."""
+    """Have the children that this process starts from now on killed when it ends, even if it is killed."""
+    _start_watcher()
+
+
+def remove_at_the_end(folder: Path) -> None:
+    """Have a folder removed when this process ends, even if it is killed."""
+    pipe = _start_watcher().stdin
+    assert pipe
+    pipe.write(f"{folder}\n")
+    pipe.flush()
+
+
+@cache
+def _start_watcher() -> "subprocess.Popen[str]":
     mark = secrets.token_hex(8)
     watcher = subprocess.Popen(
         [sys.executable, "-m", "devstack.watcher", mark],
         cwd=PROJECT,
-        env=unmarked_environment(),
+        env={name: value for name, value in os.environ.items() if name != VARIABLE},
         stdin=subprocess.PIPE,  # end of file tells the watcher that this process has ended
         start_new_session=True,  # signals to this process group must not reach the watcher
+        text=True,
     )
     os.environ[VARIABLE] = mark
     atexit.register(watcher.communicate)
-
-
-def unmarked_environment() -> dict[str, str]:
-    """Return the environment of a child that may outlive this process."""
-    return {name: value for name, value in os.environ.items() if name != VARIABLE}
+    return watcher
 
 
 def kill_marked(mark: str) -> bool:
@@ -46,7 +58,8 @@ def kill_marked(mark: str) -> bool:
     for process in psutil.process_iter():
         try:
             if process.environ().get(VARIABLE) == mark:
-                process.kill()
+                # PostgreSQL removes its shared memory on SIGQUIT. SIGKILL would leave it to the machine.
+                process.send_signal(signal.SIGQUIT if process.name() == "postgres" else signal.SIGKILL)
                 found = True
         except psutil.Error:  # the process has ended, or belongs to another user
             continue
@@ -54,10 +67,12 @@ def kill_marked(mark: str) -> bool:
 
 
 def main() -> None:
-    sys.stdin.read()
+    folders = sys.stdin.read().splitlines()
     # Repeat, because a dying process may just have started another one.
     while kill_marked(sys.argv[1]):
         time.sleep(PAUSE_S)
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":

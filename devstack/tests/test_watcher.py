@@ -12,8 +12,7 @@ import psutil
 import pytest
 
 from devstack.folder import PROJECT
-from devstack.locks import FileLock
-from devstack.tests.waiting import wait_until
+from tests.support.waiting import wait_until
 
 # For a run of pytest to start, or to end, on a busy machine.
 LIMIT_S = 120
@@ -71,4 +70,3 @@ def test_a_killed_run_leaves_no_process_behind(folder: Path, victim: str) -> Non
     finally:
         run.kill()
         run.wait()
-    wait_until(FileLock(folder / "devstack" / "test-postgres" / "keeper.lock").is_free, "PostgreSQL has stopped")

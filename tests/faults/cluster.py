@@ -11,14 +11,14 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from devstack.postgres import PostgresServer, temporary_postgres
 from tests.support.auth import ScriptedAuth
-from tests.support.database import migrate
+from tests.support.database import cut_connections, migrate
 from tests.support.server import Server
 from tests.support.upstream import ScriptedUpstream
 
 from .history import History, set_up_history
 from .points import Control
-from .postgres import Postgres
 
 CHECKPOINT_S = 0.2
 HEARTBEAT_S = 2
@@ -41,7 +41,7 @@ class Cluster:
         self._stack = ExitStack()
         self._folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="chat-api-faults-")))
         self._on_point = on_point
-        self.postgres = Postgres()
+        self.postgres: PostgresServer
         self.auth = ScriptedAuth()
         self.upstream = ScriptedUpstream()
         self.nodes: list[Server] = []
@@ -50,12 +50,11 @@ class Cluster:
     def __enter__(self) -> "Cluster":
         with ExitStack() as stack:
             stack.enter_context(self._stack)
-            for part in (self.postgres, self.auth, self.upstream, Control(self._folder, self._on_point)):
+            self.postgres = stack.enter_context(temporary_postgres())
+            for part in (self.auth, self.upstream, Control(self._folder, self._on_point)):
                 stack.enter_context(part)
+            migrate(self.postgres.url())
             with self.postgres.connect() as connection:
-                connection.execute("CREATE DATABASE faults")
-            migrate(self.postgres.url("faults"))
-            with self.postgres.connect("faults") as connection:
                 set_up_history(connection)
             for workers in WORKERS:
                 self.nodes.append(stack.enter_context(self._node(workers)))
@@ -69,7 +68,7 @@ class Cluster:
 
     def _node(self, workers: int) -> Server:
         return Server(
-            database_url=self.postgres.url("faults"),
+            database_url=self.postgres.url(),
             auth_url=self.auth.url,
             upstream_url=self.upstream.url,
             application="tests.faults.instrumented",
@@ -88,7 +87,7 @@ class Cluster:
         return [node.port for node in self.nodes]
 
     def rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
-        with self.postgres.connect("faults") as connection:
+        with self.postgres.connect() as connection:
             return connection.execute(query, values).fetchall()
 
     def restart_database(self, down_s: float) -> threading.Thread:
@@ -96,9 +95,12 @@ class Cluster:
         self.postgres.crash()
         return later(down_s, self.postgres.start)
 
+    def cut_connections(self) -> None:
+        cut_connections(self.postgres.url())
+
     def lock_messages(self, seconds: float) -> threading.Thread:
         """Lock the messages table now, for a while."""
-        connection = self.postgres.connect("faults")
+        connection = self.postgres.connect()
         connection.execute("SET lock_timeout = '5s'")
         connection.execute("BEGIN")
         connection.execute("LOCK TABLE messages IN ACCESS EXCLUSIVE MODE")
@@ -109,14 +111,14 @@ class Cluster:
 
         With `then_break` the statements that wait for them then lose their connections.
         """
-        connection = self.postgres.connect("faults")
+        connection = self.postgres.connect()
         connection.execute("SET lock_timeout = '5s'")
         connection.execute("BEGIN")
         connection.execute("SELECT id FROM messages WHERE conversation_id = %s FOR UPDATE", [conversation])
 
         def let_go() -> None:
             if then_break:
-                self.postgres.terminate_backends()
+                self.cut_connections()
             connection.close()
 
         return later(seconds, let_go)

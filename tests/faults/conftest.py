@@ -4,13 +4,12 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from devstack.postgres import PostgresServer, temporary_postgres
 from tests.support.auth import ScriptedAuth, make_token
 from tests.support.client import Client
 from tests.support.database import migrate
 from tests.support.server import Server
 from tests.support.upstream import ScriptedUpstream
-
-from .postgres import Postgres
 
 StartNode = Callable[..., Server]
 NewUser = Callable[[Server], Client]
@@ -31,21 +30,19 @@ def new_user() -> Iterator[NewUser]:
 
 
 @pytest.fixture(scope="module")
-def postgres() -> Iterator[Postgres]:
-    with Postgres() as server:
-        with server.connect() as connection:
-            connection.execute("CREATE DATABASE dying")
-        migrate(server.url("dying"))
+def postgres() -> Iterator[PostgresServer]:
+    with temporary_postgres() as server:
+        migrate(server.url())
         yield server
 
 
 @pytest.fixture(scope="module")
-def start_node(postgres: Postgres, auth_of_session: ScriptedAuth, upstream_of_session: ScriptedUpstream) -> StartNode:
+def start_node(postgres: PostgresServer, auth_of_session: ScriptedAuth, upstream_of_session: ScriptedUpstream) -> StartNode:
     """Make servers on that PostgreSQL; each is a context manager."""
 
     def start(*arguments: str, **settings: str) -> Server:
         return Server(
-            database_url=postgres.url("dying"),
+            database_url=postgres.url(),
             auth_url=auth_of_session.url,
             upstream_url=upstream_of_session.url,
             arguments=arguments,

@@ -189,7 +189,7 @@ class Play:
     def _strike_database(self, fault: Fault, turn: Turn, pid: int | None) -> None:
         actions = {
             "restart": lambda: self.cluster.restart_database(fault.lasts_s),
-            "terminate": lambda: later(0, self.cluster.postgres.terminate_backends),
+            "terminate": lambda: later(0, self.cluster.cut_connections),
             "lock": lambda: self.cluster.lock_messages(fault.lasts_s),
             "hold": lambda: self.cluster.hold_rows(turn.conversation, fault.lasts_s),
             "break": lambda: self.cluster.hold_rows(turn.conversation, fault.lasts_s, then_break=True),

@@ -7,8 +7,6 @@ import argparse
 import sys
 import time
 
-from devstack.watcher import kill_children_at_the_end
-
 from .defects import DEFECTS
 from .run import running_suite
 
@@ -22,7 +20,6 @@ def main() -> int:
     options = parser.parse_args()
     if unknown := set(options.defects) - set(DEFECTS):
         parser.error(f"no such defect: {', '.join(sorted(unknown))}")
-    kill_children_at_the_end()
     missed = 0
     print("| defect | found by | after |\n| --- | --- | --- |")
     for name in options.defects or DEFECTS:

@@ -10,8 +10,6 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from devstack.watcher import kill_children_at_the_end
-
 from .cluster import Cluster
 from .invariants import violations
 from .playing import Play
@@ -77,7 +75,6 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--seed", type=int, help="play this one schedule")
     options = parser.parse_args()
-    kill_children_at_the_end()
     seeds = range(options.first, options.first + options.schedules) if options.seed is None else [options.seed]
     with running_suite() as suite:
         for seed in seeds:

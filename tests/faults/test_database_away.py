@@ -6,14 +6,15 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from devstack.postgres import PostgresServer
 from tests.support.client import Client
+from tests.support.database import cut_connections
 from tests.support.parallel import at_once
 from tests.support.server import Server
 from tests.support.steps import done, hold, tokens
 from tests.support.upstream import ScriptedUpstream
 
 from .conftest import StartNode
-from .postgres import Postgres
 
 REPLIES = 50
 AWAY_S = 20.0
@@ -32,7 +33,7 @@ def other_node(start_node: StartNode) -> Iterator[Server]:
 
 
 def test_fifty_replies_survive_a_database_that_is_away_for_20_s(
-    client: Client, upstream: ScriptedUpstream, postgres: Postgres, other_node: Server
+    client: Client, upstream: ScriptedUpstream, postgres: PostgresServer, other_node: Server
 ) -> None:
     during, after = upstream.gate(), upstream.gate()
     upstream.script(tokens("before"), hold(during), tokens(" during"), done(), when="ends while it is away")
@@ -63,14 +64,16 @@ def test_fifty_replies_survive_a_database_that_is_away_for_20_s(
     assert (follower.finish()["status"], follower.text) == ("complete", "before during")
 
 
-def test_dead_connections_make_no_request_wait_until_it_fails(client: Client, postgres: Postgres, service: Server) -> None:
+def test_dead_connections_make_no_request_wait_until_it_fails(
+    client: Client, postgres: PostgresServer, service: Server
+) -> None:
     at_once(lambda _: client.get("/api/conversations"), 60)  # so that the pool holds many
-    postgres.terminate_backends()
+    cut_connections(postgres.url())
     assert client.request("GET", "/api/conversations").status == 200
     assert client.ask(client.create_conversation(), "and go on").text == "and go on"
 
 
-def test_a_send_waits_for_a_database_that_comes_back_soon(client: Client, postgres: Postgres) -> None:
+def test_a_send_waits_for_a_database_that_comes_back_soon(client: Client, postgres: PostgresServer) -> None:
     conversation = client.create_conversation()
     postgres.crash()
     with ThreadPoolExecutor(1) as thread:

@@ -4,6 +4,7 @@ import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
 
+from devstack.postgres import PostgresServer
 from tests.support.client import Client
 from tests.support.server import Server
 from tests.support.steps import done, hold, stall, tokens
@@ -11,7 +12,6 @@ from tests.support.upstream import ScriptedUpstream
 from tests.support.waiting import wait_until
 
 from .conftest import NewUser, StartNode
-from .postgres import Postgres
 from .reading import BROKEN
 
 # Replies run on for 2 s; the rest of the graceful time is for saving.
@@ -62,7 +62,7 @@ def test_on_sigterm_replies_that_nobody_reads_are_saved_too(
 
 
 def test_on_sigterm_streams_end_properly_although_the_database_is_away(
-    start_node: StartNode, new_user: NewUser, upstream: ScriptedUpstream, postgres: Postgres
+    start_node: StartNode, new_user: NewUser, upstream: ScriptedUpstream, postgres: PostgresServer
 ) -> None:
     upstream.script(tokens("half"), stall())
     with start_node(*GRACEFUL) as ending:

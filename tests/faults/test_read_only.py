@@ -6,14 +6,15 @@ from typing import Any
 
 import pytest
 
+from devstack.postgres import PostgresServer
 from tests.support.client import Client
+from tests.support.database import cut_connections
 from tests.support.server import Server
 from tests.support.steps import done, hold, tokens
 from tests.support.upstream import ScriptedUpstream
 from tests.support.waiting import wait_until
 
 from .conftest import StartNode
-from .postgres import Postgres
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +24,7 @@ def service(start_node: StartNode) -> Iterator[Server]:
 
 
 @contextmanager
-def read_only_server(postgres: Postgres) -> Iterator[None]:
+def read_only_server(postgres: PostgresServer) -> Iterator[None]:
     """As an operator, or a managed database whose disk is full, does it: sessions that are open notice."""
 
     def reload(change: str) -> None:
@@ -39,22 +40,22 @@ def read_only_server(postgres: Postgres) -> Iterator[None]:
 
 
 @contextmanager
-def read_only_sessions(postgres: Postgres) -> Iterator[None]:
+def read_only_sessions(postgres: PostgresServer) -> Iterator[None]:
     """New sessions are read-only, and stay so when the server is not any more."""
     with postgres.connect() as connection:
-        connection.execute("ALTER DATABASE dying SET default_transaction_read_only = on")
-    postgres.terminate_backends()
+        connection.execute("ALTER DATABASE postgres SET default_transaction_read_only = on")
+    cut_connections(postgres.url())
     try:
         yield
     finally:
         with postgres.connect() as connection:
             connection.execute("SET default_transaction_read_only = off")
-            connection.execute("ALTER DATABASE dying RESET default_transaction_read_only")
+            connection.execute("ALTER DATABASE postgres RESET default_transaction_read_only")
 
 
 @pytest.mark.parametrize("read_only", [read_only_server, read_only_sessions])
 def test_replies_that_end_while_it_is_read_only_are_saved_afterwards(
-    client: Client, upstream: ScriptedUpstream, postgres: Postgres, read_only: Any
+    client: Client, upstream: ScriptedUpstream, postgres: PostgresServer, read_only: Any
 ) -> None:
     during, after = upstream.gate(), upstream.gate()
     upstream.script(tokens("before"), hold(during), tokens(" during"), done(), when="ends meanwhile")

@@ -30,6 +30,12 @@ def migrated_database() -> Iterator[str]:
             connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
+def cut_connections(url: str) -> None:
+    """Cut every connection of the service to this PostgreSQL server, which goes on running."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'chat-api'")
+
+
 def migrate(url: str) -> None:
     """Bring a database to the newest migration."""
     command = [sys.executable, "manage.py", "migrate", "--verbosity=0"]
