@@ -6,8 +6,6 @@ answer, an error, a refused INTERNAL_API_KEY) is a 503, and the next request ask
 token, not the token. Of the user it holds what a request needs: the id, and whether they are an admin.
 """
 
-import hashlib
-import hmac
 import logging
 import re
 import threading
@@ -21,7 +19,6 @@ from uuid import UUID
 
 import requests
 from django.conf import settings
-from django.core.cache import cache
 from django.utils.module_loading import import_string
 from rest_framework import authentication, exceptions
 from rest_framework.request import Request
@@ -31,6 +28,7 @@ from chatapi.observability.logs import trace_id_var, user_id_var
 from chatapi.outbound import UnusableAnswer, call_json_idempotently, new_session
 from chatapi.problem import Problem
 from chatapi.rejected_tokens import rejected_tokens
+from chatapi.remembered_tokens import RememberedToken, cache_key, recall, remember
 
 logger = logging.getLogger(__name__)
 
@@ -98,9 +96,9 @@ class TokenValidator:
 
         Raises `AuthUnavailable`, `TooManyRejectedTokens`.
         """
-        key = _cache_key(token)
-        if (remembered := _recall(key)) is not None:
-            return remembered.caller
+        key = cache_key(token)
+        if (remembered := recall(key)) is not None:
+            return _caller_of(remembered)
         with self._lock:
             call = self._calls.get(key)
             leads = call is None
@@ -116,8 +114,7 @@ class TokenValidator:
 
     def _lead(self, call: Future[Caller | None], token: str, key: str, address: str) -> Caller | None:
         try:
-            verdict, is_new = self._find_out(token, key, address)
-            caller = verdict.caller
+            caller, verdict = self._find_out(token, key, address)
         except BaseException as failure:
             call.set_exception(failure if isinstance(failure, Problem) else AuthUnavailable())
             raise
@@ -126,22 +123,22 @@ class TokenValidator:
         finally:
             with self._lock:
                 del self._calls[key]
-        if caller is not None and is_new:
+        if caller is not None and verdict is not None:
             # After the result is set, so that requests that wait for the verdict don't wait for the database too.
             remember_user(user_id=caller.id, email=verdict.email, name=verdict.name, is_admin=caller.is_admin)
         return caller
 
-    def _find_out(self, token: str, key: str, address: str) -> tuple[Verdict, bool]:
-        """Return the verdict, and whether it comes from a new call to the auth service."""
+    def _find_out(self, token: str, key: str, address: str) -> tuple[Caller | None, Verdict | None]:
+        """Return the token's user, and the verdict if that needed a call to the auth service."""
         # Another call may have ended between the check of the cache and the lock.
-        if (remembered := _recall(key)) is not None:
-            return remembered, False
+        if (remembered := recall(key)) is not None:
+            return _caller_of(remembered), None
         with rejected_tokens.place(address, VALIDATION_DEADLINE_S) as place:
             verdict = self._ask(token)
             place.is_rejected = verdict.caller is None
         if verdict.seconds > 0:
-            _remember(key, verdict)
-        return verdict, True
+            remember(key, _to_remember(verdict.caller), verdict.seconds)
+        return verdict.caller, verdict
 
     def _ask(self, token: str) -> Verdict:
         headers = {"X-Internal-API-Key": settings.INTERNAL_API_KEY, "X-Trace-Id": trace_id_var.get()}
@@ -172,23 +169,12 @@ class TokenValidator:
         raise AuthUnavailable
 
 
-def _cache_key(token: str) -> str:
-    digest = hmac.digest(settings.SECRET_KEY.encode(), b"auth-token:" + token.encode(), hashlib.sha256)
-    return f"auth:2:{digest.hex()}"
+def _caller_of(remembered: RememberedToken) -> Caller | None:
+    return None if remembered.user_id is None else Caller(id=remembered.user_id, is_admin=remembered.is_admin)
 
 
-def _remember(key: str, verdict: Verdict) -> None:
-    caller = verdict.caller
-    cache.set(key, {} if caller is None else {"id": str(caller.id), "is_admin": caller.is_admin}, verdict.seconds)
-
-
-def _recall(key: str) -> Verdict | None:
-    remembered = cache.get(key)
-    # Ignore other types: a process that can write to a shared cache could store a bare number there.
-    if not isinstance(remembered, dict):
-        return None
-    caller = Caller(id=UUID(remembered["id"]), is_admin=remembered["is_admin"]) if remembered else None
-    return Verdict(caller, 0)
+def _to_remember(caller: Caller | None) -> RememberedToken:
+    return RememberedToken(None) if caller is None else RememberedToken(caller.id, caller.is_admin)
 
 
 def _read_verdict(user: Any, claims: Any) -> Verdict | None:

@@ -1,22 +1,61 @@
-"""Forgetting the tokens of one user before their time."""
+"""What the cache remembers of bearer tokens, under a keyed hash of each token.
 
+Of a valid token it holds what a request needs: the user's id, and whether they are an admin. Of a rejected one, an empty
+dictionary.
+"""
+
+import hashlib
+import hmac
+from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
-from django.core.cache import caches
+from django.conf import settings
+from django.core.cache import cache, caches
 
 from chatapi.shared_cache import SharedRedisCache
 
-# Every verdict's key begins with this (see authentication.py); the rest is a version and a keyed hash of the token.
 KEY_PREFIX = "auth:"
+# Change it when the form of the values changes.
+VERSION = "2"
 
 
-def forget_tokens(user_id: UUID) -> int | None:
-    """Forget what the shared cache remembers of a user's tokens; return how many, None where there is no shared cache.
+@dataclass(frozen=True, slots=True)
+class RememberedToken:
+    """What is known of a token. `user_id` is None if the auth service rejected it."""
 
-    The keys don't tell whose they are, so every remembered token is looked at. Raises `RedisError`.
+    user_id: UUID | None
+    is_admin: bool = False
+
+
+def cache_key(token: str) -> str:
+    digest = hmac.digest(settings.SECRET_KEY.encode(), b"auth-token:" + token.encode(), hashlib.sha256)
+    return f"{KEY_PREFIX}{VERSION}:{digest.hex()}"
+
+
+def remember(key: str, token: RememberedToken, seconds: float) -> None:
+    cache.set(key, {} if token.user_id is None else {"id": str(token.user_id), "is_admin": token.is_admin}, seconds)
+
+
+def recall(key: str) -> RememberedToken | None:
+    value = cache.get(key)
+    # Ignore other types: a process that can write to a shared cache could store a bare number there.
+    if not isinstance(value, dict):
+        return None
+    return RememberedToken(UUID(value["id"]), value["is_admin"]) if value else RememberedToken(None)
+
+
+def forget_tokens_of(user_id: UUID) -> int | None:
+    """Delete a user's tokens from the shared cache. Return how many there were, or None if there is no shared cache.
+
+    The keys don't contain the user, so this reads every remembered token. Raises `RedisError`.
     """
     shared = caches["default"]
     if not isinstance(shared, SharedRedisCache):
         return None
     wanted = str(user_id)
-    return shared.delete_matching(KEY_PREFIX, lambda verdict: isinstance(verdict, dict) and verdict.get("id") == wanted)
+
+    def belongs_to_user(value: Any) -> bool:
+        return isinstance(value, dict) and value.get("id") == wanted
+
+    return shared.delete_matching(KEY_PREFIX, belongs_to_user)

@@ -19,7 +19,7 @@ from django.core.cache import cache
 from django.db import connection
 from pytest_django.fixtures import Settings
 
-from chatapi import authentication
+from chatapi import authentication, remembered_tokens
 from chatapi import outbound as outbound_calls
 from chatapi.authentication import REJECTION_SECONDS, AuthUnavailable, Caller, TokenValidator
 from chatapi.environment import Rate
@@ -48,7 +48,7 @@ class Memory:
             self.seconds.append(timeout)
             remember(key, value, timeout)
 
-        monkeypatch.setattr(authentication.cache, "set", note, raising=False)
+        monkeypatch.setattr(remembered_tokens.cache, "set", note, raising=False)
 
 
 @pytest.fixture
@@ -383,9 +383,9 @@ def test_the_cache_never_holds_the_token(outbound: responses.RequestsMock) -> No
 
 
 def test_keys_depend_on_the_secret(settings: Settings) -> None:
-    before = authentication._cache_key("a-token")
+    before = remembered_tokens.cache_key("a-token")
     settings.SECRET_KEY = "another secret"
-    assert authentication._cache_key("a-token") != before
+    assert remembered_tokens.cache_key("a-token") != before
 
 
 def test_a_remembered_caller_is_the_same(outbound: responses.RequestsMock) -> None:
@@ -398,7 +398,7 @@ def test_a_remembered_caller_is_the_same(outbound: responses.RequestsMock) -> No
 def test_what_is_no_verdict_is_not_taken_for_one(outbound: responses.RequestsMock) -> None:
     """A bare number is all that somebody who writes to a shared cache can put there."""
     answer(outbound, json=valid())
-    cache.set(authentication._cache_key("a-token"), 1, 60)
+    cache.set(remembered_tokens.cache_key("a-token"), 1, 60)
     assert ask().status_code == 200
     assert len(outbound.calls) == 1
 
@@ -446,7 +446,7 @@ def validate_at_once(gate: Gate, token: str, times: int, monkeypatch: pytest.Mon
             looked.release()
             return value
 
-    monkeypatch.setattr(authentication, "cache", NotingCache)
+    monkeypatch.setattr(remembered_tokens, "cache", NotingCache)
     with ThreadPoolExecutor(times) as threads:
         leader = threads.submit(validator.validate, token)
         assert gate.asked.acquire(timeout=LIMIT_S)

@@ -18,11 +18,19 @@ def sources(folder: str) -> Iterator[Path]:
             yield file
 
 
-def imports(file: Path) -> set[str]:
-    """Return the names that a module imports, wherever in it, as absolute dotted names."""
+def imports(file: Path, *, at_runtime: bool = False) -> set[str]:
+    """Return the names that a module imports, wherever in it, as absolute dotted names.
+
+    With `at_runtime`, leave out those that only the type checker imports.
+    """
     package = file.relative_to(PROJECT).with_suffix("").parts[:-1]
+    tree = ast.parse(file.read_text())
+    if at_runtime:
+        for node in ast.walk(tree):
+            if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+                node.body = []
     found: set[str] = set()
-    for node in ast.walk(ast.parse(file.read_text())):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -102,6 +110,49 @@ def test_admin_and_commands_use_no_surface() -> None:
 
 def test_the_project_does_not_depend_on_its_dev_stack_or_tests() -> None:
     assert [offender for package in PACKAGES for offender in offenders(package, "devstack", "tests", "benchmarks")] == []
+
+
+def runtime_imports() -> dict[str, set[str]]:
+    """Return which application modules each one imports, also inside functions, but not under `if TYPE_CHECKING`."""
+    files = {}
+    for file in (file for package in PACKAGES for file in sources(package)):
+        parts = file.relative_to(PROJECT).with_suffix("").parts
+        files[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = file
+    return {
+        module: {_module_of(name, files) for name in imports(file, at_runtime=True)} & set(files) - {module}
+        for module, file in files.items()
+    }
+
+
+def _module_of(name: str, files: dict[str, Path]) -> str:
+    """Return the module of an imported name: the name itself, or what it is imported from."""
+    return name if name in files else name.rpartition(".")[0]
+
+
+def circles(graph: dict[str, set[str]]) -> list[set[str]]:
+    """Return the groups of modules that import each other, directly or through others."""
+    reached: dict[str, set[str]] = {}
+    for module in graph:
+        waiting, seen = [module], set()
+        while waiting:
+            new = graph[waiting.pop()] - seen
+            seen |= new
+            waiting += new
+        reached[module] = seen
+    groups = ({other for other in seen if module in reached[other]} for module, seen in reached.items())
+    return [set(group) for group in {frozenset(group) for group in groups if group}]
+
+
+def test_circles_are_found() -> None:
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"b", "d"}, "d": set()}) == [{"b", "c"}]
+    graph = runtime_imports()
+    assert "conversations.querysets" in graph["conversations.models"]
+    # Imported inside a function.
+    assert "chatapi.database" in graph["conversations.apps"]
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    assert circles(runtime_imports()) == []
 
 
 def test_problem_is_a_leaf() -> None:

@@ -9,7 +9,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
 
-from conversations.admin.paging import ReadOnlyAdmin
+from conversations.admin.lists import ReadOnlyAdmin
 from conversations.keyset import parse_id
 from conversations.models import AccessKind, StaffAccess
 from conversations.services.staff.access import note_access

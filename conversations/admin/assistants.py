@@ -2,7 +2,7 @@
 
 from django.contrib import admin
 
-from conversations.admin.paging import ListedLookupsAdmin
+from conversations.admin.lists import ListedLookupsAdmin
 from conversations.models import Assistant
 
 

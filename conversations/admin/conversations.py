@@ -24,7 +24,7 @@ from conversations.admin.filters import (
     ModelFilter,
     TroubleFilter,
 )
-from conversations.admin.paging import ReadOnlyAdmin
+from conversations.admin.lists import ReadOnlyAdmin
 from conversations.admin.search import search_conversations
 from conversations.admin.summaries import NOTHING_KNOWN, summaries_of
 from conversations.keyset import parse_id

@@ -6,7 +6,7 @@ from django.contrib import admin
 from django.http import HttpRequest, StreamingHttpResponse
 
 from conversations.admin.access import note_access_of
-from conversations.admin.paging import MOST_COUNTED
+from conversations.admin.lists import MOST_COUNTED
 from conversations.models import AccessKind
 from conversations.querysets import ConversationQuerySet
 from conversations.services.staff.export import ExportFormat, export_conversations

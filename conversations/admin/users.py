@@ -10,7 +10,7 @@ from django.db.models import Count, Q, Sum
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 
-from conversations.admin.paging import ReadOnlyAdmin
+from conversations.admin.lists import ReadOnlyAdmin
 from conversations.admin.summaries import NOTHING_KNOWN, summaries_of
 from conversations.exceptions import BadCursor
 from conversations.keyset import SortKey, after_key, decode_cursor, encode_cursor, parse_id

@@ -6,13 +6,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from django.core.management.base import DjangoHelpFormatter
-
 PERIOD_FORM = re.compile(r"(\d{1,6})([dwmy])")
-
-
-class HelpAsWritten(DjangoHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Keep the line breaks of a command's description and epilog."""
 
 
 def past_moment(text: str) -> datetime:

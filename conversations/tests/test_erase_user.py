@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 from django.contrib.admin.models import CHANGE, LogEntry
@@ -14,7 +14,7 @@ from django.contrib.contenttypes.models import ContentType
 from django.core.cache import caches
 from django.core.management import CommandError
 
-from chatapi.remembered_tokens import forget_tokens
+from chatapi.remembered_tokens import RememberedToken, cache_key, forget_tokens_of, recall, remember
 from conversations.models import ChatUser, Conversation, Message, StaffAccess
 from conversations.services.history import erase
 from conversations.services.turns.stop import STOP_POLL_S
@@ -118,13 +118,9 @@ def test_remembered_tokens_are_forgotten_in_a_shared_cache(settings: Any) -> Non
         user, other = uuid4(), uuid4()
         cache = caches["default"]
         for number, owner in enumerate((user, user, other)):
-            cache.set(f"auth:2:{number}", _remembered(owner))
-        cache.set("auth:2:rejected", {})
+            remember(cache_key(f"token-{number}"), RememberedToken(owner), 60)
+        remember(cache_key("rejected"), RememberedToken(None), 60)
         cache.set("throttle:1", [1])
-        assert forget_tokens(user) == 2
-        assert [cache.get(f"auth:2:{number}") is None for number in range(3)] == [True, True, False]
+        assert forget_tokens_of(user) == 2
+        assert [recall(cache_key(f"token-{number}")) for number in range(3)] == [None, None, RememberedToken(other)]
         assert cache.get("throttle:1") == [1]
-
-
-def _remembered(owner: UUID) -> dict[str, Any]:
-    return {"id": str(owner), "is_admin": False}

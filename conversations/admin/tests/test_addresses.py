@@ -72,7 +72,7 @@ def test_a_null_character_is_ignored(superuser: Client, address: str, parameter:
 
 @pytest.mark.django_db
 def test_every_list_names_its_lookups() -> None:
-    from conversations.admin.paging import ListedLookupsAdmin
+    from conversations.admin.lists import ListedLookupsAdmin
 
     ours = [model for model in admin.site._registry if model._meta.app_label == "conversations"]
     assert len(ours) == len(LISTS)

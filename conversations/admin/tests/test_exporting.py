@@ -41,6 +41,31 @@ def test_json_lines_hold_everything(operator: Client) -> None:
 
 
 @pytest.mark.django_db
+def test_json_lines_have_every_column_of_both_tables(operator: Client) -> None:
+    conversation = make_conversation("Tea", session_id="support-chat", title_source="user")
+    make_message(conversation, "user", "Which tea?", idempotency_key="k", request_fingerprint="f", was_active=True)
+    make_message(conversation, "assistant", "Green.", context={"messages": 1, "left_out": 0}, stop_requested=True)
+    lines = [json.loads(line) for line in _export(operator, "export_as_jsonl", conversation).getvalue().splitlines()]
+    with connection.cursor() as cursor:
+        for table, name in (("conversations", "conversation"), ("messages", "message")):
+            cursor.execute("SELECT column_name FROM information_schema.columns WHERE table_name = %s", [table])
+            assert set(lines[0][name]) == {column for (column,) in cursor.fetchall()}
+    assert (
+        lines[0]["conversation"].items() >= {"session_id": "support-chat", "title_source": "user", "expires_at": None}.items()
+    )
+    assert lines[0]["message"].items() >= {"idempotency_key": "k", "request_fingerprint": "f", "was_active": True}.items()
+    assert lines[1]["message"].items() >= {"context": {"messages": 1, "left_out": 0}, "stop_requested": True}.items()
+
+
+@pytest.mark.django_db
+def test_json_lines_do_not_give_access_to_an_anonymous_session(operator: Client) -> None:
+    key = "7b0f8a52-2a4c-4a67-8d0e-1c5f3f2b9a10"
+    answer = _export(operator, "export_as_jsonl", make_conversation(user_id=None, session_id=key)).getvalue()
+    assert json.loads(answer)["conversation"]["session_id"] is None
+    assert key.encode() not in answer
+
+
+@pytest.mark.django_db
 def test_csv_can_be_read_back(operator: Client) -> None:
     conversation = make_conversation("A, b")
     make_message(conversation, "user", 'He said "no",\nthen left')

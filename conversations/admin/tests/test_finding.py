@@ -210,7 +210,7 @@ def test_a_lists_queries_do_not_grow_with_its_rows(support: Client, django_asser
 
 
 def test_a_list_counts_no_further_than_staff_page(support: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("conversations.admin.paging.MOST_COUNTED", 3)
+    monkeypatch.setattr("conversations.admin.lists.MOST_COUNTED", 3)
     for number in range(6):
         make_conversation(str(number))
     assert support.get(LIST).context["cl"].result_count == 3

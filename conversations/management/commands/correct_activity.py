@@ -5,11 +5,12 @@ from argparse import ArgumentParser
 from dataclasses import asdict
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db import DatabaseError
 
-from conversations.management.arguments import HelpAsWritten, positive, seconds
+from conversations.management.arguments import positive, seconds
 from conversations.management.interruption import Interruption
+from conversations.management.operator_command import OperatorCommand
 from conversations.management.progress import ProgressReport
 from conversations.services.history.activity import CorrectionResult, correct_activity
 from conversations.services.history.id_batches import DEFAULT_BATCH_SIZE
@@ -24,13 +25,9 @@ run the command again.
 """
 
 
-class Command(BaseCommand):
+class Command(OperatorCommand):
     help = "Set updated_at to the time of the newest message where it is older than that message."
-    # System checks import every URL and view, which slows the start of a cron job.
-    requires_system_checks = ()
-
-    def create_parser(self, prog_name: str, subcommand: str, **options: Any) -> Any:
-        return super().create_parser(prog_name, subcommand, epilog=EPILOG, formatter_class=HelpAsWritten, **options)
+    epilog = EPILOG
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(

@@ -4,11 +4,12 @@ import json
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db import DatabaseError
 
-from conversations.management.arguments import HelpAsWritten, past_moment, seconds
+from conversations.management.arguments import past_moment, seconds
 from conversations.management.interruption import Interruption
+from conversations.management.operator_command import OperatorCommand
 from conversations.management.progress import ProgressReport
 from conversations.services.usage_history import FIRST_DAY, CountResult, count_usage
 
@@ -23,13 +24,9 @@ run the command again; --since continues at a given day.
 """
 
 
-class Command(BaseCommand):
+class Command(OperatorCommand):
     help = "Add usage that is in the messages but not yet in the daily totals of users."
-    # System checks import every URL and view, which slows the start of a cron job.
-    requires_system_checks = ()
-
-    def create_parser(self, prog_name: str, subcommand: str, **options: Any) -> Any:
-        return super().create_parser(prog_name, subcommand, epilog=EPILOG, formatter_class=HelpAsWritten, **options)
+    epilog = EPILOG
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(

@@ -5,14 +5,15 @@ from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import DatabaseError
 from redis.exceptions import RedisError
 
-from conversations.management.arguments import HelpAsWritten, user_id
+from conversations.management.arguments import user_id
 from conversations.management.confirmation import confirm
 from conversations.management.interruption import Interruption
+from conversations.management.operator_command import OperatorCommand
 from conversations.management.progress import ProgressReport
 from conversations.services.history.erase import Receipt, count_of_user, erase_user
 
@@ -26,13 +27,9 @@ except 0, run the command again.
 """
 
 
-class Command(BaseCommand):
+class Command(OperatorCommand):
     help = "Erase a user's conversations, messages, directory entry and remembered tokens; print a receipt."
-    # System checks import every URL and view, which slows the start of a cron job.
-    requires_system_checks = ()
-
-    def create_parser(self, prog_name: str, subcommand: str, **options: Any) -> Any:
-        return super().create_parser(prog_name, subcommand, epilog=EPILOG, formatter_class=HelpAsWritten, **options)
+    epilog = EPILOG
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("user", type=user_id, metavar="UUID", help="the user's id")

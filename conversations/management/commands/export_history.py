@@ -5,11 +5,12 @@ from argparse import ArgumentParser
 from dataclasses import asdict
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db import DatabaseError
 
-from conversations.management.arguments import HelpAsWritten, past_moment, positive, user_id
+from conversations.management.arguments import past_moment, positive, user_id
 from conversations.management.interruption import Interruption
+from conversations.management.operator_command import OperatorCommand
 from conversations.management.progress import ProgressReport
 from conversations.services.history.export import STANDARD_OUTPUT, ExportResult, Format, export_file, export_history
 from conversations.services.history.id_batches import DEFAULT_BATCH_SIZE
@@ -25,13 +26,9 @@ standard output may hold a part of the export.
 """
 
 
-class Command(BaseCommand):
+class Command(OperatorCommand):
     help = "Write conversations with their messages to a file: those of one user, of a period, or all."
-    # System checks import every URL and view, which slows the start of a cron job.
-    requires_system_checks = ()
-
-    def create_parser(self, prog_name: str, subcommand: str, **options: Any) -> Any:
-        return super().create_parser(prog_name, subcommand, epilog=EPILOG, formatter_class=HelpAsWritten, **options)
+    epilog = EPILOG
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("output", metavar="FILE", help="FILE.jsonl, FILE.jsonl.gz or FILE.md; - is standard output")

@@ -6,10 +6,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
-from conversations.management.arguments import HelpAsWritten, positive
+from conversations.management.arguments import positive
 from conversations.management.interruption import Interruption
+from conversations.management.operator_command import OperatorCommand
 from conversations.management.progress import ProgressReport
 from conversations.services.history.importing import (
     DEFAULT_BATCH_LINES,
@@ -29,13 +30,9 @@ exit codes: 0 done, 1 failed (earlier batches are imported), 2 wrong arguments, 
 """
 
 
-class Command(BaseCommand):
+class Command(OperatorCommand):
     help = "Restore conversations and messages from a file of export_history or prune_history --archive."
-    # System checks import every URL and view, which slows the start of a cron job.
-    requires_system_checks = ()
-
-    def create_parser(self, prog_name: str, subcommand: str, **options: Any) -> Any:
-        return super().create_parser(prog_name, subcommand, epilog=EPILOG, formatter_class=HelpAsWritten, **options)
+    epilog = EPILOG
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("file", type=Path, metavar="FILE", help="FILE.jsonl or FILE.jsonl.gz")

@@ -7,13 +7,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db import DatabaseError
 from django.template.defaultfilters import filesizeformat
 
-from conversations.management.arguments import HelpAsWritten, past_moment, positive, seconds, user_id
+from conversations.management.arguments import past_moment, positive, seconds, user_id
 from conversations.management.confirmation import confirm
 from conversations.management.interruption import Interruption
+from conversations.management.operator_command import OperatorCommand
 from conversations.management.progress import ProgressReport
 from conversations.models import Status
 from conversations.services.history.archive import Archive, ArchiveProblem
@@ -43,13 +44,9 @@ exit codes:
 """
 
 
-class Command(BaseCommand):
+class Command(OperatorCommand):
     help = "Delete old, empty, expired or anonymous conversations with their messages, in batches."
-    # System checks import every URL and view, which slows the start of a cron job.
-    requires_system_checks = ()
-
-    def create_parser(self, prog_name: str, subcommand: str, **options: Any) -> Any:
-        return super().create_parser(prog_name, subcommand, epilog=EPILOG, formatter_class=HelpAsWritten, **options)
+    epilog = EPILOG
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         which = parser.add_argument_group("which conversations")

@@ -16,7 +16,7 @@ from django.contrib.contenttypes.models import ContentType
 from django.db import transaction
 from django.utils import timezone
 
-from chatapi.remembered_tokens import forget_tokens
+from chatapi.remembered_tokens import forget_tokens_of
 from conversations.models import ChatUser, Conversation, Message, StaffAccess, UsageTotal
 from conversations.services.history.delete import delete_with_messages
 from conversations.services.history.id_arrays import ids_of
@@ -89,7 +89,7 @@ def erase_user(
         _erase_batch(window, receipt)
         on_batch(receipt)
     # The tokens before the directory: whoever is remembered no more is asked about, and would be noted again.
-    receipt.remembered_tokens = forget_tokens(user_id)
+    receipt.remembered_tokens = forget_tokens_of(user_id)
     if receipt.remembered_tokens is None:
         receipt.tokens_forgotten_by = timezone.now() + timedelta(seconds=settings.AUTH_CACHE_SECONDS)
     receipt.usage_totals, _ = UsageTotal.objects.filter(user_id=user_id).delete()

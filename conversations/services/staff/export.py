@@ -17,8 +17,11 @@ from conversations.querysets import MessageQuerySet
 
 ExportFormat = Literal["csv", "jsonl"]
 
-CONVERSATION_COLUMNS = ("id", "user_id", "title", "model_tag", "is_favorited", "created_at", "updated_at")
-MESSAGE_COLUMNS = (
+# JSON lines have every column.
+CONVERSATION_COLUMNS = tuple(field.attname for field in Conversation._meta.concrete_fields)
+MESSAGE_COLUMNS = tuple(field.attname for field in Message._meta.concrete_fields)
+CSV_CONVERSATION_COLUMNS = ("id", "user_id", "title")
+CSV_MESSAGE_COLUMNS = (
     "id",
     "role",
     "content",
@@ -36,60 +39,70 @@ MESSAGE_COLUMNS = (
     "feedback_comment",
     "created_at",
 )
-CSV_HEADER = ("conversation_id", "user_id", "title", *(f"message_{column}" for column in MESSAGE_COLUMNS))
+CSV_HEADER = ("conversation_id", "user_id", "title", *(f"message_{column}" for column in CSV_MESSAGE_COLUMNS))
 CONVERSATION_BATCH = 100
 MESSAGE_BATCH = 500
-# A spreadsheet takes a cell that begins so for a formula, and what users wrote must not run on a colleague's machine. Many
-# spreadsheets split at semicolons or tabs instead of commas, and then also at line breaks inside of a quoted cell: what begins
-# after one of these is a cell there.
+# Spreadsheets read such a cell as a formula, and what users wrote must not run on a colleague's machine. Many spreadsheets
+# split at semicolons or tabs instead of commas, and then also at line breaks in a quoted cell, so a cell may begin after
+# any of these.
 FORMULA_BEGINNING = re.compile(r"(^|[;,|\t\r\n])([ \u00a0\u3000]*)(?=[=+\-@\uff1d\uff0b\uff0d\uff20\t\r])")
 
 
 def export_conversations(*, conversation_ids: Sequence[UUID], export_format: ExportFormat) -> Iterator[bytes]:
     """Yield the conversations with all their messages, in the order of the ids: one row, or one JSON line, a message.
 
-    One that has been deleted meanwhile is left out; one without messages is one line without a message.
+    Conversations that were deleted in the meantime are left out. A conversation without messages is one line.
     """
-    # Whatever the request has used so far.
+    # The request may have used one before.
     release_connections()
     if export_format == "csv":
         yield _csv_lines([CSV_HEADER])
     for start in range(0, len(conversation_ids), CONVERSATION_BATCH):
         batch = conversation_ids[start : start + CONVERSATION_BATCH]
-        found = {row["id"]: row for row in Conversation.objects.filter(id__in=batch).values(*CONVERSATION_COLUMNS)}
+        found = {row["id"]: row for row in _read_conversations(batch, export_format)}
         for conversation in (found[conversation_id] for conversation_id in batch if conversation_id in found):
-            for messages in _message_batches(conversation["id"]):
-                # The reader may take its time from here on.
+            for messages in _message_batches(conversation["id"], export_format):
+                # The reader may be slow.
                 release_connections()
                 yield _lines(conversation, messages, export_format)
     release_connections()
 
 
-def _message_batches(conversation_id: UUID) -> Iterator[list[dict[str, Any]]]:
-    """Yield all messages of a conversation, oldest first; one empty batch where there are none."""
+def _read_conversations(conversation_ids: Sequence[UUID], export_format: ExportFormat) -> Iterator[dict[str, Any]]:
+    columns = CSV_CONVERSATION_COLUMNS if export_format == "csv" else CONVERSATION_COLUMNS
+    for row in Conversation.objects.filter(id__in=conversation_ids).values(*columns):
+        if row["user_id"] is None and "session_id" in row:
+            # Without a token, whoever knows the id of a session can read and write it.
+            row["session_id"] = None
+        yield row
+
+
+def _message_batches(conversation_id: UUID, export_format: ExportFormat) -> Iterator[list[dict[str, Any]]]:
+    """Yield all messages of a conversation, oldest first; one empty batch if there are none."""
+    columns = CSV_MESSAGE_COLUMNS if export_format == "csv" else MESSAGE_COLUMNS
     messages = Message.objects.in_conversation(conversation_id)
-    batch, has_more = _read_batch(messages)
+    batch, has_more = _read_batch(messages, columns)
     yield batch
     while has_more:
         last = SortKey(time=batch[-1]["created_at"], id=batch[-1]["id"])
-        batch, has_more = _read_batch(messages.filter(after_key(last, "created_at", descending=False)))
+        batch, has_more = _read_batch(messages.filter(after_key(last, "created_at", descending=False)), columns)
         yield batch
 
 
-def _read_batch(messages: MessageQuerySet) -> tuple[list[dict[str, Any]], bool]:
-    return cut_batch(list(select_batch(messages, MESSAGE_COLUMNS, MESSAGE_BATCH, descending=False)), MESSAGE_BATCH)
+def _read_batch(messages: MessageQuerySet, columns: Sequence[str]) -> tuple[list[dict[str, Any]], bool]:
+    return cut_batch(list(select_batch(messages, columns, MESSAGE_BATCH, descending=False)), MESSAGE_BATCH)
 
 
 def _lines(conversation: dict[str, Any], messages: list[dict[str, Any]], export_format: ExportFormat) -> bytes:
     if export_format == "csv":
-        about = (conversation["id"], conversation["user_id"], conversation["title"])
-        nothing = ("",) * len(MESSAGE_COLUMNS)
-        rows = [(*about, *(message[column] for column in MESSAGE_COLUMNS)) for message in messages] or [(*about, *nothing)]
+        about = tuple(conversation[column] for column in CSV_CONVERSATION_COLUMNS)
+        nothing = ("",) * len(CSV_MESSAGE_COLUMNS)
+        rows = [(*about, *(message[column] for column in CSV_MESSAGE_COLUMNS)) for message in messages] or [(*about, *nothing)]
         return _csv_lines(rows)
     records: list[dict[str, Any]] = [{"conversation": conversation, "message": message} for message in messages]
     if not messages:
         records = [{"conversation": conversation, "message": None}]
-    # Times that Python does not know are written as PostgreSQL writes them.
+    # Times that Python can't represent are written as PostgreSQL writes them.
     return b"".join(orjson.dumps(record, default=str, option=orjson.OPT_APPEND_NEWLINE) for record in records)
 
 

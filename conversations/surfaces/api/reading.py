@@ -13,7 +13,7 @@ from rest_framework.exceptions import ValidationError
 from conversations.exceptions import ConversationNotFound, MessageNotFound
 from conversations.message_batches import select_batch
 from conversations.models import Conversation, Message
-from conversations.prepared import Prepared, Rows
+from conversations.prepared_reads import PreparedRead, Rows
 from conversations.querysets import ConversationQuerySet, MessageQuerySet
 from conversations.surfaces.api.serializers import (
     CONVERSATION_COLUMNS,
@@ -38,7 +38,7 @@ def read_conversation(conversation_id: UUID, user_id: UUID) -> dict[str, Any]:
     return conversation_json(rows[0])
 
 
-@Prepared
+@PreparedRead
 def _conversation(conversation_id: UUID, user_id: UUID) -> Rows:
     owned = Conversation.objects.visible_to(user_id).filter(id=conversation_id)
     return owned.with_running_reply().values(*CONVERSATION_COLUMNS)
@@ -67,7 +67,7 @@ def read_newest_messages(conversation_id: UUID) -> tuple[list[dict[str, Any]], s
     return _oldest_first(page), page.next
 
 
-@Prepared
+@PreparedRead
 def _newest_messages(conversation_id: UUID) -> Rows:
     return select_batch(Message.objects.in_conversation(conversation_id).active_branch(), MESSAGE_COLUMNS, MAX_MESSAGES)
 

@@ -14,7 +14,7 @@ from chatapi.readiness import check_readiness
 from chatapi.throttling import ProbeThrottle, SendThrottle
 from conversations.exceptions import ConversationNotFound
 from conversations.models import Conversation, Message
-from conversations.prepared import Prepared, Rows
+from conversations.prepared_reads import PreparedRead, Rows
 from conversations.services.conversations import create_conversation, update_conversation
 from conversations.services.turns.begin import start_turn
 from conversations.surfaces.contract import schema
@@ -129,7 +129,7 @@ def _read_conversation(conversation_id: UUID, user_id: UUID) -> dict[str, Any]:
     return conversation_json(rows[0])
 
 
-@Prepared
+@PreparedRead
 def _conversation(conversation_id: UUID, user_id: UUID) -> Rows:
     return Conversation.objects.visible_to(user_id).filter(id=conversation_id).values(*CONVERSATION_COLUMNS)
 

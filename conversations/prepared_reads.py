@@ -1,7 +1,7 @@
-"""Reads whose SQL is built once.
+"""Reads whose SQL is built once per process.
 
-For a small read Django takes longer to build the SQL than PostgreSQL to answer it, and for the same question it builds the
-same SQL every time. Here a queryset is built with placeholders when it is first asked; later only the values are put in.
+For a small read, Django takes longer to build the SQL than PostgreSQL takes to answer it, and it builds the same SQL for each
+request. `PreparedRead` builds it at the first call, with placeholders for the ids. Later calls only insert the ids.
 """
 
 from collections.abc import Callable
@@ -16,17 +16,17 @@ Rows = QuerySet[Any, dict[str, Any]]
 Question = Callable[..., Rows]
 
 
-class Prepared:
-    """A question: a function from ids to a queryset of `.values()` that has the same form for all ids. A decorator."""
+class PreparedRead:
+    """A decorator for a function that takes ids and returns a queryset of `.values()`, whose SQL is the same for all ids."""
 
     def __init__(self, question: Question) -> None:
         self._question = question
         self._built: tuple[str, list[tuple[str | None, Any]], tuple[str, ...]] | None = None
 
     def __call__(self, **ids: UUID) -> list[dict[str, Any]]:
-        """Ask; return the rows. One query."""
+        """Return the rows. One query."""
         if self._built is None:
-            # Two threads may build it at once: the result is the same.
+            # Two threads may build it at once. Both build the same.
             self._built = self._build()
         sql, parameters, columns = self._built
         with connection.cursor() as cursor:
@@ -43,5 +43,5 @@ class Prepared:
             raise TypeError("a column that Django converts after reading can't be read this way")
         found = [(names.get(parameter) if isinstance(parameter, UUID) else None, parameter) for parameter in parameters]
         if {name for name, _ in found} - {None} != set(placeholders):
-            raise TypeError("each id must stand in the SQL as it is")
-        return sql, found, tuple(query.selected)
+            raise TypeError("each id must be a parameter of the SQL")
+        return sql, found, tuple(query.selected or ())

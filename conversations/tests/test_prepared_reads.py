@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from conversations.models import Conversation, Message
-from conversations.prepared import Prepared, Rows
+from conversations.prepared_reads import PreparedRead, Rows
 from conversations.tests.factories import USER_ID, make_conversation, make_turns
 
 pytestmark = pytest.mark.django_db
@@ -20,7 +20,7 @@ def test_rows_are_those_of_the_queryset_for_all_ids(django_assert_num_queries: A
         owned = Message.objects.filter(conversation__user_id=user_id, status="complete")
         return owned.in_conversation(conversation_id).oldest_first().values("id", "content", "created_at", "conversation_id")
 
-    read = Prepared(of_conversation)
+    read = PreparedRead(of_conversation)
     for conversation in (make_conversation(), make_conversation(user_id=uuid4())):
         make_turns(conversation, 2)
         with django_assert_num_queries(1):
@@ -33,12 +33,12 @@ def test_rows_are_those_of_the_queryset_for_all_ids(django_assert_num_queries: A
 
 
 def test_what_django_converts_after_reading_is_refused() -> None:
-    read = Prepared(lambda conversation_id: Message.objects.in_conversation(conversation_id).values("context"))
+    read = PreparedRead(lambda conversation_id: Message.objects.in_conversation(conversation_id).values("context"))
     with pytest.raises(TypeError, match="converts"):
         read(conversation_id=uuid4())
 
 
 def test_an_id_that_is_not_in_the_sql_is_refused() -> None:
-    read = Prepared(lambda conversation_id: Conversation.objects.owned_by(USER_ID).values("id"))
+    read = PreparedRead(lambda conversation_id: Conversation.objects.owned_by(USER_ID).values("id"))
     with pytest.raises(TypeError, match="each id"):
         read(conversation_id=uuid4())

@@ -1,0 +1,21 @@
+"""The base class of the commands that operators run by hand or from cron."""
+
+import argparse
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser, DjangoHelpFormatter
+
+
+class HelpAsWritten(DjangoHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Keep the line breaks of a command's description and epilog."""
+
+
+class OperatorCommand(BaseCommand):
+    """Show `epilog` below the options in the command's help."""
+
+    epilog = ""
+    # System checks import every URL and view, which slows the start of a cron job.
+    requires_system_checks = ()
+
+    def create_parser(self, prog_name: str, subcommand: str, **options: Any) -> CommandParser:
+        return super().create_parser(prog_name, subcommand, epilog=self.epilog, formatter_class=HelpAsWritten, **options)
