@@ -7,7 +7,9 @@ STAMP := $(VENV)/.installed
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 ARGS ?=
 SCHEDULES ?= 500
-BENCH ?= requests streams prune
+BENCH ?= streams prune
+BENCH_VENV := .venv-bench
+BENCH_STAMP := $(BENCH_VENV)/.installed
 # For checks that load the settings and use no database.
 CHECK_ENV := SECRET_KEY=only-for-checks-8f2c1d7a5e9b4036a1c7d9e2f4b6a8c0d3e5 DATABASE_URL=postgresql://nobody@localhost/none
 
@@ -75,8 +77,15 @@ lock: $(STAMP) ## Pin everything that ships in requirements.lock, with hashes (A
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock" \
 		--output-file requirements.lock requirements.txt $(ARGS)
 
-bench: $(STAMP) ## Measure requests, streams and pruning (BENCH=prune for one; ARGS="--help" shows its options)
+bench: $(STAMP) $(if $(filter streams,$(BENCH)),$(BENCH_STAMP)) ## Measure (BENCH=streams, capacity, growth, prune or requests; ARGS="--help" shows the options)
 	@for name in $(BENCH); do $(BIN)/python -m benchmarks.$$name $(ARGS) || exit 1; done
+
+# The service that this one is compared with has packages of its own. Without them, the benchmark says so and goes on.
+$(BENCH_STAMP): requirements-bench.txt $(STAMP)
+	@$(BIN)/python -m venv $(BENCH_VENV)
+	@$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-bench.txt \
+		|| { echo "The FastAPI service that is compared cannot be installed here."; rm -rf $(BENCH_VENV); mkdir $(BENCH_VENV); }
+	@touch $@
 
 clean: ## Remove .venv and caches; keep the dev stack's data in .devstack
 	rm -rf .venv .venv-* .mypy_cache .ruff_cache .pytest_cache .hypothesis test-output

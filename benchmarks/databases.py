@@ -21,12 +21,12 @@ def start_postgres() -> str:
     return server.url()
 
 
-def empty_database() -> str:
-    """Return the URL of a new database with all tables and no rows."""
-    base = start_postgres()
-    execute(base, "DROP DATABASE IF EXISTS empty WITH (FORCE)", "CREATE DATABASE empty")
-    url = in_database(base, "empty")
-    manage(url, "migrate", "--verbosity=0")
+def new_database(base: str, name: str, *, is_migrated: bool = True) -> str:
+    """Return the URL of a new database without rows, with the service's tables or without."""
+    execute(base, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)", f"CREATE DATABASE {name}")
+    url = in_database(base, name)
+    if is_migrated:
+        manage(url, "migrate", "--verbosity=0")
     return url
 
 

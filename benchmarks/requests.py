@@ -4,11 +4,12 @@ import argparse
 import http.client
 import json
 import time
+import uuid
 from collections.abc import Callable
 
-from benchmarks.databases import empty_database
-from benchmarks.measuring import cpu_seconds, keep_apart, percentile
-from benchmarks.sends import serve
+from benchmarks.contenders import metronome, our_service
+from benchmarks.databases import start_postgres
+from benchmarks.measuring import cpu_seconds, percentile, take_load_processors
 from tests.support.auth import make_token
 from tests.support.client import Client
 
@@ -19,53 +20,65 @@ ROUNDS = 4
 Request = tuple[str, str, object]
 
 
+class CommonRequests:
+    """A user with 60 conversations, one of them with 10 messages, and the requests that front-ends make most."""
+
+    def __init__(self, port: int, worker: int) -> None:
+        self._worker = worker
+        self._user = user = Client(port, make_token(uuid.uuid4()))
+        self._connection = http.client.HTTPConnection("127.0.0.1", port)  # opens itself again after `close`
+        ids = [user.create_conversation(title=f"Conversation {number}") for number in range(CONVERSATIONS)]
+        for _ in range(TURNS):
+            user.send(ids[0], "How long does tea keep?", max_tokens=5, top_k=200).finish()
+        self._kinds: dict[str, Callable[[int], Request]] = {
+            "health": lambda number: ("GET", "/api/health", None),
+            "list": lambda number: ("GET", "/api/conversations?limit=50", None),
+            "get": lambda number: ("GET", f"/api/conversations/{ids[0]}", None),
+            "create": lambda number: ("POST", "/api/conversations", {"title": f"New {number}"}),
+            "send": lambda number: (
+                "POST",
+                # To many: the history that goes upstream stays short.
+                f"/api/conversations/{ids[1 + number % (CONVERSATIONS - 1)]}/messages",
+                {"content": "Hi", "max_tokens": 1, "top_k": 200},
+            ),
+            "rename": lambda number: ("PATCH", f"/api/conversations/{ids[1]}", {"title": f"Renamed {number}"}),
+        }
+
+    def measure(self, count: int) -> dict[str, tuple[float, float]]:
+        """Make each request so many times; return CPU seconds and median latency of one, by kind."""
+        figures = {}
+        self._connection.close()  # the server has closed it meanwhile
+        for name, kind in self._kinds.items():
+            before, seconds = cpu_seconds(self._worker), []
+            for number in range(count):
+                started_at = time.perf_counter()
+                self._ask(kind(number))
+                seconds.append(time.perf_counter() - started_at)
+            figures[name] = (cpu_seconds(self._worker) - before) / count, percentile(sorted(seconds), 50)
+        return figures
+
+    def _ask(self, request: Request) -> None:
+        method, path, body = request
+        headers = {"Authorization": f"Bearer {self._user.token}", "Content-Type": "application/json"}
+        self._connection.request(method, path, None if body is None else json.dumps(body), headers)
+        answer = self._connection.getresponse()
+        answer.read()
+        assert answer.status < 300, (answer.status, path)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--requests", type=int, default=300, help="of each kind and round")
     options = parser.parse_args()
-    with serve(empty_database(), LOG_LEVEL="WARNING") as server:
-        (worker,) = server.workers()
-        keep_apart(worker)
-        user = Client(server.port, make_token())
-        ids = [user.create_conversation(title=f"Conversation {number}") for number in range(CONVERSATIONS)]
-        for _ in range(TURNS):
-            user.ask(ids[0], "How long does tea keep?")
-        kinds: dict[str, Callable[[int], Request]] = {
-            "health": lambda number: ("GET", "/api/health", None),
-            "list 50": lambda number: ("GET", "/api/conversations?limit=50", None),
-            "get, of 10 messages": lambda number: ("GET", f"/api/conversations/{ids[0]}", None),
-            "create": lambda number: ("POST", "/api/conversations", {"title": f"New {number}"}),
-            "send, of 1 token": lambda number: (
-                "POST",
-                # To many: the history that goes upstream stays short.
-                f"/api/conversations/{ids[1 + number % (CONVERSATIONS - 1)]}/messages",
-                {"content": "Hi"},
-            ),
-            "rename": lambda number: ("PATCH", f"/api/conversations/{ids[1]}", {"title": f"Renamed {number}"}),
-        }
-        connection = http.client.HTTPConnection("127.0.0.1", server.port)
-        best = {name: (float("inf"), float("inf")) for name in kinds}
-        for _ in range(ROUNDS):
-            for name, kind in kinds.items():
-                before, seconds = cpu_seconds(worker), []
-                for number in range(options.requests):
-                    started_at = time.perf_counter()
-                    ask(connection, user, kind(number))
-                    seconds.append(time.perf_counter() - started_at)
-                cpu_s = (cpu_seconds(worker) - before) / options.requests
-                best[name] = min(best[name], (cpu_s, percentile(sorted(seconds), 50)))
-        print(f"{'':20} CPU/request  latency p50")
-        for name, (cpu_s, latency_s) in best.items():
-            print(f"{name:20} {cpu_s * 1000:8.2f} ms {latency_s * 1000:9.2f} ms")
-
-
-def ask(connection: http.client.HTTPConnection, user: Client, request: Request) -> None:
-    method, path, body = request
-    headers = {"Authorization": f"Bearer {user.token}", "Content-Type": "application/json"}
-    connection.request(method, path, None if body is None else json.dumps(body), headers)
-    answer = connection.getresponse()
-    answer.read()
-    assert answer.status < 300, (answer.status, path)
+    take_load_processors()
+    with metronome() as (upstream, _), our_service(start_postgres(), upstream) as (contender, _):
+        common = CommonRequests(contender.port, contender.workers[0])
+        rounds = [common.measure(options.requests) for _ in range(ROUNDS)]
+    print(f"{'':8} CPU/request  latency p50  CPU/health")
+    for name in rounds[0]:
+        cpu_s, latency_s = (min(figures[name][index] for figures in rounds) for index in (0, 1))
+        health_s = min(figures["health"][0] for figures in rounds)
+        print(f"{name:8} {cpu_s * 1000:8.2f} ms {latency_s * 1000:9.2f} ms {cpu_s / health_s:8.1f} x")
 
 
 if __name__ == "__main__":
