@@ -6,7 +6,6 @@ in between neither shift nor repeat others.
 
 import base64
 import binascii
-import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -17,10 +16,9 @@ from django.db.models import Q
 
 from chatapi.timestamps import OutOfRangeTime
 from conversations.exceptions import BadCursor
+from conversations.ids import UUID_FORM
 
 MAX_CURSOR_CHARACTERS = 200
-UUID_FORM = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-PLAIN_UUID_FORM = re.compile(r"[0-9a-fA-F]{32}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +75,3 @@ def _read_time(text: str) -> datetime:
         return datetime.fromisoformat(text)
     except ValueError:
         return OutOfRangeTime.parse(text)
-
-
-def parse_id(value: str) -> UUID | None:
-    """Return an id as a UUID, None where it is malformed; its hyphens may be missing."""
-    return UUID(value) if UUID_FORM.fullmatch(value) or PLAIN_UUID_FORM.fullmatch(value) else None

@@ -1,4 +1,4 @@
-"""Who may import whom: the directions of docs and design, read from the sources."""
+"""Which modules may import which, read from the sources."""
 
 import ast
 from collections.abc import Iterator
@@ -74,7 +74,7 @@ def test_the_inference_side_knows_no_database_and_no_view() -> None:
 def test_models_and_services_know_no_http() -> None:
     http = ("django.http", "rest_framework", "conversations.surfaces", "conversations.admin", "django.urls")
     assert offenders("conversations/services", *http) == []
-    lower = ("models.py", "querysets.py", "keyset.py", "exceptions.py")
+    lower = ("models.py", "querysets.py", "keyset.py", "ids.py", "exceptions.py")
     found = {name: imports(PROJECT / "conversations" / name) for name in lower}
     above = (*http, "conversations.services", "inference_proxy")
     assert [
@@ -98,9 +98,19 @@ def test_what_surfaces_share_knows_none_of_them() -> None:
             assert not [name for name in imports(file) if name == prefix or name.startswith(f"{prefix}.")], file
 
 
-def test_serializers_call_no_service() -> None:
-    for file in (PROJECT / "conversations" / "surfaces").rglob("serializers.py"):
-        assert not [name for name in imports(file) if name.startswith("conversations.services")], file
+@pytest.mark.parametrize("surface", SURFACES)
+def test_every_surface_has_the_same_files(surface: str) -> None:
+    folder = PROJECT / "conversations" / "surfaces" / surface
+    names = {path.name.removesuffix(".py") for path in folder.iterdir()}
+    assert {"urls", "operations", "queries", "requests", "responses", "views"} <= names
+
+
+@pytest.mark.parametrize("name", ["requests.py", "responses.py", "operations.py"])
+def test_descriptions_of_requests_and_responses_call_no_service(name: str) -> None:
+    files = list((PROJECT / "conversations" / "surfaces").rglob(name))
+    assert len(files) >= len(SURFACES)
+    for file in files:
+        assert not [imported for imported in imports(file) if imported.startswith("conversations.services")], file
 
 
 def test_admin_and_commands_use_no_surface() -> None:

@@ -10,7 +10,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 
 from conversations.admin.lists import ReadOnlyAdmin
-from conversations.keyset import parse_id
+from conversations.ids import parse_id
 from conversations.models import AccessKind, StaffAccess
 from conversations.services.staff.access import note_access
 

@@ -8,7 +8,8 @@ from django.db.models import Case, F, TextField, When
 from django.db.models.functions import Left, Length
 
 from conversations.exceptions import BadCursor
-from conversations.keyset import SortKey, after_key, decode_cursor, encode_cursor, parse_id
+from conversations.ids import parse_id
+from conversations.keyset import SortKey, after_key, decode_cursor, encode_cursor
 from conversations.models import Message, Role
 from conversations.querysets import MessageQuerySet
 

@@ -27,7 +27,7 @@ from conversations.admin.filters import (
 from conversations.admin.lists import ReadOnlyAdmin
 from conversations.admin.search import search_conversations
 from conversations.admin.summaries import NOTHING_KNOWN, summaries_of
-from conversations.keyset import parse_id
+from conversations.ids import parse_id
 from conversations.models import AccessKind, Conversation
 
 

@@ -12,7 +12,7 @@ from uuid import UUID
 import psycopg
 from django.db import InternalError, OperationalError, connection, transaction
 
-from conversations.keyset import parse_id
+from conversations.ids import parse_id
 from conversations.models import ChatUser, Conversation, Message
 from conversations.querysets import ConversationQuerySet
 

@@ -13,7 +13,8 @@ from django.template.response import TemplateResponse
 from conversations.admin.lists import ReadOnlyAdmin
 from conversations.admin.summaries import NOTHING_KNOWN, summaries_of
 from conversations.exceptions import BadCursor
-from conversations.keyset import SortKey, after_key, decode_cursor, encode_cursor, parse_id
+from conversations.ids import parse_id
+from conversations.keyset import SortKey, after_key, decode_cursor, encode_cursor
 from conversations.models import ChatUser, Conversation, Message
 
 CONVERSATIONS_SHOWN = 50

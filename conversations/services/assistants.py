@@ -1,7 +1,7 @@
 """Which assistants there are to talk to."""
 
 from conversations.exceptions import AssistantNotFound
-from conversations.keyset import parse_id
+from conversations.ids import parse_id
 from conversations.models import Assistant
 
 

@@ -13,7 +13,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from conversations.exceptions import AuthenticationRequired, MalformedSession, SessionNotFound
-from conversations.keyset import parse_id
+from conversations.ids import parse_id
 from conversations.models import (
     DEFAULT_TITLE,
     SESSION_ID_PATTERN,
@@ -25,6 +25,7 @@ from conversations.models import (
     new_id,
 )
 from conversations.services.assistants import find_assistant
+from conversations.services.turns.replies import refuse_while_shutting_down
 from conversations.services.turns.stop import stop_running_reply
 from conversations.services.user_directory import requires_known_user
 
@@ -34,8 +35,10 @@ SESSION_ID_FORM = re.compile(SESSION_ID_PATTERN)
 def open_session(*, session_id: str, user_id: UUID | None, assistant_id: str | None = None) -> UUID:
     """Return the conversation of a session, creating it at its first use; an assistant that is named is used from now on.
 
-    Raises `AuthenticationRequired`, `MalformedSession`, `AssistantNotFound`, `UnknownUser`.
+    Raises `AuthenticationRequired`, `MalformedSession`, `AssistantNotFound`, `ShuttingDown`, `UnknownUser`.
     """
+    # Otherwise the session would be created although its first message is refused.
+    refuse_while_shutting_down()
     if user_id is None and not settings.ALLOW_ANONYMOUS:
         raise AuthenticationRequired("A valid token is needed here.")
     assistant = None if assistant_id is None else find_assistant(assistant_id)

@@ -91,7 +91,7 @@ def begin_reply(turn: Turn, is_present: Presence, *, after: int = 0, is_backgrou
     return follower
 
 
-def turn_ids(turn: Turn) -> dict[str, str]:
+def turn_ids(turn: Turn) -> dict[str, Any]:
     return {
         "conversation_id": str(turn.conversation_id),
         "message_id": str(turn.reply_id),

@@ -1,65 +1,83 @@
-"""How a request becomes a turn: what every send goes through before its reply is delivered."""
+"""Beginning a reply and answering with it: what every surface does with a send, an edit or a regeneration."""
 
 from collections.abc import Callable
-from typing import Any, ParamSpec
+from typing import Any
 from uuid import UUID
 
 from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from rest_framework.request import Request
 
-from conversations.exceptions import GenerationInProgress, ShuttingDown
+from conversations.exceptions import GenerationInProgress
 from conversations.services.turns.begin import Turn
 from conversations.services.turns.busy import WhenBusy, begin_when_free
-from conversations.services.turns.replies import live_replies
 from conversations.services.turns.resume import find_begun_turn
-from conversations.surfaces.delivery import Delivery, message_location
-from conversations.surfaces.headers import read_last_event
+from conversations.surfaces.callers import caller_id
+from conversations.surfaces.delivery import Delivery, deliver, message_location
+from conversations.surfaces.headers import read_idempotency_key, read_last_event
 from conversations.surfaces.open_streams import open_streams
 
-Question = ParamSpec("Question")
+# `start_turn`, `edit_turn` or `regenerate_turn`
+BeginReply = Callable[..., Turn]
 
 
-def admit_send(user_id: UUID | None, how: Delivery) -> None:
-    """Refuse a send that could not be answered, before anything of it is saved. Raises `ShuttingDown`, `TooManyStreams`."""
-    if live_replies.is_shutting_down:
-        raise ShuttingDown(retry_after_s=1)
+def answer_with_reply(
+    request: Request,
+    verb: BeginReply,
+    *,
+    how: Delivery,
+    read_message: Callable[[UUID], dict[str, Any]],
+    when_busy: WhenBusy | None = None,
+    **question: Any,
+) -> HttpResponseBase:
+    """Begin a turn of the caller and answer with its reply.
+
+    `question` holds the arguments of `verb`, except the caller and the idempotency key. `read_message` returns a saved message
+    in the surface's form.
+    """
+    user_id, key = caller_id(request), read_idempotency_key(request)
+    refuse_too_many_streams(user_id, how)
+    turn = begin_turn(request, verb, how=how, when_busy=when_busy, user_id=user_id, idempotency_key=key, **question)
+    return deliver(request._request, turn, how, user_id=user_id, read_message=read_message)
+
+
+def refuse_too_many_streams(user_id: UUID | None, how: Delivery) -> None:
+    """Refuse a send that could not be answered, before it is saved. Raises `TooManyStreams`."""
     if how is not Delivery.LATER and user_id is not None:
         open_streams.refuse_too_many(user_id)
 
 
 def begin_turn(
     request: HttpRequest,
+    verb: BeginReply,
+    *,
     how: Delivery,
-    when_busy: WhenBusy | None,
-    verb: Callable[Question, Turn],
-    /,
-    *_: Question.args,
-    **question: Question.kwargs,
+    conversation_id: UUID,
+    user_id: UUID | None,
+    idempotency_key: str,
+    when_busy: WhenBusy | None = None,
+    **question: Any,
 ) -> Turn:
-    """Begin a turn with one of the verbs of `turns`, or return the one that this client has begun before and lost sight of.
+    """Begin a turn, or return the turn that this client began earlier, if the request continues its stream.
 
     Raises `GenerationInProgress`, and what the verb raises.
     """
-    asked: dict[str, Any] = dict(question)
-    if (begun := _find_begun(request, how, asked)) is not None:
-        return begun
+    asked: dict[str, Any] = {"conversation_id": conversation_id, "user_id": user_id, "idempotency_key": idempotency_key}
+    if _continues_a_stream(request, how, idempotency_key):
+        begun = find_begun_turn(content=question.get("content"), **asked)
+        if begun is not None:
+            return begun
     try:
-        return begin_when_free(lambda: verb(**question), when_busy)
+        return begin_when_free(lambda: verb(**asked, **question), when_busy)
     except GenerationInProgress as refusal:
-        if asked["user_id"] is not None and refusal.running_id is not None:
-            refusal.headers["Location"] = f"{message_location(asked['conversation_id'], refusal.running_id)}/stream"
+        if user_id is not None and refusal.running_id is not None:
+            refusal.headers["Location"] = f"{message_location(conversation_id, refusal.running_id)}/stream"
         raise
 
 
-def _find_begun(request: HttpRequest, how: Delivery, asked: dict[str, Any]) -> Turn | None:
+def _continues_a_stream(request: HttpRequest, how: Delivery, idempotency_key: str) -> bool:
     # Only the frames of these streams have ids.
     last_event = read_last_event(request) if how in (Delivery.SSE, Delivery.NDJSON) else None
-    # The verbs know a key by themselves. They begin another reply where the first one failed; a client that has read to the
-    # end of that one reconnects without wanting it.
-    if last_event is None or (asked["idempotency_key"] and not last_event.is_end):
-        return None
-    return find_begun_turn(
-        conversation_id=asked["conversation_id"],
-        user_id=asked["user_id"],
-        content=asked.get("content"),
-        idempotency_key=asked["idempotency_key"],
-    )
+    # With a key, the verbs find the earlier turn themselves. They begin another reply if the first one failed. A client that
+    # has read that one to its end only reconnects, and wants no other reply.
+    return last_event is not None and (last_event.is_end or not idempotency_key)

@@ -20,9 +20,9 @@ KIB = 1024
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ten KiB are a batch."""
     monkeypatch.setattr(message_batches, "MAX_BATCH_BYTES", 10 * KIB)
-    monkeypatch.setattr("conversations.surfaces.completion.views.MAX_BATCH_BYTES", 10 * KIB)
+    monkeypatch.setattr("conversations.surfaces.completion.queries.MAX_BATCH_BYTES", 10 * KIB)
     # The SQL is built once and holds the limit: forget what an earlier test has built, and what this one will.
-    monkeypatch.setattr("conversations.surfaces.api.reading._newest_messages._built", None)
+    monkeypatch.setattr("conversations.surfaces.api.queries._newest_messages._built", None)
 
 
 @pytest.fixture

@@ -5,8 +5,9 @@ one conversation come one after the other; what keeps a second reply from runnin
 uq_messages_running. The lock is FOR NO KEY UPDATE: inserting messages, which takes a share lock on the row's key, need not
 wait for it.
 
-All three go the same way: follow what an earlier request with the same key has begun (see `retries`), refuse while another
-reply runs, choose the context, save the reply and note the turn on its conversation.
+All three go the same way: refuse while this worker shuts down (`ShuttingDown`), follow what an earlier request with the same
+key has begun (see `retries`), refuse while another reply runs, choose the context, save the reply and note the turn on its
+conversation.
 """
 
 from collections.abc import Iterator
@@ -33,6 +34,7 @@ from conversations.models import Message, Role, Status, new_id
 from conversations.querysets import MessageQuerySet
 from conversations.services.model_tags import model_of_turn, with_model_list
 from conversations.services.turns.context import Budget, Context, build_context
+from conversations.services.turns.replies import refuse_while_shutting_down
 from conversations.services.turns.retries import Earlier, find_earlier, fingerprint_of, read_earlier, require_same
 from conversations.services.turns.statements import (
     Survey,
@@ -203,7 +205,8 @@ def edit_turn(
 
 @contextmanager
 def _one_running_reply(conversation_id: UUID) -> Iterator[None]:
-    """Turn a violation of uq_messages_running into the refusal that it is."""
+    """Refuse while this worker shuts down. Turn a violation of uq_messages_running into `GenerationInProgress`."""
+    refuse_while_shutting_down()
     try:
         yield
     except IntegrityError as violation:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from django.conf import settings
 
 from chatapi.database import Cursors, SeparatePool, is_database_away, own_cursor
+from conversations.exceptions import ShuttingDown
 from conversations.services.usage import COUNT_RESULT_SQL
 from inference_proxy.exceptions import StoreUnavailable
 from inference_proxy.live import LiveReplies
@@ -146,3 +147,9 @@ keeper_connections = SeparatePool("reply-keeper", size=KEEPER_CONNECTIONS, timeo
 ending_connections = SeparatePool("reply-ends", size=ENDING_CONNECTIONS, timeout_s=ENDING_WAIT_S)
 
 live_replies = LiveReplies(DatabaseReplyStore(keeping=keeper_connections.cursor, ending=ending_connections.cursor))
+
+
+def refuse_while_shutting_down() -> None:
+    """Refuse to begin a reply that this worker could not finish. Raises `ShuttingDown`."""
+    if live_replies.is_shutting_down:
+        raise ShuttingDown(retry_after_s=1)

@@ -1,18 +1,19 @@
-"""The primary surface: a table of contents."""
+"""The paths of the primary surface."""
 
 from django.urls import path
 
 from conversations.surfaces.api.views.assistants import AssistantsView
 from conversations.surfaces.api.views.conversations import ConversationViewSet
-from conversations.surfaces.api.views.description import DocumentationView, SchemaView
 from conversations.surfaces.api.views.feedback import FeedbackView
+from conversations.surfaces.api.views.health import HealthView, ReadyView
 from conversations.surfaces.api.views.messages import MessageViewSet
+from conversations.surfaces.api.views.models import ModelsView, ModelSwapView
+from conversations.surfaces.api.views.openapi import DocumentationView, SchemaView
 from conversations.surfaces.api.views.search import SearchView
-from conversations.surfaces.api.views.service import HealthView, ModelsView, ModelSwapView, ReadyView
 from conversations.surfaces.api.views.usage import UsageView
 from conversations.surfaces.api.views.users import UsersView
 
-# Ids are plain strings here: a malformed one is a 404 after authentication, not before it.
+# Ids are strings here, so that a malformed id is a 404 only after authentication.
 CONVERSATION = "conversations/<str:conversation_id>"
 MESSAGE = f"{CONVERSATION}/messages/<str:message_id>"
 
@@ -36,12 +37,12 @@ urlpatterns = [
     path(f"{MESSAGE}/activate", MessageViewSet.as_view({"post": "activate"})),
     path(f"{MESSAGE}/stream", MessageViewSet.as_view({"get": "stream"})),
     path(f"{MESSAGE}/feedback", FeedbackView.as_view()),
-    # Beside them
+    # Assistants, search, usage, users
     path("assistants", AssistantsView.as_view()),
     path("search", SearchView.as_view()),
     path("usage", UsageView.as_view()),
     path("admin/users", UsersView.as_view()),
-    # The contract
+    # The API description
     path("schema", SchemaView.as_view(), name="schema"),
     path("docs", DocumentationView.as_view()),
 ]

@@ -1,4 +1,4 @@
-"""The completion surface: a table of contents."""
+"""The paths of the completion surface."""
 
 from django.urls import path
 

@@ -1,4 +1,4 @@
-"""The contract surface: a table of contents."""
+"""The paths of the contract surface."""
 
 from django.urls import path
 

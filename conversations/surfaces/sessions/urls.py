@@ -1,4 +1,4 @@
-"""The session surface: a table of contents."""
+"""The paths of the session surface."""
 
 from django.urls import path
 

@@ -13,26 +13,20 @@ from rest_framework.views import APIView
 from chatapi.client_address import address_group
 from chatapi.throttling import SendThrottle
 from conversations.exceptions import AuthenticationRequired
-from conversations.models import Message, Role
 from conversations.services.sessions import find_session, forget_history, open_session
 from conversations.services.turns.anonymous_replies import place_for_reply
 from conversations.services.turns.begin import Turn, start_turn
-from conversations.surfaces.delivery import (
-    STREAM_FORMATS,
-    Delivery,
-    choose_delivery,
-    reply_headers,
-    stream_turn,
-)
+from conversations.surfaces.callers import optional_caller_id
+from conversations.surfaces.delivery import STREAM_FORMATS, Delivery, choose_delivery, reply_headers, stream_turn
 from conversations.surfaces.headers import next_link, read_idempotency_key
-from conversations.surfaces.paging import read_message_page
-from conversations.surfaces.sending import admit_send, begin_turn
-from conversations.surfaces.sessions import schema
+from conversations.surfaces.request_fields import read_body
+from conversations.surfaces.sending import begin_turn, refuse_too_many_streams
+from conversations.surfaces.sessions import operations
 from conversations.surfaces.sessions.authentication import OptionalBearerAuthentication
-from conversations.surfaces.sessions.serializers import MESSAGE_COLUMNS, SendSerializer, message_json
+from conversations.surfaces.sessions.queries import read_history
+from conversations.surfaces.sessions.requests import SendSerializer
+from conversations.surfaces.sessions.responses import MessageSchema
 from inference_proxy.protocols.base import Sampling
-
-MOST_MESSAGES = 1000
 
 
 class SessionSurfaceView(APIView):
@@ -43,68 +37,53 @@ class SessionSurfaceView(APIView):
 class StreamView(SessionSurfaceView):
     throttle_classes = [SendThrottle]
 
-    @schema.send_message
+    @operations.send_message
     def post(self, request: Request) -> HttpResponseBase:
-        body = SendSerializer(data=request.data)
-        body.is_valid(raise_exception=True)
-        sent: dict[str, Any] = body.validated_data
-        user_id, key = _user_id(request), read_idempotency_key(request._request)
-        how = choose_delivery(request._request, default=Delivery.NDJSON)
+        body: dict[str, Any] = read_body(SendSerializer, request).validated_data
+        user_id, key = optional_caller_id(request), read_idempotency_key(request)
+        how = choose_delivery(request, default=Delivery.NDJSON)
         how = how if how is Delivery.SSE else Delivery.NDJSON
-        admit_send(user_id, how)
+        refuse_too_many_streams(user_id, how)
         if user_id is not None:
-            return _send(request, user_id, sent, key, how)[1]
+            return _send(request, user_id, body, key, how)[1]
         with place_for_reply(address_group(request._request)) as name_reply:
-            turn, response = _send(request, None, sent, key, how)
+            turn, response = _send(request, None, body, key, how)
             name_reply(turn.reply_id)
             return response
 
 
 def _send(
-    request: Request, user_id: UUID | None, sent: dict[str, Any], key: str, how: Delivery
+    request: Request, user_id: UUID | None, body: dict[str, Any], key: str, how: Delivery
 ) -> tuple[Turn, HttpResponseBase]:
     try:
-        conversation_id = open_session(session_id=sent["session_id"], user_id=user_id, assistant_id=sent.get("assistant_id"))
+        conversation_id = open_session(session_id=body["session_id"], user_id=user_id, assistant_id=body.get("assistant_id"))
     except AuthenticationRequired as refusal:
-        # So that the answer names the scheme, as every 401 does.
+        # DRF adds `WWW-Authenticate` to its own exception, as to every 401.
         raise NotAuthenticated(refusal.text) from None
     turn = begin_turn(
-        request._request,
-        how,
-        None,
+        request,
         start_turn,
+        how=how,
         conversation_id=conversation_id,
         user_id=user_id,
-        content=sent["message"],
-        sampling=Sampling(),
         idempotency_key=key,
+        content=body["message"],
+        sampling=Sampling(),
     )
     return turn, stream_turn(request._request, turn, STREAM_FORMATS[how], reply_headers(turn), user_id=user_id)
 
 
 class HistoryView(SessionSurfaceView):
-    @schema.read_history
+    @operations.read_history
     def get(self, request: Request, session_id: str) -> Response:
-        params = request.query_params
-        conversation_id = find_session(session_id=session_id, user_id=_user_id(request))
-        page = read_message_page(
-            Message.objects.in_conversation(conversation_id).active_branch().exclude(role=Role.SYSTEM),
-            MESSAGE_COLUMNS,
-            params,
-            kind="sm",
-            default=MOST_MESSAGES,
-            most=MOST_MESSAGES,
-        )
-        messages = [message_json(row) for row in reversed(page.rows)]
-        return Response({"messages": messages}, headers=next_link(request.path, params, page.next))
+        conversation_id = find_session(session_id=session_id, user_id=optional_caller_id(request))
+        page = read_history(conversation_id, request.query_params)
+        messages = [MessageSchema.from_row(row) for row in reversed(page.rows)]
+        return Response({"messages": messages}, headers=next_link(request.path, request.query_params, page.next))
 
 
 class SessionView(SessionSurfaceView):
-    @schema.forget_history
+    @operations.forget_history
     def delete(self, request: Request, session_id: str) -> Response:
-        forget_history(session_id=session_id, user_id=_user_id(request))
+        forget_history(session_id=session_id, user_id=optional_caller_id(request))
         return Response({"message": "Conversation history reset successfully"})
-
-
-def _user_id(request: Request) -> UUID | None:
-    return request.user.id if request.user else None

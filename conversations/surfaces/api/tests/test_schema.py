@@ -8,7 +8,7 @@ import yaml
 from drf_spectacular.generators import SchemaGenerator
 
 from chatapi.tests.clients import UserClient
-from conversations.surfaces.api.views.description import render_schema
+from conversations.surfaces.api.views.openapi import render_schema
 
 SCHEMA = "/api/schema"
 

@@ -1,23 +1,22 @@
-"""/api/conversations/{id}/messages/{mid}/feedback: what the user thinks of a reply."""
+"""/api/conversations/{id}/messages/{mid}/feedback: the user's rating of a reply."""
 
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from conversations.exceptions import ConversationNotFound, MessageNotFound
 from conversations.services.turns.feedback import rate_reply
-from conversations.surfaces.api import schema
-from conversations.surfaces.api.reading import read_message
-from conversations.surfaces.api.shapes import FeedbackSerializer
-from conversations.surfaces.fields import require_id
+from conversations.surfaces.api import operations
+from conversations.surfaces.api.queries import read_message
+from conversations.surfaces.api.requests import FeedbackSerializer
+from conversations.surfaces.callers import caller_id
+from conversations.surfaces.ids import require_conversation_id, require_message_id
+from conversations.surfaces.request_fields import read_body
 
 
 class FeedbackView(APIView):
-    @schema.rate_reply
+    @operations.rate_reply
     def put(self, request: Request, conversation_id: str, message_id: str) -> Response:
-        found_id = require_id(conversation_id, ConversationNotFound)
-        reply_id = require_id(message_id, MessageNotFound)
-        body = FeedbackSerializer(data=request.data)
-        body.is_valid(raise_exception=True)
-        rate_reply(conversation_id=found_id, user_id=request.user.id, message_id=reply_id, **body.validated_data)
+        found_id, reply_id = require_conversation_id(conversation_id), require_message_id(message_id)
+        body = read_body(FeedbackSerializer, request)
+        rate_reply(conversation_id=found_id, user_id=caller_id(request), message_id=reply_id, **body.validated_data)
         return Response(read_message(found_id, reply_id))

@@ -1,14 +1,19 @@
 """/api/search: the caller's own messages."""
 
+import html
+from typing import Any
+
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from conversations.services.search import search_messages
-from conversations.surfaces.api import schema
-from conversations.surfaces.api.shapes import hit_json
-from conversations.surfaces.paging import read_text, read_whole_number
+from conversations.services.search import Hit, search_messages
+from conversations.services.search_statements import MATCH_START, MATCH_STOP
+from conversations.surfaces.api import operations
+from conversations.surfaces.api.responses import HitSchema
+from conversations.surfaces.callers import caller_id
+from conversations.surfaces.query_parameters import read_text, read_whole_number
 
 DEFAULT_LIMIT = 20
 MAX_LIMIT = 50
@@ -16,7 +21,7 @@ MAX_CURSOR_CHARACTERS = 300
 
 
 class SearchView(APIView):
-    @schema.search
+    @operations.search
     def get(self, request: Request) -> Response:
         params = request.query_params
         limit = read_whole_number(params, "limit", DEFAULT_LIMIT, least=1, most=MAX_LIMIT)
@@ -24,5 +29,11 @@ class SearchView(APIView):
         if not text:
             raise ValidationError({"q": ["Must contain text to search for."]})
         cursor = read_text(params, "cursor", longest=MAX_CURSOR_CHARACTERS) if "cursor" in params else None
-        found = search_messages(user_id=request.user.id, text=text, limit=limit, cursor=cursor)
-        return Response({"items": [hit_json(hit) for hit in found.hits], "limit": limit, "next": found.next})
+        found = search_messages(user_id=caller_id(request), text=text, limit=limit, cursor=cursor)
+        return Response({"items": [_hit_json(hit) for hit in found.hits], "limit": limit, "next": found.next})
+
+
+def _hit_json(hit: Hit) -> dict[str, Any]:
+    # Escape before marking, so that <mark> is the only tag in a snippet.
+    snippet = html.escape(hit.snippet).replace(MATCH_START, "<mark>").replace(MATCH_STOP, "</mark>")
+    return HitSchema.from_object(hit, snippet=snippet)

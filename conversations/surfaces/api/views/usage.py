@@ -1,4 +1,4 @@
-"""/api/usage: what the caller has used, day by day."""
+"""/api/usage: the caller's usage per day."""
 
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -11,9 +11,9 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from conversations.services.usage import COUNTS, MOST_DAYS, read_usage
-from conversations.surfaces.api import schema
-from conversations.surfaces.api.reading import read_zone
-from conversations.surfaces.paging import read_whole_number
+from conversations.surfaces.api import operations
+from conversations.surfaces.callers import caller_id
+from conversations.surfaces.query_parameters import read_whole_number, read_zone
 
 DEFAULT_DAYS = 30
 # Away from the ends of the calendar, so that one more day or a time zone still fits.
@@ -21,17 +21,17 @@ FIRST_DATE, LAST_DATE = date(1970, 1, 1), date(9998, 12, 31)
 
 
 class UsageView(APIView):
-    @schema.usage
+    @operations.usage
     def get(self, request: Request) -> Response:
         zone = read_zone(request.query_params)
         first, last = _read_range(request.query_params, zone)
-        days = read_usage(user_id=request.user.id, first=first, last=last, zone=zone)
+        days = read_usage(user_id=caller_id(request), first=first, last=last, zone=zone)
         total: dict[str, Any] = {name: sum(day[name] for day in days) for name in COUNTS}
         return Response({"days": days, "total": total})
 
 
 def _read_range(params: QueryDict, zone: ZoneInfo) -> tuple[date, date]:
-    """Return the first and the last day that are asked for: `days` until `to`, or from `from` to `to`."""
+    """Return the first and the last day: `days` days up to `to`, or `from` to `to`."""
     last = _read_date(params, "to") or datetime.now(zone).date()
     days = read_whole_number(params, "days", DEFAULT_DAYS, least=1, most=MOST_DAYS)
     first = _read_date(params, "from")

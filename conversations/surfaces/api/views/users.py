@@ -1,4 +1,4 @@
-"""/api/admin/users: who uses the service, for admins."""
+"""/api/admin/users: the users of the service, for admins."""
 
 from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
@@ -8,8 +8,9 @@ from rest_framework.views import APIView
 from chatapi.permissions import IsAdmin
 from conversations.keyset import SortKey, encode_cursor
 from conversations.services.staff.users import count_totals, list_users
-from conversations.surfaces.api import schema
-from conversations.surfaces.paging import read_cursor, read_whole_number
+from conversations.surfaces.api import operations
+from conversations.surfaces.paging import read_cursor
+from conversations.surfaces.query_parameters import read_whole_number
 
 USERS_CURSOR = "u"
 DEFAULT_LIMIT = 50
@@ -19,12 +20,12 @@ MAX_LIMIT = 100
 class UsersView(APIView):
     permission_classes = [IsAuthenticated, IsAdmin]
 
-    @schema.list_users
+    @operations.list_users
     def get(self, request: Request) -> Response:
         params = request.query_params
         limit = read_whole_number(params, "limit", DEFAULT_LIMIT, least=1, most=MAX_LIMIT)
         key = read_cursor(params, USERS_CURSOR)
-        users = list_users(after=key and key.id, limit=limit + 1)
+        users = list_users(after=None if key is None else key.id, limit=limit + 1)
         page = users[:limit]
-        following = encode_cursor(USERS_CURSOR, SortKey(time=None, id=page[-1]["id"])) if len(users) > limit else None
-        return Response({"items": page, "totals": count_totals(), "limit": limit, "next": following})
+        next_cursor = encode_cursor(USERS_CURSOR, SortKey(time=None, id=page[-1]["id"])) if len(users) > limit else None
+        return Response({"items": page, "totals": count_totals(), "limit": limit, "next": next_cursor})

@@ -1,13 +1,12 @@
-"""OpenAPI documentation of the primary surface, as one decorator per operation."""
+"""OpenAPI descriptions of the primary surface, as one decorator per operation."""
 
 from typing import Any
 
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample
 
-from conversations.surfaces.api import serializers as shapes
-from conversations.surfaces.api import shapes as more
-from conversations.surfaces.documentation import (
+from conversations.surfaces.api import requests, responses
+from conversations.surfaces.openapi import (
     CURSOR,
     GUARDED,
     IDEMPOTENCY_KEY,
@@ -15,6 +14,7 @@ from conversations.surfaces.documentation import (
     LIMIT,
     RESUMED,
     SEND_ERRORS,
+    SSE_EXAMPLE,
     STREAMS,
     errors,
     header,
@@ -22,15 +22,14 @@ from conversations.surfaces.documentation import (
     path_id,
     query,
 )
-from conversations.surfaces.documentation import SSE_EXAMPLE as STREAM_EXAMPLE
 
 IN_CONVERSATION = [path_id("conversation_id")]
 OF_MESSAGE = [*IN_CONVERSATION, path_id("message_id")]
 HOW = [header("Prefer", "`respond-async`: answer 202 at once; `Content-Location` says where to follow the reply")]
 REPLY: dict[Any, Any] = {
     **STREAMS,
-    (200, JSON): shapes.MessageDetailSchema,
-    (202, JSON): shapes.MessageDetailSchema,
+    (200, JSON): responses.MessageDetailSchema,
+    (202, JSON): responses.MessageDetailSchema,
     **GUARDED,
     **SEND_ERRORS,
 }
@@ -41,27 +40,27 @@ health = operation(
     "Report whether the process is alive",
     "service",
     auth=[],
-    responses={(200, JSON): shapes.HealthSchema, **errors(429)},
+    responses={(200, JSON): responses.HealthSchema, **errors(429)},
 )
 ready = operation(
     "ready",
     "Report whether the service can serve requests",
     "service",
     auth=[],
-    responses={(200, JSON): shapes.ReadinessSchema, (503, JSON): shapes.ReadinessSchema, **errors(429)},
+    responses={(200, JSON): responses.ReadinessSchema, (503, JSON): responses.ReadinessSchema, **errors(429)},
 )
 models = operation(
     "list_models",
     "List the models of the inference service",
     "models",
-    responses={(200, JSON): shapes.ModelListSchema, **GUARDED, **errors(502, 504)},
+    responses={(200, JSON): responses.ModelListSchema, **GUARDED, **errors(502, 504)},
 )
 swap_model = operation(
     "swap_model",
     "Load another model (admins only)",
     "models",
-    request=shapes.SwapSerializer,
-    responses={(202, JSON): shapes.SwapAnswerSchema, **GUARDED, **errors(400, 403, 413, 501, 502, 504)},
+    request=requests.SwapSerializer,
+    responses={(202, JSON): responses.SwapAnswerSchema, **GUARDED, **errors(400, 403, 413, 501, 502, 504)},
 )
 list_conversations = operation(
     "list_conversations",
@@ -75,37 +74,37 @@ list_conversations = operation(
         query("favorited", "`true`: only favourites. `false`: only other conversations", OpenApiTypes.BOOL),
         query("q", "Only conversations whose title contains this text"),
     ],
-    responses={(200, JSON): shapes.ConversationListSchema, **GUARDED, **errors(400)},
+    responses={(200, JSON): responses.ConversationListSchema, **GUARDED, **errors(400)},
 )
 create_conversation = operation(
     "create_conversation",
     "Create a conversation",
     "conversations",
-    request=shapes.ConversationCreateSerializer,
-    responses={(201, JSON): shapes.ConversationSchema, **GUARDED, **errors(400, 403, 404, 413)},
+    request=requests.ConversationCreateSerializer,
+    responses={(201, JSON): responses.ConversationSchema, **GUARDED, **errors(400, 403, 404, 413)},
 )
 read_conversation = operation(
     "read_conversation",
     "Read a conversation with its newest messages: at most 1,000, 4 MiB of text, or `limit`. `next` leads to older messages",
     "conversations",
     parameters=[*IN_CONVERSATION, LIMIT, CURSOR],
-    responses={(200, JSON): shapes.ConversationDetailSchema, **GUARDED, **errors(400, 404)},
+    responses={(200, JSON): responses.ConversationDetailSchema, **GUARDED, **errors(400, 404)},
 )
 replace_conversation = operation(
     "replace_conversation",
     "Change a conversation. The title is required",
     "conversations",
     parameters=IN_CONVERSATION,
-    request=shapes.ConversationPutSerializer,
-    responses={(200, JSON): shapes.ConversationSchema, **GUARDED, **errors(400, 404, 413)},
+    request=requests.ConversationPutSerializer,
+    responses={(200, JSON): responses.ConversationSchema, **GUARDED, **errors(400, 404, 413)},
 )
 change_conversation = operation(
     "change_conversation",
     "Change some fields of a conversation",
     "conversations",
     parameters=IN_CONVERSATION,
-    request=shapes.ConversationPatchSerializer,
-    responses={(200, JSON): shapes.ConversationSchema, **GUARDED, **errors(400, 404, 413)},
+    request=requests.ConversationPatchSerializer,
+    responses={(200, JSON): responses.ConversationSchema, **GUARDED, **errors(400, 404, 413)},
 )
 delete_conversation = operation(
     "delete_conversation",
@@ -120,16 +119,16 @@ stop_reply = operation(
     "conversations",
     parameters=IN_CONVERSATION,
     request=None,
-    responses={(200, JSON): shapes.MessageDetailSchema, **GUARDED, **errors(404)},
+    responses={(200, JSON): responses.MessageDetailSchema, **GUARDED, **errors(404)},
 )
 regenerate = operation(
     "regenerate",
     "Generate another answer to the last user message. The old answer stays active until the new one is complete",
     "conversations",
     parameters=[*IN_CONVERSATION, *HOW, IDEMPOTENCY_KEY, RESUMED],
-    request=shapes.SamplingSerializer,
+    request=requests.SamplingSerializer,
     responses=REPLY,
-    examples=[STREAM_EXAMPLE],
+    examples=[SSE_EXAMPLE],
 )
 list_messages = operation(
     "list_messages",
@@ -145,7 +144,7 @@ list_messages = operation(
             enum=["active", "all"],
         ),
     ],
-    responses={(200, JSON): shapes.MessageListSchema, **GUARDED, **errors(400, 404)},
+    responses={(200, JSON): responses.MessageListSchema, **GUARDED, **errors(400, 404)},
 )
 send_message = operation(
     "send_message",
@@ -157,25 +156,25 @@ send_message = operation(
         IDEMPOTENCY_KEY,
         RESUMED,
     ],
-    request=shapes.SendSerializer,
+    request=requests.SendSerializer,
     responses=REPLY,
-    examples=[STREAM_EXAMPLE],
+    examples=[SSE_EXAMPLE],
 )
 read_message = operation(
     "read_message",
     "Read a message",
     "messages",
     parameters=OF_MESSAGE,
-    responses={(200, JSON): shapes.MessageDetailSchema, **GUARDED, **errors(404)},
+    responses={(200, JSON): responses.MessageDetailSchema, **GUARDED, **errors(404)},
 )
 edit_message = operation(
     "edit_message",
     "Edit your last message. This creates a new version of the turn and streams a new reply",
     "messages",
     parameters=[*OF_MESSAGE, *HOW, IDEMPOTENCY_KEY, RESUMED],
-    request=shapes.SendSerializer,
+    request=requests.SendSerializer,
     responses=REPLY,
-    examples=[STREAM_EXAMPLE],
+    examples=[SSE_EXAMPLE],
 )
 activate_message = operation(
     "activate_message",
@@ -183,7 +182,7 @@ activate_message = operation(
     "messages",
     parameters=OF_MESSAGE,
     request=None,
-    responses={(200, JSON): shapes.MessageSchema, **GUARDED, **errors(400, 404, 409)},
+    responses={(200, JSON): responses.MessageSchema, **GUARDED, **errors(400, 404, 409)},
 )
 follow_reply = operation(
     "follow_reply",
@@ -195,21 +194,21 @@ follow_reply = operation(
         query("after", "Like Last-Event-ID, as a number of code points. The header wins", OpenApiTypes.INT),
     ],
     responses={**STREAMS, **GUARDED, **errors(400, 404)},
-    examples=[STREAM_EXAMPLE],
+    examples=[SSE_EXAMPLE],
 )
 rate_reply = operation(
     "rate_reply",
     "Rate a reply, or remove the rating",
     "messages",
     parameters=OF_MESSAGE,
-    request=more.FeedbackSerializer,
-    responses={(200, JSON): shapes.MessageDetailSchema, **GUARDED, **errors(400, 404, 413)},
+    request=requests.FeedbackSerializer,
+    responses={(200, JSON): responses.MessageDetailSchema, **GUARDED, **errors(400, 404, 413)},
 )
 list_assistants = operation(
     "list_assistants",
     "List the assistants that you may use, by name",
     "assistants",
-    responses={(200, JSON): more.AssistantListSchema, **GUARDED},
+    responses={(200, JSON): responses.AssistantListSchema, **GUARDED},
 )
 search = operation(
     "search",
@@ -225,7 +224,7 @@ search = operation(
         query("limit", "1 to 50", OpenApiTypes.INT),
         CURSOR,
     ],
-    responses={(200, JSON): more.HitListSchema, **GUARDED, **errors(400)},
+    responses={(200, JSON): responses.HitListSchema, **GUARDED, **errors(400)},
     examples=[
         OpenApiExample(
             "A hit",
@@ -258,7 +257,7 @@ usage = operation(
         query("to", "Last day. Default: today", OpenApiTypes.DATE),
         query("tz", "Time zone of the days, such as Asia/Kolkata. Default: UTC"),
     ],
-    responses={(200, JSON): more.UsageReportSchema, **GUARDED, **errors(400)},
+    responses={(200, JSON): responses.UsageReportSchema, **GUARDED, **errors(400)},
 )
 list_users = operation(
     "list_users",
@@ -266,5 +265,5 @@ list_users = operation(
     "The list includes the users of the predecessor's table `users`",
     "service",
     parameters=[query("limit", "1 to 100", OpenApiTypes.INT), CURSOR],
-    responses={(200, JSON): more.UserListSchema, **GUARDED, **errors(400, 403)},
+    responses={(200, JSON): responses.UserListSchema, **GUARDED, **errors(400, 403)},
 )

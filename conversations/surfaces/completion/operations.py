@@ -1,10 +1,10 @@
-"""OpenAPI documentation of the completion surface."""
+"""OpenAPI descriptions of the completion surface."""
 
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample
 
-from conversations.surfaces.completion import serializers as shapes
-from conversations.surfaces.documentation import (
+from conversations.surfaces.completion import responses
+from conversations.surfaces.openapi import (
     CURSOR,
     GUARDED,
     IDEMPOTENCY_KEY,
@@ -38,14 +38,14 @@ list_conversations = operation(
     "List your conversations, most recent activity first, each with its newest 200 messages",
     TAG,
     parameters=[query("limit", "1 to 50", OpenApiTypes.INT), CURSOR, LINK],
-    responses={(200, JSON): shapes.ConversationSchema(many=True), **GUARDED, **errors(400)},
+    responses={(200, JSON): responses.ConversationSchema(many=True), **GUARDED, **errors(400)},
 )
 create_conversation = operation(
     "completion_create_conversation",
     "Create a conversation",
     TAG,
     request=None,
-    responses={(201, JSON): shapes.ConversationSchema, **GUARDED, **errors(403)},
+    responses={(201, JSON): responses.ConversationSchema, **GUARDED, **errors(403)},
 )
 complete = operation(
     "completion_complete",
@@ -53,6 +53,6 @@ complete = operation(
     TAG,
     parameters=[path_id("conversation_id"), IDEMPOTENCY_KEY],
     request={JSON: COMPLETION_REQUEST},
-    responses={(200, JSON): shapes.MessageSchema, (200, TEXT): OpenApiTypes.STR, **GUARDED, **SEND_ERRORS},
+    responses={(200, JSON): responses.MessageSchema, (200, TEXT): OpenApiTypes.STR, **GUARDED, **SEND_ERRORS},
     examples=[OpenApiExample("A streamed reply", value="hello", media_type=TEXT)],
 )

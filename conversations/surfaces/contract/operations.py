@@ -1,11 +1,11 @@
-"""OpenAPI documentation of the contract surface."""
+"""OpenAPI descriptions of the contract surface."""
 
 from typing import Any
 
 from drf_spectacular.types import OpenApiTypes
 
-from conversations.surfaces.contract import serializers as shapes
-from conversations.surfaces.documentation import (
+from conversations.surfaces.contract import requests, responses
+from conversations.surfaces.openapi import (
     CURSOR,
     GUARDED,
     IDEMPOTENCY_KEY,
@@ -26,28 +26,28 @@ from conversations.surfaces.documentation import (
 
 TAG = "contract"
 IN_CONVERSATION = [path_id("conversation_id")]
-ONE_CONVERSATION: dict[Any, Any] = {(200, JSON): shapes.ConversationSchema, **GUARDED, **errors(404)}
+ONE_CONVERSATION: dict[Any, Any] = {(200, JSON): responses.ConversationSchema, **GUARDED, **errors(404)}
 
 health = operation(
     "contract_health",
     "Report whether the service can serve requests",
     TAG,
     auth=[],
-    responses={(200, JSON): shapes.HealthSchema, (503, JSON): shapes.HealthSchema, **errors(429)},
+    responses={(200, JSON): responses.HealthSchema, (503, JSON): responses.HealthSchema, **errors(429)},
 )
 list_conversations = operation(
     "contract_list_conversations",
     "List your conversations, most recent activity first",
     TAG,
     parameters=[LIMIT, CURSOR, LINK],
-    responses={(200, JSON): shapes.ConversationSchema(many=True), **GUARDED, **errors(400)},
+    responses={(200, JSON): responses.ConversationSchema(many=True), **GUARDED, **errors(400)},
 )
 create_conversation = operation(
     "contract_create_conversation",
     "Create a conversation",
     TAG,
-    request=shapes.ConversationCreateSerializer,
-    responses={(201, JSON): shapes.ConversationSchema, **GUARDED, **errors(400, 403, 413)},
+    request=requests.ConversationCreateSerializer,
+    responses={(201, JSON): responses.ConversationSchema, **GUARDED, **errors(400, 403, 413)},
 )
 read_conversation = operation(
     "contract_read_conversation", "Read a conversation", TAG, parameters=IN_CONVERSATION, responses=ONE_CONVERSATION
@@ -57,7 +57,7 @@ change_conversation = operation(
     "Change the title or the model",
     TAG,
     parameters=IN_CONVERSATION,
-    request=shapes.ConversationPatchSerializer,
+    request=requests.ConversationPatchSerializer,
     responses={**ONE_CONVERSATION, **errors(400, 413)},
 )
 list_messages = operation(
@@ -65,14 +65,14 @@ list_messages = operation(
     "List the messages of the active branch, oldest first",
     TAG,
     parameters=[*IN_CONVERSATION, query("limit", "1 to 1,000", OpenApiTypes.INT), CURSOR, LINK],
-    responses={(200, JSON): shapes.MessageSchema(many=True), **GUARDED, **errors(400, 404)},
+    responses={(200, JSON): responses.MessageSchema(many=True), **GUARDED, **errors(400, 404)},
 )
 send_message = operation(
     "contract_send_message",
     "Send a message and receive the reply as a stream, or with `stream: false` as JSON",
     TAG,
     parameters=[*IN_CONVERSATION, IDEMPOTENCY_KEY, RESUMED],
-    request=shapes.SendSerializer,
-    responses={(200, SSE): SSE_EVENT, (200, JSON): shapes.MessageSchema, **NO_MORE_EVENTS, **GUARDED, **SEND_ERRORS},
+    request=requests.SendSerializer,
+    responses={(200, SSE): SSE_EVENT, (200, JSON): responses.MessageSchema, **NO_MORE_EVENTS, **GUARDED, **SEND_ERRORS},
     examples=[SSE_EXAMPLE],
 )

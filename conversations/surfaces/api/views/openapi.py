@@ -1,8 +1,11 @@
-"""/api/schema and /api/docs: the OpenAPI description, made once in a process: it is the same for everyone and costs 70 ms."""
+"""/api/schema and /api/docs: the OpenAPI description.
+
+Each process makes it once, because it is the same for all callers and takes 70 ms.
+"""
 
 import hashlib
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 from django.http import HttpResponse, HttpResponseNotModified
 from django.http.response import HttpResponseBase
@@ -20,7 +23,7 @@ RENDERERS = {"yaml": OpenApiYamlRenderer, "json": OpenApiJsonRenderer}
 class SchemaView(APIView):
     authentication_classes: list[Any] = []
     permission_classes = [AllowAny]
-    # Counted per address, like all that asks for no token (see chatapi.throttling).
+    # chatapi.throttling counts requests without a token per address.
     throttle_classes: list[Any] = []
 
     @extend_schema(exclude=True)
@@ -37,7 +40,7 @@ class SchemaView(APIView):
 class DocumentationView(SpectacularSwaggerSplitView):
     url_name = "schema"
     throttle_classes: list[Any] = []
-    # Without the answer to OPTIONS that DRF derives from a view: this one renders pages and has no template for it.
+    # This view renders pages and has no template for DRF's answer to OPTIONS, so it gives none.
     metadata_class = None
 
 
@@ -45,7 +48,7 @@ class DocumentationView(SpectacularSwaggerSplitView):
 def render_schema(form: str) -> tuple[bytes, str]:
     """Return the description as `yaml` or `json`, and its ETag."""
     described = SchemaGenerator().get_schema(request=None, public=True)  # type: ignore[no-untyped-call]
-    body = RENDERERS[form]().render(described, renderer_context={})
+    body = cast(bytes, RENDERERS[form]().render(described, renderer_context={}))
     return body, f'"{hashlib.sha256(body).hexdigest()[:32]}"'
 
 

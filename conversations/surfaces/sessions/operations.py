@@ -1,10 +1,10 @@
-"""OpenAPI documentation of the session surface."""
+"""OpenAPI descriptions of the session surface."""
 
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter
 
 from chatapi.openapi import BearerScheme
-from conversations.surfaces.documentation import (
+from conversations.surfaces.openapi import (
     CURSOR,
     IDEMPOTENCY_KEY,
     JSON,
@@ -18,7 +18,7 @@ from conversations.surfaces.documentation import (
     operation,
     query,
 )
-from conversations.surfaces.sessions import serializers as shapes
+from conversations.surfaces.sessions import requests, responses
 
 TAG = "sessions"
 SESSION = OpenApiParameter(
@@ -28,7 +28,7 @@ SESSION = OpenApiParameter(
 OPEN = errors(429, 503)
 
 
-class OptionalBearerScheme(BearerScheme):
+class OptionalBearerScheme(BearerScheme):  # type: ignore[no-untyped-call]
     target_class = "conversations.surfaces.sessions.authentication.OptionalBearerAuthentication"
     name = "optionalBearer"
 
@@ -38,7 +38,7 @@ send_message = operation(
     "Send a message and receive the reply, line by line. The first message creates the session",
     TAG,
     parameters=[IDEMPOTENCY_KEY, RESUMED],
-    request=shapes.SendSerializer,
+    request=requests.SendSerializer,
     responses={**STREAMS, **OPEN, **errors(401, 403), **SEND_ERRORS},
     examples=[NDJSON_EXAMPLE, SSE_EXAMPLE],
 )
@@ -47,12 +47,12 @@ read_history = operation(
     "Read the newest messages of a session, oldest first. `Link` leads to older ones",
     TAG,
     parameters=[SESSION, query("limit", "1 to 1,000", OpenApiTypes.INT), CURSOR, LINK],
-    responses={(200, JSON): shapes.HistorySchema, **OPEN, **errors(400, 404)},
+    responses={(200, JSON): responses.HistorySchema, **OPEN, **errors(400, 404)},
 )
 forget_history = operation(
     "session_forget_history",
     "Stop the running reply, then delete the session's history",
     TAG,
     parameters=[SESSION],
-    responses={(200, JSON): shapes.ForgottenSchema, **OPEN, **errors(404)},
+    responses={(200, JSON): responses.ForgottenSchema, **OPEN, **errors(404)},
 )

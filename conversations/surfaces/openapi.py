@@ -1,12 +1,15 @@
-"""Shared parts of the OpenAPI descriptions: media types, parameters, errors, closed schemas."""
+"""What the OpenAPI descriptions of all surfaces share: media types, parameters, streams, errors, closed schemas."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from drf_spectacular.extensions import OpenApiSerializerExtension
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework import serializers
+
+View = TypeVar("View", bound=Callable[..., Any])
 
 JSON = "application/json"
 SSE = "text/event-stream"
@@ -68,23 +71,16 @@ class InvalidSchema(ErrorSchema):
         return {**super().get_fields(), "fields": serializers.DictField(required=False, child=problems)}
 
 
-class ClosedSerializer(serializers.Serializer[Any]):
-    """A serializer that refuses unknown fields and is documented as closed."""
-
-    def to_internal_value(self, data: Any) -> Any:
-        if isinstance(data, dict) and (unknown := sorted(set(data) - set(self.fields))):
-            raise serializers.ValidationError({name[:100]: ["This field does not exist."] for name in unknown[:10]})
-        return super().to_internal_value(data)
-
-
 class ClosedSchemaExtension(OpenApiSerializerExtension):  # type: ignore[no-untyped-call]
     """Document every `ClosedSerializer` with `additionalProperties: false`."""
 
-    target_class = "conversations.surfaces.documentation.ClosedSerializer"
+    target_class = "conversations.surfaces.request_fields.ClosedSerializer"
     match_subclasses = True
 
     def map_serializer(self, auto_schema: AutoSchema, direction: Any) -> dict[str, Any]:
-        described: dict[str, Any] = auto_schema._map_serializer(self.target, direction, bypass_extensions=True)
+        described: dict[str, Any] = auto_schema._map_serializer(  # type: ignore[no-untyped-call]
+            self.target, direction, bypass_extensions=True
+        )
         return {**described, "additionalProperties": False}
 
 
@@ -104,8 +100,14 @@ def errors(*statuses: int) -> dict[Any, Any]:
     return {(status, JSON): InvalidSchema if status == 400 else ErrorSchema for status in statuses}
 
 
-def operation(operation_id: str, summary: str, tag: str, **options: Any) -> Any:
-    return extend_schema(operation_id=operation_id, summary=summary, tags=[tag], **options)
+def operation(operation_id: str, summary: str, tag: str, **options: Any) -> Callable[[View], View]:
+    """Return a decorator that describes a view's method in the OpenAPI file."""
+
+    def describe(view: View) -> View:
+        described: View = extend_schema(operation_id=operation_id, summary=summary, tags=[tag], **options)(view)
+        return described
+
+    return describe
 
 
 LIMIT = query("limit", "1 to 200", OpenApiTypes.INT)

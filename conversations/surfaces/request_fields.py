@@ -1,23 +1,32 @@
-"""Request fields that accept only their own JSON type, without conversion; ids in paths."""
+"""Request bodies: how they are read, and fields that accept only their own JSON type, without conversion."""
 
-from typing import Any
-from uuid import UUID
+from typing import Any, TypeVar
 
 from rest_framework import serializers
+from rest_framework.request import Request
 
-from conversations.keyset import parse_id
+Body = TypeVar("Body", bound=serializers.Serializer[Any])
 
 
-def require_id(value: str, missing: type[Exception]) -> UUID:
-    """Parse an id. A malformed id matches nothing, so it raises `missing`."""
-    parsed = parse_id(value)
-    if parsed is None:
-        raise missing
-    return parsed
+def read_body(body: type[Body], request: Request) -> Body:
+    """Return the validated body of a request. Raises a 400 that names each invalid field."""
+    read = body(data=request.data)
+    read.is_valid(raise_exception=True)
+    return read
+
+
+class ClosedSerializer(serializers.Serializer[Any]):
+    # Refuses unknown fields. The OpenAPI file says so with `additionalProperties: false`, see `openapi.ClosedSchemaExtension`.
+    # No docstring: the OpenAPI file would repeat it as the description of each subclass.
+
+    def to_internal_value(self, data: Any) -> Any:
+        if isinstance(data, dict) and (unknown := sorted(set(data) - set(self.fields))):
+            raise serializers.ValidationError({name[:100]: ["This field does not exist."] for name in unknown[:10]})
+        return super().to_internal_value(data)
 
 
 class StrictCharField(serializers.CharField):
-    """A string, unchanged. Refuses numbers and, unless it may be blank, strings of white space only."""
+    """A string, not trimmed. Refuses other types and, unless `allow_blank` is set, strings of white space only."""
 
     def __init__(self, **options: Any) -> None:
         options.setdefault("trim_whitespace", False)
@@ -54,7 +63,7 @@ class StrictFloatField(serializers.FloatField):
 
 
 class StrictChoiceField(serializers.ChoiceField):
-    """One of several words. Other types are not inspected, because they may be nested more deeply than Python can handle."""
+    """One of several strings. Values of other types are not inspected, because they may be nested too deeply for Python."""
 
     default_error_messages = {"invalid_choice": "Must be one of the documented choices."}
 
@@ -67,11 +76,11 @@ class StrictChoiceField(serializers.ChoiceField):
 class IgnoredField(serializers.JSONField):
     """A value that clients may send and the service ignores.
 
-    It is not inspected, because it may be nested more deeply than Python can handle.
+    It is not inspected, because it may be nested too deeply for Python.
     """
 
     def __init__(self, help_text: str = "Accepted and ignored.") -> None:
         super().__init__(required=False, allow_null=True, write_only=True, help_text=help_text)
 
-    def to_internal_value(self, data: Any) -> None:
+    def to_internal_value(self, data: Any) -> Any:
         return None

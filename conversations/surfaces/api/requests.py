@@ -1,0 +1,93 @@
+"""Request bodies of the primary surface."""
+
+from typing import Any
+
+from rest_framework import serializers
+
+from conversations.models import MAX_CONTENT_CHARACTERS, MAX_TITLE_CHARACTERS
+from conversations.surfaces.request_fields import (
+    StrictBooleanField,
+    StrictCharField,
+    StrictChoiceField,
+    StrictFloatField,
+    StrictIntegerField,
+)
+from inference_proxy.protocols.base import Sampling
+
+
+class ConversationCreateSerializer(serializers.Serializer[Any]):
+    title = StrictCharField(
+        required=False,
+        allow_null=True,
+        allow_blank=True,
+        max_length=MAX_TITLE_CHARACTERS,
+        help_text='With null, "" or a placeholder such as "New chat", the first message names the conversation.',
+    )
+    model_tag = StrictCharField(
+        required=False, allow_null=True, allow_blank=True, max_length=100, help_text='null or "": the default model.'
+    )
+    assistant_id = StrictCharField(required=False, allow_null=True, max_length=100)
+    temporary = StrictBooleanField(
+        required=False, default=False, help_text="Not listed, and no longer available 24 hours after its last turn."
+    )
+
+
+class ConversationPatchSerializer(serializers.Serializer[Any]):
+    title = StrictCharField(required=False, max_length=MAX_TITLE_CHARACTERS)
+    model_tag = StrictCharField(required=False, max_length=100)
+    is_favorited = StrictBooleanField(required=False)
+
+
+class ConversationPutSerializer(ConversationPatchSerializer):
+    title = StrictCharField(max_length=MAX_TITLE_CHARACTERS)
+
+
+class SamplingSerializer(serializers.Serializer[Any]):
+    temperature = StrictFloatField(required=False, allow_null=True, min_value=0, max_value=2)
+    max_tokens = StrictIntegerField(required=False, allow_null=True, min_value=1, max_value=4096)
+    top_k = StrictIntegerField(required=False, allow_null=True, min_value=0, max_value=200)
+    thinking_mode = StrictBooleanField(
+        required=False,
+        allow_null=True,
+        help_text="Use THINKING_PROMPT instead of SYSTEM_PROMPT. The system prompt of an assistant is not replaced.",
+    )
+    force_web_search = StrictBooleanField(
+        required=False, allow_null=True, help_text="Ask the inference service to search the web, if it supports that."
+    )
+    stream = StrictBooleanField(required=False, help_text="false: return the finished message as JSON instead of a stream.")
+
+    when_busy = StrictChoiceField(
+        choices=["reject", "interrupt"],
+        required=False,
+        allow_null=True,
+        help_text="What to do if a reply is running. `reject`: answer 409. `interrupt`: stop it, keep its text, and send. "
+        "Default: interrupt a reply that no client follows, unless a client asked for it in the background; otherwise 409.",
+    )
+
+    def sampling(self) -> Sampling:
+        chosen = self.validated_data
+        return Sampling(
+            temperature=chosen.get("temperature"),
+            max_tokens=chosen.get("max_tokens"),
+            top_k=chosen.get("top_k"),
+            thinking_mode=bool(chosen.get("thinking_mode")),
+            force_web_search=bool(chosen.get("force_web_search")),
+        )
+
+
+class SendSerializer(SamplingSerializer):
+    content = StrictCharField(max_length=MAX_CONTENT_CHARACTERS)
+
+
+class SwapSerializer(serializers.Serializer[Any]):
+    model_tag = StrictCharField(max_length=100)
+
+
+class FeedbackSerializer(serializers.Serializer[Any]):
+    rating = StrictIntegerField(allow_null=True, min_value=-1, max_value=1, help_text="1, -1, or null to remove the rating.")
+    comment = StrictCharField(required=False, allow_null=True, allow_blank=True, max_length=2000)
+
+    def validate_rating(self, rating: int | None) -> int | None:
+        if rating == 0:
+            raise serializers.ValidationError("Must be 1, -1 or null.")
+        return rating

@@ -1,0 +1,262 @@
+"""Response bodies of the primary surface."""
+
+from collections import defaultdict
+from datetime import date, datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from drf_spectacular.utils import extend_schema_serializer
+from rest_framework import serializers
+
+from conversations.models import DEFAULT_TITLE, Role, Status
+from conversations.surfaces.responses import RowSchema
+
+
+class ConversationSchema(RowSchema):
+    id = serializers.UUIDField()
+    user_id = serializers.UUIDField(allow_null=True)
+    title = serializers.CharField(initial=DEFAULT_TITLE)
+    model_tag = serializers.CharField(allow_blank=True)
+    is_favorited = serializers.BooleanField()
+    assistant_id = serializers.UUIDField(allow_null=True)
+    created_at = serializers.DateTimeField()
+    updated_at = serializers.DateTimeField(help_text="Time of the last turn.")
+    # Not a column: `ConversationQuerySet.with_running_reply` adds it.
+    running_message_id = serializers.UUIDField(
+        allow_null=True, help_text="The running reply, or null. Follow it at `/messages/{running_message_id}/stream`."
+    )
+
+    class Meta:
+        ref_name = "Conversation"
+
+
+class MessageSchema(RowSchema):
+    id = serializers.UUIDField()
+    conversation_id = serializers.UUIDField()
+    role = serializers.ChoiceField(choices=Role.values)
+    content = serializers.CharField(allow_blank=True)
+    token_count = serializers.IntegerField(min_value=0)
+    model_tag = serializers.CharField(allow_blank=True)
+    inference_time_ms = serializers.IntegerField(min_value=0)
+    created_at = serializers.DateTimeField()
+    status = serializers.ChoiceField(choices=Status.values)
+    parent_id = serializers.UUIDField(
+        allow_null=True,
+        help_text="For a reply: the user message that it answers. For an edited message: its first version.",
+    )
+    is_active = serializers.BooleanField(help_text="Whether the message is on the active branch.")
+    error_code = serializers.CharField(allow_null=True)
+    feedback = serializers.IntegerField(allow_null=True, min_value=-1, max_value=1)
+
+    class Meta:
+        ref_name = "Message"
+
+
+class ContextSchema(serializers.Serializer[Any]):
+    messages = serializers.IntegerField(
+        min_value=1, help_text="Number of messages that the model received, without the system prompt."
+    )
+    characters = serializers.IntegerField(
+        min_value=0, help_text="Their total length in characters, including the system prompt."
+    )
+    left_out = serializers.IntegerField(
+        min_value=0, help_text="Number of older messages that the model did not receive, up to 1,000."
+    )
+    reason = serializers.ChoiceField(
+        choices=["messages", "characters", "unanswered"],
+        allow_null=True,
+        help_text="Why messages were left out. `messages` or `characters`: that limit was reached. `unanswered`: only failed "
+        "replies and questions without a usable answer were left out. Null: none were left out.",
+    )
+    system_prompt_left_out = serializers.IntegerField(
+        min_value=1,
+        required=False,
+        help_text="Number of characters cut from the system prompt, because the inference service limits its length.",
+    )
+
+    class Meta:
+        ref_name = "Context"
+
+
+class MessageDetailSchema(MessageSchema):
+    # mypy takes it for an attribute of DRF's fields, but DRF collects declared fields before it makes the class.
+    context = ContextSchema(  # type: ignore[assignment]
+        allow_null=True, help_text="For a reply: the part of the conversation that the model received."
+    )
+
+    class Meta:
+        ref_name = "MessageDetail"
+
+
+@extend_schema_serializer(many=False)
+class ConversationListSchema(serializers.Serializer[Any]):
+    items = ConversationSchema(many=True)
+    grouped = serializers.DictField(
+        child=ConversationSchema(many=True), help_text="The items, grouped by the day of `updated_at`."
+    )
+    limit = serializers.IntegerField()
+    offset = serializers.IntegerField()
+    next = serializers.CharField(allow_null=True, help_text="Pass it as `cursor` to get the next page. Null on the last page.")
+
+
+class ConversationDetailSchema(ConversationSchema):
+    messages = MessageSchema(many=True)
+    next = serializers.CharField(
+        allow_null=True, help_text="Pass it as `cursor` to get older messages. Null if there are none."
+    )
+
+    class Meta:
+        ref_name = "ConversationDetail"
+
+
+@extend_schema_serializer(many=False)
+class MessageListSchema(serializers.Serializer[Any]):
+    items = MessageSchema(many=True)
+    limit = serializers.IntegerField()
+    next = serializers.CharField(allow_null=True, help_text="Pass it as `cursor` to get older messages. Null on the last page.")
+
+
+class ModelSchema(serializers.Serializer[Any]):
+    model_tag = serializers.CharField()
+    # As with `context` above
+    source = serializers.CharField(allow_blank=True)  # type: ignore[assignment]
+    path = serializers.CharField(allow_blank=True)
+    loaded = serializers.BooleanField()
+
+
+class ModelListSchema(serializers.Serializer[Any]):
+    current_model = serializers.CharField(allow_null=True)
+    models = ModelSchema(many=True)
+
+
+class SwapAnswerSchema(serializers.Serializer[Any]):
+    status = serializers.CharField()
+    current_model = serializers.CharField(allow_null=True)
+
+
+class HealthSchema(serializers.Serializer[Any]):
+    status = serializers.CharField()
+    ready = serializers.BooleanField()
+    service = serializers.CharField()
+
+
+class ReadinessSchema(serializers.Serializer[Any]):
+    status = serializers.CharField()
+    ready = serializers.BooleanField()
+    checks = serializers.DictField(child=serializers.CharField())
+
+
+class AssistantSchema(RowSchema):
+    id = serializers.UUIDField()
+    name = serializers.CharField()
+    description = serializers.CharField(allow_blank=True)
+    model_tag = serializers.CharField(allow_blank=True, help_text="Empty: the model of the conversation.")
+    requires_authentication = serializers.BooleanField(
+        help_text="false: anonymous callers may use it too, if ALLOW_ANONYMOUS is on."
+    )
+
+    class Meta:
+        ref_name = "Assistant"
+
+
+@extend_schema_serializer(many=False)
+class AssistantListSchema(serializers.Serializer[Any]):
+    items = AssistantSchema(many=True)
+
+
+class HitSchema(RowSchema):
+    message_id = serializers.UUIDField()
+    conversation_id = serializers.UUIDField()
+    conversation_title = serializers.CharField(initial=DEFAULT_TITLE)
+    role = serializers.ChoiceField(choices=Role.values)
+    created_at = serializers.DateTimeField()
+    snippet = serializers.CharField(allow_blank=True, help_text="Escaped for HTML. Matches are inside `<mark>`.")
+
+    class Meta:
+        ref_name = "Hit"
+
+
+@extend_schema_serializer(many=False)
+class HitListSchema(serializers.Serializer[Any]):
+    items = HitSchema(many=True)
+    limit = serializers.IntegerField()
+    next = serializers.CharField(allow_null=True, help_text="Pass it as `cursor` to get more hits. Null if there are no more.")
+
+
+class UsageSchema(serializers.Serializer[Any]):
+    messages = serializers.IntegerField(min_value=0, help_text="Messages that the user sent.")
+    replies = serializers.IntegerField(min_value=0)
+    tokens = serializers.IntegerField(min_value=0, help_text="Tokens of the replies.")
+    prompt_tokens = serializers.IntegerField(
+        min_value=0, help_text="Tokens of the prompts. 0 if the model does not report them."
+    )
+    inference_time_ms = serializers.IntegerField(min_value=0)
+
+    class Meta:
+        ref_name = "Usage"
+
+
+class DayUsageSchema(UsageSchema):
+    date = serializers.DateField()
+
+    class Meta:
+        ref_name = "DayUsage"
+
+
+class UsageReportSchema(serializers.Serializer[Any]):
+    days = DayUsageSchema(many=True, help_text="Every day, oldest first.")
+    total = UsageSchema()
+
+
+class UserSchema(serializers.Serializer[Any]):
+    id = serializers.UUIDField()
+    email = serializers.CharField(allow_blank=True)
+    name = serializers.CharField(allow_blank=True)
+    is_admin = serializers.BooleanField()
+    first_seen_at = serializers.DateTimeField(allow_null=True)
+    last_seen_at = serializers.DateTimeField(allow_null=True)
+    conversations = serializers.IntegerField(min_value=0, max_value=10_000, help_text="10,000 means 10,000 or more.")
+    messages = serializers.IntegerField(min_value=0, max_value=10_000, help_text="10,000 means 10,000 or more.")
+    conversation_count = serializers.IntegerField(min_value=0, max_value=10_000, help_text="The same as `conversations`.")
+    message_count = serializers.IntegerField(min_value=0, max_value=10_000, help_text="The same as `messages`.")
+    provider = serializers.CharField(
+        allow_blank=True, help_text="From the predecessor's table of users. Empty without that table."
+    )
+    created_at = serializers.DateTimeField(allow_null=True, help_text="From the predecessor's table of users.")
+    last_login_at = serializers.DateTimeField(allow_null=True, help_text="From the predecessor's table of users.")
+
+    class Meta:
+        ref_name = "User"
+
+
+class TotalsSchema(serializers.Serializer[Any]):
+    users = serializers.IntegerField(min_value=0)
+    conversations = serializers.IntegerField(min_value=0)
+    messages = serializers.IntegerField(min_value=0)
+    estimated = serializers.BooleanField(
+        help_text="true: the tables are too large to count, so the totals are PostgreSQL's estimates."
+    )
+
+
+@extend_schema_serializer(many=False)
+class UserListSchema(serializers.Serializer[Any]):
+    items = UserSchema(many=True)
+    totals = TotalsSchema()
+    limit = serializers.IntegerField()
+    next = serializers.CharField(allow_null=True)
+
+
+def group_by_day(items: list[dict[str, Any]], zone: ZoneInfo) -> dict[str, list[dict[str, Any]]]:
+    """Group conversations by the day of their last turn, in the same order."""
+    days: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for item in items:
+        days[_day_of(item["updated_at"], zone).isoformat()].append(item)
+    return days
+
+
+def _day_of(time: datetime, zone: ZoneInfo) -> date:
+    try:
+        return time.astimezone(zone).date()
+    except OverflowError:
+        # In that zone, the time is before the first or after the last day that Python knows.
+        return time.date()

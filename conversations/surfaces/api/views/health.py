@@ -1,0 +1,27 @@
+"""/api/health and /api/ready."""
+
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from chatapi.readiness import check_readiness
+from conversations.surfaces.api import operations
+from conversations.surfaces.probes import ProbeView
+
+
+class HealthView(ProbeView):
+    """Liveness: answers while the process runs. It uses neither the database nor another service."""
+
+    @operations.health
+    def get(self, request: Request) -> Response:
+        return Response({"status": "ok", "ready": True, "service": "chat-api"})
+
+
+class ReadyView(ProbeView):
+    """Readiness: whether requests can be served."""
+
+    @operations.ready
+    def get(self, request: Request) -> Response:
+        checks = check_readiness()
+        ready = all(result == "ok" for result in checks.values())
+        body = {"status": "ok" if ready else "unavailable", "ready": ready, "checks": checks}
+        return Response(body, status=200 if ready else 503)

@@ -1,0 +1,28 @@
+"""/api/models: the models of the inference service."""
+
+from rest_framework.permissions import IsAuthenticated
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from chatapi.permissions import IsAdmin
+from conversations.surfaces.api import operations
+from conversations.surfaces.api.requests import SwapSerializer
+from conversations.surfaces.request_fields import read_body
+from inference_proxy.catalogue import swap_model
+from inference_proxy.model_list import list_allowed_models
+
+
+class ModelsView(APIView):
+    @operations.models
+    def get(self, request: Request) -> Response:
+        return Response(list_allowed_models())
+
+
+class ModelSwapView(APIView):
+    permission_classes = [IsAuthenticated, IsAdmin]
+
+    @operations.swap_model
+    def post(self, request: Request) -> Response:
+        body = read_body(SwapSerializer, request)
+        return Response(swap_model(body.validated_data["model_tag"]), status=202)

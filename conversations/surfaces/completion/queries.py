@@ -1,0 +1,40 @@
+"""What the completion surface reads: the messages of a page of conversations, and single messages."""
+
+from collections import defaultdict
+from itertools import takewhile
+from typing import Any
+from uuid import UUID
+
+from conversations.exceptions import ConversationNotFound
+from conversations.message_batches import MAX_BATCH_BYTES
+from conversations.models import Message
+from conversations.surfaces.completion.responses import MessageSchema
+from conversations.surfaces.paging import Page, cut_page
+
+CONVERSATIONS_CURSOR = "pc"
+MESSAGES_EACH = 200
+
+
+def read_messages(page: Page) -> tuple[dict[UUID, list[dict[str, Any]]], Page]:
+    """Return the newest active messages of each conversation, oldest first, and the part of the page that could be read.
+
+    The page ends before the first conversation whose messages exceed MAX_BATCH_BYTES. If that is the first conversation of the
+    page, its newest messages are read. One query.
+    """
+    messages: dict[UUID, list[dict[str, Any]]] = defaultdict(list)
+    unread: set[UUID] = set()
+    for message in Message.objects.newest_of_each([row["id"] for row in page.rows], MESSAGES_EACH, MAX_BATCH_BYTES):
+        if message.content_read is None:
+            unread.add(message.conversation_id)
+        else:
+            messages[message.conversation_id].append(MessageSchema.from_object(message, content=message.content_read))
+    readable = sum(1 for _ in takewhile(lambda row: row["id"] not in unread, page.rows[1:]))
+    return messages, cut_page(page, 1 + readable, kind=CONVERSATIONS_CURSOR, time_field="updated_at")
+
+
+def read_message(message_id: UUID) -> dict[str, Any]:
+    """Return a message as JSON. Raises `ConversationNotFound` if it was deleted with its conversation in the meantime."""
+    row = Message.objects.filter(id=message_id).values(*MessageSchema.columns).first()
+    if row is None:
+        raise ConversationNotFound
+    return MessageSchema.from_row(row)

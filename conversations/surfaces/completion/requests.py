@@ -1,0 +1,20 @@
+"""Request bodies of the completion surface."""
+
+from typing import Any
+
+from rest_framework import serializers
+
+from conversations.models import MAX_CONTENT_CHARACTERS
+from conversations.surfaces.request_fields import StrictBooleanField, StrictCharField
+
+
+class SpelledBooleanField(StrictBooleanField):
+    """A boolean, also as the string "true" or "false", which some front-ends send."""
+
+    def to_internal_value(self, data: Any) -> bool:
+        return super().to_internal_value({"true": True, "false": False}.get(data, data) if isinstance(data, str) else data)
+
+
+class CompletionSerializer(serializers.Serializer[Any]):
+    message = StrictCharField(max_length=MAX_CONTENT_CHARACTERS)
+    stream = SpelledBooleanField(required=False, default=False)
