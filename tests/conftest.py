@@ -1,45 +1,16 @@
-"""What black-box tests share: a database, an auth service, an inference service, and the real server between them."""
+"""What black-box tests share: the real server, the services that it calls, and a client."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
 from tests.support.auth import ScriptedAuth, make_token
 from tests.support.client import Client
-from tests.support.database import migrated_database
 from tests.support.server import Server
+from tests.support.servers import StartServer
 from tests.support.upstream import ScriptedUpstream
 
-StartServer = Callable[..., Server]
-
-
-@pytest.fixture(scope="session")
-def database_url() -> Iterator[str]:
-    with migrated_database() as url:
-        yield url
-
-
-@pytest.fixture(scope="session")
-def auth_of_session() -> Iterator[ScriptedAuth]:
-    with ScriptedAuth() as scripted:
-        yield scripted
-
-
-@pytest.fixture(scope="session")
-def upstream_of_session() -> Iterator[ScriptedUpstream]:
-    with ScriptedUpstream() as scripted:
-        yield scripted
-
-
-@pytest.fixture(scope="session")
-def new_server(database_url: str, auth_of_session: ScriptedAuth, upstream_of_session: ScriptedUpstream) -> StartServer:
-    """Make servers on the session's database with settings of the test's choice; each is a context manager."""
-
-    def make(**settings: str) -> Server:
-        urls = {"database_url": database_url, "auth_url": auth_of_session.url, "upstream_url": upstream_of_session.url}
-        return Server(**urls, **settings)
-
-    return make
+__all__ = ["StartServer"]
 
 
 @pytest.fixture(scope="session")

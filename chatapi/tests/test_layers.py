@@ -102,7 +102,7 @@ def test_what_surfaces_share_knows_none_of_them() -> None:
 def test_every_surface_has_the_same_files(surface: str) -> None:
     folder = PROJECT / "conversations" / "surfaces" / surface
     names = {path.name.removesuffix(".py") for path in folder.iterdir()}
-    assert {"urls", "operations", "queries", "requests", "responses", "views"} <= names
+    assert {"urls", "operations", "queries", "requests", "responses", "views", "tests"} <= names
 
 
 @pytest.mark.parametrize("name", ["requests.py", "responses.py", "operations.py"])

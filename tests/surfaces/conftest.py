@@ -1,4 +1,4 @@
-"""What the tests of the surfaces share: the real server, anonymous callers allowed, and assistants as staff write them."""
+"""What the tests of the surfaces share: a server that allows anonymous callers, clients of it, and assistants."""
 
 import uuid
 from collections.abc import Callable, Iterator
@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 import psycopg
 import pytest
 
-from tests.conftest import StartServer
 from tests.support.auth import make_token
 from tests.support.client import Client
 from tests.support.server import Server
@@ -15,21 +14,20 @@ MakeAssistant = Callable[..., str]
 
 
 @pytest.fixture(scope="session")
-def service(new_server: StartServer) -> Iterator[Server]:
-    with new_server(ALLOW_ANONYMOUS="true") as server:
-        yield server
+def service(open_service: Server) -> Server:
+    return open_service
 
 
 @pytest.fixture
-def anonymous(service: Server) -> Iterator[Client]:
-    """Someone without a token."""
-    nobody = Client(service.port, None)
-    yield nobody
-    nobody.close()
+def anonymous_client(service: Server) -> Iterator[Client]:
+    """A client without a token."""
+    caller = Client(service.port, None)
+    yield caller
+    caller.close()
 
 
 @pytest.fixture
-def stranger(service: Server) -> Iterator[Client]:
+def other_client(service: Server) -> Iterator[Client]:
     """Another user."""
     other = Client(service.port, make_token())
     yield other
@@ -44,7 +42,7 @@ def database(database_url: str) -> Iterator[psycopg.Connection]:
 
 @pytest.fixture
 def make_assistant(database: psycopg.Connection) -> Iterator[MakeAssistant]:
-    """Write an assistant into the database and return its id; it retires when the test is over."""
+    """Insert an assistant and return its id. It becomes inactive when the test ends."""
     made: list[str] = []
 
     def make(*, system_prompt: str = "", public: bool = False, active: bool = True, model_tag: str = "") -> str:

@@ -9,7 +9,7 @@ from tests.surfaces.test_isolation import BODIES, OPERATIONS, Operation
 
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.id)
-def test_a_slash_at_the_end_changes_nothing(operation: Operation, stranger: Client) -> None:
+def test_a_slash_at_the_end_changes_nothing(operation: Operation, other_client: Client) -> None:
     ids = {name: str(uuid.uuid4()) for name in ("conversation_id", "message_id", "session_id")}
     path = operation.path.format(**ids) + ("?q=word" if operation.id == "search" else "")
     body = BODIES[operation.id] if operation.method in ("POST", "PUT", "PATCH") else ABSENT
@@ -17,7 +17,7 @@ def test_a_slash_at_the_end_changes_nothing(operation: Operation, stranger: Clie
         body = {**body, "session_id": ids["session_id"]}
     answers = []
     for spelling in (path, path.replace("?", "/?") if "?" in path else f"{path}/"):
-        answer = stranger.request(operation.method, spelling, body)
+        answer = other_client.request(operation.method, spelling, body)
         assert "URL does not exist" not in answer.content.decode()
         answers.append((answer.status, "Location" in answer.headers))
     assert answers[0] == answers[1]
@@ -41,8 +41,8 @@ def test_ids_may_lack_their_hyphens(client: Client, conversation: str) -> None:
     assert client.request("DELETE", f"/api/conversations/{plain}/").status == 204
 
 
-def test_an_anonymous_session_is_the_same_with_and_without_hyphens(anonymous: Client, make_assistant) -> None:
+def test_an_anonymous_session_is_the_same_with_and_without_hyphens(anonymous_client: Client, make_assistant) -> None:
     key = uuid.uuid4()
     body = {"session_id": key.hex, "message": "hello", "assistant_id": uuid.UUID(make_assistant(public=True)).hex}
-    anonymous.open("POST", "/api/v1/chat/stream/", body).finish()
-    assert len(anonymous.get(f"/api/v1/chat/{key}/history/")["messages"]) == 2
+    anonymous_client.open("POST", "/api/v1/chat/stream/", body).finish()
+    assert len(anonymous_client.get(f"/api/v1/chat/{key}/history/")["messages"]) == 2

@@ -113,10 +113,10 @@ def assert_nothing_got_out(answer: Answer, victim: Victim) -> None:
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.id)
 def test_another_user_gets_and_changes_nothing(
-    operation: Operation, victim: Victim, stranger: Client, database: psycopg.Connection
+    operation: Operation, victim: Victim, other_client: Client, database: psycopg.Connection
 ) -> None:
     before = victim.snapshot(database)
-    answer = try_operation(stranger, operation, victim)
+    answer = try_operation(other_client, operation, victim)
     if "{" in operation.path:
         assert answer.status == 404, answer
     else:
@@ -148,12 +148,12 @@ def test_a_temporary_chat_whose_time_is_over_is_gone_for_its_user_too(
 @pytest.mark.parametrize("kind", ["anonymous", "expired", "invented"])
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.id)
 def test_without_a_valid_token_nothing_is_got_or_changed(
-    operation: Operation, kind: str, victim: Victim, anonymous: Client, database: psycopg.Connection
+    operation: Operation, kind: str, victim: Victim, anonymous_client: Client, database: psycopg.Connection
 ) -> None:
     tokens = {"expired": make_token(uuid.UUID(victim.client.token[5:]), expires_at=int(time.time()) - 1), "invented": "x.y.z"}
     headers = {"Authorization": f"Bearer {tokens[kind]}"} if kind in tokens else {}
     before = victim.snapshot(database)
-    answer = try_operation(anonymous, operation, victim, headers)
+    answer = try_operation(anonymous_client, operation, victim, headers)
     if operation.needs_token:
         assert (answer.status, answer.headers["WWW-Authenticate"]) == (401, "Bearer")
     elif "{" in operation.path:
@@ -188,14 +188,14 @@ def test_the_schema_names_every_route(service: Server) -> None:
 
 
 def test_an_anonymous_session_is_nobody_else_s(
-    anonymous: Client, stranger: Client, make_assistant: MakeAssistant, database: psycopg.Connection
+    anonymous_client: Client, other_client: Client, make_assistant: MakeAssistant, database: psycopg.Connection
 ) -> None:
     key = str(uuid.uuid4())
     body = {"session_id": key, "message": SECRET, "assistant_id": make_assistant(public=True)}
-    anonymous.open("POST", "/api/v1/chat/stream", body).finish()
+    anonymous_client.open("POST", "/api/v1/chat/stream", body).finish()
     row = database.execute("SELECT id FROM conversations WHERE session_id = %s", [key]).fetchone()
     for path in (f"/api/conversations/{row[0]}", f"/conversations/{row[0]}", f"/api/v1/chat/{key}/history"):
-        assert stranger.request("GET", path).status == 404
-    assert stranger.request("POST", f"/conversation/completion/{row[0]}", {"message": "hi"}).status == 404
-    assert stranger.request("DELETE", f"/api/conversations/{row[0]}").status == 404
-    assert stranger.get("/api/search?q=" + SECRET)["items"] == []
+        assert other_client.request("GET", path).status == 404
+    assert other_client.request("POST", f"/conversation/completion/{row[0]}", {"message": "hi"}).status == 404
+    assert other_client.request("DELETE", f"/api/conversations/{row[0]}").status == 404
+    assert other_client.get("/api/search?q=" + SECRET)["items"] == []

@@ -6,6 +6,9 @@ import pytest
 
 from chatapi.tests.clients import UserClient
 from conversations.models import Conversation
+from conversations.surfaces.conftest import MakeAssistant
+from tests.support.client import Client
+from tests.support.upstream import ScriptedUpstream
 
 ADDRESS = "/api/conversations"
 
@@ -65,3 +68,18 @@ def test_one_query(user: UserClient, django_assert_num_queries: Any) -> None:
     user.get(ADDRESS)
     with django_assert_num_queries(1):
         user.post(ADDRESS, {"title": "A title"})
+
+
+def test_a_conversation_with_an_assistant(client: Client, upstream: ScriptedUpstream, make_assistant: MakeAssistant) -> None:
+    assistant = make_assistant(system_prompt="Answer in verse.")
+    conversation = client.create_conversation(assistant_id=assistant)
+    assert client.conversation(conversation)["assistant_id"] == assistant
+    client.ask(conversation, "hi")
+    assert "Answer in verse." in upstream.generations()[-1].body["messages"][0]["content"]
+
+
+@pytest.mark.parametrize("wrong", ["0b54ad5e-2f0c-4a7e-9d4e-000000000000", "nonsense"])
+def test_a_conversation_with_an_unknown_assistant_is_not_made(client: Client, wrong: str) -> None:
+    answer = client.request("POST", "/api/conversations", {"assistant_id": wrong})
+    assert (answer.status, answer.json["code"]) == (404, "not_found")
+    assert client.get("/api/conversations")["items"] == []

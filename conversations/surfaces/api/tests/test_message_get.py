@@ -8,6 +8,7 @@ import pytest
 from chatapi.tests.clients import UserClient
 from conversations.models import Message
 from conversations.tests.factories import make_conversation, make_message, make_reply, make_running_reply
+from tests.support.client import Client
 
 
 def path(message: Message, conversation_id: Any = None, message_id: Any = None) -> str:
@@ -81,3 +82,11 @@ def test_two_queries(user: UserClient, asked: Message, django_assert_num_queries
     user.get("/api/conversations")
     with django_assert_num_queries(2):
         user.get(path(asked))
+
+
+def test_a_message_tells_what_the_model_saw(client: Client, conversation: str) -> None:
+    stream = client.ask(conversation, "hello")
+    context = client.message(conversation, stream.message_id)["context"]
+    assert context == {"messages": 1, "characters": 5, "left_out": 0, "reason": None}
+    assert client.message(conversation, stream.headers["X-User-Message-Id"])["context"] is None
+    assert "context" not in client.messages(conversation)[0]

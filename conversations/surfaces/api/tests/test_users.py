@@ -1,14 +1,19 @@
-"""GET /api/admin/users beside the predecessor's table of users"""
+"""GET /api/admin/users, with and without the predecessor's table of users"""
 
+import uuid
 from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
+import psycopg
 import pytest
 from django.db import connection
 
 from chatapi.tests.clients import UserClient
 from conversations.tests.conftest import make_conversation
+from tests.support.auth import make_token
+from tests.support.client import Client
+from tests.support.server import Server
 
 ADDRESS = "/api/admin/users"
 IDS = [UUID(int=number) for number in range(1, 8)]
@@ -95,3 +100,45 @@ def test_a_table_that_can_not_be_used_is_left_alone(admin: UserClient, predecess
     response = admin.get(ADDRESS)
     assert response.status_code == 200
     assert str(predecessors_users[0]) not in response.content.decode()
+
+
+@pytest.fixture
+def admin_client(service: Server):
+    user = Client(service.port, make_token(admin=True))
+    yield user
+    user.close()
+
+
+def test_admins_see_users_with_what_they_have(
+    admin_client: Client, client: Client, conversation: str, database: psycopg.Connection
+) -> None:
+    client.ask(conversation, "hi")
+    # Only the predecessor knew this user, so the directory has no entry.
+    departed = str(uuid.uuid4())
+    database.execute("INSERT INTO conversations (user_id) VALUES (%s), (%s)", [departed, departed])
+    found, cursor = [], ""
+    while cursor is not None:
+        page = admin_client.get(f"/api/admin/users?limit=3{cursor and '&cursor=' + cursor}")
+        assert len(page["items"]) <= 3
+        found += page["items"]
+        cursor = page["next"]
+    ids = [user["id"] for user in found]
+    assert ids == sorted(set(ids))
+    users = {user["id"]: user for user in found}
+    one = users[client.token[5:]]
+    assert (one["conversations"], one["messages"], one["is_admin"]) == (1, 2, False)
+    assert one["email"].endswith("@example.test")
+    assert one["last_seen_at"]
+    assert users[admin_client.token[6:]]["is_admin"] is True
+    assert (users[departed]["email"], users[departed]["conversations"], users[departed]["messages"]) == ("", 2, 0)
+    counted = {
+        name: database.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
+        for name, table in (("users", "chat_users"), ("conversations", "conversations"), ("messages", "messages"))
+    }
+    assert page["totals"] == {**counted, "estimated": False}
+
+
+def test_nobody_else_sees_users(client: Client, anonymous_client: Client) -> None:
+    answer = client.request("GET", "/api/admin/users")
+    assert (answer.status, answer.json["code"]) == (403, "permission_denied")
+    assert anonymous_client.request("GET", "/api/admin/users").status == 401

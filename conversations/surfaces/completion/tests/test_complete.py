@@ -1,25 +1,13 @@
-"""The completion surface: whole answers, bare text."""
+"""POST /conversation/completion/{id}"""
 
 import uuid
 
 import pytest
 
+from conversations.surfaces.completion.tests.calls import complete, create
 from tests.support.client import Client
 from tests.support.steps import die, done, hold, respond, tokens
 from tests.support.upstream import ScriptedUpstream
-
-
-def create(client: Client) -> str:
-    answer = client.request("POST", "/conversation")
-    assert answer.status == 201, answer
-    assert set(answer.json) == {"id", "messages", "created_at"}
-    assert answer.json["messages"] == []
-    assert answer.json["created_at"]
-    return str(answer.json["id"])
-
-
-def complete(client: Client, conversation: str, **body):
-    return client.open("POST", f"/conversation/completion/{conversation}", body)
 
 
 @pytest.mark.parametrize("body", [{}, {"stream": False}, {"stream": "false"}])
@@ -77,28 +65,9 @@ def test_a_malformed_request_is_refused(client: Client, body: dict) -> None:
     assert client.messages(conversation) == []
 
 
-def test_conversations_come_with_their_messages(client: Client) -> None:
-    first, second = create(client), create(client)
-    for text in ("one", "two"):
-        assert complete(client, first, message=text).status == 200
-    found = client.get("/conversation")
-    assert [item["id"] for item in found] == [first, second]
-    assert found[1]["messages"] == []
-    assert [(item["author"], item["content"]) for item in found[0]["messages"]] == [
-        ("user", "one"),
-        ("assistant", "one"),
-        ("user", "two"),
-        ("assistant", "two"),
-    ]
-    page = client.request("GET", "/conversation?limit=1")
-    assert [item["id"] for item in page.json] == [first]
-    path = page.headers["Link"].partition(">")[0][1:]
-    assert [item["id"] for item in client.get(path)] == [second]
-
-
-def test_a_conversation_of_another_user_does_not_exist(client: Client, stranger: Client) -> None:
+def test_a_conversation_of_another_user_does_not_exist(client: Client, other_client: Client) -> None:
     conversation = create(client)
-    assert stranger.get("/conversation") == []
+    assert other_client.get("/conversation") == []
     for wrong in (conversation, str(uuid.uuid4()), "nonsense"):
-        assert complete(stranger, wrong, message="hi").status == 404
+        assert complete(other_client, wrong, message="hi").status == 404
     assert client.messages(conversation) == []

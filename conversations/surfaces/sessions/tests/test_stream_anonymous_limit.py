@@ -5,14 +5,13 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from conversations.surfaces.conftest import MakeAssistant
 from tests.conftest import StartServer
 from tests.support.client import Client, Stream
 from tests.support.parallel import at_once
 from tests.support.server import Server
 from tests.support.steps import done, hold, respond, tokens
 from tests.support.upstream import ScriptedUpstream
-
-from .conftest import MakeAssistant
 
 Say = Callable[..., Stream]
 # A test's replies may still be ending when the next test begins, so each has addresses of its own.

@@ -133,10 +133,10 @@ def test_a_walk_goes_through_all_conversations(client: Client, database: psycopg
     assert [len(page) for page in pages] == [0, 1]
 
 
-def test_only_one_s_own_messages_are_found(client: Client, stranger: Client, database: psycopg.Connection) -> None:
+def test_only_one_s_own_messages_are_found(client: Client, other_client: Client, database: psycopg.Connection) -> None:
     store(database, client, ["a secret recipe", "秘密食谱"])
     assert len(search(client, "secret")) == len(search(client, "秘密")) == 1
-    assert search(stranger, "secret") == search(stranger, "秘密") == []
+    assert search(other_client, "secret") == search(other_client, "秘密") == []
 
 
 def test_temporary_chats_and_answers_that_do_not_count_are_not_found(client: Client, database: psycopg.Connection) -> None:
@@ -195,7 +195,7 @@ def test_a_malformed_search_is_refused(client: Client, query: str) -> None:
 
 
 def test_one_user_s_searches_leave_the_connections_to_others(
-    client: Client, stranger: Client, database: psycopg.Connection, database_url: str
+    client: Client, other_client: Client, database: psycopg.Connection, database_url: str
 ) -> None:
     """Whatever a search waits for, ten of one user's hold no more than one connection."""
     # Other statements of the service may wait for the table, too.
@@ -211,7 +211,7 @@ def test_one_user_s_searches_leave_the_connections_to_others(
             counts = set()
             for _ in range(20):
                 # The worker takes requests in turn: the searches have begun.
-                assert stranger.request("GET", "/api/assistants").status == 200
+                assert other_client.request("GET", "/api/assistants").status == 200
                 counts.add(database.execute(waiting).fetchone()[0])
             locked.rollback()
         statuses = [one.result().status for one in searches]
