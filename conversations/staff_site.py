@@ -8,18 +8,21 @@ import logging
 import math
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from django.conf import settings
 from django.contrib import admin
 from django.contrib.admin.forms import AdminAuthenticationForm
-from django.core.cache import cache
 from django.http import HttpRequest, HttpResponse, QueryDict
+from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
 
 from chatapi.client_address import address_group
+from chatapi.rates import meter
 
 logger = logging.getLogger(__name__)
+
+View = TypeVar("View", bound=Callable[..., HttpResponseBase])
 
 # Hashing the password takes 0.25 s of CPU for each.
 MOST_SIGN_INS_AT_ONCE = 8
@@ -29,7 +32,7 @@ class StaffAuthenticationForm(AdminAuthenticationForm):
     """Log failed sign-ins with the address only, because people sometimes type a password into the name field."""
 
     def get_invalid_login_error(self) -> Any:
-        logger.warning("staff sign-in failed", extra={"address": address_group(self.request)})
+        logger.warning("staff sign-in failed", extra={"address": address_group(self.request) if self.request else "unknown"})
         return super().get_invalid_login_error()
 
 
@@ -51,17 +54,16 @@ class StaffSite(admin.AdminSite):
         finally:
             self._sign_ins.release()
 
-    def admin_view(self, view: Callable[..., Any], cacheable: bool = False) -> Callable[..., Any]:
+    def admin_view(self, view: View, cacheable: bool = False) -> View:
         inner = super().admin_view(view, cacheable)
 
-        def without_null_characters(request: HttpRequest, *arguments: Any, **options: Any) -> HttpResponse:
+        def without_null_characters(request: HttpRequest, *arguments: Any, **options: Any) -> HttpResponseBase:
             # PostgreSQL refuses text with a NUL character, and not every filter checks for it.
             if "%00" in request.META.get("QUERY_STRING", ""):
                 request.GET = QueryDict(request.META["QUERY_STRING"].replace("%00", ""))
-            response: HttpResponse = inner(request, *arguments, **options)
-            return response
+            return inner(request, *arguments, **options)
 
-        return without_null_characters
+        return cast(View, without_null_characters)
 
     def _count_attempt(self, request: HttpRequest) -> float:
         """Count an attempt for its address and its account. Return the seconds to wait, 0 if it may go on."""
@@ -71,7 +73,7 @@ class StaffSite(admin.AdminSite):
         # The name may be long and contain any characters.
         account = hashlib.sha256(request.POST.get("username", "").casefold().encode()).hexdigest()
         keys = (f"throttle:login:ip-{address_group(request)}", f"throttle:login:account-{account}")
-        return max(float(cache.take_place(key, rate)) for key in keys)
+        return max(meter.take_place(key, rate) for key in keys)
 
     def _refuse(self, request: HttpRequest, status: int, reason: str, wait_s: float) -> HttpResponse:
         logger.warning("staff sign-in refused", extra={"address": address_group(request), "status": status})

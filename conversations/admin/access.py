@@ -37,7 +37,7 @@ class StaffAccessAdmin(ReadOnlyAdmin):
 
     def has_view_permission(self, request: HttpRequest, obj: StaffAccess | None = None) -> bool:
         user: Any = request.user
-        return user.is_active and user.is_superuser
+        return bool(user.is_active and user.is_superuser)
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
         wanted = search_term.strip().replace("\x00", "")

@@ -1,6 +1,6 @@
 """Charts as SVG coordinates, drawn by a template. Without scripts they also print, and they use the theme's colours."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -64,7 +64,7 @@ def bar_chart(title: str, days: Sequence[date], values: Sequence[int], *, is_bad
     return Chart(title, "", bars, [], _ticks(top), _dates(days, step), latest, is_bad)
 
 
-def line_chart(title: str, days: Sequence[date], series: dict[str, Sequence[Value]], unit: str = "") -> Chart:
+def line_chart(title: str, days: Sequence[date], series: Mapping[str, Sequence[Value]], unit: str = "") -> Chart:
     """Lay out one line per series. A day without a value interrupts the line."""
     top = nice_ceiling(max((value for values in series.values() for value in values if value is not None), default=0))
     step = _step(len(days))

@@ -26,7 +26,7 @@ from conversations.admin.filters import (
 )
 from conversations.admin.lists import ReadOnlyAdmin
 from conversations.admin.search import search_conversations
-from conversations.admin.summaries import NOTHING_KNOWN, summaries_of
+from conversations.admin.summaries import NOTHING_KNOWN, Summary, summaries_of
 from conversations.ids import parse_id
 from conversations.models import AccessKind, Conversation
 
@@ -108,7 +108,8 @@ class ConversationAdmin(ReadOnlyAdmin):
 
     @admin.display(description="Messages")
     def message_count(self, conversation: Any) -> str:
-        return conversation.summary.message_count
+        summary: Summary = conversation.summary
+        return summary.message_count
 
     @admin.display(description="Last activity", ordering="updated_at")
     def last_activity(self, conversation: Conversation) -> str:
@@ -116,7 +117,7 @@ class ConversationAdmin(ReadOnlyAdmin):
 
     @admin.display(description="Last reply")
     def last_reply(self, conversation: Any) -> str:
-        summary = conversation.summary
+        summary: Summary = conversation.summary
         if not summary.last_status:
             return "–"
         badge = '<span class="badge badge-{}" title="{}">{}</span>'
@@ -138,7 +139,7 @@ class ConversationAdmin(ReadOnlyAdmin):
         if not self.has_view_permission(request, conversation):
             raise PermissionDenied
         if conversation is None:
-            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
+            return self.redirect_missing(request, object_id)
         page = read_chat_page(
             conversation_id=conversation.pk,
             before=request.GET.get("before", ""),
@@ -183,6 +184,6 @@ class ConversationAdmin(ReadOnlyAdmin):
         if not self.has_delete_permission(request, conversation):
             raise PermissionDenied
         if conversation is None:
-            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
+            return self.redirect_missing(request, object_id)
         answer = confirm_or_delete(self, request, [conversation])
         return answer or redirect("admin:conversations_conversation_changelist")

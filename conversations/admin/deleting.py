@@ -6,12 +6,12 @@ from uuid import UUID
 
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 
 from conversations.admin.access import note_access_of
 from conversations.models import AccessKind, Conversation, Message
-from conversations.querysets import ConversationQuerySet
 from conversations.services.conversations import delete_conversations
 
 MOST_DELETED = 500
@@ -20,7 +20,7 @@ TITLES_SHOWN = 20
 
 
 @admin.action(description="Delete selected conversations", permissions=["delete"])
-def delete_selection(model_admin: Any, request: HttpRequest, queryset: ConversationQuerySet) -> HttpResponse | None:
+def delete_selection(model_admin: Any, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
     selected = list(queryset.only("id", "user_id", "title")[: MOST_DELETED + 1])
     if len(selected) > MOST_DELETED:
         messages.error(request, f"You can delete at most {MOST_DELETED} conversations at once. Nothing was deleted.")

@@ -9,11 +9,11 @@ from uuid import UUID
 
 from django.contrib import admin
 from django.db import connection
-from django.db.models import OuterRef, Subquery
+from django.db.models import OuterRef, QuerySet, Subquery
 from django.http import HttpRequest
 
 from conversations.models import Message, Status
-from conversations.querysets import ConversationQuerySet, MessageQuerySet
+from conversations.querysets import MessageQuerySet
 
 MOST_MESSAGES = 1_000
 MOST_MODELS = 50
@@ -60,13 +60,15 @@ class LastReplyFilter(admin.SimpleListFilter):
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         return list(Status.choices)
 
-    def queryset(self, request: HttpRequest, queryset: ConversationQuerySet) -> ConversationQuerySet:
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         status = self.value()
         if status not in Status.values:
             return queryset
         if status != Status.COMPLETE:
             queryset = queryset.filter(id__in=conversations_of_newest(Message.objects.filter(status=status)))
-        return queryset.alias(last_status=Subquery(last_reply().values("status")[:1])).filter(last_status=status)
+        last_status = Subquery(last_reply().values("status")[:1])
+        with_status: QuerySet[Any] = queryset.alias(last_status=last_status).filter(last_status=status)
+        return with_status
 
 
 class TroubleFilter(admin.SimpleListFilter):
@@ -76,7 +78,7 @@ class TroubleFilter(admin.SimpleListFilter):
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         return [("both", "Any failed or interrupted"), ("failed", "Any failed"), ("interrupted", "Any interrupted")]
 
-    def queryset(self, request: HttpRequest, queryset: ConversationQuerySet) -> ConversationQuerySet:
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         statuses = TROUBLES.get(self.value() or "")
         if statuses is None:
             return queryset
@@ -92,7 +94,7 @@ class FeedbackFilter(admin.SimpleListFilter):
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         return [("down", "Thumbs down"), ("up", "Thumbs up")]
 
-    def queryset(self, request: HttpRequest, queryset: ConversationQuerySet) -> ConversationQuerySet:
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         rating = {"up": 1, "down": -1}.get(self.value() or "")
         if rating is None:
             return queryset
@@ -108,5 +110,5 @@ class ModelFilter(admin.SimpleListFilter):
             cursor.execute(MODELS_SQL, [MOST_MODELS])
             return [(tag, tag or "(none)") for (tag,) in cursor.fetchall()]
 
-    def queryset(self, request: HttpRequest, queryset: ConversationQuerySet) -> ConversationQuerySet:
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         return queryset if self.value() is None else queryset.filter(model_tag=self.value())

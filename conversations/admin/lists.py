@@ -4,21 +4,22 @@ from typing import Any
 
 from django.contrib import admin
 from django.core.paginator import Paginator
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.utils.functional import cached_property
 
 MOST_COUNTED = 5_000
 
 
-class CappedPaginator(Paginator):
+class CappedPaginator(Paginator):  # type: ignore[type-arg]  # not generic at run time
     """Count at most 5,000 rows, because an exact count reads the whole table."""
 
     @cached_property
     def count(self) -> int:
-        return self.object_list[:MOST_COUNTED].count()
+        rows: Any = self.object_list
+        return int(rows[:MOST_COUNTED].count())
 
 
-class ListedLookupsAdmin(admin.ModelAdmin):
+class ListedLookupsAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at run time
     """A list whose URL accepts only the conditions of its own filters.
 
     Other conditions (`…__content__regex=`) would let staff probe text that they may not read, or scan a whole table.
@@ -46,3 +47,8 @@ class ReadOnlyAdmin(ListedLookupsAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
+
+    def redirect_missing(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Redirect to the start page, which then says that the object does not exist."""
+        response: HttpResponse = self._get_obj_does_not_exist_redirect(request, self.opts, object_id)  # type: ignore[attr-defined]
+        return response

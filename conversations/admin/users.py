@@ -47,7 +47,7 @@ class ChatUserAdmin(ReadOnlyAdmin):
         if not self.has_view_permission(request, user) or not request.user.has_perm("conversations.view_conversation"):
             raise PermissionDenied
         if user is None:
-            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
+            return self.redirect_missing(request, object_id)
         before = request.GET.get("before", "")
         context = {
             **self.admin_site.each_context(request),

@@ -2,7 +2,7 @@
 
 import time
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self, cast
 
 from django.core.management.base import OutputWrapper
 from rich.console import Console
@@ -28,7 +28,7 @@ class ProgressReport:
         if self._stream.isatty() and not self._is_silent:
             rate = TextColumn("{task.fields[rate]}")
             columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), rate, TimeRemainingColumn())
-            self._bar = Progress(*columns, console=Console(file=self._stream._out, stderr=True))
+            self._bar = Progress(*columns, console=Console(file=cast(IO[str], self._stream._out), stderr=True))
             self._bar.start()
             self._task = self._bar.add_task(self._what, total=self._total, rate="")
         return self

@@ -3,6 +3,8 @@
 Not one transaction: CREATE INDEX CONCURRENTLY can't run in one. If it breaks off, run it again: see `migrating.indexes`.
 """
 
+from typing import Any
+
 import django.contrib.postgres.indexes
 import django.contrib.postgres.search
 import django.db.models.functions.text
@@ -11,7 +13,7 @@ from django.db import migrations, models
 from conversations.migrating.indexes import BuildIndex, DropIndex
 
 
-def newest_first(*columns: models.F | str, time: str, **options: object) -> models.Index:
+def newest_first(*columns: models.F | str, time: str, **options: Any) -> models.Index:
     """Return an index in the order of a list: its filter's columns, then the newest first."""
     order = [models.OrderBy(models.F(column), descending=True) for column in (time, "id")]
     return models.Index(*columns, *order, **options)

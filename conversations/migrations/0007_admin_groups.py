@@ -4,7 +4,10 @@ Permissions are made by Django only after all migrations ran, so on a new databa
 by the same keys, and Django leaves them as they are.
 """
 
+from typing import Any
+
 from django.db import migrations
+from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 
 READ = {
     ("conversation", "view_conversation"): "Can view conversation",
@@ -18,7 +21,7 @@ OPERATE = {
 GROUPS = {"support": READ, "operators": READ | OPERATE}
 
 
-def make_groups(apps, schema_editor):
+def make_groups(apps: Any, schema_editor: BaseDatabaseSchemaEditor) -> None:
     ContentType = apps.get_model("contenttypes", "ContentType")
     Group = apps.get_model("auth", "Group")
     Permission = apps.get_model("auth", "Permission")
@@ -33,7 +36,7 @@ def make_groups(apps, schema_editor):
             group.permissions.add(permission)
 
 
-def remove_groups(apps, schema_editor):
+def remove_groups(apps: Any, schema_editor: BaseDatabaseSchemaEditor) -> None:
     apps.get_model("auth", "Group").objects.filter(name__in=GROUPS).delete()
 
 

@@ -34,4 +34,4 @@ class Migration(LockingMigration):
     dependencies = [("conversations", "0009_was_active")]
     locked_tables = ("messages",)
 
-    operations = [migrations.RunSQL(sql=CREATE, reverse_sql=DROP)]
+    operations = [migrations.RunSQL(sql=[*CREATE], reverse_sql=[*DROP])]
