@@ -1,4 +1,4 @@
-"""Which assistants there are to talk to."""
+"""Find assistants."""
 
 from conversations.exceptions import AssistantNotFound
 from conversations.ids import parse_id
@@ -6,7 +6,7 @@ from conversations.models import Assistant
 
 
 def find_assistant(assistant_id: str) -> Assistant:
-    """Return an assistant in use. Raises `AssistantNotFound`, for a malformed id too: it names nothing."""
+    """Return an active assistant. Raises `AssistantNotFound`, also for a malformed id."""
     parsed = parse_id(assistant_id)
     assistant = None if parsed is None else Assistant.objects.filter(id=parsed, is_active=True).first()
     if assistant is None:

@@ -1,4 +1,4 @@
-"""The verbs on whole conversations: create, change, delete."""
+"""Create, change and delete conversations."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -33,9 +33,9 @@ def create_conversation(
     assistant_id: str | None = None,
     temporary: bool = False,
 ) -> Conversation:
-    """Create a conversation. Without a title, or with one of UNNAMED_TITLES, its first message names it.
+    """Create a conversation. Without a title, or with one of UNNAMED_TITLES, it gets its title from the first message.
 
-    A temporary one is in no list and expires a day after its last turn. Raises `AssistantNotFound`, `UnknownUser`,
+    A temporary conversation is in no list and expires a day after its last turn. Raises `AssistantNotFound`, `UnknownUser`,
     `ModelNotAllowed`.
     """
     require_allowed(model_tag)
@@ -55,12 +55,12 @@ def create_conversation(
 def update_conversation(*, conversation_id: UUID, user_id: UUID | None, changes: dict[str, Any]) -> None:
     """Change `title`, `model_tag` or `is_favorited`. Raises `ConversationNotFound`, `ModelNotAllowed`.
 
-    `updated_at` stays: it is the time of the last turn, which lists are ordered and pruned by.
+    `updated_at` stays, because it is the time of the last turn, by which lists are sorted and history is pruned.
     """
     if "title" in changes:
         changes = {**changes, "title_source": TitleSource.USER}
     conversations = Conversation.objects.visible_to(user_id).filter(id=conversation_id)
-    # A client may send back the whole conversation as it got it, with a model that was withdrawn since.
+    # A client may send the whole conversation back unchanged, with a model that is no longer allowed.
     model_tag = changes.get("model_tag", "")
     if not may_choose(model_tag) and not conversations.filter(model_tag=model_tag).exists():
         raise ModelNotAllowed
@@ -70,29 +70,29 @@ def update_conversation(*, conversation_id: UUID, user_id: UUID | None, changes:
 
 
 def delete_conversation(*, conversation_id: UUID, user_id: UUID | None) -> None:
-    """Stop what is running in a conversation and delete it with its messages. Raises `ConversationNotFound`."""
+    """Stop the running reply of a conversation and delete it with its messages. Raises `ConversationNotFound`."""
     conversations = Conversation.objects.visible_to(user_id).filter(id=conversation_id)
     if not conversations.exists():
         raise ConversationNotFound
     stop_running_reply(conversation_id)
-    # The messages go by the database's own ON DELETE CASCADE.
+    # ON DELETE CASCADE in the database deletes the messages.
     conversations.delete()
 
 
 def stop_running_replies(*, conversation_ids: Sequence[UUID]) -> None:
-    """Stop what is running in these conversations. Not to be called in a transaction: it waits for other workers."""
+    """Stop the running replies of these conversations. Do not call in a transaction: it waits for other workers."""
     running = Message.objects.running().filter(conversation_id__in=conversation_ids)
     for conversation_id in list(running.values_list("conversation_id", flat=True)):
         stop_running_reply(conversation_id)
 
 
 def delete_conversations(*, conversation_ids: Sequence[UUID]) -> None:
-    """Stop what is running in these conversations, whoever owns them, and delete them with their messages.
+    """Stop the running replies of these conversations of any users, and delete the conversations with their messages.
 
-    Ids that name nothing are left alone. Not to be called in a transaction: it waits for other workers.
+    Unknown ids are ignored. Do not call in a transaction: it waits for other workers.
     """
     for start in range(0, len(conversation_ids), DELETION_BATCH):
         batch = conversation_ids[start : start + DELETION_BATCH]
         stop_running_replies(conversation_ids=batch)
-        # The messages go by the database's own ON DELETE CASCADE.
+        # ON DELETE CASCADE in the database deletes the messages.
         Conversation.objects.filter(id__in=batch).delete()

@@ -1,8 +1,8 @@
-"""Which models conversations may name, and which one a turn uses.
+"""Which models users may choose, and which one a turn uses.
 
-Principle: a model that users may not choose is never asked for. It is refused where it is chosen; a conversation that has one
-all the same (an old row, a model that was withdrawn since) goes on with the default model. What staff chose for an assistant
-is theirs to choose. `inference_proxy.model_list` says what is allowed.
+Principle: no request goes to a model that users may not choose. Choosing such a model is refused. A conversation that has one
+(an old row, or a model that is no longer allowed) continues with its assistant's model or the default. Staff may choose any
+model for an assistant. `inference_proxy.model_list` says what is allowed.
 """
 
 from collections.abc import Callable
@@ -18,9 +18,9 @@ R = TypeVar("R")
 
 
 def with_model_list(verb: Callable[P, R]) -> Callable[P, R]:
-    """Run a verb, and where it turns out to need the list of models, read that and run it again.
+    """Run a function. If it raises `ModelListNeeded`, read the list of models and run it again.
 
-    So the list is read outside of the verb's transaction, and only for conversations that need it.
+    So the list is read outside of the function's transaction, and only for conversations that need it.
     """
 
     @wraps(verb)
@@ -36,20 +36,20 @@ def with_model_list(verb: Callable[P, R]) -> Callable[P, R]:
 
 @with_model_list
 def may_choose(model_tag: str) -> bool:
-    """Tell whether a user may choose a model. May call the inference service, so not to be called in a transaction."""
+    """Return whether a user may choose a model. Do not call in a transaction: it may call the inference service."""
     return is_allowed(model_tag, where_unknown=False)
 
 
 def require_allowed(model_tag: str | None) -> None:
-    """Refuse a model that users may not choose. Raises `ModelNotAllowed`."""
+    """Raise `ModelNotAllowed` for a model that users may not choose."""
     if model_tag and not may_choose(model_tag):
         raise ModelNotAllowed
 
 
 def model_of_turn(own_tag: str | None, assistant_tag: str | None) -> str:
-    """Return the model for a turn: the conversation's own unless that is the default or not allowed, then its assistant's.
+    """Return the model for a turn: the conversation's own, or its assistant's if that is the default or not allowed.
 
-    Where the service has never given a list, the conversation's own is used. Raises `ModelListNeeded`.
+    If the list of models could never be read, use the conversation's own. Raises `ModelListNeeded`.
     """
     if own_tag and own_tag != DEFAULT_MODEL_TAG and is_allowed(own_tag, where_unknown=True):
         return own_tag

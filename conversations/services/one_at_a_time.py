@@ -7,11 +7,11 @@ from uuid import UUID
 
 
 class Busy(Exception):
-    """The user's other thread took longer than this one would wait."""
+    """The user's other thread did not end in time."""
 
 
 class OneAtATime:
-    """Users who are doing something that each may do once at a time."""
+    """A lock per user."""
 
     def __init__(self) -> None:
         self._users: set[UUID] = set()
@@ -19,7 +19,7 @@ class OneAtATime:
 
     @contextmanager
     def hold(self, user_id: UUID, wait_s: float) -> Iterator[None]:
-        """Run the block once the user's earlier one has ended. Raises `Busy` where that takes longer than `wait_s`."""
+        """Wait until the user's earlier block has ended, and run this one. Raises `Busy` after `wait_s`."""
         with self._changed:
             if not self._changed.wait_for(lambda: user_id not in self._users, wait_s):
                 raise Busy

@@ -1,17 +1,18 @@
-"""Searching one's own messages, at a cost that does not grow with the tables.
+"""Search a user's own messages, at a cost that does not grow with the tables.
 
-The full-text index covers everyone's messages, so a word that half the world uses would be read half a world long before
-the caller's few are left over. Therefore the way depends on how many messages PostgreSQL's statistics expect to match:
+The full-text index covers all users' messages. For a frequent word it would return very many rows, few of them the caller's. So
+there are two ways, chosen by how many matches PostgreSQL expects from its statistics:
 
-- a rare word is looked up in the index, and what is found is reduced to the caller's;
-- a frequent one is looked for in the caller's conversations, newest first, so many of them at a time. Frequent words are
-  found soon on this way. So is text without spaces between words, which no word index knows: it is looked for as it is.
+- *index*: look a rare word up in the index, and keep only the caller's messages;
+- *walk*: read the caller's conversations, newest first, some at a time. A frequent word is found soon in this way. Text in a
+  script without spaces between words, which the index can't split into words, is searched for as a substring.
 
-Both give *windows* of matches, newest first. Within a window the best come first; a cursor names a window and a place in it.
+Both return *windows* of matches, newest first. Within a window, the best matches come first. A cursor names a window and a
+place in it.
 
-A search ends after `SEARCH_S`, with what it has found and a cursor. Each request gets further: where its first window takes
-too long, the cursor asks for a smaller one, and a conversation that even alone takes too long is passed over. A user has one
-search at a time in a process, so that one user's searches can't take all its connections.
+A search ends after `SEARCH_S`, with the matches so far and a cursor. Every request makes progress: if its first window takes
+too long, the cursor names a smaller window, and a single conversation that takes too long is skipped. A user can run one search
+at a time per process, so that one user's searches can't take all its connections.
 """
 
 import re
@@ -51,29 +52,29 @@ from conversations.services.search_statements import (
     statements,
 )
 
-# For choosing a way and for all windows. The first window gets a fair share where choosing took long, and the snippets of
-# what was found where the windows did; a later window is not begun with less than is left for it.
+# The time limit of a search. The first window and the snippets have at least their own time, even if the steps before took
+# long. A later window begins only if at least LATER_WINDOW_S are left.
 SEARCH_S = 1.5
 FIRST_WINDOW_S = 0.5
 LATER_WINDOW_S = 0.1
 SNIPPETS_S = 0.5
-# How long a search waits for the same user's last one.
+# How long a search waits for the same user's previous one.
 WAIT_S = 2.0
 RETRY_AFTER_S = 2
 
-# More expected matches than this are not read from the index.
+# With more expected matches than this, walk.
 MOST_INDEXED_MATCHES = 20_000
-# Of a word that its statistics don't know PostgreSQL expects up to this share of the table. It may be as frequent as that, or
-# stand nowhere: counting so many in the index tells. That costs little for one word; for two, each may be in every message.
+# For a word that is missing from its statistics, PostgreSQL assumes that up to this fraction of the table matches. The search
+# then counts matches in the index. This is cheap for one word only: of two words, each may be in every message.
 UNKNOWN_WORD_SHARE = 0.005
 # Matches of an indexed window.
 WINDOW_MATCHES = 100
-# Of a walked window: how many conversations (making tsvectors costs more than looking for text), and the newest messages
-# read of each. The smaller ones are for those that take too long. One request passes over so many conversations without a
-# match.
+# The sizes of walked windows: conversations, and the newest messages of each. Searching for words needs smaller windows,
+# because making tsvectors costs more than searching for text. After a window that takes too long comes the next smaller size.
 WINDOWS_WORDS = ((10, 200), (1, 200), (1, 20))
 WINDOWS_TEXT = ((100, 200), (1, 200), (1, 20))
 SINGLE, SMALLEST = 1, 2
+# The most conversations without a match that one request walks through.
 MOST_EMPTY_CONVERSATIONS = 500
 
 SNIPPET_CHARACTERS = 200
@@ -87,7 +88,7 @@ _searching = OneAtATime()
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A message that was found. In `snippet` MATCH_START and MATCH_STOP surround what matched."""
+    """A matching message. In `snippet`, MATCH_START and MATCH_STOP surround each match."""
 
     message_id: UUID
     conversation_id: UUID
@@ -112,10 +113,10 @@ class _Search:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where a page begins: the way ("i" index, "w" walk), the key before the window, and how much of it was read.
+    """Where a page begins: the way ("i" index, "w" walk), the key before the window, and how many of its matches were returned.
 
-    A walk has a step, the place of its window's size in `WINDOWS_…`. Where it goes on for an index that was too slow, it finds
-    messages before a key only.
+    The step of a walk is the position of its window's size in `WINDOWS_…`. If a walk continues a search in the index that was
+    too slow, it finds only messages before the key `before`.
     """
 
     way: str
@@ -127,7 +128,7 @@ class _Place:
 
 @dataclass(frozen=True, slots=True)
 class _Window:
-    """Ids of matches, best first, and the key that the next window begins behind; None: there is none."""
+    """Ids of matches, best first, and the key before the next window, or None if this is the last one."""
 
     ids: list[UUID]
     next_key: SortKey | None
@@ -141,13 +142,13 @@ def search_messages(
     cursor: str | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Hits:
-    """Find a user's messages with these words ("…" a phrase, - without, or), or, where words have no spaces, this text.
+    """Find a user's messages with these words ("…" is a phrase, - means without, or), or, in scripts without spaces, this text.
 
-    A page may have fewer hits than `limit`, or none, and a cursor to go on with.
+    A page with fewer hits than `limit`, or with none, may still have a cursor for more.
     Raises `BadCursor`, `SearchInProgress`, `SearchTooBroad`.
     """
     wanted = None if cursor is None else _decode_place(cursor)
-    # Of the request so far: waiting must not hold it.
+    # Waiting must not hold the request's connection.
     release_connections()
     try:
         with _searching.hold(user_id, WAIT_S):
@@ -155,7 +156,7 @@ def search_messages(
     except Busy:
         raise SearchInProgress(retry_after_s=RETRY_AFTER_S) from None
     except TooSlow:
-        # Not even the smallest question was answered in time.
+        # Not even the smallest window was read in time.
         raise SearchTooBroad(retry_after_s=RETRY_AFTER_S) from None
 
 
@@ -172,13 +173,13 @@ def _search(user_id: UUID, text: str, limit: int, place: _Place | None, deadline
 
 
 def _read_ids(search: _Search, limit: int, place: _Place, deadline: Deadline) -> tuple[list[UUID], _Place | None]:
-    """Return a page of matches and where the next begins; in a walk, empty windows are passed over, but not for ever."""
+    """Return a page of matches and where the next page begins. A walk skips empty windows, up to a limit."""
     passed, is_first = 0, True
     while passed < MOST_EMPTY_CONVERSATIONS and (is_first or deadline.remaining_s() > LATER_WINDOW_S):
         try:
             window = _read_window(search, place, deadline, is_first=is_first)
         except TooSlow:
-            # A later window had only the rest of the time: the next request begins with it.
+            # A later window had only the remaining time, so the next request begins with it.
             return [], _after_too_slow(place) if is_first else place
         ids = window.ids[place.offset : place.offset + limit]
         if place.offset + limit < len(window.ids):
@@ -186,7 +187,7 @@ def _read_ids(search: _Search, limit: int, place: _Place, deadline: Deadline) ->
         if window.next_key is None:
             return ids, None
         passed += _window_size(search, place)[0]
-        # The smallest window is for one conversation alone.
+        # The smallest size applies to this one conversation only.
         place = replace(place, key=window.next_key, offset=0, step=min(place.step, SINGLE))
         if ids:
             return ids, place
@@ -195,9 +196,9 @@ def _read_ids(search: _Search, limit: int, place: _Place, deadline: Deadline) ->
 
 
 def _after_too_slow(place: _Place) -> _Place:
-    """Return where to go on when the first window took all the time of a request; matches may come twice then.
+    """Return where to continue after the first window took too long. The client may then get some matches twice.
 
-    Raises `TooSlow` where there is nothing smaller to ask.
+    Raises `TooSlow` if there is no smaller window.
     """
     if place.way == "i":
         # The statistics were wrong about how rare the words are.
@@ -255,7 +256,7 @@ def _walked_window(search: _Search, place: _Place, deadline: Deadline, least_s: 
 
 
 class _ConversationTooSlow(TooSlow):
-    """Looking through conversations took too long; `next_key` is the last one's, None where there are no more."""
+    """Searching these conversations took too long. `next_key` is the key of the last one, or None if no more follow."""
 
     def __init__(self, next_key: SortKey | None) -> None:
         self.next_key = next_key
@@ -280,12 +281,12 @@ def _best_first(rows: Sequence[tuple[Any, ...]]) -> list[UUID]:
 
 
 def _count_words(text: str, deadline: Deadline) -> int:
-    """Count the words and what stands between them: 0, 1, or more; 0 also for what PostgreSQL can't read as words."""
+    """Count the words and operators in the query. 0 also for a query that PostgreSQL can't read."""
     try:
         with statements(deadline) as fetch:
             return int(fetch(COUNT_WORDS_SQL, {"text": text})[0][0])
     except InternalError as failure:
-        # 33 dashes before a word: each negates the next, and they are too many for it.
+        # 33 dashes before a word: PostgreSQL refuses so many nested negations.
         if isinstance(failure.__cause__, psycopg.errors.InternalError_):
             return 0
         raise
@@ -298,7 +299,7 @@ def _is_rare(text: str, words: int, deadline: Deadline) -> bool:
             expected = plan[0]["Plan"]["Plan Rows"]
             if expected <= MOST_INDEXED_MATCHES:
                 return True
-            # Twice as many: the table has grown since its rows were counted.
+            # Twice the fraction, because the table may have grown since ANALYZE.
             if words > 1 or expected > 2 * UNKNOWN_WORD_SHARE * fetch(ROWS_SQL, {})[0][0]:
                 return False
             return bool(fetch(PROBE_SQL, {"text": text})[0][0] <= MOST_PROBED_MATCHES)

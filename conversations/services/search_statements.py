@@ -1,7 +1,7 @@
-"""The SQL of searching one's own messages, and the limits that each statement runs under.
+"""The SQL of a search in a user's own messages, and the limits of each statement.
 
-Each block of statements is a transaction of its own and gives its connection back at its end: a search asks many times, and
-others may ask in between.
+Each block of statements is a transaction and returns its connection at the end, so that other requests can use it between the
+statements of a long search.
 """
 
 import time
@@ -15,13 +15,13 @@ from django.db import OperationalError, connection, transaction
 from chatapi.database import release_connections
 from conversations.expressions import MESSAGE_WORDS_SQL
 
-# They surround a match in a snippet. Both are removed from the text, so they can't be anything else.
+# They surround a match in a snippet. Both are removed from the text first.
 MATCH_START, MATCH_STOP = "\x02", "\x03"
 HEADLINE = f'StartSel="{MATCH_START}", StopSel="{MATCH_STOP}", MaxFragments=2, MaxWords=25, MinWords=8, FragmentDelimiter=" … "'
 MOST_PROBED_MATCHES = 2000
 
-# The planner takes making a tsvector for nearly free, and would rather make one of every message than ask an index. Of words it
-# does not know it expects so many matches that it would start workers and compile, which takes longer than to find none.
+# The planner underestimates the cost of making a tsvector, and would make one of every message instead of using the index. For
+# words that it does not know it expects many matches; starting workers and compiling would then take longer than the search.
 SETTINGS_SQL = """
 SELECT set_config('statement_timeout', %s, true), set_config('enable_seqscan', 'off', true),
     set_config('max_parallel_workers_per_gather', '0', true), set_config('jit', 'off', true)
@@ -31,17 +31,17 @@ WORDS = "websearch_to_tsquery('simple'::regconfig, %(text)s)"
 
 COUNT_WORDS_SQL = f"SELECT numnode({WORDS})"
 
-# S608 below: these are put together from the constants above; what a caller says is always a parameter.
+# S608 below: only constants are put into these statements; what a caller sends is always a parameter.
 EXPECTED_SQL = f"EXPLAIN (FORMAT JSON) SELECT 1 FROM messages WHERE {MESSAGE_WORDS_SQL} @@ {WORDS} AND status <> 'streaming'"  # noqa: S608
 
-# Materialized: the limit outside must not tempt the planner to read messages until it has found so many.
+# Materialized: because of the outer limit, the planner would otherwise read messages one by one instead of using the index.
 PROBE_SQL = f"""
 WITH matches AS MATERIALIZED (SELECT 1 FROM messages WHERE {MESSAGE_WORDS_SQL} @@ {WORDS} AND status <> 'streaming')
 SELECT count(*) FROM (SELECT 1 FROM matches LIMIT {MOST_PROBED_MATCHES + 1}) AS probed
 """  # noqa: S608
 ROWS_SQL = "SELECT reltuples FROM pg_class WHERE oid = 'messages'::regclass"
 
-# Times that only the predecessor left out count as the oldest.
+# Messages without a time, which only the predecessor wrote, count as the oldest.
 INDEXED_SQL = f"""
 WITH matches AS MATERIALIZED (
     SELECT id, conversation_id, coalesce(created_at, 'epoch') AS time FROM messages
@@ -77,12 +77,12 @@ WALKED_WORDS_SQL = WALKED_SQL.format(
 )
 WALKED_TEXT_SQL = WALKED_SQL.format(searched="left(content, 100000)", condition="newest.searched ILIKE %(pattern)s", rank="0")
 
-# The text around the first place where it stands.
+# The text around the first match.
 TEXT_SNIPPET = """
 substr(content, greatest(1, strpos(lower(left(content, 100000)), lower(%(text)s)) - 60), %(snippet_characters)s)
 """
 WORDS_SNIPPET = f"ts_headline('simple'::regconfig, translate(left(content, 20000), %(marks)s, ''), {WORDS}, %(headline)s)"
-# Where marking the matches takes too long.
+# If marking the matches takes too long.
 BEGINNING_SNIPPET = "left(translate(left(content, 2000), %(marks)s, ''), %(snippet_characters)s)"
 HITS_SQL = """
 SELECT messages.id, conversation_id, title, role, coalesce(messages.created_at, 'epoch'), {snippet}
@@ -95,11 +95,11 @@ Fetch = Callable[..., list[tuple[Any, ...]]]
 
 
 class TooSlow(Exception):
-    """A statement was given up at the end of its time."""
+    """A statement took longer than its time limit."""
 
 
 class Deadline:
-    """When a search has to be done."""
+    """When a search must end."""
 
     def __init__(self, limit_s: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -111,9 +111,9 @@ class Deadline:
 
 @contextmanager
 def statements(deadline: Deadline, least_s: float = 0.0) -> Iterator[Fetch]:
-    """Give a function that runs a statement and returns its rows, for as long as the deadline leaves, at least `least_s`.
+    """Give a function that runs a statement and returns its rows.
 
-    Raises `TooSlow`.
+    The statement's time limit is the rest of the deadline, but at least `least_s`. Raises `TooSlow`.
     """
 
     def fetch(sql: str, values: Any) -> list[tuple[Any, ...]]:

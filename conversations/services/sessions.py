@@ -1,7 +1,7 @@
 """Sessions: conversations that a caller names, created when they are first used.
 
-A session belongs to its user; to everyone else it does not exist. An anonymous caller has nothing but the session's id, so
-that id is the key: it must be a UUID, and the session expires a day after its last turn.
+A session belongs to its user; for everyone else it does not exist. Anonymous callers have only the session's id. It protects
+the session, so it must be a UUID, and the session expires a day after its last turn.
 """
 
 import re
@@ -33,7 +33,7 @@ SESSION_ID_FORM = re.compile(SESSION_ID_PATTERN)
 
 
 def open_session(*, session_id: str, user_id: UUID | None, assistant_id: str | None = None) -> UUID:
-    """Return the conversation of a session, creating it at its first use; an assistant that is named is used from now on.
+    """Return the conversation of a session. Create it at its first use. A given assistant is used from now on.
 
     Raises `AuthenticationRequired`, `MalformedSession`, `AssistantNotFound`, `ShuttingDown`, `UnknownUser`.
     """
@@ -52,7 +52,7 @@ def open_session(*, session_id: str, user_id: UUID | None, assistant_id: str | N
         _require_public(assistant or (found.assistant if found else None))
     if found is None:
         _create_session(session_id, user_id, assistant)
-        # Ours, or that of a request that came at the same moment.
+        # The new row, or that of a simultaneous request.
         found = sessions.get()
     if assistant is not None and found.assistant_id != assistant.id:
         sessions.update(assistant=assistant)
@@ -75,11 +75,11 @@ def find_session(*, session_id: str, user_id: UUID | None) -> UUID:
 
 
 def forget_history(*, session_id: str, user_id: UUID | None) -> None:
-    """Delete a session's messages, and the title that was made of them; the session stays. Raises `SessionNotFound`."""
+    """Delete a session's messages and its automatic title. The session stays. Raises `SessionNotFound`."""
     conversation_id = find_session(session_id=session_id, user_id=user_id)
     stop_running_reply(conversation_id)
     with transaction.atomic():
-        # The lock that a send takes, too. A reply that began after the stop above loses its row, which ends it.
+        # A send takes the same lock. A reply that began after the stop above loses its row, which ends it.
         row = Conversation.objects.filter(id=conversation_id).select_for_update(no_key=True).values("title_source").first()
         if row is None:
             raise SessionNotFound
@@ -97,7 +97,7 @@ def _anonymous_key(session_id: str) -> str:
 
 
 def _require_public(assistant: Assistant | None) -> None:
-    """Refuse an anonymous caller everything but an assistant that staff have opened to everyone."""
+    """Raise `AuthenticationRequired` unless the assistant is active and does not require authentication."""
     if assistant is None or assistant.requires_authentication or not assistant.is_active:
         raise AuthenticationRequired
 
@@ -111,9 +111,9 @@ def _create_session(session_id: str, user_id: UUID | None, assistant: Assistant 
         assistant=assistant,
         expires_at=timezone.now() + TEMPORARY_LIFETIME if user_id is None else None,
     )
-    # An expired one still holds the name until it is pruned.
+    # An expired session keeps its name until it is pruned.
     expired = Conversation.objects.owned_by(user_id).filter(session_id=session_id, expires_at__lte=Now())
     expired.delete()
-    # Two first uses at once: the unique indexes let one through, and the other finds it.
+    # Of two simultaneous first uses, the unique indexes accept one. The other finds its row.
     with requires_known_user():
         Conversation.objects.bulk_create([session], ignore_conflicts=True)

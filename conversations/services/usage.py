@@ -1,11 +1,11 @@
 """How much a user has used the service.
 
-Counted as it happens, in totals of their own per user and quarter of an hour: deleting and pruning messages changes nothing,
-`erase_user` removes them. Every time zone's offset is a multiple of 15 minutes, so its days are made of whole quarters.
+Totals per user and quarter of an hour are updated as users send. Deleting and pruning messages does not change them;
+`erase_user` removes them. The offset of every time zone is a multiple of 15 minutes, so its days consist of whole quarters.
 
-The statements that save a turn and its result count it too, so it is counted exactly when it is saved. A user's row for the
-moment is locked last, and no statement locks two of them: sends and results wait for each other no longer than a commit takes,
-and never for other users'. Conversations without a user are not counted.
+The statements that save a turn and its result also count it, so it is counted if and only if it is saved. They lock the user's
+row of the current quarter last, and no other row of totals. So a send waits for another one of the same user for the time of a
+commit at most, and never for other users. Conversations without a user are not counted.
 """
 
 from datetime import date, datetime, time, timedelta
@@ -17,7 +17,7 @@ from django.db import connection
 
 MOST_DAYS = 92
 
-# Part of a statement that notes a turn on its conversation as `touched (user_id)`.
+# Part of a statement that updates a conversation for a turn as `touched (user_id)`.
 COUNT_TURN_SQL = """
 INSERT INTO usage_totals AS total (user_id, bucket, messages, replies)
 SELECT user_id, date_bin('15 minutes', now(), 'epoch'), %(sent)s, 1 FROM touched WHERE user_id IS NOT NULL
@@ -25,8 +25,8 @@ ON CONFLICT (user_id, bucket)
 DO UPDATE SET messages = total.messages + excluded.messages, replies = total.replies + excluded.replies
 """
 
-# Part of a statement that saves a reply's result, which was `before`. It may be saved twice, or come after a guess: what is
-# counted is the difference. A time that lies in no quarter must not keep the reply from being saved.
+# Part of a statement that saves a reply's result; `before` is the row until then. A result may be saved twice, or after a
+# guess, so this counts the difference. An infinite time belongs to no quarter and must not keep the reply from being saved.
 COUNT_RESULT_SQL = """
 INSERT INTO usage_totals AS total (user_id, bucket, tokens, prompt_tokens, inference_time_ms)
 SELECT conversations.user_id,

@@ -1,8 +1,8 @@
-"""Counting usage of which only the messages tell: from before there were totals, and what others write beside this service.
+"""Count usage from the messages: usage from before the totals existed, and messages that other software wrote.
 
-Principle: for each user and quarter of an hour the totals become the greater of what they are and what the messages add up
-to. Both count the same events and lack some (the totals what others wrote, the messages what was deleted), so nothing is
-counted twice, whoever wrote it and however often this runs. A batch is one day in UTC, which is whole quarters of everyone.
+Principle: for each user and quarter of an hour, the new total is the greater of the old total and the sum over the messages.
+Both count the same events and may lack some: the totals lack what other software wrote, the messages lack what was deleted. So
+nothing is counted twice, however often this runs. A batch is one day in UTC, which consists of whole quarters.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from django.db import connection, transaction
 from conversations.expressions import MESSAGE_DAY_SQL
 from conversations.services.history.id_batches import pause, prefer_indexes
 
-# Times before and after are no usage that can be asked for, and Python does not know all of them.
+# No request can ask for usage outside these days, and Python can't represent all times outside them.
 FIRST_DAY, LAST_DAY = date(1970, 1, 1), date(9998, 12, 31)
 
 NEXT_DAY_SQL = f"""
@@ -23,9 +23,9 @@ WHERE {MESSAGE_DAY_SQL} BETWEEN %(first)s AND %(last)s
 ORDER BY {MESSAGE_DAY_SQL} LIMIT 1
 """  # noqa: S608  # only constants go into it
 
-# A question that was moved to the end, because it was sent again with its key, was counted where it stood before: its first
-# answer still stands there. Totals that are right are left alone, because a send of that user would wait for their rows; the
-# others are locked in one order, so that two runs don't wait for each other for ever.
+# A question that was sent again with its key moves to the end of its conversation. It was counted at its first time, where its
+# first answer still is, so it is left out here. Correct totals are not locked, because sends of that user would wait for them.
+# The others are locked in one order, so that two runs can't deadlock.
 COUNT_DAY_SQL = f"""
 WITH told AS MATERIALIZED (
     SELECT conversations.user_id, date_bin('15 minutes', messages.created_at, 'epoch') AS bucket,
@@ -55,7 +55,7 @@ ON CONFLICT (user_id, bucket) DO UPDATE SET
 
 @dataclass(slots=True)
 class CountResult:
-    """What a run has done so far; `next_day` is where to go on."""
+    """What a run has done so far. `next_day` is where the next run continues."""
 
     days: int = 0
     changed: int = 0
@@ -70,7 +70,7 @@ def count_usage(
     should_stop: Callable[[], bool] = lambda: False,
     on_day: Callable[[CountResult], None] = lambda result: None,
 ) -> CountResult:
-    """Add to the totals what the messages tell beyond them, each day in a transaction of its own. Safe to repeat."""
+    """Raise the totals to the sums over the messages, each day in its own transaction. Safe to repeat."""
     result = CountResult(next_day=since)
     while not should_stop():
         with transaction.atomic(), connection.cursor() as cursor:

@@ -1,7 +1,7 @@
-"""Putting the time of the last turn right where the predecessor left it behind.
+"""Correct the time of the last turn of the predecessor's conversations.
 
-The predecessor does not touch `updated_at` when it saves a message. Since migration 0010 a trigger does it; what was saved
-before is corrected here, once. A row that is right is only read, so a run can be interrupted and repeated.
+The predecessor does not change `updated_at` when it saves a message. Since migration 0010 a trigger does. This corrects the
+conversations from before, once. Correct rows are only read, so a run can be interrupted and repeated.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from django.db import connection, transaction
 from conversations.models import Conversation
 from conversations.services.history.id_batches import DEFAULT_BATCH_SIZE, Walk, pause, prefer_indexes
 
-# A conversation that is locked has a writer, who notes the turn; the others of the batch need not wait for it.
+# A locked conversation has a writer, which sets `updated_at`. The rest of the batch does not wait for it.
 CORRECT_SQL = """
 WITH stale AS MATERIALIZED (
     SELECT conversations.id, newest.created_at FROM conversations
@@ -44,7 +44,7 @@ def correct_activity(
     on_batch: Callable[[CorrectionResult], None] = lambda result: None,
 ) -> CorrectionResult:
     """Move each `updated_at` that is older than the conversation's newest message to that message's time."""
-    # A row that is corrected moves ahead of the walk and is examined once more.
+    # A corrected row moves ahead of the walk and is examined again.
     walk = Walk(Conversation.objects.all(), batch_size=batch_size)
     result = CorrectionResult()
     while not should_stop():

@@ -1,7 +1,7 @@
-"""An archive of history on disk that can be trusted as soon as a batch is written.
+"""An archive of history on disk, complete after each batch.
 
-Each batch is a gzip member of its own, flushed to the disk before its rows are deleted. A run that is killed can leave no
-more than one torn member at the end, whose rows were not deleted; the next run cuts it off before it goes on.
+Each batch is a separate gzip member and is flushed to the disk before its rows are deleted. A run that is killed leaves at most
+one incomplete member at the end. Its rows were not deleted, and the next run cuts it off.
 """
 
 import fcntl
@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
-# A good third of the time of the usual 6, for a few percent more space.
+# Takes about a third of the time of the default, 6, and a few percent more space.
 COMPRESSION_LEVEL = 3
 GZIP_WINDOW = 31  # zlib's code for the gzip format
 CHUNK_BYTES = 64 * 1024
@@ -35,7 +35,7 @@ class Archive:
 
     def __enter__(self) -> "Archive":
         try:
-            # What users wrote is for the operator's eyes only.
+            # It contains what users wrote, so only its owner may read it.
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
             self._file = os.fdopen(descriptor, "r+b")
             try:
@@ -43,7 +43,7 @@ class Archive:
             except BlockingIOError:
                 raise ArchiveProblem(f"another run is writing {self._path}") from None
             end = (_whole_members_end if self._is_compressed else _whole_lines_end)(self._file)
-            # One that was there may be open to others.
+            # Others may be able to read an existing file.
             os.fchmod(self._file.fileno(), 0o600)
             self._file.truncate(end)
             self._file.seek(end)
@@ -59,7 +59,7 @@ class Archive:
 
     @contextmanager
     def batch(self, lines: Iterable[bytes]) -> Iterator[None]:
-        """Have a batch on the disk while the block deletes its rows; take it back if the block fails."""
+        """Write a batch to the disk before the block deletes its rows. Remove it again if the block fails."""
         assert self._file is not None
         start = self._file.tell()
         try:
@@ -94,7 +94,7 @@ def _whole_members_end(file: BinaryIO) -> int:
             try:
                 decompressor.decompress(chunk)
             except zlib.error:
-                # Not what a killed run leaves. Cutting it off could lose what stands behind it.
+                # A killed run does not leave this. Cutting it off could lose the members after it.
                 raise ArchiveProblem("the existing file is damaged or not in gzip format; use another name") from None
             rest = decompressor.unused_data
             position += len(chunk) - len(rest)
@@ -120,7 +120,7 @@ def _whole_lines_end(file: BinaryIO) -> int:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make the file's name survive a power cut as well."""
+    """Make sure that the file's name also survives a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,6 +1,6 @@
-"""Deleting many conversations at once: two set-based statements, messages first.
+"""Delete many conversations at once with two statements, messages first.
 
-The database's own ON DELETE CASCADE, left to itself, would not say how many messages went; Django's would load them.
+ON DELETE CASCADE alone would not return the number of deleted messages. Django's own cascade would load the messages.
 """
 
 from django.db import connection
@@ -9,7 +9,7 @@ from conversations.services.history.id_arrays import IdArray
 
 
 def delete_with_messages(conversation_ids: IdArray) -> tuple[int, int]:
-    """Delete conversations, which the caller's transaction has locked, and return how many rows: conversations, messages."""
+    """Delete conversations that the caller's transaction has locked. Return the numbers of conversations and messages."""
     with connection.cursor() as cursor:
         cursor.execute("DELETE FROM messages WHERE conversation_id = ANY(%s::uuid[])", [conversation_ids.text])
         messages = cursor.rowcount

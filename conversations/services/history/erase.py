@@ -1,7 +1,7 @@
-"""Erasing everything that this service keeps about one user.
+"""Erase everything that this service stores about one user.
 
-What other services keep (the auth service's account, the inference service's logs), and what has left the database
-(archives, exports, backups), is not within reach; the receipt says so.
+It can't reach what other services store (the auth service's account, the inference service's logs), nor archives, exports and
+backups. The receipt says so.
 """
 
 from collections.abc import Callable
@@ -29,7 +29,7 @@ ERASED = "(erased)"
 
 @dataclass(slots=True)
 class Receipt:
-    """What was erased, without a word of it."""
+    """How many rows were erased. It contains nothing of their content."""
 
     user_id: UUID
     erased_at: datetime
@@ -37,15 +37,15 @@ class Receipt:
     messages: int = 0
     replies_stopped: int = 0
     directory_entries: int = 0
-    # Quarters of an hour in which the user used something.
+    # Quarters of an hour in which the user used the service.
     usage_totals: int = 0
-    # Titles and names that the admin had noted in its log of what staff did.
+    # Entries of the admin's log whose titles and names were removed.
     admin_log_entries: int = 0
-    # Who of the staff looked at the user's conversations, and when, must still be known: it stays, and holds ids alone.
+    # The records of which staff read the user's conversations. They stay, and contain only ids.
     access_records_kept: int = 0
-    # None where each worker remembers tokens by itself: nobody else can reach those.
+    # None without a shared cache: each worker then remembers tokens in its own memory.
     remembered_tokens: int | None = None
-    # Workers remember a token, with its user's id and whether they are an admin, at most until then.
+    # Workers remember the user's id, and whether they are an admin, at most until this time.
     tokens_forgotten_by: datetime | None = None
     is_complete: bool = False
 
@@ -57,7 +57,7 @@ class Receipt:
 
 
 def count_of_user(*, user_id: UUID) -> Receipt:
-    """Return what `erase_user` would erase, as a receipt that is not complete."""
+    """Count what `erase_user` would erase. The receipt is not marked complete."""
     return Receipt(
         user_id=user_id,
         erased_at=timezone.now(),
@@ -74,9 +74,9 @@ def erase_user(
     should_stop: Callable[[], bool] = lambda: False,
     on_batch: Callable[[Receipt], None] = lambda receipt: None,
 ) -> Receipt:
-    """Stop the user's running replies, delete all their conversations and forget who they are. Safe to repeat.
+    """Stop the user's running replies, delete all their conversations and forget the user. Safe to repeat.
 
-    A user who still has a valid token can begin anew at once: the account is closed at the auth service first.
+    Close the account at the auth service first: a user with a valid token can create new conversations.
     """
     receipt = Receipt(user_id=user_id, erased_at=timezone.now())
     owned = Conversation.objects.owned_by(user_id)
@@ -88,7 +88,7 @@ def erase_user(
             receipt.replies_stopped += stop_running_reply(conversation_id) is not None
         _erase_batch(window, receipt)
         on_batch(receipt)
-    # The tokens before the directory: whoever is remembered no more is asked about, and would be noted again.
+    # Tokens first: a request with a forgotten token writes the user's entry in the directory again.
     receipt.remembered_tokens = forget_tokens_of(user_id)
     if receipt.remembered_tokens is None:
         receipt.tokens_forgotten_by = timezone.now() + timedelta(seconds=settings.AUTH_CACHE_SECONDS)
@@ -104,7 +104,7 @@ def erase_user(
 def _erase_batch(window: list[UUID], receipt: Receipt) -> None:
     with transaction.atomic():
         prefer_indexes()
-        # Unlike pruning this waits for whoever holds a conversation. Once it is locked nothing can be added to it.
+        # Unlike pruning, this waits for writers. No message can be added to a locked conversation.
         locked = Conversation.objects.filter(id__in=window).select_for_update(of=("self",)).order_by("id")
         conversations, messages = delete_with_messages(ids_of(locked))
         receipt.admin_log_entries += _blank_admin_log(Conversation, window)
@@ -113,7 +113,7 @@ def _erase_batch(window: list[UUID], receipt: Receipt) -> None:
 
 
 def _blank_admin_log(model: type[Any], ids: list[UUID]) -> int:
-    """Remove what the admin's log quotes of these rows; that something was done to them stays."""
+    """Remove the titles and names of these rows from the admin's log. The entries stay."""
     content_type = ContentType.objects.get_for_model(model)
     entries = LogEntry.objects.filter(content_type=content_type, object_id__in=[str(row_id) for row_id in ids])
     return entries.exclude(object_repr=ERASED).update(object_repr=ERASED, change_message="")

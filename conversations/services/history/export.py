@@ -1,4 +1,4 @@
-"""Writing history to a file: as JSON lines, which `importing` reads back whole, or as Markdown, for people."""
+"""Write history to a file: as JSON lines, which `importing` can restore completely, or as Markdown for people."""
 
 import gzip
 import os
@@ -49,14 +49,14 @@ def export_history(
 ) -> ExportResult:
     """Write conversations with all their messages, those with the least recent activity first.
 
-    A period is one of `updated_at`. Each batch is as it was at one moment; a conversation that gets a new turn while the
-    export runs may stand in it twice, as it was and as it is.
+    `since` and `before` limit `updated_at`. Each batch is one snapshot. A conversation that gets a new turn during the export
+    may be in the file twice, with and without that turn.
     """
     conversations = Conversation.objects.all()
     if user_id is not None or is_anonymous:
         conversations = conversations.owned_by(user_id)
     if since is not None or before is not None:
-        # What has no time of activity lies in no period.
+        # Conversations without `updated_at` belong to no period.
         conversations = conversations.filter(updated_at__isnull=False)
     walk = Walk(conversations, batch_size=batch_size, since=since, before=before)
     write = _write_lines if file_format == "jsonl" else _write_markdown
@@ -76,21 +76,21 @@ def export_history(
 
 @contextmanager
 def export_file(path: str) -> Iterator[BinaryIO]:
-    """Open the file to export to, compressed where its name ends in .gz; `-` is standard output.
+    """Open the file to export to. It is compressed if its name ends in .gz. `-` is standard output.
 
-    Until the block has ended well the file has another name, so that half an export is never taken for a whole one.
+    The file gets its name only when the block succeeds, so that an incomplete export can't be mistaken for a complete one.
     """
     if path == STANDARD_OUTPUT:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
     final = Path(path)
-    # mkstemp makes a file that only its owner can read: it holds what users wrote.
+    # mkstemp makes a file that only its owner can read, because it contains what users wrote.
     descriptor, partial = tempfile.mkstemp(dir=final.parent, prefix=f".{final.name}.")
     try:
         with os.fdopen(descriptor, "wb") as raw:
             if final.suffix == ".gz":
-                # No name and no time in it: the same history gives the same bytes.
+                # Without name and time, so that the same history gives the same bytes.
                 with gzip.GzipFile(filename="", fileobj=raw, mode="wb", compresslevel=6, mtime=0) as packed:
                     yield cast(BinaryIO, packed)
             else:
@@ -133,7 +133,7 @@ def _heading(conversation: Any) -> str:
         ("Created", _time(conversation.created_at)),
         ("Last activity", _time(conversation.updated_at)),
     ]
-    # A title is one line, whatever is in it.
+    # A title may contain line breaks; a heading may not.
     title = " ".join(str(conversation).split())
     return f"# {title}\n\n" + "".join(f"- {name}: {value}\n" for name, value in facts) + "\n"
 

@@ -1,7 +1,7 @@
-"""The ids of a batch, as PostgreSQL writes an array of them.
+"""The ids of a batch as the text of a PostgreSQL array.
 
-A batch goes from one statement to the next, and nothing looks at a single id. To make a thousand UUIDs of it and to write
-them down again, once per statement, takes longer than the database takes to delete their messages.
+The ids go from one statement to the next, and Python does not need a single id. Converting a thousand ids to UUIDs and back for
+each statement takes longer than the database takes to delete their messages.
 """
 
 from collections.abc import Iterator

@@ -1,8 +1,7 @@
-"""Going through conversations in batches, in the order of an index, however many there are.
+"""Read conversations in batches, in the order of an index.
 
-A window is the next `batch_size` ids, found by nothing but what an index answers. Whatever else decides is asked of those
-ids alone. So no statement grows with the table, no matter how few of its rows are wanted, and rows that are deleted behind
-the walk are never looked at again.
+A window is the next `batch_size` ids, selected only by conditions that an index answers. All other conditions are checked for
+those ids alone. So the cost of a statement does not depend on the size of the table, and deleted rows are not read again.
 """
 
 import time
@@ -27,10 +26,10 @@ SELECT array_agg(id)::text, count(*), (array_agg(time))[count(*)], (array_agg(id
 
 
 class Walk:
-    """The ids of conversations, window by window: those without a time first, then from the least to the most recent.
+    """The ids of conversations, window by window: first those without a time, then from the least to the most recent.
 
-    A conversation that gets a new turn meanwhile moves ahead of the walk: it may come twice, but is never missed.
-    `batch_size` may be changed on the way.
+    A conversation that gets a new turn during the walk may come twice, but is never missed. `batch_size` may change between
+    windows.
     """
 
     def __init__(
@@ -51,11 +50,12 @@ class Walk:
             self._timed = self._timed.filter(**{f"{time_field}__gte": since})
         if before is not None:
             self._timed = self._timed.filter(**{f"{time_field}__lt": before})
-        # A temporary chat without an end is none; a conversation without activity is one of the predecessor's.
+        # Conversations without `expires_at` are not temporary. Those without `updated_at` are the predecessor's and are
+        # included.
         self._is_among_timed = time_field != "updated_at"
 
     def next_window(self) -> IdArray:
-        """Return the next ids; none at the end. One query, rarely two."""
+        """Return the next ids, or none at the end. One query, rarely two."""
         if not self._is_among_timed:
             if window := self._take(self._without_time):
                 return window
@@ -88,15 +88,15 @@ class Walk:
 def prefer_indexes() -> None:
     """Keep this transaction from scanning a whole table.
 
-    Where PostgreSQL has no statistics yet (after an import, say) it may take a thousand ids for a large part of the table, and
-    read all of it in every batch.
+    Without statistics (after an import, for example) PostgreSQL may assume that a thousand ids are a large part of the table,
+    and read all of it in every batch.
     """
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL enable_seqscan = off")
 
 
 def pause(pause_s: float, should_stop: Callable[[], bool]) -> None:
-    """Wait between two batches, without a connection and no longer than until `should_stop`."""
+    """Wait between two batches, without a connection. Stop waiting when `should_stop` returns True."""
     if pause_s <= 0:
         return
     release_connections()

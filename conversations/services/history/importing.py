@@ -1,9 +1,9 @@
-"""Reading back what an export or an archive wrote.
+"""Restore the rows of an export or an archive.
 
-Principle: what is in the database is never changed. A row whose id is there already is passed over, so an import can be
-interrupted, repeated and run on an archive of which some was never deleted. A row that can't be put back (its session was
-begun anew, its user is gone from the predecessor's `users`, its conversation is neither in the file nor in the database) is
-counted and left out, never forced.
+Principle: existing rows are never changed. A row whose id already exists is skipped. So an import can be interrupted and
+repeated, and an archive may contain rows that were never deleted. A row that can't be restored (its session was started again,
+its user is missing from the predecessor's `users`, its conversation is neither in the file nor in the database) is counted and
+left out.
 """
 
 import gzip
@@ -23,12 +23,12 @@ from conversations.services.history.json_lines import CONVERSATION, MESSAGE, TAB
 
 DEFAULT_BATCH_LINES = 2000
 MAX_BATCH_BYTES = 8 * 1024 * 1024
-# Ten times what the longest reply takes. A few kilobytes of gzip can hold a line of a gigabyte.
+# Ten times the longest reply. A few kilobytes of gzip can contain a line of a gigabyte.
 MAX_LINE_BYTES = 16 * 1024 * 1024
 MAX_COLUMNS_NAMED = 5
 
-# `present` are those that were there before, or that the batch has twice (an archive does, if a run was killed after it had
-# written a batch and before it had deleted it); what is neither inserted nor present could not be put back.
+# `present` counts rows that existed before, and repeated rows in the batch. (An archive repeats rows if a run was killed after
+# it wrote a batch and before it deleted the rows.) Rows that are neither inserted nor present could not be restored.
 INSERT_SQL = """
 WITH given AS MATERIALIZED (
     SELECT row.* FROM json_array_elements(%(lines)s::json) AS line, json_populate_record(NULL::{table}, line -> {kind}) AS row
@@ -40,7 +40,7 @@ WITH given AS MATERIALIZED (
 )
 SELECT (SELECT count(*) FROM inserted), (SELECT total FROM present)
 """
-# Of the predecessor's users: a conversation whose user is gone from there can't come back.
+# The predecessor's foreign key on users. A conversation whose user is missing there can't be restored.
 USERS_SQL = """
 SELECT confrelid::regclass::text, quote_ident(referred.attname)
 FROM pg_constraint
@@ -49,7 +49,7 @@ JOIN pg_attribute AS referred ON referred.attrelid = confrelid AND referred.attn
 WHERE conrelid = 'conversations'::regclass AND contype = 'f' AND own.attname = 'user_id'
   AND has_column_privilege(confrelid, referred.attnum, 'SELECT')
 """
-# Values that must not come back as they were: an assistant that is gone, and a reply that no worker is writing any more.
+# Values that are changed: an assistant that no longer exists, and the status of a reply that was running.
 REPLACED_VALUES = {
     (CONVERSATION, "assistant_id"): "(SELECT id FROM assistants WHERE assistants.id = given.assistant_id)",
     (MESSAGE, "status"): "CASE given.status WHEN 'streaming' THEN 'interrupted' ELSE given.status END",
@@ -63,7 +63,7 @@ class ImportProblem(Exception):
 
 @dataclass(slots=True)
 class ImportedRows:
-    """What became of the rows of one table."""
+    """How the rows of one table were handled."""
 
     inserted: int = 0
     present: int = 0
@@ -76,7 +76,7 @@ class ImportResult:
 
     conversations: ImportedRows = field(default_factory=ImportedRows)
     messages: ImportedRows = field(default_factory=ImportedRows)
-    # The file ends in the middle of a batch. Of an archive nothing is missing: such a batch was not deleted.
+    # The file ends in the middle of a batch. If it is an archive, the rows of that batch were not deleted.
     is_torn: bool = False
     is_complete: bool = False
 
@@ -91,7 +91,7 @@ def import_history(
     should_stop: Callable[[], bool] = lambda: False,
     on_batch: Callable[[ImportResult], None] = lambda result: None,
 ) -> ImportResult:
-    """Put the rows of a file back, each batch in one transaction. Raises `ImportProblem`."""
+    """Restore the rows of a file, each batch in one transaction. Raises `ImportProblem`."""
     result = ImportResult()
     known_columns = {kind: frozenset(column_names(kind)) for kind in TABLES}
     fits = {CONVERSATION: _condition_on_users(), MESSAGE: MESSAGE_FITS}
@@ -151,7 +151,7 @@ def _batches(lines: Iterator[Line], most: int) -> Iterator[list[Line]]:
 
 
 def _condition_on_users() -> str:
-    """Return the condition on which PostgreSQL takes a conversation back."""
+    """Return the SQL condition for conversations that the predecessor's foreign key accepts."""
     with connection.cursor() as cursor:
         cursor.execute(USERS_SQL)
         found = cursor.fetchone()
@@ -165,7 +165,7 @@ def _condition_on_users() -> str:
 def _import_batch(
     batch: Sequence[Line], known_columns: dict[str, frozenset[str]], fits: dict[str, str], result: ImportResult
 ) -> None:
-    # By kind and by the columns that the rows have: one that an older export did not know keeps its default.
+    # Grouped by kind and columns. A column that is missing from an older export gets its default.
     groups: dict[tuple[str, tuple[str, ...]], list[bytes]] = {}
     for number, line in batch:
         kind, columns = _read_line(number, line, known_columns)
@@ -197,7 +197,7 @@ def _read_line(number: int, line: bytes, known_columns: dict[str, frozenset[str]
 
 
 def _name_columns(names: set[str]) -> str:
-    """List columns as a terminal can show them: a file may hold anything, control sequences among it."""
+    """List columns for a terminal. A file may contain anything, also control sequences."""
     shown = [ascii(name[:63])[1:-1] for name in sorted(names)[:MAX_COLUMNS_NAMED]]
     return ", ".join(shown) + (", …" if len(names) > len(shown) else "")
 
@@ -215,14 +215,14 @@ def _insert(kind: str, columns: Sequence[str], lines: list[bytes], fits: str) ->
         fits=sql.SQL(fits),
     )
     with connection.cursor() as cursor:
-        # One text: to write down an array of JSON takes as long as to insert it.
+        # One text, because psycopg takes as long to write an array of JSON as PostgreSQL takes to insert it.
         cursor.execute(statement, {"lines": f"[{b','.join(lines).decode()}]"})
         inserted, present = cursor.fetchone()
     return inserted, present
 
 
 def _reason(failure: DatabaseError) -> str:
-    """Say what PostgreSQL minded, without the row that it quotes."""
+    """Return PostgreSQL's reason without the row that its message quotes."""
     cause = failure.__cause__
     if not isinstance(cause, psycopg.Error):
         return type(failure).__name__

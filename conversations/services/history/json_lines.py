@@ -1,8 +1,8 @@
-"""Rows of history as lines of JSON, written and read by PostgreSQL itself.
+"""Rows of history as lines of JSON, written and read by PostgreSQL.
 
-A line is `{"conversation":{…}}` or `{"message":{…}}` with every column of the table as it is, whoever added it: what is
-written is what PostgreSQL's own row_to_json says, and what is read goes through its json_populate_record, so that no type
-passes through Python. Left out are columns that PostgreSQL computes. Times are in UTC, to the microsecond.
+A line is `{"conversation":{…}}` or `{"message":{…}}` with every column of the table, also those that other software added.
+PostgreSQL writes lines with row_to_json and reads them with json_populate_record, so no value passes through a Python type.
+Generated columns are left out. Times are in UTC, to the microsecond.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,8 +22,8 @@ WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped AND attgenerat
 ORDER BY attnum
 """
 
-# Each conversation, in the order of the ids, followed by its messages, oldest first. LATERAL goes through the ids one after the
-# other; to sort all the lines at the end would take half as long again.
+# Each conversation, in the order of the ids, followed by its messages, oldest first. LATERAL handles one id after the other;
+# sorting all lines at the end would take half as long again.
 LINES_SQL = """
 COPY (
     SELECT line FROM unnest({ids}::uuid[]) AS wanted (id) CROSS JOIN LATERAL (
@@ -47,7 +47,7 @@ def column_names(kind: str) -> list[str]:
 
 
 def history_lines(conversation_ids: IdArray) -> Iterator[bytes]:
-    """Yield the lines, without their ends, of these conversations and their messages; never more than one in memory."""
+    """Yield the lines of these conversations and their messages, without line ends. Only one line is in memory at a time."""
     statement = sql.SQL(LINES_SQL).format(
         ids=sql.Literal(conversation_ids.text),
         conversation_columns=_identifiers(column_names(CONVERSATION)),

@@ -1,10 +1,10 @@
-"""Pruning: deleting history that is no longer wanted, under a running service.
+"""Prune: delete history that is no longer wanted, while the service runs.
 
-Principle: what is deleted was chosen twice. A batch is a window of ids (see `walking`); those that match and that nobody
-holds are locked, and then asked again, because what a condition says of *other* rows (a reply that has just begun, a newer
-conversation) may have changed before the lock was there. FOR UPDATE keeps new messages out until the end: inserting one
-takes a share lock on its conversation's key. A batch is one transaction, so whatever ends a run, a conversation is there
-with all its messages or gone with all of them, and a run that is repeated goes on where the last one ended.
+Principle: the criteria are checked twice. A batch is a window of ids (see `id_batches`). The conversations in it that match and
+are not locked by a writer are locked, and then checked again, because conditions on *other* rows (a new reply, a newer
+conversation) may have changed before the lock. FOR UPDATE blocks new messages until the end, because inserting one takes a
+share lock on its conversation's key. A batch is one transaction. So a run that breaks off leaves each conversation whole or
+deletes all of it, and the next run continues from there.
 """
 
 import time
@@ -23,12 +23,12 @@ from conversations.services.history.id_arrays import ids_of
 from conversations.services.history.id_batches import DEFAULT_BATCH_SIZE, Walk, pause, prefer_indexes
 from conversations.services.history.json_lines import history_lines
 
-# The first batch is small: nobody knows yet how long a conversation is.
+# The first batch is small, because the length of the conversations is not known yet.
 FIRST_BATCH = 100
 LARGEST_BATCH = 10_000
-# How long a batch should hold its locks. Large batches are what makes pruning nearly as fast as one plain DELETE.
+# How long a batch should hold its locks. Large batches make pruning nearly as fast as one plain DELETE.
 BATCH_S = 0.07
-# A row apart from its text: header, ids, times, numbers.
+# The size of a row without its text: header, ids, times, numbers.
 MESSAGE_ROW_BYTES = 150
 CONVERSATION_ROW_BYTES = 150
 
@@ -55,20 +55,20 @@ class PruneCriteria:
 
     @property
     def chooses(self) -> bool:
-        """Whether there is anything that chooses: including favourites does not."""
+        """Whether any criterion is given. `include_favorites` alone is none."""
         return any(getattr(self, field.name) for field in fields(self) if field.name != "include_favorites")
 
 
 @dataclass(slots=True)
 class PruneResult:
-    """What a run has deleted so far, or, of a dry run, would delete."""
+    """What a run has deleted so far, or would delete if it is a dry run."""
 
     conversations: int = 0
     messages: int = 0
     examined: int = 0
     batches: int = 0
     estimated_bytes: int = 0
-    # False where the run was stopped before it had seen everything.
+    # False if the run was stopped early.
     is_complete: bool = False
 
 
@@ -79,7 +79,7 @@ def matching(criteria: PruneCriteria) -> ConversationQuerySet:
 
 
 def _likely(criteria: PruneCriteria) -> ConversationQuerySet:
-    """Return what matches, or would but for a newer message: to look for those costs as much as all the rest."""
+    """Return what matches, without the check for newer messages, which costs as much as all other checks."""
     rows = _candidates(criteria).without_running_reply()
     if criteria.older_than is not None:
         rows = rows.inactive_since(criteria.older_than)
@@ -105,10 +105,10 @@ def prune_history(
     should_stop: Callable[[], bool] = lambda: False,
     on_batch: Callable[[PruneResult], None] = lambda result: None,
 ) -> PruneResult:
-    """Delete what matches, in transactions of about `BATCH_S`, until nothing is left or `should_stop`.
+    """Delete what matches, in transactions of about `BATCH_S`, until nothing is left or `should_stop` returns True.
 
-    A batch is of `largest_batch` conversations at most. With an archive each batch is on disk before it is deleted. Several
-    runs at once share the work. Raises `ValueError` where no criterion was given.
+    A batch has at most `largest_batch` conversations. With an archive, each batch is on disk before its rows are deleted.
+    Several runs at once share the work. Raises `ValueError` if no criterion is given.
     """
     walk = _walk(criteria, min(FIRST_BATCH, largest_batch))
     result = PruneResult()
@@ -134,7 +134,7 @@ def measure(
     should_stop: Callable[[], bool] = lambda: False,
     on_batch: Callable[[PruneResult], None] = lambda result: None,
 ) -> PruneResult:
-    """Count what `prune_history` would delete, and estimate the space; changes and locks nothing."""
+    """Count what `prune_history` would delete, and estimate the space. Changes and locks nothing."""
     walk = _walk(criteria, DEFAULT_BATCH_SIZE)
     result = PruneResult()
     text_bytes = 0
@@ -159,19 +159,19 @@ def measure(
 
 
 def _candidates(criteria: PruneCriteria) -> ConversationQuerySet:
-    """Return what an index finds by itself."""
+    """Return the conversations that an index can find."""
     if criteria.user_id is not None:
         return Conversation.objects.owned_by(criteria.user_id)
     if criteria.is_anonymous:
         return Conversation.objects.owned_by(None)
-    # Nobody keeps anonymous conversations by number, so a number alone does not condemn them either.
+    # `keep_last` counts per user, so used alone it selects no anonymous conversations.
     keeps_only = criteria == PruneCriteria(keep_last=criteria.keep_last, include_favorites=criteria.include_favorites)
     return Conversation.objects.filter(user_id__isnull=False) if keeps_only else Conversation.objects.all()
 
 
 def _walk(criteria: PruneCriteria, batch_size: int) -> Walk:
     if not criteria.chooses:
-        raise ValueError("nothing says which conversations to prune")
+        raise ValueError("give at least one criterion")
     candidates = _candidates(criteria)
     if criteria.is_expired:
         return Walk(candidates.expired(), batch_size=batch_size, time_field="expires_at")
@@ -179,7 +179,7 @@ def _walk(criteria: PruneCriteria, batch_size: int) -> Walk:
 
 
 def _prune_window(walk: Walk, criteria: PruneCriteria, archive: Archive | None) -> tuple[int, int, int]:
-    """Prune the next window; return how many conversations it held, and how many conversations and messages are deleted."""
+    """Prune the next window. Return its size, and how many conversations and messages were deleted."""
     with transaction.atomic():
         prefer_indexes()
         window = walk.next_window()
@@ -192,13 +192,13 @@ def _prune_window(walk: Walk, criteria: PruneCriteria, archive: Archive | None) 
             return len(window), 0, 0
         if archive is None:
             return len(window), *delete_with_messages(chosen)
-        # What the archive took stays there even if the commit fails: then nobody knows whether the rows are gone.
+        # If the commit fails, the batch stays in the archive, because its rows may be gone all the same.
         with archive.batch(history_lines(chosen)):
             return len(window), *delete_with_messages(chosen)
 
 
 def next_batch_size(size: int, took_s: float, largest: int) -> int:
-    """Return how many conversations a batch should have after one of `size` that took so long: twice as many at most."""
+    """Return the size of the next batch after one of `size` that took `took_s`: at most twice as large."""
     fits = round(size * BATCH_S / max(took_s, 0.001))
     return max(1, min(fits, 2 * size, largest))
 

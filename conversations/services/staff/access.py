@@ -1,4 +1,4 @@
-"""The record of what staff did with users' conversations. It holds ids and a name, never what a user wrote."""
+"""Record what staff do with users' conversations. The records contain ids and the staff user's name, never what users wrote."""
 
 from collections.abc import Iterable
 from uuid import UUID

@@ -1,8 +1,8 @@
-"""What happened per day, for the dashboard of staff.
+"""Figures per day for the staff's dashboard.
 
-Principle: a day that is over is counted once and kept; only the days that may still change are counted again, once a minute.
-A first look at a large table would have to count a whole month, so one look counts for half a second at most and leaves the
-rest to the next ones.
+Principle: a finished day is counted once and stored. Days that may still change are counted again, at most once a minute. On a
+large table the first request would have to count a whole month, so each request starts no new count after half a second and
+leaves the rest to the next ones.
 """
 
 import time
@@ -19,12 +19,12 @@ from conversations.expressions import MESSAGE_DAY_SQL
 from conversations.models import DailyFigures
 
 PERIOD_DAYS = 30
-# Replies that began before midnight end, and are marked, within the hour after it.
+# A reply that began before midnight has ended, or is marked as interrupted, an hour later.
 SETTLED_AFTER = timedelta(hours=1)
 KEPT_SECONDS = 60
 COUNTING_BUDGET_S = 0.5
 
-# Each part is one day of idx_messages_day. Percentiles leave out what was not measured.
+# Both parts read one day of idx_messages_day. Percentiles ignore nulls.
 DAY_SQL = f"""
 SELECT count(*) FILTER (WHERE role = 'user'),
        count(*) FILTER (WHERE role = 'assistant'),
@@ -45,7 +45,7 @@ WHERE {MESSAGE_DAY_SQL} = %(day)s
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """The figures of some days, oldest first; `missing` counts the days that were not counted yet."""
+    """The figures of some days, oldest first. `missing` is the number of days that are not counted yet."""
 
     days: list[DailyFigures]
     missing: int
@@ -65,7 +65,7 @@ def read_period(*, now: datetime, days: int = PERIOD_DAYS, budget_s: float = COU
 
 
 def totals(days: Sequence[DailyFigures]) -> dict[str, int]:
-    """Add up what can be added up."""
+    """Add up the figures that can be added. Percentiles and active users can't."""
     return {name: sum(getattr(day, name) for day in days) for name in ("sent", "replies", "tokens", "failures")}
 
 
@@ -92,7 +92,7 @@ def count_day(day: date) -> DailyFigures:
 def _figures_of(day: date, now: datetime) -> DailyFigures:
     if now >= datetime.combine(day + timedelta(days=1), time_of_day(), UTC) + SETTLED_AFTER:
         figures = count_day(day)
-        # Another worker may have counted it meanwhile, with the same result.
+        # Another worker may have counted the day at the same time, with the same result.
         DailyFigures.objects.bulk_create([figures], ignore_conflicts=True)
         return figures
     key = f"daily-figures:{day.isoformat()}"

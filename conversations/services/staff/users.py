@@ -1,8 +1,8 @@
-"""The users of the service, for admins: who there is, and how much each has.
+"""List the users of the service and their totals, for admins.
 
-Users are known from the auth service (`chat_users`), and those of the predecessor, who may not have come back yet, from
-their conversations. Where the predecessor's table `users` is there and may be read, everyone in it is listed too. Counting
-stops at a bound, so that a page costs the same whoever is on it.
+The users are those in the directory (`chat_users`), the owners of conversations, who may be the predecessor's users, and
+everyone in the predecessor's table `users` if it exists and may be read. Counts stop at a limit, so that every page costs the
+same.
 """
 
 from typing import Any
@@ -10,13 +10,12 @@ from uuid import UUID
 
 from django.db import connection
 
-# A count of this many means: at least so many.
+# A count of this number means: at least this number.
 MOST_COUNTED = 10_000
 # Tables up to this size are counted; the size of larger ones is PostgreSQL's own estimate.
 MOST_ROWS_COUNTED = 100_000
 
-# Asked first, so that no statement fails in the request's transaction. `to_regclass` and the privileges are null or false, and
-# never an error, where something is missing.
+# Checked first, so that no statement fails. If the table, a column or a privilege is missing, this is false and not an error.
 PREDECESSORS_USERS_SQL = """
 SELECT count(*) = 6 FROM pg_attribute
 WHERE attrelid = to_regclass('users') AND attnum > 0 AND has_column_privilege(attrelid, attnum, 'SELECT')
@@ -28,7 +27,7 @@ WHERE attrelid = to_regclass('users') AND attnum > 0 AND has_column_privilege(at
   END
 """
 
-# The recursive part jumps from one user to the next along idx_conversations_user, whatever each of them has.
+# The recursive part jumps from one user to the next in idx_conversations_user, however many conversations each has.
 USERS_SQL = """
 WITH RECURSIVE owners AS (
     (SELECT user_id FROM conversations WHERE user_id > %(after)s ORDER BY user_id LIMIT 1)
@@ -82,30 +81,30 @@ COLUMNS = (
     "created_at",
     "last_login_at",
 )
-NOBODY = UUID(int=0)
+SMALLEST_ID = UUID(int=0)
 
 
 def list_users(*, after: UUID | None, limit: int) -> list[dict[str, Any]]:
-    """Return users by id: what COLUMNS says, and the counts under the predecessor's names too. Two queries.
+    """Return users in the order of their ids, with COLUMNS, and the counts also under the predecessor's names. Two queries.
 
-    Of what nobody knows, texts are "" and times None.
+    Unknown texts are "" and unknown times None.
     """
     statement = WITH_USERS_SQL if _has_predecessors_users() else WITHOUT_USERS_SQL
     with connection.cursor() as cursor:
-        cursor.execute(statement, {"after": after or NOBODY, "limit": limit, "most": MOST_COUNTED})
+        cursor.execute(statement, {"after": after or SMALLEST_ID, "limit": limit, "most": MOST_COUNTED})
         rows = [dict(zip(COLUMNS, row, strict=True)) for row in cursor.fetchall()]
     return [{**row, "conversation_count": row["conversations"], "message_count": row["messages"]} for row in rows]
 
 
 def _has_predecessors_users() -> bool:
-    """Tell whether the predecessor's table of users is there, as it was, and may be read."""
+    """Return whether the predecessor's table of users exists with its columns and may be read."""
     with connection.cursor() as cursor:
         cursor.execute(PREDECESSORS_USERS_SQL)
         return bool(cursor.fetchone()[0])
 
 
 def count_totals() -> dict[str, Any]:
-    """Return `{"users", "conversations", "messages", "estimated"}`; `users` are those that the auth service knows."""
+    """Return `{"users", "conversations", "messages", "estimated"}`. `users` is the size of the predecessor's table or ours."""
     totals: dict[str, Any] = {"estimated": False}
     users = "users" if _has_predecessors_users() else "chat_users"
     with connection.cursor() as cursor:
@@ -113,7 +112,7 @@ def count_totals() -> dict[str, Any]:
             cursor.execute("SELECT reltuples::bigint FROM pg_class WHERE oid = %s::regclass", [table])
             count = cursor.fetchone()[0]
             if count <= MOST_ROWS_COUNTED:
-                # Bounded even where the estimate is old: it is -1 of a table that was never analysed.
+                # Bounded, because the estimate may be old. It is -1 for a table that was never analysed.
                 bounded = f"SELECT count(*) FROM (SELECT FROM {table} LIMIT %s) AS counted"  # noqa: S608  # our own names
                 cursor.execute(bounded, [10 * MOST_ROWS_COUNTED])
                 count = cursor.fetchone()[0]

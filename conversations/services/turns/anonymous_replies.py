@@ -1,6 +1,6 @@
-"""How many replies anonymous callers may have running at once: per client address, since that is all that tells them apart.
+"""A limit on the running replies of anonymous callers, per client address.
 
-Counted in this process, which is where the replies run: the database knows no addresses.
+Each process counts its own replies, because the database does not store addresses.
 """
 
 import threading
@@ -16,14 +16,14 @@ from conversations.services.turns.replies import live_replies
 RETRY_AFTER_S = 5
 
 _lock = threading.Lock()
-# The address of each reply that runs, and of each place for one that is about to.
+# The address of each running reply, and of each place for a reply that is about to begin.
 _addresses: dict[UUID, str] = {}
 _places: set[UUID] = set()
 
 
 @contextmanager
 def place_for_reply(address: str) -> Iterator[Callable[[UUID], None]]:
-    """Take a place for a reply that the block begins; the block names it once it runs, else the place is free again.
+    """Take a place for a reply. The block passes the reply's id to the function that it gets; otherwise the place becomes free.
 
     Raises `TooManyGenerations`.
     """
@@ -47,5 +47,5 @@ def place_for_reply(address: str) -> Iterator[Callable[[UUID], None]]:
 
 def _is_running(reply_id: UUID) -> bool:
     generation = live_replies.get(reply_id)
-    # Over as soon as its followers are told so: a client sends its next message then.
+    # A client may send its next message as soon as the stream says that the reply has ended.
     return generation is not None and generation.transcript.closing is None

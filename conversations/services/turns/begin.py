@@ -1,13 +1,12 @@
-"""The verbs that begin a reply: send a message, regenerate an answer, edit the last question.
+"""Begin a reply: send a message, regenerate an answer, or edit the last question.
 
-Each is one short transaction that ends before the model is asked. The conversation's row is locked first, so that sends to
-one conversation come one after the other; what keeps a second reply from running is not that lock but the unique index
-uq_messages_running. The lock is FOR NO KEY UPDATE: inserting messages, which takes a share lock on the row's key, need not
-wait for it.
+Each function is one short transaction, which ends before the inference service is called. It first locks the conversation's
+row, so that sends to one conversation run one after the other. The lock does not prevent a second running reply; the unique
+index uq_messages_running does. The lock is FOR NO KEY UPDATE, so inserts of messages, which take a share lock on the row's key,
+don't wait for it.
 
-All three go the same way: refuse while this worker shuts down (`ShuttingDown`), follow what an earlier request with the same
-key has begun (see `retries`), refuse while another reply runs, choose the context, save the reply and note the turn on its
-conversation.
+All three have the same steps: refuse while this worker shuts down (`ShuttingDown`), follow the turn of an earlier request with
+the same key (see `retries`), refuse while another reply runs, choose the context, save the reply, and update the conversation.
 """
 
 from collections.abc import Iterator
@@ -53,7 +52,7 @@ RETRY_AFTER_S = 5
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A reply that is to be generated, or, where `request` is None, one that an earlier send has begun."""
+    """A reply to generate. If `request` is None, an earlier request has begun it."""
 
     conversation_id: UUID
     user_message_id: UUID
@@ -63,7 +62,7 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class _Setting:
-    """What of the conversation decides how its replies are made."""
+    """The settings for a conversation's replies."""
 
     id: UUID
     title: str | None
@@ -73,7 +72,7 @@ class _Setting:
     sampling: Sampling
 
     def new_title(self, content: str) -> str | None:
-        """Return the automatic title that a question gives the conversation; None where it has a title."""
+        """Return the automatic title for a conversation with this question, or None if it has a title."""
         return automatic_title(content) if is_unnamed(self.title, self.title_source) else None
 
 
@@ -83,8 +82,8 @@ def start_turn(
 ) -> Turn:
     """Save a user message and the empty reply to it.
 
-    With an idempotency key that this conversation knows, saves nothing and returns the turn that it belongs to. Only where
-    that turn's reply came to nothing, the same message gets a new one.
+    If the conversation already has this idempotency key, return the turn of that request and save nothing. But if that turn's
+    reply failed or was interrupted without text, begin a new reply to the same message.
     Raises `ConversationNotFound`, `GenerationInProgress`, `TooManyGenerations`, `IdempotencyMismatch`.
     """
     fingerprint = fingerprint_of(content, sampling.choices()) if idempotency_key else ""
@@ -97,7 +96,7 @@ def start_turn(
         if survey.earlier_id is not None:
             require_same(survey.earlier_fingerprint, fingerprint)
             earlier = read_earlier(messages, survey.earlier_id)
-            # A question that another version has replaced since is not asked again.
+            # Don't ask a question again that another version has replaced.
             if not (earlier.is_void and survey.earlier_is_active):
                 return _follow(conversation_id, earlier)
         if survey.running_id is not None:
@@ -125,9 +124,10 @@ def start_turn(
 
 @with_model_list
 def regenerate_turn(*, conversation_id: UUID, user_id: UUID | None, sampling: Sampling, idempotency_key: str = "") -> Turn:
-    """Save an empty new answer to the last user message, beside the answers that it has.
+    """Save an empty new answer to the last user message, beside its other answers.
 
-    Where one of those has text, the new answer is not active: it becomes so when it is whole (see `replies.FINISH_SQL`).
+    If the active answer has text, the new one becomes active only when it is complete, or stopped with text (see
+    `replies.FINISH_SQL`).
     An idempotency key works as for `start_turn`. Raises `ConversationNotFound`, `GenerationInProgress`, `TooManyGenerations`,
     `NothingToRegenerate`, `IdempotencyMismatch`, `NotTheLastTurn`.
     """
@@ -146,7 +146,7 @@ def regenerate_turn(*, conversation_id: UUID, user_id: UUID | None, sampling: Sa
         if earlier is not None:
             if earlier.asked_id != asked.id:
                 raise NotTheLastTurn
-            # The key goes over to the new answer.
+            # The new answer takes the key.
             messages.filter(idempotency_key=idempotency_key).update(idempotency_key=None)
         _adopt_answers(messages, asked)
         context = _context_before(asked, asked.content, setting)
@@ -163,10 +163,10 @@ def edit_turn(
     sampling: Sampling,
     idempotency_key: str = "",
 ) -> Turn:
-    """Save a new version of the last user message and the empty reply to it; the old turn stays readable beside it.
+    """Save a new version of the last user message and an empty reply to it. The old turn stays readable.
 
-    Where the inference service refuses, the old turn counts again (see `replies.GIVE_BACK_SQL`). An idempotency key works as
-    for `start_turn`. Raises `ConversationNotFound`, `MessageNotFound`, `NotTheLastTurn`, `GenerationInProgress`,
+    If the inference service refuses, the old turn becomes active again (see `replies.GIVE_BACK_SQL`). An idempotency key works
+    as for `start_turn`. Raises `ConversationNotFound`, `MessageNotFound`, `NotTheLastTurn`, `GenerationInProgress`,
     `TooManyGenerations`, `IdempotencyMismatch`.
     """
     fingerprint = fingerprint_of("edit", str(message_id), content, sampling.choices()) if idempotency_key else ""
@@ -180,7 +180,7 @@ def edit_turn(
         _refuse_while_busy(messages, user_id)
         version_id = new_id() if earlier is None else earlier.asked_id
         last = last_question(messages)
-        # A version that is tried again counts unless it was refused; then the one that it was to replace does.
+        # On a retry, the active question is the new version, or the old one if the inference service refused the new one.
         if last is None or last.id not in (message_id, version_id):
             raise NotTheLastTurn if messages.filter(id=message_id).exists() else MessageNotFound
         context = _context_before(last, content, setting)
@@ -190,7 +190,7 @@ def edit_turn(
                 conversation_id=conversation_id,
                 role=Role.USER,
                 content=content,
-                # All versions of a turn name the first.
+                # The parent of every later version is the first version.
                 parent_id=first_version(last),
                 is_active=False,
                 idempotency_key=idempotency_key or None,
@@ -205,7 +205,7 @@ def edit_turn(
 
 @contextmanager
 def _one_running_reply(conversation_id: UUID) -> Iterator[None]:
-    """Refuse while this worker shuts down. Turn a violation of uq_messages_running into `GenerationInProgress`."""
+    """Refuse while this worker shuts down. Raise `GenerationInProgress` for a violation of uq_messages_running."""
     refuse_while_shutting_down()
     try:
         yield
@@ -241,14 +241,14 @@ def _survey(messages: MessageQuerySet, setting: _Setting, user_id: UUID | None, 
     limited = _is_limited(user_id)
     survey = survey_conversation(setting.id, user_id, budget, idempotency_key=key, limited=limited)
     if survey.is_abandoned:
-        # What that reply said belongs to the history, so look again.
+        # The text of that reply now belongs to the history, so read again.
         _interrupt_abandoned(messages)
         survey = survey_conversation(setting.id, user_id, budget, idempotency_key=key, limited=limited)
     return survey
 
 
 def _interrupt_abandoned(messages: MessageQuerySet) -> None:
-    """End a reply whose worker died: it must not block its conversation until some keeper comes by."""
+    """Mark a reply whose worker died as interrupted, so that it does not block its conversation until a keeper does that."""
     messages.abandoned().update(status=Status.INTERRUPTED)
 
 
@@ -274,7 +274,7 @@ def _follow(conversation_id: UUID, earlier: Earlier) -> Turn:
 
 
 def _move_to_the_end(messages: MessageQuerySet, asked_id: UUID) -> Message:
-    """Make a question the last one of its conversation, and return it: what came after it is history when it is answered."""
+    """Make a question the last message of its conversation, so that the messages after it become its history. Return it."""
     asked = last_question(messages)
     if asked is None or asked.id != asked_id:
         messages.filter(id=asked_id).update(created_at=TransactionNow())
@@ -289,7 +289,7 @@ def _context_before(asked: Message, content: str, setting: _Setting) -> Context:
 
 
 def _adopt_answers(messages: MessageQuerySet, asked: Message) -> None:
-    """Name the question of answers that the predecessor wrote: it kept them by order alone."""
+    """Set the parent of the predecessor's answers to this question, which relied on their order only."""
     later = messages.filter(after_key(SortKey(asked.created_at, asked.id), "created_at", descending=False))
     later.filter(parent_id=None, role=Role.ASSISTANT).update(parent_id=asked.id)
 
@@ -304,9 +304,9 @@ def _add_answer(
     fingerprint: str = "",
     sent: int = 0,
 ) -> Turn:
-    """Save an empty new answer to a question that is there. It counts at once unless an answer with text does.
+    """Save an empty new answer to an existing question. It is active at once unless the active answer has text.
 
-    `sent` is how many messages of the user's are new.
+    `sent` is the number of new messages from the user.
     """
     answers = Message.objects.in_conversation(setting.id).filter(parent_id=asked_id).replies().active_branch()
     has_answer = answers.exclude(content="").exists()

@@ -1,11 +1,12 @@
-"""What a send does where a reply is still running: a reply that nobody reads gives way, any other keeps its conversation.
+"""Sending while a reply runs: the send stops a reply without followers, and is refused while a reply has any.
 
-Front-ends stop a reply by aborting their request, and then send the next message. The reply itself runs on, as it does for a
-client that has lost its connection. What tells the two apart is that somebody sends and nobody follows.
+Front-ends stop a reply by aborting their request, and then send the next message. The aborted reply keeps running, because it
+may belong to a client that lost its connection and will come back. If a new message arrives and no client follows the reply,
+the user most likely stopped it.
 
-Who follows is known at once in this process. Elsewhere it is noted on the reply's row: its own worker says so with each
-checkpoint (`is_followed`), and a worker that polls it for a client twice a second (`followed_at`). A note that is older than
-the question may be out of date, so the answer waits for a newer one, or for the time in which one would have come.
+A worker knows its own followers. It learns of others from two notes on the reply's row: the worker that makes the reply writes
+`is_followed` with each checkpoint, and a worker that polls the reply for its clients writes `followed_at`. A note from before
+the question may be out of date, so `is_followed` waits until there is a newer one or until one would have come.
 """
 
 import time
@@ -26,21 +27,21 @@ from conversations.services.turns.poll import NOTE_LIFETIME_S
 from conversations.services.turns.replies import live_replies
 from conversations.services.turns.stop import stop_one_reply
 
-# What the client wants done about a reply that is running.
+# What the client wants to happen to a running reply.
 WhenBusy = Literal["reject", "interrupt"]
 
-# Others may begin a reply each time that one was stopped.
+# After each stop, another request may begin a reply first.
 MOST_ATTEMPTS = 3
 PAUSE_S = 0.1
-# What a checkpoint, or a note of another worker, may be late.
+# How late a checkpoint or another worker's note may be.
 LATENESS_S = 1.0
 
 
 def begin_when_free(begin: Callable[[], Turn], when_busy: WhenBusy | None = None) -> Turn:
-    """Begin a turn; where a reply is running that may be interrupted, stop it, keep its text, and begin then.
+    """Begin a turn. If a reply is running that may be interrupted, stop it first; its text is kept.
 
-    Without `when_busy` a reply that nobody follows may be. `begin` is one of the verbs of `turns`. Holds no connection while
-    it waits. Raises `GenerationInProgress`, and what `begin` raises.
+    Without `when_busy`, a reply without followers may be interrupted. `begin` calls one of the functions of `turns.begin`.
+    Holds no connection while it waits. Raises `GenerationInProgress`, and what `begin` raises.
     """
     stopped_id: UUID | None = None
     for _ in range(MOST_ATTEMPTS):
@@ -50,9 +51,9 @@ def begin_when_free(begin: Callable[[], Turn], when_busy: WhenBusy | None = None
             release_connections()
             running_id = refusal.running_id
             if running_id is None:
-                # It has ended since.
+                # It has ended in the meantime.
                 continue
-            # One that was stopped and runs on is out of reach.
+            # If it still runs after a stop, its worker can't be reached.
             if when_busy == "reject" or running_id == stopped_id or (when_busy is None and is_followed(running_id)):
                 raise
         stop_one_reply(running_id)
@@ -61,9 +62,10 @@ def begin_when_free(begin: Callable[[], Turn], when_busy: WhenBusy | None = None
 
 
 def is_followed(reply_id: UUID) -> bool:
-    """Tell whether any client, at any worker, follows a running reply. One that was begun in the background counts as followed.
+    """Return whether any client at any worker follows a running reply. A reply begun in the background counts as followed.
 
-    True where it can't be known in about two seconds: a reply that somebody may be reading is not to be stopped.
+    Waits for notes from other workers, by default for at most three seconds. If they don't come, returns True: a client may be
+    reading the reply.
     """
     asked_at: datetime | None = None
     give_up_at = time.monotonic() + max(NOTE_LIFETIME_S, settings.CHECKPOINT_SECONDS) + LATENESS_S
@@ -96,10 +98,10 @@ def _read_notes(reply_id: UUID) -> dict[str, Any] | None:
 
 
 def _noted_by_its_worker(row: dict[str, Any], asked_at: datetime) -> bool | None:
-    """Return what the worker that makes a reply said with its last checkpoint; None where that may be out of date."""
+    """Return what the last checkpoint of the reply's worker says, or None if that may be out of date."""
     if row["is_followed"] and row["heartbeat_at"] and row["heartbeat_at"] > asked_at:
         return True
-    # Before its first checkpoint it is on its way to the client that asked for it.
+    # Null before the first checkpoint, while the client that asked for the reply connects.
     return False if row["is_followed"] is False else None
 
 

@@ -1,9 +1,9 @@
-"""What the model gets to see of a conversation: its newest messages, within two budgets and the protocol's limits.
+"""Choose what goes upstream: the newest messages of a conversation, within two budgets and the protocol's limits.
 
 Principle: what goes upstream is valid for the strictest chat template. It begins with a user message, and roles alternate. So
-the history is taken in exchanges, questions and the answers to them, which are kept or dropped together, and several messages
-of one side are joined. A question without an answer is left out, unless it is the newest. Text of the role `system`, which
-only older rows have, goes in front of the user message after it. The summary tells what is left out, whatever the reason.
+messages are kept or dropped in exchanges, each a question with its answers. Several messages in a row from one side are joined.
+A question without an answer is left out unless it is the newest. Messages of the role `system`, which only the predecessor
+wrote, are put before the next user message. The summary says how much is left out.
 """
 
 import sys
@@ -17,21 +17,21 @@ from conversations.models import Role
 from conversations.services.turns.upstream_messages import History, HistoryRow
 from inference_proxy.protocols import PROTOCOLS
 
-# Counting what was left out of a long conversation stops here: each send counts anew.
+# Each send counts the messages that it leaves out, up to this number.
 MOST_COUNTED = 1_000
 SEPARATOR = "\n\n"
 
-# More rows than may go upstream are read: failed and empty ones among them take nothing of the budget.
+# Read more rows than may go upstream, because failed and empty ones use nothing of the budget.
 SPARE_ROWS = 8
-# Where those are not enough, ever more rows are read, up to so many.
+# If those are not enough, read eight times as many rows, and so on, up to this number.
 MOST_READ = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What the newest message and the system prompt leave of MAX_CONVERSATION_HISTORY and MAX_TOKEN_BUDGET (characters).
+    """The rest of MAX_CONVERSATION_HISTORY and MAX_TOKEN_BUDGET (characters) after the newest message and the system prompt.
 
-    The protocol may set lower limits. Of a system prompt that is over them, only the beginning goes upstream.
+    The protocol may have lower limits. A system prompt over those is cut.
     """
 
     newest: str
@@ -62,13 +62,13 @@ class Budget:
 
     @property
     def characters_to_read(self) -> int:
-        """Of a message that can't fit only a beginning is read: a reply may be a mebibyte."""
+        """One more than fits: enough to see that a message is too long without reading all of it."""
         return self.characters + 1
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The messages for upstream, oldest first, and the summary that the reply keeps of them."""
+    """The messages for upstream, oldest first, and the summary of them for `Message.context`."""
 
     system_prompt: str
     messages: list[dict[str, str]]
@@ -77,7 +77,7 @@ class Context:
 
 @dataclass(slots=True)
 class _Choice:
-    """What is chosen so far, from the newest message back: messages, newest first, and how many rows are in them."""
+    """The messages chosen so far, newest first, and how many rows they are made of."""
 
     budget: Budget
     messages: list[dict[str, str]] = field(default_factory=list)
@@ -85,7 +85,7 @@ class _Choice:
     characters: int = 0
 
     def refusal(self, *sides: list[HistoryRow]) -> str | None:
-        """Return the limit that these rows would break, None where they fit. Each side becomes one message."""
+        """Return the limit that these rows would break, or None if they fit. Each side becomes one message."""
         lengths = [_joined_length(side) for side in sides]
         # The limits are for what comes before the newest message.
         if self.rows + sum(map(len, sides)) > self.budget.messages + 1:
@@ -105,9 +105,9 @@ class _Choice:
 
 
 def build_context(history: History, budget: Budget, rows: list[HistoryRow] | None = None) -> Context:
-    """Choose what goes upstream: the newest user message always, and of the history before it the newest that fits.
+    """Choose the newest user message, and as many of the newest exchanges before it as fit.
 
-    `rows` are the newest `budget.rows_to_read` rows of the history, where the caller has them.
+    `rows` are the newest `budget.rows_to_read` rows of the history, if the caller has read them.
     """
     most = budget.rows_to_read
     rows = history.read(rows=most, characters=budget.characters_to_read) if rows is None else rows
@@ -132,7 +132,7 @@ def build_context(history: History, budget: Budget, rows: list[HistoryRow] | Non
 
 
 def _choose(rows: list[HistoryRow], budget: Budget) -> tuple[_Choice, str | None]:
-    """Return what fits, and the limit that ended it, None where nothing older is there."""
+    """Return what fits, and the limit that was reached, or None if nothing older remains."""
     exchanges = _exchanges(_usable(rows))
     newest: HistoryRow = (Role.USER, True, len(budget.newest), budget.newest)
     unanswered = next(exchanges)[0]
@@ -141,7 +141,7 @@ def _choose(rows: list[HistoryRow], budget: Budget) -> tuple[_Choice, str | None
     reason = choice.refusal([newest, *system_text]) if system_text else None
     choice.add([newest] if reason else [newest, *system_text])
     for asked, answered in exchanges:
-        # Without a question it is the beginning of the conversation, or of what was read of it.
+        # Without a question, these are the oldest rows of the conversation or of those that were read.
         reason = reason or (choice.refusal(answered, asked) if asked else None)
         if reason or not asked:
             break
@@ -150,7 +150,7 @@ def _choose(rows: list[HistoryRow], budget: Budget) -> tuple[_Choice, str | None
 
 
 def _usable(rows: list[HistoryRow]) -> Iterator[HistoryRow]:
-    """Yield what the model may see, newest first: a question whose answers it may not see is left out with them."""
+    """Yield the rows that the model may see, newest first. Leave out questions without a usable answer."""
     is_after_answers = False
     has_usable_answer = True
     for row in rows:
@@ -163,9 +163,9 @@ def _usable(rows: list[HistoryRow]) -> Iterator[HistoryRow]:
 
 
 def _exchanges(rows: Iterable[HistoryRow]) -> Iterator[tuple[list[HistoryRow], list[HistoryRow]]]:
-    """Yield what was asked and what was answered, newest first.
+    """Yield pairs of questions and answers, newest first.
 
-    The first is always what came after the last answer, without an answer; the last may lack what was asked.
+    The first pair has the rows after the last answer, and no answer. The last pair may have no question.
     """
     asked: list[HistoryRow] = []
     answered: list[HistoryRow] = []

@@ -1,4 +1,4 @@
-"""What users think of replies."""
+"""Users' ratings of replies."""
 
 from uuid import UUID
 
@@ -9,7 +9,7 @@ from conversations.models import Conversation, Message, Role
 def rate_reply(
     *, conversation_id: UUID, user_id: UUID, message_id: UUID, rating: int | None, comment: str | None = None
 ) -> None:
-    """Set or, with None, take back the rating of a reply (-1 or 1) and its comment.
+    """Set the rating of a reply (-1 or 1) and its comment. None removes both.
 
     Raises `ConversationNotFound`, `MessageNotFound`.
     """

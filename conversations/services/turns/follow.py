@@ -22,9 +22,9 @@ reply_poller = ReplyPoller(lambda: live_replies.must_streams_end, keeper_connect
 
 
 def follow_reply(reply_id: UUID, after: int, is_present: Presence = always_present) -> Follower:
-    """Return a follower of a reply, running or ended, that starts behind its first `after` code points.
+    """Return a follower of a running or finished reply that starts after its first `after` code points.
 
-    `is_present` tells whether its client is still there.
+    `is_present` says whether the follower's client is still connected.
     """
     generation = live_replies.get(reply_id)
     if generation is None:
@@ -33,10 +33,10 @@ def follow_reply(reply_id: UUID, after: int, is_present: Presence = always_prese
 
 
 class StoredFollower:
-    """Read a reply that is made elsewhere, or has ended.
+    """Follow a reply of another process, or one that has ended.
 
-    It begins with the row. Once it has read what is there, the poller tells it what is new. A checkpoint may cut anywhere, so
-    its frames are pieces of text and not the model's tokens.
+    It first reads the row. After that, the poller gives it new text. A checkpoint may end anywhere in the text, so its frames
+    are pieces of text and not the model's tokens.
     """
 
     def __init__(self, reply_id: UUID, after: int, is_present: Presence = always_present) -> None:
@@ -51,13 +51,13 @@ class StoredFollower:
     def read(self, timeout_s: float) -> list[Frame]:
         give_up_at = time.monotonic() + timeout_s
         while True:
-            # Clear before looking: what comes in between sets it again.
+            # Clear it before reading, so that text that arrives during the read sets it again.
             self._wakeup.clear()
             frames = self._take()
             if frames or self.has_ended:
                 return frames
             if live_replies.must_streams_end or (self._shared is not None and self._shared.is_cut):
-                # The reply goes on elsewhere, so there is no `done`: a client that reconnects is told it there.
+                # The reply continues in another process, so send no `done`. A client that reconnects gets it there.
                 self.has_ended = True
                 return []
             remaining_s = give_up_at - time.monotonic()
@@ -83,7 +83,7 @@ class StoredFollower:
         return frames
 
     def _read_row_patiently(self) -> list[Frame]:
-        """Read the row; a database that is away for a while is silence, as it is to those who read from memory."""
+        """Read the row. While the database is away, return nothing, as followers that read from memory get nothing then."""
         try:
             frames = self._read_row()
         except Exception as failure:

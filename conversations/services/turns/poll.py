@@ -1,8 +1,8 @@
-"""Reading replies that are made elsewhere: one thread a process, one statement a round, whatever the number of followers.
+"""Read the replies of other processes: one thread per process and one statement per round, for any number of followers.
 
-Principle: a follower costs the database nothing. The poller reads the rows of all followed replies at once, only what is new
-in each, and wakes the followers; those wait for it as they would for a transcript. It keeps the newest part of each text and
-nothing else: a follower that is further back reads its part from the row by itself (see `following`).
+Principle: more followers of a reply cost the database nothing. The poller reads the rows of all followed replies in one
+statement, only the new text of each, and wakes the followers, which wait as they would for a transcript. It keeps only the
+newest part of each text. A follower that is further back reads the row itself (see `follow`).
 """
 
 import logging
@@ -24,18 +24,18 @@ from inference_proxy.transcript import Frame
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.5
-# As long as a generation tries to save its reply.
+# As long as a generation retries to save its reply.
 DATABASE_PATIENCE_S = 60.0
-# At most so much of a reply is read at once, and kept.
+# The most characters of a reply that are read at once, and kept.
 PIECE_CHARACTERS = 256 * 1024
-# Twice a poll, and how long that holds: a note that was to be renewed is not, where two rounds are late or find the row locked.
+# How often a note is renewed, and how long it is valid: two rounds may be late or find the row locked.
 NOTE_EVERY_S = 0.9
 NOTE_LIFETIME_S = 2.0
 
-# octet_length needs no look at a text that is stored out of line, so replies that have not grown cost next to nothing.
+# octet_length does not read a text that is stored out of line, so a reply that has not grown costs almost nothing.
 #
-# The same statement notes that clients are here, for other workers to know. Rows that are locked are left for the next round:
-# to wait for them with others locked could end in a deadlock with the checkpoint of the worker that makes the replies.
+# The same statement notes for other workers that this worker has followers. It skips locked rows until the next round: waiting
+# for them while holding others could deadlock with the checkpoint of the worker that makes the replies.
 POLL_SQL = """
 WITH noted AS (
     UPDATE messages SET followed_at = now() WHERE id IN (
@@ -58,15 +58,15 @@ LEFT JOIN LATERAL (
 
 @dataclass(eq=False, slots=True)
 class SharedReply:
-    """The newest part of a reply that is made elsewhere, and how it ended. The poller writes it, followers read it."""
+    """The newest part of another process's reply, and its end. The poller writes it, followers read it."""
 
-    # Where the text begins, and the text: one value, because they change together.
+    # Where the text begins, and the text. One value, because both change together.
     window: tuple[int, str]
-    # What the row holds where all of it is known, in bytes.
+    # The size of the row's text in bytes, once all of that is known here.
     size: int = -1
     # Set when the text is whole.
     closing: list[Frame] | None = None
-    # Set where this process ends before the reply does.
+    # Set if this process ends before the reply does.
     is_cut: bool = False
     followers: dict[threading.Event, Presence] = field(default_factory=dict)
 
@@ -81,18 +81,18 @@ class SharedReply:
         self.window = (begin + len(text) + len(piece) - len(kept), kept)
 
     def frames_after(self, offset: int) -> tuple[list[Frame], bool] | None:
-        """Return the frames behind an offset and whether they are the last; None where the text begins later."""
+        """Return the frames after an offset and whether they are the last, or None if the kept text begins later."""
         closing = self.closing
         begin, text = self.window
         if offset < begin:
             return None
         frames = text_frames(offset, text[offset - begin :])
-        # Read before the text, so that none is missed: a reply that has ended does not grow.
+        # `closing` was read before the text, and a reply that has ended does not grow, so no text is missed.
         return (frames, False) if closing is None else (frames + closing, True)
 
     @property
     def is_followed(self) -> bool:
-        """Whether a client follows that is still there."""
+        """Whether any follower's client is still connected."""
         return any(is_present() for is_present in tuple(self.followers.values()))
 
     def wake(self) -> None:
@@ -101,7 +101,7 @@ class SharedReply:
 
 
 class ReplyPoller:
-    """The replies that this process follows although another makes them."""
+    """The replies of other processes that this process follows."""
 
     def __init__(self, must_end: Callable[[], bool], cursor: Cursors = own_cursor) -> None:
         self._must_end = must_end
@@ -112,11 +112,11 @@ class ReplyPoller:
         self._away_since: float | None = None
 
     def join(self, reply_id: UUID, length: int, wakeup: threading.Event, is_present: Presence) -> SharedReply:
-        """Have a follower woken when a reply changes; `length` is what its row held a moment ago."""
+        """Add a follower, which is woken when the reply changes. `length` is that of the row's text when it was last read."""
         with self._lock:
             reply = self._replies.get(reply_id)
             if reply is None or reply.closing is not None:
-                # One that has ended waits only for its followers to leave. This follower knows better.
+                # This follower has just read a running reply; an entry that has ended waits only for its followers to leave.
                 reply = self._replies[reply_id] = SharedReply(window=(length, ""))
             reply.followers[wakeup] = is_present
             if self._thread is None:
@@ -125,7 +125,7 @@ class ReplyPoller:
             return reply
 
     def leave(self, reply_id: UUID, wakeup: threading.Event) -> None:
-        """Forget a follower, and with the last one its reply."""
+        """Remove a follower, and with the last one the reply."""
         with self._lock:
             reply = self._replies.get(reply_id)
             if reply is not None:
@@ -134,7 +134,7 @@ class ReplyPoller:
                     del self._replies[reply_id]
 
     def is_followed(self, reply_id: UUID) -> bool:
-        """Whether a client follows a reply from here that is still there."""
+        """Whether a connected client of this process follows a reply."""
         reply = self._replies.get(reply_id)
         return reply is not None and reply.is_followed
 
@@ -150,7 +150,7 @@ class ReplyPoller:
                 if replies:
                     self._poll_patiently(replies)
             except Exception:
-                # The poller must outlive whatever goes wrong in one round.
+                # The poller must survive any failure of one round.
                 logger.exception("polling for replies failed")
             if self._must_end():
                 for reply in replies.values():
@@ -159,7 +159,7 @@ class ReplyPoller:
             time.sleep(POLL_SECONDS)
 
     def _poll_patiently(self, replies: dict[UUID, SharedReply]) -> None:
-        """Poll; a database that is away for a while is silence, as it is to those who read from memory."""
+        """Poll. While the database is away, followers get nothing, like those that read from memory."""
         try:
             self._poll(replies)
         except Exception as failure:
@@ -204,14 +204,14 @@ class ReplyPoller:
 
 
 def text_frames(offset: int, text: str) -> list[Frame]:
-    """Return the frame of a piece of a reply's text that begins at an offset; none where it is empty."""
+    """Return the frame for a piece of text that begins at an offset, or no frame if it is empty."""
     return [(offset + len(text), orjson.dumps({"token": text}))] if text else []
 
 
 def ending_frames(
     reply_id: UUID, status: str, error_code: str | None, token_count: int | None, inference_time_ms: int | None
 ) -> list[Frame]:
-    """Return the frames that end the stream of a reply whose row says this."""
+    """Return the frames that end the stream of a reply with these values."""
     return closing_frames(
         message_id=reply_id,
         status=status,
@@ -222,14 +222,14 @@ def ending_frames(
 
 
 def deleted_frames(reply_id: UUID) -> list[Frame]:
-    """Return the frames that end the stream of a reply that was deleted with its conversation, which stops a reply."""
+    """Return the frames for a reply that was deleted with its conversation. Deleting stops a reply."""
     return ending_frames(reply_id, Status.STOPPED, None, None, None)
 
 
 def lost_frames(reply_id: UUID) -> list[Frame]:
     """Return the frames for a database that stays away.
 
-    Whether the reply goes on can't be known from here; the client can come back for the rest.
+    This process can't know whether the reply continues. The client can reconnect for the rest.
     """
     return closing_frames(
         message_id=reply_id, status=Status.INTERRUPTED, failure=NotSaved(), token_count=0, inference_time_ms=0

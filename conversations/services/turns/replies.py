@@ -1,7 +1,7 @@
-"""How replies are saved while they run and when they end, and the replies that run in this process.
+"""Save replies while they run and when they end.
 
-Who is right: only a reply's own generation gives it a final status, with one exception: a reply whose heartbeat is too old
-is marked `interrupted`. That is a guess; if the worker was only cut off, the generation's own result overwrites it.
+Only a reply's own generation gives it a final status, with one exception: a reply whose heartbeat is too old is marked
+`interrupted`. That is a guess. If the worker was only cut off, the result of its generation overwrites the guess.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,8 +16,8 @@ from inference_proxy.exceptions import StoreUnavailable
 from inference_proxy.live import LiveReplies
 from inference_proxy.store import Directives, Draft, FinishedReply
 
-# A reply may be marked `interrupted` while its generation goes on (see above), but one that its generation has ended, which
-# its inference time tells, is left alone: a checkpoint that comes late would put an older text back.
+# A reply may be marked `interrupted` while its generation continues (see above). But a reply with an inference time was ended
+# by its generation; a late checkpoint must not overwrite its text with an older one.
 CHECKPOINT_SQL = """
 UPDATE messages
 SET content = coalesce(draft.content, messages.content), heartbeat_at = now(), is_followed = draft.is_followed
@@ -27,8 +27,8 @@ WHERE messages.id = draft.id
 RETURNING messages.id, messages.stop_requested
 """
 
-# A new answer to a question that has one becomes active when it is whole, in the same statement that ends it. A late result
-# that overwrites a guess does not: meanwhile another answer may have been chosen.
+# A second answer becomes active in the statement that ends it, if it is complete, or stopped with text. A late result that
+# overwrites a guess does not become active, because the user may have chosen another answer in the meantime.
 FINISH_SQL = f"""
 WITH before AS (
     SELECT id, conversation_id, parent_id, NOT is_active AND status = 'streaming' AND %(counts)s AS takes_over,
@@ -46,9 +46,9 @@ SET status = %(status)s, content = %(text)s, error_code = %(error_code)s, token_
 FROM before WHERE reply.id = before.id
 """  # noqa: S608  # only a constant of `usage` goes into it
 
-# Where an edit is refused, the version that it replaced counts again, with the answer that counted then; so this goes before
-# the statement that ends the reply. `was_active` tells what counted. No answer of the new version may have come to anything,
-# and it must still be running here: later the user may have chosen. Safe to repeat.
+# If the inference service refuses an edit, the old version and its answer become active again (`was_active` marks them). This
+# runs before FINISH_SQL, because it requires that the reply is still running: later the user may have chosen another version.
+# It changes nothing if the new version has another answer that is not void. Safe to repeat.
 GIVE_BACK_SQL = """
 WITH refused AS (
     SELECT reply.id, reply.conversation_id, asked.id AS asked_id, replaced.id AS replaced_id
@@ -70,14 +70,14 @@ WHERE turn.conversation_id = refused.conversation_id
        OR (turn.parent_id = refused.replaced_id AND turn.role = 'assistant' AND turn.was_active))
 """
 
-# Says the same as `MessageQuerySet.abandoned`, for a connection that is not Django's.
+# The same condition as `MessageQuerySet.abandoned`, for a connection that is not Django's.
 INTERRUPT_SQL = """
 UPDATE messages SET status = 'interrupted'
 WHERE status = 'streaming'
   AND (heartbeat_at IS NULL OR heartbeat_at < statement_timestamp() - make_interval(secs => %s))
 """
 
-# The keeper and the poller have one statement at a time each. Ends come in bursts and are short; they wait for one another.
+# The keeper and the poller each run one statement at a time. Ends of replies are short and come in bursts; they share these.
 KEEPER_CONNECTIONS = 2
 ENDING_CONNECTIONS = 4
 KEEPER_WAIT_S = 5.0
@@ -87,7 +87,7 @@ ENDING_WAIT_S = 20.0
 class DatabaseReplyStore:
     """Replies in PostgreSQL; see `inference_proxy.store.ReplyStore`.
 
-    It is told where its cursors come from: those for what a keeper does, and those for the ends of replies.
+    `keeping` gives cursors for checkpoints and abandoned replies, `ending` for the ends of replies.
     """
 
     def __init__(self, *, keeping: Cursors = own_cursor, ending: Cursors = own_cursor) -> None:
@@ -121,7 +121,7 @@ class DatabaseReplyStore:
         with _translated_errors(), self._ending() as cursor:
             if reply.status == "failed" and not reply.text:
                 cursor.execute(GIVE_BACK_SQL, values)
-            # It may find no row: the conversation is deleted, or an earlier attempt got through although its answer was lost.
+            # It may find no row: the conversation was deleted, or an earlier attempt succeeded although its answer was lost.
             cursor.execute(FINISH_SQL, values)
 
     def interrupt_abandoned(self) -> int:
@@ -141,8 +141,8 @@ def _translated_errors() -> Iterator[None]:
         raise
 
 
-# Apart from the connections of requests: whatever exhausts those must not stop checkpoints and heartbeats, or other servers
-# would take living replies for dead.
+# Separate from the connections of requests. If requests exhaust theirs, checkpoints and heartbeats must continue; otherwise
+# other workers would mark running replies as interrupted.
 keeper_connections = SeparatePool("reply-keeper", size=KEEPER_CONNECTIONS, timeout_s=KEEPER_WAIT_S)
 ending_connections = SeparatePool("reply-ends", size=ENDING_CONNECTIONS, timeout_s=ENDING_WAIT_S)
 

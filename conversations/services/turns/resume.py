@@ -1,8 +1,8 @@
-"""Finding the turn that a reconnecting client has begun.
+"""Find the turn that a reconnecting client has begun.
 
-Some client libraries repeat the POST of a send when its connection breaks, or when a page that was in the background is shown
-again, with the id of the last event that they have read, and mostly without an Idempotency-Key. A request that names such an
-id has been answered before, so it must not begin another reply.
+Some client libraries repeat the POST of a send when its connection breaks, or when the user returns to a page in the
+background. They send the id of the last event that they have read, and usually no Idempotency-Key. A request with such an id
+continues an earlier one, so it must not begin another reply.
 """
 
 from uuid import UUID
@@ -14,9 +14,9 @@ from conversations.services.turns.versions import last_question
 
 
 def find_begun_turn(*, conversation_id: UUID, user_id: UUID | None, content: str | None, idempotency_key: str) -> Turn | None:
-    """Return the turn that an earlier request has begun with this key, or without one: the last turn, if it asked the same.
+    """Return the turn of this key, or, without a key, the last turn if it has the same question. None if there is none.
 
-    `content` is None for a request that asks nothing, a regeneration. None where there is no such turn.
+    `content` is None for a regeneration, which has no question.
     """
     if not Conversation.objects.visible_to(user_id).filter(id=conversation_id).exists():
         return None

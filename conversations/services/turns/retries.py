@@ -1,7 +1,8 @@
-"""What an Idempotency-Key has begun: a repeated request follows that, and starts anew only where it came to nothing.
+"""Find what an earlier request with the same Idempotency-Key has begun.
 
-A send or an edit keeps its key on the user message that it saved, a regeneration on its reply. A reply came to nothing where
-it failed or was interrupted before its first word: there was nothing that a client could have been shown.
+A repeated request follows the earlier turn. It begins a new reply only if the earlier one is void: it failed or was interrupted
+without text, so no client was shown any of it. A send or an edit stores its key on its user message, a regeneration on its
+reply.
 """
 
 import hashlib
@@ -19,21 +20,21 @@ from conversations.querysets import VOID, MessageQuerySet
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
-    """The question and the reply that an earlier request with the same key has led to."""
+    """The question and the reply of an earlier request with the same key."""
 
     asked_id: UUID
-    # None where the answer was deleted.
+    # None if the answer was deleted.
     reply_id: UUID | None
     is_void: bool
 
 
 def fingerprint_of(*parts: Any) -> str:
-    """Return what tells whether two requests with one key are the same."""
+    """Return a hash of a request. Requests with one key must have the same hash."""
     return hashlib.sha256(orjson.dumps(parts)).hexdigest()
 
 
 def find_earlier(messages: MessageQuerySet, key: str, fingerprint: str) -> Earlier | None:
-    """Return what this key has begun in a conversation, None where it is new or "". Raises `IdempotencyMismatch`."""
+    """Return the turn of this key in a conversation, or None if the key is new or "". Raises `IdempotencyMismatch`."""
     if not key:
         return None
     keyed = messages.filter(idempotency_key=key).values("id", "role", "parent_id", "request_fingerprint").first()
@@ -46,12 +47,12 @@ def find_earlier(messages: MessageQuerySet, key: str, fingerprint: str) -> Earli
 
 
 def read_earlier(messages: MessageQuerySet, asked_id: UUID) -> Earlier:
-    """Return the reply that a repeated request for this question follows: its first one that came to something."""
+    """Return the reply that a repeated request for this question follows: the first one that is not void."""
     return _earlier(messages.filter(parent_id=asked_id).replies(), asked_id)
 
 
 def require_same(earlier_fingerprint: str | None, fingerprint: str) -> None:
-    """Raises `IdempotencyMismatch` where a key was used for another request."""
+    """Raises `IdempotencyMismatch` if the key was used for another request."""
     if earlier_fingerprint != fingerprint:
         raise IdempotencyMismatch
 

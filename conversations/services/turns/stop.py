@@ -1,4 +1,4 @@
-"""Stopping a reply, wherever it is being generated."""
+"""Stop a reply, in whichever process it is generated."""
 
 import time
 from uuid import UUID
@@ -7,15 +7,15 @@ from chatapi.database import release_connections
 from conversations.models import Message, Status
 from conversations.services.turns.replies import live_replies
 
-# The other worker learns of it at its next checkpoint; one that hasn't by now is gone, and its reply will be marked so.
+# Another worker learns of a stop at its next checkpoint. If it has not by then, it is dead, and its reply will be marked.
 STOP_WAIT_S = 10.0
 STOP_POLL_S = 0.1
 
 
 def stop_reply(conversation_id: UUID) -> UUID | None:
-    """Stop what is running in a conversation, and return the reply that a stop answers with.
+    """Stop the running reply of a conversation and return it, or the newest active reply if none is running.
 
-    That is the reply that was stopped. Where none ran it is the newest one that counts, and None where there is none.
+    None if the conversation has no reply.
     """
     stopped_id = stop_running_reply(conversation_id)
     if stopped_id is not None:
@@ -25,15 +25,15 @@ def stop_reply(conversation_id: UUID) -> UUID | None:
     if newest is None:
         return None
     if newest[1] == Status.STREAMING:
-        # A send that came at the same time was saved between the two looks.
+        # A send was saved between the two queries.
         return stop_running_reply(conversation_id) or newest[0]
     return newest[0]
 
 
 def stop_running_reply(conversation_id: UUID) -> UUID | None:
-    """Stop the reply that is running in a conversation and wait until it is saved; return its id, None where none runs.
+    """Stop the running reply of a conversation and wait until it is saved. Return its id, or None if none is running.
 
-    Holds no connection while it waits. A reply whose worker is gone stays `streaming` until its heartbeat is too old.
+    Holds no connection while it waits. A reply whose worker died stays `streaming` until its heartbeat is too old.
     """
     running = Message.objects.in_conversation(conversation_id).running()
     reply_id = running.values_list("id", flat=True).first()
@@ -43,7 +43,7 @@ def stop_running_reply(conversation_id: UUID) -> UUID | None:
 
 
 def stop_one_reply(reply_id: UUID) -> None:
-    """Stop this reply and wait until it is saved. Does nothing where it has ended."""
+    """Stop this reply and wait until it is saved. Does nothing if it has ended."""
     generation = live_replies.get(reply_id)
     if generation is not None:
         release_connections()

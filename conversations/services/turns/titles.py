@@ -10,19 +10,19 @@ UNNAMED_TITLES = frozenset({"", DEFAULT_TITLE.lower(), "new chat", "untitled"})
 
 
 def is_unnamed_title(title: str | None) -> bool:
-    """Tell whether a title is one that clients give to conversations without a name."""
+    """Return whether clients give this title to conversations without a name."""
     return (title or "").strip().lower() in UNNAMED_TITLES
 
 
 def is_unnamed(title: str | None, title_source: str) -> bool:
-    """Tell whether a conversation still has the title it was born with."""
+    """Return whether a conversation still has the title that it was created with."""
     return title_source == TitleSource.DEFAULT and is_unnamed_title(title)
 
 
 def automatic_title(content: str) -> str:
     """Return the beginning of a message as a title: its first 80 characters, cut at a word where that leaves half of them.
 
-    A character that users see may be several code points, as emoji are: it is left out rather than cut.
+    An emoji, for example, may consist of several code points. Such a character is left out rather than cut.
     """
     words = " ".join(content.split())
     if len(words) <= AUTOMATIC_TITLE_CHARACTERS:
@@ -38,10 +38,10 @@ def automatic_title(content: str) -> str:
 def _whole_clusters(text: str) -> str:
     """Return the beginning of a text, cut between two grapheme clusters (Unicode Standard Annex 29)."""
     end = 0
-    # A few code points more than fit tell where the last cluster ends.
+    # Look at more code points than fit, to see where the last cluster ends.
     for cluster in regex.finditer(r"\X", text, endpos=2 * AUTOMATIC_TITLE_CHARACTERS):
         if cluster.end() > AUTOMATIC_TITLE_CHARACTERS:
             break
         end = cluster.end()
-    # A cluster that is longer than a title has no better place to be cut.
+    # A single cluster that is longer than a title is cut.
     return text[: end or AUTOMATIC_TITLE_CHARACTERS]

@@ -1,7 +1,7 @@
-"""Choosing which of several answers, or of several versions of a turn, counts.
+"""Choose the active one of several answers, or of several versions of a turn.
 
-Which answer counts belongs to its version of the turn: when another version is switched to, the messages that counted until
-then are marked `was_active`, and they count again when their version does.
+Each version of a turn remembers its active answer. Switching to another version marks the messages that were active as
+`was_active`; they become active again together with their version.
 """
 
 from uuid import UUID
@@ -15,12 +15,12 @@ from conversations.querysets import MessageQuerySet
 
 
 def activate_message(*, conversation_id: UUID, user_id: UUID | None, message_id: UUID) -> None:
-    """Make an answer the one that counts, or switch the last turn to another version of what was asked.
+    """Make an answer the active one, or switch the last turn to another version of its question.
 
     Raises `ConversationNotFound`, `MessageNotFound`, `GenerationInProgress`, `NotTheLastTurn`.
     """
     with transaction.atomic():
-        # The same lock that a new turn takes: what is switched here must not be what a send is just reading.
+        # A new turn takes the same lock, so no send reads the history while this changes it.
         locked = Conversation.objects.visible_to(user_id).filter(id=conversation_id).select_for_update(no_key=True)
         if not locked.values_list("id", flat=True):
             raise ConversationNotFound
@@ -41,25 +41,25 @@ def activate_message(*, conversation_id: UUID, user_id: UUID | None, message_id:
         elif chosen.parent_id and messages.active_branch().filter(id=chosen.parent_id).exists():
             _make_active(conversation_id=conversation_id, parent_id=chosen.parent_id, reply_id=chosen.id)
         else:
-            # Its question is not the version that counts; that one has to be switched first.
+            # Its question is not active. The client must activate that version first.
             raise NotTheLastTurn
 
 
 def last_question(messages: MessageQuerySet) -> Message | None:
-    """Return the last user message that counts. One query."""
+    """Return the last active user message. One query."""
     asked = messages.active_branch().filter(role=Role.USER).newest_first()
     return asked.only("id", "parent_id", "content", "created_at").first()
 
 
 def first_version(asked: Message) -> UUID:
-    """Return the id of a turn's first question, which all later versions of it name."""
+    """Return the id of a turn's first question, the parent of all later versions."""
     return asked.parent_id or asked.id
 
 
 def switch_version(messages: MessageQuerySet, *, leaving: Message, to_id: UUID) -> None:
-    """Make another version of a turn count in place of the one that does, with the answer that counted when it last did.
+    """Make another version of a turn active, with the answer that was active with it before.
 
-    `leaving` is the question that counts. Runs in the caller's transaction.
+    `leaving` is the active question. Runs in the caller's transaction.
     """
     first_id = first_version(leaving)
     questions = Q(id=first_id) | Q(parent_id=first_id, role=Role.USER)
@@ -70,16 +70,16 @@ def switch_version(messages: MessageQuerySet, *, leaving: Message, to_id: UUID) 
 
 
 def _make_active(*, conversation_id: UUID, parent_id: UUID, reply_id: UUID) -> None:
-    """Make one of the answers to a user message the one that counts. Runs in the caller's transaction."""
+    """Make one of the answers to a user message the active one. Runs in the caller's transaction."""
     answers = Message.objects.filter(conversation_id=conversation_id, parent_id=parent_id, role=Role.ASSISTANT)
     answers.exclude(id=reply_id).filter(is_active=True).update(is_active=False)
     answers.filter(id=reply_id).update(is_active=True)
 
 
 def _answer_that_counted(messages: MessageQuerySet, asked_id: UUID) -> UUID | None:
-    """Return the answer that counted when this question last did.
+    """Return the answer that was active when this question was.
 
-    Rows from before that was remembered don't tell: there it is the newest one that would have become active by itself.
+    If no answer is marked, because the rows are older than `was_active`, prefer the newest complete or stopped one with text.
     """
     preference = Case(
         When(was_active=True, then=Value(0)),
