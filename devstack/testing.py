@@ -28,6 +28,8 @@ def prepare_environment() -> None:
     """Set the environment variables that are not set yet. Start PostgreSQL if DATABASE_URL is one of them."""
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
+    # Hundreds of processes import the same modules, and pytest rewrites each test module, so each is compiled once.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     if "DATABASE_URL" not in os.environ:
         os.environ["DATABASE_URL"] = _started.enter_context(temporary_postgres()).url()
 
@@ -47,3 +49,10 @@ def pytest_load_initial_conftests() -> Generator[None]:
 
 def pytest_unconfigure() -> None:
     leave_environment()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files with slow tests first, so that no process runs a long file alone at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)

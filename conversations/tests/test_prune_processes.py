@@ -20,7 +20,6 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 Manage = Callable[..., Any]
 Spawn = Callable[..., "subprocess.Popen[str]"]
 PRUNE = ("prune_history", "--older-than=2026-04-01", "--yes", "--batch-size=4")
-INTERRUPTIONS = 20
 
 
 def seed(manage: Manage) -> None:
@@ -35,7 +34,10 @@ def wait_for_progress(process: "subprocess.Popen[str]", target: int) -> None:
     wait_until(lambda: Conversation.objects.count() <= target or process.poll() is not None, "some are pruned")
 
 
-def test_interrupted_anywhere_it_ends_in_the_same_state(manage: Manage, spawn: Spawn, tmp_path: Path) -> None:
+@pytest.mark.parametrize("interruptions", [6, pytest.param(20, marks=pytest.mark.exhaustive)])
+def test_interrupted_anywhere_it_ends_in_the_same_state(
+    manage: Manage, spawn: Spawn, tmp_path: Path, interruptions: int
+) -> None:
     seed(manage)
     archive = str(tmp_path / "pruned.jsonl.gz")
     before, counts = everything(), message_counts()
@@ -44,7 +46,7 @@ def test_interrupted_anywhere_it_ends_in_the_same_state(manage: Manage, spawn: S
     )
     chance = random.Random(7)
     was_interrupted = 0
-    for attempt in range(INTERRUPTIONS):
+    for attempt in range(interruptions):
         target = len(remaining()) - chance.randint(0, 30)
         process = spawn(*PRUNE, "--archive", archive)
         wait_for_progress(process, target)
@@ -57,7 +59,7 @@ def test_interrupted_anywhere_it_ends_in_the_same_state(manage: Manage, spawn: S
         assert message_counts().items() <= counts.items()
         assert Message.objects.count() == sum(message_counts().values())
         assert expected <= remaining()
-    assert was_interrupted > INTERRUPTIONS // 3
+    assert was_interrupted > interruptions // 3
     assert expected < remaining(), "all was pruned before the last interruption"
     final = spawn(*PRUNE, "--archive", archive)
     final.communicate(timeout=300)

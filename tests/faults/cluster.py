@@ -13,7 +13,7 @@ from typing import Any
 
 from devstack.postgres import PostgresServer, temporary_postgres
 from tests.support.auth import ScriptedAuth
-from tests.support.database import cut_connections, migrate
+from tests.support.database import cut_connections, fill
 from tests.support.server import Server
 from tests.support.upstream import ScriptedUpstream
 
@@ -53,7 +53,7 @@ class Cluster:
             self.postgres = stack.enter_context(temporary_postgres())
             for part in (self.auth, self.upstream, Control(self._folder, self._on_point)):
                 stack.enter_context(part)
-            migrate(self.postgres.url())
+            fill(self.postgres)
             with self.postgres.connect() as connection:
                 set_up_history(connection)
             for workers in WORKERS:

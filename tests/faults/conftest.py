@@ -7,7 +7,7 @@ import pytest
 from devstack.postgres import PostgresServer, temporary_postgres
 from tests.support.auth import ScriptedAuth, make_token
 from tests.support.client import Client
-from tests.support.database import migrate
+from tests.support.database import fill
 from tests.support.server import Server
 from tests.support.upstream import ScriptedUpstream
 
@@ -32,7 +32,7 @@ def new_user() -> Iterator[NewUser]:
 @pytest.fixture(scope="module")
 def postgres() -> Iterator[PostgresServer]:
     with temporary_postgres() as server:
-        migrate(server.url())
+        fill(server)
         yield server
 
 
@@ -50,3 +50,10 @@ def start_node(postgres: PostgresServer, auth_of_session: ScriptedAuth, upstream
         )
 
     return start
+
+
+@pytest.fixture(scope="module")
+def survivor(start_node: StartNode) -> Iterator[Server]:
+    """Run a second node, which shows what is kept of the replies of a node that ends."""
+    with start_node() as server:
+        yield server

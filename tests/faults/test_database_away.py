@@ -16,8 +16,8 @@ from tests.support.upstream import ScriptedUpstream
 
 from .conftest import StartNode
 
+pytestmark = pytest.mark.slow
 REPLIES = 50
-AWAY_S = 20.0
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +32,9 @@ def other_node(start_node: StartNode) -> Iterator[Server]:
         yield server
 
 
-def test_fifty_replies_survive_a_database_that_is_away_for_20_s(
-    client: Client, upstream: ScriptedUpstream, postgres: PostgresServer, other_node: Server
+@pytest.mark.parametrize("away_s", [3.0, pytest.param(20.0, marks=pytest.mark.exhaustive)])
+def test_fifty_replies_survive_a_database_that_is_away(
+    client: Client, upstream: ScriptedUpstream, postgres: PostgresServer, other_node: Server, away_s: float
 ) -> None:
     during, after = upstream.gate(), upstream.gate()
     upstream.script(tokens("before"), hold(during), tokens(" during"), done(), when="ends while it is away")
@@ -53,7 +54,7 @@ def test_fifty_replies_survive_a_database_that_is_away_for_20_s(
     during.open()
     for _, stream in begun:
         stream.read_until(" during")
-    away(AWAY_S)
+    away(away_s)
     postgres.start()
     after.open()
     assert [stream.finish()["status"] for _, stream in begun] == ["complete"] * REPLIES

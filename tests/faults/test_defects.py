@@ -8,6 +8,7 @@ from .defects import DEFECTS
 from .run import running_suite
 from .violation import Invariant
 
+pytestmark = pytest.mark.slow
 PAGE = (REPOSITORY / "docs" / "guarantees.md").read_text()
 
 
@@ -24,8 +25,8 @@ def test_a_defect_finds_what_it_changes(name: str) -> None:
     ("name", "seed", "invariant"),
     [
         ("done-before-commit", 0, Invariant.SAVED),
-        ("retry-doubles-message", 0, Invariant.ONE_QUESTION),
-        ("checkpoint-shortens", 0, Invariant.GROWS),
+        pytest.param("retry-doubles-message", 0, Invariant.ONE_QUESTION, marks=pytest.mark.exhaustive),
+        pytest.param("checkpoint-shortens", 0, Invariant.GROWS, marks=pytest.mark.exhaustive),
     ],
 )
 def test_the_suite_finds_a_defect(name: str, seed: int, invariant: Invariant) -> None:

@@ -4,6 +4,8 @@ import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
 from devstack.postgres import PostgresServer
 from tests.support.client import Client
 from tests.support.server import Server
@@ -14,17 +16,18 @@ from tests.support.waiting import wait_until
 from .conftest import NewUser, StartNode
 from .reading import BROKEN
 
+pytestmark = pytest.mark.slow
 # Replies run on for 2 s; the rest of the graceful time is for saving.
 GRACEFUL = ("--graceful-timeout", "7")
 
 
 def test_on_sigterm_replies_finish_or_are_interrupted(
-    start_node: StartNode, new_user: NewUser, upstream: ScriptedUpstream
+    survivor: Server, start_node: StartNode, new_user: NewUser, upstream: ScriptedUpstream
 ) -> None:
     gate = upstream.gate()
     upstream.script(tokens("half"), hold(gate), tokens(" and whole"), done(), when="finish")
     upstream.script(tokens("half"), stall(), when="stall")
-    with start_node() as survivor, start_node(*GRACEFUL) as ending, ThreadPoolExecutor(1) as thread:
+    with start_node(*GRACEFUL) as ending, ThreadPoolExecutor(1) as thread:
         user = new_user(ending)
         streams = {}
         for name in ("finish", "stall"):
@@ -42,13 +45,13 @@ def test_on_sigterm_replies_finish_or_are_interrupted(
 
 
 def test_on_sigterm_replies_that_nobody_reads_are_saved_too(
-    start_node: StartNode, new_user: NewUser, upstream: ScriptedUpstream
+    survivor: Server, start_node: StartNode, new_user: NewUser, upstream: ScriptedUpstream
 ) -> None:
     gate = upstream.gate()
     upstream.script(tokens("half"), hold(gate), tokens(" and whole"), done(), when="finish")
     upstream.script(tokens("half"), hold(upstream.gate()), when="stall")
     # Checkpoints so rare that they save nothing.
-    with start_node() as survivor, start_node(*GRACEFUL, CHECKPOINT_SECONDS="100") as ending, ThreadPoolExecutor(1) as thread:
+    with start_node(*GRACEFUL, CHECKPOINT_SECONDS="100") as ending, ThreadPoolExecutor(1) as thread:
         user = new_user(ending)
         places = {name: send_and_leave(user, name) for name in ("finish", "stall")}
         wait_until(lambda: len(upstream.generations()) == 2, "both replies run")
@@ -82,11 +85,11 @@ def test_on_sigterm_streams_end_properly_although_the_database_is_away(
 
 
 def test_on_sigterm_a_reader_of_another_nodes_reply_is_sent_there(
-    start_node: StartNode, new_user: NewUser, upstream: ScriptedUpstream
+    survivor: Server, start_node: StartNode, new_user: NewUser, upstream: ScriptedUpstream
 ) -> None:
     gate = upstream.gate()
     upstream.script(tokens("half"), hold(gate), tokens(" and whole"), done())
-    with start_node() as survivor, start_node(*GRACEFUL) as ending:
+    with start_node(*GRACEFUL) as ending:
         user = new_user(survivor)
         conversation = user.create_conversation()
         sender = user.send(conversation, "go on")
@@ -100,12 +103,19 @@ def test_on_sigterm_a_reader_of_another_nodes_reply_is_sent_there(
         assert (again.finish()["status"], follower.text + again.text) == ("complete", "half and whole")
 
 
+@pytest.mark.parametrize(
+    ("age", "limit_s"),
+    [
+        pytest.param({"ABANDONED_AFTER_SECONDS": "3"}, 30, id="short"),
+        # The real age at which replies count as abandoned: the promise is 40 s.
+        pytest.param({}, 40, id="real", marks=pytest.mark.exhaustive),
+    ],
+)
 def test_a_killed_workers_replies_are_interrupted_and_the_conversation_goes_on(
-    start_node: StartNode, new_user: NewUser, upstream: ScriptedUpstream
+    start_node: StartNode, new_user: NewUser, upstream: ScriptedUpstream, age: dict[str, str], limit_s: float
 ) -> None:
-    """With the real age at which replies count as abandoned: the promise is 40 s."""
     upstream.script(tokens("shown", " and saved"), stall(), when="stall")
-    with start_node() as survivor, start_node() as node:
+    with start_node(**age) as survivor, start_node(**age) as node:
         user = new_user(node)
         conversation = user.create_conversation()
         stream = user.send(conversation, "stall")
@@ -118,7 +128,7 @@ def test_a_killed_workers_replies_are_interrupted_and_the_conversation_goes_on(
         refused = elsewhere.send(conversation, "too early")
         assert (refused.status, refused.json["code"]) == (409, "generation_in_progress")
         wait_until(
-            lambda: elsewhere.message(conversation, stream.message_id)["status"] == "interrupted", "it is interrupted", 40
+            lambda: elsewhere.message(conversation, stream.message_id)["status"] == "interrupted", "it is interrupted", limit_s
         )
         assert elsewhere.message(conversation, stream.message_id)["content"] == "shown and saved"
         assert (follower.finish()["status"], follower.text) == ("interrupted", "")

@@ -6,6 +6,8 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.support.client import Client, Stream
 from tests.support.server import Server
 from tests.support.steps import done, hold, stall, tokens
@@ -14,18 +16,21 @@ from tests.support.waiting import wait_until
 
 from .conftest import NewUser, StartNode
 
+pytestmark = pytest.mark.slow
 # So rare that it saves nothing.
 NO_CHECKPOINTS = {"CHECKPOINT_SECONDS": "100"}
 # Replies run on for 2 s; the rest of the graceful time is for saving.
 GRACEFUL = ("--graceful-timeout", "7")
 
 
-def test_on_ctrl_c_replies_are_saved(start_node: StartNode, new_user: NewUser, upstream: ScriptedUpstream) -> None:
-    assert_saved_at_once(Server.press_ctrl_c, start_node, new_user, upstream)
+def test_on_ctrl_c_replies_are_saved(
+    survivor: Server, start_node: StartNode, new_user: NewUser, upstream: ScriptedUpstream
+) -> None:
+    assert_saved_at_once(Server.press_ctrl_c, survivor, start_node, new_user, upstream)
 
 
 def test_on_ctrl_c_during_a_shutdown_replies_are_saved(
-    start_node: StartNode, new_user: NewUser, upstream: ScriptedUpstream
+    survivor: Server, start_node: StartNode, new_user: NewUser, upstream: ScriptedUpstream
 ) -> None:
     """The master kills its workers 2 s later."""
 
@@ -34,16 +39,16 @@ def test_on_ctrl_c_during_a_shutdown_replies_are_saved(
         wait_until(lambda: "worker ends" in server.log, "the worker knows that it ends")
         server.press_ctrl_c()
 
-    assert_saved_at_once(hurry, start_node, new_user, upstream)
+    assert_saved_at_once(hurry, survivor, start_node, new_user, upstream)
 
 
 def test_a_worker_without_a_master_lets_its_replies_end(
-    start_node: StartNode, new_user: NewUser, upstream: ScriptedUpstream
+    survivor: Server, start_node: StartNode, new_user: NewUser, upstream: ScriptedUpstream
 ) -> None:
     gate = upstream.gate()
     upstream.script(tokens("half"), hold(gate), tokens(" and whole"), done(), when="finish")
     upstream.script(tokens("half"), stall(), when="stall")
-    with start_node() as survivor, start_node(*GRACEFUL, **NO_CHECKPOINTS) as orphaned:
+    with start_node(*GRACEFUL, **NO_CHECKPOINTS) as orphaned:
         user = new_user(orphaned)
         finishing, stalled = begin(user, "finish"), begin(user, "stall")
         (worker,) = orphaned.workers()
@@ -60,10 +65,10 @@ def test_a_worker_without_a_master_lets_its_replies_end(
 
 
 def test_a_worker_whose_terminal_is_closed_lets_its_replies_end(
-    start_node: StartNode, new_user: NewUser, upstream: ScriptedUpstream
+    survivor: Server, start_node: StartNode, new_user: NewUser, upstream: ScriptedUpstream
 ) -> None:
     upstream.script(tokens("half"), stall())
-    with start_node() as survivor, start_node(*GRACEFUL, **NO_CHECKPOINTS) as hung_up:
+    with start_node(*GRACEFUL, **NO_CHECKPOINTS) as hung_up:
         user = new_user(hung_up)
         stream = begin(user, "stall")
         for worker in hung_up.workers():
@@ -73,13 +78,13 @@ def test_a_worker_whose_terminal_is_closed_lets_its_replies_end(
 
 
 def assert_saved_at_once(
-    end: Callable[[Server], None], start_node: StartNode, new_user: NewUser, upstream: ScriptedUpstream
+    end: Callable[[Server], None], survivor: Server, start_node: StartNode, new_user: NewUser, upstream: ScriptedUpstream
 ) -> None:
     """End a server that has a reply with a reader and one without, and see that both are saved and the reader is told."""
     gate = upstream.gate()
     upstream.script(tokens("half"), stall(), when="read")
     upstream.script(tokens("half"), hold(gate), when="unread")
-    with start_node() as survivor, start_node(**NO_CHECKPOINTS) as ending:
+    with start_node(**NO_CHECKPOINTS) as ending:
         user = new_user(ending)
         read, unread = begin(user, "read"), begin(user, "unread")
         unread.abort()
