@@ -27,7 +27,7 @@ from inference_proxy.exceptions import FAILURES, UpstreamError
 from inference_proxy.presence import Presence, is_connected
 from inference_proxy.responses import NDJSON, SSE, TEXT, Follower, FrameStream, FrameStreamResponse, StreamFormat
 
-# Within this time a refusal of the inference service is still a real HTTP error.
+# If the inference service refuses within this time, the answer is an HTTP error instead of a stream.
 REFUSAL_WAIT_S = 3.0
 SILENCE_S = 60.0
 
@@ -44,7 +44,7 @@ STREAM_FORMATS = {Delivery.SSE: SSE, Delivery.NDJSON: NDJSON, Delivery.TEXT: TEX
 
 
 def choose_delivery(request: HttpRequest, stream: bool | None = None, default: Delivery = Delivery.SSE) -> Delivery:
-    """Return what the request asks for: `Prefer: respond-async`, `stream` in its body, then the Accept header."""
+    """Return the delivery that the request asks for, by `Prefer: respond-async`, then `stream`, then the Accept header."""
     if re.search(r"(^|[,;\s])respond-async($|[,;\s])", request.META.get("HTTP_PREFER", "").lower()):
         return Delivery.LATER
     if stream is False:
@@ -68,14 +68,14 @@ def _preferred(accept: str) -> Delivery | None:
 
 
 def presence_of(request: HttpRequest) -> Presence:
-    """Return what tells whether a request's client is still there, as far as the server lets us see its socket."""
+    """Return a function that tells whether the client is still connected. It needs gunicorn's socket."""
     return partial(is_connected, request.META.get("gunicorn.socket"))
 
 
 def begin_reply(turn: Turn, is_present: Presence, *, after: int = 0, is_background: bool = False) -> Follower:
-    """Start a turn's reply and follow it from its start, or follow the one that an earlier send began from an offset.
+    """Start a turn's reply and follow it. A reply that an earlier send began is followed after its first `after` code points.
 
-    A reply in the background is wanted although nobody follows it.
+    A reply in the background goes on without a follower, and another send does not interrupt it by default.
 
     Raises an `UpstreamFailure` with the turn's ids where the inference service refuses within 3 s.
     """
@@ -101,7 +101,7 @@ def turn_ids(turn: Turn) -> dict[str, Any]:
 
 @contextmanager
 def open_place(owner_id: UUID, is_present: Presence, *, limited: bool = True) -> Iterator[Place]:
-    """Take a place for a stream; give it back where the block fails. Raises `TooManyStreams` unless `limited` is false."""
+    """Count a stream as open. If the block fails, count it as closed. Raises `TooManyStreams` unless `limited` is false."""
     place = open_streams.take(owner_id, is_present, limited=limited)
     try:
         yield place
@@ -123,7 +123,7 @@ def stream_reply(
 def stream_turn(
     request: HttpRequest, turn: Turn, stream_format: StreamFormat, headers: dict[str, str], *, user_id: UUID | None
 ) -> HttpResponseBase:
-    """Begin a turn's reply and stream it. A repeated send goes on where its `Last-Event-ID` says that it broke off."""
+    """Begin a turn's reply and stream it. The stream of a repeated send continues after its `Last-Event-ID`."""
     last_event = read_last_event(request) if turn.request is None else None
     if last_event is not None and last_event.is_end:
         release_connections()
@@ -135,7 +135,7 @@ def stream_turn(
 
 
 def _owner_id(turn: Turn, user_id: UUID | None) -> UUID:
-    # An anonymous caller has nothing but a session, which is a conversation.
+    # An anonymous caller has no user id, so the session, which is a conversation, owns the stream.
     return turn.conversation_id if user_id is None else user_id
 
 
@@ -149,20 +149,20 @@ def _relay(
 
 
 def no_more_events(reply_id: UUID) -> Response:
-    """Return the answer that makes an EventSource stop. It reconnects after every end, so also after it has read `done`."""
+    """Return the 204 that stops an EventSource, which otherwise reconnects after every end of a stream, also after `done`."""
     return Response(status=204, headers={"X-Message-Id": str(reply_id)})
 
 
 def wait_for_reply(follower: Follower) -> str:
-    """Wait until a reply has ended and return its error code, "" where it did not fail.
+    """Wait until a reply has ended and return its error code, or "" if it did not fail.
 
-    The generation's own deadlines bound this.
+    The deadlines of the generation limit the time.
     """
     code = ""
     try:
         while not follower.has_ended:
             for event_id, payload in follower.read(SILENCE_S):
-                # Only the frames that close a stream are not text.
+                # The id of a frame with text is a number. Only `error` and `done` have other ids.
                 code = code if isinstance(event_id, int) else orjson.loads(payload).get("error", code)
     finally:
         follower.close()
@@ -171,7 +171,7 @@ def wait_for_reply(follower: Follower) -> str:
 
 
 def message_location(conversation_id: UUID, message_id: UUID) -> str:
-    """Return where a user's reply can be read and, with `/stream`, followed, whichever surface it was asked on."""
+    """Return the path of a message on the primary surface, for replies of all surfaces. With `/stream`, it follows a reply."""
     return f"/api/conversations/{conversation_id}/messages/{message_id}"
 
 
@@ -187,7 +187,7 @@ def deliver(
     user_id: UUID | None,
     read_message: Callable[[UUID], dict[str, Any]],
 ) -> HttpResponseBase:
-    """Begin a turn's reply and answer as chosen. `read_message` shapes a saved message for the surface."""
+    """Begin a turn's reply and deliver it. `read_message` returns a saved message in the surface's form."""
     location = message_location(turn.conversation_id, turn.reply_id)
     headers = {**reply_headers(turn), "Content-Location": location}
     if how in STREAM_FORMATS:

@@ -10,20 +10,20 @@ from rest_framework.exceptions import ValidationError
 from inference_proxy.transcript import END_ID
 
 IDEMPOTENCY_KEY_FORM = re.compile(r"[\x21-\x7e]{1,200}")
-# PostgreSQL counts no further, and no text is longer.
+# PostgreSQL's `substr` takes no larger position, and no text is longer.
 MAX_REPLY_OFFSET = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
 class LastEvent:
-    """The last event of a reply that a client has: so many code points of text, or its end."""
+    """The last event of a reply that a client received: after `offset` code points of text, or the end."""
 
     offset: int = 0
     is_end: bool = False
 
 
 def read_idempotency_key(request: HttpRequest) -> str:
-    """Return the `Idempotency-Key`, "" where there is none. Raises a 400 that names it."""
+    """Return the `Idempotency-Key`, or "" without one. Raises a 400 if it is malformed."""
     key: str = request.META.get("HTTP_IDEMPOTENCY_KEY", "")
     if key and not IDEMPOTENCY_KEY_FORM.fullmatch(key):
         raise ValidationError({"Idempotency-Key": ["Must be 1 to 200 visible ASCII characters."]})
@@ -31,7 +31,7 @@ def read_idempotency_key(request: HttpRequest) -> str:
 
 
 def read_last_event(request: HttpRequest) -> LastEvent | None:
-    """Return what `Last-Event-ID` names, None where there is none. Raises a 400 that names it."""
+    """Return the event in `Last-Event-ID`, or None without one. Raises a 400 if it is malformed."""
     event_id: str = request.META.get("HTTP_LAST_EVENT_ID", "")
     if not event_id:
         return None
@@ -43,9 +43,9 @@ def read_last_event(request: HttpRequest) -> LastEvent | None:
 
 
 def next_link(path: str, params: QueryDict, cursor: str | None) -> dict[str, str]:
-    """Return the `Link` header to the next page; none on the last.
+    """Return the `Link` header to the next page. Empty on the last page.
 
-    The address is relative, as RFC 8288 allows: behind a proxy the host that we were called by is not the client's.
+    The address is relative, as RFC 8288 allows, because behind a proxy this server does not know the host that clients use.
     """
     if cursor is None:
         return {}

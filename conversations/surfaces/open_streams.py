@@ -1,7 +1,7 @@
 """How many streams each user has open in this process, so that one user can't take all of its memory.
 
-A stream costs memory and a place among the server's connections for as long as its client stays, and reading a reply that
-is made elsewhere is not limited by anything else.
+A stream uses memory and one of the server's connections as long as its client stays. No other limit applies to streams of
+replies that another process makes.
 """
 
 import threading
@@ -16,7 +16,7 @@ RETRY_AFTER_S = 5
 
 
 class Place:
-    """One open stream's place; closing it twice is fine."""
+    """One open stream. It may be closed twice."""
 
     def __init__(self, streams: "OpenStreams", owner_id: UUID, is_present: Presence) -> None:
         self._streams = streams
@@ -35,7 +35,7 @@ class OpenStreams:
         self._lock = threading.Lock()
 
     def refuse_too_many(self, owner_id: UUID) -> None:
-        """Raises `TooManyStreams` where an owner has as many streams as anyone may have."""
+        """Raises `TooManyStreams` if an owner has USER_MAX_STREAMS open streams."""
         if 0 < settings.USER_MAX_STREAMS <= self._count(owner_id):
             raise TooManyStreams(retry_after_s=RETRY_AFTER_S)
 
@@ -59,7 +59,7 @@ class OpenStreams:
         places = tuple(self._places.get(owner_id, ()))
         if len(places) < settings.USER_MAX_STREAMS:
             return len(places)
-        # The server may not have noticed yet that some of their clients left.
+        # The server may not have noticed yet that some clients left.
         return sum(place.is_present() for place in places)
 
 

@@ -28,7 +28,7 @@ class RowSchema(serializers.Serializer[Any]):
 
     # The columns and annotations to read.
     columns: ClassVar[tuple[str, ...]] = ()
-    _fields_and_columns: ClassVar[tuple[tuple[str, str], ...]] = ()
+    _names: ClassVar[tuple[str, ...]] = ()
     _empty_values: ClassVar[tuple[tuple[str, Any], ...]] = ()
     _times: ClassVar[tuple[str, ...]] = ()
 
@@ -38,20 +38,22 @@ class RowSchema(serializers.Serializer[Any]):
         never_null = {name: field for name, field in declared.items() if not field.allow_null}
         texts = {name: field.initial for name, field in never_null.items() if isinstance(field, serializers.CharField)}
         numbers = {name: 0 for name, field in never_null.items() if isinstance(field, serializers.IntegerField)}
-        cls._fields_and_columns = tuple((name, field.source or name) for name, field in declared.items())
-        cls.columns = tuple(column for _, column in cls._fields_and_columns)
+        cls._names = tuple(declared)
+        cls.columns = tuple(field.source or name for name, field in declared.items())
         cls._empty_values = tuple({**texts, **numbers}.items())
         cls._times = tuple(name for name, field in never_null.items() if isinstance(field, serializers.DateTimeField))
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> dict[str, Any]:
         """Return the JSON of a row that holds at least `columns`."""
-        answer = {name: row[column] for name, column in cls._fields_and_columns}
+        # Lists call this for each row, so what most rows don't need is only checked.
+        answer = dict(zip(cls._names, map(row.__getitem__, cls.columns), strict=True))
         for name, empty in cls._empty_values:
-            answer[name] = answer[name] or empty
-        times = [answer[name] for name in cls._times]
-        for name, time in zip(cls._times, times, strict=True):
-            answer[name] = known_time(time, *times)
+            if not answer[name]:
+                answer[name] = empty
+        for name in cls._times:
+            if type(answer[name]) is not datetime:
+                answer[name] = known_time(*[answer[other] for other in cls._times])
         return answer
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Authentication that may be missing: whoever can't show a valid token is anonymous."""
+"""Optional authentication: a caller without a valid token is anonymous."""
 
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
@@ -7,7 +7,7 @@ from chatapi.authentication import BearerAuthentication, Caller
 
 
 class OptionalBearerAuthentication(BearerAuthentication):
-    """Take a token that is not valid for none. One that can't be checked right now is still a 503: it may be valid."""
+    """Treat an invalid token like a missing one. A token that can't be checked now may be valid, so it is still a 503."""
 
     def authenticate(self, request: Request) -> tuple[Caller, None] | None:
         try:

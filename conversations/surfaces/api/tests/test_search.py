@@ -1,4 +1,4 @@
-"""Searching one's own messages."""
+"""GET /api/search"""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -29,7 +29,7 @@ def search_all(client: Client, q: str, limit: int) -> list[list[dict]]:
 
 
 def store(database: psycopg.Connection, client: Client, contents: list[str], conversations: int = 1, **columns: str) -> None:
-    """Write messages as if they had been sent, dealt out to so many new conversations."""
+    """Insert messages as if they had been sent, spread over new conversations."""
     ids = [client.create_conversation(title=f"number {number}") for number in range(conversations)]
     for number, content in enumerate(contents):
         names = "".join(f", {name}" for name in columns)

@@ -1,4 +1,4 @@
-"""`?tz=`: the days of lists and of usage are those of a time zone, and both know the same zones."""
+"""`?tz=` of GET /api/conversations and GET /api/usage: both group by the days of a time zone and know the same zones."""
 
 from datetime import UTC, datetime, timedelta
 

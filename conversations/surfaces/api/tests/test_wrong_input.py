@@ -1,4 +1,4 @@
-"""Whatever is wrong with a request is a 4xx with a code, and changes nothing."""
+"""Wrong requests to all endpoints of the primary surface: each is a 4xx with a code, and changes nothing."""
 
 import base64
 import uuid
