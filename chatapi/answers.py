@@ -1,4 +1,4 @@
-"""A time limit for reading an answer, so that a client that reads it a byte at a time does not keep it for ever.
+"""A time limit for reading an answer, so that a client that reads one byte at a time can't keep it in memory forever.
 
 An ordinary answer has one limit for the whole, longer for a longer answer. A stream has none: it may go on for as long as its
 client takes what is there; each write to it has a limit.
@@ -23,11 +23,11 @@ class TimelyAnswers:
         self._application = application
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        # Other servers than gunicorn don't hand theirs over.
+        # Servers other than gunicorn don't provide their socket.
         sock = environ.get("gunicorn.socket")
         if sock is None:
             return self._application(environ, start_response)
-        # What the last answer of this connection had is over.
+        # The limit of the connection's previous answer no longer applies.
         sock.settimeout(None)
         answer: Any = self._application(environ, start_response)
         if isinstance(answer, environ["wsgi.file_wrapper"]):
@@ -41,7 +41,7 @@ class TimelyAnswers:
 
 
 def _limit_file(answer: Any, sock: Any) -> None:
-    # The server writes it in many pieces, and must get the same object: it knows a file by its type.
+    # The server writes it in many pieces. It must get the same object, because it recognizes a file by its type.
     deadline = ClientDeadline(sock, FILE_LIMIT_S, "file not read in time")
     close = answer.close
 

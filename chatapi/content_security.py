@@ -1,4 +1,4 @@
-"""What a page of ours may load: files from this server, and no code or style that is written into the page."""
+"""The Content-Security-Policy of HTML pages: files from this server only, no inline scripts or styles."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Database connections: giving them back early, keeping some apart from requests, and telling when the database is away."""
+"""Database connections: return them early, keep separate pools beside that of requests, and recognize an absent database."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -12,13 +12,13 @@ from django.db.backends.postgresql.base import DatabaseWrapper
 from psycopg_pool import ConnectionPool
 from psycopg_pool.base import AttemptWithBackoff
 
-# Out of the box the pool doubles its pauses, from one second: between attempts to reconnect, and for each dead connection
-# that it finds when a request wants one. Ten connections that died with a restart of PostgreSQL would make a request wait
-# for 20 s and fail, and a database that is back after half a minute would go unnoticed for as long again.
+# By default the pool doubles its pauses, from one second: between attempts to reconnect, and for each dead connection that it
+# finds for a request. After a restart of PostgreSQL, ten dead connections would make a request wait for 20 s and fail. After an
+# absence of half a minute, the pool would notice the database only half a minute after its return.
 AttemptWithBackoff.INITIAL_DELAY = 0.2
 AttemptWithBackoff.DELAY_BACKOFF = 1.0
 
-# How long each of a pool's four threads may take to end. Only one that is connecting to an absent database needs longer.
+# How long each of a pool's four threads may take to end. Only a thread that connects to an absent database needs longer.
 POOL_THREAD_END_S = 0.5
 
 READ_ONLY = "25006"
@@ -34,17 +34,17 @@ WITHOUT_CONNECTION = (
 )
 RENEWAL_PAUSE_S = 1.0
 
-# Where the statements of a service that is no request get their cursors from.
+# Gives cursors to code outside of requests.
 Cursors = Callable[[], AbstractContextManager[Any]]
 
 _renewed_at = 0.0
 
 
 def is_database_away(failure: BaseException) -> bool:
-    """Tell whether the database can't do its work right now, and may be able to later, from an error that will stay one.
+    """Return whether the error is temporary: the database can't work now but may later.
 
-    The SQLSTATE decides: Django calls a read-only server an `InternalError` and a deadlock an `OperationalError`. Without
-    one the server was not reached.
+    The SQLSTATE decides, because Django raises `InternalError` for a read-only server and `OperationalError` for a deadlock.
+    Without a SQLSTATE, the server was not reached.
     """
     state = _sqlstate(failure)
     if state:
@@ -53,7 +53,7 @@ def is_database_away(failure: BaseException) -> bool:
 
 
 def _sqlstate(failure: BaseException) -> str:
-    # Django's exceptions have psycopg's as their cause.
+    # The cause of Django's exception is psycopg's.
     cause = failure if isinstance(failure, psycopg.Error) else failure.__cause__
     return (cause.sqlstate or "") if isinstance(cause, psycopg.Error) else ""
 

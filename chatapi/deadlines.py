@@ -1,8 +1,8 @@
 """Deadlines on a clock, watched by one thread for the whole process.
 
-A socket's timeout limits each wait, so an answer that drips never ends. Here the thread calls a function once a deadline has
-passed, whatever the owner waits for meanwhile. An owner may move its deadline as often as it likes: the thread looks at a
-deadline only when the time has come that it knew of, so a reply of a thousand tokens makes no thousand timers.
+A socket's timeout limits each wait, so an answer that arrives a byte at a time could take forever. This thread calls a function
+when a deadline has passed, even while the owner waits. An owner may move its deadline often: the thread checks a deadline only
+at the time that it knew of, so a reply of a thousand tokens does not need a thousand timers.
 """
 
 import heapq
@@ -23,12 +23,12 @@ class Deadline:
     def __init__(self, at: float, on_late: Callable[[], None]) -> None:
         self._on_late: Callable[[], None] | None = on_late
         self.at = at
-        # When the watching thread looks next; infinity where it does not know this deadline yet.
+        # When the watching thread checks next, or infinity if it does not know this deadline yet.
         self.known_at = float("inf")
         _watch.add(self)
 
     def move(self, at: float) -> None:
-        """Choose another time; later ones cost nothing."""
+        """Choose another time. A later time costs nothing."""
         is_earlier = at < self.at
         self.at = at
         if is_earlier:

@@ -1,4 +1,4 @@
-"""The cache where there is no CACHE_URL: each process remembers, and counts, by itself."""
+"""The cache without CACHE_URL: each process remembers and counts in its own memory."""
 
 from typing import Any
 

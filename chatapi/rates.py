@@ -56,7 +56,7 @@ def period_us(rate: Rate) -> int:
 
 
 class Meter(Protocol):
-    """What counts against rates."""
+    """A cache that counts against rates."""
 
     def take_place(self, key: str, rate: Rate) -> float:
         """Take a place and return 0, or return how many seconds to wait for one."""
@@ -96,16 +96,16 @@ class ProcessMeter:
             self._free_at.clear()
 
     def _make_room(self, now: int) -> None:
-        """Forget the keys whose places are all free, and half of the rest where that is not enough."""
+        """Forget the keys whose places are all free. If that is not enough, also forget half of the rest."""
         taken = {key: free_at for key, free_at in self._free_at.items() if free_at > now}
         if len(taken) > MOST_KEYS // 2:
-            # Those with the most places free: what is forgotten of them matters least.
+            # Forget those with the most free places, whose counts matter least.
             fullest = sorted(taken, key=taken.__getitem__, reverse=True)[: MOST_KEYS // 2]
             taken = {key: taken[key] for key in fullest}
         self._free_at = taken
 
 
-# Of this process: where there is no shared cache, while that is away, and for what must not depend on it.
+# The counts of this process: without a shared cache, while that is away, and for limits that must not depend on it.
 process_meter = ProcessMeter()
-# Both caches of this project count: see process_cache and shared_cache.
+# Both caches of this project implement Meter: see process_cache and shared_cache.
 meter = cast(Meter, cache)

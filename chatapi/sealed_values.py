@@ -1,11 +1,11 @@
 """Values for a cache that others may write to: JSON with a MAC, never pickle.
 
-Whoever can write to the shared cache could otherwise have this service run code (unpickling does) or let in a caller of their
-choice. A sealed value is bound to its key and to the time at which it ends, so that it can't be moved to another key, and
-an old one can't be put back. What is not sealed so is treated as absent.
+Without the MAC, a person who can write to the shared cache could make this service run code (unpickling does) or accept any
+caller. A sealed value is bound to its key and its expiry, so it can't be moved to another key or restored after it has expired.
+A value without a valid MAC counts as absent.
 
-Plain integers are the exception: INCR must work on them, so they have no MAC. Nothing but counts may be stored as a bare
-integer, and a forged count can only make the service refuse more, or fewer, requests than it should.
+Plain integers have no MAC, because INCR must work on them. Store only counts as plain integers: a forged count can only make
+the service refuse too many or too few requests.
 """
 
 import hashlib
@@ -19,14 +19,14 @@ from typing import Any
 from django.conf import settings
 
 MAC_BYTES = 32
-# What fits Redis' own 64-bit counters; a longer number would only cost time to parse.
+# The numbers that fit Redis' 64-bit counters. Longer ones would take time to parse.
 PLAIN_INTEGER = re.compile(rb"-?\d{1,19}")
 ABSENT: Any = object()
 
 
 def seal(key: str, value: Any, lifetime_s: float | None) -> bytes | int:
-    """Return what to store under a key for so many seconds (None: for ever). Raises `TypeError` for what JSON can't say."""
-    # bool is an int to Python, not to Redis.
+    """Return what to store under a key. Without `lifetime_s` it never expires. Raises `TypeError` for values without JSON."""
+    # A bool is an int in Python but not in Redis.
     if type(value) is int:
         return value
     ends_at = None if lifetime_s is None else time.time() + lifetime_s
@@ -35,7 +35,7 @@ def seal(key: str, value: Any, lifetime_s: float | None) -> bytes | int:
 
 
 def unseal(key: str, stored: bytes) -> Any:
-    """Return the value that was stored under a key, `ABSENT` where this service did not store it there or it has ended."""
+    """Return the value of a key, or `ABSENT` if this service did not store it there or it has expired."""
     if PLAIN_INTEGER.fullmatch(stored):
         return int(stored)
     mac, payload = stored[:MAC_BYTES], stored[MAC_BYTES:]

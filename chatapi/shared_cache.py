@@ -1,4 +1,4 @@
-"""Django's Redis cache, made fit for thousands of greenlets, for a server that goes away, and for one that others write to."""
+"""Django's Redis cache, for thousands of greenlets, and for a server that may be away and that others may write to."""
 
 import logging
 import threading
@@ -24,12 +24,12 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 TIMEOUT_S = 1.0
-# After a server did not answer, it is left alone for so long: its absence costs one request a timeout, not every request.
+# After a server did not answer, no request calls it for this long. So only one request waits for the timeout, not every one.
 PAUSE_S = 5.0
 
 
 class Breaker:
-    """Whether to call a server: not for a while after it could not be reached, and then with one call first."""
+    """Decide whether to call a server: after a failure, not for `pause_s`, and then with one call first."""
 
     def __init__(self, pause_s: float = PAUSE_S) -> None:
         self._pause_s = pause_s
@@ -43,7 +43,7 @@ class Breaker:
             now = time.monotonic()
             if self._try_again_at is not None and now < self._try_again_at:
                 return False
-            # This call tries; the others go without until it is back.
+            # This call tries. The others don't call until it has succeeded.
             self._try_again_at = None if self._try_again_at is None else now + self._pause_s
             return True
 
@@ -87,7 +87,7 @@ class SealedRedisClient(RedisCacheClient):
 
 
 class SharedServer:
-    """What the threads of this process share of one server: the connections, the breaker, the scripts."""
+    """The connections, the breaker and the scripts for one server, which all threads of this process share."""
 
     def __init__(self, address: str) -> None:
         self.breaker = Breaker()
@@ -95,7 +95,7 @@ class SharedServer:
             [address],
             socket_connect_timeout=TIMEOUT_S,
             socket_timeout=TIMEOUT_S,
-            # Connections that idled through a restart of the server are dead, and must not look like a server that is away.
+            # Connections that were idle during a restart of the server are dead. That must not look like a server that is away.
             retry=Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
         )
         redis = self.client.get_client(write=True)
@@ -105,15 +105,15 @@ class SharedServer:
 
 @remember_result
 def _shared_server(address: str) -> SharedServer:
-    # Django makes a client, and with it a connection pool, per thread: two hundred greenlets would open two hundred pools.
+    # Django makes a client with a connection pool per thread, so two hundred greenlets would open two hundred pools.
     return SharedServer(address)
 
 
 class SharedRedisCache(RedisCache):
-    """One connection pool per process; an unreachable server is an empty cache, never an error. Also a `rates.Meter`.
+    """One connection pool per process. An unreachable server is an empty cache, not an error. Also a `rates.Meter`.
 
-    What is cached here (verdicts on tokens, counts of requests, figures) can be had again; the service must not stop without
-    it. Requests are then counted in this process.
+    The service can do without the cached values (verdicts on tokens, counts of requests, figures). While the server is away,
+    requests are counted in this process.
     """
 
     def __init__(self, server: str, params: dict[str, Any]) -> None:
@@ -147,8 +147,8 @@ class SharedRedisCache(RedisCache):
         return self._attempt(lambda: super(SharedRedisCache, self).add(key, value, timeout, version), False)
 
     def touch(self, key: str, timeout: Any = 300, version: int | None = None) -> bool:
-        """Refuse: a sealed value's end is part of it."""
-        raise NotImplementedError("sealed values can't be prolonged; set them anew")
+        """Refuse, because a sealed value contains its expiry."""
+        raise NotImplementedError("sealed values can't be extended; set them again")
 
     def incr(self, key: str, delta: int = 1, version: int | None = None) -> int:
         return self._attempt(lambda: int(super(SharedRedisCache, self).incr(key, delta, version)), 0)
@@ -176,15 +176,15 @@ class SharedRedisCache(RedisCache):
             process_meter.give_place_back(key, rate)
 
     def delete_matching(self, prefix: str, is_wanted: Callable[[Any], bool]) -> int:
-        """Delete the values whose keys begin so and which are wanted, and return how many.
+        """Delete the wanted values among the keys with this prefix, and return how many there were.
 
-        Looks through the keys in batches that never hold the server up. Raises `RedisError`, unlike the rest: who deletes
-        must know whether it is done.
+        It reads the keys in batches, so it does not block the server. Unlike the other methods it raises `RedisError`, because
+        the caller must know whether the values are deleted.
         """
         client = self._cache.get_client(write=True)
         count = 0
         for name in client.scan_iter(match=f"{self.make_key(prefix)}*", count=1000):
-            # Others may have put anything there: under names that are no text, too.
+            # Others may have written any key, also one that is not text.
             key = name.decode(errors="replace")
             if is_wanted(self._cache.get(key, None)):
                 count += bool(client.delete(key))
@@ -204,7 +204,7 @@ class SharedRedisCache(RedisCache):
             logger.warning("cache unavailable", extra={"error": type(failure).__name__})
             return instead
         except ValueError:
-            # Its answer: there is no such counter.
+            # The server's answer: the counter does not exist.
             breaker.note_success()
             raise
         breaker.note_success()

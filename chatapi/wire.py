@@ -14,12 +14,12 @@ from chatapi.timestamps import OutOfRangeTime
 
 
 class StrictJSONParser(BaseParser):
-    """Read a JSON body, whatever its Content-Type says: the surfaces speak nothing else.
+    """Read a JSON body with any Content-Type, because the surfaces accept nothing else.
 
     orjson refuses NaN, lone surrogates and invalid UTF-8, so none of them gets past this point.
     """
 
-    # Only for the OpenAPI description: `AlwaysJSON` chooses this parser for every type.
+    # Only for the OpenAPI description, because `AlwaysJSON` selects this parser for every type.
     media_type = "application/json"
 
     def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:

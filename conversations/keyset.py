@@ -23,7 +23,7 @@ MAX_CURSOR_CHARACTERS = 200
 
 @dataclass(frozen=True, slots=True)
 class SortKey:
-    """Where a row stands in its list; rows of the predecessor may lack a time."""
+    """The position of a row in its list. Rows of the predecessor may have no time."""
 
     time: datetime | None
     id: UUID

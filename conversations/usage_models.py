@@ -1,10 +1,10 @@
-"""What users have used, counted as it happens: independent of the messages, which may be deleted."""
+"""Users' usage, counted when they send. Deleting messages does not change it."""
 
 from django.db import models
 
 
 class UsageTotal(models.Model):
-    """What one user used in one quarter of an hour, in UTC. Days of every time zone are made of these."""
+    """The usage of one user in one quarter of an hour, in UTC. The days of every time zone consist of whole quarters."""
 
     pk = models.CompositePrimaryKey("user_id", "bucket")
     user_id = models.UUIDField()

@@ -1,4 +1,4 @@
-"""What `migrate` refuses before it changes anything: to drop the history, and to take over tables that it does not know."""
+"""Checks before `migrate` changes anything. They refuse to drop the history and to take over unknown tables."""
 
 from typing import Any
 
@@ -37,11 +37,11 @@ WHERE pg_class.oid IN (SELECT to_regclass(name) FROM unnest(%s::text[]) AS wante
 
 
 class MigrationRefused(CommandError):
-    """`migrate` must not go on; the text says why and what to do. Nothing was changed."""
+    """`migrate` must not continue. The text says why and what to do. Nothing was changed."""
 
 
 def check_plan(*, using: str, plan: list[tuple[Any, bool]], **_: object) -> None:
-    """Look at what `migrate` is about to do: a receiver of `pre_migrate`. Raises `MigrationRefused`."""
+    """Check the plan of `migrate`. A receiver of `pre_migrate`. Raises `MigrationRefused`."""
     ours = {migration.name: is_backwards for migration, is_backwards in plan if migration.app_label == "conversations"}
     if ours.get(FIRST):
         refuse_to_drop_history()
@@ -51,13 +51,13 @@ def check_plan(*, using: str, plan: list[tuple[Any, bool]], **_: object) -> None
 
 def refuse_to_drop_history() -> None:
     raise MigrationRefused(
-        "Migration 0001 is never taken back: it is the tables conversations and messages themselves, with all that they hold. "
-        "`migrate conversations 0001` removes what was added to them. Nothing was changed."
+        "Migration 0001 can't be reversed: it would drop the tables conversations and messages with all their rows. "
+        "`migrate conversations 0001` reverses the later migrations. Nothing was changed."
     )
 
 
 def check_tables(connection: BaseDatabaseWrapper, *, may_be_absent: bool) -> None:
-    """Check that both tables are the predecessor's and may be altered. Raises `MigrationRefused`."""
+    """Check that both tables are the predecessor's and that this role may alter them. Raises `MigrationRefused`."""
     with connection.cursor() as cursor:
         cursor.execute(FOUND_SQL, [list(COLUMNS)])
         rows = cursor.fetchall()

@@ -1,8 +1,8 @@
-"""Building indexes while the service writes, in a way that can be broken off anywhere and run again.
+"""Build indexes while the service writes. A build that breaks off can be run again.
 
-CREATE INDEX CONCURRENTLY that breaks off leaves an index behind that PostgreSQL maintains but never uses: an invalid one. It
-is dropped here and built again. A valid index of the right definition is kept: building it again would take time and, if it
-is a unique one, leave its rule unguarded meanwhile.
+CREATE INDEX CONCURRENTLY that breaks off leaves an invalid index, which PostgreSQL maintains but never uses. Such an index is
+dropped and built again. A valid index with the right definition is kept: building it again would take time, and a unique index
+would not enforce its rule during that time.
 """
 
 import re
@@ -19,12 +19,12 @@ FOUND_SQL = """
 SELECT indisvalid, pg_get_indexdef(indexrelid) FROM pg_index
 WHERE indexrelid = to_regclass(%s) AND indrelid = to_regclass(%s)
 """
-# The names of the index and of its table, with its schema, differ where the definition does not.
+# Two equal definitions may differ in the name of the index and in the table's name with its schema.
 NAMES_FORM = re.compile(r"INDEX \S+ ON (ONLY )?\S+ USING ")
 
 
 class BuildIndex(AddIndexConcurrently):
-    """Add an index of a model, unless a valid one is there."""
+    """Add an index of a model unless a valid one exists."""
 
     def database_forwards(
         self, app_label: str, schema_editor: BaseDatabaseSchemaEditor, from_state: ProjectState, to_state: ProjectState
@@ -35,7 +35,7 @@ class BuildIndex(AddIndexConcurrently):
 
 
 class BuildUniqueConstraint(NotInTransactionMixin, AddConstraint):
-    """Add a conditional unique constraint of a model, which is a unique index, unless a valid one is there."""
+    """Add a conditional unique constraint of a model, which is a unique index, unless a valid one exists."""
 
     atomic = False
 
@@ -55,7 +55,7 @@ class BuildUniqueConstraint(NotInTransactionMixin, AddConstraint):
 
 
 class BuildIndexFromSQL(NotInTransactionMixin, Operation):
-    """Add an index that no model declares, unless a valid one is there; `definition` begins with USING."""
+    """Add an index that no model declares unless a valid one exists. `definition` begins with USING."""
 
     atomic = False
     reversible = True

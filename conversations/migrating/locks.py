@@ -1,11 +1,12 @@
-"""Locking tables that are in use, for migrations that change them.
+"""Lock tables that are in use, for migrations that change them.
 
-Principle: the migration waits, and its bystanders don't. A statement that asks for a lock holds up everybody who comes after
-it, for as long as it waits itself. So a migration asks for all its locks at its beginning, gives up after a fraction of a
-second, lets those pass who came meanwhile, and asks again.
+Principle: the migration waits, and other requests don't. While a statement waits for a lock, all later requests for conflicting
+locks wait behind it. So a migration requests all its locks at its beginning, gives up after a fraction of a second, lets the
+others run, and tries again.
 
-`messages` comes before `conversations`, as in an insert: it locks `messages`, and then, for its foreign key, `conversations`.
-A send locks them the other way round. That is no deadlock, because the migration gives up before PostgreSQL looks for one.
+It locks `messages` before `conversations`, like an insert, which locks `messages` and then `conversations` for its foreign key.
+A send locks them in the opposite order. This does not deadlock, because the migration gives up before PostgreSQL looks for
+deadlocks.
 """
 
 import time
@@ -19,12 +20,12 @@ from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 from django.db.migrations.state import ProjectState
 
 CHAT_TABLES = ("messages", "conversations")
-# How long others may have to wait behind one attempt, in all.
+# How long other requests may wait behind one attempt in total.
 ATTEMPT_MS = 500
 PAUSE_S = 0.5
 PATIENCE_S = 60.0
 
-# The last of `tables` waits while those before it are locked; the sum of all waits must stay below `deadlock_timeout`.
+# The waits for all tables add up, because the earlier ones stay locked. The sum must stay below `deadlock_timeout`.
 TIMEOUT_SQL = """
 SELECT set_config('lock_timeout', greatest(1, least(%s, setting::int / 2) / %s)::text || 'ms', true)
 FROM pg_settings WHERE name = 'deadlock_timeout'
@@ -39,15 +40,15 @@ ORDER BY 3 DESC NULLS LAST LIMIT 5
 
 
 class TablesInUse(CommandError):
-    """Other transactions hold the tables; the text names them."""
+    """Other transactions have locked the tables. The text names them."""
 
 
 class LockingMigration(migrations.Migration):
-    """A migration that locks its tables before anything else, on the way forth and on the way back.
+    """A migration that locks its tables first, forwards and backwards.
 
-    For every migration that changes `messages` or `conversations` by more than a concurrent index. Name only the tables that
-    are there already, `messages` before `conversations`. A weaker `lock_mode` will do where the statements need no more: SHARE
-    ROW EXCLUSIVE for a trigger, say, which leaves readers alone.
+    Use it for every migration that changes `messages` or `conversations`, except by a concurrent index. Name only existing
+    tables, `messages` before `conversations`. Choose a weaker `lock_mode` if the statements need no more: for example, SHARE
+    ROW EXCLUSIVE for a trigger does not block readers.
     """
 
     locked_tables: tuple[str, ...] = CHAT_TABLES
@@ -73,7 +74,7 @@ def lock_tables(
 ) -> None:
     """Lock tables, in this order, until the end of the caller's transaction.
 
-    Later statements of the transaction don't wait for other locks any longer than this does for its own. Raises `TablesInUse`.
+    The same lock timeout then applies to later statements of the transaction. Raises `TablesInUse`.
     """
     give_up_at = time.monotonic() + patience_s
     while not _try_to_lock(connection, tables, mode):
@@ -84,7 +85,7 @@ def lock_tables(
 
 def _try_to_lock(connection: BaseDatabaseWrapper, tables: tuple[str, ...], mode: str) -> bool:
     try:
-        # A savepoint: what was locked before the attempt failed is free again.
+        # A savepoint: a failed attempt releases the locks that it got.
         with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
             cursor.execute(TIMEOUT_SQL, [ATTEMPT_MS, len(tables)])
             cursor.execute(_lock_statement(tables, mode))
