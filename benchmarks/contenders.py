@@ -97,18 +97,18 @@ class Contender:
 
 
 @contextmanager
-def metronome(word: str = "word") -> Iterator[tuple[int, int]]:
+def metronome(token_bytes: int = 0) -> Iterator[tuple[int, int]]:
     """Run an inference service; yield its port and its process id."""
     port = free_port()
-    command = [sys.executable, "-m", "benchmarks.metronome", f"--port={port}", f"--word={word}"]
+    command = [sys.executable, "-m", "benchmarks.metronome", f"--port={port}", f"--token-bytes={token_bytes}"]
     with _running(command, port, "the metronome answers") as process:
         yield port, process.pid
 
 
 @contextmanager
-def our_service(base: str, upstream: int, *, workers: int = 1, **settings: str) -> Iterator[tuple[Contender, Server]]:
-    """Run this service as in production, on an empty database, with one worker for each of the first processors."""
-    url = new_database(base, "ours")
+def our_service(base: str, upstream: int, *, workers: int = 1, database_url: str = "", **settings: str) -> Iterator[Contender]:
+    """Run this service as in production, on an empty database if it is given none, with a processor for each worker."""
+    url = database_url or new_database(base, "ours")
     with ExitStack() as parts:
         auth = parts.enter_context(ScriptedAuth())
         server = Server(
@@ -125,7 +125,7 @@ def our_service(base: str, upstream: int, *, workers: int = 1, **settings: str) 
             pin(pid, [PROCESSORS[number % len(PROCESSORS)]])
         for number in range(USERS):
             Client(server.port, make_token(uuid.UUID(int=number + 1))).get("/api/conversations")
-        yield Contender("this service", server.port, pids, url), server
+        yield Contender("this service", server.port, pids, url)
 
 
 @contextmanager

@@ -21,6 +21,8 @@ ENDS = (b'"status":"complete"', b'"done": true', b'"done":true')
 # What can hold those words and still be the end of a stream.
 TAIL_BYTES = 400
 SAMPLE_S = 0.25
+# How many streams begin between two looks at those that run.
+STARTS = 20
 # A stream that says nothing this long is broken.
 SILENCE_LIMIT_S = 60.0
 BOTTLENECK = 0.85
@@ -109,6 +111,12 @@ class Streams:
         gaps = sorted(reader.longest_gap_s for reader in self.readers if reader.is_accepted)
         return percentile(gaps, percent) if gaps else float("nan")
 
+    def pace(self, rate: int, percent: int) -> float:
+        """Return how fast replies were beside real time, from send to end, as a percentile: 1 is as fast as the tokens come."""
+        whole = [reader for reader in self.readers if reader.is_complete and reader.last_at > reader.began_at]
+        paces = sorted(self.tokens_asked / rate / (reader.last_at - reader.began_at) for reader in whole)
+        return percentile(paces, percent) if paces else 0.0
+
     def last_words(self) -> bytes:
         """Return the end of what a stream said that was refused or broke."""
         failed = self.broken or [reader for reader in self.readers if not reader.is_accepted]
@@ -121,24 +129,30 @@ def run_streams(
     tokens: int,
     generators: Sequence[int] = (),
     sample: Callable[[], object] = lambda: None,
+    spread_s: float = 0.0,
 ) -> Streams:
-    """Send all requests at once and read every stream to its end.
+    """Send all requests, at once or evenly over `spread_s` seconds, and read every stream to its end.
 
     `generators` are the other processes whose cost is load, not service. `sample` is called four times a second.
     """
     load = (os.getpid(), *generators)
-    wall, cpu, idle = time.monotonic(), cpu_seconds(*load), idle_seconds(LOAD_PROCESSORS)
+    cpu, idle = cpu_seconds(*load), idle_seconds(LOAD_PROCESSORS)
     epoll = select.epoll()
     by_descriptor: dict[int, Reader] = {}
-    readers = []
-    for number, request in enumerate(requests):
-        readers.append(_start(port, request, epoll, by_descriptor))
-        if number % 20 == 19:
-            _read(epoll, 0, by_descriptor)
-    sample_at = heard_at = time.monotonic()
-    while by_descriptor:
+    readers: list[Reader] = []
+    began_at = sample_at = heard_at = time.monotonic()
+    while by_descriptor or len(readers) < len(requests):
         now = time.monotonic()
-        if _read(epoll, SAMPLE_S, by_descriptor):
+        due = len(requests) if not spread_s else min(len(requests), int((now - began_at) / spread_s * len(requests)) + 1)
+        for request in requests[len(readers) : min(due, len(readers) + STARTS)]:
+            readers.append(_start(port, request, epoll, by_descriptor))
+        if len(readers) == len(requests):
+            wait_s = SAMPLE_S
+        elif len(readers) < due:
+            wait_s = 0.0
+        else:
+            wait_s = max(0.0, began_at + len(readers) * spread_s / len(requests) - time.monotonic())
+        if _read(epoll, wait_s, by_descriptor):
             heard_at = now
         elif now - heard_at > SILENCE_LIMIT_S:
             break
@@ -148,7 +162,7 @@ def run_streams(
     for reader in by_descriptor.values():
         reader.sock.close()
     epoll.close()
-    wall_s = time.monotonic() - wall
+    wall_s = time.monotonic() - began_at
     busy_share = 1 - (idle_seconds(LOAD_PROCESSORS) - idle) / wall_s / len(LOAD_PROCESSORS)
     return Streams(tokens, wall_s, readers, (cpu_seconds(*load) - cpu) / wall_s, busy_share)
 

@@ -8,6 +8,7 @@ the same pattern whether its sends arrive together or one after the other.
 """
 
 import argparse
+import random
 import re
 import select
 import socket
@@ -18,6 +19,7 @@ TICK_S = 0.001
 WHEEL = 1000
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 MOST_TOKENS = 4096
+SYLLABLES = [first + vowel + last for first in "bdgklmnprstv" for vowel in "aeiou" for last in ("", "n", "r", "s", "th")]
 ASKED = re.compile(rb'"(max_tokens|top_k)": *(\d+)')
 CLOSING = b"\r\nconnection: close"
 LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
@@ -28,6 +30,15 @@ def chunk(data: bytes) -> bytes:
 
 
 END = chunk(b'data: {"done": true}\n\n') + b"0\r\n\r\n"
+
+
+def prose(length: int, seed: int) -> str:
+    """Return text that compresses about as well as prose, which decides what PostgreSQL writes for a long reply."""
+    chance = random.Random(seed)
+    text = ""
+    while len(text) < length:
+        text += " " + "".join(chance.choices(SYLLABLES, k=chance.randint(1, 4)))
+    return text[:length]
 
 
 class Connection:
@@ -56,8 +67,9 @@ class Connection:
 
 
 class Metronome:
-    def __init__(self, port: int, word: bytes) -> None:
-        self._chunks = [chunk(b'data: {"token": " %s%d", "gpu": 0}\n\n' % (word, number)) for number in range(MOST_TOKENS)]
+    def __init__(self, port: int, token_bytes: int) -> None:
+        words = (f" word{number}" if token_bytes == 0 else prose(token_bytes, number) for number in range(MOST_TOKENS))
+        self._chunks = [chunk(f'data: {{"token": "{word}", "gpu": 0}}\n\n'.encode()) for word in words]
         self._epoll = select.epoll()
         self._listener = socket.create_server(("127.0.0.1", port), backlog=4096)
         self._listener.setblocking(False)
@@ -167,9 +179,9 @@ class Metronome:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--word", default="word", help="what every token begins with; it decides how many bytes a token has")
+    parser.add_argument("--token-bytes", type=int, default=0, help="bytes of text in each token, like prose; 0: a short word")
     options = parser.parse_args()
-    Metronome(options.port, options.word.encode()).run()
+    Metronome(options.port, options.token_bytes).run()
 
 
 if __name__ == "__main__":

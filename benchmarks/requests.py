@@ -71,7 +71,7 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=300, help="of each kind and round")
     options = parser.parse_args()
     take_load_processors()
-    with metronome() as (upstream, _), our_service(start_postgres(), upstream) as (contender, _):
+    with metronome() as (upstream, _), our_service(start_postgres(), upstream) as contender:
         common = CommonRequests(contender.port, contender.workers[0])
         rounds = [common.measure(options.requests) for _ in range(ROUNDS)]
     print(f"{'':8} CPU/request  latency p50  CPU/health")

@@ -112,7 +112,7 @@ def main() -> None:
     with ExitStack() as parts:
         upstream, metronome_pid = parts.enter_context(metronome())
         base = start_postgres()
-        ours, _ = parts.enter_context(our_service(base, upstream))
+        ours = parts.enter_context(our_service(base, upstream))
         relay = parts.enter_context(nginx(upstream))
         usual = None if options.quick or options.without_fastapi else parts.enter_context(fastapi(base, upstream))
         contenders = [contender for contender in (relay, ours, usual) if contender]
@@ -177,7 +177,7 @@ def show(results: list[dict[str, dict[str, float]]], run: Run, options: argparse
 def round_ratios(of_round: dict[str, dict[str, float]]) -> dict[str, float]:
     """Return the ratios that a baseline can hold: CPU time to CPU time."""
     ours = {name: figure for name, figure in of_round["this service"].items() if not name.startswith("first token")}
-    ratios = {}
+    ratios: dict[str, float] = {}
     for other in ("nginx", "FastAPI"):
         ratios |= ratios_of(ours, of_round.get(other, {}), other)
     return ratios | ratios_to_one(of_round["requests"], "health")
