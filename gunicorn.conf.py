@@ -4,15 +4,12 @@ The top of this file imports nothing that imports psycopg. If psycopg is importe
 query blocks every greenlet of the worker.
 """
 
-import errno
 import os
-import signal
 import sys
-
-from gunicorn.workers.ggevent import GeventWorker
 
 from chatapi.environment import EnvironmentProblem, EnvironmentReader
 from chatapi.observability.logs import logging_configuration
+from gunicorn_worker import Worker
 
 _environment = EnvironmentReader(os.environ)
 try:
@@ -21,32 +18,6 @@ try:
     logconfig_dict = logging_configuration(_environment.log_level("LOG_LEVEL"))
 except EnvironmentProblem as problem:
     sys.exit(str(problem))
-
-
-class Worker(GeventWorker):
-    """A gevent worker that also ends gracefully on SIGHUP and without its master, and logs slow clients as information."""
-
-    def handle_request(self, listener_name, req, sock, addr):  # type: ignore[no-untyped-def]
-        try:
-            super().handle_request(listener_name, req, sock, addr)
-        except OSError as failure:
-            # The socket timed out, or a deadline shut it down. The client is slow; gunicorn would log an error.
-            if isinstance(failure, TimeoutError) or failure.errno == errno.EBADF:
-                self.log.info("client too slow")
-                raise StopIteration from None
-            raise
-
-    def init_signals(self):  # type: ignore[no-untyped-def]
-        super().init_signals()
-        # A terminal that closes sends SIGHUP to all its processes. The master reloads on it; a worker must end gracefully.
-        signal.signal(signal.SIGHUP, self.handle_exit)
-
-    def notify(self):  # type: ignore[no-untyped-def]
-        """Tell the master that this worker is alive. Without a master, end as on SIGTERM; gunicorn alone would exit at once."""
-        self.tmp.notify()
-        if self.alive and self.ppid != os.getppid():
-            self.log.info("Parent changed, shutting down: %s", self)
-            self.alive = False
 
 
 bind = f"{_environment.text('BIND', '0.0.0.0')}:{_port}"  # noqa: S104  # a service in a container

@@ -39,7 +39,8 @@ class Deadline:
         self._on_late = None
 
     @property
-    def is_cancelled(self) -> bool:
+    def is_over(self) -> bool:
+        """Whether it has passed or was cancelled."""
         return self._on_late is None
 
     def expire(self) -> None:
@@ -90,7 +91,7 @@ class _Watch:
                 now = time.monotonic()
                 while self._queue and self._queue[0][0] <= now:
                     known_at, _, deadline = heapq.heappop(self._queue)
-                    if deadline.is_cancelled or known_at != deadline.known_at:
+                    if deadline.is_over or known_at != deadline.known_at:
                         continue  # over, or moved to an earlier time that has an entry of its own
                     if deadline.at > now:
                         self._push(deadline)

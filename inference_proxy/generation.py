@@ -8,6 +8,7 @@ save first, then tell the followers.
 import logging
 import threading
 import time
+from collections.abc import Callable
 from contextvars import copy_context
 from uuid import UUID
 
@@ -27,12 +28,28 @@ logger = logging.getLogger(__name__)
 
 SAVE_RETRY_SECONDS = 60.0
 SAVE_RETRY_PAUSE_S = 0.5
+# So much of a reply is relayed without pauses, so that its user sees the beginning at once.
+UNPACED_READS = 3
+# A pause must gather at least this many tokens, or it would cost more than it saves.
+LEAST_TOKENS_GATHERED = 1.5
+
+
+def no_pause() -> float:
+    return 0.0
 
 
 class Generation:
     """A running reply: its transcript, its upstream call, its end."""
 
-    def __init__(self, reply_id: UUID, request: GenerationRequest, store: ReplyStore, *, is_background: bool = False) -> None:
+    def __init__(
+        self,
+        reply_id: UUID,
+        request: GenerationRequest,
+        store: ReplyStore,
+        *,
+        is_background: bool = False,
+        pause_s: Callable[[], float] = no_pause,
+    ) -> None:
         self.reply_id = reply_id
         self._is_background = is_background
         self.transcript = Transcript()
@@ -42,6 +59,8 @@ class Generation:
         # Set where the inference service failed before it accepted.
         self.refusal: UpstreamFailure | None = None
         self.saved_length = 0
+        # When the keeper saves the text again (monotonic).
+        self.save_text_at = 0.0
         self._request = request
         self._store = store
         self._protocol = new_protocol()
@@ -53,6 +72,10 @@ class Generation:
         self._cut_status: FinalStatus | None = None
         self._save_until: float | None = None
         self._cut_short = threading.Event()
+        # How long a reader rests between two reads, now that so many replies are running.
+        self._pause_s = pause_s
+        self._reads = 0
+        self._read_at = 0.0
         self._token_count = 0
         self._completion_tokens: int | None = None
         self._prompt_tokens: int | None = None
@@ -100,6 +123,8 @@ class Generation:
         finally:
             self.has_begun.set()
             self.has_ended.set()
+            # Only now, because meanwhile the body has usually ended too, so that the connection can be used again.
+            self._call.close()
 
     def _read_upstream(self) -> tuple[FinalStatus, UpstreamFailure | None]:
         failure: UpstreamFailure | None = None
@@ -112,7 +137,8 @@ class Generation:
         except Exception:
             logger.exception("reading from the inference service failed unexpectedly", extra={"message_id": str(self.reply_id)})
             failure = UpstreamError()
-        finally:
+        if failure is not None or self._cut_status is not None:
+            # At once: what the user stopped must stop costing.
             self._call.close()
         if self._cut_status is not None:
             return self._cut_status, None
@@ -133,8 +159,10 @@ class Generation:
     def _relay(self) -> None:
         decoder = EventDecoder()
         while chunk := self._read():
-            if self._take(decoder.feed(chunk)):
+            events = decoder.feed(chunk)
+            if self._take(events):
                 return
+            self._rest(len(events))
         try:
             is_whole = self._take(decoder.finish())
         except UpstreamFailure:
@@ -142,6 +170,16 @@ class Generation:
         if not (is_whole or self._protocol.may_end_here() or self._cut_status):
             # It closed the connection without saying that the reply is whole.
             raise UpstreamError
+
+    def _rest(self, events: int) -> None:
+        """Let several tokens gather where many replies share this process: a read and a write cost more than a token."""
+        now = time.monotonic()
+        interval_s = (now - self._read_at) / max(1, events)
+        self._read_at = now
+        self._reads += 1
+        pause_s = self._pause_s()
+        if self._reads > UNPACED_READS and pause_s > LEAST_TOKENS_GATHERED * interval_s:
+            self._cut_short.wait(pause_s)
 
     def _read(self) -> bytes:
         """Return the next bytes of the answer, b"" at its end."""

@@ -34,6 +34,9 @@ WARDEN_PAUSE_S = 0.25
 # Every 5 s where replies count as abandoned after 30 s.
 ABANDONED_CHECKS_PER_AGE = 6
 MAX_PAUSE_S = 1.0
+# PostgreSQL writes a text as a whole. Up to this length each checkpoint saves it; a longer one is saved less often, so that
+# no reply writes more than this many characters per checkpoint interval on average.
+CHECKPOINT_CHARACTERS = 32_768
 
 
 class LiveReplies:
@@ -64,7 +67,7 @@ class LiveReplies:
 
     def start(self, reply_id: UUID, request: GenerationRequest, *, is_background: bool = False) -> Generation:
         """Start generating a reply whose row exists."""
-        generation = Generation(reply_id, request, self._store, is_background=is_background)
+        generation = Generation(reply_id, request, self._store, is_background=is_background, pause_s=self._pause_s)
         self.keep()
         with self._lock:
             self._running[reply_id] = generation
@@ -74,6 +77,11 @@ class LiveReplies:
             self._forget(generation)
             raise
         return generation
+
+    def _pause_s(self) -> float:
+        """How long each reader may rest, so that all together wake this process up WAKEUPS_PER_SECOND times a second."""
+        limit: int = settings.WAKEUPS_PER_SECOND
+        return len(self._running) / limit if limit else 0.0
 
     def get(self, reply_id: UUID) -> Generation | None:
         """Return a reply that is running here."""
@@ -162,11 +170,13 @@ class LiveReplies:
         """Save every running reply. The text is taken before the statement, its length noted only after it succeeded."""
         saved_lengths: list[tuple[Generation, int]] = []
         drafts: list[Draft] = []
+        now = time.monotonic()
         for generation in self.running():
             if generation.has_ended.is_set():
                 self._forget(generation)
                 continue
-            text = generation.transcript.text() if generation.transcript.length > generation.saved_length else None
+            has_more = generation.transcript.length > generation.saved_length
+            text = generation.transcript.text() if has_more and now >= generation.save_text_at else None
             drafts.append(Draft(generation.reply_id, text, generation.is_followed))
             if text is not None:
                 saved_lengths.append((generation, len(text)))
@@ -175,6 +185,8 @@ class LiveReplies:
         directives = self._store.checkpoint(drafts)
         for generation, length in saved_lengths:
             generation.saved_length = length
+            if length > CHECKPOINT_CHARACTERS:
+                generation.save_text_at = now + settings.CHECKPOINT_SECONDS * length / CHECKPOINT_CHARACTERS
         for reply_id in directives.to_stop | directives.deleted:
             if running := self.get(reply_id):
                 running.stop()

@@ -7,10 +7,12 @@ slowly it reads is its own affair.
 
 import threading
 import time
+from array import array
 from bisect import bisect_right
 
 import orjson
 
+from chatapi.deadlines import Deadline
 from inference_proxy.presence import Presence, always_present
 from inference_proxy.protocols.base import load_object
 
@@ -31,28 +33,33 @@ class Transcript:
     """The frames of one reply, and its text."""
 
     def __init__(self) -> None:
-        self._payloads: list[bytes] = []
-        self._offsets: list[int] = []
+        # All payloads in one piece of memory, and where each ends: thousands of small objects would take four times as much.
+        self._payloads = bytearray()
+        self._ends = array("I")
+        self._offsets = array("I")
         self._texts: list[str] = []
         self._closing: list[Frame] | None = None
         self._followers: dict[threading.Event, Presence] = {}
         self._had_followers = False
         self._joining = threading.Lock()
-        self._bytes = 0
         self.length = 0
 
     @property
     def is_full(self) -> bool:
         """Whether the reply is longer than any reply may be."""
-        return self.length > MAX_REPLY_CHARACTERS or len(self._payloads) > MAX_REPLY_FRAMES or self._bytes > MAX_REPLY_BYTES
+        return (
+            self.length > MAX_REPLY_CHARACTERS
+            or len(self._offsets) > MAX_REPLY_FRAMES
+            or len(self._payloads) > MAX_REPLY_BYTES
+        )
 
     def append(self, payload: bytes, text: str) -> None:
         """Add a frame. Followers see it at the next `wake`."""
         if text:
             self._texts.append(text)
             self.length += len(text)
-        self._bytes += len(payload)
-        self._payloads.append(payload)
+        self._payloads += payload
+        self._ends.append(len(self._payloads))
         # Last, because readers count these: what they count is there.
         self._offsets.append(self.length)
 
@@ -84,7 +91,11 @@ class Transcript:
     def frames_from(self, position: int) -> tuple[list[Frame], int]:
         """Return the frames from a position on, and the position behind them."""
         end = len(self._offsets)
-        return list(zip(self._offsets[position:end], self._payloads[position:end], strict=True)), end
+        return [(self._offsets[index], self._payload(index)) for index in range(position, end)], end
+
+    def _payload(self, index: int) -> bytes:
+        begin = self._ends[index - 1] if index else 0
+        return bytes(self._payloads[begin : self._ends[index]])
 
     def position_after(self, offset: int) -> tuple[int, list[Frame]]:
         """Return the position of the first frame that lies behind an offset, and the rest of a frame that the offset cuts."""
@@ -94,8 +105,8 @@ class Transcript:
         if position == len(self._offsets) or begins == offset:
             return position, []
         # Someone read part of this frame's text from the database, elsewhere. The rest is what they lack.
-        end, payload = self._offsets[position], self._payloads[position]
-        event = load_object(payload)
+        end = self._offsets[position]
+        event = load_object(self._payload(position))
         event["token"] = event["token"][offset - end :]
         return position + 1, [(end, orjson.dumps(event))]
 
@@ -124,20 +135,33 @@ class TranscriptFollower:
         self._after = after
         self._position: int | None = None
         self._wakeup = threading.Event()
+        # When the silence has lasted long enough. A wait with a time limit would cost a timer for every token.
+        self._silence: Deadline | None = None
         self.has_ended = False
         transcript.add_follower(self._wakeup, is_present)
 
     def read(self, timeout_s: float) -> list[Frame]:
         """Return the frames that are new, waiting for the first; none after `timeout_s` of silence."""
-        frames = self._take()
+        if frames := self._take():
+            return frames
+        silence = self._expect_frames_by(time.monotonic() + timeout_s)
         # A wake-up may bring nothing: what it announced was taken with the frames before it, or lies before `after`.
-        give_up_at = time.monotonic() + timeout_s
-        while not frames and self._wakeup.wait(max(0.0, give_up_at - time.monotonic())):
+        while not frames and not silence.is_over:
+            self._wakeup.wait()
             frames = self._take()
         return frames
 
     def close(self) -> None:
         self._transcript.remove_follower(self._wakeup)
+        if self._silence is not None:
+            self._silence.cancel()
+
+    def _expect_frames_by(self, at: float) -> Deadline:
+        if self._silence is None or self._silence.is_over:
+            self._silence = Deadline(at, self._wakeup.set)
+        else:
+            self._silence.move(at)
+        return self._silence
 
     def _take(self) -> list[Frame]:
         # Clear before looking: what comes in between sets it again.

@@ -1,10 +1,8 @@
 """One streaming call to the inference service, which another thread can cut off at any moment.
 
-It stands on urllib3, the part of requests that streams: requests itself would double the cost of the call and add nothing to
-it.
+It uses urllib3 without requests, which would double the cost of the call and add nothing to it.
 """
 
-import contextlib
 import time
 from typing import Any
 
@@ -14,9 +12,9 @@ from django.conf import settings
 
 from chatapi.connections import Call, new_pools
 from chatapi.outbound import CONNECT_TIMEOUT_S
+from inference_proxy.body import Body
 from inference_proxy.exceptions import UpstreamTimeout, failure_of_exception, failure_of_status
 
-READ_BYTES = 65536
 POOLED_CONNECTIONS = 256
 # A service that sends faster than we read never makes its reader wait. Other replies get their turn after this much of one;
 # a read counts at least as much as a small token, because it costs as much.
@@ -37,7 +35,7 @@ class UpstreamCall:
         self._start_timeout_s = start_timeout_s
         self._idle_timeout_s = idle_timeout_s
         self._end_by = time.monotonic() + total_timeout_s
-        self._response: urllib3.BaseHTTPResponse | None = None
+        self._body: Body | None = None
         self._has_read = False
         self._read_in_this_turn = 0
         self._call = Call(min(start_timeout_s, total_timeout_s))
@@ -50,7 +48,7 @@ class UpstreamCall:
         """Send the request and wait for the answer's headers. Raises `UpstreamFailure`."""
         try:
             with self._call:
-                self._response = _pools.request(
+                response = _pools.request(
                     "POST",
                     settings.INFERENCE_SERVICE_URL + path,
                     body=orjson.dumps(body),
@@ -62,21 +60,23 @@ class UpstreamCall:
                 )
         except (urllib3.exceptions.HTTPError, OSError) as failure:
             raise failure_of_exception(TimeoutError() if self._call.is_late else failure) from None
-        if self._response.status != 200:
+        if response.status != 200:
             # The body of a refusal is neither read nor shown: it may hold internals, or what the user wrote.
-            raise failure_of_status(self._response.status)
+            response.close()
+            raise failure_of_status(response.status)
+        self._body = Body(response)
 
     def read(self) -> bytes:
         """Return the next bytes as soon as there are any, b"" at the end. Raises `UpstreamFailure`."""
-        assert self._response is not None
+        assert self._body is not None
         if self._read_in_this_turn > TURN_BYTES:
             self._read_in_this_turn = 0
             time.sleep(0)
         if self._has_read:
             self._call.deadline.move(min(self._end_by, time.monotonic() + self._idle_timeout_s))
         try:
-            chunk: bytes = self._response.read1(READ_BYTES)
-        except (urllib3.exceptions.HTTPError, OSError, ValueError) as failure:
+            chunk = self._body.read()
+        except OSError as failure:
             raise failure_of_exception(TimeoutError() if self._call.is_late else failure) from None
         if self._call.is_late:
             # Its end is ours, not the service's.
@@ -86,8 +86,7 @@ class UpstreamCall:
         return chunk
 
     def close(self) -> None:
-        """Give the connection up. Never drains: a reply that nobody wants must stop costing."""
+        """Give the connection up. Never drains: a reply that its user stopped must stop costing."""
         self._call.finish()
-        if self._response is not None:
-            with contextlib.suppress(OSError, urllib3.exceptions.HTTPError):
-                self._response.close()
+        if self._body is not None:
+            self._body.close()

@@ -1,0 +1,62 @@
+"""The gevent worker class: a cheaper socket for clients, and a graceful end where gunicorn's own worker exits at once.
+
+Like gunicorn.conf.py, this module must not import anything that imports psycopg.
+"""
+
+import errno
+import os
+import signal
+from typing import Any
+
+import gevent.socket
+from gunicorn.workers.ggevent import GeventWorker
+
+
+class ClientSocket(gevent.socket.socket):
+    """A client's socket that sends before it prepares to wait.
+
+    gevent's `sendall` asks the kernel for the size of the send buffer and wraps the data first, at every call. A piece of a
+    stream is small and almost always fits, so a plain `send` is enough. Measured: 12 to 18 % of a relayed token.
+    """
+
+    __slots__ = ()
+
+    def sendall(self, data: Any, flags: int = 0) -> None:
+        try:
+            sent = self._sock.send(data, flags)
+        except BlockingIOError:
+            sent = 0
+        if sent < len(data):
+            super().sendall(memoryview(data)[sent:], flags)
+
+
+class Worker(GeventWorker):
+    """A gevent worker that also ends gracefully on SIGHUP and without its master, and logs slow clients as information."""
+
+    def handle(self, listener, client, addr):  # type: ignore[no-untyped-def]
+        # TLS sockets keep their own class: they encrypt in `send`.
+        if type(client) is gevent.socket.socket:
+            client.__class__ = ClientSocket
+        super().handle(listener, client, addr)
+
+    def handle_request(self, listener_name, req, sock, addr):  # type: ignore[no-untyped-def]
+        try:
+            super().handle_request(listener_name, req, sock, addr)
+        except OSError as failure:
+            # The socket timed out, or a deadline shut it down. The client is slow; gunicorn would log an error.
+            if isinstance(failure, TimeoutError) or failure.errno == errno.EBADF:
+                self.log.info("client too slow")
+                raise StopIteration from None
+            raise
+
+    def init_signals(self):  # type: ignore[no-untyped-def]
+        super().init_signals()
+        # A terminal that closes sends SIGHUP to all its processes. The master reloads on it; a worker must end gracefully.
+        signal.signal(signal.SIGHUP, self.handle_exit)
+
+    def notify(self):  # type: ignore[no-untyped-def]
+        """Tell the master that this worker is alive. Without a master, end as on SIGTERM; gunicorn alone would exit at once."""
+        self.tmp.notify()
+        if self.alive and self.ppid != os.getppid():
+            self.log.info("Parent changed, shutting down: %s", self)
+            self.alive = False

@@ -1,0 +1,128 @@
+"""The body of a streamed answer, read from its socket as the bytes arrive.
+
+urllib3 connects, keeps connections and reads the answer's headers. From there on http.client's reader costs five Python calls
+and a buffered `readline` for every chunk, which is more than everything else that a token needs. So the rest is read with one
+`recv` at a time, and httptools (llhttp, in C) takes chunks apart.
+"""
+
+import contextlib
+import ssl
+from typing import Any
+
+import httptools
+import urllib3
+
+READ_BYTES = 65536
+# The framing around one piece of the body: chunk sizes with their extensions, trailers.
+MAX_FRAMING_BYTES = 64 * 1024
+# httptools wants a whole answer; the real head has been read by then.
+CHUNKED_HEAD = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+
+
+class BodyBroken(OSError):
+    """The connection ended before the body did, or the framing is malformed."""
+
+
+class Body:
+    """The rest of an answer whose headers urllib3 has read."""
+
+    def __init__(self, response: urllib3.BaseHTTPResponse) -> None:
+        self._response = response
+        answer: Any = response._fp  # type: ignore[attr-defined]  # http.client's
+        self._socket: Any = answer.fp.raw._sock
+        # What http.client's buffer holds beyond the headers. It comes first.
+        self._early = _take_buffered(answer.fp, self._socket)
+        self._remaining: int | None = answer.length
+        self._is_reusable = not answer.will_close
+        if self._is_reusable:
+            # Its buffer is not needed again, and the connection keeps the socket open.
+            answer.close()
+        self._parser: Any = None
+        self._pieces: list[bytes] = []
+        self._framing_bytes = 0
+        self.is_whole = self._remaining == 0
+        if answer.chunked:
+            self._parser = httptools.HttpResponseParser(self)
+            self._parser.feed_data(CHUNKED_HEAD)
+
+    def read(self) -> bytes:
+        """Return the next bytes as soon as there are any, b"" at the end.
+
+        Raises `BodyBroken` and other `OSError`.
+        """
+        while not self.is_whole:
+            data = self._early or self._socket.recv(READ_BYTES)
+            self._early = b""
+            if piece := self._unwrap(data):
+                return piece
+        self.close()
+        return b""
+
+    def close(self) -> None:
+        """Give the connection back to its pool if the body ends with what has arrived; otherwise give it up."""
+        if self._parser is not None and not self.is_whole:
+            self._read_what_is_there()
+        self._parser = None
+        if self.is_whole and self._is_reusable:
+            self._response.release_conn()
+        else:
+            with contextlib.suppress(OSError, urllib3.exceptions.HTTPError):
+                self._response.close()
+
+    def _read_what_is_there(self) -> None:
+        # A service may end the reply in one packet and the body in the next.
+        with contextlib.suppress(OSError):
+            self._socket.settimeout(0)
+            self._unchunk(self._socket.recv(READ_BYTES))
+            self._socket.settimeout(None)
+
+    def _unwrap(self, data: bytes) -> bytes:
+        """Take the framing off."""
+        if self._parser is not None:
+            return self._unchunk(data)
+        if self._remaining is None:
+            # The body ends with the connection.
+            self.is_whole = not data
+            return data
+        if not data:
+            raise BodyBroken
+        piece = data[: self._remaining]
+        self._remaining -= len(piece)
+        self.is_whole = self._remaining == 0
+        return piece
+
+    def _unchunk(self, data: bytes) -> bytes:
+        if not data:
+            raise BodyBroken
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError:
+            # Whatever follows the end is not ours.
+            if not self.is_whole:
+                raise BodyBroken from None
+        piece = b"".join(self._pieces)
+        self._pieces.clear()
+        self._framing_bytes = 0 if piece else self._framing_bytes + len(data)
+        if self._framing_bytes > MAX_FRAMING_BYTES:
+            raise BodyBroken
+        return piece
+
+    # httptools calls these.
+
+    def on_body(self, piece: bytes) -> None:
+        self._pieces.append(piece)
+
+    def on_message_complete(self) -> None:
+        self.is_whole = True
+
+
+def _take_buffered(stream: Any, sock: Any) -> bytes:
+    """Return what a buffered reader has read ahead, without waiting for more."""
+    timeout = sock.gettimeout()
+    sock.settimeout(0)
+    try:
+        return bytes(stream.peek(1))
+    except ssl.SSLWantReadError:
+        return b""
+    finally:
+        sock.settimeout(timeout)
