@@ -9,7 +9,7 @@ import sys
 
 from chatapi.environment import EnvironmentProblem, EnvironmentReader
 from chatapi.observability.logs import logging_configuration
-from gunicorn_worker import Worker
+from gunicorn_worker import Worker, receive_when_ready
 
 _environment = EnvironmentReader(os.environ)
 try:
@@ -51,7 +51,9 @@ def post_worker_init(worker):  # type: ignore[no-untyped-def]
 
     from chatapi.password_hashing import hash_passwords_with
     from conversations.server_hooks import adopt_worker
+    from inference_proxy.body import receive_with
 
+    receive_with(receive_when_ready)
     # One thread: hashing uses one core at most and does not block the event loop.
     hash_passwords_with(ThreadPool(1).apply)
     adopt_worker(

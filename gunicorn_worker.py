@@ -8,6 +8,7 @@ import os
 import signal
 from typing import Any
 
+import gevent
 import gevent.socket
 from gunicorn.workers.ggevent import GeventWorker
 
@@ -28,6 +29,13 @@ class ClientSocket(gevent.socket.socket):
             sent = 0
         if sent < len(data):
             super().sendall(memoryview(data)[sent:], flags)
+
+
+def receive_when_ready(sock: gevent.socket.socket, size: int) -> bytes:
+    """Wait until a socket has bytes or has ended, then read. gevent's `recv` reads first, and in a stream mostly in vain."""
+    gevent.get_hub().wait(sock._read_event)
+    data: bytes = sock._sock.recv(size)
+    return data
 
 
 class Worker(GeventWorker):

@@ -7,6 +7,7 @@ and a buffered `readline` for every chunk, which is more than everything else th
 
 import contextlib
 import ssl
+from collections.abc import Callable
 from typing import Any
 
 import httptools
@@ -17,6 +18,24 @@ READ_BYTES = 65536
 MAX_FRAMING_BYTES = 64 * 1024
 # httptools wants a whole answer; the real head has been read by then.
 CHUNKED_HEAD = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+
+
+# Wait for bytes and return up to so many of them, b"" at the end.
+Receive = Callable[[Any, int], bytes]
+
+
+def _receive(sock: Any, size: int) -> bytes:
+    data: bytes = sock.recv(size)
+    return data
+
+
+_receive_after_waiting: Receive = _receive
+
+
+def receive_with(receive: Receive) -> None:
+    """Take the server's way to wait for a socket. On an event loop, a `recv` that finds nothing is not free."""
+    global _receive_after_waiting
+    _receive_after_waiting = receive
 
 
 class BodyBroken(OSError):
@@ -30,6 +49,8 @@ class Body:
         self._response = response
         answer: Any = response._fp  # type: ignore[attr-defined]  # http.client's
         self._socket: Any = answer.fp.raw._sock
+        # Decrypted bytes may wait where no event loop sees them.
+        self._is_encrypted = isinstance(self._socket, ssl.SSLSocket)
         # What http.client's buffer holds beyond the headers. It comes first.
         self._early = _take_buffered(answer.fp, self._socket)
         self._remaining: int | None = answer.length
@@ -45,13 +66,14 @@ class Body:
             self._parser = httptools.HttpResponseParser(self)
             self._parser.feed_data(CHUNKED_HEAD)
 
-    def read(self) -> bytes:
-        """Return the next bytes as soon as there are any, b"" at the end.
+    def read(self, *, is_ready: bool = False) -> bytes:
+        """Return the next bytes as soon as there are any, b"" at the end. `is_ready` says that there are some, most likely.
 
         Raises `BodyBroken` and other `OSError`.
         """
+        receive = _receive if is_ready or self._is_encrypted else _receive_after_waiting
         while not self.is_whole:
-            data = self._early or self._socket.recv(READ_BYTES)
+            data = self._early or receive(self._socket, READ_BYTES)
             self._early = b""
             if piece := self._unwrap(data):
                 return piece

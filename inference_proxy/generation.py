@@ -17,6 +17,7 @@ from django.conf import settings
 
 from chatapi.observability.logs import trace_id_var
 from inference_proxy.exceptions import NotSaved, StoreUnavailable, UpstreamError, UpstreamFailure
+from inference_proxy.pacing import Pacer
 from inference_proxy.protocols import new_protocol
 from inference_proxy.protocols.base import Delta, GenerationRequest
 from inference_proxy.sse import EventDecoder
@@ -28,10 +29,6 @@ logger = logging.getLogger(__name__)
 
 SAVE_RETRY_SECONDS = 60.0
 SAVE_RETRY_PAUSE_S = 0.5
-# So much of a reply is relayed without pauses, so that its user sees the beginning at once.
-UNPACED_READS = 3
-# A pause must gather at least this many tokens, or it would cost more than it saves.
-LEAST_TOKENS_GATHERED = 1.5
 
 
 def no_pause() -> float:
@@ -72,10 +69,7 @@ class Generation:
         self._cut_status: FinalStatus | None = None
         self._save_until: float | None = None
         self._cut_short = threading.Event()
-        # How long a reader rests between two reads, now that so many replies are running.
-        self._pause_s = pause_s
-        self._reads = 0
-        self._read_at = 0.0
+        self._pacer = Pacer(pause_s)
         self._token_count = 0
         self._completion_tokens: int | None = None
         self._prompt_tokens: int | None = None
@@ -158,11 +152,12 @@ class Generation:
 
     def _relay(self) -> None:
         decoder = EventDecoder()
-        while chunk := self._read():
+        has_rested = False
+        while chunk := self._read(has_rested):
             events = decoder.feed(chunk)
             if self._take(events):
                 return
-            self._rest(len(events))
+            has_rested = self._rest(len(events))
         try:
             is_whole = self._take(decoder.finish())
         except UpstreamFailure:
@@ -171,20 +166,17 @@ class Generation:
             # It closed the connection without saying that the reply is whole.
             raise UpstreamError
 
-    def _rest(self, events: int) -> None:
-        """Let several tokens gather where many replies share this process: a read and a write cost more than a token."""
-        now = time.monotonic()
-        interval_s = (now - self._read_at) / max(1, events)
-        self._read_at = now
-        self._reads += 1
-        pause_s = self._pause_s()
-        if self._reads > UNPACED_READS and pause_s > LEAST_TOKENS_GATHERED * interval_s:
-            self._cut_short.wait(pause_s)
+    def _rest(self, events: int) -> bool:
+        """Rest after a read, where the pace asks for it; return whether it did. A stop ends the rest."""
+        rest_s = self._pacer.rest_after(events, time.monotonic())
+        if rest_s:
+            self._cut_short.wait(rest_s)
+        return rest_s > 0
 
-    def _read(self) -> bytes:
+    def _read(self, is_ready: bool) -> bytes:
         """Return the next bytes of the answer, b"" at its end."""
         try:
-            return self._call.read()
+            return self._call.read(is_ready=is_ready)
         except UpstreamFailure:
             # A service that has said why the reply ended may then break the connection: the reply is whole.
             if self._protocol.may_end_here():
@@ -204,11 +196,11 @@ class Generation:
                 self._count(delta)
                 if delta.is_end:
                     return True
-                if self.transcript.is_full:
-                    logger.warning("reply stopped: it exceeds the size limit", extra={"message_id": str(self.reply_id)})
-                    raise UpstreamError
         finally:
             self.transcript.wake()
+        if self.transcript.is_full:
+            logger.warning("reply stopped: it exceeds the size limit", extra={"message_id": str(self.reply_id)})
+            raise UpstreamError
         return False
 
     def _count(self, delta: Delta) -> None:

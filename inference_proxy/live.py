@@ -46,6 +46,8 @@ class LiveReplies:
         self._store = store
         self._running: dict[UUID, Generation] = {}
         self._lock = threading.Lock()
+        # How much of a second one wake-up may take; 0 where they are not limited.
+        self._wakeup_s = 1 / settings.WAKEUPS_PER_SECOND if settings.WAKEUPS_PER_SECOND else 0.0
         self._keeper: threading.Thread | None = None
         self._warden: threading.Thread | None = None
         self._is_alive: Callable[[], bool] = lambda: True
@@ -80,8 +82,7 @@ class LiveReplies:
 
     def _pause_s(self) -> float:
         """How long each reader may rest, so that all together wake this process up WAKEUPS_PER_SECOND times a second."""
-        limit: int = settings.WAKEUPS_PER_SECOND
-        return len(self._running) / limit if limit else 0.0
+        return len(self._running) * self._wakeup_s
 
     def get(self, reply_id: UUID) -> Generation | None:
         """Return a reply that is running here."""
@@ -148,8 +149,8 @@ class LiveReplies:
 
     def _tick(self) -> None:
         try:
-            self._checkpoint()
             now = time.monotonic()
+            self._checkpoint(now)
             if self._is_store_away:
                 # Nobody could renew a heartbeat meanwhile. Whoever lives does so now; only who still hasn't in a while is gone.
                 self._checked_abandoned_at = now + settings.ABANDONED_AFTER_SECONDS
@@ -166,11 +167,10 @@ class LiveReplies:
                 logger.info("checkpoints resumed")
             self._is_store_away = False
 
-    def _checkpoint(self) -> None:
+    def _checkpoint(self, now: float) -> None:
         """Save every running reply. The text is taken before the statement, its length noted only after it succeeded."""
         saved_lengths: list[tuple[Generation, int]] = []
         drafts: list[Draft] = []
-        now = time.monotonic()
         for generation in self.running():
             if generation.has_ended.is_set():
                 self._forget(generation)

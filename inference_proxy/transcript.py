@@ -48,9 +48,7 @@ class Transcript:
     def is_full(self) -> bool:
         """Whether the reply is longer than any reply may be."""
         return (
-            self.length > MAX_REPLY_CHARACTERS
-            or len(self._offsets) > MAX_REPLY_FRAMES
-            or len(self._payloads) > MAX_REPLY_BYTES
+            self.length > MAX_REPLY_CHARACTERS or len(self._offsets) > MAX_REPLY_FRAMES or len(self._payloads) > MAX_REPLY_BYTES
         )
 
     def append(self, payload: bytes, text: str) -> None:
@@ -135,6 +133,8 @@ class TranscriptFollower:
         self._after = after
         self._position: int | None = None
         self._wakeup = threading.Event()
+        # Set, because there may be something to take.
+        self._wakeup.set()
         # When the silence has lasted long enough. A wait with a time limit would cost a timer for every token.
         self._silence: Deadline | None = None
         self.has_ended = False
@@ -142,14 +142,15 @@ class TranscriptFollower:
 
     def read(self, timeout_s: float) -> list[Frame]:
         """Return the frames that are new, waiting for the first; none after `timeout_s` of silence."""
-        if frames := self._take():
-            return frames
-        silence = self._expect_frames_by(time.monotonic() + timeout_s)
-        # A wake-up may bring nothing: what it announced was taken with the frames before it, or lies before `after`.
-        while not frames and not silence.is_over:
-            self._wakeup.wait()
+        silence: Deadline | None = None
+        while True:
+            if not self._wakeup.is_set():
+                silence = silence or self._expect_frames_by(time.monotonic() + timeout_s)
+                self._wakeup.wait()
+            # A wake-up may bring nothing: what it announced was taken with the frames before it, or lies before `after`.
             frames = self._take()
-        return frames
+            if frames or (silence is not None and silence.is_over):
+                return frames
 
     def close(self) -> None:
         self._transcript.remove_follower(self._wakeup)

@@ -66,19 +66,23 @@ class UpstreamCall:
             raise failure_of_status(response.status)
         self._body = Body(response)
 
-    def read(self) -> bytes:
-        """Return the next bytes as soon as there are any, b"" at the end. Raises `UpstreamFailure`."""
+    def read(self, *, is_ready: bool = False) -> bytes:
+        """Return the next bytes as soon as there are any, b"" at the end. `is_ready` says that there are some, most likely.
+
+        Raises `UpstreamFailure`.
+        """
         assert self._body is not None
         if self._read_in_this_turn > TURN_BYTES:
             self._read_in_this_turn = 0
             time.sleep(0)
+        call = self._call
         if self._has_read:
-            self._call.deadline.move(min(self._end_by, time.monotonic() + self._idle_timeout_s))
+            call.deadline.move(min(self._end_by, time.monotonic() + self._idle_timeout_s))
         try:
-            chunk = self._body.read()
+            chunk = self._body.read(is_ready=is_ready)
         except OSError as failure:
-            raise failure_of_exception(TimeoutError() if self._call.is_late else failure) from None
-        if self._call.is_late:
+            raise failure_of_exception(TimeoutError() if call.is_late else failure) from None
+        if call.is_late:
             # Its end is ours, not the service's.
             raise UpstreamTimeout
         self._has_read = True

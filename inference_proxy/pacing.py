@@ -1,0 +1,31 @@
+"""How long the reader of a reply rests between two reads.
+
+A read, a wake-up and a write cost more than a token. So where many replies share a process, each reader lets several tokens
+gather. The cost of a token then falls as the number of replies grows, and the delay grows with it.
+"""
+
+from collections.abc import Callable
+
+# So many reads are never delayed: the user sees the beginning at once.
+UNPACED_READS = 3
+# A rest must gather at least this many tokens, or it would cost more than it saves.
+LEAST_TOKENS_GATHERED = 1.5
+
+
+class Pacer:
+    """The pace of one reply. `pause_s` tells how long a rest is right now, in seconds; 0 means none."""
+
+    def __init__(self, pause_s: Callable[[], float]) -> None:
+        self._pause_s = pause_s
+        self._reads = 0
+        self._read_at = 0.0
+
+    def rest_after(self, events: int, now: float) -> float:
+        """Return how long to rest after a read at `now` (monotonic) that brought so many events; 0 for not at all."""
+        interval_s = (now - self._read_at) / (events or 1)
+        self._read_at = now
+        self._reads += 1
+        if self._reads <= UNPACED_READS:
+            return 0.0
+        pause_s = self._pause_s()
+        return pause_s if pause_s > LEAST_TOKENS_GATHERED * interval_s else 0.0

@@ -1,0 +1,76 @@
+"""What the keeper saves at each checkpoint."""
+
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from inference_proxy.generation import Generation
+from inference_proxy.live import CHECKPOINT_CHARACTERS, LiveReplies
+from inference_proxy.protocols.base import GenerationRequest
+from inference_proxy.store import Directives, Draft
+
+
+class Store:
+    """Keeps what each checkpoint saves."""
+
+    def __init__(self) -> None:
+        self.drafts: list[Draft] = []
+
+    def checkpoint(self, drafts: Sequence[Draft]) -> Directives:
+        self.drafts = list(drafts)
+        return Directives()
+
+
+@pytest.fixture
+def store() -> Store:
+    return Store()
+
+
+@pytest.fixture
+def replies(store: Store) -> LiveReplies:
+    return LiveReplies(store)  # type: ignore[arg-type]
+
+
+def add_running(replies: LiveReplies, store: Any) -> Generation:
+    generation = Generation(uuid.uuid4(), GenerationRequest([]), store)
+    replies._running[generation.reply_id] = generation
+    return generation
+
+
+def saved_lengths(replies: LiveReplies, store: Store, generation: Generation, piece: str, rounds: int) -> list[int | None]:
+    """Append a piece before each of so many checkpoints a second apart, and return how long the saved texts were."""
+    lengths = []
+    for now in range(rounds):
+        generation.transcript.append(b"{}", piece)
+        replies._checkpoint(float(now))
+        [draft] = store.drafts
+        lengths.append(None if draft.text is None else len(draft.text))
+    return lengths
+
+
+def test_every_checkpoint_saves_what_is_new(replies: LiveReplies, store: Store) -> None:
+    assert saved_lengths(replies, store, add_running(replies, store), "word", 3) == [4, 8, 12]
+
+
+def test_a_checkpoint_without_new_text_renews_the_heartbeat_alone(replies: LiveReplies, store: Store) -> None:
+    generation = add_running(replies, store)
+    assert saved_lengths(replies, store, generation, "word", 1) == [4]
+    assert saved_lengths(replies, store, generation, "", 1) == [None]
+
+
+def test_a_long_reply_is_saved_less_often(replies: LiveReplies, store: Store) -> None:
+    piece = "x" * CHECKPOINT_CHARACTERS
+    lengths = saved_lengths(replies, store, add_running(replies, store), piece, 9)
+    assert [None if length is None else length // len(piece) for length in lengths] == [
+        1,
+        2,
+        None,
+        4,
+        None,
+        None,
+        None,
+        8,
+        None,
+    ]
