@@ -14,6 +14,8 @@ from django.db import connection
 
 from tests.support.database import REPOSITORY, migrated_database
 
+pytestmark = pytest.mark.slow
+
 TABLES = {"conversations", "messages", "assistants", "chat_users"}
 SHAPE = """
 SELECT table_name, column_name, data_type, character_maximum_length, is_nullable, column_default

@@ -15,6 +15,8 @@ from devstack.folder import PROJECT
 from devstack.postgres import PostgresProblem, PostgresServer, socket_folder, temporary_postgres
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 OWNER = """
 import sys
 from devstack.postgres import temporary_postgres

@@ -14,6 +14,8 @@ import pytest
 from devstack.folder import PROJECT
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 # For a run of pytest to start, or to end, on a busy machine.
 LIMIT_S = 120
 # Test servers have sessions of their own, as the first child has.

@@ -12,6 +12,8 @@ from tests.adopting.databases import manage, start
 from tests.adopting.predecessor import ORDINARY, USER
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 WAITING = "SELECT count(*) FROM pg_locks WHERE NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = %s)"
 INDEXES = """
 SELECT relname, indisvalid, pg_get_indexdef(indexrelid) FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid

@@ -1,9 +1,12 @@
 """What `migrate` refuses, with a sentence, before it changes anything."""
 
 import psycopg
+import pytest
 
 from tests.adopting import predecessor
 from tests.adopting.databases import manage, run
+
+pytestmark = pytest.mark.slow
 
 TABLES = "SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1"
 

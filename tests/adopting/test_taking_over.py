@@ -15,6 +15,8 @@ from tests.support.client import Client
 from tests.support.server import Server
 from tests.support.upstream import ScriptedUpstream
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def adopted() -> Iterator[tuple[str, dict[str, list[tuple]]]]:

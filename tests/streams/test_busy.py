@@ -15,6 +15,8 @@ from tests.support.steps import done, hold, tokens
 from tests.support.upstream import ScriptedUpstream
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 BACKGROUND = {"Prefer": "respond-async"}
 KEY = {"Idempotency-Key": "once"}
 

@@ -51,9 +51,10 @@ def test_a_client_that_stops_reading_holds_up_nobody(client: Client, conversatio
     assert stream.text == message["content"]
 
 
-def test_done_means_saved(client: Client, upstream: ScriptedUpstream) -> None:
+@pytest.mark.parametrize("turns", [20, pytest.param(100, marks=pytest.mark.exhaustive)])
+def test_done_means_saved(client: Client, upstream: ScriptedUpstream, turns: int) -> None:
     upstream.script(tokens(*WORDS), done())
-    for number in range(100):
+    for number in range(turns):
         conversation = client.create_conversation()
         stream = client.send(conversation, f"turn {number}")
         stream.finish()

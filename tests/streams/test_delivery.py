@@ -8,6 +8,8 @@ from tests.support.client import Client, Stream
 from tests.support.steps import Step, crlf, done, event, hold, raw, tokens, unchunked
 from tests.support.upstream import ScriptedUpstream
 
+pytestmark = pytest.mark.slow
+
 FAMILY = "👩‍👩‍👧"  # five code points, one glyph
 ACUTE = "e\u0301"  # two code points, one glyph
 

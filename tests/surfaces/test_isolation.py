@@ -19,6 +19,8 @@ from tests.support.database import REPOSITORY
 from tests.support.server import Server
 from tests.surfaces.conftest import MakeAssistant
 
+pytestmark = pytest.mark.slow
+
 SECRET = "verborgen"
 BODIES: dict[str, Any] = {
     "activate_message": ABSENT,

@@ -22,6 +22,8 @@ from tests.support.client import Client
 from tests.support.database import REPOSITORY
 from tests.support.server import Server
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = int(os.environ.get("SCHEMA_EXAMPLES", "10"))
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 

@@ -14,6 +14,7 @@ from .browser import DESKTOP, PHONE, SCREENSHOTS, chromium, open_browser
 from .factories import USER_ID, make_chat_user, make_conversation, make_long_conversation, make_message, make_staff
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.django_db(transaction=True),
     pytest.mark.skipif(chromium() is None, reason="chromium is not installed (apt-get install chromium)"),
 ]
