@@ -30,7 +30,7 @@ def read_requirements(text: str) -> dict[str, str]:
 
 def read_lock(text: str) -> dict[str, Locked]:
     """Return the lock file's packages by name."""
-    packages = {}
+    packages: dict[str, Locked] = {}
     for block in re.split(r"^(?=[a-z0-9])", text, flags=re.MULTILINE)[1:]:
         requirement = Requirement(block.partition("\\")[0])
         packages[canonicalize_name(requirement.name)] = Locked(requirement, bool(ASKED_FOR.search(block)))

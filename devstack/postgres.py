@@ -134,7 +134,7 @@ class PostgresServer:
         # A built-in locale sorts and folds case the same on every machine.
         locale = ("--encoding=UTF8", "--no-locale", "--locale-provider=builtin", "--builtin-locale=C.UTF-8")
         sync = ["--no-sync"] if self._settings.get("fsync") == "off" else []
-        command = [programs / "initdb", "--pgdata", draft, "--username=postgres", "--auth=trust", *sync, *locale]
+        command = [str(programs / "initdb"), f"--pgdata={draft}", "--username=postgres", "--auth=trust", *sync, *locale]
         made = subprocess.run(command, capture_output=True, text=True, **popen_options())
         if made.returncode != 0:
             raise PostgresProblem(f"PostgreSQL could not create its data in {draft}:\n{made.stderr.strip()}")
@@ -142,7 +142,8 @@ class PostgresServer:
 
     def _start_process(self, programs: Path) -> "subprocess.Popen[bytes]":
         settings = {"listen_addresses": "", "unix_socket_directories": str(self._sockets), "port": "5432", **self._settings}
-        command = [programs / "postgres", "-D", self._data, *(f"--{name}={value}" for name, value in settings.items())]
+        command = [str(programs / "postgres"), "-D", str(self._data)]
+        command += [f"--{name}={value}" for name, value in settings.items()]
         with self.log.open("wb") as log:
             return subprocess.Popen(command, stdout=log, stderr=log, **popen_options())
 

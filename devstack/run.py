@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
-from typing import TextIO
+from typing import NoReturn, TextIO
 
 from devstack import language_model
 from devstack.folder import PROJECT, FolderProblem, Keys, devstack_folder, keys_in
@@ -78,7 +78,7 @@ class Stack:
     def note_signal(self, number: int, frame: FrameType | None) -> None:
         self._signals += 1
 
-    def run(self) -> None:
+    def run(self) -> NoReturn:
         """Start all parts and watch them. Raises StopRequested or PartFailed."""
         self._start_postgres()
         self._start_auth_service()

@@ -6,10 +6,10 @@ import subprocess
 import sys
 from collections.abc import Callable
 
-from tests.support.database import REPOSITORY
+from devstack.folder import PROJECT
 from tests.support.server import Server
 
-DOCKERFILE = (REPOSITORY / "Dockerfile").read_text()
+DOCKERFILE = (PROJECT / "Dockerfile").read_text()
 
 
 def check_health(port: int) -> bool:
@@ -28,9 +28,9 @@ def test_the_health_check_depends_neither_on_allowed_hosts_nor_on_a_proxy(new_se
 
 
 def test_what_the_image_copies_is_sent_to_the_builder() -> None:
-    sent = (REPOSITORY / ".dockerignore").read_text().split()
+    sent = (PROJECT / ".dockerignore").read_text().split()
     copied = [line.split()[1:-1] for line in DOCKERFILE.splitlines() if line.startswith("COPY") and "--from" not in line]
     assert copied
     for source in (source for sources in copied for source in sources):
         assert f"!{source}" in sent
-        assert (REPOSITORY / source).exists()
+        assert (PROJECT / source).exists()

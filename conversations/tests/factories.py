@@ -7,6 +7,7 @@ from typing import Any
 from conversations.models import Conversation, Message, Role, Status, new_id
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
+NOW = datetime.now(UTC)
 USER_ID = uuid.UUID("6d0c1a54-1f0b-4a43-9d0d-0c1d7f5f1a11")
 
 
@@ -18,6 +19,30 @@ def make_conversation(user_id: uuid.UUID | None = USER_ID, **fields: Any) -> Con
     """Create a conversation, of 2026-11-20 at noon unless `updated_at` says otherwise."""
     values = {"title": "New conversation", "created_at": NOON, "updated_at": NOON, **fields}
     return Conversation.objects.create(user_id=user_id, **values)
+
+
+def days_ago(days: float) -> datetime:
+    return NOW - timedelta(days=days)
+
+
+def make_old_conversation(
+    *, age_days: float | None = 100, messages: int = 2, last_status: str = Status.COMPLETE, **fields: Any
+) -> Conversation:
+    """Create a user's conversation of questions and answers; without `age_days`, none of its times are known."""
+    at = None if age_days is None else days_ago(age_days)
+    owner = fields.pop("user_id", None) or uuid.uuid4()
+    conversation = make_conversation(owner, **{"created_at": at, "updated_at": at, **fields})
+    Message.objects.bulk_create(
+        Message(
+            conversation=conversation,
+            role=(Role.USER, Role.ASSISTANT)[number % 2],
+            content=f"message {number}",
+            created_at=at,
+            status=last_status if number % 2 and number >= messages - 2 else Status.COMPLETE,
+        )
+        for number in range(messages)
+    )
+    return conversation
 
 
 def make_message(conversation: Conversation, content: str = "a question", **fields: Any) -> Message:

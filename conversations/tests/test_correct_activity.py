@@ -7,7 +7,7 @@ import pytest
 from django.db import connection
 
 from conversations.models import Conversation, Message
-from conversations.tests.conftest import days_ago, make_conversation
+from conversations.tests.factories import days_ago, make_old_conversation
 
 pytestmark = pytest.mark.django_db
 Manage = Callable[..., Any]
@@ -15,7 +15,7 @@ Manage = Callable[..., Any]
 
 def make_stale(**fields: Any) -> Conversation:
     """Make a conversation of which the predecessor forgot to note yesterday's message."""
-    conversation = make_conversation(**fields)
+    conversation = make_old_conversation(**fields)
     Message.objects.create(conversation=conversation, role="user", content="yesterday", created_at=days_ago(1))
     return conversation
 
@@ -27,7 +27,8 @@ def times() -> dict[Any, Any]:
 @pytest.mark.parametrize("batch_size", ["1", "2", "1000"])
 def test_the_newest_message_is_the_last_activity(manage_json: Manage, batch_size: str) -> None:
     stale = [make_stale(), make_stale(age_days=400), make_stale(age_days=None)]
-    right = [make_conversation(age_days=2), make_conversation(age_days=0.5, messages=0), make_conversation(age_days=None)]
+    right = [make_old_conversation(age_days=2), make_old_conversation(age_days=None)]
+    right.append(make_old_conversation(age_days=0.5, messages=0))
     before = times()
     summary = manage_json("correct_activity", "--batch-size", batch_size)
     assert (summary["corrected"], summary["is_complete"]) == (3, True)
@@ -52,7 +53,7 @@ def test_a_run_out_of_time_goes_on_when_it_is_repeated(manage: Manage, manage_js
 
 
 def test_the_trigger_notes_a_message_of_the_predecessor() -> None:
-    conversation = make_conversation()
+    conversation = make_old_conversation()
     with connection.cursor() as cursor:
         cursor.execute("INSERT INTO messages (conversation_id, role, content) VALUES (%s, 'user', 'live')", [conversation.id])
         cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")

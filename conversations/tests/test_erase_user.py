@@ -18,7 +18,8 @@ from chatapi.remembered_tokens import RememberedToken, cache_key, forget_tokens_
 from conversations.models import ChatUser, Conversation, Message, StaffAccess
 from conversations.services.history import erase
 from conversations.services.turns.stop import STOP_POLL_S
-from conversations.tests.conftest import make_conversation, remaining
+from conversations.tests.conftest import remaining
+from conversations.tests.factories import make_old_conversation
 from tests.support.valkey import running_valkey
 
 pytestmark = pytest.mark.django_db
@@ -29,8 +30,8 @@ def test_everything_of_the_user_goes_and_nothing_of_others(manage: Manage, tmp_p
     monkeypatch.setattr(erase, "BATCH_SIZE", 2)
     user, other = uuid4(), uuid4()
     for number in range(5):
-        make_conversation(user_id=user, is_favorited=number == 0)
-    kept = make_conversation(user_id=other)
+        make_old_conversation(user_id=user, is_favorited=number == 0)
+    kept = make_old_conversation(user_id=other)
     ChatUser.objects.create(id=user, email="mira@example.com")
     ChatUser.objects.create(id=other, email="ada@example.com")
     receipt_file = tmp_path / "receipt.json"
@@ -52,7 +53,7 @@ def test_erasing_again_is_an_empty_receipt(manage: Manage) -> None:
 
 
 def test_a_dry_run_and_a_missing_yes_change_nothing(manage: Manage) -> None:
-    conversation = make_conversation()
+    conversation = make_old_conversation()
     user = str(conversation.user_id)
     assert json.loads(manage("erase_user", user, "--dry-run"))["messages"] == 2
     with pytest.raises(CommandError, match="--yes"):
@@ -63,14 +64,14 @@ def test_a_dry_run_and_a_missing_yes_change_nothing(manage: Manage) -> None:
 
 
 def test_the_record_of_what_staff_read_stays_and_is_counted(manage: Manage) -> None:
-    conversation = make_conversation()
+    conversation = make_old_conversation()
     StaffAccess.objects.create(staff_name="sue", kind="read", conversation_id=conversation.id, user_id=conversation.user_id)
     receipt = json.loads(manage("erase_user", str(conversation.user_id), "--yes"))
     assert receipt["access_records_kept"] == StaffAccess.objects.count() == 1
 
 
 def test_the_admin_log_keeps_the_deed_without_the_words(manage: Manage) -> None:
-    conversation = make_conversation(title="a private title")
+    conversation = make_old_conversation(title="a private title")
     entry = LogEntry.objects.create(
         user=User.objects.create(username="staff"),
         content_type=ContentType.objects.get_for_model(Conversation),
@@ -87,7 +88,7 @@ def test_the_admin_log_keeps_the_deed_without_the_words(manage: Manage) -> None:
 @pytest.mark.django_db(transaction=True)
 def test_a_running_reply_is_stopped_before_its_conversation_goes(manage: Manage) -> None:
     """Another worker's reply: it sees the request to stop, saves what it has, and only then is it deleted."""
-    conversation = make_conversation(last_status="streaming")
+    conversation = make_old_conversation(last_status="streaming")
     Message.objects.running().update(heartbeat_at=erase.timezone.now())
     saw_request = threading.Event()
 

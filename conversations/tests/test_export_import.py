@@ -14,7 +14,8 @@ from django.db import connection
 from conversations.models import Assistant, Conversation, Message
 from conversations.services.history import importing
 from conversations.services.history.json_lines import TABLES, column_names
-from conversations.tests.conftest import days_ago, make_conversation, remaining
+from conversations.tests.conftest import remaining
+from conversations.tests.factories import days_ago, make_old_conversation
 
 pytestmark = pytest.mark.django_db
 Manage = Callable[..., Any]
@@ -25,7 +26,7 @@ def fill(manage: Manage) -> None:
     """Make demonstration rows, and some that are hard to write down."""
     manage("seed_demo", "--users=3", "--conversations=40", "--messages=400")
     assistant = Assistant.objects.create(name="Tutor")
-    hard = make_conversation(
+    hard = make_old_conversation(
         title=AWKWARD, session_id="s-1", assistant=assistant, title_source="user", is_favorited=True, expires_at=days_ago(-9)
     )
     Message.objects.filter(conversation=hard, role="assistant").update(
@@ -39,8 +40,8 @@ def fill(manage: Manage) -> None:
         stop_requested=True,
         heartbeat_at=days_ago(3),
     )
-    make_conversation(age_days=None, title=None, model_tag=None, messages=3)
-    anonymous = make_conversation(age_days=None, messages=0)
+    make_old_conversation(age_days=None, title=None, model_tag=None, messages=3)
+    anonymous = make_old_conversation(age_days=None, messages=0)
     Conversation.objects.filter(id=anonymous.id).update(user_id=None)
 
 
@@ -84,7 +85,7 @@ def test_importing_again_changes_nothing(manage: Manage, manage_json: Manage, tm
 
 def test_what_a_file_has_twice_is_put_back_once(manage: Manage, manage_json: Manage, tmp_path: Path) -> None:
     """As an archive has it, if a run was killed after it had written a batch and before it had deleted it."""
-    make_conversation(messages=3)
+    make_old_conversation(messages=3)
     file = tmp_path / "all.jsonl"
     manage("export_history", str(file), "--all")
     before = everything()
@@ -98,7 +99,7 @@ def test_what_a_file_has_twice_is_put_back_once(manage: Manage, manage_json: Man
 
 
 def test_every_column_is_in_a_line(manage: Manage, tmp_path: Path) -> None:
-    make_conversation(messages=1)
+    make_old_conversation(messages=1)
     file = tmp_path / "all.jsonl"
     manage("export_history", str(file), "--all")
     lines = [json.loads(line) for line in file.read_bytes().splitlines()]
@@ -109,10 +110,10 @@ def test_every_column_is_in_a_line(manage: Manage, tmp_path: Path) -> None:
 
 def test_an_export_takes_a_user_or_a_period(manage_json: Manage, tmp_path: Path) -> None:
     user = uuid4()
-    make_conversation(user_id=user, age_days=100)
-    make_conversation(user_id=user, age_days=10)
-    make_conversation(age_days=50)
-    make_conversation(age_days=None)
+    make_old_conversation(user_id=user, age_days=100)
+    make_old_conversation(user_id=user, age_days=10)
+    make_old_conversation(age_days=50)
+    make_old_conversation(age_days=None)
     file = str(tmp_path / "some.jsonl")
     for arguments, found in (
         (["--user", str(user)], 2),
@@ -134,7 +135,7 @@ def test_an_export_must_say_what(manage: Manage, tmp_path: Path, arguments: list
 
 
 def test_an_export_that_breaks_leaves_no_file(manage: Manage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    make_conversation()
+    make_old_conversation()
 
     def fail(_: object) -> None:
         raise OSError("disk full")
@@ -152,9 +153,9 @@ def test_an_export_is_for_its_owner_alone(manage: Manage, tmp_path: Path) -> Non
 
 
 def test_markdown_reads_like_a_conversation(manage: Manage, tmp_path: Path) -> None:
-    conversation = make_conversation(title="Bread\nand butter", last_status="stopped")
+    conversation = make_old_conversation(title="Bread\nand butter", last_status="stopped")
     Message.objects.create(conversation=conversation, role="assistant", content="an older version", is_active=False)
-    make_conversation(title=None, age_days=None, messages=1)
+    make_old_conversation(title=None, age_days=None, messages=1)
     file = tmp_path / "all.md"
     manage("export_history", str(file), "--all")
     text = file.read_text()
@@ -167,16 +168,16 @@ def test_markdown_reads_like_a_conversation(manage: Manage, tmp_path: Path) -> N
 
 def test_what_can_not_come_back_is_left_out_and_counted(manage: Manage, manage_json: Manage, tmp_path: Path) -> None:
     user = uuid4()
-    begun_anew = make_conversation(user_id=user, session_id="s", messages=3)
+    begun_anew = make_old_conversation(user_id=user, session_id="s", messages=3)
     assistant = Assistant.objects.create(name="Gone")
-    orphaned = make_conversation(assistant=assistant)
-    running = make_conversation(last_status="streaming")
+    orphaned = make_old_conversation(assistant=assistant)
+    running = make_old_conversation(last_status="streaming")
     file = str(tmp_path / "all.jsonl")
     manage("export_history", file, "--all")
     Message.objects.all().delete()
     Conversation.objects.all().delete()
     assistant.delete()
-    make_conversation(user_id=user, session_id="s", messages=0)
+    make_old_conversation(user_id=user, session_id="s", messages=0)
     summary = manage_json("import_history", file)
     assert summary["conversations"] == {"inserted": 2, "present": 0, "left_out": 1}
     assert summary["messages"] == {"inserted": 4, "present": 0, "left_out": 3}
@@ -238,7 +239,7 @@ def test_a_line_without_end_is_refused_before_it_is_in_memory(manage: Manage, tm
 
 
 def test_a_torn_end_is_reported_and_the_rest_imported(manage: Manage, manage_json: Manage, tmp_path: Path) -> None:
-    make_conversation(messages=2)
+    make_old_conversation(messages=2)
     file = tmp_path / "all.jsonl"
     manage("export_history", str(file), "--all")
     Message.objects.all().delete()

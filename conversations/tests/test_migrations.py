@@ -1,9 +1,7 @@
 """The schema's history: complete, reversible, and able to take over the predecessor's database."""
 
 import io
-import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +10,7 @@ import pytest
 from django.core.management import call_command
 from django.db import connection
 
-from tests.support.database import REPOSITORY, migrated_database
+from tests.support.database import migrated_database, run_command
 
 pytestmark = pytest.mark.slow
 
@@ -35,9 +33,7 @@ def run_migrate(database: psycopg.Connection[Any], *arguments: str) -> "subproce
     """Run `manage.py migrate` on that database."""
     info = database.info
     url = f"postgresql://{info.user}@/{info.dbname}?host={info.host}&port={info.port}"
-    command = [sys.executable, "manage.py", "migrate", "--verbosity=0", *arguments]
-    environment = {**os.environ, "DATABASE_URL": url}
-    return subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False)
+    return run_command(url, "migrate", "--verbosity=0", *arguments)
 
 
 def migrate(database: psycopg.Connection[Any], *arguments: str) -> None:

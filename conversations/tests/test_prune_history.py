@@ -17,7 +17,8 @@ from conversations.management.arguments import _months_before
 from conversations.models import Conversation, Message
 from conversations.services.history import prune
 from conversations.services.history.prune import BATCH_S, LARGEST_BATCH, PruneCriteria, next_batch_size, prune_history
-from conversations.tests.conftest import days_ago, make_conversation, remaining
+from conversations.tests.conftest import remaining
+from conversations.tests.factories import days_ago, make_old_conversation
 
 pytestmark = pytest.mark.django_db
 Manage = Callable[..., Any]
@@ -25,8 +26,8 @@ OLD = ("prune_history", "--older-than", "90d", "--yes")
 
 
 def test_old_conversations_go_with_their_messages_and_others_stay(manage_json: Manage) -> None:
-    make_conversation(age_days=91, messages=4)
-    kept = make_conversation(age_days=89)
+    make_old_conversation(age_days=91, messages=4)
+    kept = make_old_conversation(age_days=89)
     summary = manage_json(*OLD)
     assert remaining() == {kept.id}
     assert set(Message.objects.values_list("conversation_id", flat=True)) == {kept.id}
@@ -35,7 +36,7 @@ def test_old_conversations_go_with_their_messages_and_others_stay(manage_json: M
 
 @pytest.mark.parametrize("age", ["13w", "3m", "0y", "2100-01-01", "1.5d", "90", "99999y", "tomorrow"])
 def test_ages_are_understood_or_refused(manage: Manage, age: str) -> None:
-    make_conversation(age_days=100)
+    make_old_conversation(age_days=100)
     if age in ("13w", "3m", "0y"):
         manage("prune_history", "--older-than", age, "--yes")
         assert not remaining()
@@ -46,8 +47,8 @@ def test_ages_are_understood_or_refused(manage: Manage, age: str) -> None:
 
 
 def test_a_date_is_midnight_utc(manage: Manage) -> None:
-    make_conversation(updated_at=datetime(2025, 12, 31, 23, 59, 59, tzinfo=UTC), messages=0)
-    kept = make_conversation(updated_at=datetime(2026, 1, 1, tzinfo=UTC), messages=0)
+    make_old_conversation(updated_at=datetime(2025, 12, 31, 23, 59, 59, tzinfo=UTC), messages=0)
+    kept = make_old_conversation(updated_at=datetime(2026, 1, 1, tzinfo=UTC), messages=0)
     manage("prune_history", "--older-than", "2026-01-01", "--yes")
     assert remaining() == {kept.id}
 
@@ -58,16 +59,16 @@ def test_months_go_by_the_calendar() -> None:
 
 
 def test_rows_without_times_are_judged_by_what_they_have(manage: Manage) -> None:
-    make_conversation(age_days=None, created_at=days_ago(100))
-    young = make_conversation(age_days=None, created_at=days_ago(1))
-    timeless = make_conversation(age_days=None)
+    make_old_conversation(age_days=None, created_at=days_ago(100))
+    young = make_old_conversation(age_days=None, created_at=days_ago(1))
+    timeless = make_old_conversation(age_days=None)
     manage(*OLD, "--batch-size", "1")
     assert remaining() == {young.id, timeless.id}
 
 
 @pytest.mark.parametrize("arguments", [[], ["--include-favorites"], ["--anonymous", "--user", str(uuid4())]])
 def test_without_a_criterion_it_refuses(manage: Manage, arguments: list[str]) -> None:
-    make_conversation()
+    make_old_conversation()
     with pytest.raises(CommandError) as refusal:
         manage("prune_history", "--yes", *arguments)
     assert refusal.value.returncode == 2
@@ -77,7 +78,7 @@ def test_without_a_criterion_it_refuses(manage: Manage, arguments: list[str]) ->
 
 
 def test_where_nobody_can_be_asked_it_wants_yes(manage: Manage) -> None:
-    make_conversation()
+    make_old_conversation()
     with pytest.raises(CommandError, match="--yes") as refusal:
         manage("prune_history", "--older-than", "90d")
     assert refusal.value.returncode == 2
@@ -85,8 +86,8 @@ def test_where_nobody_can_be_asked_it_wants_yes(manage: Manage) -> None:
 
 
 def test_favourites_stay_unless_included(manage: Manage) -> None:
-    favourite = make_conversation(is_favorited=True)
-    make_conversation()
+    favourite = make_old_conversation(is_favorited=True)
+    make_old_conversation()
     manage(*OLD)
     assert remaining() == {favourite.id}
     manage(*OLD, "--include-favorites")
@@ -96,9 +97,9 @@ def test_favourites_stay_unless_included(manage: Manage) -> None:
 @pytest.mark.parametrize("criterion", ["--older-than=90d", "--status=complete", "--keep-last=1", "--expired"])
 def test_running_replies_are_never_touched(manage: Manage, criterion: str) -> None:
     user = uuid4()
-    running = make_conversation(user_id=user, last_status="streaming", expires_at=days_ago(1))
+    running = make_old_conversation(user_id=user, last_status="streaming", expires_at=days_ago(1))
     Message.objects.create(conversation=running, role="assistant", content="", status="complete", created_at=days_ago(1))
-    other = make_conversation(user_id=user, last_status="complete", expires_at=days_ago(1))
+    other = make_old_conversation(user_id=user, last_status="complete", expires_at=days_ago(1))
     manage("prune_history", criterion, "--yes", "--include-favorites")
     assert running.id in remaining()
     if criterion != "--keep-last=1":
@@ -107,12 +108,12 @@ def test_running_replies_are_never_touched(manage: Manage, criterion: str) -> No
 
 def test_the_user_anonymous_empty_and_expired_criteria(manage: Manage) -> None:
     user = uuid4()
-    users = make_conversation(user_id=user)
-    anonymous = make_conversation()
+    users = make_old_conversation(user_id=user)
+    anonymous = make_old_conversation()
     Conversation.objects.filter(id=anonymous.id).update(user_id=None)
-    empty = make_conversation(messages=0)
-    expired = make_conversation(expires_at=days_ago(0.01))
-    unexpired = make_conversation(expires_at=days_ago(-1))
+    empty = make_old_conversation(messages=0)
+    expired = make_old_conversation(expires_at=days_ago(0.01))
+    unexpired = make_old_conversation(expires_at=days_ago(-1))
     for arguments, gone in (
         (["--user", str(user)], users),
         (["--anonymous"], anonymous),
@@ -126,17 +127,17 @@ def test_the_user_anonymous_empty_and_expired_criteria(manage: Manage) -> None:
 
 
 def test_the_status_is_that_of_the_newest_reply(manage: Manage) -> None:
-    failed = make_conversation(messages=4, last_status="failed")
-    recovered = make_conversation(messages=2, last_status="failed")
+    failed = make_old_conversation(messages=4, last_status="failed")
+    recovered = make_old_conversation(messages=2, last_status="failed")
     Message.objects.create(conversation=recovered, role="assistant", content="ok", created_at=days_ago(1))
-    stopped = make_conversation(last_status="stopped")
+    stopped = make_old_conversation(last_status="stopped")
     manage("prune_history", "--status", "failed", "--status", "interrupted", "--yes")
     assert failed.id not in remaining()
     assert remaining() == {recovered.id, stopped.id}
 
 
 def test_the_status_is_that_of_the_reply_that_counts(manage: Manage) -> None:
-    conversation = make_conversation(last_status="complete")
+    conversation = make_old_conversation(last_status="complete")
     asked, _ = conversation.messages.oldest_first()
     Message.objects.create(
         conversation=conversation, role="assistant", content="", status="failed", parent=asked, is_active=False
@@ -149,11 +150,11 @@ def test_the_status_is_that_of_the_reply_that_counts(manage: Manage) -> None:
 
 def test_criteria_narrow_each_other(manage: Manage) -> None:
     user = uuid4()
-    make_conversation(user_id=user, messages=0)
+    make_old_conversation(user_id=user, messages=0)
     kept = [
-        make_conversation(user_id=user),
-        make_conversation(messages=0),
-        make_conversation(user_id=user, age_days=1, messages=0),
+        make_old_conversation(user_id=user),
+        make_old_conversation(messages=0),
+        make_old_conversation(user_id=user, age_days=1, messages=0),
     ]
     manage(*OLD, "--user", str(user), "--empty")
     assert remaining() == {conversation.id for conversation in kept}
@@ -163,9 +164,9 @@ def test_criteria_narrow_each_other(manage: Manage) -> None:
 def test_keep_last_keeps_the_newest_of_each_user(manage: Manage, batch_size: str) -> None:
     kept = set()
     for user in (uuid4(), uuid4()):
-        made = [make_conversation(user_id=user, age_days=100 + day) for day in range(5)]
+        made = [make_old_conversation(user_id=user, age_days=100 + day) for day in range(5)]
         kept |= {made[0].id, made[1].id}
-    anonymous = make_conversation()
+    anonymous = make_old_conversation()
     Conversation.objects.filter(id=anonymous.id).update(user_id=None)
     manage("prune_history", "--keep-last", "2", "--yes", "--batch-size", batch_size)
     assert remaining() == kept | {anonymous.id}
@@ -176,15 +177,15 @@ def test_keep_last_keeps_the_newest_of_each_user(manage: Manage, batch_size: str
 def test_equal_times_are_no_obstacle(manage_json: Manage) -> None:
     at = days_ago(200)
     for _ in range(7):
-        make_conversation(updated_at=at)
+        make_old_conversation(updated_at=at)
     assert manage_json(*OLD, "--batch-size", "2")["conversations"] == 7
     assert not remaining()
 
 
 def test_a_dry_run_counts_what_the_run_deletes_and_changes_nothing(manage_json: Manage) -> None:
     for messages in (0, 2, 6):
-        make_conversation(messages=messages)
-    make_conversation(is_favorited=True)
+        make_old_conversation(messages=messages)
+    make_old_conversation(is_favorited=True)
     arguments = ("prune_history", "--older-than", "90d", "--batch-size", "2")
     counted = manage_json(*arguments, "--dry-run")
     assert len(remaining()) == 4
@@ -209,13 +210,13 @@ def test_batches_stay_below_the_limit() -> None:
 
 
 def test_repeating_finds_nothing_more(manage_json: Manage) -> None:
-    make_conversation()
+    make_old_conversation()
     manage_json(*OLD)
     assert manage_json(*OLD)["conversations"] == 0
 
 
 def test_time_that_is_up_has_its_own_exit_code(manage: Manage) -> None:
-    make_conversation()
+    make_old_conversation()
     with pytest.raises(SystemExit) as ended:
         manage(*OLD, "--max-seconds", "0")
     assert ended.value.code == 3
@@ -224,8 +225,8 @@ def test_time_that_is_up_has_its_own_exit_code(manage: Manage) -> None:
 
 def test_the_archive_holds_what_was_deleted(manage: Manage, tmp_path: Path) -> None:
     archive = tmp_path / "pruned.jsonl.gz"
-    gone = make_conversation(messages=3)
-    make_conversation(age_days=1)
+    gone = make_old_conversation(messages=3)
+    make_old_conversation(age_days=1)
     manage(*OLD, "--archive", str(archive))
     lines = [json.loads(line) for line in gzip.decompress(archive.read_bytes()).splitlines()]
     assert [next(iter(line)) for line in lines] == ["conversation", "message", "message", "message"]
@@ -237,18 +238,18 @@ def test_an_archive_that_others_could_read_is_closed_to_them(manage: Manage, tmp
     archive = tmp_path / "pruned.jsonl.gz"
     archive.touch()
     archive.chmod(0o644)
-    make_conversation()
+    make_old_conversation()
     manage(*OLD, "--archive", str(archive))
     assert archive.stat().st_mode & 0o777 == 0o600
 
 
 def test_an_archive_is_continued_behind_its_last_whole_batch(manage: Manage, tmp_path: Path) -> None:
     archive = tmp_path / "pruned.jsonl.gz"
-    make_conversation(messages=1)
+    make_old_conversation(messages=1)
     manage(*OLD, "--archive", str(archive))
     whole = archive.read_bytes()
     archive.write_bytes(whole + whole[: len(whole) // 2])
-    make_conversation(messages=1)
+    make_old_conversation(messages=1)
     manage(*OLD, "--archive", str(archive))
     assert archive.read_bytes().startswith(whole)
     assert len(gzip.decompress(archive.read_bytes()).splitlines()) == 4
@@ -256,7 +257,7 @@ def test_an_archive_is_continued_behind_its_last_whole_batch(manage: Manage, tmp
 
 @pytest.mark.parametrize("name", ["there.jsonl.gz", "there.jsonl", "there.txt"])
 def test_a_file_that_is_no_archive_is_not_overwritten(manage: Manage, tmp_path: Path, name: str) -> None:
-    make_conversation()
+    make_old_conversation()
     file = tmp_path / name
     file.write_text("something dear")
     with pytest.raises(CommandError, match="archive"):
@@ -269,7 +270,7 @@ def test_a_batch_that_fails_stays_whole_and_out_of_the_archive(
     manage: Manage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     archive = tmp_path / "pruned.jsonl"
-    survivor, gone = make_conversation(age_days=100), make_conversation(age_days=200)
+    survivor, gone = make_old_conversation(age_days=100), make_old_conversation(age_days=200)
     delete_with_messages = prune.delete_with_messages
 
     def fail_at_the_second(ids: Any) -> Any:
@@ -291,7 +292,7 @@ def test_a_batch_that_fails_stays_whole_and_out_of_the_archive(
 
 @pytest.mark.django_db(transaction=True)
 def test_what_is_locked_is_left_alone() -> None:
-    locked, free = make_conversation(), make_conversation()
+    locked, free = make_old_conversation(), make_old_conversation()
     is_locked, may_end = threading.Event(), threading.Event()
 
     def hold() -> None:
@@ -321,7 +322,7 @@ def test_what_is_locked_is_left_alone() -> None:
 def test_a_message_that_comes_before_the_lock_saves_its_conversation(criterion: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between the choice and the lock a message commits: the second question must see it."""
     user = uuid4()
-    conversation = make_conversation(user_id=user, messages=0)
+    conversation = make_old_conversation(user_id=user, messages=0)
     criteria = {
         "user": PruneCriteria(user_id=user),
         "empty": PruneCriteria(is_empty=True),
@@ -349,7 +350,7 @@ def test_a_message_that_comes_before_the_lock_saves_its_conversation(criterion: 
 @pytest.mark.parametrize("conversations", [1, 20])
 def test_a_batch_takes_as_many_statements_whatever_it_holds(django_assert_num_queries: Any, conversations: int) -> None:
     for _ in range(conversations):
-        make_conversation()
+        make_old_conversation()
     # Savepoint, planner setting, rows without time, window, lock, ask again, two deletes, release; then, at the end of the
     # walk, savepoint, planner setting, a window that is empty, release.
     with django_assert_num_queries(13):
@@ -359,8 +360,8 @@ def test_a_batch_takes_as_many_statements_whatever_it_holds(django_assert_num_qu
 @pytest.mark.parametrize("age_days", [100, None])
 def test_a_conversation_with_a_newer_message_is_never_pruned(manage: Manage, age_days: float | None) -> None:
     """The predecessor saves messages without noting the turn."""
-    used = make_conversation(age_days=age_days, created_at=days_ago(100))
+    used = make_old_conversation(age_days=age_days, created_at=days_ago(100))
     Message.objects.create(conversation=used, role="user", content="today", created_at=days_ago(1))
-    make_conversation(age_days=age_days, created_at=days_ago(100))
+    make_old_conversation(age_days=age_days, created_at=days_ago(100))
     manage(*OLD)
     assert remaining() == {used.id}

@@ -4,16 +4,16 @@ import re
 
 import psycopg
 
+from devstack.folder import PROJECT
 from tests.adopting import predecessor
-from tests.adopting.databases import manage
-from tests.support.database import REPOSITORY
+from tests.support.database import manage
 
 COMMAND = re.compile(r"^ *\.venv/bin/python manage\.py (.+)$", re.MULTILINE)
 BLOCK = re.compile(r"^ *```bash\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 
 
 def test_the_commands_do_what_the_page_says(old_database: str) -> None:
-    page = (REPOSITORY / "docs" / "adopting.md").read_text()
+    page = (PROJECT / "docs" / "adopting.md").read_text()
     commands = [command.split() for block in BLOCK.findall(page) for command in COMMAND.findall(block)]
     assert [command[0] for command in commands] == ["migrate", "correct_activity", "migrate"]
     with psycopg.connect(old_database) as connection:

@@ -8,8 +8,8 @@ import psycopg
 import pytest
 
 from tests.adopting import predecessor
-from tests.adopting.databases import manage, start
 from tests.adopting.predecessor import ORDINARY, USER
+from tests.support.database import manage, start_command
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.slow
@@ -74,7 +74,7 @@ def test_an_insert_that_has_begun_is_no_deadlock(old_database: str, target: str)
         arguments = ("migrate", "conversations", "0001", "--verbosity=0")
     with psycopg.connect(old_database) as writer, psycopg.connect(old_database, autocommit=True) as watcher:
         writer.execute("LOCK TABLE messages IN ROW EXCLUSIVE MODE")
-        migration = start(old_database, *arguments)
+        migration = start_command(old_database, *arguments)
         wait_until(lambda: watcher.execute(WAITING, [watcher.info.dbname]).fetchone() == (1,), "the migration waits for a lock")
         predecessor.say(writer, ORDINARY)
         writer.commit()
@@ -89,7 +89,7 @@ def test_a_long_reader_holds_up_the_migration_and_nobody_else(old_database: str)
         psycopg.connect(old_database, autocommit=True) as bystander,
     ):
         reader.execute("SELECT count(*) FROM messages").fetchall()
-        migration = start(old_database, "migrate", "--fake-initial", "--verbosity=0")
+        migration = start_command(old_database, "migrate", "--fake-initial", "--verbosity=0")
         bystander.execute("SET lock_timeout = '1s'")
         for _ in range(3):
             wait_until(lambda: watcher.execute(WAITING, [watcher.info.dbname]).fetchone() == (1,), "the migration waits")
@@ -124,7 +124,7 @@ def test_a_migration_that_is_killed_while_it_builds_is_run_again(old_database: s
         manage(old_database, "migrate", "conversations", "0002", "--fake-initial", "--verbosity=0")
         # A build waits for every transaction that writes to its table.
         predecessor.say(writer, ORDINARY)
-        migration = start(old_database, "migrate", "--verbosity=0")
+        migration = start_command(old_database, "migrate", "--verbosity=0")
         building = "SELECT pid FROM pg_stat_progress_create_index WHERE phase LIKE 'waiting%'"
         pid = wait_until(lambda: watcher.execute(building).fetchone(), "an index waits for the writer")
         migration.kill()

@@ -4,7 +4,7 @@ import psycopg
 import pytest
 
 from tests.adopting import predecessor
-from tests.adopting.databases import manage, run
+from tests.support.database import manage, run_command
 
 pytestmark = pytest.mark.slow
 
@@ -12,7 +12,7 @@ TABLES = "SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1
 
 
 def refusal(url: str, *arguments: str) -> str:
-    result = run(url, *arguments)
+    result = run_command(url, *arguments)
     assert result.returncode == 1, result.stdout
     assert result.stderr.startswith("MigrationRefused: "), result.stderr
     return result.stderr

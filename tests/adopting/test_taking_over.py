@@ -8,10 +8,11 @@ import psycopg
 import pytest
 
 from tests.adopting import predecessor
-from tests.adopting.databases import empty_database, manage, predecessors_database
+from tests.adopting.databases import predecessors_database
 from tests.adopting.predecessor import ALIEN, EMPTY, EQUAL_TIMES, NULLS, OLD, ORDINARY, OTHER_USER, STALE, USER
 from tests.support.auth import ScriptedAuth, make_token
 from tests.support.client import Client
+from tests.support.database import empty_database, manage
 from tests.support.server import Server
 from tests.support.upstream import ScriptedUpstream
 

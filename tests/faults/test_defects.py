@@ -2,14 +2,14 @@
 
 import pytest
 
-from tests.support.database import REPOSITORY
+from devstack.folder import PROJECT
 
 from .defects import DEFECTS
 from .run import running_suite
 from .violation import Invariant
 
 pytestmark = pytest.mark.slow
-PAGE = (REPOSITORY / "docs" / "guarantees.md").read_text()
+PAGE = (PROJECT / "docs" / "guarantees.md").read_text()
 
 
 @pytest.mark.parametrize("name", DEFECTS)

@@ -5,15 +5,15 @@ import re
 
 import pytest
 
-from tests.support.database import REPOSITORY
+from devstack.folder import PROJECT
 
-PAGE = (REPOSITORY / "docs" / "guarantees.md").read_text()
+PAGE = (PROJECT / "docs" / "guarantees.md").read_text()
 NAMED = re.findall(r"^`((?:\w+/)?tests/\S+\.py)::(\w+)`$", PAGE, re.MULTILINE)
 
 
 @pytest.mark.parametrize(("file", "name"), NAMED)
 def test_a_named_test_exists(file: str, name: str) -> None:
-    functions = [node.name for node in ast.parse((REPOSITORY / file).read_text()).body if isinstance(node, ast.FunctionDef)]
+    functions = [node.name for node in ast.parse((PROJECT / file).read_text()).body if isinstance(node, ast.FunctionDef)]
     assert name in functions
 
 

@@ -1,4 +1,4 @@
-"""A database of its own for the servers under test, on the PostgreSQL that DATABASE_URL names.
+"""Databases for the servers under test, on the PostgreSQL that DATABASE_URL names, and the service's commands on them.
 
 Migrating takes two seconds of processor time, copying a few hundredths. So a test run migrates one database and copies it.
 """
@@ -9,21 +9,30 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import psycopg
 from psycopg import sql
 
+from devstack.folder import PROJECT
 from devstack.postgres import PostgresServer, programs_folder
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+
+@contextmanager
+def empty_database() -> Iterator[str]:
+    """Create a database, give its URL, and drop it at the end."""
+    name = f"test_{secrets.token_hex(4)}"
+    _create(name)
+    try:
+        yield _url(name)
+    finally:
+        _drop(name)
 
 
 @contextmanager
 def migrated_database() -> Iterator[str]:
     """Create a database with the tables of the newest migration, give its URL, and drop it at the end."""
-    name = f"streams_{secrets.token_hex(4)}"
+    name = f"test_{secrets.token_hex(4)}"
     with _template() as template:
         _create(name, template)
     try:
@@ -35,7 +44,7 @@ def migrated_database() -> Iterator[str]:
 def fill(server: PostgresServer, database: str = "postgres") -> None:
     """Make the tables of the newest migration in an empty database of another server."""
     if "DATABASE_URL" not in os.environ:  # not in a test run
-        migrate(server.url(database))
+        manage(server.url(database), "migrate", "--verbosity=0")
         return
     programs = programs_folder()
     with _template() as template:
@@ -50,18 +59,31 @@ def cut_connections(url: str) -> None:
         connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'chat-api'")
 
 
-def migrate(url: str) -> None:
-    """Bring a database to the newest migration."""
-    command = [sys.executable, "manage.py", "migrate", "--verbosity=0"]
-    result = subprocess.run(
-        command,
-        cwd=REPOSITORY,
-        env={"SECRET_KEY": "only-for-the-migration-long-enough-to-start", **os.environ, "DATABASE_URL": url},
-        capture_output=True,
+def start_command(url: str, *arguments: str) -> "subprocess.Popen[str]":
+    """Start a command of manage.py on a database."""
+    return subprocess.Popen(
+        [sys.executable, "manage.py", *arguments],
+        cwd=PROJECT,
+        env={"SECRET_KEY": "only-for-commands-long-enough-to-start-with", **os.environ, "DATABASE_URL": url},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        check=False,
     )
-    assert result.returncode == 0, f"{' '.join(command)} failed:\n{result.stdout}{result.stderr}"
+
+
+def run_command(url: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """Run a command of manage.py on a database. It may fail."""
+    process = start_command(url, *arguments)
+    stdout, stderr = process.communicate()
+    return subprocess.CompletedProcess(arguments, process.returncode, stdout, stderr)
+
+
+def manage(url: str, *arguments: str) -> str:
+    """Run a command of manage.py that must succeed. Return what it prints."""
+    result = run_command(url, *arguments)
+    assert result.returncode == 0, f"{arguments}\n{result.stdout}{result.stderr}"
+    return result.stdout
 
 
 @contextmanager
@@ -79,7 +101,7 @@ def _template() -> Iterator[str]:
         if connection.execute(comment, [name]).fetchone() != (run,):
             _drop(name)
             _create(name)
-            migrate(_url(name))
+            manage(_url(name), "migrate", "--verbosity=0")
             connection.execute(sql.SQL("COMMENT ON DATABASE {} IS {}").format(sql.Identifier(name), sql.Literal(run)))
         yield name
 

@@ -5,7 +5,6 @@ import http.client
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -13,7 +12,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from .database import REPOSITORY
+from devstack.folder import PROJECT
+from devstack.processes import free_port
+
 from .waiting import wait_until
 
 START_LIMIT_S = 60.0
@@ -48,7 +49,7 @@ class Server:
         arguments: tuple[str, ...] = (),
         **settings: str,
     ) -> None:
-        self.port = _free_port()
+        self.port = free_port()
         self._command = [sys.executable, "-m", "gunicorn", *arguments, application]
         self._environment = {
             **os.environ,
@@ -85,7 +86,7 @@ class Server:
         with self._stdout.open("wb") as stdout, self._stderr.open("wb") as stderr:
             self._process = subprocess.Popen(
                 self._command,
-                cwd=REPOSITORY,
+                cwd=PROJECT,
                 env=self._environment,
                 stdout=stdout,
                 stderr=stderr,
@@ -162,9 +163,3 @@ class Server:
     def _everything_said(self) -> str:
         said = [file.read_text(errors="replace")[-6000:] for file in (self._stdout, self._stderr)]
         return "--- its standard output:\n{}\n--- its standard error:\n{}".format(*said)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -5,8 +5,8 @@ import re
 import subprocess
 from itertools import pairwise
 
+from devstack.folder import PROJECT
 from tests.support.client import Client
-from tests.support.database import REPOSITORY
 from tests.support.server import Server
 from tests.surfaces.conftest import MakeAssistant
 
@@ -20,7 +20,7 @@ def as_pattern(answer: str) -> str:
 
 def test_every_example_answers_as_it_says(service: Server, client: Client, make_assistant: MakeAssistant) -> None:
     make_assistant(public=True)
-    blocks = BLOCK.findall((REPOSITORY / "docs" / "surfaces.md").read_text())
+    blocks = BLOCK.findall((PROJECT / "docs" / "surfaces.md").read_text())
     assert not [pair for pair in pairwise(kind for kind, _ in blocks) if pair == ("answer", "answer")]
     examples = [(text, following) for (kind, text), (next_kind, following) in pairwise(blocks) if next_kind == "answer"]
     preparation = [text for (kind, text), (next_kind, _) in pairwise(blocks) if (kind, next_kind) == ("bash", "bash")]

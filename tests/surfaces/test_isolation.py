@@ -13,9 +13,9 @@ import psycopg
 import pytest
 import yaml
 
+from devstack.folder import PROJECT
 from tests.support.auth import make_token
 from tests.support.client import ABSENT, Answer, Client
-from tests.support.database import REPOSITORY
 from tests.support.server import Server
 from tests.surfaces.conftest import MakeAssistant
 
@@ -53,7 +53,7 @@ class Operation:
 
 
 def read_operations() -> list[Operation]:
-    schema = yaml.safe_load((REPOSITORY / "docs" / "openapi.yaml").read_text())
+    schema = yaml.safe_load((PROJECT / "docs" / "openapi.yaml").read_text())
     return [
         Operation(
             id=operation["operationId"],

@@ -17,9 +17,9 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from devstack.folder import PROJECT
 from tests.support.auth import make_token
 from tests.support.client import Client
-from tests.support.database import REPOSITORY
 from tests.support.server import Server
 
 pytestmark = pytest.mark.slow
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.slow
 EXAMPLES = int(os.environ.get("SCHEMA_EXAMPLES", "10"))
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 
-schema = schemathesis.openapi.from_path(REPOSITORY / "docs" / "openapi.yaml")
+schema = schemathesis.openapi.from_path(PROJECT / "docs" / "openapi.yaml")
 
 
 class Owner:

@@ -1,6 +1,6 @@
 """Conversations to look at, the same in every run."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from importlib import import_module
 from typing import Any
 from uuid import UUID
@@ -9,9 +9,7 @@ from django.apps import apps
 from django.contrib.auth.models import Group, User
 
 from conversations.models import ChatUser, Conversation, Message
-
-BEGAN = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
-USER_ID = UUID("11111111-1111-4111-8111-111111111111")
+from conversations.tests.factories import NOON, USER_ID, make_conversation
 
 
 def make_groups() -> None:
@@ -31,12 +29,8 @@ def make_chat_user(user_id: UUID = USER_ID, email: str = "ada@example.com", **fi
     return ChatUser.objects.create(id=user_id, email=email, **fields)
 
 
-def make_conversation(title: str = "The sea", *, user_id: UUID | None = USER_ID, **fields: Any) -> Conversation:
-    return Conversation.objects.create(user_id=user_id, title=title, **{"created_at": BEGAN, "updated_at": BEGAN, **fields})
-
-
 def make_message(conversation: Conversation, role: str, content: str, *, minute: float = 0, **fields: Any) -> Message:
-    created_at = BEGAN + timedelta(minutes=minute)
+    created_at = NOON + timedelta(minutes=minute)
     return Message.objects.create(conversation=conversation, role=role, content=content, **{"created_at": created_at, **fields})
 
 
@@ -48,7 +42,7 @@ def make_long_conversation(turns: int, **fields: Any) -> Conversation:
             conversation=conversation,
             role="assistant" if number % 2 else "user",
             content=f"{'Answer' if number % 2 else 'Question'} number {number // 2}",
-            created_at=BEGAN + timedelta(minutes=number),
+            created_at=NOON + timedelta(minutes=number),
         )
         for number in range(2 * turns)
     )

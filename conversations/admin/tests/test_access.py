@@ -7,8 +7,9 @@ from django.contrib.auth.models import Group, Permission
 from django.test import Client
 
 from conversations.models import StaffAccess
+from conversations.tests.factories import USER_ID, make_conversation
 
-from .factories import USER_ID, make_chat_user, make_conversation, make_groups, make_long_conversation, make_staff
+from .factories import make_chat_user, make_groups, make_long_conversation, make_staff
 
 pytestmark = pytest.mark.django_db
 
@@ -79,7 +80,7 @@ def test_support_may_neither_delete_nor_export(support: Client) -> None:
 
 @pytest.mark.parametrize("path", ["{id}/change/", "add/"])
 def test_nobody_rewrites_history(superuser: Client, path: str) -> None:
-    conversation = make_conversation("As it was")
+    conversation = make_conversation(title="As it was")
     superuser.post(LIST + path.format(id=conversation.pk), {"title": "Forged"})
     conversation.refresh_from_db()
     assert conversation.title == "As it was"
@@ -106,7 +107,7 @@ def test_lists_are_not_noted(support: Client) -> None:
 
 
 def test_a_note_outlives_conversation_and_staff(operator: Client) -> None:
-    conversation = make_conversation("A secret title")
+    conversation = make_conversation(title="A secret title")
     operator.post(f"{LIST}{conversation.pk}/delete/", {"confirmed": "yes"})
     from django.contrib.auth.models import User
 

@@ -4,7 +4,9 @@ import pytest
 from django.contrib import admin
 from django.test import Client
 
-from .factories import make_conversation, make_message
+from conversations.tests.factories import make_conversation
+
+from .factories import make_message
 
 CONVERSATIONS = "/admin/conversations/conversation/"
 LISTS = [
@@ -30,7 +32,7 @@ LISTS = [
     ],
 )
 def test_conditions_that_no_filter_uses_are_refused(superuser: Client, lookup: str) -> None:
-    make_message(make_conversation("The sea"), "user", "secret")
+    make_message(make_conversation(title="The sea"), "user", "secret")
     answer = superuser.get(CONVERSATIONS, {lookup: "secret"})
     # DisallowedModelAdminLookup is a bad request.
     assert answer.status_code == 400
@@ -54,7 +56,7 @@ def test_nor_in_the_other_lists(superuser: Client, list_: str, lookup: str) -> N
 @pytest.mark.django_db
 @pytest.mark.parametrize("address", LISTS)
 def test_every_link_of_every_filter_works(superuser: Client, address: str) -> None:
-    make_conversation("The sea", model_tag="d32")
+    make_conversation(title="The sea", model_tag="d32")
     changelist = superuser.get(address).context["cl"]
     links = [choice["query_string"] for spec in changelist.filter_specs for choice in spec.choices(changelist)]
     for link in links:

@@ -11,8 +11,9 @@ from django.utils import timezone
 from conversations.admin.charts import bar_chart, line_chart, nice_ceiling, short_number
 from conversations.models import DailyFigures, Message
 from conversations.services.staff.daily_figures import count_day, read_period
+from conversations.tests.factories import make_conversation
 
-from .factories import make_conversation, make_message
+from .factories import make_message
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
 PAGE = "/admin/conversations/conversation/dashboard/"

@@ -9,8 +9,9 @@ from django.test.utils import CaptureQueriesContext
 
 from conversations.admin import deleting
 from conversations.models import Conversation, Message, StaffAccess
+from conversations.tests.factories import USER_ID, make_conversation
 
-from .factories import USER_ID, make_conversation, make_long_conversation, make_message, make_staff
+from .factories import make_long_conversation, make_message, make_staff
 
 LIST = "/admin/conversations/conversation/"
 
@@ -34,7 +35,7 @@ def test_one_is_deleted_after_a_confirmation_that_counts(operator: Client) -> No
 
 @pytest.mark.django_db
 def test_a_selection_is_deleted_after_a_confirmation(operator: Client) -> None:
-    first, second, kept = make_long_conversation(2), make_long_conversation(3), make_conversation("Kept")
+    first, second, kept = make_long_conversation(2), make_long_conversation(3), make_conversation(title="Kept")
     page = operator.post(LIST, _selection(first, second))
     assert page.context["message_count"] == "10"
     assert page.content.decode().count('name="_selected_action"') == 2
@@ -78,7 +79,7 @@ def test_too_many_at_once_are_refused_whole(operator: Client, monkeypatch: pytes
 def test_what_users_wrote_does_not_stay_in_djangos_log(operator: Client) -> None:
     from django.contrib.admin.models import LogEntry
 
-    operator.post(f"{LIST}{make_conversation('A secret').pk}/delete/", {"confirmed": "yes"})
+    operator.post(f"{LIST}{make_conversation(title='A secret').pk}/delete/", {"confirmed": "yes"})
     assert not LogEntry.objects.exists()
 
 

@@ -12,8 +12,9 @@ from django.test import Client
 from conversations.models import Conversation, StaffAccess
 from conversations.services.staff import export
 from conversations.services.staff.export import export_conversations
+from conversations.tests.factories import NOON, USER_ID, make_conversation
 
-from .factories import BEGAN, USER_ID, make_conversation, make_long_conversation, make_message, make_staff
+from .factories import make_long_conversation, make_message, make_staff
 
 LIST = "/admin/conversations/conversation/"
 
@@ -24,7 +25,7 @@ def _export(client: Client, action: str, *conversations: Conversation, **more: s
 
 @pytest.mark.django_db
 def test_json_lines_hold_everything(operator: Client) -> None:
-    conversation = make_conversation("Ünïcode")
+    conversation = make_conversation(title="Ünïcode")
     asked = make_message(conversation, "user", "Zeile\nZwei")
     measured = {"token_count": 3, "status": "failed", "error_code": "upstream_error", "feedback": -1, "feedback_comment": "bad"}
     make_message(conversation, "assistant", "ok", minute=1, parent=asked, is_active=False, **measured)
@@ -67,20 +68,20 @@ def test_json_lines_do_not_give_access_to_an_anonymous_session(operator: Client)
 
 @pytest.mark.django_db
 def test_csv_can_be_read_back(operator: Client) -> None:
-    conversation = make_conversation("A, b")
+    conversation = make_conversation(title="A, b")
     make_message(conversation, "user", 'He said "no",\nthen left')
     answer = _export(operator, "export_as_csv", conversation)
     (row,) = csv.DictReader(io.StringIO(answer.getvalue().decode(), newline=""))
     assert row["title"] == "A, b"
     assert row["message_content"] == 'He said "no",\nthen left'
-    assert row["message_created_at"] == BEGAN.isoformat()
+    assert row["message_created_at"] == NOON.isoformat()
     assert row["conversation_id"] == str(conversation.pk)
 
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("dangerous", ["=1+1", "+1", "-1", "@x", "\t=1", "\r=1"])
 def test_csv_runs_no_formula_of_a_user(operator: Client, dangerous: str) -> None:
-    conversation = make_conversation(dangerous)
+    conversation = make_conversation(title=dangerous)
     make_message(conversation, "user", dangerous)
     answer = _export(operator, "export_as_csv", conversation)
     (row,) = csv.DictReader(io.StringIO(answer.getvalue().decode(), newline=""))
@@ -94,7 +95,7 @@ def test_csv_runs_no_formula_of_a_user(operator: Client, dangerous: str) -> None
 @pytest.mark.parametrize("formula", ["=1+1", "+1", "@x", "-1", "\uff1d1"])
 def test_csv_runs_no_formula_where_a_spreadsheet_splits_elsewhere(operator: Client, separator: str, formula: str) -> None:
     """Spreadsheets of many countries split at semicolons, and then at line breaks inside of quotes too."""
-    conversation = make_conversation("harmless")
+    conversation = make_conversation(title="harmless")
     make_message(conversation, "user", f"x{separator}{formula}")
     text = _export(operator, "export_as_csv", conversation).getvalue().decode()
     cells = [cell.strip(' "') for line in text.splitlines() for cell in re.split("[;,|\t]", line)]

@@ -9,8 +9,9 @@ from django.utils import timezone
 
 from conversations.admin import search
 from conversations.models import Assistant
+from conversations.tests.factories import NOON, USER_ID, make_conversation
 
-from .factories import BEGAN, USER_ID, make_chat_user, make_conversation, make_long_conversation, make_message
+from .factories import make_chat_user, make_long_conversation, make_message
 
 pytestmark = pytest.mark.django_db
 
@@ -28,9 +29,9 @@ def titles(client: Client, **query: str) -> list[str]:
 def some(db) -> None:
     make_chat_user()
     make_chat_user(OTHER_USER, "bob@example.com")
-    sea = make_conversation("Poems of the sea", updated_at=BEGAN + timedelta(hours=2))
+    sea = make_conversation(title="Poems of the sea", updated_at=NOON + timedelta(hours=2))
     make_message(sea, "user", "Write about a schooner in the fog")
-    make_message(make_conversation("Recipes", user_id=OTHER_USER), "assistant", "Take two onions")
+    make_message(make_conversation(title="Recipes", user_id=OTHER_USER), "assistant", "Take two onions")
 
 
 @pytest.mark.usefixtures("some")
@@ -60,9 +61,9 @@ def test_search(support: Client, wanted: str, found: list[str]) -> None:
 
 
 def test_exact_ids_find_a_conversation_and_a_message(support: Client) -> None:
-    conversation = make_conversation("This one")
+    conversation = make_conversation(title="This one")
     message = make_message(conversation, "user", "?")
-    make_conversation("Another")
+    make_conversation(title="Another")
     assert titles(support, q=str(conversation.pk)) == ["This one"]
     assert titles(support, q=str(message.pk)) == ["This one"]
     assert titles(support, q=str(uuid4())) == []
@@ -86,7 +87,7 @@ def test_a_find_in_a_message_leads_to_that_message(support: Client) -> None:
 def test_more_matches_than_are_taken_are_announced(support: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search, "MOST_MATCHES", 2)
     for number in range(4):
-        make_message(make_conversation(f"Number {number}"), "user", "common", minute=number)
+        make_message(make_conversation(title=f"Number {number}"), "user", "common", minute=number)
     answer = support.get(LIST, {"q": "common"})
     assert sorted(row.title for row in answer.context["cl"].result_list) == ["Number 2", "Number 3"]
     assert "2 or more matches" in answer.content.decode()
@@ -114,7 +115,7 @@ def test_a_search_that_takes_too_long_ends_with_advice(monkeypatch: pytest.Monke
 
 
 def _with_replies(title: str, *statuses: str, **fields) -> None:
-    conversation = make_conversation(title, **fields)
+    conversation = make_conversation(title=title, **fields)
     for minute, status in enumerate(statuses):
         make_message(conversation, "assistant", "x", minute=minute, status=status)
 
@@ -144,7 +145,7 @@ def test_filters_by_replies(support: Client, query: dict[str, str], found: set[s
 
 
 def test_an_answer_that_does_not_count_is_not_the_last_reply(support: Client) -> None:
-    conversation = make_conversation("Regenerated in vain")
+    conversation = make_conversation(title="Regenerated in vain")
     make_message(conversation, "assistant", "good", minute=1)
     make_message(conversation, "assistant", "", minute=2, status="failed", is_active=False)
     assert titles(support, last_reply="complete") == ["Regenerated in vain"]
@@ -153,17 +154,17 @@ def test_an_answer_that_does_not_count_is_not_the_last_reply(support: Client) ->
 
 def test_filters_by_feedback(support: Client) -> None:
     for title, feedback in (("liked", 1), ("disliked", -1), ("neither", None)):
-        make_message(make_conversation(title), "assistant", "x", feedback=feedback)
+        make_message(make_conversation(title=title), "assistant", "x", feedback=feedback)
     assert titles(support, feedback="up") == ["liked"]
     assert titles(support, feedback="down") == ["disliked"]
 
 
 def test_filters_by_what_a_conversation_is(support: Client) -> None:
     assistant = Assistant.objects.create(name="Poet")
-    make_conversation("plain", updated_at=timezone.now())
-    make_conversation("other model", model_tag="d32")
-    make_conversation("favourite", is_favorited=True)
-    make_conversation("with poet", assistant=assistant)
+    make_conversation(title="plain", updated_at=timezone.now())
+    make_conversation(title="other model", model_tag="d32")
+    make_conversation(title="favourite", is_favorited=True)
+    make_conversation(title="with poet", assistant=assistant)
     assert titles(support, model="d32") == ["other model"]
     assert titles(support, is_favorited__exact="1") == ["favourite"]
     assert titles(support, assistant__id__exact=str(assistant.pk)) == ["with poet"]
@@ -187,12 +188,12 @@ def test_the_columns_of_the_list(support: Client, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("conversations.admin.summaries.MOST_COUNTED_MESSAGES", 5)
     make_chat_user()
     make_long_conversation(4, title="long")
-    _with_replies("short", "complete", "failed", user_id=None, updated_at=BEGAN + timedelta(days=1))
+    _with_replies("short", "complete", "failed", user_id=None, updated_at=NOON + timedelta(days=1))
     page = support.get(LIST)
     short, long = page.context["cl"].result_list
     assert (short.summary.message_count, short.summary.last_status, short.summary.email) == ("2", "failed", "")
     assert (long.summary.message_count, long.summary.last_status, long.summary.email) == ("5+", "complete", "ada@example.com")
-    for told in ("anonymous", "ada@example.com", "2026-03-03 09:30", "badge-failed"):
+    for told in ("anonymous", "ada@example.com", "2026-11-21 12:00", "badge-failed"):
         assert told in page.content.decode()
 
 
@@ -212,7 +213,7 @@ def test_a_lists_queries_do_not_grow_with_its_rows(support: Client, django_asser
 def test_a_list_counts_no_further_than_staff_page(support: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("conversations.admin.lists.MOST_COUNTED", 3)
     for number in range(6):
-        make_conversation(str(number))
+        make_conversation(title=str(number))
     assert support.get(LIST).context["cl"].result_count == 3
 
 

@@ -9,9 +9,10 @@ from django.utils import timezone
 from playwright.sync_api import Browser, Page, expect
 
 from conversations.models import Conversation, Message
+from conversations.tests.factories import USER_ID, make_conversation
 
 from .browser import DESKTOP, PHONE, SCREENSHOTS, chromium, open_browser
-from .factories import USER_ID, make_chat_user, make_conversation, make_long_conversation, make_message, make_staff
+from .factories import make_chat_user, make_long_conversation, make_message, make_staff
 
 pytestmark = [
     pytest.mark.slow,
@@ -69,7 +70,7 @@ def _photograph(page: Page, name: str) -> None:
 
 def _make_telling_conversation() -> Conversation:
     """Make a conversation with one of everything that a reader can meet."""
-    conversation = make_conversation("Sorting a list in Python")
+    conversation = make_conversation(title="Sorting a list in Python")
     asked = make_message(conversation, "user", "How do I sort a list of people by age?")
     code = "Use a key:\n\n```python\npeople.sort(key=lambda person: person.age)\n```\n\nIt is <b>stable</b> & in place."
     measured = {"token_count": 38, "prompt_tokens": 120, "first_token_ms": 212, "inference_time_ms": 1840, "model_tag": "d24"}
@@ -87,7 +88,7 @@ def _make_telling_conversation() -> Conversation:
 def _make_busy_month() -> None:
     """Make messages on each of the last 30 days, more and slower ones towards the end."""
     now = timezone.now()
-    conversation = make_conversation("Busy")
+    conversation = make_conversation(title="Busy")
     Message.objects.bulk_create(
         Message(
             conversation=conversation,
@@ -108,7 +109,7 @@ def test_staff_find_a_conversation_and_read_it(page: Page) -> None:
     make_chat_user(name="Ada Lovelace", last_seen_at=timezone.now(), first_seen_at=timezone.now())
     wanted = _make_telling_conversation()
     for number in range(30):
-        make_conversation(f"Something else {number}", updated_at=timezone.now() - timedelta(hours=number))
+        make_conversation(title=f"Something else {number}", updated_at=timezone.now() - timedelta(hours=number))
     page.goto("/admin/")
     _photograph(page, "index")
     page.fill("#staff-q", "person.age")
@@ -151,7 +152,7 @@ def test_older_messages_come_in_above_without_leaving_the_page(page: Page) -> No
 def test_a_users_page_lists_their_conversations_page_by_page(page: Page) -> None:
     make_chat_user(name="Ada Lovelace", last_seen_at=timezone.now(), first_seen_at=timezone.now())
     for number in range(60):
-        made = make_conversation(f"Question {number}", updated_at=timezone.now() - timedelta(hours=number))
+        made = make_conversation(title=f"Question {number}", updated_at=timezone.now() - timedelta(hours=number))
         if number < 3:
             make_message(made, "assistant", "No", status=("complete", "failed", "interrupted")[number], token_count=7)
     page.goto("/admin/conversations/chatuser/")
@@ -168,7 +169,7 @@ def test_a_users_page_lists_their_conversations_page_by_page(page: Page) -> None
 
 def test_a_selection_is_exported(page: Page) -> None:
     make_long_conversation(2, title="Wanted")
-    make_conversation("Not wanted")
+    make_conversation(title="Not wanted")
     page.goto(LIST)
     page.locator("#result_list tr", has=page.get_by_role("link", name="Wanted", exact=True)).locator(
         "input.action-select"
@@ -188,7 +189,7 @@ def test_a_selection_is_exported(page: Page) -> None:
 
 def test_deleting_asks_first(page: Page) -> None:
     doomed = make_long_conversation(3, title="Doomed")
-    kept = make_conversation("Kept")
+    kept = make_conversation(title="Kept")
     page.goto(f"{LIST}{doomed.pk}/change/")
     page.click("text=Delete…")
     expect(page.locator(".confirm")).to_contain_text("1 conversation with 6 messages will be deleted permanently")

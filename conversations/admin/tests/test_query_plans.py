@@ -12,8 +12,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from conversations.models import Conversation, Message, StaffAccess
-
-from .factories import USER_ID
+from conversations.tests.factories import USER_ID
 
 pytestmark = pytest.mark.django_db
 

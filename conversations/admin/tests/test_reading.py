@@ -7,8 +7,9 @@ from django.test import Client
 
 from conversations.admin.chat import CHARACTERS_SHOWN
 from conversations.models import Conversation, Message
+from conversations.tests.factories import USER_ID, make_conversation
 
-from .factories import USER_ID, make_chat_user, make_conversation, make_long_conversation, make_message
+from .factories import make_chat_user, make_long_conversation, make_message
 
 pytestmark = pytest.mark.django_db
 
@@ -75,7 +76,7 @@ def test_the_versions_of_an_answer_stand_together(support: Client) -> None:
 
 
 def test_what_was_written_is_shown_as_written(support: Client) -> None:
-    conversation = make_conversation("<script>title</script>")
+    conversation = make_conversation(title="<script>title</script>")
     make_message(conversation, "user", "<script>alert(1)</script>\n```html\n<b>&amp;</b>\n```\nafter")
     make_message(conversation, "assistant", "ok", feedback=-1, feedback_comment="<i>no</i>", error_code="<u>")
     page = support.get(address(conversation)).content.decode()
@@ -159,7 +160,7 @@ def test_a_users_totals_say_where_they_stop(support: Client, monkeypatch: pytest
 
 
 def test_a_user_outside_the_directory_has_a_page(support: Client) -> None:
-    make_conversation("Old times")
+    make_conversation(title="Old times")
     assert "Old times" in support.get(f"/admin/conversations/chatuser/{USER_ID}/change/").content.decode()
     unknown = UUID("22222222-2222-4222-8222-222222222222")
     assert support.get(f"/admin/conversations/chatuser/{unknown}/change/").status_code == 302
@@ -167,7 +168,7 @@ def test_a_user_outside_the_directory_has_a_page(support: Client) -> None:
 
 def test_a_users_conversations_are_paged(support: Client) -> None:
     for number in range(55):
-        make_conversation(f"Number {number}")
+        make_conversation(title=f"Number {number}")
     first = support.get(f"/admin/conversations/chatuser/{USER_ID}/change/")
     second = support.get(f"/admin/conversations/chatuser/{USER_ID}/change/?before={first.context['older_cursor']}")
     titles = [one.title for page in (first, second) for one in page.context["conversations"]]

@@ -10,7 +10,7 @@ import pytest
 from django.db import connection
 
 from chatapi.tests.clients import UserClient
-from conversations.tests.conftest import make_conversation
+from conversations.tests.factories import make_old_conversation
 from tests.support.auth import make_token
 from tests.support.client import Client
 from tests.support.server import Server
@@ -51,7 +51,7 @@ def pages(admin: UserClient, limit: int) -> Iterator[dict[str, Any]]:
 
 
 def test_without_that_table_its_fields_are_empty(admin: UserClient) -> None:
-    user = make_conversation(user_id=IDS[0], messages=3).user_id
+    user = make_old_conversation(user_id=IDS[0], messages=3).user_id
     found = next(each for each in pages(admin, 50) if each["id"] == str(user))
     assert (found["provider"], found["created_at"], found["last_login_at"]) == ("", None, None)
     assert (found["conversation_count"], found["message_count"]) == (1, 3) == (found["conversations"], found["messages"])
@@ -60,7 +60,7 @@ def test_without_that_table_its_fields_are_empty(admin: UserClient) -> None:
 @pytest.mark.parametrize("limit", [1, 2, 3, 100])
 def test_everyone_in_that_table_is_listed_in_order(admin: UserClient, predecessors_users: list[UUID], limit: int) -> None:
     for each in IDS[:4]:
-        make_conversation(user_id=each)
+        make_old_conversation(user_id=each)
     found = {each["id"]: each for each in pages(admin, limit)}
     assert list(found) == [str(each) for each in (*IDS[:4], IDS[5])] + [str(admin.user_id)]
     registered, owner = found[str(predecessors_users[2])], found[str(IDS[0])]

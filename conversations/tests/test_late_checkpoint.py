@@ -2,16 +2,16 @@
 
 import pytest
 
-from conversations.models import Conversation, Message, Role, Status
+from conversations.models import Message, Status
 from conversations.services.turns.replies import DatabaseReplyStore
+from conversations.tests.factories import make_conversation, make_message, make_running_reply
 from inference_proxy.store import Draft, FinishedReply
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def running_reply() -> Message:
-    conversation = Conversation.objects.create()
-    return Message.objects.create(conversation=conversation, role=Role.ASSISTANT, content="", status=Status.STREAMING)
+    return make_running_reply(make_message(make_conversation()))
 
 
 def ended(reply: Message, status, text: str) -> FinishedReply:
