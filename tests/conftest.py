@@ -1,4 +1,4 @@
-"""What black-box tests share: the real server, the services that it calls, and a client."""
+"""What the tests of the whole service share: the real server, the services that it calls, and a client."""
 
 from collections.abc import Iterator
 
@@ -22,14 +22,14 @@ def service(new_server: StartServer) -> Iterator[Server]:
 
 @pytest.fixture(autouse=True)
 def upstream(upstream_of_session: ScriptedUpstream) -> Iterator[ScriptedUpstream]:
-    """The inference service, as good as new."""
+    """The inference service, without scripts and calls of other tests."""
     yield upstream_of_session
     upstream_of_session.reset()
 
 
 @pytest.fixture
 def auth(auth_of_session: ScriptedAuth) -> Iterator[ScriptedAuth]:
-    """The auth service, as good as new."""
+    """The auth service, without calls of other tests."""
     auth_of_session.reset()
     yield auth_of_session
     auth_of_session.reset()

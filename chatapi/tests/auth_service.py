@@ -1,7 +1,6 @@
-"""The auth service as `requests` sees it: tokens that a test has issued, and what was asked."""
+"""The scripted auth service behind `responses`, for tests that run no servers."""
 
 import json
-import time
 import uuid
 from typing import Any
 
@@ -9,29 +8,28 @@ import requests
 import responses
 from django.conf import settings
 
-LIFETIME_S = 3600
+from tests.support.auth import answer_for, make_token
 
 
 class AuthService:
-    """A scripted auth service behind `responses`; a test admits users and makes it fail."""
+    """Answers for tokens as `tests.support.auth` does, with what a test says of their users."""
 
     def __init__(self, outbound: responses.RequestsMock) -> None:
         self.asked: list[requests.PreparedRequest] = []
-        self._answers: dict[str, dict[str, Any]] = {}
+        self._about: dict[str, dict[str, Any]] = {}
         outbound.add_callback(responses.POST, f"{settings.AUTH_SERVICE_URL}/auth/validate", self._validate)
 
     def admit(self, **about: Any) -> tuple[str, uuid.UUID]:
-        """Issue a token for a new user; `about` goes into what the service says of them."""
+        """Issue a token for a new user. `about` goes into what the service says of the user."""
         user_id = uuid.uuid4()
-        token = f"token-{user_id}"
-        user = {"id": str(user_id), "email": f"{user_id}@example.test", "name": "A User", **about}
-        claims = {"sub": str(user_id), "exp": int(time.time()) + LIFETIME_S}
-        self._answers[token] = {"valid": True, "user": user, "claims": claims}
+        token = make_token(user_id)
+        self._about[token] = about
         return token, user_id
 
     def _validate(self, request: requests.PreparedRequest) -> tuple[int, dict[str, str], str]:
         self.asked.append(request)
-        answer = self._answers.get(json.loads(request.body or "{}")["token"])
-        if answer is None:
-            return 401, {}, '{"valid": false, "reason": "unknown token"}'
-        return 200, {}, json.dumps(answer)
+        token = json.loads(request.body or "{}")["token"]
+        status, answer = answer_for(token)
+        if status == 200:
+            answer["user"] |= self._about.get(token, {})
+        return status, {}, json.dumps(answer)

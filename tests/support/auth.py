@@ -1,5 +1,8 @@
-"""A scripted auth service. Its tokens say whom they stand for: `user-<uuid>` or `admin-<uuid>`, then `.exp-<seconds>` if
-they end before the default, then `.<nonce>` to tell tokens of one user apart."""
+"""A scripted auth service.
+
+Its tokens name their user: `user-<uuid>` or `admin-<uuid>`, then `.exp-<seconds>` if they do not end at the default time, then
+`.<nonce>` to distinguish tokens of one user.
+"""
 
 import json
 import re
@@ -22,6 +25,16 @@ def make_token(user_id: uuid.UUID | None = None, *, admin: bool = False, expires
     return token + (f".{nonce}" if nonce else "")
 
 
+def answer_for(token: str) -> tuple[int, dict[str, Any]]:
+    """Return the status and the body that the auth service answers for a token."""
+    match = TOKEN.fullmatch(token)
+    expires_at = int(match[3] or time.time() + LIFETIME_S) if match else 0
+    if not match or expires_at <= time.time():
+        return 401, {"valid": False, "reason": "unknown or expired token"}
+    user = {"id": match[2], "email": f"{match[2]}@example.test", "name": "A User", "is_admin": match[1] == "admin"}
+    return 200, {"valid": True, "user": user, "claims": {"sub": match[2], "exp": expires_at}}
+
+
 @dataclass
 class Validation:
     """One call of /auth/validate."""
@@ -31,7 +44,7 @@ class Validation:
 
 
 class ScriptedAuth:
-    """The service; a context manager that serves while it is open."""
+    """The service. A context manager that serves while it is open."""
 
     def __init__(self) -> None:
         self.calls: list[Validation] = []
@@ -46,11 +59,11 @@ class ScriptedAuth:
         return f"http://127.0.0.1:{self._server.server_port}"
 
     def fail(self, status: int, body: bytes = b"{}") -> None:
-        """Answer everything with this status and body until `reset`."""
+        """Answer every call with this status and body until `reset`."""
         self._failure = (status, body)
 
     def hang(self) -> None:
-        """Answer nothing until `reset`."""
+        """Answer no call until `reset`."""
         self._hanging.clear()
 
     def reset(self) -> None:
@@ -60,23 +73,13 @@ class ScriptedAuth:
         self.calls.clear()
 
     def validate(self, call: Validation) -> tuple[int, bytes]:
-        """Decide on a token: status and body of the answer."""
+        """Record a call and return the status and the body of its answer."""
         self.calls.append(call)
         self._hanging.wait()
         if self._failure:
             return self._failure
-        match = TOKEN.fullmatch(call.token)
-        expires_at = int(match[3] or time.time() + LIFETIME_S) if match else 0
-        if not match or expires_at <= time.time():
-            return 401, json.dumps({"valid": False, "reason": "unknown or expired token"}).encode()
-        user = {
-            "id": match[2],
-            "email": f"{match[2]}@example.test",
-            "name": "A User",
-            "is_admin": match[1] == "admin",
-        }
-        claims = {"sub": match[2], "exp": expires_at}
-        return 200, json.dumps({"valid": True, "user": user, "claims": claims}).encode()
+        status, answer = answer_for(call.token)
+        return status, json.dumps(answer).encode()
 
     def __enter__(self) -> "ScriptedAuth":
         threading.Thread(target=self._server.serve_forever, args=(0.05,), name="auth", daemon=True).start()
@@ -95,7 +98,7 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 256
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing of clients that left."""
+        """Do not report clients that have left."""
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -1,4 +1,4 @@
-"""A client that reads streams as they come, and can leave or stop reading at any moment."""
+"""A client that reads streams frame by frame and can leave or stop reading at any moment."""
 
 import contextlib
 import http.client
@@ -27,7 +27,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class Answer:
-    """A response that was read whole."""
+    """A response that was read completely."""
 
     status: int
     headers: http.client.HTTPMessage
@@ -45,8 +45,8 @@ class Stream:
         self._connection, self._response, self._socket = connection, response, sock
         self.status = response.status
         self.headers = response.headers
-        self.text = ""  # of the reply, as far as it was read
-        self.frames: list[Frame] = []  # all that were read
+        self.text = ""  # of the reply, up to the last frame read
+        self.frames: list[Frame] = []  # all frames read so far
 
     @property
     def message_id(self) -> str:
@@ -54,7 +54,7 @@ class Stream:
 
     @property
     def objects(self) -> list[dict[str, Any]]:
-        """The objects that were read, without comments."""
+        """The objects read so far, without comments."""
         return [frame.object for frame in self.frames if frame.object is not None]
 
     @property
@@ -63,7 +63,7 @@ class Stream:
 
     @property
     def last_event_id(self) -> int:
-        """The last id that was read, as a browser would send it to go on."""
+        """The offset in the last id read, which a browser sends when it reconnects."""
         return max((frame.id for frame in self.frames if frame.id is not None), default=0)
 
     def __iter__(self) -> Iterator[Frame]:
@@ -71,7 +71,7 @@ class Stream:
             yield frame
 
     def read(self) -> Frame | None:
-        """Wait for the next frame, comments included; None at the end of the stream."""
+        """Wait for the next frame or comment. Return None at the end of the stream."""
         frame = self._read_line() if "ndjson" in self.headers["Content-Type"] else self._read_event()
         if frame:
             self.frames.append(frame)
@@ -79,7 +79,7 @@ class Stream:
         return frame
 
     def read_object(self) -> dict[str, Any]:
-        """Wait for the next object; fails if the stream ends before one."""
+        """Wait for the next object. Fail if the stream ends first."""
         for frame in self:
             if frame.object is not None:
                 return frame.object
@@ -102,11 +102,11 @@ class Stream:
         return last
 
     def body(self) -> bytes:
-        """Read what is left, for answers that are no stream."""
+        """Read the rest of the body, for answers that are not streams."""
         return self._response.read()
 
     def read_bytes(self, count: int) -> bytes:
-        """Wait for so many bytes of the body."""
+        """Wait for the next `count` bytes of the body."""
         return self._response.read(count)
 
     @property
@@ -114,19 +114,19 @@ class Stream:
         return json.loads(self.body())
 
     def close(self) -> None:
-        """Leave, in good order."""
+        """Close the connection properly."""
         self._response.close()
         self._connection.close()
         self._socket.close()
 
     def abort(self) -> None:
-        """Leave abruptly: the server gets a TCP reset."""
+        """Close the connection with a TCP reset."""
         with contextlib.suppress(OSError):
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.close()
 
     def break_off(self) -> None:
-        """Cut the connection under a thread that is reading it; the reader sees its end."""
+        """Shut the connection down while another thread reads it. That thread sees the end of the stream."""
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
 
@@ -157,14 +157,14 @@ class Stream:
 
 
 class Client:
-    """A user of the service: one token (None: anonymous), one connection for each request."""
+    """A user of the service with one token (None: anonymous). Each request has its own connection."""
 
     def __init__(self, port: int, token: str | None, limit_s: float = SILENCE_LIMIT_S) -> None:
         self.port, self.token, self._limit_s = port, token, limit_s
         self._streams: list[Stream] = []
 
     def at(self, port: int) -> "Client":
-        """Make a client of the same user at another server; closing this one closes its streams, too."""
+        """Make a client of the same user at another server. Closing this client closes the streams of both."""
         other = Client(port, self.token, self._limit_s)
         other._streams = self._streams
         return other
@@ -182,7 +182,7 @@ class Client:
         headers: dict[str, str] | None = None,
         receive_buffer: int | None = None,
     ) -> Stream:
-        """Send a request and return its response as soon as its headers are there."""
+        """Send a request. Return its response as soon as the headers have arrived."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=self._limit_s)
         sock = socket.socket()
         sock.settimeout(self._limit_s)
@@ -201,7 +201,7 @@ class Client:
         return stream
 
     def request(self, method: str, path: str, body: Any = ABSENT, headers: dict[str, str] | None = None) -> Answer:
-        """Send a request and return its whole answer."""
+        """Send a request and read its answer completely."""
         stream = self.open(method, path, body, headers)
         try:
             return Answer(stream.status, stream.headers, stream.body())
@@ -209,7 +209,7 @@ class Client:
             stream.close()
 
     def get(self, path: str) -> Any:
-        """Read something that must be there."""
+        """Read something that must exist."""
         answer = self.request("GET", path)
         assert answer.status == 200, answer
         return answer.json
@@ -225,7 +225,7 @@ class Client:
         return self.get(f"/api/conversations/{conversation_id}")
 
     def messages(self, conversation_id: str) -> list[dict[str, Any]]:
-        """Read all messages, answers that do not count included, oldest first."""
+        """Read all messages, including inactive answers, oldest first."""
         return list(self.get(f"/api/conversations/{conversation_id}/messages?versions=all&limit=200")["items"])
 
     def message(self, conversation_id: str, message_id: str) -> Any:
@@ -240,7 +240,7 @@ class Client:
         receive_buffer: int | None = None,
         **fields: Any,
     ) -> Stream:
-        """Send a message; the answer is its reply's stream, or a refusal."""
+        """Send a message. Return the stream of its reply, or the refusal."""
         path = f"/api/conversations/{conversation_id}/messages"
         return self.open("POST", path, {"content": content, **fields}, headers, receive_buffer)
 

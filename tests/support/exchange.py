@@ -1,7 +1,7 @@
 """One request to the scripted inference service, and every byte of its response.
 
-A script waits in poll(2) on the client's socket and on what it waits for together. So a client that leaves is noticed at
-the moment it leaves, and a script that is held costs nothing.
+A script that waits for something also waits for the client's socket, in one poll(2). So it notices at once when the client
+leaves, and a waiting script uses no CPU.
 """
 
 import os
@@ -25,7 +25,7 @@ class ClientLeft(Exception):
 
 
 class HangUp(Exception):
-    """The script ends by closing the connection: `reset` with a TCP reset, else in good order."""
+    """The script ends by closing the connection, with a TCP reset if `reset`."""
 
     def __init__(self, *, reset: bool = False) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ class HangUp(Exception):
 
 
 class Gate:
-    """Hold the scripts that come to it until the test opens it, for good.
+    """Hold every script that reaches it until the test opens it. It cannot be closed again.
 
     It is the read end of a pipe, which poll(2) reports as soon as the write end is closed.
     """
@@ -48,14 +48,14 @@ class Gate:
         return self._read_fd
 
     def open(self) -> None:
-        """Let everyone through, now and later."""
+        """Let all scripts pass, now and later."""
         with self._lock:
             if not self._is_open:
                 self._is_open = True
                 os.close(self._write_fd)
 
     def discard(self) -> None:
-        """Give the pipe back; nobody may be held any more."""
+        """Close the pipe. No script may be waiting."""
         self.open()
         os.close(self._read_fd)
 
@@ -70,7 +70,7 @@ class Gate:
 
 @dataclass(eq=False)
 class Call:
-    """What one request to the service was, and what became of it."""
+    """A request to the service and what happened to it."""
 
     method: str
     path: str
@@ -91,11 +91,11 @@ class Call:
         return self.messages[-1]["content"] if self.messages else ""
 
     def wait_over(self, limit_s: float = LIMIT_S) -> None:
-        """Wait until the script is over, or the client has left."""
+        """Wait until the script has ended or the client has left."""
         assert self.over.wait(limit_s), f"the exchange {self.path} is still open after {limit_s:.0f} s"
 
     def wait_client_left(self, limit_s: float = LIMIT_S) -> None:
-        """Wait until the client has closed this connection before the script was over."""
+        """Wait until the client has closed this connection. Fail if the script ended first."""
         self.wait_over(limit_s)
         assert self.client_left_at is not None, "the script ran to its end with the client still there"
 
@@ -103,7 +103,7 @@ class Call:
 class Exchange:
     """The response side of a call: steps write to it and wait on it.
 
-    The head goes out with the first byte of the body, so a step that waits before that delays the head.
+    The head is sent with the first byte of the body. A step that waits before that byte delays the head too.
     """
 
     def __init__(self, sock: socket.socket, call: Call, protocol: str, abort: Gate) -> None:
@@ -124,7 +124,7 @@ class Exchange:
         self.send_bytes("\r\n".join([*lines, "", ""]).encode())
 
     def send_bytes(self, data: bytes) -> None:
-        """Put bytes on the wire as they are."""
+        """Send bytes unchanged."""
         try:
             self.sock.sendall(data)
         except OSError as error:
@@ -141,7 +141,7 @@ class Exchange:
         self.write(f"data: {payload}{self.newline}{self.newline}".encode())
 
     def finish(self) -> None:
-        """End the body as the framing demands."""
+        """End the body: with the last chunk, or by closing the connection."""
         if not self.complete:
             self.complete = True
             self.send_head()
@@ -154,7 +154,7 @@ class Exchange:
         self.wait(timeout_s=0)
 
     def wait(self, gate: Gate | None = None, timeout_s: float | None = None) -> None:
-        """Wait for the gate, the time, the client's leaving or the end of the test, whichever comes first."""
+        """Wait until the gate opens, the time is over, the client leaves or the test ends."""
         poll = select.poll()
         poll.register(self.sock, GONE)
         poll.register(self.abort, GONE)
@@ -172,9 +172,9 @@ class Exchange:
             raise HangUp
 
     def wait_read(self) -> None:
-        """Wait until the client has read all that was sent, so that the next piece is a read of its own.
+        """Wait until the client has read everything sent so far, so that it reads the next piece separately.
 
-        Linux tells the length of the other end's receive queue; elsewhere pieces may be read together.
+        Only Linux shows the length of the other end's receive queue. Elsewhere the client may read pieces together.
         """
         table = Path("/proc/net/tcp")
         if table.exists():
@@ -198,7 +198,7 @@ class Exchange:
             self.finish()
             reusable = True
         except ClientLeft:
-            # A client that has the end of the reply may leave before the end of the body.
+            # A client that has read the end of the reply may leave before the end of the body.
             if not is_played:
                 self.call.client_left_at = time.monotonic()
         except HangUp as end:

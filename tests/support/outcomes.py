@@ -1,4 +1,4 @@
-"""How a reply that failed must look to its client."""
+"""Assertions about replies that failed."""
 
 import json
 
@@ -6,7 +6,7 @@ from .client import Client, Stream
 
 
 def assert_failed(client: Client, conversation: str, stream: Stream, *, code: str, text: str) -> None:
-    """The stream ended with an error and `done`, and what came is what was kept."""
+    """Check that the stream ended with an error and `done`, and that the text it sent was saved."""
     last = stream.finish()
     assert (last["status"], last["message_id"]) == ("failed", stream.message_id)
     assert stream.objects[-2]["error"] == code
@@ -17,7 +17,7 @@ def assert_failed(client: Client, conversation: str, stream: Stream, *, code: st
 
 
 def assert_refused(client: Client, conversation: str, stream: Stream, *, status: int, code: str) -> None:
-    """The answer is an HTTP error that names both messages, which are kept; nothing of the upstream's body shows."""
+    """Check for an HTTP error that names both messages, which are saved, and that shows nothing of the upstream's body."""
     assert stream.status == status
     assert stream.headers["Content-Type"].split(";")[0] == "application/json"
     body = stream.body()

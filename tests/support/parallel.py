@@ -1,4 +1,4 @@
-"""Do one thing many times at once."""
+"""Call a function many times at once."""
 
 import threading
 from collections.abc import Callable
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 def at_once(action: Callable[[int], T], times: int) -> list[T]:
-    """Call `action(0)` … `action(times - 1)` in as many threads, started together, and return what they return."""
+    """Call `action(0)` … `action(times - 1)` each in its own thread, all at once. Return their results."""
     start = threading.Barrier(times)
 
     def call(number: int) -> T:

@@ -28,7 +28,7 @@ class RawConnection:
         self.socket.sendall(data)
 
     def send_head(self, method: str, path: str, token: str | None = None, **headers: str) -> None:
-        """Send the request line and the headers; underscores in names stand for hyphens."""
+        """Send the request line and the headers; underscores in names become hyphens."""
         lines = [f"{method} {path} HTTP/1.1", "Host: 127.0.0.1"]
         if token is not None:
             lines.append(f"Authorization: Bearer {token}")

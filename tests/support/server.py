@@ -18,7 +18,7 @@ from devstack.processes import free_port
 from .waiting import wait_until
 
 START_LIMIT_S = 60.0
-# gunicorn kills its workers after its own graceful time; a server that needs that long has lost something.
+# Less than gunicorn's graceful time, after which it kills its workers.
 STOP_LIMIT_S = 29.0
 INTERNAL_API_KEY = "an-internal-key-for-the-stream-tests"
 DEFAULTS = {
@@ -37,7 +37,7 @@ DEFAULTS = {
 
 
 class Server:
-    """A running service; a context manager that starts it and sees that it stops by itself."""
+    """The service. A context manager that starts it and checks that it stops by itself."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class Server:
 
     @property
     def log(self) -> str:
-        """All that it has written to standard output, so far or until its end."""
+        """Its standard output so far."""
         return self._stdout.read_text() if self._stdout.exists() else self._last_log
 
     def workers(self) -> list[int]:
@@ -79,7 +79,7 @@ class Server:
         return [int(pid) for pid in children.read_text().split()]
 
     def log_lines(self) -> list[dict[str, Any]]:
-        """Parse the log; fails where a line is not one JSON object."""
+        """Parse the log. Fail if a line is not a JSON object."""
         return [json.loads(line) for line in self.log.splitlines()]
 
     def __enter__(self) -> "Server":
@@ -106,14 +106,14 @@ class Server:
         self.stop()
 
     def terminate(self) -> None:
-        """Ask it to end, with SIGTERM and once, as orchestrators do."""
+        """Send SIGTERM once, as orchestrators do."""
         assert self._process
         if self._stop_by is None:
             self._stop_by = time.monotonic() + STOP_LIMIT_S
             self._process.terminate()
 
     def press_ctrl_c(self) -> None:
-        """Interrupt it and its workers, as a terminal does."""
+        """Send SIGINT to it and its workers, as a terminal does."""
         assert self._process
         os.killpg(self._process.pid, signal.SIGINT)
 
@@ -124,13 +124,13 @@ class Server:
         self._process.wait()
 
     def stop(self) -> float:
-        """End it with SIGTERM, see that it goes by itself and in time, and return how many seconds that took."""
+        """Send SIGTERM, check that it ends by itself and in time, and return how many seconds that took."""
         self.terminate()
         assert self._process
         assert self._stop_by
         try:
             status = self._process.wait(max(0.1, self._stop_by - time.monotonic()))
-            # A server that a test has killed is gone already.
+            # A test may have killed the server before.
             assert status in (0, -signal.SIGKILL), f"the server ended with status {status}\n{self._everything_said()}"
         except subprocess.TimeoutExpired:
             raise AssertionError(f"the server still runs {STOP_LIMIT_S} s after SIGTERM\n{self._everything_said()}") from None
@@ -141,7 +141,7 @@ class Server:
         return time.monotonic() - (self._stop_by - STOP_LIMIT_S)
 
     def kill(self) -> None:
-        """End it and its workers at once, as a power cut would."""
+        """Kill it and its workers, as a power cut would."""
         assert self._process
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)

@@ -1,7 +1,7 @@
-"""The steps of which an upstream's script is made.
+"""The steps that make up an upstream's script.
 
 Each works in the protocol of the request it answers: `token("a")` is nanochat's object on `/generate` and a delta on
-`/v1/chat/completions`. A script that ends without `die` or `hang_up` ends its response in good order.
+`/v1/chat/completions`. A script without `die` or `hang_up` ends its response properly.
 """
 
 import json
@@ -14,7 +14,7 @@ Step = Callable[[Exchange], None]
 
 
 def token(text: str | None, **extra: Any) -> Step:
-    """Send one token; `extra` goes into the same object."""
+    """Send one token, with `extra` in the same object."""
 
     def step(exchange: Exchange) -> None:
         if exchange.protocol == "openai":
@@ -28,7 +28,7 @@ def token(text: str | None, **extra: Any) -> Step:
 
 
 def tokens(*texts: str) -> Step:
-    """Send several tokens, each in a write of its own."""
+    """Send several tokens, each in its own write."""
 
     def step(exchange: Exchange) -> None:
         for text in texts:
@@ -59,7 +59,7 @@ def event(payload: str) -> Step:
 
 
 def raw(*pieces: bytes) -> Step:
-    """Send these bytes of the body; each piece only after the one before it has been read."""
+    """Send these bytes of the body. Send each piece after the client has read the one before."""
 
     def step(exchange: Exchange) -> None:
         for piece in pieces:
@@ -70,7 +70,7 @@ def raw(*pieces: bytes) -> Step:
 
 
 def hold(gate: Gate) -> Step:
-    """Wait at the gate; before anything was sent, the response's head waits too."""
+    """Wait at the gate. If this is the first step, the response's head waits too."""
     return lambda exchange: exchange.wait(gate)
 
 
@@ -80,12 +80,12 @@ def head() -> Step:
 
 
 def stall() -> Step:
-    """Send nothing more for as long as the client stays."""
+    """Send nothing more until the client leaves."""
     return lambda exchange: exchange.wait()
 
 
 def endless(text: str, every_s: float = 0.02) -> Step:
-    """Send this token again and again for as long as the client stays."""
+    """Send this token repeatedly until the client leaves."""
 
     def step(exchange: Exchange) -> None:
         while True:
@@ -96,7 +96,7 @@ def endless(text: str, every_s: float = 0.02) -> Step:
 
 
 def wire(data: bytes, *, then: bytes = b"", every_s: float = 0.05) -> Step:
-    """Send bytes past head and framing; then others again and again, if asked, for as long as the client stays."""
+    """Send bytes without head and framing. Then send `then` repeatedly until the client leaves."""
 
     def step(exchange: Exchange) -> None:
         exchange.send_bytes(data)
@@ -108,7 +108,7 @@ def wire(data: bytes, *, then: bytes = b"", every_s: float = 0.05) -> Step:
 
 
 def die() -> Step:
-    """Reset the connection, after the client has read what was sent."""
+    """Reset the connection after the client has read everything sent so far."""
 
     def step(exchange: Exchange) -> None:
         exchange.wait_read()
@@ -118,7 +118,7 @@ def die() -> Step:
 
 
 def hang_up() -> Step:
-    """Close the connection without the end that the framing demands."""
+    """Close the connection without ending the body."""
 
     def step(_: Exchange) -> None:
         raise HangUp
@@ -127,7 +127,7 @@ def hang_up() -> Step:
 
 
 def respond(status: str, body: bytes = b"", headers: dict[str, str] | None = None) -> Step:
-    """Answer with a whole response that is no stream."""
+    """Send a complete response that is not a stream."""
 
     def step(exchange: Exchange) -> None:
         exchange.complete = True
@@ -139,7 +139,7 @@ def respond(status: str, body: bytes = b"", headers: dict[str, str] | None = Non
 
 
 def unchunked() -> Step:
-    """From the start: end the body by closing the connection, as servers without chunking do."""
+    """Use this first: the body ends when the connection closes, as with servers that do not chunk."""
 
     def step(exchange: Exchange) -> None:
         exchange.chunked = False
@@ -148,7 +148,7 @@ def unchunked() -> Step:
 
 
 def crlf() -> Step:
-    """From here on: end lines with CRLF."""
+    """End the following lines with CRLF."""
 
     def step(exchange: Exchange) -> None:
         exchange.newline = "\r\n"

@@ -1,7 +1,7 @@
 """A scripted inference service: real HTTP/1.1 on raw sockets, one thread per connection.
 
-It speaks both protocols at once, records every call, and does with each what the test's script says; without a script it
-echoes the newest message word by word.
+It speaks both protocols, records every call, and plays the test's script for it. Without a script it echoes the newest
+message word by word.
 """
 
 import contextlib
@@ -48,30 +48,30 @@ class ScriptedUpstream:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    # What a test says
+    # What a test calls
 
     def script(self, *steps: Step, when: str = "") -> None:
-        """Play these steps from now on, for calls whose newest message contains `when`; the latest script that fits counts."""
+        """Play these steps for calls whose newest message contains `when`. The latest script that matches is played."""
         with self._lock:
             self._scripts.append((when, steps))
 
     def gate(self) -> Gate:
-        """Make a gate that lives as long as the test."""
+        """Make a gate for this test."""
         gate = Gate()
         self._gates.append(gate)
         return gate
 
     def generations(self, containing: str = "") -> list[Call]:
-        """List the calls for a reply whose newest message contains this text, in the order of their arrival."""
+        """List the calls for replies whose newest message contains this text, oldest first."""
         with self._lock:
             return [call for call in self.calls if "messages" in call.body and containing in call.prompt]
 
     def wait_call(self, containing: str = "", limit_s: float = LIMIT_S) -> Call:
-        """Wait for a call for a reply and return the latest."""
+        """Wait for a call for a reply. Return the latest."""
         return wait_until(lambda: self.generations(containing), f"a call with {containing!r}", limit_s)[-1]
 
     def reset(self) -> None:
-        """Forget scripts and calls, and end whatever still runs."""
+        """Forget scripts and calls, and end the running ones."""
         self._abort.open()
         for call in list(self.calls):
             call.wait_over()
@@ -83,7 +83,7 @@ class ScriptedUpstream:
 
     @contextlib.contextmanager
     def away(self) -> Iterator[None]:
-        """Refuse connections for as long as the block lasts, as a service that is down does."""
+        """Refuse connections during the block, as a service that is down does."""
         self._close()
         try:
             yield
@@ -140,7 +140,7 @@ class ScriptedUpstream:
                 while (call := _read_call(requests)) and self._answer(sock, call):
                     pass
         except OSError:
-            pass  # the client reset a connection on which nothing was due
+            pass  # the client reset an idle connection
         finally:
             with self._lock:
                 self._connections.discard(sock)
@@ -167,7 +167,7 @@ class ScriptedUpstream:
 
 
 def _read_call(requests: io.BufferedReader) -> Call | None:
-    """Read the next request of a connection; None when the client has closed it."""
+    """Read the next request of a connection. Return None if the client has closed it."""
     request_line = requests.readline()
     if not request_line:
         return None

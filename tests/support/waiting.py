@@ -1,4 +1,4 @@
-"""Wait for a condition, with a limit: the only way in which these tests wait."""
+"""Wait for a condition, with a limit."""
 
 import time
 from collections.abc import Callable
@@ -10,10 +10,10 @@ T = TypeVar("T")
 
 
 def wait_until(condition: Callable[[], T], what: str, limit_s: float = LIMIT_S) -> T:
-    """Return the first true value of `condition`, or fail saying `what` was waited for."""
+    """Return the first true value of `condition`. After `limit_s`, fail with a message that contains `what`."""
     deadline = time.monotonic() + limit_s
     while not (value := condition()):
         if time.monotonic() > deadline:
-            raise AssertionError(f"waited {limit_s:.0f} s in vain until {what}")
+            raise AssertionError(f"not within {limit_s:.0f} s: {what}")
         time.sleep(0.01)
     return value

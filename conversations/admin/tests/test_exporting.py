@@ -43,7 +43,7 @@ def test_json_lines_hold_everything(operator: Client) -> None:
 
 @pytest.mark.django_db
 def test_json_lines_have_every_column_of_both_tables(operator: Client) -> None:
-    conversation = make_conversation("Tea", session_id="support-chat", title_source="user")
+    conversation = make_conversation(title="Tea", session_id="support-chat", title_source="user")
     make_message(conversation, "user", "Which tea?", idempotency_key="k", request_fingerprint="f", was_active=True)
     make_message(conversation, "assistant", "Green.", context={"messages": 1, "left_out": 0}, stop_requested=True)
     lines = [json.loads(line) for line in _export(operator, "export_as_jsonl", conversation).getvalue().splitlines()]
