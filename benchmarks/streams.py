@@ -39,8 +39,6 @@ RATE = 50
 SHORT, MIDDLE, LONG = 50, 100, 350
 # What a server still does after the last byte of the last stream counts, too.
 SETTLE_S = 0.3
-# FastAPI can't keep up with 500 streams: replies of 350 tokens take minutes there.
-SLOW_STREAMS_LIMIT = 100
 
 
 class Run:
@@ -75,13 +73,9 @@ class Run:
         """Return a round's figures: CPU seconds of a token and of a reply, seconds to the first token."""
         figures = {}
         for count in counts:
-            if contender.name == "FastAPI" and count > SLOW_STREAMS_LIMIT:
-                long_s = None
-            else:
-                long_s, _ = self.cost(contender, count, LONG)
+            long_s, _ = self.cost(contender, count, LONG)
             short_s, _ = self.cost(contender, count, SHORT)
-            if long_s is not None:
-                figures[f"token, {count} streams"] = slope(long_s, short_s, LONG - SHORT)
+            figures[f"token, {count} streams"] = slope(long_s, short_s, LONG - SHORT)
             if with_middle:
                 middle_s, streams = self.cost(contender, count, MIDDLE)
                 figures[f"reply of 100 tokens, {count} streams"] = middle_s / MIDDLE
@@ -184,7 +178,7 @@ def round_ratios(of_round: dict[str, dict[str, float]]) -> dict[str, float]:
 
 
 def print_figures(medians: dict[str, dict[str, float]]) -> None:
-    print(f"{'':40}" + "".join(f"{name:>16}" for name in medians))
+    print(f"{'':50}" + "".join(f"{name:>16}" for name in medians))
     for figure in medians["this service"]:
         cells = []
         for figures in medians.values():
@@ -192,7 +186,7 @@ def print_figures(medians: dict[str, dict[str, float]]) -> None:
             text = "–" if value is None else f"{value * 1000:.0f} ms" if figure.startswith("first") else f"{value * 1e6:.1f} µs"
             cells.append(f"{text:>16}")
         unit = " (CPU per token)" if figure.startswith("reply") else " (CPU)" if figure.startswith("token") else ""
-        print(f"{figure + unit:40}" + "".join(cells))
+        print(f"{figure + unit:50}" + "".join(cells))
 
 
 if __name__ == "__main__":
