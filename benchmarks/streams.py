@@ -164,7 +164,9 @@ def show(results: list[dict[str, dict[str, float]]], run: Run, options: argparse
             "warnings": run.warnings,
         }
         options.json.write_text(json.dumps(everything, indent=2) + "\n")
-    if options.write_baseline:
+    if options.write_baseline and run.warnings:
+        print("The baseline is unchanged: some streams were refused or broke, so the ratios are of no use to later runs.")
+    elif options.write_baseline:
         write_baseline(ratios)
 
 
