@@ -9,7 +9,7 @@ import sys
 
 from chatapi.environment import EnvironmentProblem, EnvironmentReader
 from chatapi.observability.logs import logging_configuration
-from gunicorn_worker import Worker, receive_when_ready
+from gunicorn_worker import Worker, database_wait, receive_when_ready
 
 _environment = EnvironmentReader(os.environ)
 try:
@@ -47,6 +47,7 @@ def when_ready(server):  # type: ignore[no-untyped-def]
 
 def post_worker_init(worker):  # type: ignore[no-untyped-def]
     """Let the service watch its worker, so that it saves running replies before the worker is killed."""
+    import psycopg.waiting
     from gevent.threadpool import ThreadPool
 
     from chatapi.password_hashing import hash_passwords_with
@@ -62,6 +63,8 @@ def post_worker_init(worker):  # type: ignore[no-untyped-def]
         # When a stream ends in the last seconds, its connection would wait for another request until the worker is killed.
         close_idle_connections=lambda: worker.cfg.set("keepalive", 0),
     )
+    # After `adopt_worker`, which looks at psycopg's own choice.
+    psycopg.waiting.wait = database_wait(psycopg.waiting.wait)
 
 
 def pre_request(worker, req):  # type: ignore[no-untyped-def]

@@ -142,8 +142,8 @@ DATABASES: dict[str, dict[str, Any]] = {
         "PASSWORD": _database.password,
         "HOST": _database.host,
         "PORT": _database.port,
-        # The pool requires that each use returns its connection, and checks each connection before the next use. So requests
-        # do not get a dead connection after a restart of PostgreSQL.
+        # The pool requires that each use returns its connection, and checks each connection before the next use (see
+        # `chatapi.database`). So requests do not get a dead connection after a restart of PostgreSQL.
         "CONN_MAX_AGE": 0,
         "CONN_HEALTH_CHECKS": True,
         "OPTIONS": {

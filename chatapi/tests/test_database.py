@@ -9,12 +9,15 @@ import pytest
 from django.db import connection, connections
 from psycopg_pool import PoolTimeout
 
+from chatapi import database
 from chatapi.database import SeparatePool, is_database_away
+
+TIMEOUT_S = 2.0
 
 
 @pytest.fixture
 def separate(transactional_db: None) -> Iterator[SeparatePool]:
-    pool = SeparatePool("separate", size=2, timeout_s=0.2)
+    pool = SeparatePool("separate", size=2, timeout_s=TIMEOUT_S)
     yield pool
     pool.close()
 
@@ -104,6 +107,42 @@ def test_a_separate_pool_gives_up_a_session_that_is_read_only(separate: Separate
             cursor.execute("UPDATE messages SET content = ''")
     for cursor in both(separate):
         cursor.execute("UPDATE messages SET content = ''")
+
+
+def test_a_connection_that_has_just_answered_is_not_asked_again(
+    separate: SeparatePool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(database, "_simple_check", asked.append)
+    for _ in range(5):
+        use(separate)
+    # The pool has two connections.
+    assert 1 <= len(asked) == len(set(asked)) <= 2
+    asked.clear()
+    monkeypatch.setattr(database, "SURE_FOR_S", 0.0)
+    use(separate)
+    use(separate)
+    assert len(asked) == 2
+
+
+def test_a_connection_that_the_server_has_closed_is_not_used(separate: SeparatePool) -> None:
+    with separate.cursor() as cursor:
+        ended = pid_of(cursor)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(%s, 5000)", [ended])
+        assert cursor.fetchone() == (True,)
+    with separate.cursor() as cursor:
+        assert pid_of(cursor) != ended
+
+
+def use(pool: SeparatePool) -> None:
+    with pool.cursor() as cursor:
+        cursor.execute("SELECT 1")
+
+
+def pid_of(cursor: Any) -> int:
+    cursor.execute("SELECT pg_backend_pid()")
+    return int(cursor.fetchone()[0])
 
 
 def both(pool: SeparatePool) -> Iterator[Any]:
