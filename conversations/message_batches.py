@@ -18,16 +18,17 @@ MAX_BATCH_BYTES = 4 * 1024 * 1024
 
 
 def select_batch(
-    messages: MessageQuerySet, columns: Sequence[str], limit: int, *, descending: bool = True
+    messages: MessageQuerySet, columns: Sequence[str], limit: int | None, *, descending: bool = True
 ) -> "QuerySet[Any, Row]":
     """Return the query of a batch in the order of (`created_at`, `id`): one row more than `limit`, to see if there are more.
 
-    `columns` has `content`. It comes as `content_read`, which is null in the rows that exceed MAX_BATCH_BYTES.
+    Without `limit`, the caller cuts the rows. `columns` has `content`. It comes as `content_read`, which is null in the rows
+    that exceed MAX_BATCH_BYTES.
     """
     order = [F("created_at").desc(), F("id").desc()] if descending else [F("created_at").asc(), F("id").asc()]
     read = ["content_read" if column == "content" else column for column in columns]
     rows: QuerySet[Any, Row] = messages.order_by(*order).with_content_within(MAX_BATCH_BYTES, order).values(*read)
-    return rows[: limit + 1]
+    return rows if limit is None else rows[: limit + 1]
 
 
 def cut_batch(rows: list[Row], limit: int) -> tuple[list[Row], bool]:

@@ -16,6 +16,8 @@ from conversations.models import (
     TitleSource,
     new_id,
 )
+from conversations.prepared_statements import Insert, PreparedStatement, Rows, Update
+from conversations.querysets import ConversationQuerySet
 from conversations.services.assistants import find_assistant
 from conversations.services.model_tags import may_choose, require_allowed
 from conversations.services.turns.stop import stop_running_reply
@@ -26,57 +28,93 @@ DELETION_BATCH = 100
 
 
 def create_conversation(
+    columns: tuple[str, ...],
     *,
     user_id: UUID | None,
     title: str | None = None,
     model_tag: str | None = None,
     assistant_id: str | None = None,
     temporary: bool = False,
-) -> Conversation:
-    """Create a conversation. Without a title, or with one of UNNAMED_TITLES, it gets its title from the first message.
+) -> dict[str, Any]:
+    """Create a conversation and return these columns.
 
-    A temporary conversation is in no list and expires a day after its last turn. Raises `AssistantNotFound`, `UnknownUser`,
-    `ModelNotAllowed`.
+    Without a title, or with one of UNNAMED_TITLES, it gets its title from the first message. A temporary conversation is in no
+    list and expires a day after its last turn. Raises `AssistantNotFound`, `UnknownUser`, `ModelNotAllowed`. One query, and one
+    for an assistant.
     """
     require_allowed(model_tag)
     assistant = None if assistant_id is None else find_assistant(assistant_id)
     with requires_known_user():
-        return Conversation.objects.create(
+        (row,) = _insert(
+            columns,
             id=new_id(),
             user_id=user_id,
             title=title if title and title.strip() else DEFAULT_TITLE,
             title_source=TitleSource.DEFAULT if is_unnamed_title(title) else TitleSource.USER,
             model_tag=model_tag or DEFAULT_MODEL_TAG,
-            assistant=assistant,
+            assistant_id=assistant and assistant.id,
             expires_at=timezone.now() + TEMPORARY_LIFETIME if temporary else None,
         )
+    return row
 
 
-def update_conversation(*, conversation_id: UUID, user_id: UUID | None, changes: dict[str, Any]) -> None:
-    """Change `title`, `model_tag` or `is_favorited`. Raises `ConversationNotFound`, `ModelNotAllowed`.
+@PreparedStatement
+def _insert(columns: tuple[str, ...], **row: Any) -> Insert:
+    return Insert(_returned(Conversation.objects.all(), columns), row)
 
-    `updated_at` stays, because it is the time of the last turn, by which lists are sorted and history is pruned.
+
+def update_conversation(
+    columns: tuple[str, ...], *, conversation_id: UUID, user_id: UUID | None, changes: dict[str, Any]
+) -> dict[str, Any]:
+    """Change `title`, `model_tag` or `is_favorited` and return these columns. Raises `ConversationNotFound`, `ModelNotAllowed`.
+
+    `updated_at` stays, because it is the time of the last turn, by which lists are sorted and history is pruned. One query, and
+    one for a model that is not allowed.
     """
     if "title" in changes:
         changes = {**changes, "title_source": TitleSource.USER}
-    conversations = Conversation.objects.visible_to(user_id).filter(id=conversation_id)
     # A client may send the whole conversation back unchanged, with a model that is no longer allowed.
     model_tag = changes.get("model_tag", "")
-    if not may_choose(model_tag) and not conversations.filter(model_tag=model_tag).exists():
+    if not may_choose(model_tag) and not _has_model(conversation_id, user_id, model_tag):
         raise ModelNotAllowed
-    found = conversations.update(**changes) if changes else conversations.count()
-    if not found:
+    rows = _update(columns, conversation_id=conversation_id, user_id=user_id, **changes)
+    if not rows:
         raise ConversationNotFound
+    return rows[0]
+
+
+def _has_model(conversation_id: UUID, user_id: UUID | None, model_tag: str) -> bool:
+    return Conversation.objects.visible_to(user_id).filter(id=conversation_id, model_tag=model_tag).exists()
+
+
+@PreparedStatement
+def _update(columns: tuple[str, ...], conversation_id: UUID, user_id: UUID | None, **changes: Any) -> Rows | Update:
+    found = _returned(Conversation.objects.visible_to(user_id).filter(id=conversation_id), columns)
+    return Update(found, changes) if changes else found
+
+
+def _returned(conversations: ConversationQuerySet, columns: tuple[str, ...]) -> Rows:
+    rows: Rows = conversations.with_running_reply().values(*columns)
+    return rows
+
+
+def require_conversation(*, conversation_id: UUID, user_id: UUID | None) -> None:
+    """Raises `ConversationNotFound` if it does not exist or belongs to another user. One query."""
+    if not _visible(conversation_id=conversation_id, user_id=user_id):
+        raise ConversationNotFound
+
+
+@PreparedStatement
+def _visible(conversation_id: UUID, user_id: UUID | None) -> Rows:
+    return _returned(Conversation.objects.visible_to(user_id).filter(id=conversation_id), ("id",))
 
 
 def delete_conversation(*, conversation_id: UUID, user_id: UUID | None) -> None:
     """Stop the running reply of a conversation and delete it with its messages. Raises `ConversationNotFound`."""
-    conversations = Conversation.objects.visible_to(user_id).filter(id=conversation_id)
-    if not conversations.exists():
-        raise ConversationNotFound
+    require_conversation(conversation_id=conversation_id, user_id=user_id)
     stop_running_reply(conversation_id)
     # ON DELETE CASCADE in the database deletes the messages.
-    conversations.delete()
+    Conversation.objects.visible_to(user_id).filter(id=conversation_id).delete()
 
 
 def stop_running_replies(*, conversation_ids: Sequence[UUID]) -> None:

@@ -2,13 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from django.db.models import QuerySet
 from django.http import QueryDict
 
 from conversations.keyset import SortKey, after_key, decode_cursor, encode_cursor
 from conversations.message_batches import cut_batch, select_batch
+from conversations.prepared_statements import PreparedStatement, Rows
 from conversations.querysets import MessageQuerySet
 from conversations.surfaces.query_parameters import read_whole_number
 
@@ -33,43 +36,62 @@ class Page:
 
 
 def read_page(
-    ordered: QuerySet[Any],
-    columns: Sequence[str],
+    select: PreparedStatement,
     params: QueryDict,
     *,
     kind: str,
     time_field: str,
-    descending: bool = True,
     default: int,
     most: int = MAX_LIMIT,
     offset: int = 0,
+    **values: Any,
 ) -> Page:
-    """Read `?limit=` rows after `?cursor=`. `ordered` is in the order of (`time_field`, `id`); both are read too. One query."""
+    """Read `?limit=` rows after `?cursor=`. One query.
+
+    `select` returns `select_page` and gets `after_time` and `after_id` besides the values.
+    """
     limit = read_whole_number(params, "limit", default, least=1, most=most)
-    ordered = _after_cursor(ordered, params, kind, time_field, descending=descending)
-    read = dict.fromkeys((*columns, "id", time_field))
-    rows = list(ordered.values(*read)[offset : offset + limit + 1])
+    rows = select(**_after_cursor(params, kind), limit=limit + 1, offset=offset, **values)
     return _page(rows[:limit], limit, kind, time_field, has_more=len(rows) > limit)
 
 
+def select_page(
+    ordered: QuerySet[Any], columns: Sequence[str], time_field: str, after_time: datetime | None, after_id: UUID | None
+) -> Rows:
+    """Return the rows after a sort key, newest first. `ordered` is in the order of (`time_field`, `id`), which are read too."""
+    following = _after_key(ordered, time_field, after_time, after_id)
+    rows: Rows = following.values(*dict.fromkeys((*columns, "id", time_field)))
+    return rows
+
+
 def read_message_page(
-    messages: MessageQuerySet,
-    columns: Sequence[str],
+    select: PreparedStatement,
     params: QueryDict,
     *,
     kind: str,
-    descending: bool = True,
     default: int,
     most: int = MAX_LIMIT,
+    **values: Any,
 ) -> Page:
     """Read `?limit=` messages after `?cursor=`, fewer if their contents exceed MAX_BATCH_BYTES. One query.
 
-    Reads `id` and `created_at` besides the columns.
+    `select` returns `select_message_page` and gets `after_time` and `after_id` besides the values.
     """
     limit = read_whole_number(params, "limit", default, least=1, most=most)
-    messages = _after_cursor(messages, params, kind, "created_at", descending=descending)
-    read = list(dict.fromkeys((*columns, "id", "created_at")))
-    return message_page(list(select_batch(messages, read, limit, descending=descending)), limit, kind)
+    return message_page(select(**_after_cursor(params, kind), limit=limit + 1, offset=0, **values), limit, kind)
+
+
+def select_message_page(
+    messages: MessageQuerySet,
+    columns: Sequence[str],
+    after_time: datetime | None,
+    after_id: UUID | None,
+    *,
+    descending: bool = True,
+) -> Rows:
+    """Return the messages after a sort key. `id` and `created_at` are read besides the columns."""
+    following = _after_key(messages, "created_at", after_time, after_id, descending=descending)
+    return select_batch(following, list(dict.fromkeys((*columns, "id", "created_at"))), None, descending=descending)
 
 
 def message_page(rows: list[dict[str, Any]], limit: int, kind: str) -> Page:
@@ -84,9 +106,17 @@ def cut_page(page: Page, count: int, *, kind: str, time_field: str) -> Page:
     return _page(page.rows[:count], page.limit, kind, time_field, has_more=True) if has_more else page
 
 
-def _after_cursor(rows: Any, params: QueryDict, kind: str, time_field: str, *, descending: bool) -> Any:
+def _after_cursor(params: QueryDict, kind: str) -> dict[str, Any]:
     key = read_cursor(params, kind)
-    return rows if key is None else rows.filter(after_key(key, time_field, descending=descending))
+    return {"after_time": key and key.time, "after_id": key and key.id}
+
+
+def _after_key(
+    rows: Any, time_field: str, after_time: datetime | None, after_id: UUID | None, *, descending: bool = True
+) -> Any:
+    if after_id is None:
+        return rows
+    return rows.filter(after_key(SortKey(after_time, after_id), time_field, descending=descending))
 
 
 def _page(rows: list[dict[str, Any]], limit: int, kind: str, time_field: str, *, has_more: bool) -> Page:

@@ -22,7 +22,8 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(message_batches, "MAX_BATCH_BYTES", 10 * KIB)
     monkeypatch.setattr("conversations.surfaces.completion.queries.MAX_BATCH_BYTES", 10 * KIB)
     # The SQL is built once and holds the limit: forget what an earlier test has built, and what this one will.
-    monkeypatch.setattr("conversations.surfaces.api.queries._newest_messages._built", None)
+    for name in ("api.queries._newest_messages", "api.queries._active_messages", "contract.queries._message_page"):
+        monkeypatch.setattr(f"conversations.surfaces.{name}._built", {})
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """What the primary surface reads: conversations, messages, and pages of them."""
 
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -8,10 +9,16 @@ from django.http import QueryDict
 from conversations.exceptions import ConversationNotFound, MessageNotFound
 from conversations.message_batches import select_batch
 from conversations.models import Conversation, Message
-from conversations.prepared_reads import PreparedRead, Rows
-from conversations.querysets import ConversationQuerySet, MessageQuerySet
+from conversations.prepared_statements import PreparedStatement, Rows
 from conversations.surfaces.api.responses import ConversationSchema, MessageDetailSchema, MessageSchema
-from conversations.surfaces.paging import Page, message_page, read_message_page, read_page
+from conversations.surfaces.paging import (
+    Page,
+    message_page,
+    read_message_page,
+    read_page,
+    select_message_page,
+    select_page,
+)
 
 CONVERSATIONS_CURSOR = "c"
 MESSAGES_CURSOR = "m"
@@ -28,17 +35,11 @@ def read_conversation(conversation_id: UUID, user_id: UUID) -> dict[str, Any]:
     return ConversationSchema.from_row(rows[0])
 
 
-@PreparedRead
+@PreparedStatement
 def _conversation(conversation_id: UUID, user_id: UUID) -> Rows:
     owned = Conversation.objects.visible_to(user_id).filter(id=conversation_id)
     rows: Rows = owned.with_running_reply().values(*ConversationSchema.columns)
     return rows
-
-
-def require_conversation(conversation_id: UUID, user_id: UUID) -> None:
-    """Raises `ConversationNotFound` if it does not exist or belongs to another user."""
-    if not Conversation.objects.visible_to(user_id).filter(id=conversation_id).exists():
-        raise ConversationNotFound
 
 
 def read_message(conversation_id: UUID, message_id: UUID) -> dict[str, Any]:
@@ -58,15 +59,32 @@ def read_newest_messages(conversation_id: UUID) -> tuple[list[dict[str, Any]], s
     return _oldest_first(page), page.next
 
 
-@PreparedRead
+@PreparedStatement
 def _newest_messages(conversation_id: UUID) -> Rows:
     return select_batch(Message.objects.in_conversation(conversation_id).active_branch(), MessageSchema.columns, MAX_MESSAGES)
 
 
-def read_messages(messages: MessageQuerySet, params: QueryDict) -> tuple[list[dict[str, Any]], int, str | None]:
-    """Return a page of messages, oldest first, its limit, and the cursor of older messages. The first page has the newest."""
-    page = read_message_page(messages, MessageSchema.columns, params, kind=MESSAGES_CURSOR, default=DEFAULT_LIMIT)
+def read_messages(
+    conversation_id: UUID, params: QueryDict, *, versions: str = "active"
+) -> tuple[list[dict[str, Any]], int, str | None]:
+    """Return a page of messages, oldest first, its limit, and the cursor of older messages. The first page has the newest.
+
+    With the versions "all", messages that are not on the active branch are read too.
+    """
+    select = _all_messages if versions == "all" else _active_messages
+    page = read_message_page(select, params, kind=MESSAGES_CURSOR, default=DEFAULT_LIMIT, conversation_id=conversation_id)
     return _oldest_first(page), page.limit, page.next
+
+
+@PreparedStatement
+def _active_messages(conversation_id: UUID, after_time: datetime | None, after_id: UUID | None) -> Rows:
+    messages = Message.objects.in_conversation(conversation_id).active_branch()
+    return select_message_page(messages, MessageSchema.columns, after_time, after_id)
+
+
+@PreparedStatement
+def _all_messages(conversation_id: UUID, after_time: datetime | None, after_id: UUID | None) -> Rows:
+    return select_message_page(Message.objects.in_conversation(conversation_id), MessageSchema.columns, after_time, after_id)
 
 
 def _oldest_first(page: Page) -> list[dict[str, Any]]:
@@ -74,16 +92,34 @@ def _oldest_first(page: Page) -> list[dict[str, Any]]:
 
 
 def read_conversation_page(
-    conversations: ConversationQuerySet, params: QueryDict, offset: int
+    user_id: UUID, params: QueryDict, *, is_favorited: bool | None, title: str, offset: int
 ) -> tuple[list[dict[str, Any]], int, str | None]:
-    """Return a page of conversations, newest activity first, its limit, and the cursor of the next."""
+    """Return a page of a user's conversations, newest activity first, its limit, and the cursor of the next.
+
+    `title` is text that their titles contain. One query.
+    """
     page = read_page(
-        conversations.with_running_reply().newest_activity_first(),
-        ConversationSchema.columns,
+        _conversation_page,
         params,
         kind=CONVERSATIONS_CURSOR,
         time_field="updated_at",
         default=DEFAULT_LIMIT,
         offset=offset,
+        user_id=user_id,
+        is_favorited=is_favorited,
+        title=title or None,
     )
     return [ConversationSchema.from_row(row) for row in page.rows], page.limit, page.next
+
+
+@PreparedStatement
+def _conversation_page(
+    user_id: UUID, is_favorited: bool | None, title: str | None, after_time: datetime | None, after_id: UUID | None
+) -> Rows:
+    conversations = Conversation.objects.owned_by(user_id).listed()
+    if is_favorited is not None:
+        conversations = conversations.filter(is_favorited=is_favorited)
+    if title is not None:
+        conversations = conversations.filter(title__icontains=title)
+    ordered = conversations.with_running_reply().newest_activity_first()
+    return select_page(ordered, ConversationSchema.columns, "updated_at", after_time, after_id)

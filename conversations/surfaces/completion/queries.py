@@ -1,18 +1,43 @@
 """What the completion surface reads: the messages of a page of conversations, and single messages."""
 
 from collections import defaultdict
+from datetime import datetime
 from itertools import takewhile
 from typing import Any
 from uuid import UUID
 
+from django.http import QueryDict
+
 from conversations.exceptions import ConversationNotFound
 from conversations.message_batches import MAX_BATCH_BYTES
-from conversations.models import Message
+from conversations.models import Conversation, Message
+from conversations.prepared_statements import PreparedStatement, Rows
 from conversations.surfaces.completion.responses import MessageSchema
-from conversations.surfaces.paging import Page, cut_page
+from conversations.surfaces.paging import Page, cut_page, read_page, select_page
 
 CONVERSATIONS_CURSOR = "pc"
+DEFAULT_CONVERSATIONS = 20
+MOST_CONVERSATIONS = 50
 MESSAGES_EACH = 200
+
+
+def read_conversation_page(user_id: UUID, params: QueryDict) -> Page:
+    """Read a page of a user's conversations without their messages, newest activity first. One query."""
+    return read_page(
+        _conversation_page,
+        params,
+        kind=CONVERSATIONS_CURSOR,
+        time_field="updated_at",
+        default=DEFAULT_CONVERSATIONS,
+        most=MOST_CONVERSATIONS,
+        user_id=user_id,
+    )
+
+
+@PreparedStatement
+def _conversation_page(user_id: UUID, after_time: datetime | None, after_id: UUID | None) -> Rows:
+    ordered = Conversation.objects.owned_by(user_id).listed().newest_activity_first()
+    return select_page(ordered, ("created_at",), "updated_at", after_time, after_id)
 
 
 def read_messages(page: Page) -> tuple[dict[UUID, list[dict[str, Any]]], Page]:

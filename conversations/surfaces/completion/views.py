@@ -6,39 +6,26 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from chatapi.throttling import SendThrottle
-from conversations.models import Conversation
 from conversations.services.conversations import create_conversation
 from conversations.services.turns.begin import start_turn
 from conversations.surfaces.callers import caller_id
 from conversations.surfaces.completion import operations
-from conversations.surfaces.completion.queries import CONVERSATIONS_CURSOR, read_message, read_messages
+from conversations.surfaces.completion.queries import read_conversation_page, read_message, read_messages
 from conversations.surfaces.completion.requests import CompletionSerializer
 from conversations.surfaces.delivery import Delivery
 from conversations.surfaces.headers import next_link
 from conversations.surfaces.ids import require_conversation_id
-from conversations.surfaces.paging import read_page
 from conversations.surfaces.request_fields import read_body
 from conversations.surfaces.responses import known_time
 from conversations.surfaces.sending import answer_with_reply
 from inference_proxy.protocols.base import Sampling
-
-DEFAULT_CONVERSATIONS = 20
-MOST_CONVERSATIONS = 50
 
 
 class ConversationView(APIView):
     @operations.list_conversations
     def get(self, request: Request) -> Response:
         params = request.query_params
-        page = read_page(
-            Conversation.objects.owned_by(caller_id(request)).listed().newest_activity_first(),
-            ("id", "created_at", "updated_at"),
-            params,
-            kind=CONVERSATIONS_CURSOR,
-            time_field="updated_at",
-            default=DEFAULT_CONVERSATIONS,
-            most=MOST_CONVERSATIONS,
-        )
+        page = read_conversation_page(caller_id(request), params)
         messages, page = read_messages(page)
         conversations = [
             {
@@ -52,8 +39,8 @@ class ConversationView(APIView):
 
     @operations.create_conversation
     def post(self, request: Request) -> Response:
-        conversation = create_conversation(user_id=caller_id(request))
-        return Response({"id": conversation.id, "messages": [], "created_at": conversation.created_at}, status=201)
+        row = create_conversation(("id", "created_at"), user_id=caller_id(request))
+        return Response({"id": row["id"], "messages": [], "created_at": row["created_at"]}, status=201)
 
 
 class CompletionView(APIView):

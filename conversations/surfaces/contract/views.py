@@ -9,13 +9,11 @@ from rest_framework.response import Response
 
 from chatapi.readiness import check_readiness
 from chatapi.throttling import SendThrottle
-from conversations.exceptions import ConversationNotFound
-from conversations.models import Conversation, Message
-from conversations.services.conversations import create_conversation, update_conversation
+from conversations.services.conversations import create_conversation, require_conversation, update_conversation
 from conversations.services.turns.begin import start_turn
 from conversations.surfaces.callers import caller_id
 from conversations.surfaces.contract import operations
-from conversations.surfaces.contract.queries import read_conversation, read_message
+from conversations.surfaces.contract.queries import read_conversation, read_conversation_page, read_message, read_messages
 from conversations.surfaces.contract.requests import (
     ConversationCreateSerializer,
     ConversationPatchSerializer,
@@ -25,15 +23,10 @@ from conversations.surfaces.contract.responses import ConversationSchema, Messag
 from conversations.surfaces.delivery import Delivery
 from conversations.surfaces.headers import next_link
 from conversations.surfaces.ids import require_conversation_id
-from conversations.surfaces.paging import read_message_page, read_page
 from conversations.surfaces.probes import ProbeView
 from conversations.surfaces.request_fields import read_body
 from conversations.surfaces.sending import answer_with_reply
 from inference_proxy.protocols.base import Sampling
-
-DEFAULT_LIMIT = 50
-# The contract's clients read a conversation with one request. Only very long conversations come in pages.
-MOST_MESSAGES = 1000
 
 
 class HealthView(ProbeView):
@@ -47,18 +40,15 @@ class ConversationViewSet(viewsets.ViewSet):
     @operations.list_conversations
     def list(self, request: Request) -> Response:
         params = request.query_params
-        conversations = Conversation.objects.owned_by(caller_id(request)).listed().newest_activity_first()
-        columns = ConversationSchema.columns
-        page = read_page(conversations, columns, params, kind="kc", time_field="updated_at", default=DEFAULT_LIMIT)
+        page = read_conversation_page(caller_id(request), params)
         items = [ConversationSchema.from_row(row) for row in page.rows]
         return Response(items, headers=next_link(request.path, params, page.next))
 
     @operations.create_conversation
     def create(self, request: Request) -> Response:
         body = read_body(ConversationCreateSerializer, request)
-        conversation = create_conversation(user_id=caller_id(request), **body.validated_data)
-        location = f"/conversations/{conversation.id}"
-        return Response(ConversationSchema.from_object(conversation), status=201, headers={"Location": location})
+        row = create_conversation(ConversationSchema.columns, user_id=caller_id(request), **body.validated_data)
+        return Response(ConversationSchema.from_row(row), status=201, headers={"Location": f"/conversations/{row['id']}"})
 
     @operations.read_conversation
     def retrieve(self, request: Request, conversation_id: str) -> Response:
@@ -68,8 +58,10 @@ class ConversationViewSet(viewsets.ViewSet):
     def partial_update(self, request: Request, conversation_id: str) -> Response:
         found_id, user_id = require_conversation_id(conversation_id), caller_id(request)
         body = read_body(ConversationPatchSerializer, request)
-        update_conversation(conversation_id=found_id, user_id=user_id, changes=body.validated_data)
-        return Response(read_conversation(found_id, user_id))
+        row = update_conversation(
+            ConversationSchema.columns, conversation_id=found_id, user_id=user_id, changes=body.validated_data
+        )
+        return Response(ConversationSchema.from_row(row))
 
 
 class MessageViewSet(viewsets.ViewSet):
@@ -79,17 +71,8 @@ class MessageViewSet(viewsets.ViewSet):
     @operations.list_messages
     def list(self, request: Request, conversation_id: str) -> Response:
         found_id = require_conversation_id(conversation_id)
-        if not Conversation.objects.visible_to(caller_id(request)).filter(id=found_id).exists():
-            raise ConversationNotFound
-        page = read_message_page(
-            Message.objects.in_conversation(found_id).active_branch(),
-            MessageSchema.columns,
-            request.query_params,
-            kind="km",
-            descending=False,
-            default=MOST_MESSAGES,
-            most=MOST_MESSAGES,
-        )
+        require_conversation(conversation_id=found_id, user_id=caller_id(request))
+        page = read_messages(found_id, request.query_params)
         links = next_link(request.path, request.query_params, page.next)
         return Response([MessageSchema.from_row(row) for row in page.rows], headers=links)
 

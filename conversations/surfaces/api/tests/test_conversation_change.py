@@ -73,7 +73,7 @@ def test_another_user_s_conversation_stays_as_it_is(stranger: UserClient, conver
     assert conversation.title == "Before"
 
 
-def test_two_queries(user: UserClient, conversation: Conversation, django_assert_num_queries: Any) -> None:
+def test_one_query(user: UserClient, conversation: Conversation, django_assert_num_queries: Any) -> None:
     user.get(ADDRESS)
-    with django_assert_num_queries(2):
+    with django_assert_num_queries(1):
         user.patch(f"{ADDRESS}/{conversation.id}", {"title": "After"})

@@ -9,8 +9,12 @@ from rest_framework.response import Response
 
 from chatapi.throttling import SendThrottle
 from conversations.exceptions import NothingToStop
-from conversations.models import Conversation, Message
-from conversations.services.conversations import create_conversation, delete_conversation, update_conversation
+from conversations.services.conversations import (
+    create_conversation,
+    delete_conversation,
+    require_conversation,
+    update_conversation,
+)
 from conversations.services.turns.begin import regenerate_turn
 from conversations.services.turns.stop import stop_reply
 from conversations.surfaces.api import operations
@@ -20,7 +24,6 @@ from conversations.surfaces.api.queries import (
     read_message,
     read_messages,
     read_newest_messages,
-    require_conversation,
 )
 from conversations.surfaces.api.requests import (
     ConversationCreateSerializer,
@@ -46,30 +49,29 @@ class ConversationViewSet(viewsets.ViewSet):
         params = request.query_params
         offset = read_whole_number(params, "offset", 0, least=0, most=MAX_OFFSET)
         zone = read_zone(params)
-        conversations = Conversation.objects.owned_by(caller_id(request)).listed()
-        if (favorited := read_flag(params, "favorited")) is not None:
-            conversations = conversations.filter(is_favorited=favorited)
-        if wanted := read_text(params, "q", longest=200):
-            conversations = conversations.filter(title__icontains=wanted)
-        items, limit, next_cursor = read_conversation_page(conversations, params, offset)
+        items, limit, next_cursor = read_conversation_page(
+            caller_id(request),
+            params,
+            is_favorited=read_flag(params, "favorited"),
+            title=read_text(params, "q", longest=200),
+            offset=offset,
+        )
         grouped = group_by_day(items, zone)
         return Response({"items": items, "grouped": grouped, "limit": limit, "offset": offset, "next": next_cursor})
 
     @operations.create_conversation
     def create(self, request: Request) -> Response:
         body = read_body(ConversationCreateSerializer, request)
-        conversation = create_conversation(user_id=caller_id(request), **body.validated_data)
-        # A new conversation has no message, and so no running reply.
-        answer = ConversationSchema.from_object(conversation, running_message_id=None)
-        return Response(answer, status=201, headers={"Location": f"/api/conversations/{conversation.id}"})
+        row = create_conversation(ConversationSchema.columns, user_id=caller_id(request), **body.validated_data)
+        location = f"/api/conversations/{row['id']}"
+        return Response(ConversationSchema.from_row(row), status=201, headers={"Location": location})
 
     @operations.read_conversation
     def retrieve(self, request: Request, conversation_id: str) -> Response:
         found_id = require_conversation_id(conversation_id)
         conversation = read_conversation(found_id, caller_id(request))
         if "limit" in request.query_params or "cursor" in request.query_params:
-            messages = Message.objects.in_conversation(found_id).active_branch()
-            page, _, next_cursor = read_messages(messages, request.query_params)
+            page, _, next_cursor = read_messages(found_id, request.query_params)
         else:
             page, next_cursor = read_newest_messages(found_id)
         return Response({**conversation, "messages": page, "next": next_cursor})
@@ -85,8 +87,10 @@ class ConversationViewSet(viewsets.ViewSet):
     def _change(self, request: Request, conversation_id: str, serializer: type[ConversationPatchSerializer]) -> Response:
         found_id, user_id = require_conversation_id(conversation_id), caller_id(request)
         body = read_body(serializer, request)
-        update_conversation(conversation_id=found_id, user_id=user_id, changes=body.validated_data)
-        return Response(read_conversation(found_id, user_id))
+        row = update_conversation(
+            ConversationSchema.columns, conversation_id=found_id, user_id=user_id, changes=body.validated_data
+        )
+        return Response(ConversationSchema.from_row(row))
 
     @operations.delete_conversation
     def destroy(self, request: Request, conversation_id: str) -> Response:
@@ -97,7 +101,7 @@ class ConversationViewSet(viewsets.ViewSet):
     @operations.stop_reply
     def stop(self, request: Request, conversation_id: str) -> Response:
         found_id = require_conversation_id(conversation_id)
-        require_conversation(found_id, caller_id(request))
+        require_conversation(conversation_id=found_id, user_id=caller_id(request))
         reply_id = stop_reply(found_id)
         if reply_id is None:
             raise NothingToStop

@@ -11,10 +11,11 @@ from rest_framework.response import Response
 from chatapi.throttling import SendThrottle
 from conversations.exceptions import MessageNotFound
 from conversations.models import Message, Role
+from conversations.services.conversations import require_conversation
 from conversations.services.turns.begin import edit_turn, start_turn
 from conversations.services.turns.versions import activate_message
 from conversations.surfaces.api import operations
-from conversations.surfaces.api.queries import read_message, read_messages, require_conversation
+from conversations.surfaces.api.queries import read_message, read_messages
 from conversations.surfaces.api.requests import SendSerializer
 from conversations.surfaces.api.views.replies import answer_with_reply
 from conversations.surfaces.callers import caller_id
@@ -33,11 +34,8 @@ class MessageViewSet(viewsets.ViewSet):
     @operations.list_messages
     def list(self, request: Request, conversation_id: str) -> Response:
         found_id = require_conversation_id(conversation_id)
-        require_conversation(found_id, caller_id(request))
-        messages = Message.objects.in_conversation(found_id)
-        if _read_versions(request) == "active":
-            messages = messages.active_branch()
-        items, limit, next_cursor = read_messages(messages, request.query_params)
+        require_conversation(conversation_id=found_id, user_id=caller_id(request))
+        items, limit, next_cursor = read_messages(found_id, request.query_params, versions=_read_versions(request))
         return Response({"items": items, "limit": limit, "next": next_cursor})
 
     @operations.send_message
@@ -50,7 +48,7 @@ class MessageViewSet(viewsets.ViewSet):
     @operations.read_message
     def retrieve(self, request: Request, conversation_id: str, message_id: str) -> Response:
         found_id = require_conversation_id(conversation_id)
-        require_conversation(found_id, caller_id(request))
+        require_conversation(conversation_id=found_id, user_id=caller_id(request))
         return Response(read_message(found_id, require_message_id(message_id)))
 
     @operations.edit_message
@@ -71,7 +69,7 @@ class MessageViewSet(viewsets.ViewSet):
         found_id, reply_id = require_conversation_id(conversation_id), require_message_id(message_id)
         last_event = read_last_event(request)
         after = read_whole_number(request.query_params, "after", 0, least=0, most=MAX_REPLY_OFFSET)
-        require_conversation(found_id, caller_id(request))
+        require_conversation(conversation_id=found_id, user_id=caller_id(request))
         if not Message.objects.in_conversation(found_id).filter(id=reply_id, role=Role.ASSISTANT).exists():
             raise MessageNotFound
         if last_event is not None:

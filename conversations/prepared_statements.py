@@ -1,0 +1,117 @@
+"""Statements whose SQL is built once per process.
+
+For a small statement, Django takes longer to build the SQL than PostgreSQL takes to execute it, and it builds the same SQL for
+each request. `PreparedStatement` builds it at the first call, with a `Parameter` in the place of each value. Later calls only
+insert the values. PostgreSQL itself prepares nothing.
+"""
+
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+from django.db import connection
+from django.db.models import Expression, QuerySet
+from django.db.models.sql import InsertQuery, UpdateQuery
+from django.db.models.sql.compiler import SQLCompiler
+
+Rows = QuerySet[Any, dict[str, Any]]
+# Of a page: how many rows, and how many before them are skipped.
+LIMIT, OFFSET = "limit", "offset"
+
+
+class Parameter(Expression):
+    """The place of a value in a queryset."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+
+    def as_sql(self, compiler: Any, connection: Any) -> tuple[str, Any]:
+        return "%s", [self]
+
+
+@dataclass(frozen=True, slots=True)
+class Insert:
+    """Insert a row with these values, and return it as `.values()` of a queryset would. Other columns get their default."""
+
+    returned: Rows
+    row: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """Change the rows of a `.values()` and return them with the changes."""
+
+    returned: Rows
+    changes: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Built:
+    sql: str
+    # In the order of the SQL: the name of a value, or None and a constant.
+    parameters: list[tuple[str | None, Any]]
+    columns: tuple[str, ...]
+
+
+class PreparedStatement:
+    """A decorator for a function that takes values and returns a `.values()`, an `Insert` or an `Update`.
+
+    The function gets a `Parameter` for each keyword argument, but None for None, so that it can leave a condition out. It gets
+    positional arguments as they are. So the SQL is built once for each combination of positional arguments, names and Nones.
+    """
+
+    def __init__(self, describe: Callable[..., Rows | Insert | Update]) -> None:
+        self._describe = describe
+        self._built: dict[Hashable, _Built] = {}
+
+    def __call__(self, *shape: Hashable, **values: Any) -> list[dict[str, Any]]:
+        """Return the rows. One query. With the values `limit` and `offset`, which the function does not get, it is a page."""
+        key = (shape, *values, None, *[name for name, value in values.items() if value is None])
+        built = self._built.get(key)
+        if built is None:
+            # Two threads may build it at once. Both build the same.
+            built = self._built[key] = self._build(shape, values)
+        with connection.cursor() as cursor:
+            cursor.execute(built.sql, [constant if name is None else values[name] for name, constant in built.parameters])
+            return [dict(zip(built.columns, row, strict=True)) for row in cursor.fetchall()]
+
+    def _build(self, shape: tuple[Hashable, ...], values: Mapping[str, Any]) -> _Built:
+        places = {name: None if value is None else Parameter(name) for name, value in values.items()}
+        page = [places.pop(name) for name in (LIMIT, OFFSET) if name in places]
+        statement = self._describe(*shape, **places)
+        returned = statement if isinstance(statement, QuerySet) else statement.returned
+        compiler = returned.query.get_compiler(connection=connection)
+        sql, parameters = compiler.as_sql()
+        if compiler.get_converters([expression for expression, _, _ in compiler.select]):
+            raise TypeError("a column that Django converts after reading can't be read this way")
+        if not isinstance(statement, QuerySet):
+            sql, parameters = _returning(statement, compiler)
+        if page:
+            sql, parameters = f"{sql} LIMIT %s OFFSET %s", [*parameters, *page]
+        named: list[tuple[str | None, Any]] = [
+            (one.name, None) if isinstance(one, Parameter) else (None, one) for one in parameters
+        ]
+        if {name for name, _ in named} - {None} != {name for name, value in values.items() if value is not None}:
+            raise TypeError("each value must be a parameter of the SQL")
+        return _Built(sql, named, tuple(returned.query.selected or ()))
+
+
+def _returning(change: Insert | Update, compiler: SQLCompiler) -> tuple[str, list[Any]]:
+    """Return the SQL of a change that returns what `compiler` selects, and its parameters."""
+    query: Any
+    if isinstance(change, Insert):
+        table = change.returned.model._meta
+        query = InsertQuery(change.returned.model)
+        # `raw`, because the attributes are no model's: it need not be asked for values.
+        query.insert_values([table.get_field(name) for name in change.row], [SimpleNamespace(**change.row)], raw=True)
+        ((sql, parameters),) = query.get_compiler(connection=connection).as_sql()
+    else:
+        query = change.returned.query.chain(UpdateQuery)
+        query.add_update_values(change.changes)
+        query.clear_select_clause()
+        sql, parameters = query.get_compiler(connection=connection).as_sql()
+    columns = [column for _, (column, _), _ in compiler.select]
+    of_columns = [parameter for _, (_, some), _ in compiler.select for parameter in some]
+    return f"{sql} RETURNING {', '.join(columns)}", [*parameters, *of_columns]
