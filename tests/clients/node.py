@@ -1,0 +1,74 @@
+"""Node scripts that use a client library, told step by step by a test.
+
+The test writes one JSON object per line to the script, and the script answers each with one line. So the test decides when the
+inference service continues, and checks everything itself.
+"""
+
+import json
+import select
+import shutil
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).parent
+# Below, `fetch` and web streams are missing or experimental.
+LEAST_VERSION = 20
+ANSWER_LIMIT_S = 30.0
+END_LIMIT_S = 10.0
+
+
+def why_missing() -> str | None:
+    """Return why these tests can't run here, or None if they can."""
+    node = shutil.which("node")
+    if node is None:
+        return "node is not installed"
+    version = subprocess.run([node, "--version"], capture_output=True, text=True, check=True).stdout.strip()
+    if int(version.removeprefix("v").partition(".")[0]) < LEAST_VERSION:
+        return f"node {LEAST_VERSION} or newer is needed; this is {version}"
+    if not (FOLDER / "node_modules").is_dir():
+        return "the Node packages are not installed (npm ci --prefix tests/clients)"
+    return None
+
+
+class NodeScript:
+    """A running script of this folder. A context manager that ends it."""
+
+    def __init__(self, name: str, *arguments: str) -> None:
+        self._process = subprocess.Popen(
+            ["node", str(FOLDER / name), *arguments], cwd=FOLDER, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        self._unread = b""
+
+    def __enter__(self) -> "NodeScript":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        # Closes the pipes too.
+        self._process.communicate(timeout=END_LIMIT_S)
+
+    def ask(self, **command: Any) -> Any:
+        """Send a command and return its answer."""
+        self.tell(**command)
+        return self.answer()
+
+    def tell(self, **command: Any) -> None:
+        """Send a command. Its answer comes later."""
+        assert self._process.stdin
+        self._process.stdin.write(json.dumps(command).encode() + b"\n")
+        self._process.stdin.flush()
+
+    def answer(self, limit_s: float = ANSWER_LIMIT_S) -> Any:
+        """Wait for the script's next line."""
+        assert self._process.stdout
+        give_up_at = time.monotonic() + limit_s
+        while b"\n" not in self._unread:
+            readable, _, _ = select.select([self._process.stdout], [], [], max(0.0, give_up_at - time.monotonic()))
+            assert readable, f"the script did not answer within {limit_s} s"
+            piece = self._process.stdout.read1(65536)
+            assert piece, f"the script ended: {self._process.wait(END_LIMIT_S)}"
+            self._unread += piece
+        line, _, self._unread = self._unread.partition(b"\n")
+        return json.loads(line)
