@@ -15,6 +15,8 @@ import gevent.socket
 from gevent.monkey import get_original
 from gunicorn.workers.ggevent import GeventWorker
 
+# gevent would note the stack that spawned each greenlet. Every stream has two greenlets, and only gevent's debugger reads it.
+gevent.config.track_greenlet_tree = False
 # The same numbers in psycopg (`Wait` and `Ready`) and in gevent.
 READABLE, WRITABLE = 1, 2
 Wait = Callable[..., Any]

@@ -12,6 +12,8 @@ from django.db.backends.postgresql.base import DatabaseWrapper
 from psycopg_pool import ConnectionPool
 from psycopg_pool.base import AttemptWithBackoff
 
+from chatapi.admission import leave_place
+
 # By default the pool doubles its pauses, from one second: between attempts to reconnect, and for each dead connection that it
 # finds for a request. After a restart of PostgreSQL, ten dead connections would make a request wait for 20 s and fail. After an
 # absence of half a minute, the pool would notice the database only half a minute after its return.
@@ -66,10 +68,24 @@ def release_connections() -> None:
     Called before every wait for another service, before the first byte of every stream, and after every view: a request that
     waits must not hold a connection that others need. A connection inside a transaction (a test's, for example) is left
     alone.
+
+    The request leaves its place as well (see `admission`).
     """
+    leave_place()
     for connection in connections.all(initialized_only=True):
         if not connection.in_atomic_block:
             connection.close()
+
+
+def forget_connections() -> None:
+    """Give this thread's database connections back and drop what Django keeps for each, about 8 KiB.
+
+    For a thread that streams a reply for minutes. The next query makes them anew.
+    """
+    release_connections()
+    for connection in connections.all(initialized_only=True):
+        if not connection.in_atomic_block:
+            del connections[connection.alias]
 
 
 @contextmanager

@@ -48,7 +48,7 @@ try:
     CHECKPOINT_SECONDS = _environment.seconds("CHECKPOINT_SECONDS", 1)
     # Only for the fault suite, which shortens it. A worker renews its replies' heartbeats every CHECKPOINT_SECONDS.
     ABANDONED_AFTER_SECONDS = _environment.seconds("ABANDONED_AFTER_SECONDS", 30)
-    WAKEUPS_PER_SECOND = _environment.whole("WAKEUPS_PER_SECOND", 10_000, least=0)
+    WAKEUPS_PER_SECOND = _environment.whole("WAKEUPS_PER_SECOND", 9_000, least=0)
     HEARTBEAT_SECONDS = _environment.seconds("HEARTBEAT_SECONDS", 15)
     USER_MAX_GENERATIONS = _environment.whole("USER_MAX_GENERATIONS", 8, least=0)
     USER_MAX_STREAMS = _environment.whole("USER_MAX_STREAMS", 20, least=0)
@@ -74,7 +74,7 @@ try:
     CORS_ALLOWED_ORIGINS = _environment.origins("FRONTEND_URL", "http://localhost:3000")
     LOG_LEVEL = _environment.log_level("LOG_LEVEL")
     _database = _environment.database("DATABASE_URL", "postgresql://localhost/samosachaat")
-    _pool_size = _environment.whole("DB_POOL_SIZE", 10, least=1, most=1000)
+    DB_POOL_SIZE = _environment.whole("DB_POOL_SIZE", 10, least=1, most=1000)
     _cache_url = _environment.cache_url("CACHE_URL")
     # Django's default of 300 entries would be too few for tokens.
     _cache_entries = _environment.whole("AUTH_CACHE_MAX_SIZE", 100_000, least=1)
@@ -155,7 +155,7 @@ DATABASES: dict[str, dict[str, Any]] = {
             "server_side_binding": True,
             # The pool for requests. Replies are saved over separate connections. A request that waits longer than `timeout`
             # is refused with Retry-After.
-            "pool": {"min_size": 1, "max_size": _pool_size, "timeout": 5, "max_idle": 60},
+            "pool": {"min_size": 1, "max_size": DB_POOL_SIZE, "timeout": 5, "max_idle": 60},
         },
     }
 }

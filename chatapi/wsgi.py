@@ -6,10 +6,11 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "chatapi.settings")
 
 from django.core.wsgi import get_wsgi_application
 
+from chatapi.admission import Admission
 from chatapi.answers import TimelyAnswers
 from chatapi.request_bodies import WholeBodies
 
-application = TimelyAnswers(WholeBodies(get_wsgi_application()))
+application = TimelyAnswers(WholeBodies(Admission(get_wsgi_application())))
 
 from conversations.services.turns.replies import live_replies  # noqa: E402  # needs the applications to be loaded
 

@@ -73,6 +73,7 @@ class FrameStream:
     def __init__(
         self, follower: Follower, stream_format: StreamFormat, request: HttpRequest, on_close: Callable[[], None]
     ) -> None:
+        self._request: HttpRequest | None = request
         self._follower = follower
         self._on_close = on_close
         self._encode = stream_format.encode
@@ -91,6 +92,7 @@ class FrameStream:
         if self._greeting is not None:
             # The headers leave with the first chunk, so there is one at once.
             greeting, self._greeting = self._greeting, None
+            self._forget_request()
             return greeting
         if self._follower.has_ended:
             raise StopIteration
@@ -102,6 +104,15 @@ class FrameStream:
             self._follower.has_ended = True
             frames = [(None, orjson.dumps({"error": Problem.code, "detail": Problem.detail}))]
         return b"".join(map(self._encode, frames)) if frames else self._heartbeat
+
+    def _forget_request(self) -> None:
+        """Drop what the request holds, about 8 KiB. The middleware is through with it, and the stream may take minutes."""
+        request, self._request = self._request, None
+        if request is not None:
+            # The REST framework's requests wrap Django's.
+            request = getattr(request, "_request", request)
+            request.META.clear()
+            vars(request).clear()
 
     def close(self) -> None:
         try:

@@ -17,7 +17,7 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from rest_framework.response import Response
 
-from chatapi.database import release_connections
+from chatapi.database import forget_connections, release_connections
 from conversations.services.turns.begin import Turn
 from conversations.services.turns.follow import follow_reply
 from conversations.services.turns.replies import live_replies
@@ -142,7 +142,7 @@ def _owner_id(turn: Turn, user_id: UUID | None) -> UUID:
 def _relay(
     request: HttpRequest, follower: Follower, stream_format: StreamFormat, headers: dict[str, str], place: Place
 ) -> FrameStreamResponse:
-    release_connections()
+    forget_connections()
     return FrameStreamResponse(
         FrameStream(follower, stream_format, request, on_close=place.close), stream_format.media_type, headers
     )
