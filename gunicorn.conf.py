@@ -9,7 +9,7 @@ import sys
 
 from chatapi.environment import EnvironmentProblem, EnvironmentReader
 from chatapi.observability.logs import logging_configuration
-from gunicorn_worker import Worker, database_wait, receive_when_ready
+from gunicorn_worker import ServerLog, Worker, database_wait, receive_when_ready
 
 _environment = EnvironmentReader(os.environ)
 try:
@@ -22,6 +22,7 @@ except EnvironmentProblem as problem:
 
 bind = f"{_environment.text('BIND', '0.0.0.0')}:{_port}"  # noqa: S104  # a service in a container
 worker_class = Worker
+logger_class = ServerLog
 worker_connections = 10_000
 backlog = 2048
 # Seconds a connection may be idle between two requests. Also the time limit for the headers of a request.

@@ -13,6 +13,7 @@ from typing import Any
 import gevent
 import gevent.socket
 from gevent.monkey import get_original
+from gunicorn.glogging import Logger
 from gunicorn.workers.ggevent import GeventWorker
 
 # gevent would note the stack that spawned each greenlet. Every stream has two greenlets, and only gevent's debugger reads it.
@@ -93,6 +94,13 @@ def database_wait(patient_wait: Wait) -> Wait:
             watcher.close()
 
     return wait
+
+
+class ServerLog(Logger):
+    """gunicorn's messages without its access log, for which it would gather 20 values and all headers of every request."""
+
+    def access(self, resp, req, environ, request_time):  # type: ignore[no-untyped-def]
+        """Do nothing: `chatapi.requests` logs the requests."""
 
 
 class Worker(GeventWorker):

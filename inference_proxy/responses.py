@@ -109,10 +109,8 @@ class FrameStream:
         """Drop what the request holds, about 8 KiB. The middleware is through with it, and the stream may take minutes."""
         request, self._request = self._request, None
         if request is not None:
-            # The REST framework's requests wrap Django's.
-            request = getattr(request, "_request", request)
-            request.META.clear()
-            vars(request).clear()
+            # The REST framework's requests wrap Django's. Its META stays: it is the server's own.
+            vars(getattr(request, "_request", request)).clear()
 
     def close(self) -> None:
         try:

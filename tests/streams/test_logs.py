@@ -58,3 +58,12 @@ def test_every_line_is_one_json_object(client: Client, service: Server, conversa
     client.ask(conversation, "hello")
     for line in service.log_lines():
         assert {"timestamp", "level", "service", "message"} <= line.keys()
+
+
+def test_what_goes_well_is_no_error(client: Client, service: Server, conversation: str) -> None:
+    client.ask(conversation, "hello")
+    # On the same connection, so what the server does after the stream is done.
+    client.send(conversation, "hello again", headers={"X-Trace-Id": "all-is-well"}).finish()
+    client.get("/api/conversations")
+    begin = next(number for number, line in enumerate(service.log_lines()) if line.get("trace_id") == "all-is-well")
+    assert [line for line in service.log_lines()[begin:] if line["level"] in ("WARNING", "ERROR", "CRITICAL")] == []
