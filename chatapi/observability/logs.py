@@ -5,6 +5,7 @@ it started) through context variables. Never log a token, a key or what a user w
 """
 
 import logging
+import re
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any
@@ -20,6 +21,8 @@ TELLING_ERRORS = (ImportError, NameError, SyntaxError, ImproperlyConfigured)
 
 # Loggers of Django whose messages are "%s: %s", what happened and the request's path.
 PATH_LOGGERS = ("django.request", "django.security.csrf")
+# gunicorn quotes the address of a request that it can't read or that fails. Its query may hold a stream ticket or a search.
+QUERY = re.compile(r"\?\S*")
 
 trace_id_var: ContextVar[str] = ContextVar("trace_id", default="")
 user_id_var: ContextVar[str] = ContextVar("user_id", default="")
@@ -51,7 +54,7 @@ def _message_of(record: logging.LogRecord) -> str:
     # Django adds the path, which may hold an anonymous session's key; the request's own line names the route.
     if record.name in PATH_LOGGERS and isinstance(record.args, tuple) and record.args:
         return str(record.args[0])
-    return record.getMessage()
+    return QUERY.sub("?…", record.getMessage()) if record.name == "gunicorn.error" else record.getMessage()
 
 
 def _describe_exception(record: logging.LogRecord) -> str:

@@ -31,6 +31,7 @@ BODIES: dict[str, Any] = {
     "contract_create_conversation": {"title": "new", "model_tag": "default"},
     "contract_send_message": {"message": {"content": "intruding"}, "stream": False},
     "create_conversation": {},
+    "issue_ticket": ABSENT,
     "edit_message": {"content": "intruding", "stream": False},
     "rate_reply": {"rating": 1},
     "regenerate": {"stream": False},

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample
 
@@ -33,6 +34,19 @@ REPLY: dict[Any, Any] = {
     **GUARDED,
     **SEND_ERRORS,
 }
+
+
+class TicketScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    target_class = "conversations.surfaces.api.tickets.TicketAuthentication"
+    name = "ticket"
+
+    def get_security_definition(self, auto_schema: object) -> dict[str, str]:
+        return {
+            "type": "apiKey",
+            "in": "query",
+            "name": "ticket",
+            "description": "From `POST …/messages/{message_id}/ticket`. Valid for one reply, for 60 s.",
+        }
 
 
 health = operation(
@@ -195,6 +209,14 @@ follow_reply = operation(
     ],
     responses={**STREAMS, **GUARDED, **errors(400, 404)},
     examples=[SSE_EXAMPLE],
+)
+issue_ticket = operation(
+    "issue_ticket",
+    "Get a ticket for the stream of a reply, for clients that can't send headers, such as EventSource",
+    "messages",
+    parameters=OF_MESSAGE,
+    request=None,
+    responses={(200, JSON): responses.TicketSchema, **GUARDED, **errors(404)},
 )
 rate_reply = operation(
     "rate_reply",

@@ -109,6 +109,14 @@ class ConversationDetailSchema(ConversationSchema):
         ref_name = "ConversationDetail"
 
 
+class TicketSchema(serializers.Serializer[Any]):
+    ticket = serializers.CharField(help_text="Pass it as `?ticket=` to `/stream`, instead of the Authorization header.")
+    expires_in = serializers.IntegerField(min_value=1, help_text="Seconds. A stream that has begun continues after that.")
+
+    class Meta:
+        ref_name = "Ticket"
+
+
 @extend_schema_serializer(many=False)
 class MessageListSchema(serializers.Serializer[Any]):
     items = MessageSchema(many=True)

@@ -2,6 +2,8 @@
 
 from django.urls import path
 
+from chatapi.authentication import BearerAuthentication
+from conversations.surfaces.api.tickets import TicketAuthentication
 from conversations.surfaces.api.views.assistants import AssistantsView
 from conversations.surfaces.api.views.conversations import ConversationViewSet
 from conversations.surfaces.api.views.feedback import FeedbackView
@@ -35,7 +37,11 @@ urlpatterns = [
     path(f"{CONVERSATION}/messages", MessageViewSet.as_view({"get": "list", "post": "create"})),
     path(MESSAGE, MessageViewSet.as_view({"get": "retrieve", "put": "update"})),
     path(f"{MESSAGE}/activate", MessageViewSet.as_view({"post": "activate"})),
-    path(f"{MESSAGE}/stream", MessageViewSet.as_view({"get": "stream"})),
+    path(
+        f"{MESSAGE}/stream",
+        MessageViewSet.as_view({"get": "stream"}, authentication_classes=[BearerAuthentication, TicketAuthentication]),
+    ),
+    path(f"{MESSAGE}/ticket", MessageViewSet.as_view({"post": "ticket"})),
     path(f"{MESSAGE}/feedback", FeedbackView.as_view()),
     # Assistants, search, usage, users
     path("assistants", AssistantsView.as_view()),

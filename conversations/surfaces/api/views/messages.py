@@ -1,6 +1,7 @@
-"""/api/conversations/{id}/messages: list, send, read, edit, activate, follow."""
+"""/api/conversations/{id}/messages: list, send, read, edit, activate, follow, ticket."""
 
 from typing import Any
+from uuid import UUID
 
 from django.http.response import HttpResponseBase
 from rest_framework import viewsets
@@ -17,6 +18,7 @@ from conversations.services.turns.versions import activate_message
 from conversations.surfaces.api import operations
 from conversations.surfaces.api.queries import read_message, read_messages
 from conversations.surfaces.api.requests import SendSerializer
+from conversations.surfaces.api.tickets import LIFETIME_S, issue_ticket
 from conversations.surfaces.api.views.replies import answer_with_reply
 from conversations.surfaces.callers import caller_id
 from conversations.surfaces.delivery import Delivery, choose_delivery, no_more_events, stream_reply
@@ -69,9 +71,7 @@ class MessageViewSet(viewsets.ViewSet):
         found_id, reply_id = require_conversation_id(conversation_id), require_message_id(message_id)
         last_event = read_last_event(request)
         after = read_whole_number(request.query_params, "after", 0, least=0, most=MAX_REPLY_OFFSET)
-        require_conversation(conversation_id=found_id, user_id=caller_id(request))
-        if not Message.objects.in_conversation(found_id).filter(id=reply_id, role=Role.ASSISTANT).exists():
-            raise MessageNotFound
+        _require_reply(found_id, reply_id, caller_id(request))
         if last_event is not None:
             # A reconnecting browser repeats the address and adds the header, so the header is newer.
             if last_event.is_end:
@@ -79,6 +79,18 @@ class MessageViewSet(viewsets.ViewSet):
             after = last_event.offset
         stream_format = NDJSON if choose_delivery(request) is Delivery.NDJSON else SSE
         return stream_reply(request._request, reply_id, stream_format, after=after, owner_id=caller_id(request))
+
+    @operations.issue_ticket
+    def ticket(self, request: Request, conversation_id: str, message_id: str) -> Response:
+        reply_id = require_message_id(message_id)
+        _require_reply(require_conversation_id(conversation_id), reply_id, caller_id(request))
+        return Response({"ticket": issue_ticket(caller_id(request), reply_id), "expires_in": LIFETIME_S})
+
+
+def _require_reply(conversation_id: UUID, reply_id: UUID, user_id: UUID) -> None:
+    require_conversation(conversation_id=conversation_id, user_id=user_id)
+    if not Message.objects.in_conversation(conversation_id).filter(id=reply_id, role=Role.ASSISTANT).exists():
+        raise MessageNotFound
 
 
 def _read_versions(request: Request) -> str:
