@@ -20,15 +20,22 @@ END_LIMIT_S = 10.0
 
 
 def why_missing() -> str | None:
-    """Return why these tests can't run here, or None if they can."""
+    """Return why tests with Node packages can't run here, or None if they can."""
+    if reason := why_node_is_missing():
+        return reason
+    if not (FOLDER / "node_modules").is_dir():
+        return "the Node packages are not installed (npm ci --prefix tests/clients)"
+    return None
+
+
+def why_node_is_missing() -> str | None:
+    """Return why Node scripts can't run here, or None if they can."""
     node = shutil.which("node")
     if node is None:
         return "node is not installed"
     version = subprocess.run([node, "--version"], capture_output=True, text=True, check=True).stdout.strip()
     if int(version.removeprefix("v").partition(".")[0]) < LEAST_VERSION:
         return f"node {LEAST_VERSION} or newer is needed; this is {version}"
-    if not (FOLDER / "node_modules").is_dir():
-        return "the Node packages are not installed (npm ci --prefix tests/clients)"
     return None
 
 

@@ -1,0 +1,142 @@
+"""examples/stream.js and examples/stream.py: every word of a reply arrives once, wherever the connection breaks."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from devstack.folder import PROJECT
+from tests.clients.node import NodeScript, why_node_is_missing
+from tests.support.client import Client
+from tests.support.cutting import CuttingRelay
+from tests.support.server import Server
+from tests.support.steps import done, hang_up, hold, respond, tokens
+from tests.support.upstream import ScriptedUpstream
+
+READER = """
+import importlib.util, json, sys, httpx
+spec = importlib.util.spec_from_file_location("stream", sys.argv[1])
+stream = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(stream)
+url, token, conversation, content, key = sys.argv[2:]
+with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=45) as client:
+    try:
+        print(json.dumps(list(stream.stream_reply(client, conversation, content, key))))
+    except httpx.HTTPStatusError as refusal:
+        print(json.dumps({"thrown": str(refusal.response.status_code)}))
+"""
+# Starts to read a reply, and returns a function that waits for all that was said, or for what was thrown.
+Read = Callable[..., Callable[[], Any]]
+
+
+@contextmanager
+def reading_in_node() -> Iterator[Read]:
+    if reason := why_node_is_missing():
+        pytest.skip(reason)
+    with NodeScript("stream.mjs") as script:
+
+        def read(url: str, client: Client, conversation: str, content: str, key: str = "a-key") -> Callable[[], Any]:
+            address = f"{url}/api/conversations/{conversation}/messages"
+            script.tell(do="read", address=address, token=client.token, method="POST", body={"content": content}, key=key)
+            return script.answer
+
+        yield read
+
+
+@contextmanager
+def reading_in_python() -> Iterator[Read]:
+    processes: list[subprocess.Popen[str]] = []
+
+    def read(url: str, client: Client, conversation: str, content: str, key: str = "a-key") -> Callable[[], Any]:
+        script = [sys.executable, "-c", READER, str(PROJECT / "examples" / "stream.py")]
+        arguments = [*script, url, client.token or "", conversation, content, key]
+        process = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
+        processes.append(process)
+        return lambda: json.loads(process.communicate(timeout=60)[0])
+
+    yield read
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture(params=[reading_in_node, reading_in_python], ids=["js", "py"])
+def read(request: pytest.FixtureRequest) -> Iterator[Read]:
+    with request.param() as reader:
+        yield reader
+
+
+@pytest.fixture
+def relay(service: Server) -> Iterator[CuttingRelay]:
+    with CuttingRelay(service.port) as open_relay:
+        yield open_relay
+
+
+def text_of(said: list[dict[str, Any]]) -> str:
+    return "".join(part.get("token", "") for part in said)
+
+
+def test_the_examples_are_small() -> None:
+    for name in ("stream.js", "stream.py"):
+        assert len((PROJECT / "examples" / name).read_text().splitlines()) <= 40
+
+
+def test_the_text_arrives_once_although_the_connection_breaks_twice(
+    read: Read, relay: CuttingRelay, client: Client, conversation: str, upstream: ScriptedUpstream
+) -> None:
+    first, second = upstream.gate(), upstream.gate()
+    upstream.script(tokens("one ", "zwei ", "三 "), hold(first), tokens("fo", "ur "), hold(second), tokens("five"), done())
+    # The first time in the middle of an event, the second time between two.
+    relay.cut_at("三".encode(), b"id: 16")
+    answer = read(relay.url, client, conversation, "count")
+    relay.wait_cuts(1)
+    first.open()
+    relay.wait_cuts(2)
+    second.open()
+    said = answer()
+    assert text_of(said) == "one zwei 三 four five"
+    assert (said[-1]["done"], said[-1]["status"]) == (True, "complete")
+    assert [message["content"] for message in client.messages(conversation)] == ["count", "one zwei 三 four five"]
+    assert len(upstream.generations()) == 1
+
+
+def test_a_send_whose_answer_is_lost_is_repeated_and_asks_one_question(
+    read: Read, relay: CuttingRelay, client: Client, conversation: str
+) -> None:
+    relay.cut_at(b"")
+    assert text_of(read(relay.url, client, conversation, "hello there")()) == "hello there"
+    assert relay.connections >= 2
+    assert [message["content"] for message in client.messages(conversation)] == ["hello there", "hello there"]
+
+
+def test_a_failure_is_said_inside_the_stream(
+    read: Read, service: Server, client: Client, conversation: str, upstream: ScriptedUpstream
+) -> None:
+    upstream.script(tokens("half "), hang_up())
+    said = read(f"http://127.0.0.1:{service.port}", client, conversation, "hello")()
+    assert text_of(said) == "half "
+    assert said[-2]["error"] == "upstream_error"
+    assert (said[-1]["done"], said[-1]["status"]) == (True, "failed")
+
+
+def test_a_refusal_is_thrown_and_the_same_key_tries_again(
+    read: Read, service: Server, client: Client, conversation: str, upstream: ScriptedUpstream
+) -> None:
+    url = f"http://127.0.0.1:{service.port}"
+    upstream.script(respond("503 Service Unavailable"))
+    assert read(url, client, conversation, "hello")()["thrown"]
+    upstream.reset()
+    assert text_of(read(url, client, conversation, "hello")()) == "hello"
+    assert [message["content"] for message in client.messages(conversation) if message["role"] == "user"] == ["hello"]
+
+
+def test_the_python_example_prints_a_reply(service: Server, client: Client, conversation: str) -> None:
+    command = [sys.executable, str(PROJECT / "examples" / "stream.py"), conversation, "hello there"]
+    environment = {**os.environ, "URL": f"http://127.0.0.1:{service.port}", "TOKEN": client.token or ""}
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True)
+    assert result.stdout == "hello there"
