@@ -6,8 +6,9 @@ from django.middleware.common import CommonMiddleware
 
 # Kubernetes and load balancers call a server by its address, which no list of names can hold.
 PROBED = frozenset({"/health", "/api/health", "/api/ready"})
+ADMIN = "/admin/"
 # Their owners decide about slashes.
-KEPT = ("/admin/", settings.STATIC_URL)
+KEPT = (ADMIN, settings.STATIC_URL)
 
 
 class AddressMiddleware(CommonMiddleware):

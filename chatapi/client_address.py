@@ -8,6 +8,7 @@ from, so the client is the right-most address that is not a trusted proxy; what 
 import logging
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from django.conf import settings
@@ -33,7 +34,7 @@ class ClientAddressMiddleware:
         self._has_warned = False
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        peer = read_address(request.META.get("REMOTE_ADDR", ""))
+        peer = _read_remote_address(request.META.get("REMOTE_ADDR", ""))
         forwarded_for = request.META.get("HTTP_X_FORWARDED_FOR", "")
         if peer is not None and is_trusted(peer):
             request.META["REMOTE_ADDR"] = str(client_behind(peer, forwarded_for))
@@ -70,13 +71,17 @@ def read_address(written: str) -> Address | None:
     return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address
 
 
+# Each request asks several times, and a client makes many requests.
+_read_remote_address = lru_cache(maxsize=1024)(read_address)
+
+
 def is_trusted(address: Address) -> bool:
     return any(address in network for network in settings.TRUSTED_PROXIES)
 
 
 def address_group(request: HttpRequest) -> str:
     """Return what limits count as one client: an IPv4 address, or an IPv6 /64, which is what one customer gets."""
-    address = read_address(request.META.get("REMOTE_ADDR", ""))
+    address = _read_remote_address(request.META.get("REMOTE_ADDR", ""))
     if isinstance(address, IPv6Address):
         return str(ip_network((address, IPV6_SITE_BITS), strict=False))
     return str(address or "unknown")

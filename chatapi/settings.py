@@ -102,7 +102,7 @@ MIDDLEWARE = [
     "chatapi.middleware.ReleaseConnectionsMiddleware",
     "chatapi.client_address.ClientAddressMiddleware",
     "chatapi.observability.middleware.RequestLogMiddleware",
-    "corsheaders.middleware.CorsMiddleware",
+    "chatapi.cross_origin.CrossOriginMiddleware",
     # After CORS, so that browsers can read a refusal. CORS also answers preflights.
     "chatapi.throttling.AddressLimitMiddleware",
     "chatapi.middleware.RefuseBodiesMiddleware",
@@ -110,11 +110,11 @@ MIDDLEWARE = [
     "chatapi.content_security.ContentSecurityMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "django.contrib.sessions.middleware.SessionMiddleware",
+    "chatapi.staff_sessions.SessionMiddleware",
     "chatapi.addresses.AddressMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
-    "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "django.contrib.messages.middleware.MessageMiddleware",
+    "chatapi.staff_sessions.AuthenticationMiddleware",
+    "chatapi.staff_sessions.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 ROOT_URLCONF = "chatapi.urls"

@@ -23,6 +23,11 @@ def test_a_listed_origin_may_send_credentials(user: UserClient) -> None:
         assert "origin" in response["Vary"].lower()
 
 
+def test_caches_learn_that_answers_differ_by_origin(user: UserClient) -> None:
+    assert "origin" in user.get("/api/conversations")["Vary"].lower()
+    assert "origin" not in user.get("/admin/login/").get("Vary", "").lower()
+
+
 def test_an_unlisted_origin_may_not(user: UserClient) -> None:
     for response in (
         preflight(user, "/api/conversations", origin="https://elsewhere.example"),

@@ -1,9 +1,11 @@
 """Request bodies: how they are read, and fields that accept only their own JSON type, without conversion."""
 
+from functools import cache
 from typing import Any, TypeVar
 
 from rest_framework import serializers
 from rest_framework.request import Request
+from rest_framework.utils.serializer_helpers import BindingDict
 
 Body = TypeVar("Body", bound=serializers.Serializer[Any])
 
@@ -11,8 +13,15 @@ Body = TypeVar("Body", bound=serializers.Serializer[Any])
 def read_body(body: type[Body], request: Request) -> Body:
     """Return the validated body of a request. Raises a 400 that names each invalid field."""
     read = body(data=request.data)
+    # DRF would copy the fields for each body. Validation does not change them, so all bodies of a class share them.
+    read.fields = _fields_of(body)
     read.is_valid(raise_exception=True)
     return read
+
+
+@cache
+def _fields_of(body: type[serializers.Serializer[Any]]) -> BindingDict:
+    return body().fields
 
 
 class ClosedSerializer(serializers.Serializer[Any]):

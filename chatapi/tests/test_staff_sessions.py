@@ -1,0 +1,23 @@
+"""Requests to the API get no session; those to the admin do."""
+
+import pytest
+from django.http import HttpRequest, HttpResponse
+from django.test import RequestFactory
+
+from chatapi import staff_sessions
+
+
+@pytest.mark.parametrize(
+    ("path", "has_session"), [("/api/conversations", False), ("/administer", False), ("/admin/login/", True)]
+)
+def test_only_staff_have_sessions(path: str, has_session: bool) -> None:
+    found = {}
+
+    def view(request: HttpRequest) -> HttpResponse:
+        found.update({name: hasattr(request, name) for name in ("session", "user", "_messages")})
+        return HttpResponse()
+
+    respond = staff_sessions.MessageMiddleware(view)
+    respond = staff_sessions.SessionMiddleware(staff_sessions.AuthenticationMiddleware(respond))
+    assert respond(RequestFactory().get(path)).status_code == 200
+    assert found == dict.fromkeys(("session", "user", "_messages"), has_session)
