@@ -182,6 +182,8 @@ class Message(models.Model):
     created_at = transaction_time()
 
     status = models.CharField(max_length=12, choices=Status.choices, default=Status.COMPLETE, db_default=Status.COMPLETE)
+    # What the model thought before and between its text. Shown, and not sent upstream unless INFERENCE_SEND_REASONING says so.
+    reasoning = models.TextField(blank=True, default="", db_default="")
     # Of a reply: the user message that it answers. Of an edited user message: its first version. No constraint:
     # messages are deleted with their conversation or session, and a constraint would check them row by row.
     parent = models.ForeignKey("self", null=True, blank=True, on_delete=models.DO_NOTHING, db_constraint=False, db_index=False)

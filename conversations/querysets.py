@@ -1,7 +1,9 @@
 """Which rows: the questions that are asked of conversations and messages, each with an index that answers it."""
 
+import operator
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -151,17 +153,19 @@ class MessageQuerySet(models.QuerySet["Message"]):
     def newest_first(self) -> "MessageQuerySet":
         return self.order_by("-created_at", "-id")
 
-    def with_content_within(self, budget: int, order: Sequence[OrderBy]) -> "MessageQuerySet":
-        """Annotate `content_read`: the content of the first rows in this order that fit `budget` bytes together, else null.
+    def with_texts_within(self, budget: int, order: Sequence[OrderBy], columns: Sequence[str]) -> "MessageQuerySet":
+        """Annotate `content_read` and so on: these columns of the first rows in this order that fit `budget` bytes, else null.
 
-        The first row has its content in every case. `octet_length` reads the stored size and not the text, so what does not
-        fit costs nothing.
+        The first row has its texts in every case. `octet_length` reads the stored size and not the text, so what does not fit
+        costs nothing.
         """
-        size = Func("content", function="octet_length", output_field=models.BigIntegerField())
+        sizes = [Func(column, function="octet_length", output_field=models.BigIntegerField()) for column in columns]
+        size = reduce(operator.add, sizes)
         # From the first row to this one.
         total = Window(Sum(size), order_by=list(order), frame=RowRange(None, 0))
         fits = Q(bytes_so_far__lte=budget) | Q(bytes_so_far=size)
-        return self.alias(bytes_so_far=total).annotate(content_read=Case(When(fits, then=F("content"))))
+        read = {f"{column}_read": Case(When(fits, then=F(column))) for column in columns}
+        return self.alias(bytes_so_far=total).annotate(**read)
 
     def running(self) -> "MessageQuerySet":
         """Restrict to replies that are being written (answered by uq_messages_running)."""

@@ -17,12 +17,13 @@ from django.conf import settings
 
 from chatapi.observability.logs import trace_id_var
 from inference_proxy.exceptions import NotSaved, StoreUnavailable, UpstreamError, UpstreamFailure
+from inference_proxy.frames import END_ID, START, Cursor, Frame
 from inference_proxy.pacing import Pacer
 from inference_proxy.protocols import new_protocol
 from inference_proxy.protocols.base import Delta, GenerationRequest
 from inference_proxy.sse import EventDecoder
-from inference_proxy.store import FinalStatus, FinishedReply, ReplyStore
-from inference_proxy.transcript import END_ID, Frame, Transcript
+from inference_proxy.store import Draft, FinalStatus, FinishedReply, ReplyStore
+from inference_proxy.transcript import Transcript
 from inference_proxy.upstream import UpstreamCall
 
 logger = logging.getLogger(__name__)
@@ -55,8 +56,8 @@ class Generation:
         self.has_ended = threading.Event()
         # Set where the inference service failed before it accepted.
         self.refusal: UpstreamFailure | None = None
-        self.saved_length = 0
-        # When the keeper saves the text again (monotonic).
+        # How much of both channels a checkpoint has saved, and when the keeper saves more (monotonic).
+        self._saved = START
         self.save_text_at = 0.0
         self._request = request
         self._store = store
@@ -95,6 +96,20 @@ class Generation:
         """End the reply because this process ends; give up saving at `save_until` (monotonic)."""
         self._save_until = save_until
         self._cut("interrupted")
+
+    def draft(self, *, with_text: bool) -> Draft:
+        """Return what a checkpoint saves of this reply: each channel that has grown, if `with_text`."""
+        transcript, saved = self.transcript, self._saved
+        # Text first: what the row has of the reasoning is then never older than its text.
+        text = transcript.text() if with_text and transcript.length > saved.text else None
+        reasoning = transcript.reasoning() if with_text and transcript.reasoning_length > saved.reasoning else None
+        return Draft(self.reply_id, text, self.is_followed, reasoning)
+
+    def note_saved(self, draft: Draft) -> int:
+        """Remember that a checkpoint has saved this draft. Return how many characters it wrote."""
+        written = Cursor(len(draft.text or ""), len(draft.reasoning or ""))
+        self._saved = self._saved.joined(written)
+        return sum(written)
 
     def give_up_saving(self) -> None:
         """Tell the followers, where they still wait, that this process ends and the store is away."""
@@ -191,6 +206,8 @@ class Generation:
                     # A keep-alive that is an event and not a comment.
                     continue
                 delta = self._protocol.read_event(data)
+                if delta.reasoning:
+                    self.transcript.append_reasoning(delta.reasoning)
                 if delta.payload is not None:
                     self.transcript.append(delta.payload, delta.text)
                 self._count(delta)
@@ -204,7 +221,7 @@ class Generation:
         return False
 
     def _count(self, delta: Delta) -> None:
-        if delta.text:
+        if delta.text or delta.reasoning:
             self._token_count += 1
             if self._first_token_at is None:
                 self._first_token_at = time.monotonic()
@@ -222,6 +239,7 @@ class Generation:
             reply_id=self.reply_id,
             status=status,
             text=self.transcript.text(),
+            reasoning=self.transcript.reasoning(),
             error_code=failure.code if failure else "",
             token_count=self._tokens(),
             prompt_tokens=self._prompt_tokens,
@@ -267,6 +285,7 @@ class Generation:
             failure=failure,
             token_count=self._tokens(),
             inference_time_ms=inference_time_ms,
+            finish_reason=self._finish_reason,
         )
         self.transcript.close(frames)
 
@@ -278,7 +297,13 @@ class Generation:
 
 
 def closing_frames(
-    *, message_id: UUID, status: str, failure: UpstreamFailure | None, token_count: int, inference_time_ms: int
+    *,
+    message_id: UUID,
+    status: str,
+    failure: UpstreamFailure | None,
+    token_count: int,
+    inference_time_ms: int,
+    finish_reason: str,
 ) -> list[Frame]:
     """Return the frames that end a stream: an error where the reply failed, then `done`."""
     frames: list[Frame] = []
@@ -290,6 +315,7 @@ def closing_frames(
         "message_id": str(message_id),
         "token_count": token_count,
         "inference_time_ms": inference_time_ms,
+        "finish_reason": finish_reason,
     }
     frames.append((END_ID, orjson.dumps(done)))
     return frames

@@ -168,25 +168,24 @@ class LiveReplies:
             self._is_store_away = False
 
     def _checkpoint(self, now: float) -> None:
-        """Save every running reply. The text is taken before the statement, its length noted only after it succeeded."""
-        saved_lengths: list[tuple[Generation, int]] = []
+        """Save every running reply. The texts are taken before the statement, their lengths noted only after it succeeded."""
+        saved: list[tuple[Generation, Draft]] = []
         drafts: list[Draft] = []
         for generation in self.running():
             if generation.has_ended.is_set():
                 self._forget(generation)
                 continue
-            has_more = generation.transcript.length > generation.saved_length
-            text = generation.transcript.text() if has_more and now >= generation.save_text_at else None
-            drafts.append(Draft(generation.reply_id, text, generation.is_followed))
-            if text is not None:
-                saved_lengths.append((generation, len(text)))
+            draft = generation.draft(with_text=now >= generation.save_text_at)
+            drafts.append(draft)
+            if draft.text is not None or draft.reasoning is not None:
+                saved.append((generation, draft))
         if not drafts:
             return
         directives = self._store.checkpoint(drafts)
-        for generation, length in saved_lengths:
-            generation.saved_length = length
-            if length > CHECKPOINT_CHARACTERS:
-                generation.save_text_at = now + settings.CHECKPOINT_SECONDS * length / CHECKPOINT_CHARACTERS
+        for generation, draft in saved:
+            written = generation.note_saved(draft)
+            if written > CHECKPOINT_CHARACTERS:
+                generation.save_text_at = now + settings.CHECKPOINT_SECONDS * written / CHECKPOINT_CHARACTERS
         for reply_id in directives.to_stop | directives.deleted:
             if running := self.get(reply_id):
                 running.stop()

@@ -5,8 +5,9 @@ A stream is an object with `__next__` and `close`, not a generator: a generator 
 
 import contextlib
 import logging
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import orjson
@@ -14,8 +15,8 @@ from django.conf import settings
 from django.http import HttpRequest, StreamingHttpResponse
 
 from chatapi.problem import Problem
+from inference_proxy.frames import Frame, cursor_of, is_reasoning
 from inference_proxy.protocols.base import load_object
-from inference_proxy.transcript import Frame
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +25,7 @@ SEND_TIMEOUT_S = 60.0
 
 
 class Follower(Protocol):
-    """Whoever reads a reply from an offset to its end, wherever it comes from."""
+    """Whoever reads a reply from a cursor to its end, wherever it comes from."""
 
     has_ended: bool
 
@@ -37,7 +38,10 @@ class Follower(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StreamFormat:
-    """How frames look on the wire. `greeting` is sent at once, `heartbeat` after every silence."""
+    """How frames look on the wire. `greeting` is sent at once, `heartbeat` after every silence.
+
+    `encode` returns b"" for a frame that this format leaves out.
+    """
 
     media_type: str
     greeting: bytes
@@ -49,7 +53,7 @@ def _encode_sse(frame: Frame) -> bytes:
     event_id, payload = frame
     if isinstance(event_id, int):
         return b"id: %d\ndata: %b\n\n" % (event_id, payload)
-    return b"data: %b\n\n" % payload if event_id is None else b"id: %b\ndata: %b\n\n" % (event_id.encode(), payload)
+    return b"data: %b\n\n" % payload if event_id is None else b"id: %b\ndata: %b\n\n" % (str(event_id).encode(), payload)
 
 
 # No blank line after a comment: some client libraries take it for the end of an event, and hand out an empty one.
@@ -58,9 +62,15 @@ SSE = StreamFormat("text/event-stream", b": stream\n", b": ping\n", _encode_sse)
 NDJSON = StreamFormat("application/x-ndjson", b"", b" ", lambda frame: frame[1] + b"\n")
 
 
+def without_reasoning(stream_format: StreamFormat) -> StreamFormat:
+    """Return this format for clients that know only the text of a reply."""
+    encode = stream_format.encode
+    return replace(stream_format, encode=lambda frame: b"" if is_reasoning(frame[1]) else encode(frame))
+
+
 def _encode_text(frame: Frame) -> bytes:
     event_id, payload = frame
-    return (load_object(payload).get("token") or "").encode() if isinstance(event_id, int) else b""
+    return (load_object(payload).get("token") or "").encode() if cursor_of(event_id) is not None else b""
 
 
 # Bare text has room for nothing but the reply: no heartbeat, and an end that looks the same whatever the reason.
@@ -96,14 +106,26 @@ class FrameStream:
             return greeting
         if self._follower.has_ended:
             raise StopIteration
+        frames = self._read(self._heartbeat_s)
+        return b"".join(map(self._encode, frames)) or self._wait_for_more(frames)
+
+    def _wait_for_more(self, frames: list[Frame]) -> bytes:
+        """Return what comes next, or a heartbeat if the frames are none. The format may leave out all frames for a while."""
+        heartbeat_at = time.monotonic() + self._heartbeat_s
+        while frames and not self._follower.has_ended and (rest_s := heartbeat_at - time.monotonic()) > 0:
+            frames = self._read(rest_s)
+            if data := b"".join(map(self._encode, frames)):
+                return data
+        return self._heartbeat
+
+    def _read(self, timeout_s: float) -> list[Frame]:
         try:
-            frames = self._follower.read(self._heartbeat_s)
+            return self._follower.read(timeout_s)
         except Exception:
             # Let through, it would cut the connection in mid-stream. The client is told, and can come back for the rest.
             logger.exception("following a reply failed")
             self._follower.has_ended = True
-            frames = [(None, orjson.dumps({"error": Problem.code, "detail": Problem.detail}))]
-        return b"".join(map(self._encode, frames)) if frames else self._heartbeat
+            return [(None, orjson.dumps({"error": Problem.code, "detail": Problem.detail}))]
 
     def _forget_request(self) -> None:
         """Drop what the request holds, about 8 KiB. The middleware is through with it, and the stream may take minutes."""

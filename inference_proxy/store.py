@@ -10,12 +10,13 @@ FinalStatus = Literal["complete", "stopped", "interrupted", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A running reply at a checkpoint; `text` is None where nothing came since the last one."""
+    """A running reply at a checkpoint. A channel is None if nothing came in it since the last one."""
 
     reply_id: UUID
     text: str | None
     # Whether a client is waiting for it.
     is_followed: bool = True
+    reasoning: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,7 @@ class FinishedReply:
     inference_time_ms: int
     first_token_ms: int | None
     finish_reason: str
+    reasoning: str = ""
 
 
 class ReplyStore(Protocol):

@@ -1,8 +1,8 @@
 """What a running reply has said so far, for everyone who follows it.
 
 Principle: one writer, any number of readers, and the writer never waits for a reader. Frames are only ever appended, each
-with the *offset* after it: the length of the reply in code points. A follower is a position and a flag that wakes it; how
-slowly it reads is its own affair.
+with the *cursor* after it: the lengths of the reply's text and reasoning in code points. A follower is a position and a flag
+that wakes it; how slowly it reads is its own affair.
 """
 
 import threading
@@ -13,53 +13,66 @@ from bisect import bisect_right
 import orjson
 
 from chatapi.deadlines import Deadline
+from inference_proxy.frames import START, Cursor, Frame, frame_id, is_reasoning, reasoning_payload
 from inference_proxy.presence import Presence, always_present
 from inference_proxy.protocols.base import load_object
 
-# A reply that grows beyond one of these is cut off. The last two bound its memory: frames relay the inference service's
-# objects unchanged, which may carry more than their text, and a frame costs a few hundred bytes however short it is.
+# A reply that grows beyond one of these, both channels together, is cut off. The last two bound its memory: frames relay the
+# inference service's objects unchanged, which may carry more than their text, and a frame costs a few hundred bytes however
+# short it is.
 MAX_REPLY_CHARACTERS = 1024 * 1024
 MAX_REPLY_FRAMES = 65_536
 MAX_REPLY_BYTES = 8 * 1024 * 1024
 
-# The id of a reply's last frame, `done`. A client that has it has everything.
-END_ID = "done"
-# One JSON object for clients and its id: the offset after it, or END_ID. The `error` before the end has none, so that a
-# client that reads it but not the end goes on behind the text.
-Frame = tuple[int | str | None, bytes]
-
 
 class Transcript:
-    """The frames of one reply, and its text."""
+    """The frames of one reply, its text and its reasoning."""
 
     def __init__(self) -> None:
         # All payloads in one piece of memory, and where each ends: thousands of small objects would take four times as much.
         self._payloads = bytearray()
         self._ends = array("I")
+        # The cursor after each frame. The second array stays empty until there is reasoning: most replies have none.
         self._offsets = array("I")
+        self._reasoning_offsets = array("I")
         self._texts: list[str] = []
+        self._reasonings: list[str] = []
         self._closing: list[Frame] | None = None
         self._followers: dict[threading.Event, Presence] = {}
         self._had_followers = False
         self._joining = threading.Lock()
         self.length = 0
+        self.reasoning_length = 0
 
     @property
     def is_full(self) -> bool:
         """Whether the reply is longer than any reply may be."""
         return (
-            self.length > MAX_REPLY_CHARACTERS or len(self._offsets) > MAX_REPLY_FRAMES or len(self._payloads) > MAX_REPLY_BYTES
+            self.length + self.reasoning_length > MAX_REPLY_CHARACTERS
+            or len(self._offsets) > MAX_REPLY_FRAMES
+            or len(self._payloads) > MAX_REPLY_BYTES
         )
 
     def append(self, payload: bytes, text: str) -> None:
-        """Add a frame. Followers see it at the next `wake`."""
+        """Add a frame with some text, or with none. Followers see it at the next `wake`."""
         if text:
             self._texts.append(text)
             self.length += len(text)
         self._payloads += payload
         self._ends.append(len(self._payloads))
+        if self.reasoning_length:
+            self._reasoning_offsets.append(self.reasoning_length)
         # Last, because readers count these: what they count is there.
         self._offsets.append(self.length)
+
+    def append_reasoning(self, reasoning: str) -> None:
+        """Add a frame with a piece of reasoning, which is not empty."""
+        if not self.reasoning_length:
+            # The frames before this one have no reasoning.
+            self._reasoning_offsets = array("I", [0]) * len(self._offsets)
+        self._reasonings.append(reasoning)
+        self.reasoning_length += len(reasoning)
+        self.append(reasoning_payload(reasoning), "")
 
     def wake(self) -> None:
         """Tell every follower that there is more."""
@@ -73,40 +86,75 @@ class Transcript:
         self.wake()
 
     def text(self) -> str:
-        """Return the reply so far."""
+        """Return the text so far."""
+        return self._join(self._texts)
+
+    def reasoning(self) -> str:
+        """Return the reasoning so far."""
+        return self._join(self._reasonings)
+
+    def _join(self, pieces: list[str]) -> str:
         # Joined once and kept joined, so that a reply of thousands of tokens is not thousands of strings. The writer may
         # append meanwhile: that stays behind the slice.
         with self._joining:
-            count = len(self._texts)
-            joined = "".join(self._texts[:count])
-            self._texts[:count] = [joined]
+            count = len(pieces)
+            joined = "".join(pieces[:count])
+            pieces[:count] = [joined]
             return joined
 
-    def follow(self, after: int, is_present: Presence = always_present) -> "TranscriptFollower":
-        """Return a follower that starts behind the first `after` code points; `is_present` tells of its client."""
+    def follow(self, after: Cursor = START, is_present: Presence = always_present) -> "TranscriptFollower":
+        """Return a follower that starts behind a cursor; `is_present` tells of its client."""
         return TranscriptFollower(self, after, is_present)
 
     def frames_from(self, position: int) -> tuple[list[Frame], int]:
         """Return the frames from a position on, and the position behind them."""
         end = len(self._offsets)
-        return [(self._offsets[index], self._payload(index)) for index in range(position, end)], end
+        if not self._reasoning_offsets:
+            return [(self._offsets[index], self._payload(index)) for index in range(position, end)], end
+        return [(frame_id(self._cursor_after(index)), self._payload(index)) for index in range(position, end)], end
+
+    def frames_lacked(self, position: int, cursor: Cursor) -> tuple[list[Frame], int, bool]:
+        """Return what a client with this cursor lacks of the frames from a position on, and the position behind them.
+
+        Also return whether the client has caught up: it has the frames before that position and nothing else.
+        """
+        end = len(self._offsets)
+        first = bisect_right(self._offsets, cursor.text, position, end)
+        if self._reasoning_offsets:
+            first = min(first, bisect_right(self._reasoning_offsets, cursor.reasoning, position, end))
+        frames: list[Frame] = []
+        for index in range(first, end):
+            if self._cursor_after(index - 1).covers(cursor):
+                rest, end = self.frames_from(index)
+                return frames + rest, end, True
+            frames += self._rest_of_frame(index, cursor)
+        return frames, end, self._cursor_after(end - 1).covers(cursor)
+
+    def _rest_of_frame(self, index: int, cursor: Cursor) -> list[Frame]:
+        """Return what a client with this cursor lacks of a frame, if it lacks any of it."""
+        # A client that has read the row elsewhere may have part of this frame, or more of one channel than of the other.
+        begin, end, payload = self._cursor_after(index - 1), self._cursor_after(index), self._payload(index)
+        if is_reasoning(payload):
+            key, length, lacked = "reasoning", end.reasoning - begin.reasoning, end.reasoning - cursor.reasoning
+        else:
+            key, length, lacked = "token", end.text - begin.text, end.text - cursor.text
+        if lacked <= 0 or not length:
+            return []
+        if lacked < length:
+            event = load_object(payload)
+            event[key] = event[key][-lacked:]
+            payload = orjson.dumps(event)
+        return [(frame_id(end.joined(cursor)), payload)]
+
+    def _cursor_after(self, index: int) -> Cursor:
+        """Return the cursor after a frame; at -1, the start."""
+        if index < 0:
+            return START
+        return Cursor(self._offsets[index], self._reasoning_offsets[index] if self._reasoning_offsets else 0)
 
     def _payload(self, index: int) -> bytes:
         begin = self._ends[index - 1] if index else 0
         return bytes(self._payloads[begin : self._ends[index]])
-
-    def position_after(self, offset: int) -> tuple[int, list[Frame]]:
-        """Return the position of the first frame that lies behind an offset, and the rest of a frame that the offset cuts."""
-        # From the start means all of it, frames without text that lead included.
-        position = bisect_right(self._offsets, offset) if offset else 0
-        begins = self._offsets[position - 1] if position else 0
-        if position == len(self._offsets) or begins == offset:
-            return position, []
-        # Someone read part of this frame's text from the database, elsewhere. The rest is what they lack.
-        end = self._offsets[position]
-        event = load_object(self._payload(position))
-        event["token"] = event["token"][offset - end :]
-        return position + 1, [(end, orjson.dumps(event))]
 
     @property
     def closing(self) -> list[Frame] | None:
@@ -126,12 +174,14 @@ class Transcript:
 
 
 class TranscriptFollower:
-    """Read a transcript from an offset to its end."""
+    """Read a transcript from a cursor to its end."""
 
-    def __init__(self, transcript: Transcript, after: int, is_present: Presence) -> None:
+    def __init__(self, transcript: Transcript, after: Cursor, is_present: Presence) -> None:
         self._transcript = transcript
-        self._after = after
-        self._position: int | None = None
+        self._position = 0
+        # What the client has of the frames behind the position, None if nothing. A client without anything also gets the frames
+        # without text at the beginning.
+        self._after = None if after == START else after
         self._wakeup = threading.Event()
         # Set, because there may be something to take.
         self._wakeup.set()
@@ -168,14 +218,12 @@ class TranscriptFollower:
         # Clear before looking: what comes in between sets it again.
         self._wakeup.clear()
         closing = self._transcript.closing
-        frames: list[Frame] = []
-        if self._position is None:
-            if self._transcript.length < self._after and closing is None:
-                # Ahead of us: a client that saw more elsewhere. Wait until the reply is longer than what it has.
-                return []
-            self._position, frames = self._transcript.position_after(self._after)
-        new, self._position = self._transcript.frames_from(self._position)
-        frames += new
+        if self._after is None:
+            frames, self._position = self._transcript.frames_from(self._position)
+        else:
+            frames, self._position, has_caught_up = self._transcript.frames_lacked(self._position, self._after)
+            if has_caught_up:
+                self._after = None
         # Read before the frames, so that none is missed: a closed transcript gets no more.
         if closing is not None:
             frames += closing

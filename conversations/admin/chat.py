@@ -77,8 +77,16 @@ def _slightly_after(messages: MessageQuerySet, wanted_id: UUID | None) -> SortKe
 
 
 def _with_text(messages: MessageQuerySet, whole_id: UUID | None) -> MessageQuerySet:
-    text = Case(When(id=whole_id, then=F("content")), default=Left("content", CHARACTERS_SHOWN), output_field=TextField())
-    return messages.defer("content").annotate(text=text, characters=Length("content"))
+    return messages.defer("content", "reasoning").annotate(
+        text=_shown("content", whole_id),
+        characters=Length("content"),
+        thought=_shown("reasoning", whole_id),
+        thought_characters=Length("reasoning"),
+    )
+
+
+def _shown(column: str, whole_id: UUID | None) -> Case:
+    return Case(When(id=whole_id, then=F(column)), default=Left(column, CHARACTERS_SHOWN), output_field=TextField())
 
 
 def _group(messages: list[Any]) -> list[Entry]:

@@ -5,7 +5,7 @@ connection is held while a reply is streamed.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from enum import Enum
 from functools import partial
@@ -24,8 +24,18 @@ from conversations.services.turns.replies import live_replies
 from conversations.surfaces.headers import read_last_event
 from conversations.surfaces.open_streams import Place, open_streams
 from inference_proxy.exceptions import FAILURES, UpstreamError
+from inference_proxy.frames import START, Cursor, cursor_of
 from inference_proxy.presence import Presence, is_connected
-from inference_proxy.responses import NDJSON, SSE, TEXT, Follower, FrameStream, FrameStreamResponse, StreamFormat
+from inference_proxy.responses import (
+    NDJSON,
+    SSE,
+    TEXT,
+    Follower,
+    FrameStream,
+    FrameStreamResponse,
+    StreamFormat,
+    without_reasoning,
+)
 
 # If the inference service refuses within this time, the answer is an HTTP error instead of a stream.
 REFUSAL_WAIT_S = 3.0
@@ -40,7 +50,13 @@ class Delivery(Enum):
     LATER = "later"
 
 
-STREAM_FORMATS = {Delivery.SSE: SSE, Delivery.NDJSON: NDJSON, Delivery.TEXT: TEXT}
+STREAM_FORMATS = {Delivery.SSE: SSE, Delivery.NDJSON: NDJSON}
+# For the surfaces whose clients know only the text of a reply.
+TEXT_STREAM_FORMATS = {
+    Delivery.SSE: without_reasoning(SSE),
+    Delivery.NDJSON: without_reasoning(NDJSON),
+    Delivery.TEXT: TEXT,
+}
 
 
 def choose_delivery(request: HttpRequest, stream: bool | None = None, default: Delivery = Delivery.SSE) -> Delivery:
@@ -72,8 +88,8 @@ def presence_of(request: HttpRequest) -> Presence:
     return partial(is_connected, request.META.get("gunicorn.socket"))
 
 
-def begin_reply(turn: Turn, is_present: Presence, *, after: int = 0, is_background: bool = False) -> Follower:
-    """Start a turn's reply and follow it. A reply that an earlier send began is followed after its first `after` code points.
+def begin_reply(turn: Turn, is_present: Presence, *, after: Cursor = START, is_background: bool = False) -> Follower:
+    """Start a turn's reply and follow it. A reply that an earlier send began is followed after the cursor `after`.
 
     A reply in the background goes on without a follower, and another send does not interrupt it by default.
 
@@ -83,7 +99,7 @@ def begin_reply(turn: Turn, is_present: Presence, *, after: int = 0, is_backgrou
     if turn.request is None:
         return follow_reply(turn.reply_id, after, is_present)
     generation = live_replies.start(turn.reply_id, turn.request, is_background=is_background)
-    follower = generation.transcript.follow(0, is_present)
+    follower = generation.transcript.follow(START, is_present)
     generation.has_begun.wait(REFUSAL_WAIT_S)
     if generation.refusal is not None:
         follower.close()
@@ -111,9 +127,9 @@ def open_place(owner_id: UUID, is_present: Presence, *, limited: bool = True) ->
 
 
 def stream_reply(
-    request: HttpRequest, reply_id: UUID, stream_format: StreamFormat, *, after: int, owner_id: UUID
+    request: HttpRequest, reply_id: UUID, stream_format: StreamFormat, *, after: Cursor, owner_id: UUID
 ) -> FrameStreamResponse:
-    """Return the stream of a reply, running or ended, from an offset. Raises `TooManyStreams`."""
+    """Return the stream of a reply, running or ended, from a cursor on. Raises `TooManyStreams`."""
     is_present = presence_of(request)
     with open_place(owner_id, is_present) as place:
         follower = follow_reply(reply_id, after, is_present)
@@ -130,7 +146,7 @@ def stream_turn(
         return no_more_events(turn.reply_id)
     is_present = presence_of(request)
     with open_place(_owner_id(turn, user_id), is_present, limited=turn.request is None) as place:
-        follower = begin_reply(turn, is_present, after=last_event.offset if last_event else 0)
+        follower = begin_reply(turn, is_present, after=last_event.cursor if last_event else START)
         return _relay(request, follower, stream_format, headers, place)
 
 
@@ -162,8 +178,8 @@ def wait_for_reply(follower: Follower) -> str:
     try:
         while not follower.has_ended:
             for event_id, payload in follower.read(SILENCE_S):
-                # The id of a frame with text is a number. Only `error` and `done` have other ids.
-                code = code if isinstance(event_id, int) else orjson.loads(payload).get("error", code)
+                # Only `error` and `done` have no cursor.
+                code = orjson.loads(payload).get("error", code) if cursor_of(event_id) is None else code
     finally:
         follower.close()
         release_connections()
@@ -186,12 +202,13 @@ def deliver(
     *,
     user_id: UUID | None,
     read_message: Callable[[UUID], dict[str, Any]],
+    formats: Mapping[Delivery, StreamFormat],
 ) -> HttpResponseBase:
     """Begin a turn's reply and deliver it. `read_message` returns a saved message in the surface's form."""
     location = message_location(turn.conversation_id, turn.reply_id)
     headers = {**reply_headers(turn), "Content-Location": location}
-    if how in STREAM_FORMATS:
-        return stream_turn(request, turn, STREAM_FORMATS[how], headers, user_id=user_id)
+    if how in formats:
+        return stream_turn(request, turn, formats[how], headers, user_id=user_id)
     is_present = presence_of(request)
     if how is Delivery.LATER:
         begin_reply(turn, is_present, is_background=True).close()

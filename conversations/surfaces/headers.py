@@ -7,18 +7,16 @@ from urllib.parse import urlencode
 from django.http import HttpRequest, QueryDict
 from rest_framework.exceptions import ValidationError
 
-from inference_proxy.transcript import END_ID
+from inference_proxy.frames import END_ID, START, Cursor
 
 IDEMPOTENCY_KEY_FORM = re.compile(r"[\x21-\x7e]{1,200}")
-# PostgreSQL's `substr` takes no larger position, and no text is longer.
-MAX_REPLY_OFFSET = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
 class LastEvent:
-    """The last event of a reply that a client received: after `offset` code points of text, or the end."""
+    """The last event of a reply that a client received: the cursor after it, or the end."""
 
-    offset: int = 0
+    cursor: Cursor = START
     is_end: bool = False
 
 
@@ -37,9 +35,20 @@ def read_last_event(request: HttpRequest) -> LastEvent | None:
         return None
     if event_id == END_ID:
         return LastEvent(is_end=True)
-    if not re.fullmatch(r"\d{1,10}", event_id, re.ASCII) or int(event_id) > MAX_REPLY_OFFSET:
-        raise ValidationError({"Last-Event-ID": ["Must be the id of an event of this stream."]})
-    return LastEvent(offset=int(event_id))
+    return LastEvent(cursor=_parse_cursor("Last-Event-ID", event_id))
+
+
+def read_after(params: QueryDict) -> Cursor:
+    """Return the cursor in `?after=`, or the start without one. Raises a 400 if it is malformed."""
+    form = params.get("after")
+    return START if form is None else _parse_cursor("after", str(form))
+
+
+def _parse_cursor(name: str, form: str) -> Cursor:
+    try:
+        return Cursor.parse(form)
+    except ValueError:
+        raise ValidationError({name: ["Must be the id of an event of this stream."]}) from None
 
 
 def next_link(path: str, params: QueryDict, cursor: str | None) -> dict[str, str]:

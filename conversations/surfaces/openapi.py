@@ -17,8 +17,9 @@ NDJSON = "application/x-ndjson"
 TEXT = "text/plain"
 
 FRAME = (
-    'An object. Text: `{"token": "…"}` with any further fields from the inference service. After a failure: '
-    '`{"error": "code", "detail"}`. The last one: `{"done": true, "status", "message_id", "token_count", "inference_time_ms"}`.'
+    'An object. Text: `{"token": "…"}` with any further fields from the inference service. Reasoning, only on the primary '
+    'surface: `{"reasoning": "…"}`. After a failure: `{"error": "code", "detail"}`. The last one: `{"done": true, "status", '
+    '"message_id", "token_count", "inference_time_ms", "finish_reason"}`.'
 )
 SSE_EVENT: dict[str, Any] = {
     "type": "object",
@@ -27,8 +28,8 @@ SSE_EVENT: dict[str, Any] = {
     "properties": {
         "id": {
             "type": "string",
-            "description": "Length of the reply after this event, in code points. The last event has the id `done`. Errors "
-            "have no id.",
+            "description": "Length of the text after this event, in code points; if there is reasoning, `T-R` with the lengths "
+            "of both. The last event has the id `done`. Errors have no id.",
         },
         "data": {"type": "string", "contentMediaType": "application/json", "description": FRAME},
     },
@@ -42,13 +43,13 @@ STREAMS: dict[Any, Any] = {(200, SSE): SSE_EVENT, (200, NDJSON): NDJSON_LINE, **
 SSE_EXAMPLE = OpenApiExample(
     "A short reply",
     value=': stream\nid: 5\ndata: {"token": "hello", "gpu": 0}\n\nid: done\ndata: {"done": true, "status": "complete", '
-    '"message_id": "0192…", "token_count": 1, "inference_time_ms": 41}\n\n',
+    '"message_id": "0192…", "token_count": 1, "inference_time_ms": 41, "finish_reason": "stop"}\n\n',
     media_type=SSE,
 )
 NDJSON_EXAMPLE = OpenApiExample(
     "A short reply, as lines",
     value='{"token": "hello", "gpu": 0}\n{"done": true, "status": "complete", "message_id": "0192…", "token_count": 1, '
-    '"inference_time_ms": 41}\n',
+    '"inference_time_ms": 41, "finish_reason": "stop"}\n',
     media_type=NDJSON,
 )
 

@@ -1,6 +1,6 @@
 """Beginning a reply and answering with it: what every surface does with a send, an edit or a regeneration."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -13,9 +13,10 @@ from conversations.services.turns.begin import Turn
 from conversations.services.turns.busy import WhenBusy, begin_when_free
 from conversations.services.turns.resume import find_begun_turn
 from conversations.surfaces.callers import caller_id
-from conversations.surfaces.delivery import Delivery, deliver, message_location
+from conversations.surfaces.delivery import STREAM_FORMATS, Delivery, deliver, message_location
 from conversations.surfaces.headers import read_idempotency_key, read_last_event
 from conversations.surfaces.open_streams import open_streams
+from inference_proxy.responses import StreamFormat
 
 # `start_turn`, `edit_turn` or `regenerate_turn`
 BeginReply = Callable[..., Turn]
@@ -27,18 +28,19 @@ def answer_with_reply(
     *,
     how: Delivery,
     read_message: Callable[[UUID], dict[str, Any]],
+    formats: Mapping[Delivery, StreamFormat] = STREAM_FORMATS,
     when_busy: WhenBusy | None = None,
     **question: Any,
 ) -> HttpResponseBase:
     """Begin a turn of the caller and answer with its reply.
 
     `question` holds the arguments of `verb`, except the caller and the idempotency key. `read_message` returns a saved message
-    in the surface's form.
+    in the surface's form. `formats` are how its streams look.
     """
     user_id, key = caller_id(request), read_idempotency_key(request)
     refuse_too_many_streams(user_id, how)
     turn = begin_turn(request, verb, how=how, when_busy=when_busy, user_id=user_id, idempotency_key=key, **question)
-    return deliver(request._request, turn, how, user_id=user_id, read_message=read_message)
+    return deliver(request._request, turn, how, user_id=user_id, read_message=read_message, formats=formats)
 
 
 def refuse_too_many_streams(user_id: UUID | None, how: Delivery) -> None:

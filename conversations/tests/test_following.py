@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any
 
 import psycopg
@@ -17,6 +18,7 @@ from conversations.services.turns import follow, poll
 from conversations.services.turns.follow import StoredFollower, follow_reply
 from conversations.services.turns.poll import ReplyPoller
 from conversations.tests.factories import make_conversation, make_message, make_reply, make_running_reply
+from inference_proxy.frames import Cursor, cursor_of
 from tests.support.waiting import LIMIT_S, wait_until
 
 TEXT = "Hé 🎈👩‍💻 e\u0301nd"
@@ -70,12 +72,19 @@ def absent_database() -> Iterator[None]:
 @pytest.mark.django_db
 @pytest.mark.parametrize("after", [*range(len(TEXT) + 1), 99, 2**31 - 1])
 def test_an_ended_reply_is_replayed_from_anywhere(after: int) -> None:
-    reply = make_reply(make_message(make_conversation()), TEXT, token_count=3, inference_time_ms=41)
-    frames = read_to_end(follow_reply(reply.id, after))
+    reply = make_reply(make_message(make_conversation()), TEXT, token_count=3, inference_time_ms=41, finish_reason="stop")
+    frames = read_to_end(follow_reply(reply.id, Cursor(after)))
     tokens, done = objects(frames[:-1]), objects(frames)[-1]
     assert "".join(token["token"] for token in tokens) == TEXT[after:]
     assert all(offset == len(TEXT) for offset, _ in frames[:-1])
-    assert done == {"done": True, "status": "complete", "message_id": str(reply.id), "token_count": 3, "inference_time_ms": 41}
+    assert done == {
+        "done": True,
+        "status": "complete",
+        "message_id": str(reply.id),
+        "token_count": 3,
+        "inference_time_ms": 41,
+        "finish_reason": "stop",
+    }
 
 
 @pytest.mark.django_db
@@ -91,7 +100,7 @@ def test_an_ended_reply_is_replayed_from_anywhere(after: int) -> None:
 )
 def test_how_it_ended(status: str, error_code: str | None, error: str | None) -> None:
     reply = make_reply(make_message(make_conversation()), "half", status=status, error_code=error_code)
-    *before, done = objects(read_to_end(follow_reply(reply.id, 4)))
+    *before, done = objects(read_to_end(follow_reply(reply.id, Cursor(4))))
     assert [frame["error"] for frame in before] == ([error] if error else [])
     assert (done["done"], done["status"]) == (True, status)
 
@@ -99,7 +108,7 @@ def test_how_it_ended(status: str, error_code: str | None, error: str | None) ->
 @pytest.mark.django_db(transaction=True)
 def test_a_reply_that_is_deleted_is_a_reply_that_was_stopped() -> None:
     reply = make_running_reply(make_message(make_conversation()), "half")
-    follower, late = StoredFollower(reply.id, 0), StoredFollower(reply.id, 0)
+    follower, late = StoredFollower(reply.id), StoredFollower(reply.id)
     assert objects(follower.read(0)) == [{"token": "half"}]
     assert follower.read(0) == []
     reply.conversation.delete()
@@ -115,7 +124,7 @@ def test_a_running_reply_is_followed_as_it_is_saved() -> None:
     pieces: list[str] = []
 
     def follow() -> dict[str, Any]:
-        follower = follow_reply(reply.id, 0)
+        follower = follow_reply(reply.id)
         try:
             while not follower.has_ended:
                 for item in objects(follower.read(LIMIT_S)):
@@ -140,7 +149,7 @@ def test_a_running_reply_is_followed_as_it_is_saved() -> None:
 @pytest.mark.django_db(transaction=True)
 def test_no_connection_is_kept_between_polls() -> None:
     reply = make_running_reply(make_message(make_conversation()), "half")
-    follower = StoredFollower(reply.id, 0)
+    follower = StoredFollower(reply.id)
     follower.read(0)
     assert connection.connection is None
     follower.close()
@@ -149,7 +158,7 @@ def test_no_connection_is_kept_between_polls() -> None:
 @pytest.mark.django_db(transaction=True)
 def test_a_database_that_is_away_is_silence() -> None:
     reply = make_running_reply(make_message(make_conversation()), "half")
-    follower = StoredFollower(reply.id, 0)
+    follower = StoredFollower(reply.id)
     with absent_database():
         assert follower.read(0) == []
         assert follower.has_ended is False
@@ -160,7 +169,7 @@ def test_a_database_that_is_away_is_silence() -> None:
 @pytest.mark.django_db(transaction=True)
 def test_a_database_that_goes_away_while_it_is_polled_is_silence() -> None:
     reply = make_running_reply(make_message(make_conversation()), "half")
-    follower = StoredFollower(reply.id, 0)
+    follower = StoredFollower(reply.id)
     follower.read(0)
     with absent_database():
         wait_until(lambda: follow.reply_poller._away_since, "the poller has noticed")
@@ -173,14 +182,14 @@ def test_a_database_that_goes_away_while_it_is_polled_is_silence() -> None:
 def test_a_database_that_stays_away_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(poll, "DATABASE_PATIENCE_S", -1.0)
     reply = make_running_reply(make_message(make_conversation()), "half")
-    polled, late = StoredFollower(reply.id, 4), StoredFollower(reply.id, 4)
+    polled, late = StoredFollower(reply.id, Cursor(4)), StoredFollower(reply.id, Cursor(4))
     assert polled.read(0) == []
     with absent_database():
         for follower in (polled, late):
             frames = read_to_end(follower)
             assert [item.get("error") or item.get("status") for item in objects(frames)] == ["not_saved", "interrupted"]
     # A client that comes back later reads on.
-    back = StoredFollower(reply.id, 0)
+    back = StoredFollower(reply.id)
     assert objects(back.read(0)) == [{"token": "half"}]
     back.close()
 
@@ -204,7 +213,7 @@ def test_followers_share_one_statement_a_round(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(ReplyPoller, "_poll", counted_poll)
     monkeypatch.setattr(follow, "reply_poller", ReplyPoller(must_end=lambda: False, cursor=counted_cursor))
     replies = [make_running_reply(make_message(make_conversation()), "one") for _ in range(3)]
-    followers = [StoredFollower(reply.id, after) for reply in replies for after in range(4)]
+    followers = [StoredFollower(reply.id, Cursor(after)) for reply in replies for after in range(4)]
     texts = [text_of(follower.read(0)) for follower in followers]
     for more in ("one two", "one two three"):
         Message.objects.filter(id__in=[reply.id for reply in replies]).update(content=more)
@@ -224,9 +233,9 @@ def test_followers_share_one_statement_a_round(monkeypatch: pytest.MonkeyPatch) 
 def test_a_follower_that_is_far_behind_misses_nothing(monkeypatch: pytest.MonkeyPatch, pace: int) -> None:
     monkeypatch.setattr(poll, "PIECE_CHARACTERS", 4)
     reply = make_running_reply(make_message(make_conversation()), TEXT[:3])
-    followers = [StoredFollower(reply.id, after) for after in range(len(TEXT) + 1)]
+    followers = [StoredFollower(reply.id, Cursor(after)) for after in range(len(TEXT) + 1)]
     texts = [text_of(follower.read(0)) for follower in followers]
-    shared = follow.reply_poller._replies[reply.id]
+    shared = follow.reply_poller._replies[reply.id].text
     for length in range(4, len(TEXT) + 1):
         Message.objects.filter(id=reply.id).update(content=TEXT[:length])
         wait_until(lambda: shared.length == length, "the poller has read it")  # noqa: B023
@@ -246,7 +255,7 @@ def test_a_follower_that_is_far_behind_misses_nothing(monkeypatch: pytest.Monkey
 def test_a_long_reply_comes_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(poll, "PIECE_CHARACTERS", 4)
     reply = make_reply(make_message(make_conversation()), TEXT)
-    frames = read_to_end(StoredFollower(reply.id, 2))
+    frames = read_to_end(StoredFollower(reply.id, Cursor(2)))
     assert [event_id for event_id, _ in frames] == [6, 10, len(TEXT), "done"]
     assert text_of(frames) == TEXT[2:]
 
@@ -254,7 +263,7 @@ def test_a_long_reply_comes_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.django_db(transaction=True)
 def test_the_last_follower_that_leaves_ends_the_poller() -> None:
     reply = make_running_reply(make_message(make_conversation()), "half")
-    first, second = StoredFollower(reply.id, 0), StoredFollower(reply.id, 4)
+    first, second = StoredFollower(reply.id), StoredFollower(reply.id, Cursor(4))
     first.read(0)
     second.read(0)
     first.close()
@@ -264,7 +273,59 @@ def test_the_last_follower_that_leaves_ends_the_poller() -> None:
     assert not follow.reply_poller._replies
     wait_until(lambda: follow.reply_poller._thread is None, "the poller has ended")
     # It begins again with the next follower.
-    third = StoredFollower(reply.id, 0)
+    third = StoredFollower(reply.id)
     third.read(0)
     Message.objects.filter(id=reply.id).update(status="stopped")
     assert objects(read_to_end(third))[-1]["status"] == "stopped"
+
+
+THOUGHT = "Let me 🎈 think"
+
+
+def both_of(frames: list[Any]) -> tuple[str, str]:
+    return "".join(item.get("reasoning", "") for item in objects(frames)), text_of(frames)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("piece", [4, 1000])
+@pytest.mark.parametrize("text", range(len(TEXT) + 2))
+def test_both_channels_of_an_ended_reply_are_replayed_from_anywhere(
+    monkeypatch: pytest.MonkeyPatch, text: int, piece: int
+) -> None:
+    monkeypatch.setattr(poll, "PIECE_CHARACTERS", piece)
+    reply = make_reply(make_message(make_conversation()), TEXT, reasoning=THOUGHT)
+    for reasoning in range(len(THOUGHT) + 2):
+        frames = read_to_end(StoredFollower(reply.id, Cursor(text, reasoning)))
+        assert both_of(frames) == (THOUGHT[reasoning:], TEXT[text:])
+        assert objects(frames)[-1]["done"] is True
+        cursors = [cursor for event_id, _ in frames if (cursor := cursor_of(event_id)) is not None]
+        assert all(later.covers(earlier) for earlier, later in pairwise(cursors))
+        # The reasoning is whole before the text begins.
+        kinds = ["reasoning" in item for item in objects(frames)]
+        assert kinds == sorted(kinds, reverse=True)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("piece", [4, 1000])
+def test_both_channels_of_a_running_reply_are_followed_as_they_are_saved(monkeypatch: pytest.MonkeyPatch, piece: int) -> None:
+    monkeypatch.setattr(poll, "PIECE_CHARACTERS", piece)
+    reply = make_running_reply(make_message(make_conversation()))
+    places = [Cursor(text, reasoning) for text in (0, 3, len(TEXT)) for reasoning in (0, 2, len(THOUGHT))]
+    followers = [StoredFollower(reply.id, place) for place in places]
+    frames: list[list[Any]] = [[] for _ in followers]
+    for text, reasoning in [(0, 1), (0, 9), (2, 9), (5, 9), (5, len(THOUGHT)), (len(TEXT), len(THOUGHT))]:
+        Message.objects.filter(id=reply.id).update(content=TEXT[:text], reasoning=THOUGHT[:reasoning])
+        for number, follower in enumerate(followers):
+            expected = (THOUGHT[places[number].reasoning : reasoning], TEXT[places[number].text : text])
+            while both_of(frames[number]) != expected:
+                new = follower.read(LIMIT_S)
+                assert new, (places[number], both_of(frames[number]), expected)
+                frames[number] += new
+    Message.objects.filter(id=reply.id).update(status="complete", finish_reason="stop")
+    for number, follower in enumerate(followers):
+        frames[number] += read_to_end(follower)
+        done = objects(frames[number])[-1]
+        assert (done["done"], done["finish_reason"]) == (True, "stop")
+        assert both_of(frames[number]) == (THOUGHT[places[number].reasoning :], TEXT[places[number].text :])
+        last = [cursor for event_id, _ in frames[number] if (cursor := cursor_of(event_id)) is not None]
+        assert not last or last[-1] == Cursor(len(TEXT), len(THOUGHT))

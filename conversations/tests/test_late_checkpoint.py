@@ -25,6 +25,7 @@ def ended(reply: Message, status, text: str) -> FinishedReply:
         inference_time_ms=10,
         first_token_ms=1,
         finish_reason="",
+        reasoning="all its reasoning",
     )
 
 
@@ -33,14 +34,15 @@ def test_a_late_checkpoint_puts_no_older_text_back(status: str) -> None:
     reply = running_reply()
     store = DatabaseReplyStore()
     store.finish(ended(reply, status, "the whole text"))
-    store.checkpoint([Draft(reply.id, "the")])
+    store.checkpoint([Draft(reply.id, "the", reasoning="all")])
     reply.refresh_from_db()
-    assert (reply.content, reply.status) == ("the whole text", status)
+    assert (reply.content, reply.reasoning, reply.status) == ("the whole text", "all its reasoning", status)
 
 
 def test_a_checkpoint_goes_on_where_the_reply_was_taken_for_abandoned() -> None:
     reply = running_reply()
     Message.objects.filter(id=reply.id).update(status=Status.INTERRUPTED)
-    DatabaseReplyStore().checkpoint([Draft(reply.id, "goes on")])
+    DatabaseReplyStore().checkpoint([Draft(reply.id, "goes on", reasoning="thinks")])
+    DatabaseReplyStore().checkpoint([Draft(reply.id, None)])
     reply.refresh_from_db()
-    assert (reply.content, reply.status) == ("goes on", "interrupted")
+    assert (reply.content, reply.reasoning, reply.status) == ("goes on", "thinks", "interrupted")

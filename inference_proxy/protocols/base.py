@@ -49,11 +49,13 @@ class GenerationRequest:
 class Delta:
     """What one event of the answer brought.
 
-    `payload` is the JSON object to relay, `{"token": …}`, as bytes; None where the event is not for clients.
+    `payload` is the JSON object to relay, `{"token": …}`, as bytes; None where the event has none for clients. `reasoning` is
+    relayed before it.
     """
 
     payload: bytes | None = None
     text: str = ""
+    reasoning: str = ""
     is_end: bool = False
     finish_reason: str = ""
     prompt_tokens: int | None = None

@@ -30,6 +30,7 @@ class OpenAI:
     def __init__(self) -> None:
         self._finish_reason = ""
         self._cleaner = TokenCleaner()
+        self._reasoning_cleaner = TokenCleaner()
 
     def headers(self) -> dict[str, str]:
         headers = {"X-Internal-API-Key": settings.INTERNAL_API_KEY}
@@ -80,6 +81,10 @@ class OpenAI:
         content = changes.get("content")
         if content is not None and not isinstance(content, str):
             raise UpstreamError
+        # vLLM and Ollama call it `reasoning`; SGLang, llama.cpp and DeepSeek `reasoning_content`; some send both, the same.
+        reasoning = changes.get("reasoning_content") or changes.get("reasoning")
+        if reasoning and isinstance(reasoning, str):
+            delta.reasoning = self._reasoning_cleaner.clean(reasoning)
         if content:
             delta.text = self._cleaner.clean(content)
         if delta.text:

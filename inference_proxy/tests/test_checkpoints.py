@@ -74,3 +74,26 @@ def test_a_long_reply_is_saved_less_often(replies: LiveReplies, store: Store) ->
         8,
         None,
     ]
+
+
+def test_each_channel_is_saved_when_it_has_grown(replies: LiveReplies, store: Store) -> None:
+    generation = add_running(replies, store)
+    saved = []
+    for now, (reasoning, text) in enumerate([("think", ""), ("", "answer"), ("ing", "!"), ("", "")]):
+        if reasoning:
+            generation.transcript.append_reasoning(reasoning)
+        generation.transcript.append(b"{}", text)
+        replies._checkpoint(float(now))
+        saved += [(draft.reasoning, draft.text) for draft in store.drafts]
+    assert saved == [("think", None), (None, "answer"), ("thinking", "answer!"), (None, None)]
+
+
+def test_long_reasoning_is_saved_less_often(replies: LiveReplies, store: Store) -> None:
+    generation = add_running(replies, store)
+    saved = []
+    for now in range(4):
+        generation.transcript.append_reasoning("x" * CHECKPOINT_CHARACTERS)
+        replies._checkpoint(float(now))
+        [draft] = store.drafts
+        saved.append(draft.reasoning is not None)
+    assert saved == [True, True, False, True]

@@ -85,7 +85,7 @@ def test_a_fast_reply_is_read_in_larger_pieces(service: FastService) -> None:
 
 def test_a_stop_does_not_wait_for_the_pause(service: FastService) -> None:
     generation, store = run(pause_s=10 * LIMIT_S)
-    follower = generation.transcript.follow(0)
+    follower = generation.transcript.follow()
     while len(service.reads) <= UNPACED_READS:
         follower.read(LIMIT_S)
     generation.stop()

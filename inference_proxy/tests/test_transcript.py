@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from inference_proxy.transcript import Frame, Transcript, TranscriptFollower
+from inference_proxy.frames import START, Cursor, Frame, cursor_of
+from inference_proxy.transcript import MAX_REPLY_CHARACTERS, Transcript, TranscriptFollower
 from tests.support.waiting import LIMIT_S
 
 DONE: list[Frame] = [(None, b'{"done":true}')]
@@ -38,7 +39,7 @@ def read_to_end(follower: TranscriptFollower) -> list[Frame]:
 
 
 def test_frames_carry_the_offset_after_them_in_code_points() -> None:
-    follower = transcript("hé", "🎈", "👩‍💻", "e\u0301", closed=True).follow(after=0)
+    follower = transcript("hé", "🎈", "👩‍💻", "e\u0301", closed=True).follow(Cursor(0))
     assert [offset for offset, _ in read_to_end(follower)] == [2, 3, 6, 8, None]
 
 
@@ -46,7 +47,7 @@ def test_payloads_are_unchanged() -> None:
     written = Transcript()
     written.append(b'{"token" : "a",  "gpu":3}', "a")
     written.wake()
-    assert written.follow(after=0).read(LIMIT_S) == [(1, b'{"token" : "a",  "gpu":3}')]
+    assert written.follow(Cursor(0)).read(LIMIT_S) == [(1, b'{"token" : "a",  "gpu":3}')]
 
 
 TOKENS = ("Hé", "🎈🎈", "👩‍💻", "", "e\u0301!", "end")
@@ -54,7 +55,7 @@ TOKENS = ("Hé", "🎈🎈", "👩‍💻", "", "e\u0301!", "end")
 
 @pytest.mark.parametrize("after", range(len("".join(TOKENS)) + 1))
 def test_a_follower_resumes_anywhere(after: int) -> None:
-    frames = read_to_end(transcript(*TOKENS, closed=True).follow(after))
+    frames = read_to_end(transcript(*TOKENS, closed=True).follow(Cursor(after)))
     assert text_of(frames) == "".join(TOKENS)[after:]
     assert frames[-1] == DONE[0]
     offsets = [offset for offset, _ in frames if offset is not None]
@@ -62,13 +63,13 @@ def test_a_follower_resumes_anywhere(after: int) -> None:
 
 
 def test_the_rest_of_a_frame_keeps_its_other_fields() -> None:
-    [(offset, payload)] = transcript("abcdef").follow(after=2).read(LIMIT_S)
+    [(offset, payload)] = transcript("abcdef").follow(Cursor(2)).read(LIMIT_S)
     assert (offset, json.loads(payload)) == (6, {"token": "cdef", "gpu": 0})
 
 
 def test_a_follower_that_is_ahead_waits_for_what_it_lacks() -> None:
     written = transcript("abc")
-    follower = written.follow(after=5)
+    follower = written.follow(Cursor(5))
     assert follower.read(0) == []
     written.append(b'{"token":"defg"}', "defg")
     written.wake()
@@ -76,7 +77,7 @@ def test_a_follower_that_is_ahead_waits_for_what_it_lacks() -> None:
 
 
 def test_a_follower_that_is_ahead_of_the_end_gets_only_the_end() -> None:
-    assert read_to_end(transcript("abc", closed=True).follow(after=99)) == DONE
+    assert read_to_end(transcript("abc", closed=True).follow(Cursor(99))) == DONE
 
 
 def test_the_sender_gets_frames_without_text_however_late_it_starts() -> None:
@@ -84,12 +85,12 @@ def test_the_sender_gets_frames_without_text_however_late_it_starts() -> None:
     written.append(b'{"note":1}', "")
     written.append(b'{"token":"a"}', "a")
     written.wake()
-    assert written.follow(after=0).read(LIMIT_S) == [(0, b'{"note":1}'), (1, b'{"token":"a"}')]
+    assert written.follow(Cursor(0)).read(LIMIT_S) == [(0, b'{"note":1}'), (1, b'{"token":"a"}')]
 
 
 def test_silence_is_an_empty_list() -> None:
     written = transcript("a")
-    follower = written.follow(after=0)
+    follower = written.follow(Cursor(0))
     assert follower.read(LIMIT_S)
     assert follower.read(0) == []
     assert follower.has_ended is False
@@ -97,7 +98,7 @@ def test_silence_is_an_empty_list() -> None:
 
 def test_what_piled_up_comes_in_one_piece() -> None:
     written = transcript()
-    follower = written.follow(after=0)
+    follower = written.follow(Cursor(0))
     for token in "abc":
         written.append(json.dumps({"token": token}).encode(), token)
         written.wake()
@@ -106,7 +107,7 @@ def test_what_piled_up_comes_in_one_piece() -> None:
 
 def test_the_end_comes_once_and_last() -> None:
     written = transcript("a")
-    follower = written.follow(after=0)
+    follower = written.follow(Cursor(0))
     written.append(b'{"token":"b"}', "b")
     written.close(list(DONE))
     frames = follower.read(LIMIT_S)
@@ -115,7 +116,7 @@ def test_the_end_comes_once_and_last() -> None:
 
 def test_a_follower_that_left_is_forgotten() -> None:
     written = transcript()
-    follower = written.follow(after=0)
+    follower = written.follow(Cursor(0))
     assert len(written._followers) == 1
     follower.close()
     follower.close()
@@ -127,8 +128,8 @@ def test_it_is_followed_while_a_client_is_there() -> None:
     # Before the first follower it is on its way to the client that asked for it.
     assert written.is_followed
     present = {"first": True, "second": True}
-    first = written.follow(0, is_present=lambda: present["first"])
-    second = written.follow(0, is_present=lambda: present["second"])
+    first = written.follow(START, is_present=lambda: present["first"])
+    second = written.follow(START, is_present=lambda: present["second"])
     assert written.is_followed
     present["first"] = False
     assert written.is_followed
@@ -139,6 +140,89 @@ def test_it_is_followed_while_a_client_is_there() -> None:
     assert not written.is_followed
     first.close()
     assert not written.is_followed
+
+
+# Text and reasoning as a model may mix them: R is reasoning, T text, a note has neither.
+MIXED = [
+    ("R", "Let me 🎈"),
+    ("R", "think. "),
+    ("T", "Hé"),
+    ("", ""),
+    ("R", "And e\u0301"),
+    ("T", "🎈🎈"),
+    ("T", "!"),
+    ("R", "?"),
+]
+MIXED_TEXT = "".join(piece for channel, piece in MIXED if channel == "T")
+MIXED_REASONING = "".join(piece for channel, piece in MIXED if channel == "R")
+
+
+def add_mixed(written: Transcript, pieces: list[tuple[str, str]]) -> None:
+    for channel, piece in pieces:
+        if channel == "R":
+            written.append_reasoning(piece)
+        else:
+            written.append(json.dumps({"token": piece} if piece else {"note": 1}).encode(), piece)
+    written.wake()
+
+
+def what_comes(frames: list[Frame], after: Cursor) -> tuple[str, str]:
+    """Return the text and the reasoning of these frames. Each frame's id is the cursor after it."""
+    text = reasoning = ""
+    for event_id, payload in frames:
+        item = json.loads(payload)
+        text, reasoning = text + item.get("token", ""), reasoning + item.get("reasoning", "")
+        if (cursor := cursor_of(event_id)) is not None:
+            assert cursor == Cursor(after.text + len(text), after.reasoning + len(reasoning))
+    return text, reasoning
+
+
+def test_ids_show_the_reasoning_as_soon_as_there_is_some() -> None:
+    written = transcript("ab")
+    written.append_reasoning("cde")
+    written.append(b'{"token":"f"}', "f")
+    written.wake()
+    ids = [str(event_id) for event_id, _ in written.follow().read(LIMIT_S)]
+    assert ids == ["2", "2-3", "3-3"]
+
+
+@pytest.mark.parametrize("text", range(len(MIXED_TEXT) + 1))
+@pytest.mark.parametrize("reasoning", range(len(MIXED_REASONING) + 1))
+def test_a_follower_resumes_anywhere_in_both_channels(text: int, reasoning: int) -> None:
+    after = Cursor(text, reasoning)
+    lacked = (MIXED_TEXT[text:], MIXED_REASONING[reasoning:])
+    whole = Transcript()
+    add_mixed(whole, MIXED)
+    whole.close(list(DONE))
+    assert what_comes(read_to_end(whole.follow(after)), after) == lacked
+    # The same while it is written, one frame after the other.
+    growing = Transcript()
+    follower = growing.follow(after)
+    frames = []
+    for piece in MIXED:
+        add_mixed(growing, [piece])
+        frames += follower.read(0)
+    growing.close(list(DONE))
+    assert what_comes(frames + read_to_end(follower), after) == lacked
+
+
+def test_a_follower_that_is_ahead_in_one_channel_gets_the_other() -> None:
+    whole = Transcript()
+    add_mixed(whole, MIXED)
+    whole.close(list(DONE))
+    frames = read_to_end(whole.follow(Cursor(0, 999)))
+    assert text_of(frames) == MIXED_TEXT
+    assert all(
+        cursor_of(event_id) in (None, Cursor(place, 999)) for (event_id, _), place in zip(frames, (2, 4, 5, 5), strict=True)
+    )
+
+
+def test_both_channels_count_for_the_longest_reply() -> None:
+    written = transcript("a" * (MAX_REPLY_CHARACTERS // 2))
+    written.append_reasoning("b" * (MAX_REPLY_CHARACTERS // 2))
+    assert not written.is_full
+    written.append_reasoning("c")
+    assert written.is_full
 
 
 def test_the_text_so_far() -> None:
@@ -158,7 +242,7 @@ def test_followers_at_every_offset_while_it_is_written() -> None:
     started = threading.Barrier(7)
 
     def follow(after: int) -> str:
-        follower = written.follow(after)
+        follower = written.follow(Cursor(after))
         started.wait(LIMIT_S)
         return text_of(read_to_end(follower))
 

@@ -154,18 +154,18 @@ def late_result_ignored(service: Any) -> Changes:
 def resume_off_by_one(service: Any) -> Changes:
     """A client that reconnects to a running reply gets the last character again."""
 
-    def position_after(original: Original, transcript: Any, offset: int) -> Any:
-        return original(transcript, max(0, offset - 1))
+    def frames_lacked(original: Original, transcript: Any, position: int, cursor: Any) -> Any:
+        return original(transcript, position, cursor._replace(text=max(0, cursor.text - 1)))
 
-    yield around(service.Transcript, "position_after", position_after)
+    yield around(service.Transcript, "frames_lacked", frames_lacked)
 
 
 @defect
 def follower_elsewhere_skips_text(service: Any) -> Changes:
     """A reader at another server loses the first character of every piece."""
 
-    def frames_after(original: Original, reply: Any, offset: int) -> Any:
-        return original(reply, offset + 1)
+    def frames_after(original: Original, reply: Any, cursor: Any) -> Any:
+        return original(reply, cursor._replace(text=cursor.text + 1))
 
     yield around(service.SharedReply, "frames_after", frames_after)
 

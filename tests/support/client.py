@@ -19,8 +19,8 @@ ABSENT: Any = object()
 class Frame:
     """A server-sent event, an NDJSON line (without id), or a comment (without object)."""
 
-    id: int | None = None  # the offset after it
-    event_id: str | None = None  # the id as it was sent: the offset, or "done"
+    id: int | None = None  # the number of characters of text after it
+    event_id: str | None = None  # the id as it was sent: the cursor, or "done"
     object: dict[str, Any] | None = None
     comment: str | None = None
 
@@ -46,6 +46,7 @@ class Stream:
         self.status = response.status
         self.headers = response.headers
         self.text = ""  # of the reply, up to the last frame read
+        self.reasoning = ""
         self.frames: list[Frame] = []  # all frames read so far
 
     @property
@@ -66,6 +67,11 @@ class Stream:
         """The offset in the last id read, which a browser sends when it reconnects."""
         return max((frame.id for frame in self.frames if frame.id is not None), default=0)
 
+    @property
+    def last_cursor(self) -> str:
+        """The last id read that is a cursor. Text and reasoning both."""
+        return next((frame.event_id for frame in reversed(self.frames) if frame.id is not None and frame.event_id), "0")
+
     def __iter__(self) -> Iterator[Frame]:
         while (frame := self.read()) is not None:
             yield frame
@@ -76,6 +82,7 @@ class Stream:
         if frame:
             self.frames.append(frame)
             self.text += (frame.object or {}).get("token") or ""
+            self.reasoning += (frame.object or {}).get("reasoning") or ""
         return frame
 
     def read_object(self) -> dict[str, Any]:
@@ -143,7 +150,7 @@ class Stream:
                 # Some client libraries hand an event without data to the application.
                 assert "data" in fields, f"an event without data: {fields}"
                 event_id = fields.get("id")
-                offset = int(event_id) if event_id and event_id.isdigit() else None
+                offset = int(event_id.split("-")[0]) if event_id and event_id[0].isdigit() else None
                 return Frame(offset, event_id, json.loads(fields["data"]))
         assert not fields, f"the stream broke off inside an event: {fields}"
         return None

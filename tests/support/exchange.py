@@ -47,6 +47,10 @@ class Gate:
     def fileno(self) -> int:
         return self._read_fd
 
+    @property
+    def is_open(self) -> bool:
+        return self._is_open
+
     def open(self) -> None:
         """Let all scripts pass, now and later."""
         with self._lock:

@@ -37,6 +37,23 @@ def tokens(*texts: str) -> Step:
     return step
 
 
+def thought(text: str, field: str = "reasoning_content") -> Step:
+    """Send a piece of reasoning, as servers with OpenAI's protocol do."""
+    body = {"id": "c1", "choices": [{"index": 0, "delta": {"content": None, field: text}, "finish_reason": None}]}
+    return event(json.dumps(body))
+
+
+def thinking_until(gate: Gate, every_s: float = 0.02) -> Step:
+    """Send pieces of reasoning until the gate opens."""
+
+    def step(exchange: Exchange) -> None:
+        while not gate.is_open:
+            thought("Hm. ")(exchange)
+            exchange.wait(timeout_s=every_s)
+
+    return step
+
+
 def done(*, usage: dict[str, int] | None = None, marker: bool = True) -> Step:
     """Send the protocol's regular end; for openai a finish reason, then the usage, then [DONE] if `marker`."""
 

@@ -19,6 +19,8 @@ SPAN_DAYS = 365
 FAVORITE_SHARE = 0.03
 EMPTY_SHARE = 0.02
 MODEL_TAGS = ("default", "d20", "d26", "d32")
+# Its replies have reasoning.
+REASONING_MODEL = "d32"
 MOST_SENTENCES = 12
 # How often replies end otherwise than well.
 ENDINGS = (("complete", 0.94), ("stopped", 0.03), ("interrupted", 0.02), ("failed", 0.01))
@@ -27,7 +29,7 @@ USER_COLUMNS = "id, email, name, first_seen_at, last_seen_at"
 CONVERSATION_COLUMNS = "id, user_id, title, model_tag, created_at, updated_at, is_favorited, title_source"
 MESSAGE_COLUMNS = (
     "id, conversation_id, role, content, token_count, model_tag, inference_time_ms, created_at, status, parent_id, "
-    "prompt_tokens, first_token_ms, finish_reason, error_code, feedback"
+    "prompt_tokens, first_token_ms, finish_reason, error_code, feedback, reasoning"
 )
 
 
@@ -159,7 +161,7 @@ def _turn(chance: random.Random, conversation: _Conversation, at: datetime) -> I
     status = chance.choices([name for name, _ in ENDINGS], [share for _, share in ENDINGS])[0]
     answer = "" if status == "failed" else _answer(chance)
     tokens = len(answer) // 4
-    yield asked_id, conversation.id, "user", question, None, None, None, at, "complete", *[None] * 6
+    yield asked_id, conversation.id, "user", question, None, None, None, at, "complete", *[None] * 6, ""
     yield (
         reply_id,
         conversation.id,
@@ -176,6 +178,7 @@ def _turn(chance: random.Random, conversation: _Conversation, at: datetime) -> I
         "stop" if status == "complete" else None,
         "upstream_error" if status == "failed" else None,
         chance.choice((1, 1, 1, -1)) if chance.random() < 0.05 else None,
+        f"The user asks: {question}" if answer and conversation.model_tag == REASONING_MODEL else "",
     )
 
 

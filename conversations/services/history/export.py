@@ -140,7 +140,8 @@ def _heading(conversation: Any) -> str:
 
 def _paragraph(message: Any) -> str:
     state = "" if message.status == "complete" else f" ({message.status})"
-    return f"## {SPEAKERS[message.role]}, {_time(message.created_at)}{state}\n\n{message.content}\n\n"
+    thought = f"<details><summary>Reasoning</summary>\n\n{message.reasoning}\n\n</details>\n\n" if message.reasoning else ""
+    return f"## {SPEAKERS[message.role]}, {_time(message.created_at)}{state}\n\n{thought}{message.content}\n\n"
 
 
 def _time(moment: datetime | None) -> str:

@@ -33,7 +33,8 @@ MESSAGE_ROW_BYTES = 150
 CONVERSATION_ROW_BYTES = 150
 
 MEASURE_SQL = """
-SELECT count(*), coalesce(sum(pg_column_size(content)), 0) FROM messages WHERE conversation_id = ANY(%s::uuid[])
+SELECT count(*), coalesce(sum(pg_column_size(content) + pg_column_size(reasoning)), 0)
+FROM messages WHERE conversation_id = ANY(%s::uuid[])
 """
 INDEX_SHARE_SQL = """
 SELECT pg_indexes_size(oid) / greatest(reltuples, %s, 1) FROM pg_class WHERE oid = %s::regclass

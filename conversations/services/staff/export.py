@@ -38,6 +38,7 @@ CSV_MESSAGE_COLUMNS = (
     "feedback",
     "feedback_comment",
     "created_at",
+    "reasoning",
 )
 CSV_HEADER = ("conversation_id", "user_id", "title", *(f"message_{column}" for column in CSV_MESSAGE_COLUMNS))
 CONVERSATION_BATCH = 100

@@ -11,18 +11,17 @@ from conversations.models import Message, Status
 from conversations.services.turns import poll
 from conversations.services.turns.poll import ReplyPoller, SharedReply
 from conversations.services.turns.replies import keeper_connections, live_replies
+from inference_proxy.frames import MAX_OFFSET, START, Cursor, Frame, cursor_of, frames_behind
 from inference_proxy.presence import Presence, always_present
 from inference_proxy.responses import Follower
-from inference_proxy.transcript import Frame
 
-# PostgreSQL's substr takes a four-byte integer; no text is this long.
-MAX_POSITION = 2**31 - 1
+ENDING_COLUMNS = ("status", "error_code", "token_count", "inference_time_ms", "finish_reason")
 
 reply_poller = ReplyPoller(lambda: live_replies.must_streams_end, keeper_connections.cursor)
 
 
-def follow_reply(reply_id: UUID, after: int, is_present: Presence = always_present) -> Follower:
-    """Return a follower of a running or finished reply that starts after its first `after` code points.
+def follow_reply(reply_id: UUID, after: Cursor = START, is_present: Presence = always_present) -> Follower:
+    """Return a follower of a running or finished reply that starts after a cursor.
 
     `is_present` says whether the follower's client is still connected.
     """
@@ -36,10 +35,11 @@ class StoredFollower:
     """Follow a reply of another process, or one that has ended.
 
     It first reads the row. After that, the poller gives it new text. A checkpoint may end anywhere in the text, so its frames
-    are pieces of text and not the model's tokens.
+    are pieces of text and not the model's tokens. The row does not know in what order text and reasoning came, so what is new
+    of the reasoning comes first.
     """
 
-    def __init__(self, reply_id: UUID, after: int, is_present: Presence = always_present) -> None:
+    def __init__(self, reply_id: UUID, after: Cursor = START, is_present: Presence = always_present) -> None:
         self._reply_id = reply_id
         self._after = after
         self._is_present = is_present
@@ -79,7 +79,8 @@ class StoredFollower:
         return self._read_row_patiently()
 
     def _advance(self, frames: list[Frame]) -> list[Frame]:
-        self._after = max([self._after, *(event_id for event_id, _ in frames if isinstance(event_id, int))])
+        for event_id, _ in frames:
+            self._after = cursor_of(event_id) or self._after
         return frames
 
     def _read_row_patiently(self) -> list[Frame]:
@@ -98,12 +99,17 @@ class StoredFollower:
         return frames
 
     def _read_row(self) -> list[Frame]:
-        begin = min(self._after + 1, MAX_POSITION)
+        after = self._after
         try:
             row = (
                 Message.objects.filter(id=self._reply_id)
-                .annotate(piece=Substr("content", begin, poll.PIECE_CHARACTERS), length=Length("content"))
-                .values_list("piece", "length", "status", "error_code", "token_count", "inference_time_ms")
+                .annotate(
+                    reasoning_piece=_piece("reasoning", after.reasoning),
+                    reasoning_length=Length("reasoning"),
+                    piece=_piece("content", after.text),
+                    length=Length("content"),
+                )
+                .values_list("reasoning_piece", "reasoning_length", "piece", "length", *ENDING_COLUMNS)
                 .first()
             )
         finally:
@@ -111,12 +117,20 @@ class StoredFollower:
         if row is None:
             self.has_ended = True
             return poll.deleted_frames(self._reply_id)
-        piece, length, status, error_code, token_count, inference_time_ms = row
-        frames = self._advance(poll.text_frames(self._after, piece))
-        if status == Status.STREAMING:
+        reasoning, reasoning_length, text, length, *ending = row
+        if after.reasoning + len(reasoning) < reasoning_length:
+            # Too long for one read. The text waits for the rest of it.
+            text = ""
+        frames = self._advance(frames_behind(after, reasoning=reasoning, text=text))
+        lengths = Cursor(length, reasoning_length)
+        if ending[0] == Status.STREAMING:
             if self._shared is None:
-                self._shared = reply_poller.join(self._reply_id, length, self._wakeup, self._is_present)
-        elif self._after >= length:
+                self._shared = reply_poller.join(self._reply_id, lengths, self._wakeup, self._is_present)
+        elif self._after.covers(lengths):
             self.has_ended = True
-            frames += poll.ending_frames(self._reply_id, status, error_code, token_count, inference_time_ms)
+            frames += poll.ending_frames(self._reply_id, *ending)
         return frames
+
+
+def _piece(column: str, after: int) -> Substr:
+    return Substr(column, min(after + 1, MAX_OFFSET), poll.PIECE_CHARACTERS)

@@ -1,8 +1,8 @@
 """Read the replies of other processes: one thread per process and one statement per round, for any number of followers.
 
 Principle: more followers of a reply cost the database nothing. The poller reads the rows of all followed replies in one
-statement, only the new text of each, and wakes the followers, which wait as they would for a transcript. It keeps only the
-newest part of each text. A follower that is further back reads the row itself (see `follow`).
+statement, only the new text and reasoning of each, and wakes the followers, which wait as they would for a transcript. It keeps
+only the newest part of both channels. A follower that is further back reads the row itself (see `follow`).
 """
 
 import logging
@@ -10,23 +10,22 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 from uuid import UUID
-
-import orjson
 
 from chatapi.database import Cursors, is_database_away, own_cursor
 from conversations.models import Status
 from inference_proxy.exceptions import FAILURES, NotSaved, UpstreamError
+from inference_proxy.frames import Cursor, Frame, frames_behind
 from inference_proxy.generation import closing_frames
 from inference_proxy.presence import Presence
-from inference_proxy.transcript import Frame
 
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.5
 # As long as a generation retries to save its reply.
 DATABASE_PATIENCE_S = 60.0
-# The most characters of a reply that are read at once, and kept.
+# The most characters of each channel of a reply that are read at once, and kept.
 PIECE_CHARACTERS = 256 * 1024
 # How often a note is renewed, and how long it is valid: two rounds may be late or find the row locked.
 NOTE_EVERY_S = 0.9
@@ -45,49 +44,78 @@ WITH noted AS (
         FOR UPDATE SKIP LOCKED
     )
 )
-SELECT message.id, message.status, message.error_code, message.token_count, message.inference_time_ms,
-       octet_length(message.content), grown.length, grown.piece
-FROM unnest(%(ids)s::uuid[], %(lengths)s::int[], %(sizes)s::int[]) AS known (id, length, size)
+SELECT message.id, octet_length(message.reasoning), reasoning.length, reasoning.piece,
+       octet_length(message.content), grown.length, grown.piece,
+       message.status, message.error_code, message.token_count, message.inference_time_ms, message.finish_reason
+FROM unnest(%(ids)s::uuid[], %(lengths)s::int[], %(sizes)s::int[], %(reasoning_lengths)s::int[], %(reasoning_sizes)s::int[])
+    AS known (id, length, size, reasoning_length, reasoning_size)
 JOIN messages AS message ON message.id = known.id
 LEFT JOIN LATERAL (
     SELECT length(message.content) AS length, substr(message.content, known.length + 1, %(piece)s) AS piece
     WHERE octet_length(message.content) <> known.size
 ) AS grown ON true
+LEFT JOIN LATERAL (
+    SELECT length(message.reasoning) AS length, substr(message.reasoning, known.reasoning_length + 1, %(piece)s) AS piece
+    WHERE octet_length(message.reasoning) <> known.reasoning_size
+) AS reasoning ON true
 """
 
 
 @dataclass(eq=False, slots=True)
-class SharedReply:
-    """The newest part of another process's reply, and its end. The poller writes it, followers read it."""
+class SharedChannel:
+    """The newest part of one channel of a reply, text or reasoning."""
 
-    # Where the text begins, and the text. One value, because both change together.
+    # Where the part begins, and the part. One value, because both change together.
     window: tuple[int, str]
-    # The size of the row's text in bytes, once all of that is known here.
+    # The size of the row's column in bytes, once all of that is known here.
     size: int = -1
-    # Set when the text is whole.
+
+    @property
+    def length(self) -> int:
+        begin, part = self.window
+        return begin + len(part)
+
+    def take(self, size: int, length: int | None, piece: str | None) -> bool:
+        """Add what was read of the row, None if it has not grown. Return whether all of it is known now."""
+        if piece:
+            begin, part = self.window
+            kept = (part + piece)[-PIECE_CHARACTERS:]
+            self.window = (begin + len(part) + len(piece) - len(kept), kept)
+        if length is not None and self.length >= length:
+            self.size = size
+        return self.size == size
+
+    def after(self, offset: int) -> str | None:
+        """Return the part after an offset, or None if the kept part begins later."""
+        begin, part = self.window
+        return None if offset < begin else part[offset - begin :]
+
+
+@dataclass(eq=False, slots=True)
+class SharedReply:
+    """The newest parts of another process's reply, and its end. The poller writes it, followers read it."""
+
+    text: SharedChannel
+    reasoning: SharedChannel
+    # Set when both channels are whole.
     closing: list[Frame] | None = None
     # Set if this process ends before the reply does.
     is_cut: bool = False
     followers: dict[threading.Event, Presence] = field(default_factory=dict)
 
-    @property
-    def length(self) -> int:
-        begin, text = self.window
-        return begin + len(text)
+    def take(self, reasoning: tuple[Any, ...], text: tuple[Any, ...]) -> bool:
+        """Add what was read of the row's channels. Return whether all of them is known now."""
+        # A text whose reasoning is too long for one round waits for the rest of it.
+        return self.reasoning.take(*reasoning) and self.text.take(*text)
 
-    def add(self, piece: str) -> None:
-        begin, text = self.window
-        kept = (text + piece)[-PIECE_CHARACTERS:]
-        self.window = (begin + len(text) + len(piece) - len(kept), kept)
-
-    def frames_after(self, offset: int) -> tuple[list[Frame], bool] | None:
-        """Return the frames after an offset and whether they are the last, or None if the kept text begins later."""
+    def frames_after(self, cursor: Cursor) -> tuple[list[Frame], bool] | None:
+        """Return the frames after a cursor and whether they are the last, or None if a kept part begins later."""
         closing = self.closing
-        begin, text = self.window
-        if offset < begin:
+        text, reasoning = self.text.after(cursor.text), self.reasoning.after(cursor.reasoning)
+        if text is None or reasoning is None:
             return None
-        frames = text_frames(offset, text[offset - begin :])
-        # `closing` was read before the text, and a reply that has ended does not grow, so no text is missed.
+        frames = frames_behind(cursor, reasoning=reasoning, text=text)
+        # `closing` was read before the parts, and a reply that has ended does not grow, so nothing is missed.
         return (frames, False) if closing is None else (frames + closing, True)
 
     @property
@@ -111,13 +139,14 @@ class ReplyPoller:
         self._thread: threading.Thread | None = None
         self._away_since: float | None = None
 
-    def join(self, reply_id: UUID, length: int, wakeup: threading.Event, is_present: Presence) -> SharedReply:
-        """Add a follower, which is woken when the reply changes. `length` is that of the row's text when it was last read."""
+    def join(self, reply_id: UUID, lengths: Cursor, wakeup: threading.Event, is_present: Presence) -> SharedReply:
+        """Add a follower, which is woken when the reply changes. `lengths` are those of the row when it was last read."""
         with self._lock:
             reply = self._replies.get(reply_id)
             if reply is None or reply.closing is not None:
                 # This follower has just read a running reply; an entry that has ended waits only for its followers to leave.
-                reply = self._replies[reply_id] = SharedReply(window=(length, ""))
+                reply = SharedReply(SharedChannel((lengths.text, "")), SharedChannel((lengths.reasoning, "")))
+                self._replies[reply_id] = reply
             reply.followers[wakeup] = is_present
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="reply-poller", daemon=True)
@@ -176,8 +205,10 @@ class ReplyPoller:
     def _poll(self, replies: dict[UUID, SharedReply]) -> None:
         values = {
             "ids": list(replies),
-            "lengths": [reply.length for reply in replies.values()],
-            "sizes": [reply.size for reply in replies.values()],
+            "lengths": [reply.text.length for reply in replies.values()],
+            "sizes": [reply.text.size for reply in replies.values()],
+            "reasoning_lengths": [reply.reasoning.length for reply in replies.values()],
+            "reasoning_sizes": [reply.reasoning.size for reply in replies.values()],
             "piece": PIECE_CHARACTERS,
             "followed_ids": [reply_id for reply_id, reply in replies.items() if reply.is_followed],
             "note_every_s": NOTE_EVERY_S,
@@ -191,25 +222,20 @@ class ReplyPoller:
                 reply.closing = deleted_frames(reply_id)
                 reply.wake()
                 continue
-            *ending, size, length, piece = row
-            if piece:
-                reply.add(piece)
-            if length is not None and reply.length >= length:
-                reply.size = size
-            has_ended = ending[0] != Status.STREAMING and reply.size == size
-            if has_ended:
+            reasoning, text, ending = row[:3], row[3:6], row[6:]
+            if reply.take(reasoning, text) and ending[0] != Status.STREAMING:
                 reply.closing = ending_frames(reply_id, *ending)
-            if piece or has_ended:
+            if reasoning[-1] or text[-1] or reply.closing is not None:
                 reply.wake()
 
 
-def text_frames(offset: int, text: str) -> list[Frame]:
-    """Return the frame for a piece of text that begins at an offset, or no frame if it is empty."""
-    return [(offset + len(text), orjson.dumps({"token": text}))] if text else []
-
-
 def ending_frames(
-    reply_id: UUID, status: str, error_code: str | None, token_count: int | None, inference_time_ms: int | None
+    reply_id: UUID,
+    status: str,
+    error_code: str | None,
+    token_count: int | None,
+    inference_time_ms: int | None,
+    finish_reason: str | None,
 ) -> list[Frame]:
     """Return the frames that end the stream of a reply with these values."""
     return closing_frames(
@@ -218,12 +244,13 @@ def ending_frames(
         failure=FAILURES.get(error_code or "", UpstreamError)() if status == Status.FAILED else None,
         token_count=token_count or 0,
         inference_time_ms=inference_time_ms or 0,
+        finish_reason=finish_reason or "",
     )
 
 
 def deleted_frames(reply_id: UUID) -> list[Frame]:
     """Return the frames for a reply that was deleted with its conversation. Deleting stops a reply."""
-    return ending_frames(reply_id, Status.STOPPED, None, None, None)
+    return ending_frames(reply_id, Status.STOPPED, None, None, None, None)
 
 
 def lost_frames(reply_id: UUID) -> list[Frame]:
@@ -232,5 +259,10 @@ def lost_frames(reply_id: UUID) -> list[Frame]:
     This process can't know whether the reply continues. The client can reconnect for the rest.
     """
     return closing_frames(
-        message_id=reply_id, status=Status.INTERRUPTED, failure=NotSaved(), token_count=0, inference_time_ms=0
+        message_id=reply_id,
+        status=Status.INTERRUPTED,
+        failure=NotSaved(),
+        token_count=0,
+        inference_time_ms=0,
+        finish_reason="",
     )

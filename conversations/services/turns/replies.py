@@ -20,8 +20,9 @@ from inference_proxy.store import Directives, Draft, FinishedReply
 # by its generation; a late checkpoint must not overwrite its text with an older one.
 CHECKPOINT_SQL = """
 UPDATE messages
-SET content = coalesce(draft.content, messages.content), heartbeat_at = now(), is_followed = draft.is_followed
-FROM unnest(%s::uuid[], %s::text[], %s::boolean[]) AS draft (id, content, is_followed)
+SET content = coalesce(draft.content, messages.content), heartbeat_at = now(),
+    reasoning = coalesce(draft.reasoning, messages.reasoning), is_followed = draft.is_followed
+FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::boolean[]) AS draft (id, content, reasoning, is_followed)
 WHERE messages.id = draft.id
   AND (messages.status = 'streaming' OR (messages.status = 'interrupted' AND messages.inference_time_ms IS NULL))
 RETURNING messages.id, messages.stop_requested
@@ -40,9 +41,10 @@ WITH before AS (
       AND other.role = 'assistant' AND other.is_active AND other.id <> before.id
 ), counted AS ({COUNT_RESULT_SQL})
 UPDATE messages AS reply
-SET status = %(status)s, content = %(text)s, error_code = %(error_code)s, token_count = %(token_count)s,
-    prompt_tokens = %(prompt_tokens)s, inference_time_ms = %(inference_time_ms)s, first_token_ms = %(first_token_ms)s,
-    finish_reason = %(finish_reason)s, heartbeat_at = now(), is_active = reply.is_active OR before.takes_over
+SET status = %(status)s, content = %(text)s, reasoning = %(reasoning)s, error_code = %(error_code)s,
+    token_count = %(token_count)s, prompt_tokens = %(prompt_tokens)s, inference_time_ms = %(inference_time_ms)s,
+    first_token_ms = %(first_token_ms)s, finish_reason = %(finish_reason)s, heartbeat_at = now(),
+    is_active = reply.is_active OR before.takes_over
 FROM before WHERE reply.id = before.id
 """  # noqa: S608  # only a constant of `usage` goes into it
 
@@ -97,7 +99,8 @@ class DatabaseReplyStore:
     def checkpoint(self, drafts: Sequence[Draft]) -> Directives:
         ids = [draft.reply_id for draft in drafts]
         with _translated_errors(), self._keeping() as cursor:
-            cursor.execute(CHECKPOINT_SQL, [ids, [draft.text for draft in drafts], [draft.is_followed for draft in drafts]])
+            columns = zip(*[(draft.reply_id, draft.text, draft.reasoning, draft.is_followed) for draft in drafts], strict=True)
+            cursor.execute(CHECKPOINT_SQL, [list(column) for column in columns])
             found = cursor.fetchall()
         known = {reply_id for reply_id, _ in found}
         return Directives(
@@ -110,6 +113,7 @@ class DatabaseReplyStore:
             "id": reply.reply_id,
             "status": reply.status,
             "text": reply.text,
+            "reasoning": reply.reasoning,
             "error_code": reply.error_code or None,
             "token_count": reply.token_count,
             "prompt_tokens": reply.prompt_tokens,

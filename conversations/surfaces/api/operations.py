@@ -205,7 +205,7 @@ follow_reply = operation(
     parameters=[
         *OF_MESSAGE,
         header("Last-Event-ID", "Id of the last event that you received. The stream continues after it. `done`: 204"),
-        query("after", "Like Last-Event-ID, as a number of code points. The header wins", OpenApiTypes.INT),
+        query("after", "Like Last-Event-ID: `T` or `T-R`, in code points of text and reasoning. The header wins"),
     ],
     responses={**STREAMS, **GUARDED, **errors(400, 404)},
     examples=[SSE_EXAMPLE],

@@ -47,6 +47,10 @@ class MessageSchema(RowSchema):
     is_active = serializers.BooleanField(help_text="Whether the message is on the active branch.")
     error_code = serializers.CharField(allow_null=True)
     feedback = serializers.IntegerField(allow_null=True, min_value=-1, max_value=1)
+    reasoning = serializers.CharField(allow_blank=True, help_text="What the model thought before its answer. Empty: nothing.")
+    finish_reason = serializers.CharField(
+        allow_blank=True, help_text="Why the model ended, in its own word, such as `stop` or `length`. Empty: unknown."
+    )
 
     class Meta:
         ref_name = "Message"

@@ -12,7 +12,7 @@ from conversations.surfaces.callers import caller_id
 from conversations.surfaces.completion import operations
 from conversations.surfaces.completion.queries import read_conversation_page, read_message, read_messages
 from conversations.surfaces.completion.requests import CompletionSerializer
-from conversations.surfaces.delivery import Delivery
+from conversations.surfaces.delivery import TEXT_STREAM_FORMATS, Delivery
 from conversations.surfaces.headers import next_link
 from conversations.surfaces.ids import require_conversation_id
 from conversations.surfaces.request_fields import read_body
@@ -55,6 +55,7 @@ class CompletionView(APIView):
             start_turn,
             how=Delivery.TEXT if body["stream"] else Delivery.JSON,
             read_message=read_message,
+            formats=TEXT_STREAM_FORMATS,
             conversation_id=found_id,
             content=body["message"],
             sampling=Sampling(),

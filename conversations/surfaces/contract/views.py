@@ -20,7 +20,7 @@ from conversations.surfaces.contract.requests import (
     SendSerializer,
 )
 from conversations.surfaces.contract.responses import ConversationSchema, MessageSchema
-from conversations.surfaces.delivery import Delivery
+from conversations.surfaces.delivery import TEXT_STREAM_FORMATS, Delivery
 from conversations.surfaces.headers import next_link
 from conversations.surfaces.ids import require_conversation_id
 from conversations.surfaces.probes import ProbeView
@@ -86,6 +86,7 @@ class MessageViewSet(viewsets.ViewSet):
             # The contract has one form for each value of `stream`, whatever `Accept` and `Prefer` say.
             how=Delivery.SSE if body["stream"] else Delivery.JSON,
             read_message=read_message,
+            formats=TEXT_STREAM_FORMATS,
             conversation_id=found_id,
             content=body["message"]["content"],
             sampling=Sampling(),

@@ -17,7 +17,7 @@ from conversations.services.sessions import find_session, forget_history, open_s
 from conversations.services.turns.anonymous_replies import place_for_reply
 from conversations.services.turns.begin import Turn, start_turn
 from conversations.surfaces.callers import optional_caller_id
-from conversations.surfaces.delivery import STREAM_FORMATS, Delivery, choose_delivery, reply_headers, stream_turn
+from conversations.surfaces.delivery import TEXT_STREAM_FORMATS, Delivery, choose_delivery, reply_headers, stream_turn
 from conversations.surfaces.headers import next_link, read_idempotency_key
 from conversations.surfaces.request_fields import read_body
 from conversations.surfaces.sending import begin_turn, refuse_too_many_streams
@@ -70,7 +70,7 @@ def _send(
         content=body["message"],
         sampling=Sampling(),
     )
-    return turn, stream_turn(request._request, turn, STREAM_FORMATS[how], reply_headers(turn), user_id=user_id)
+    return turn, stream_turn(request._request, turn, TEXT_STREAM_FORMATS[how], reply_headers(turn), user_id=user_id)
 
 
 class HistoryView(SessionSurfaceView):

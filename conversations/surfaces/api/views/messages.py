@@ -22,9 +22,8 @@ from conversations.surfaces.api.tickets import LIFETIME_S, issue_ticket
 from conversations.surfaces.api.views.replies import answer_with_reply
 from conversations.surfaces.callers import caller_id
 from conversations.surfaces.delivery import Delivery, choose_delivery, no_more_events, stream_reply
-from conversations.surfaces.headers import MAX_REPLY_OFFSET, read_last_event
+from conversations.surfaces.headers import read_after, read_last_event
 from conversations.surfaces.ids import require_conversation_id, require_message_id
-from conversations.surfaces.query_parameters import read_whole_number
 from conversations.surfaces.request_fields import read_body
 from inference_proxy.responses import NDJSON, SSE
 
@@ -70,13 +69,13 @@ class MessageViewSet(viewsets.ViewSet):
     def stream(self, request: Request, conversation_id: str, message_id: str) -> HttpResponseBase:
         found_id, reply_id = require_conversation_id(conversation_id), require_message_id(message_id)
         last_event = read_last_event(request)
-        after = read_whole_number(request.query_params, "after", 0, least=0, most=MAX_REPLY_OFFSET)
+        after = read_after(request.query_params)
         _require_reply(found_id, reply_id, caller_id(request))
         if last_event is not None:
             # A reconnecting browser repeats the address and adds the header, so the header is newer.
             if last_event.is_end:
                 return no_more_events(reply_id)
-            after = last_event.offset
+            after = last_event.cursor
         stream_format = NDJSON if choose_delivery(request) is Delivery.NDJSON else SSE
         return stream_reply(request._request, reply_id, stream_format, after=after, owner_id=caller_id(request))
 

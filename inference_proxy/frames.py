@@ -1,0 +1,87 @@
+"""Frames: what a reply's stream is made of, and the cursors that say how much of it a client has.
+
+A reply has two channels, text and reasoning. A client's place in the reply is a `Cursor`: how many code points it has of each.
+Both numbers only grow. So the cursor says exactly what a client lacks, wherever it reads on: in the memory of the process that
+makes the reply, or from the reply's row, which does not know in what order the two channels were written.
+"""
+
+import re
+from typing import NamedTuple, Self
+
+import orjson
+
+# PostgreSQL's `substr` takes no larger position, and no channel is longer.
+MAX_OFFSET = 2**31 - 1
+# The id of a reply's last frame, `done`. A client that has it has everything.
+END_ID = "done"
+CURSOR_FORM = re.compile(r"(\d{1,10})(?:-(\d{1,10}))?", re.ASCII)
+REASONING_BEGINNING = b'{"reasoning":'
+
+
+class Cursor(NamedTuple):
+    """How many code points a client has of each channel. As text `5` without reasoning, `5-120` with it."""
+
+    text: int = 0
+    reasoning: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.text}-{self.reasoning}" if self.reasoning else str(self.text)
+
+    @classmethod
+    def parse(cls, form: str) -> Self:
+        """Return the cursor that has this form. Raises `ValueError`."""
+        found = CURSOR_FORM.fullmatch(form)
+        cursor = cls(int(found[1]), int(found[2] or 0)) if found else None
+        if cursor is None or max(cursor) > MAX_OFFSET:
+            raise ValueError("not a cursor")
+        return cursor
+
+    def covers(self, other: "Cursor") -> bool:
+        """Whether a client with this cursor has all that a client with the other one has."""
+        return self.text >= other.text and self.reasoning >= other.reasoning
+
+    def joined(self, other: "Cursor") -> "Cursor":
+        """Return the cursor of a client that has what both have."""
+        return Cursor(max(self.text, other.text), max(self.reasoning, other.reasoning))
+
+
+START = Cursor()
+
+# The cursor after a frame, END_ID, or None: the `error` before the end has no id, so that a client that reads it but not the
+# end goes on behind the text. A cursor without reasoning is the number of code points of text alone: most replies have no
+# other, and an int costs less than a `Cursor` for every token.
+FrameId = int | Cursor | str | None
+# The id and one JSON object for clients.
+Frame = tuple[FrameId, bytes]
+
+
+def frame_id(cursor: Cursor) -> FrameId:
+    return cursor if cursor.reasoning else cursor.text
+
+
+def cursor_of(event_id: FrameId) -> Cursor | None:
+    """Return the cursor after a frame with this id, or None for the frames of the end."""
+    if isinstance(event_id, int):
+        return Cursor(event_id)
+    return event_id if isinstance(event_id, Cursor) else None
+
+
+def reasoning_payload(text: str) -> bytes:
+    return orjson.dumps({"reasoning": text})
+
+
+def is_reasoning(payload: bytes) -> bool:
+    """Whether this object is a piece of reasoning. `reasoning_payload` makes them all."""
+    return payload.startswith(REASONING_BEGINNING)
+
+
+def frames_behind(cursor: Cursor, *, reasoning: str, text: str) -> list[Frame]:
+    """Return the frames of the next pieces of both channels behind a cursor, reasoning first. An empty piece has no frame."""
+    frames: list[Frame] = []
+    if reasoning:
+        cursor = cursor._replace(reasoning=cursor.reasoning + len(reasoning))
+        frames.append((frame_id(cursor), reasoning_payload(reasoning)))
+    if text:
+        cursor = cursor._replace(text=cursor.text + len(text))
+        frames.append((frame_id(cursor), orjson.dumps({"token": text})))
+    return frames
