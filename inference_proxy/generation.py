@@ -18,7 +18,7 @@ from django.conf import settings
 from chatapi.observability.logs import trace_id_var
 from inference_proxy.exceptions import NotSaved, StoreUnavailable, UpstreamError, UpstreamFailure
 from inference_proxy.frames import END_ID, START, Cursor, Frame
-from inference_proxy.pacing import Pacer
+from inference_proxy.pacing import Pacer, rest_timer
 from inference_proxy.protocols import new_protocol
 from inference_proxy.protocols.base import Delta, GenerationRequest
 from inference_proxy.sse import EventDecoder
@@ -69,7 +69,8 @@ class Generation:
         )
         self._cut_status: FinalStatus | None = None
         self._save_until: float | None = None
-        self._cut_short = threading.Event()
+        # Set when a rest is over, or cut short.
+        self._rested = threading.Event()
         self._pacer = Pacer(pause_s)
         self._token_count = 0
         self._completion_tokens: int | None = None
@@ -118,7 +119,7 @@ class Generation:
 
     def _cut(self, status: FinalStatus) -> None:
         self._cut_status = self._cut_status or status
-        self._cut_short.set()
+        self._rested.set()
         self._call.cut()
 
     def _run(self) -> None:
@@ -184,9 +185,14 @@ class Generation:
     def _rest(self, events: int) -> bool:
         """Rest after a read, where the pace asks for it; return whether it did. A stop ends the rest."""
         rest_s = self._pacer.rest_after(events, time.monotonic())
-        if rest_s:
-            self._cut_short.wait(rest_s)
-        return rest_s > 0
+        if not rest_s:
+            return False
+        # Clear before looking, so that no stop is missed.
+        self._rested.clear()
+        if self._cut_status is None:
+            rest_timer.wake_after(rest_s, self._rested)
+            self._rested.wait()
+        return True
 
     def _read(self, is_ready: bool) -> bytes:
         """Return the next bytes of the answer, b"" at its end."""

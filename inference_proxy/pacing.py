@@ -4,12 +4,52 @@ A read, a wake-up and a write cost more than a token. So where many replies shar
 gather. The cost of a token then falls as the number of replies grows, and the delay grows with it.
 """
 
+import threading
+import time
+from collections import deque
 from collections.abc import Callable
 
 # So many reads are never delayed: the user sees the beginning at once.
 UNPACED_READS = 3
 # A rest must gather at least this many tokens, or it would cost more than it saves.
 LEAST_TOKENS_GATHERED = 1.5
+# How exactly a rest ends.
+TICK_S = 0.005
+
+
+class RestTimer:
+    """Ends the rests of all readers: one thread that wakes several of them at a time, instead of a timer for each."""
+
+    def __init__(self) -> None:
+        # Rests are of about the same length, so the first that began is the first to end.
+        self._resting: deque[tuple[float, threading.Event]] = deque()
+        self._has_work = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+
+    def wake_after(self, seconds: float, wakeup: threading.Event) -> None:
+        """Set `wakeup` after so many seconds."""
+        self._resting.append((time.monotonic() + seconds, wakeup))
+        self._has_work.set()
+        if self._thread is None:
+            with self._lock:
+                if self._thread is None:
+                    self._thread = threading.Thread(target=self._run, name="rest-timer", daemon=True)
+                    self._thread.start()
+
+    def _run(self) -> None:
+        while True:
+            # Clear before looking: what comes in between sets it again.
+            self._has_work.clear()
+            if not self._resting:
+                self._has_work.wait()
+            now = time.monotonic()
+            while self._resting and self._resting[0][0] <= now:
+                self._resting.popleft()[1].set()
+            time.sleep(TICK_S)
+
+
+rest_timer = RestTimer()
 
 
 class Pacer:
