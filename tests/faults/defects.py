@@ -233,10 +233,11 @@ def two_replies_at_once(service: Any) -> Changes:
         return original(**arguments)
 
     def survey(original: Original, *arguments: Any, **named: Any) -> Any:
-        return replace(original(*arguments, **named), running_id=None)
+        locked, found = original(*arguments, **named)
+        return locked, replace(found, running_id=None)
 
     yield around(service.begin, "start_turn", start_turn)
-    yield around(service.begin, "survey_conversation", survey)
+    yield around(service.begin, "lock_and_survey", survey)
     yield around(service.begin, "_refuse_while_busy", lambda original, messages, user_id: None)
 
 

@@ -12,6 +12,7 @@ the same key (see `retries`), refuse while another reply runs, choose the contex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 from uuid import UUID
 
 import psycopg
@@ -38,6 +39,7 @@ from conversations.services.turns.retries import Earlier, find_earlier, fingerpr
 from conversations.services.turns.statements import (
     Survey,
     insert_turn,
+    lock_and_survey,
     lock_conversation,
     survey_conversation,
     touch_conversation,
@@ -88,10 +90,8 @@ def start_turn(
     """
     fingerprint = fingerprint_of(content, sampling.choices()) if idempotency_key else ""
     with _one_running_reply(conversation_id), transaction.atomic():
-        setting = _lock_conversation(conversation_id, user_id, sampling)
         messages = Message.objects.in_conversation(conversation_id)
-        budget = Budget.left_by(content, setting.system_prompt)
-        survey = _survey(messages, setting, user_id, budget, idempotency_key)
+        setting, survey = _lock_and_survey(messages, conversation_id, user_id, content, sampling, idempotency_key)
         earlier = None
         if survey.earlier_id is not None:
             require_same(survey.earlier_fingerprint, fingerprint)
@@ -106,7 +106,8 @@ def start_turn(
         if earlier is not None:
             asked = _move_to_the_end(messages, earlier.asked_id)
             return _add_answer(setting, asked.id, content, _context_before(asked, content, setting))
-        context = build_context(History(conversation_id), budget, survey.history)
+        budget = Budget.left_by(content, setting.system_prompt)
+        context = build_context(History(conversation_id), budget, survey.history[: budget.rows_to_read])
         message_id, reply_id = new_id(), new_id()
         insert_turn(
             conversation_id=conversation_id,
@@ -218,7 +219,25 @@ def _one_running_reply(conversation_id: UUID) -> Iterator[None]:
 
 
 def _lock_conversation(conversation_id: UUID, user_id: UUID | None, sampling: Sampling) -> _Setting:
-    row = lock_conversation(conversation_id, user_id, limited=_is_limited(user_id))
+    return _setting_of(conversation_id, lock_conversation(conversation_id, user_id, limited=_is_limited(user_id)), sampling)
+
+
+def _lock_and_survey(
+    messages: MessageQuerySet, conversation_id: UUID, user_id: UUID | None, content: str, sampling: Sampling, key: str
+) -> tuple[_Setting, Survey]:
+    limited = _is_limited(user_id)
+    # The system prompt is not known yet. Without one, the most history fits.
+    budget = Budget.left_by(content, "")
+    row, survey = lock_and_survey(conversation_id, user_id, budget, idempotency_key=key, limited=limited)
+    setting = _setting_of(conversation_id, row, sampling)
+    if survey.is_abandoned:
+        # The text of that reply now belongs to the history, so read again.
+        _interrupt_abandoned(messages)
+        survey = survey_conversation(conversation_id, user_id, budget, idempotency_key=key, limited=limited)
+    return setting, survey
+
+
+def _setting_of(conversation_id: UUID, row: tuple[Any, ...] | None, sampling: Sampling) -> _Setting:
     if row is None:
         raise ConversationNotFound
     title, title_source, own_tag, system_prompt, assistant_tag, temperature, max_tokens, top_k, _ = row
@@ -235,16 +254,6 @@ def _lock_conversation(conversation_id: UUID, user_id: UUID | None, sampling: Sa
             top_k=top_k if sampling.top_k is None else sampling.top_k,
         ),
     )
-
-
-def _survey(messages: MessageQuerySet, setting: _Setting, user_id: UUID | None, budget: Budget, key: str) -> Survey:
-    limited = _is_limited(user_id)
-    survey = survey_conversation(setting.id, user_id, budget, idempotency_key=key, limited=limited)
-    if survey.is_abandoned:
-        # The text of that reply now belongs to the history, so read again.
-        _interrupt_abandoned(messages)
-        survey = survey_conversation(setting.id, user_id, budget, idempotency_key=key, limited=limited)
-    return survey
 
 
 def _interrupt_abandoned(messages: MessageQuerySet) -> None:

@@ -1,4 +1,4 @@
-"""The SQL statements of a send, three or four, written by hand.
+"""The SQL statements of a send, written by hand: usually three, in two round trips.
 
 Sends are the most frequent request, and Django spends half of a send's time on building SQL. Each statement here does the work
 of several querysets of `conversations.querysets`. Tests compare what both find.
@@ -12,6 +12,7 @@ import orjson
 from django.conf import settings
 from django.db import connection
 
+from chatapi.postgresql.round_trips import one_round_trip
 from conversations.models import TEMPORARY_LIFETIME
 from conversations.services.turns.context import Budget
 from conversations.services.turns.upstream_messages import HISTORY_SQL, HistoryRow
@@ -88,15 +89,7 @@ class Survey:
 def lock_conversation(conversation_id: UUID, user_id: UUID | None, *, limited: bool) -> tuple[Any, ...] | None:
     """Lock a user's conversation and return the settings for its replies, or None if the user has no such conversation."""
     with connection.cursor() as cursor:
-        cursor.execute(
-            LOCK_SQL,
-            {
-                "conversation_id": conversation_id,
-                "user_id": user_id,
-                "limited": limited,
-                "lock_name": f"generations:{user_id}",
-            },
-        )
+        _execute_lock(cursor, conversation_id, user_id, limited=limited)
         row: tuple[Any, ...] | None = cursor.fetchone()
     return row
 
@@ -106,19 +99,52 @@ def survey_conversation(
 ) -> Survey:
     """Read everything that a send depends on. One query."""
     with connection.cursor() as cursor:
-        cursor.execute(
-            SURVEY_SQL,
-            {
-                "conversation_id": conversation_id,
-                "user_id": user_id,
-                "limited": limited,
-                "key": idempotency_key or None,
-                "abandoned_after_s": settings.ABANDONED_AFTER_SECONDS,
-                "characters": budget.characters_to_read,
-                "rows": budget.rows_to_read,
-            },
-        )
-        rows = cursor.fetchall()
+        _execute_survey(cursor, conversation_id, user_id, budget, idempotency_key=idempotency_key, limited=limited)
+        return _read_survey(cursor)
+
+
+def lock_and_survey(
+    conversation_id: UUID, user_id: UUID | None, budget: Budget, *, idempotency_key: str, limited: bool
+) -> tuple[tuple[Any, ...] | None, Survey]:
+    """Do what `lock_conversation` and `survey_conversation` do, in one round trip."""
+    with connection.cursor() as lock, connection.cursor() as survey:
+        with one_round_trip():
+            _execute_lock(lock, conversation_id, user_id, limited=limited)
+            _execute_survey(survey, conversation_id, user_id, budget, idempotency_key=idempotency_key, limited=limited)
+        return lock.fetchone(), _read_survey(survey)
+
+
+def _execute_lock(cursor: Any, conversation_id: UUID, user_id: UUID | None, *, limited: bool) -> None:
+    cursor.execute(
+        LOCK_SQL,
+        {
+            "conversation_id": conversation_id,
+            "user_id": user_id,
+            "limited": limited,
+            "lock_name": f"generations:{user_id}",
+        },
+    )
+
+
+def _execute_survey(
+    cursor: Any, conversation_id: UUID, user_id: UUID | None, budget: Budget, *, idempotency_key: str, limited: bool
+) -> None:
+    cursor.execute(
+        SURVEY_SQL,
+        {
+            "conversation_id": conversation_id,
+            "user_id": user_id,
+            "limited": limited,
+            "key": idempotency_key or None,
+            "abandoned_after_s": settings.ABANDONED_AFTER_SECONDS,
+            "characters": budget.characters_to_read,
+            "rows": budget.rows_to_read,
+        },
+    )
+
+
+def _read_survey(cursor: Any) -> Survey:
+    rows = cursor.fetchall()
     running_id, is_abandoned, earlier_id, fingerprint, earlier_is_active, count = rows[0][:6]
     return Survey(
         running_id=running_id,
@@ -155,8 +181,8 @@ def insert_turn(
     fingerprint: str,
     context: dict[str, Any],
 ) -> None:
-    """Save both messages of a turn; update the conversation and count the turn as `touch_conversation` does."""
-    with connection.cursor() as cursor:
+    """Save both messages of a turn; update the conversation and count the turn as `touch_conversation` does. Commit."""
+    with connection.cursor() as cursor, one_round_trip(is_last=True):
         cursor.execute(
             INSERT_SQL,
             {
