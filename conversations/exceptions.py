@@ -64,6 +64,12 @@ class ShuttingDown(Problem):
     detail = "The server is shutting down and did not start a reply. Try again now."
 
 
+class TooManyReplies(Problem):
+    code = "overloaded"
+    status = 503
+    detail = "The server is making as many replies as it can and did not start another one. Try again in a moment."
+
+
 class BadCursor(Problem):
     code = "invalid"
     status = 400

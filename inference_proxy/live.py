@@ -94,6 +94,14 @@ class LiveReplies:
         with self._lock:
             return list(self._running.values())
 
+    def has_room(self, beginning: int = 0) -> bool:
+        """Whether MAX_RUNNING_REPLIES allows another reply beside those that run here and `beginning` others."""
+        most = settings.MAX_RUNNING_REPLIES
+        if not most or len(self._running) + beginning < most:
+            return True
+        # Replies that have ended are forgotten only at the next checkpoint.
+        return sum(not generation.has_ended.is_set() for generation in self.running()) + beginning < most
+
     def adopt_worker(
         self, is_alive: Callable[[], bool], graceful_timeout_s: float, close_idle_connections: Callable[[], None]
     ) -> None:

@@ -14,7 +14,7 @@ from django.db import connection
 def one_round_trip(*, is_last: bool = False) -> Iterator[None]:
     """Send the statements of the block without waiting in between. Their cursors have results only after the block.
 
-    PostgreSQL runs them in order, each with its own snapshot. If one fails, it skips the rest, and the block raises the failure.
+    PostgreSQL runs them in order, each with its own snapshot. If one fails, it skips the rest, and the block raises the error.
     `is_last` says that the transaction ends with the block: then the commit is sent along.
     """
     connection.ensure_connection()

@@ -25,7 +25,7 @@ from conversations.models import (
     new_id,
 )
 from conversations.services.assistants import find_assistant
-from conversations.services.turns.replies import refuse_while_shutting_down
+from conversations.services.turns.replies import refuse_new_replies
 from conversations.services.turns.stop import stop_running_reply
 from conversations.services.user_directory import requires_known_user
 
@@ -35,10 +35,11 @@ SESSION_ID_FORM = re.compile(SESSION_ID_PATTERN)
 def open_session(*, session_id: str, user_id: UUID | None, assistant_id: str | None = None) -> UUID:
     """Return the conversation of a session. Create it at its first use. A given assistant is used from now on.
 
-    Raises `AuthenticationRequired`, `MalformedSession`, `AssistantNotFound`, `ShuttingDown`, `UnknownUser`.
+    Raises `AuthenticationRequired`, `MalformedSession`, `AssistantNotFound`, `ShuttingDown`, `TooManyReplies`,
+    `UnknownUser`.
     """
     # Otherwise the session would be created although its first message is refused.
-    refuse_while_shutting_down()
+    refuse_new_replies()
     if user_id is None and not settings.ALLOW_ANONYMOUS:
         raise AuthenticationRequired("A valid token is needed here.")
     assistant = None if assistant_id is None else find_assistant(assistant_id)

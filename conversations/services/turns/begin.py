@@ -5,8 +5,9 @@ row, so that sends to one conversation run one after the other. The lock does no
 index uq_messages_running does. The lock is FOR NO KEY UPDATE, so inserts of messages, which take a share lock on the row's key,
 don't wait for it.
 
-All three have the same steps: refuse while this worker shuts down (`ShuttingDown`), follow the turn of an earlier request with
-the same key (see `retries`), refuse while another reply runs, choose the context, save the reply, and update the conversation.
+All three have the same steps: refuse while this worker shuts down (`ShuttingDown`) or makes as many replies as it may
+(`TooManyReplies`), follow the turn of an earlier request with the same key (see `retries`), refuse while another reply runs,
+choose the context, save the reply, and update the conversation.
 """
 
 from collections.abc import Iterator
@@ -34,7 +35,7 @@ from conversations.models import Message, Role, Status, new_id
 from conversations.querysets import MessageQuerySet
 from conversations.services.model_tags import model_of_turn, with_model_list
 from conversations.services.turns.context import Budget, Context, build_context
-from conversations.services.turns.replies import refuse_while_shutting_down
+from conversations.services.turns.replies import room_for_reply
 from conversations.services.turns.retries import Earlier, find_earlier, fingerprint_of, read_earlier, require_same
 from conversations.services.turns.statements import (
     Survey,
@@ -206,10 +207,10 @@ def edit_turn(
 
 @contextmanager
 def _one_running_reply(conversation_id: UUID) -> Iterator[None]:
-    """Refuse while this worker shuts down. Raise `GenerationInProgress` for a violation of uq_messages_running."""
-    refuse_while_shutting_down()
+    """Refuse while this worker has no room. Raise `GenerationInProgress` for a violation of uq_messages_running."""
     try:
-        yield
+        with room_for_reply():
+            yield
     except IntegrityError as violation:
         cause = violation.__cause__
         if isinstance(cause, psycopg.errors.UniqueViolation) and cause.diag.constraint_name == "uq_messages_running":

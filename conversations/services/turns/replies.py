@@ -4,13 +4,14 @@ Only a reply's own generation gives it a final status, with one exception: a rep
 `interrupted`. That is a guess. If the worker was only cut off, the result of its generation overwrites the guess.
 """
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from django.conf import settings
 
 from chatapi.database import Cursors, SeparatePool, is_database_away, own_cursor
-from conversations.exceptions import ShuttingDown
+from conversations.exceptions import ShuttingDown, TooManyReplies
 from conversations.services.usage import COUNT_RESULT_SQL
 from inference_proxy.exceptions import StoreUnavailable
 from inference_proxy.live import LiveReplies
@@ -85,6 +86,9 @@ ENDING_CONNECTIONS = 4
 KEEPER_WAIT_S = 5.0
 ENDING_WAIT_S = 20.0
 
+# When a client may ask again for a reply that there was no room for.
+RETRY_AFTER_S = 5
+
 
 class DatabaseReplyStore:
     """Replies in PostgreSQL; see `inference_proxy.store.ReplyStore`.
@@ -153,7 +157,33 @@ ending_connections = SeparatePool("reply-ends", size=ENDING_CONNECTIONS, timeout
 live_replies = LiveReplies(DatabaseReplyStore(keeping=keeper_connections.cursor, ending=ending_connections.cursor))
 
 
-def refuse_while_shutting_down() -> None:
-    """Refuse to begin a reply that this worker could not finish. Raises `ShuttingDown`."""
+class _Beginning:
+    """How many turns this worker is saving, whose replies do not run yet."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.lock = threading.Lock()
+
+
+_beginning = _Beginning()
+
+
+def refuse_new_replies() -> None:
+    """Refuse to begin a reply that this worker has no room for or could not finish. Raises `ShuttingDown`, `TooManyReplies`."""
     if live_replies.is_shutting_down:
         raise ShuttingDown(retry_after_s=1)
+    if not live_replies.has_room(_beginning.count):
+        raise TooManyReplies(retry_after_s=RETRY_AFTER_S)
+
+
+@contextmanager
+def room_for_reply() -> Iterator[None]:
+    """Count a reply that begins in this block, so that a burst of requests can't exceed the limit. Refuse it as above."""
+    with _beginning.lock:
+        refuse_new_replies()
+        _beginning.count += 1
+    try:
+        yield
+    finally:
+        with _beginning.lock:
+            _beginning.count -= 1
