@@ -14,6 +14,13 @@ from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 DATABASE_SCHEMES = ("postgres", "postgresql", "postgresql+asyncpg")
+DATABASE_URL_FORM = re.compile(
+    r"(?P<scheme>[\w+]+)://(?:(?P<user>[^:/?#]*)(?::(?P<password>[^/?#]*))?@)?(?P<hosts>[^/?#@]*)/(?P<database>[^/?#]+)"
+    r"(?:\?(?P<query>[^#]*))?(?:#.*)?"
+)
+DATABASE_HOST_FORM = re.compile(r"(?P<host>\[[^\[\]]+\]|[^:\[\]]*)(?::(?P<port>[0-9]*))?")
+# libpq knows more. With them, the service would write to a standby, which can't work.
+DATABASE_ROLES = ("read-write", "primary", "any")
 CACHE_SCHEMES = ("redis", "rediss", "unix")
 CACHE_OPTIONS = frozenset(
     {"client_name", "db", "ssl_ca_certs", "ssl_cert_reqs", "ssl_certfile", "ssl_check_hostname", "ssl_keyfile"}
@@ -41,12 +48,18 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class DatabaseAddress:
+    """Where a database is. With several servers, `host` and `port` are comma-separated lists, as libpq takes them."""
+
     name: str
     user: str
     password: str
     host: str
     port: str
     options: dict[str, str]
+
+    @property
+    def has_several_hosts(self) -> bool:
+        return "," in self.host
 
 
 class EnvironmentReader:
@@ -155,32 +168,34 @@ class EnvironmentReader:
 
     def database(self, name: str, default: str) -> DatabaseAddress:
         # The message does not repeat the value, because it may contain a password.
-        form = f"{name} must have the form postgresql://user:password@host:5432/database"
+        form = (
+            f"{name} must have the form postgresql://user:password@host:5432/database, "
+            "or with several servers postgresql://user:password@host1:5432,host2:5432/database"
+        )
+        url = DATABASE_URL_FORM.fullmatch(self.text(name, default))
+        if not url or url["scheme"].lower() not in DATABASE_SCHEMES:
+            raise EnvironmentProblem(form)
         try:
-            url = urlsplit(self.text(name, default))
-            port = str(url.port or "")
-            options = dict(parse_qsl(url.query, strict_parsing=bool(url.query)))
+            options = dict(parse_qsl(url["query"] or "", strict_parsing=bool(url["query"])))
+            host, port = _database_hosts(url["hosts"])
+            host, port = _with_all_ports(options.pop("host", "") or host, options.pop("port", "") or port)
+            if options.get("hostaddr", host).count(",") != host.count(","):
+                raise ValueError
         except ValueError:
             raise EnvironmentProblem(form) from None
-        database = unquote(url.path[1:])
-        if url.scheme not in DATABASE_SCHEMES or not database or "/" in database:
-            raise EnvironmentProblem(form)
-        if url.scheme == "postgresql+asyncpg" and "ssl" in options:
+        if url["scheme"].lower() == "postgresql+asyncpg" and "ssl" in options:
             # asyncpg's name for sslmode. libpq refuses unknown parameters.
             options["sslmode"] = options.pop("ssl")
-        if unknown := sorted(set(options) - _libpq_parameters()):
-            # An unknown parameter would make every connection fail later.
-            raise EnvironmentProblem(
-                f"{name} has parameters that PostgreSQL's client library does not know: {', '.join(map(repr, unknown))}; "
-                "remove them (parameters of asyncpg do not work here)"
-            )
-        host = options.pop("host", "") or unquote(url.hostname or "")
+        _check_database_options(name, options)
+        if "," in host:
+            # Without it, the first server that answers would be used, also as a standby.
+            options.setdefault("target_session_attrs", "read-write")
         return DatabaseAddress(
-            name=database,
-            user=unquote(url.username or ""),
-            password=unquote(url.password or ""),
+            name=unquote(url["database"]),
+            user=unquote(url["user"] or ""),
+            password=unquote(url["password"] or ""),
             host=host,
-            port=options.pop("port", "") or port,
+            port=port,
             options=options,
         )
 
@@ -236,6 +251,41 @@ class EnvironmentReader:
                 form = "a comma-separated list of IP addresses and networks such as 10.1.0.0/16 (host bits 0)"
                 raise EnvironmentProblem(f"{name} must be {form}, not {written!r}") from None
         return tuple(networks)
+
+
+def _database_hosts(written: str) -> tuple[str, str]:
+    """Return the hosts and the ports of a URL's `host:port,host:port`. Raises ValueError."""
+    places = [DATABASE_HOST_FORM.fullmatch(place) for place in written.split(",")]
+    found = [(place["host"].strip("[]"), place["port"] or "") for place in places if place]
+    if len(found) < len(places):
+        raise ValueError
+    return ",".join(unquote(host) for host, _ in found), ",".join(port for _, port in found)
+
+
+def _with_all_ports(host: str, port: str) -> tuple[str, str]:
+    """Return both lists with as many ports as hosts. Raises ValueError."""
+    hosts, ports = host.split(","), port.split(",")
+    if len(hosts) > 1:
+        if len(ports) == 1:
+            ports *= len(hosts)
+        ports = [each or "5432" for each in ports]
+        if not all(hosts):
+            raise ValueError
+    if len(ports) != len(hosts) or any(each and not 0 < int(each) < 65536 for each in ports):
+        raise ValueError
+    return host, ",".join(ports)
+
+
+def _check_database_options(name: str, options: dict[str, str]) -> None:
+    if unknown := sorted(set(options) - _libpq_parameters()):
+        # An unknown parameter would make every connection fail later.
+        raise EnvironmentProblem(
+            f"{name} has parameters that PostgreSQL's client library does not know: {', '.join(map(repr, unknown))}; "
+            "remove them (parameters of asyncpg do not work here)"
+        )
+    role = options.get("target_session_attrs", "any")
+    if role not in DATABASE_ROLES:
+        raise EnvironmentProblem(f"{name} accepts as target_session_attrs only {', '.join(DATABASE_ROLES)}, not {role!r}")
 
 
 def _libpq_parameters() -> set[str]:

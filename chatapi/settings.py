@@ -148,8 +148,16 @@ DATABASES: dict[str, dict[str, Any]] = {
         "CONN_MAX_AGE": 0,
         "CONN_HEALTH_CHECKS": True,
         "OPTIONS": {
+            # A machine that vanishes (a power cut, a cut cable) closes no connection. Without these, TCP waits for it for 15
+            # minutes. They count for TCP only: the milliseconds until sent data must be acknowledged, and the seconds of
+            # silence after which the other end must prove that it is there.
+            "tcp_user_timeout": "10000",
+            "keepalives_idle": "10",
+            "keepalives_interval": "5",
+            "keepalives_count": "2",
             **_database.options,
-            "connect_timeout": _database.options.get("connect_timeout", "5"),
+            # Per server. A request waits for a connection for the `timeout` below, which must suffice for a second server.
+            "connect_timeout": _database.options.get("connect_timeout", "2" if _database.has_several_hosts else "5"),
             "application_name": _database.options.get("application_name", "chat-api"),
             # Send parameters separately from the statement: PostgreSQL's log quotes failed statements, which must not contain
             # users' text. Django uses no named prepared statements, so PgBouncer works too.

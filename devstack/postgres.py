@@ -45,9 +45,13 @@ class PostgresProblem(Exception):
 
 
 class PostgresServer:
-    """A server with its data in a folder. Use it as a context manager, or call `start` and `stop`."""
+    """A server with its data in a folder. Use it as a context manager, or call `start` and `stop`.
 
-    def __init__(self, folder: Path, **settings: str) -> None:
+    With `copy_of`, it is a standby of that server: its data is a copy, which follows the original until `promote`.
+    """
+
+    def __init__(self, folder: Path, copy_of: "PostgresServer | None" = None, **settings: str) -> None:
+        self._copy_of = copy_of
         self._folder = folder.resolve()
         self._data = self._folder / "data"
         self._sockets = socket_folder(self._folder)
@@ -65,7 +69,12 @@ class PostgresServer:
 
     def url(self, database: str = "postgres") -> str:
         """Return the DATABASE_URL of a database."""
-        return f"postgresql://postgres@/{database}?host={quote(str(self._sockets))}"
+        return f"postgresql://postgres@/{database}?host={quote(self.host)}"
+
+    @property
+    def host(self) -> str:
+        """The folder of its socket, which libpq accepts as a host."""
+        return str(self._sockets)
 
     def connect(self, database: str = "postgres") -> psycopg.Connection[Any]:
         return psycopg.connect(self.url(database), autocommit=True, connect_timeout=5)
@@ -109,6 +118,11 @@ class PostgresServer:
         """Stop the server as `pg_ctl stop -m immediate` does: it cuts every connection and must recover at its next start."""
         self._end(signal.SIGQUIT)
 
+    def promote(self) -> None:
+        """Make this standby the primary, and wait until it accepts writes."""
+        with self.connect() as connection:
+            connection.execute("SELECT pg_promote()")
+
     def _end(self, how: signal.Signals) -> None:
         if self._process:
             self._process.send_signal(how)
@@ -131,13 +145,18 @@ class PostgresServer:
         draft = self._folder / "data.unfinished"
         shutil.rmtree(draft, ignore_errors=True)
         make_private_folder(draft)
+        sync = ["--no-sync"] if self._settings.get("fsync") == "off" else []
         # A built-in locale sorts and folds case the same on every machine.
         locale = ("--encoding=UTF8", "--no-locale", "--locale-provider=builtin", "--builtin-locale=C.UTF-8")
-        sync = ["--no-sync"] if self._settings.get("fsync") == "off" else []
         command = [str(programs / "initdb"), f"--pgdata={draft}", "--username=postgres", "--auth=trust", *sync, *locale]
+        if self._copy_of:
+            backup = ["--write-recovery-conf", "--checkpoint=fast", f"--dbname={self._copy_of.url()}"]
+            command = [str(programs / "pg_basebackup"), f"--pgdata={draft}", *backup, *sync]
         made = subprocess.run(command, capture_output=True, text=True, **popen_options())
         if made.returncode != 0:
             raise PostgresProblem(f"PostgreSQL could not create its data in {draft}:\n{made.stderr.strip()}")
+        for copied in draft.glob(".s.PGSQL.*"):
+            copied.unlink()  # the lock of the original's socket, which is in its data
         draft.rename(self._data)
 
     def _start_process(self, programs: Path) -> "subprocess.Popen[bytes]":
@@ -162,14 +181,14 @@ class PostgresServer:
 
 
 @contextmanager
-def temporary_postgres() -> Iterator[PostgresServer]:
+def temporary_postgres(copy_of: PostgresServer | None = None) -> Iterator[PostgresServer]:
     """Run a server on a temporary folder, which is removed at the end, even if this process is killed."""
     # Not below TMPDIR: as root, the server runs as a user who may be unable to enter that.
     folder = Path(tempfile.mkdtemp(dir="/tmp", prefix="chat-api-postgres-"))
     remove_at_the_end(folder)
     folder.chmod(0o711)
     try:
-        with PostgresServer(folder, **TEMPORARY) as server:
+        with PostgresServer(folder, copy_of, **TEMPORARY) as server:
             yield server
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -121,6 +121,16 @@ MALFORMED = {
         "postgresql://h/a/b",
         "postgresql+asyncpg://h/b?prepared_statement_cache_size=0",
         "postgresql://h/b?pgbouncer=true",
+        "postgresql://h:0/b",
+        "postgresql://h:99999/b",
+        "postgresql://h1,/b",
+        "postgresql://h1:5432,h2:port/b",
+        "postgresql://h1,h2:65536/b",
+        "postgresql://h1,[::1/b",
+        "postgresql:///b?host=/run/a,/run/b&port=1,2,3",
+        "postgresql://h1,h2/b?hostaddr=10.0.0.1",
+        "postgresql://h1,h2/b?target_session_attrs=prefer-standby",
+        "postgresql://h1,h2/b?target_session_attrs=readwrite",
     ],
     "AUTH_SERVICE_URL": ["auth:8001", "ftp://auth", "http://", "http://auth?x=1", "http://auth:99999", ""],
     "INFERENCE_SERVICE_URL": ["inference", "http://[bad", "http://inference#part"],
@@ -300,6 +310,53 @@ def test_database_addresses(scheme: str) -> None:
 def test_a_database_behind_a_socket() -> None:
     address = EnvironmentReader({"D": "postgresql://postgres:@/chat?host=/var/run/pg&port=5434"}).database("D", "")
     assert (address.host, address.port, address.options) == ("/var/run/pg", "5434", {})
+
+
+@pytest.mark.parametrize(
+    ("written", "host", "port"),
+    [
+        ("//u:p@a:5433,b/chat", "a,b", "5433,5432"),
+        ("//u:p,%40x@a,b:5433,c/chat", "a,b,c", "5432,5433,5432"),
+        ("//u@a:5433,[fd00::7]:5434/chat", "a,fd00::7", "5433,5434"),
+        ("//u@[fd00::7],[fd00::8]/chat", "fd00::7,fd00::8", "5432,5432"),
+        ("//%2Frun%2FA,%2Frun%2Fb/chat", "/run/A,/run/b", "5432,5432"),
+        ("///chat?host=a,b&port=5433,5434", "a,b", "5433,5434"),
+        ("//a,b/chat?port=5433", "a,b", "5433,5433"),
+    ],
+)
+def test_a_database_with_several_servers(written: str, host: str, port: str) -> None:
+    address = EnvironmentReader({"D": f"postgresql:{written}"}).database("D", "")
+    assert (address.name, address.host, address.port) == ("chat", host, port)
+    assert address.has_several_hosts
+    assert address.options == {"target_session_attrs": "read-write"}
+
+
+def test_the_role_that_a_server_must_have_is_the_operators_choice() -> None:
+    for role in ("any", "primary"):
+        address = EnvironmentReader({"D": f"postgresql://a,b/chat?target_session_attrs={role}"}).database("D", "")
+        assert address.options == {"target_session_attrs": role}
+    assert EnvironmentReader({"D": "postgresql://a/chat"}).database("D", "").options == {}
+
+
+def test_several_servers_share_the_time_of_a_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    def limit_s(url: str) -> int:
+        return int(read_settings(monkeypatch, {"DATABASE_URL": url})["DATABASES"]["default"]["OPTIONS"]["connect_timeout"])
+
+    assert limit_s("postgresql://a/chat") == 5
+    assert limit_s("postgresql://a,b/chat") == 2
+    assert limit_s("postgresql://a,b/chat?connect_timeout=9") == 9
+
+
+def test_a_machine_that_vanished_is_noticed_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    def options(url: str) -> dict[str, Any]:
+        found = read_settings(monkeypatch, {"DATABASE_URL": url})["DATABASES"]["default"]["OPTIONS"]
+        return {name: found[name] for name in ("tcp_user_timeout", "keepalives_idle")}
+
+    assert options("postgresql://a/chat") == {"tcp_user_timeout": "10000", "keepalives_idle": "10"}
+    assert options("postgresql://a/chat?tcp_user_timeout=3000&keepalives_idle=60") == {
+        "tcp_user_timeout": "3000",
+        "keepalives_idle": "60",
+    }
 
 
 def test_asyncpg_spells_sslmode_its_own_way() -> None:

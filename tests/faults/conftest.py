@@ -40,9 +40,9 @@ def postgres() -> Iterator[PostgresServer]:
 def start_node(postgres: PostgresServer, auth_of_session: ScriptedAuth, upstream_of_session: ScriptedUpstream) -> StartNode:
     """Make servers on that PostgreSQL; each is a context manager."""
 
-    def start(*arguments: str, **settings: str) -> Server:
+    def start(*arguments: str, database_url: str = "", **settings: str) -> Server:
         return Server(
-            database_url=postgres.url(),
+            database_url=database_url or postgres.url(),
             auth_url=auth_of_session.url,
             upstream_url=upstream_of_session.url,
             arguments=arguments,
