@@ -1,9 +1,9 @@
 """How many requests are worked on at once; the others wait in the order of their arrival, before anything is built for them.
 
-Principle: a worker has one core and a few database connections. A thousand requests that arrive together finish no sooner
-when all of them are begun together, but each then holds a deep stack, its objects and a place in the queue for a connection,
-and all of them wait for the last. A request leaves its place as soon as it waits for anything but the database: another
-service, its client, or a reply.
+Principle: a worker has one core and a few database connections. A thousand requests that arrive together do not finish sooner
+if the worker begins all of them at once, but then each holds a deep stack, its objects and a place in the queue for a
+connection. There are two lines, so that a stop or a look at a conversation does not wait behind a thousand sends. A request
+leaves its place as soon as it waits for anything but the database: another service, its client, or a reply.
 """
 
 import threading
@@ -18,8 +18,11 @@ from chatapi.problem import Problem
 from chatapi.request_bodies import PROBLEM_KEY, WSGIApplication
 
 # A request uses its connection for only part of its time, and one that waits for a lock must not keep the others waiting.
-PLACES_PER_CONNECTION = 3
-PATIENCE_S = 20.0
+# The two lines have this many places each, so the one that asks less of the database never waits long.
+PLACES_PER_CONNECTION = 2
+PATIENCE_S = 30.0
+# The ends of paths of a POST that makes no reply.
+QUICK_ACTIONS = ("/stop", "/cancel", "/activate", "/ticket")
 
 _place: ContextVar["Place | None"] = ContextVar("place", default=None)
 
@@ -55,15 +58,20 @@ class Admission:
 
     def __init__(self, application: WSGIApplication) -> None:
         self._application = application
-        self._places = threading.Semaphore(PLACES_PER_CONNECTION * settings.DB_POOL_SIZE)
+        count = PLACES_PER_CONNECTION * settings.DB_POOL_SIZE
+        self._sends = threading.Semaphore(count)
+        self._others = threading.Semaphore(count)
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        if environ.get("PATH_INFO") in PROBED:
+        path = environ.get("PATH_INFO", "")
+        if path in PROBED:
             return self._application(environ, start_response)
-        if not self._places.acquire(timeout=PATIENCE_S):
+        is_send = environ.get("REQUEST_METHOD") == "POST" and not path.rstrip("/").endswith(QUICK_ACTIONS)
+        places = self._sends if is_send else self._others
+        if not places.acquire(timeout=PATIENCE_S):
             environ.setdefault(PROBLEM_KEY, Overloaded(retry_after_s=1))
             return self._application(environ, start_response)
-        place = Place(self._places)
+        place = Place(places)
         _place.set(place)
         try:
             return self._application(environ, start_response)

@@ -3,7 +3,7 @@
 A call that waits can't be interrupted from outside: closing its response from another thread fails, and before the response's
 headers there is nothing to close. Shutting down the socket works at every stage and in every kind of thread. So a connection
 hands its socket to the call that uses it as soon as it has one, and takes it back before it returns to its pool: from then on
-the socket may serve somebody else's call.
+the socket may serve another call.
 """
 
 import contextlib
@@ -245,7 +245,7 @@ class _HTTPSPool(_PoolMixin, HTTPSConnectionPool):
 
 
 def new_pools(*, hosts: int, connections: int) -> urllib3.PoolManager:
-    """Return pools of connections that belong to calls: up to so many connections are kept for each of so many hosts."""
+    """Return connection pools for `hosts` hosts that keep up to `connections` connections each for the calls to come."""
     pools = urllib3.PoolManager(num_pools=hosts, maxsize=connections, block=False, retries=False)
     pools.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
     return pools

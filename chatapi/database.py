@@ -188,7 +188,7 @@ def close_pools() -> None:
     """Close the connection pools of this process for good: a thread that asks for a connection afterwards gets an error.
 
     Called at the end of every process. A pool that is still open is closed by the interpreter, which waits for the pool's
-    threads when they can no longer run: from Python 3.13 on, for 5 s each or for ever.
+    threads when they can no longer run: from Python 3.13 on, for 5 s each or forever.
     """
     # Not through Django's `close_pool`, which forgets the pool: a thread that still runs would open the next one.
     pools: dict[str, ConnectionPool] = DatabaseWrapper._connection_pools  # type: ignore[attr-defined]

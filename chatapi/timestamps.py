@@ -1,8 +1,8 @@
 """Times that PostgreSQL knows and Python does not: `infinity`, years after 9999, years before Christ.
 
-The predecessor's rows may hold them. psycopg refuses to read them, so that one such row would make every list that it is
-in an error. Here they are read as `OutOfRangeTime`, which keeps PostgreSQL's own text: sent back as a parameter, in a
-cursor for example, it is the same time again. To a client such a time is unknown.
+The predecessor's rows may contain them. psycopg refuses to read them, so one such row would turn every list with it into an
+error. This module reads them as `OutOfRangeTime`, which keeps PostgreSQL's own text, so that a cursor can send the same time
+back. Clients see it as unknown.
 """
 
 import re

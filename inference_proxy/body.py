@@ -1,8 +1,8 @@
 """The body of a streamed answer, read from its socket as the bytes arrive.
 
-urllib3 connects, keeps connections and reads the answer's headers. From there on http.client's reader costs five Python calls
-and a buffered `readline` for every chunk, which is more than everything else that a token needs. So the rest is read with one
-`recv` at a time, and httptools (llhttp, in C) takes chunks apart.
+urllib3 connects, keeps connections and reads the answer's headers. After the headers, http.client's reader would make five
+Python calls and a buffered `readline` per chunk, more than all other work for a token. So this module reads the body with
+`recv`, and httptools (llhttp, in C) removes the chunks' framing.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ MAX_FRAMING_BYTES = 64 * 1024
 CHUNKED_HEAD = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 
 
-# Wait for bytes and return up to so many of them, b"" at the end.
+# Waits for bytes and returns at most the given number of them, b"" at the end.
 Receive = Callable[[Any, int], bytes]
 
 

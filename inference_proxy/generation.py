@@ -81,7 +81,7 @@ class Generation:
 
     @property
     def is_followed(self) -> bool:
-        """Whether somebody is waiting for this reply: a client that is connected, or one that will come back for it."""
+        """Whether a client waits for this reply: it is connected, or it asked for the reply in the background."""
         return self._is_background or self.transcript.is_followed
 
     def start(self) -> None:
@@ -127,7 +127,7 @@ class Generation:
             status, failure = self._read_upstream()
             self._end(status, failure)
         except Exception:
-            # Followers must not wait for ever for a thread that is gone.
+            # Without this, followers would wait forever for a thread that has ended.
             logger.exception("generation failed unexpectedly", extra={"message_id": str(self.reply_id)})
             self._tell("interrupted", NotSaved(), self._inference_time_ms())
         finally:

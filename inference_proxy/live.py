@@ -160,7 +160,8 @@ class LiveReplies:
             now = time.monotonic()
             self._checkpoint(now)
             if self._is_store_away:
-                # Nobody could renew a heartbeat meanwhile. Whoever lives does so now; only who still hasn't in a while is gone.
+                # No worker could renew its heartbeats. Live workers renew them now. A reply is abandoned if its heartbeat is
+                # still old after one more interval.
                 self._checked_abandoned_at = now + settings.ABANDONED_AFTER_SECONDS
             if now - self._checked_abandoned_at >= settings.ABANDONED_AFTER_SECONDS / ABANDONED_CHECKS_PER_AGE:
                 self._checked_abandoned_at = now

@@ -15,7 +15,7 @@ from inference_proxy.exceptions import UpstreamFailure
 from inference_proxy.protocols import new_protocol
 
 REMEMBERED_S = 60.0
-# After a failure; whoever chooses a model meanwhile must not wait for the next one.
+# Seconds after a failure in which the service is not asked again, so that no request waits for another failure.
 PAUSE_S = 10.0
 READ_DEADLINE_S = 2.0
 

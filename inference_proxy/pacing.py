@@ -9,26 +9,29 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-# So many reads are never delayed: the user sees the beginning at once.
+# The first reads are never followed by a rest, so the user sees the beginning at once.
 UNPACED_READS = 3
 # A rest must gather at least this many tokens, or it would cost more than it saves.
 LEAST_TOKENS_GATHERED = 1.5
-# How exactly a rest ends.
+# How often the timer looks for rests that are over.
 TICK_S = 0.005
+# At most this many readers continue at once, however many rests are over. Then requests get their turn. So under overload all
+# rests grow evenly, and requests still advance.
+READERS_AT_ONCE = 100
 
 
 class RestTimer:
     """Ends the rests of all readers: one thread that wakes several of them at a time, instead of a timer for each."""
 
     def __init__(self) -> None:
-        # Rests are of about the same length, so the first that began is the first to end.
+        # All rests have about the same length, so the first to begin is the first to end.
         self._resting: deque[tuple[float, threading.Event]] = deque()
         self._has_work = threading.Event()
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
 
     def wake_after(self, seconds: float, wakeup: threading.Event) -> None:
-        """Set `wakeup` after so many seconds."""
+        """Set `wakeup` after this time."""
         self._resting.append((time.monotonic() + seconds, wakeup))
         self._has_work.set()
         if self._thread is None:
@@ -39,12 +42,14 @@ class RestTimer:
 
     def _run(self) -> None:
         while True:
-            # Clear before looking: what comes in between sets it again.
+            # Clear before looking: a rest that is added in between sets it again.
             self._has_work.clear()
             if not self._resting:
                 self._has_work.wait()
             now = time.monotonic()
-            while self._resting and self._resting[0][0] <= now:
+            for _ in range(READERS_AT_ONCE):
+                if not self._resting or self._resting[0][0] > now:
+                    break
                 self._resting.popleft()[1].set()
             time.sleep(TICK_S)
 
@@ -61,7 +66,7 @@ class Pacer:
         self._read_at = 0.0
 
     def rest_after(self, events: int, now: float) -> float:
-        """Return how long to rest after a read at `now` (monotonic) that brought so many events; 0 for not at all."""
+        """Return how long to rest after a read at `now` (monotonic) that brought `events` events; 0 means no rest."""
         interval_s = (now - self._read_at) / (events or 1)
         self._read_at = now
         self._reads += 1

@@ -25,7 +25,7 @@ SEND_TIMEOUT_S = 60.0
 
 
 class Follower(Protocol):
-    """Whoever reads a reply from a cursor to its end, wherever it comes from."""
+    """A reader of a reply, from a cursor to the end, from memory or from the database."""
 
     has_ended: bool
 
@@ -142,7 +142,7 @@ class FrameStream:
                 with contextlib.suppress(OSError):
                     self._socket.settimeout(None)
         except Exception:
-            # Whoever calls this swallows exceptions.
+            # The caller, Django, swallows exceptions.
             logger.exception("closing a stream failed")
 
 

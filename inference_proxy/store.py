@@ -1,4 +1,4 @@
-"""What a generation needs of whoever keeps replies. `inference_proxy` knows no database: it is handed one of these."""
+"""The interface of the store that keeps replies. `inference_proxy` knows no database: the application hands it a store."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

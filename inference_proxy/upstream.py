@@ -41,7 +41,7 @@ class UpstreamCall:
         self._call = Call(min(start_timeout_s, total_timeout_s))
 
     def cut(self) -> None:
-        """End the call from any thread: whoever reads it gets the end of the stream or a failure at once."""
+        """End the call from any thread. Its reader gets the end of the stream or a failure at once."""
         self._call.cut()
 
     def open(self, path: str, body: dict[str, Any], headers: dict[str, str]) -> None:

@@ -81,11 +81,11 @@ def logging_configuration(level: str) -> dict[str, Any]:
             # Django's own handlers would print a second, unstructured copy.
             "django": {"handlers": [], "propagate": True},
             "django.server": {"handlers": [], "propagate": True},
-            # A 4xx is the client's business and stands in the request line already.
+            # The log line of the request already shows a 4xx.
             "django.request": {"level": "ERROR"},
             "gunicorn.error": {"handlers": [], "propagate": True},
             "urllib3": {"level": "ERROR"},
-            # A line for every attempt to reconnect; that the database is away is logged once, by whoever misses it.
+            # Otherwise every attempt to reconnect writes a line. The code that needs the database logs its absence once.
             "psycopg.pool": {"level": "ERROR"},
         },
     }

@@ -42,15 +42,15 @@ def work() -> Iterator[Work]:
 
 
 @pytest.fixture
-def ask(settings: Any, work: Work) -> Iterator[Callable[[str], Any]]:
+def ask(settings: Any, work: Work) -> Iterator[Callable[..., Any]]:
     settings.DB_POOL_SIZE = 1
     application = Admission(work)
     with ThreadPoolExecutor(20) as clients:
-        yield lambda path: clients.submit(application, {"PATH_INFO": path}, None)
+        yield lambda path, method="POST": clients.submit(application, {"PATH_INFO": path, "REQUEST_METHOD": method}, None)
         work.may_end.set()
 
 
-def test_requests_beyond_the_places_wait_and_come_in_order(ask: Callable[[str], Any], work: Work) -> None:
+def test_requests_beyond_the_places_wait_and_come_in_order(ask: Callable[..., Any], work: Work) -> None:
     first = [ask(f"/{number}") for number in range(PLACES)]
     wait_until(lambda: len(work.begun) == PLACES, "all places are taken")
     later = ask("/later")
@@ -60,7 +60,7 @@ def test_requests_beyond_the_places_wait_and_come_in_order(ask: Callable[[str], 
     assert work.begun[-1] == "/later"
 
 
-def test_a_request_that_waits_for_something_else_lets_the_next_one_in(ask: Callable[[str], Any], work: Work) -> None:
+def test_a_request_that_waits_for_something_else_lets_the_next_one_in(ask: Callable[..., Any], work: Work) -> None:
     work.first = lambda: (leave_place(), leave_place())  # type: ignore[func-returns-value, return-value]
     for number in range(3 * PLACES):
         ask(f"/{number}")
@@ -79,8 +79,26 @@ def test_a_failure_leaves_its_place(settings: Any) -> None:
             application({"PATH_INFO": "/"}, None)
 
 
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/api/conversations"),
+        ("DELETE", "/api/conversations/1"),
+        ("POST", "/api/conversations/1/stop"),
+        ("POST", "/api/conversations/1/stop/"),
+        ("POST", "/v1/responses/1/cancel"),
+    ],
+)
+def test_a_quick_request_does_not_wait_behind_sends(ask: Callable[..., Any], work: Work, method: str, path: str) -> None:
+    for number in range(PLACES + 1):
+        ask(f"/{number}")
+    wait_until(lambda: len(work.begun) == PLACES, "all places of sends are taken")
+    ask(path, method)
+    wait_until(lambda: path in work.begun, "the other request has begun")
+
+
 @pytest.mark.parametrize("path", ["/api/health", "/health", "/api/ready"])
-def test_probes_do_not_wait(ask: Callable[[str], Any], work: Work, path: str) -> None:
+def test_probes_do_not_wait(ask: Callable[..., Any], work: Work, path: str) -> None:
     for number in range(PLACES + 1):
         ask(f"/{number}")
     wait_until(lambda: len(work.begun) == PLACES, "all places are taken")
@@ -88,9 +106,7 @@ def test_probes_do_not_wait(ask: Callable[[str], Any], work: Work, path: str) ->
     wait_until(lambda: path in work.begun, "the probe is answered")
 
 
-def test_a_request_that_waits_too_long_is_refused(
-    ask: Callable[[str], Any], work: Work, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_request_that_waits_too_long_is_refused(ask: Callable[..., Any], work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(admission_module, "PATIENCE_S", 0.05)
     for number in range(PLACES):
         ask(f"/{number}")

@@ -4,8 +4,8 @@
 is indexed, because a tsvector has at most one megabyte. A running reply is not indexed: it would be, anew, with every
 checkpoint. PostgreSQL uses the index only for exactly this expression; `conversations.expressions` has the same.
 
-The statistics say how many messages a word stands in, which decides how it is searched; PostgreSQL does not take them from a
-partial index. ANALYZE collects them, here for the first time: it reads a sample and blocks nobody.
+The statistics say how many messages contain a word, which decides how it is searched; PostgreSQL does not take them from a
+partial index. ANALYZE collects them, here for the first time: it reads a sample and blocks no one.
 
 Not one transaction: CREATE INDEX CONCURRENTLY can't run in one. If it breaks off, run it again: see `migrating.indexes`.
 """

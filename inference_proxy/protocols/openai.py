@@ -46,7 +46,7 @@ class OpenAI:
             "model": model or None,
             "temperature": sampling.temperature,
             "max_tokens": sampling.max_tokens,
-            # Not OpenAI's, but llama.cpp's, vLLM's and others'; sent only where somebody chose it.
+            # OpenAI has no top_k, but llama.cpp, vLLM and others do. It is sent only if someone chose it.
             "top_k": sampling.top_k,
         }
         return {

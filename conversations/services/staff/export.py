@@ -73,7 +73,7 @@ def _read_conversations(conversation_ids: Sequence[UUID], export_format: ExportF
     columns = CSV_CONVERSATION_COLUMNS if export_format == "csv" else CONVERSATION_COLUMNS
     for row in Conversation.objects.filter(id__in=conversation_ids).values(*columns):
         if row["user_id"] is None and "session_id" in row:
-            # Without a token, whoever knows the id of a session can read and write it.
+            # Without a token, anyone who knows the id of a session can read and write it.
             row["session_id"] = None
         yield row
 
