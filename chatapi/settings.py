@@ -274,7 +274,7 @@ LOGGING = logging_configuration(LOG_LEVEL)
 
 # Size limits of request bodies, see request_bodies.py. Clients of HISTORY_PATHS also send the whole history, which is ignored.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 256 * 1024
-HISTORY_PATHS = frozenset({"/api/v1/chat/stream"})
+HISTORY_PATHS = frozenset({"/api/v1/chat/stream", "/api/chat"})
 MAX_BODY_WITH_HISTORY = 8 * 1024 * 1024
 # No URL accepts files, so files in a multipart body are discarded.
 FILE_UPLOAD_HANDLERS: list[str] = []

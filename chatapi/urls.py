@@ -9,6 +9,7 @@ from chatapi import openapi  # noqa: F401
 
 urlpatterns = [
     path("api/", include("conversations.surfaces.api.urls")),
+    path("api/chat", include("conversations.surfaces.ai_sdk.urls")),
     path("api/v1/chat/", include("conversations.surfaces.sessions.urls")),
     path("", include("conversations.surfaces.contract.urls")),
     path("", include("conversations.surfaces.completion.urls")),

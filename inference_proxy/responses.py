@@ -40,13 +40,14 @@ class Follower(Protocol):
 class StreamFormat:
     """How frames look on the wire. `greeting` is sent at once, `heartbeat` after every silence.
 
-    `encode` returns b"" for a frame that this format leaves out.
+    `encode` returns b"" for a frame that this format leaves out. `cut` is sent if the stream ends before the reply does.
     """
 
     media_type: str
     greeting: bytes
     heartbeat: bytes
     encode: Callable[[Frame], bytes]
+    cut: bytes = b""
 
 
 def _encode_sse(frame: Frame) -> bytes:
@@ -88,6 +89,7 @@ class FrameStream:
         self._on_close = on_close
         self._encode = stream_format.encode
         self._heartbeat = stream_format.heartbeat
+        self._cut = stream_format.cut
         self._heartbeat_s: float = settings.HEARTBEAT_SECONDS
         self._greeting: bytes | None = stream_format.greeting
         # gunicorn's socket to the client; other servers don't hand theirs over.
@@ -116,6 +118,8 @@ class FrameStream:
             frames = self._read(rest_s)
             if data := b"".join(map(self._encode, frames)):
                 return data
+        if self._cut and self._follower.has_ended and not frames:
+            return self._cut
         return self._heartbeat
 
     def _read(self, timeout_s: float) -> list[Frame]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from enum import Enum
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
@@ -40,6 +41,7 @@ from inference_proxy.responses import (
 # If the inference service refuses within this time, the answer is an HTTP error instead of a stream.
 REFUSAL_WAIT_S = 3.0
 SILENCE_S = 60.0
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 class Delivery(Enum):
@@ -47,6 +49,8 @@ class Delivery(Enum):
     NDJSON = "ndjson"
     JSON = "json"
     TEXT = "text"
+    # A surface's own events, which have no ids of ours. Such a stream is only ever read from its start.
+    EVENTS = "events"
     LATER = "later"
 
 
@@ -127,20 +131,32 @@ def open_place(owner_id: UUID, is_present: Presence, *, limited: bool = True) ->
 
 
 def stream_reply(
-    request: HttpRequest, reply_id: UUID, stream_format: StreamFormat, *, after: Cursor, owner_id: UUID
+    request: HttpRequest,
+    reply_id: UUID,
+    stream_format: StreamFormat,
+    *,
+    after: Cursor,
+    owner_id: UUID,
+    headers: Mapping[str, str] = NO_HEADERS,
 ) -> FrameStreamResponse:
     """Return the stream of a reply, running or ended, from a cursor on. Raises `TooManyStreams`."""
     is_present = presence_of(request)
     with open_place(owner_id, is_present) as place:
         follower = follow_reply(reply_id, after, is_present)
-        return _relay(request, follower, stream_format, {"X-Message-Id": str(reply_id)}, place)
+        return _relay(request, follower, stream_format, {"X-Message-Id": str(reply_id), **headers}, place)
 
 
 def stream_turn(
-    request: HttpRequest, turn: Turn, stream_format: StreamFormat, headers: dict[str, str], *, user_id: UUID | None
+    request: HttpRequest,
+    turn: Turn,
+    stream_format: StreamFormat,
+    headers: dict[str, str],
+    *,
+    user_id: UUID | None,
+    resumes: bool = True,
 ) -> HttpResponseBase:
-    """Begin a turn's reply and stream it. The stream of a repeated send continues after its `Last-Event-ID`."""
-    last_event = read_last_event(request) if turn.request is None else None
+    """Begin a turn's reply and stream it. The stream of a repeated send continues after its `Last-Event-ID` if it `resumes`."""
+    last_event = read_last_event(request) if turn.request is None and resumes else None
     if last_event is not None and last_event.is_end:
         release_connections()
         return no_more_events(turn.reply_id)

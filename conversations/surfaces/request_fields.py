@@ -7,6 +7,10 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.utils.serializer_helpers import BindingDict
 
+from conversations.models import SESSION_ID_PATTERN
+
+MAX_SESSION_ID_CHARACTERS = 200
+
 Body = TypeVar("Body", bound=serializers.Serializer[Any])
 
 
@@ -46,6 +50,19 @@ class StrictCharField(serializers.CharField):
             self.fail("invalid")
         if not self.allow_blank and not data.strip():
             self.fail("blank")
+        return super().to_internal_value(data)
+
+
+class SessionIdField(serializers.RegexField):
+    """The name that a caller gives to a session or a chat."""
+
+    def __init__(self) -> None:
+        super().__init__(SESSION_ID_PATTERN, max_length=MAX_SESSION_ID_CHARACTERS, trim_whitespace=False)
+
+    def to_internal_value(self, data: Any) -> str:
+        # The pattern's $ also matches before a line break at the end.
+        if not isinstance(data, str) or data.endswith("\n"):
+            self.fail("invalid")
         return super().to_internal_value(data)
 
 

@@ -3,6 +3,7 @@
 import http.client
 import json
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import psycopg
 import pytest
@@ -189,13 +190,18 @@ def test_a_retry_with_its_key_finds_its_reply_running(client: Client, conversati
     assert client.message(conversation, first.message_id)["status"] == "streaming"
 
 
-@pytest.mark.parametrize("surface", ["contract", "session", "completion"])
+def ui_message(text: str) -> dict[str, Any]:
+    return {"id": f"key-of-{text}", "role": "user", "parts": [{"type": "text", "text": text}]}
+
+
+@pytest.mark.parametrize("surface", ["contract", "session", "completion", "ai_sdk"])
 def test_other_surfaces_do_the_same(client: Client, silent: ScriptedUpstream, surface: str) -> None:
     conversation = client.create_conversation()
     path, body = {
         "contract": (f"/conversations/{conversation}/messages", lambda text: {"message": {"content": text}}),
         "session": ("/api/v1/chat/stream", lambda text: {"session_id": conversation, "message": text}),
         "completion": (f"/conversation/completion/{conversation}", lambda text: {"message": text, "stream": True}),
+        "ai_sdk": ("/api/chat", lambda text: {"id": conversation, "messages": [ui_message(text)]}),
     }[surface]
     first = client.open("POST", path, body("first"))
     assert first.status == 200

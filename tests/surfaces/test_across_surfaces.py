@@ -1,4 +1,4 @@
-"""One conversation, four ways in: what is written on one surface is read on each of the others."""
+"""One conversation, several ways in: what is written on one surface is read on each of the others."""
 
 from collections.abc import Callable
 
@@ -23,6 +23,12 @@ def write_completion(client: Client, conversation: str, text: str) -> None:
     assert client.request("POST", f"/conversation/completion/{conversation}", {"message": text}).status == 200
 
 
+def write_ai_sdk(client: Client, conversation: str, text: str) -> None:
+    question = {"id": f"key-of-{text.replace(' ', '-')}", "role": "user", "parts": [{"type": "text", "text": text}]}
+    stream = client.open("POST", "/api/chat", {"id": conversation, "messages": [question]})
+    assert stream.body().endswith(b"data: [DONE]\n\n")
+
+
 def read_primary(client: Client, conversation: str) -> Written:
     return [(item["role"], item["content"]) for item in client.conversation(conversation)["messages"]]
 
@@ -41,12 +47,29 @@ def read_completion(client: Client, conversation: str) -> Written:
     return [(item["author"], item["content"]) for item in found["messages"]]
 
 
-WRITERS: list[Callable[[Client, str, str], None]] = [write_primary, write_contract, write_session, write_completion]
-READERS: list[Callable[[Client, str], Written]] = [read_primary, read_contract, read_session, read_completion]
+def read_ai_sdk(client: Client, conversation: str) -> Written:
+    # The name of a session is the name of a chat.
+    return [(item["role"], item["parts"][0]["text"]) for item in client.get("/api/chat/shared")["messages"]]
+
+
+WRITERS: list[Callable[[Client, str, str], None]] = [
+    write_primary,
+    write_contract,
+    write_session,
+    write_completion,
+    write_ai_sdk,
+]
+READERS: list[Callable[[Client, str], Written]] = [
+    read_primary,
+    read_contract,
+    read_session,
+    read_completion,
+    read_ai_sdk,
+]
 
 
 def test_what_is_written_on_one_surface_is_read_on_all(client: Client) -> None:
-    # A session makes the conversation, because only a session gives it a name; then all four go on with it.
+    # A session makes the conversation, because only a session gives it a name; then all surfaces go on with it.
     write_session(client, "", "first")
     conversation = client.get("/api/conversations")["items"][0]["id"]
     expected = [("user", "first"), ("assistant", "first")]

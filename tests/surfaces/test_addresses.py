@@ -10,11 +10,11 @@ from tests.surfaces.test_isolation import BODIES, OPERATIONS, Operation
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.id)
 def test_a_slash_at_the_end_changes_nothing(operation: Operation, other_client: Client) -> None:
-    ids = {name: str(uuid.uuid4()) for name in ("conversation_id", "message_id", "session_id")}
+    ids = {name: str(uuid.uuid4()) for name in ("conversation_id", "message_id", "session_id", "chat_id")}
     path = operation.path.format(**ids) + ("?q=word" if operation.id == "search" else "")
     body = BODIES[operation.id] if operation.method in ("POST", "PUT", "PATCH") else ABSENT
-    if operation.id == "session_send_message":
-        body = {**body, "session_id": ids["session_id"]}
+    if isinstance(body, dict):
+        body = {name: ids["session_id"] if value == "…" else value for name, value in body.items()}
     answers = []
     for spelling in (path, path.replace("?", "/?") if "?" in path else f"{path}/"):
         answer = other_client.request(operation.method, spelling, body)

@@ -40,10 +40,10 @@ class Owner:
 
     def own_places(self, wanted: set[str]) -> dict[str, str]:
         """Make what a path wants, a conversation with a reply or a session, and return the ids of it."""
-        if "session_id" in wanted:
+        if wanted & {"session_id", "chat_id"}:
             session = str(uuid.uuid4())
             self._client.open("POST", "/api/v1/chat/stream", {"session_id": session, "message": "hello"}).finish()
-            return {"session_id": session}
+            return dict.fromkeys(wanted, session)
         conversation = self._client.create_conversation()
         if "message_id" not in wanted:
             return {"conversation_id": conversation}

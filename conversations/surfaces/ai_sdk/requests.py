@@ -1,0 +1,104 @@
+"""Request bodies of the AI SDK surface."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from conversations.models import MAX_CONTENT_CHARACTERS
+from conversations.surfaces.headers import IDEMPOTENCY_KEY_FORM
+from conversations.surfaces.request_fields import (
+    SessionIdField,
+    StrictCharField,
+    StrictChoiceField,
+    StrictFloatField,
+    StrictIntegerField,
+)
+from inference_proxy.protocols.base import Sampling
+
+SUBMIT, REGENERATE = "submit-message", "regenerate-message"
+UI_MESSAGES = {
+    "type": "array",
+    "description": "UI messages. Only the last one with the role `user` is read, because the service stores the history.",
+    "items": {
+        "type": "object",
+        "properties": {
+            "id": {"type": "string", "pattern": r"^[\x21-\x7e]{1,200}$"},
+            "role": {"type": "string"},
+            "parts": {"type": "array", "items": {"type": "object"}},
+        },
+        "required": ["id", "role", "parts"],
+    },
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """The last user message of a request: the client's id for it, and its text."""
+
+    id: str
+    content: str
+
+
+@extend_schema_field(UI_MESSAGES)
+class QuestionField(serializers.Field[Any, Any, Any, Any]):
+    """Read the last user message. The other messages are not inspected."""
+
+    default_error_messages = {
+        "not_a_list": "Must be a list of messages.",
+        "no_question": "Must contain a message with the role user.",
+        "id": "The id of the last user message must have 1 to 200 visible ASCII characters.",
+        "parts": "The last user message must have a list of parts, each with a type.",
+        "not_text": "The last user message must have text parts only.",
+    }
+
+    def to_internal_value(self, data: Any) -> Question:
+        if not isinstance(data, list):
+            self.fail("not_a_list")
+        asked = next((each for each in reversed(data) if isinstance(each, dict) and each.get("role") == "user"), None)
+        if asked is None:
+            self.fail("no_question")
+        message_id = asked.get("id")
+        if not isinstance(message_id, str) or not IDEMPOTENCY_KEY_FORM.fullmatch(message_id):
+            self.fail("id")
+        content = StrictCharField(max_length=MAX_CONTENT_CHARACTERS).run_validation(self._text(asked.get("parts")))
+        return Question(id=message_id, content=content)
+
+    def _text(self, parts: Any) -> str:
+        if not isinstance(parts, list) or not all(isinstance(part, dict) and "type" in part for part in parts):
+            self.fail("parts")
+        texts = [part.get("text") for part in parts if part["type"] == "text"]
+        if len(texts) < len(parts) or not all(isinstance(text, str) for text in texts):
+            self.fail("not_text")
+        return "\n".join(texts)
+
+
+class SubmitSerializer(serializers.Serializer[Any]):
+    id = SessionIdField()
+    messages = QuestionField()
+    trigger = StrictChoiceField(choices=[SUBMIT, REGENERATE], required=False, default=SUBMIT)
+    messageId = StrictCharField(  # noqa: N815  # the SDK's name
+        required=False,
+        allow_null=True,
+        max_length=200,
+        help_text="With `submit-message`: the message is an edit of the last user message, which keeps its id.",
+    )
+    temperature = StrictFloatField(required=False, allow_null=True, min_value=0, max_value=2)
+    max_tokens = StrictIntegerField(required=False, allow_null=True, min_value=1, max_value=4096)
+    model = StrictCharField(
+        required=False, allow_null=True, max_length=100, help_text="The model of the chat from now on. Null: unchanged."
+    )
+    when_busy = StrictChoiceField(
+        choices=["reject", "interrupt"],
+        required=False,
+        allow_null=True,
+        help_text="What to do if a reply is running, as on the primary surface.",
+    )
+
+    class Meta:
+        ref_name = "ChatSubmit"
+
+    def sampling(self) -> Sampling:
+        chosen = self.validated_data
+        return Sampling(temperature=chosen.get("temperature"), max_tokens=chosen.get("max_tokens"))

@@ -1,0 +1,12 @@
+"""The paths of the AI SDK surface."""
+
+from django.urls import path
+
+from conversations.surfaces.ai_sdk.views import ChatView, ResumeView, StopView, SubmitView
+
+urlpatterns = [
+    path("", SubmitView.as_view()),
+    path("/<str:chat_id>", ChatView.as_view()),
+    path("/<str:chat_id>/stream", ResumeView.as_view()),
+    path("/<str:chat_id>/stop", StopView.as_view()),
+]

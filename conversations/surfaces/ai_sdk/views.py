@@ -1,0 +1,93 @@
+"""/api/chat: chats for Vercel's AI SDK."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from django.http.response import HttpResponseBase
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from chatapi.throttling import SendThrottle
+from conversations.exceptions import ConversationNotFound, NothingToStop
+from conversations.services.chats import find_chat, open_chat
+from conversations.services.turns.begin import Turn, start_turn
+from conversations.services.turns.named_questions import answer_again
+from conversations.services.turns.stop import stop_reply
+from conversations.surfaces.ai_sdk import operations
+from conversations.surfaces.ai_sdk.queries import read_chat_page, read_running_reply, read_title, read_ui_message
+from conversations.surfaces.ai_sdk.requests import REGENERATE, SubmitSerializer
+from conversations.surfaces.ai_sdk.responses import ChatSchema
+from conversations.surfaces.ai_sdk.stream_format import HEADERS, ui_message_stream
+from conversations.surfaces.callers import caller_id
+from conversations.surfaces.delivery import Delivery, reply_headers, stream_reply, stream_turn
+from conversations.surfaces.headers import next_link
+from conversations.surfaces.request_fields import read_body
+from conversations.surfaces.sending import begin_turn, refuse_too_many_streams
+from inference_proxy.frames import START
+
+
+class SubmitView(APIView):
+    throttle_classes = [SendThrottle]
+
+    @operations.submit
+    def post(self, request: Request) -> HttpResponseBase:
+        body = read_body(SubmitSerializer, request)
+        chosen: dict[str, Any] = body.validated_data
+        user_id, question = caller_id(request), chosen["messages"]
+        refuse_too_many_streams(user_id, Delivery.EVENTS)
+        turn = begin_turn(
+            request,
+            _verb(chosen),
+            how=Delivery.EVENTS,
+            conversation_id=open_chat(name=chosen["id"], user_id=user_id, model_tag=chosen.get("model")),
+            user_id=user_id,
+            idempotency_key=question.id,
+            when_busy=chosen.get("when_busy"),
+            content=question.content,
+            sampling=body.sampling(),
+        )
+        stream_format, headers = ui_message_stream(turn.reply_id), {**HEADERS, **reply_headers(turn)}
+        return stream_turn(request._request, turn, stream_format, headers, user_id=user_id, resumes=False)
+
+
+def _verb(chosen: dict[str, Any]) -> Callable[..., Turn]:
+    if chosen["trigger"] == REGENERATE:
+        return partial(answer_again, follows_running=False)
+    is_edit = chosen.get("messageId") == chosen["messages"].id
+    return partial(answer_again, follows_running=True) if is_edit else start_turn
+
+
+class ChatView(APIView):
+    @operations.read_chat
+    def get(self, request: Request, chat_id: str) -> Response:
+        conversation_id = find_chat(name=chat_id, user_id=caller_id(request))
+        chat = ChatSchema.from_row({"id": chat_id, "title": read_title(conversation_id)})
+        messages, page = read_chat_page(conversation_id, request.query_params)
+        return Response({**chat, "messages": messages}, headers=next_link(request.path, request.query_params, page.next))
+
+
+class ResumeView(APIView):
+    @operations.resume
+    def get(self, request: Request, chat_id: str) -> HttpResponseBase:
+        try:
+            reply_id = read_running_reply(find_chat(name=chat_id, user_id=caller_id(request)))
+        except ConversationNotFound:
+            # The SDK resumes a new chat before its first message.
+            reply_id = None
+        if reply_id is None:
+            return Response(status=204)
+        stream_format = ui_message_stream(reply_id)
+        return stream_reply(
+            request._request, reply_id, stream_format, after=START, owner_id=caller_id(request), headers=HEADERS
+        )
+
+
+class StopView(APIView):
+    @operations.stop
+    def post(self, request: Request, chat_id: str) -> Response:
+        reply_id = stop_reply(find_chat(name=chat_id, user_id=caller_id(request)))
+        if reply_id is None:
+            raise NothingToStop
+        return Response(read_ui_message(reply_id))

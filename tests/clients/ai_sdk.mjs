@@ -1,0 +1,100 @@
+// A chat of Vercel's AI SDK, as `useChat` makes it, told what to do by the test. Arguments: package, address, token, chat id.
+import { serve } from './lines.mjs';
+
+const [packageName, address, token, chatId] = process.argv.slice(2);
+const { AbstractChat, DefaultChatTransport } = await import(packageName);
+
+/** What `useChat` keeps in React's state. */
+class State {
+  status = 'ready';
+  error = undefined;
+  messages = [];
+  pushMessage = message => (this.messages = [...this.messages, message]);
+  popMessage = () => (this.messages = this.messages.slice(0, -1));
+  replaceMessage = (index, message) =>
+    (this.messages = [...this.messages.slice(0, index), this.snapshot(message), ...this.messages.slice(index + 1)]);
+  snapshot = value => structuredClone(value);
+}
+
+class Chat extends AbstractChat {}
+
+const headers = { Authorization: `Bearer ${token}` };
+const state = new State();
+const chat = new Chat({
+  id: chatId,
+  state,
+  transport: new DefaultChatTransport({ api: `${address}/api/chat`, headers, fetch: (...request) => send(...request) }),
+});
+let send = fetch;
+let lost = 0;
+let running;
+
+/** Wait until the chat satisfies a condition. */
+async function until(condition) {
+  while (!condition()) await new Promise(resolve => setTimeout(resolve, 10));
+}
+
+const textOf = message => (message?.parts ?? []).filter(part => part.type === 'text').map(part => part.text).join('');
+
+function look() {
+  return {
+    status: chat.status,
+    error: chat.error?.message ?? null,
+    messages: chat.messages.map(({ id, role, parts, metadata }) => ({
+      id,
+      role,
+      parts: parts.map(({ type, text, state }) => ({ type, text, state })),
+      metadata: metadata ?? null,
+    })),
+  };
+}
+
+serve({
+  look,
+  /** Load the chat, as a page does when it opens. */
+  load: async () => {
+    const response = await send(`${address}/api/chat/${chatId}`, { headers });
+    if (!response.ok) throw new Error(await response.text());
+    chat.messages = (await response.json()).messages;
+    return look();
+  },
+  /** Begin to send, edit, regenerate or resume. `finish` waits for its end. */
+  begin: ({ method, options }) => {
+    running = method === 'sendMessage' ? chat.sendMessage(...options) : chat[method](...options);
+    running.catch(() => undefined);
+  },
+  finish: async () => {
+    await running;
+    return look();
+  },
+  /** Wait until this is the end of the last message's text. */
+  until: async ({ text }) => {
+    await until(() => textOf(chat.messages.at(-1)).endsWith(text) || chat.status === 'error');
+    return look();
+  },
+  /** Abort the request, as the SDK's `stop` does. */
+  abort: async () => {
+    await chat.stop();
+    await running;
+    return look();
+  },
+  /** Send the next POST twice, as a browser or a proxy does when the first answer got lost. */
+  repeat: () => {
+    send = async (url, init) => {
+      if (init?.method !== 'POST') return fetch(url, init);
+      send = fetch;
+      const first = await fetch(url, init);
+      lost += 1;
+      await first.body.cancel();
+      return fetch(url, init);
+    };
+  },
+  /** Lose the next POST before it reaches the service. */
+  lose: () => {
+    send = async () => {
+      send = fetch;
+      throw new TypeError('fetch failed');
+    };
+  },
+  lost: () => lost,
+});
