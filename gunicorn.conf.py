@@ -5,7 +5,9 @@ query blocks every greenlet of the worker.
 """
 
 import os
+import shutil
 import sys
+import tempfile
 
 from chatapi.environment import EnvironmentProblem, EnvironmentReader
 from chatapi.observability.logs import logging_configuration
@@ -15,12 +17,18 @@ _environment = EnvironmentReader(os.environ)
 try:
     _port = _environment.whole("PORT", 8002, least=1, most=65535)
     workers = _environment.whole("WEB_CONCURRENCY", 1, least=1, most=1000)
+    _metrics_port = _environment.whole_or_none("METRICS_PORT", least=1, most=65535)
+    _serves_metrics = _metrics_port is not None or bool(_environment.bearer_token("METRICS_TOKEN"))
+    if _metrics_port == _port:
+        raise EnvironmentProblem(f"METRICS_PORT must be another port than PORT, not {_port}")
     logconfig_dict = logging_configuration(_environment.log_level("LOG_LEVEL"))
 except EnvironmentProblem as problem:
     sys.exit(str(problem))
 
 
-bind = f"{_environment.text('BIND', '0.0.0.0')}:{_port}"  # noqa: S104  # a service in a container
+_address = _environment.text("BIND", "0.0.0.0")  # noqa: S104  # a service in a container
+# Every worker listens on both ports, so that any of them can answer a scrape.
+bind = [f"{_address}:{port}" for port in (_port, _metrics_port) if port is not None]
 worker_class = Worker
 logger_class = ServerLog
 worker_connections = 10_000
@@ -35,6 +43,31 @@ preload_app = False
 control_socket_disable = True
 # TRUSTED_PROXIES decides which proxies may name the client. gunicorn's default would trust every process on this machine.
 forwarded_allow_ips = ""
+
+
+def on_starting(server):  # type: ignore[no-untyped-def]
+    """Make the folder in which the workers keep their metrics: new for each master, in memory where there is such a place."""
+    if _serves_metrics:
+        shared_memory = "/dev/shm"  # noqa: S108  # mkdtemp makes a private folder in it
+        place = shared_memory if os.access(shared_memory, os.W_OK) else None
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="chat-api-metrics-", dir=place)
+    else:
+        # Without it, metrics are numbers in memory.
+        os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
+
+
+def child_exit(server, worker):  # type: ignore[no-untyped-def]
+    """Remove the gauges of a worker that is gone; its counts stay."""
+    if _serves_metrics:
+        from prometheus_client.multiprocess import mark_process_dead
+
+        mark_process_dead(worker.pid)
+
+
+def on_exit(server):  # type: ignore[no-untyped-def]
+    """Remove the folder of the metrics."""
+    if _serves_metrics:
+        shutil.rmtree(os.environ["PROMETHEUS_MULTIPROC_DIR"], ignore_errors=True)
 
 
 def when_ready(server):  # type: ignore[no-untyped-def]

@@ -7,6 +7,8 @@ import sys
 
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "chatapi.settings")
+    # Only the workers of a server keep metrics in files.
+    os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
     from django.core.exceptions import ImproperlyConfigured
     from django.core.management import execute_from_command_line
 

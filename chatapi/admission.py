@@ -14,6 +14,7 @@ from typing import Any
 from django.conf import settings
 
 from chatapi.addresses import PROBED
+from chatapi.observability import metrics
 from chatapi.problem import Problem
 from chatapi.request_bodies import PROBLEM_KEY, WSGIApplication
 
@@ -21,6 +22,8 @@ from chatapi.request_bodies import PROBLEM_KEY, WSGIApplication
 # The two lines have this many places each, so the one that asks less of the database never waits long.
 PLACES_PER_CONNECTION = 2
 PATIENCE_S = 30.0
+# The queues, by their names in metrics.
+SENDS, OTHERS = "sends", "others"
 # The ends of paths of a POST that makes no reply.
 QUICK_ACTIONS = ("/stop", "/cancel", "/activate", "/ticket")
 
@@ -59,21 +62,35 @@ class Admission:
     def __init__(self, application: WSGIApplication) -> None:
         self._application = application
         count = PLACES_PER_CONNECTION * settings.DB_POOL_SIZE
-        self._sends = threading.Semaphore(count)
-        self._others = threading.Semaphore(count)
+        self._queues = {SENDS: threading.Semaphore(count), OTHERS: threading.Semaphore(count)}
+        # How many requests wait in each queue.
+        self._waiting = dict.fromkeys(self._queues, 0)
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "")
         if path in PROBED:
             return self._application(environ, start_response)
         is_send = environ.get("REQUEST_METHOD") == "POST" and not path.rstrip("/").endswith(QUICK_ACTIONS)
-        places = self._sends if is_send else self._others
-        if not places.acquire(timeout=PATIENCE_S):
+        queue = SENDS if is_send else OTHERS
+        if not self._take_place(queue):
+            metrics.admission_refusals.inc()
             environ.setdefault(PROBLEM_KEY, Overloaded(retry_after_s=1))
             return self._application(environ, start_response)
-        place = Place(places)
+        place = Place(self._queues[queue])
         _place.set(place)
         try:
             return self._application(environ, start_response)
         finally:
             place.leave()
+
+    def _take_place(self, queue: str) -> bool:
+        self._waiting[queue] += 1
+        try:
+            return self._queues[queue].acquire(timeout=PATIENCE_S)
+        finally:
+            self._waiting[queue] -= 1
+
+    def sample(self) -> None:
+        """Set the gauges of waiting requests."""
+        for queue, waiting in self._waiting.items():
+            metrics.admission_waiting.labels(queue).set(waiting)

@@ -24,6 +24,7 @@ from rest_framework import authentication, exceptions
 from rest_framework.request import Request
 
 from chatapi.client_address import address_group
+from chatapi.observability import metrics
 from chatapi.observability.logs import trace_id_var, user_id_var
 from chatapi.outbound import UnusableAnswer, call_json_idempotently, new_session
 from chatapi.problem import Problem
@@ -98,7 +99,9 @@ class TokenValidator:
         """
         key = cache_key(token)
         if (remembered := recall(key)) is not None:
+            metrics.auth_cache_hits.inc()
             return _caller_of(remembered)
+        metrics.auth_cache_misses.inc()
         with self._lock:
             call = self._calls.get(key)
             leads = call is None
@@ -140,6 +143,7 @@ class TokenValidator:
             remember(key, _to_remember(verdict.caller), verdict.seconds)
         return verdict.caller, verdict
 
+    @metrics.auth_call()
     def _ask(self, token: str) -> Verdict:
         headers = {"X-Internal-API-Key": settings.INTERNAL_API_KEY, "X-Trace-Id": trace_id_var.get()}
         try:

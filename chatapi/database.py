@@ -13,6 +13,7 @@ from psycopg_pool import ConnectionPool
 from psycopg_pool.base import AttemptWithBackoff
 
 from chatapi.admission import leave_place
+from chatapi.observability import metrics
 
 # By default the pool doubles its pauses, from one second: between attempts to reconnect, and for each dead connection that it
 # finds for a request. After a restart of PostgreSQL, ten dead connections would make a request wait for 20 s and fail. After an
@@ -130,6 +131,7 @@ def _check(connection: Any) -> None:
         if now - getattr(connection, "asked_at", 0.0) > SURE_FOR_S:
             _simple_check(connection)
             connection.asked_at = now
+            metrics.note_database_reached()
     except psycopg.Error:
         # One is dead: so are the others, most likely, and each would be found by a request that then has to wait.
         replace_connections()
@@ -161,6 +163,7 @@ class SeparatePool:
             try:
                 with connection.cursor() as cursor:
                     yield cursor
+                metrics.note_database_reached()
             except Exception as failure:
                 if is_database_away(failure):
                     # See renew_read_only_connections. The pool replaces a closed connection.
@@ -182,6 +185,17 @@ class SeparatePool:
         pool = self._owner.pool
         pool.open()
         return pool
+
+
+def sample_pools() -> None:
+    """Set the gauges of this process's connection pools."""
+    pools: dict[str, ConnectionPool] = DatabaseWrapper._connection_pools  # type: ignore[attr-defined]
+    for alias, pool in list(pools.items()):
+        name = "requests" if alias == "default" else alias
+        figures = pool.get_stats()
+        metrics.pool_limit.labels(name).set(figures["pool_max"])
+        metrics.pool_in_use.labels(name).set(figures["pool_size"] - figures["pool_available"])
+        metrics.pool_waiting.labels(name).set(figures["requests_waiting"])
 
 
 def close_pools() -> None:

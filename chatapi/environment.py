@@ -231,6 +231,14 @@ class EnvironmentReader:
             raise EnvironmentProblem(f"{name} names a certificate file that is not readable: {file}")
         return value
 
+    def bearer_token(self, name: str, *, least: int = 16) -> str:
+        """Return a token that clients send as `Authorization: Bearer …`, or "" if the variable is empty."""
+        value = self.text(name)
+        if value and not re.fullmatch(rf"[A-Za-z0-9._~+/=-]{{{least},512}}", value):
+            # The message does not repeat the value, because it is a secret.
+            raise EnvironmentProblem(f"{name} must have {least} to 512 letters, digits and . _ ~ + / = -")
+        return value
+
     def emails(self, name: str) -> frozenset[str]:
         """Return e-mail addresses in lower case."""
         addresses = self.several(name)

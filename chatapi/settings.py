@@ -63,6 +63,9 @@ try:
     ALLOW_ANONYMOUS = _environment.flag("ALLOW_ANONYMOUS", False)
     ANONYMOUS_MAX_GENERATIONS = _environment.whole("ANONYMOUS_MAX_GENERATIONS", 2, least=0)
     ADMIN_EMAILS = _environment.emails("ADMIN_EMAILS")
+    METRICS_PORT = _environment.whole_or_none("METRICS_PORT", least=1, most=65535)
+    METRICS_TOKEN = _environment.bearer_token("METRICS_TOKEN")
+    ARE_METRICS_SERVED = METRICS_PORT is not None or bool(METRICS_TOKEN)
 
     # --- Django's ------------------------------------------------------------------------------------------------------
     SECRET_KEY = _environment.required("SECRET_KEY", "a long random text, the same on every node")

@@ -15,6 +15,7 @@ from uuid import UUID
 import orjson
 from django.conf import settings
 
+from chatapi.observability import metrics
 from chatapi.observability.logs import trace_id_var
 from inference_proxy.exceptions import NotSaved, StoreUnavailable, UpstreamError, UpstreamFailure
 from inference_proxy.frames import END_ID, START, Cursor, Frame
@@ -157,7 +158,8 @@ class Generation:
     def _open(self) -> None:
         headers = {**self._protocol.headers(), "X-Trace-Id": trace_id_var.get(), "Accept": "text/event-stream"}
         try:
-            self._call.open(self._protocol.path, self._protocol.body(self._request), headers)
+            with metrics.inference_seconds.time():
+                self._call.open(self._protocol.path, self._protocol.body(self._request), headers)
         except UpstreamFailure as failure:
             if self._cut_status is None:
                 self.refusal = failure
@@ -253,6 +255,14 @@ class Generation:
             first_token_ms=None if first is None else round((first - self._started_at) * 1000),
             finish_reason=self._finish_reason,
         )
+        metrics.note_reply(
+            status=status,
+            error_code=reply.error_code,
+            token_count=reply.token_count,
+            prompt_token_count=reply.prompt_tokens,
+            duration_s=inference_time_ms / 1000,
+            first_token_s=None if first is None else first - self._started_at,
+        )
         logger.log(
             logging.INFO if failure is None else logging.ERROR,
             "reply ended",
@@ -278,6 +288,7 @@ class Generation:
                 self._store.finish(reply)
             except StoreUnavailable:
                 if time.monotonic() + SAVE_RETRY_PAUSE_S > min(give_up_at, self._save_until or give_up_at):
+                    metrics.replies_not_saved.inc()
                     logger.error("reply not saved", extra={"message_id": str(reply.reply_id), "error": "not_saved"})
                     return False
                 time.sleep(SAVE_RETRY_PAUSE_S)

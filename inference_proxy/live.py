@@ -16,6 +16,7 @@ from uuid import UUID
 
 from django.conf import settings
 
+from chatapi.observability import metrics
 from inference_proxy.exceptions import StoreUnavailable
 from inference_proxy.generation import Generation
 from inference_proxy.protocols.base import GenerationRequest
@@ -152,6 +153,7 @@ class LiveReplies:
                     self._tick()
             except Exception:
                 # The keeper must outlive whatever goes wrong in one round.
+                metrics.checkpoint_failures.inc()
                 logger.exception("checkpoint round failed unexpectedly")
             time.sleep(min(settings.CHECKPOINT_SECONDS, MAX_PAUSE_S))
 
@@ -166,8 +168,10 @@ class LiveReplies:
             if now - self._checked_abandoned_at >= settings.ABANDONED_AFTER_SECONDS / ABANDONED_CHECKS_PER_AGE:
                 self._checked_abandoned_at = now
                 if count := self._store.interrupt_abandoned():
+                    metrics.replies_abandoned.inc(count)
                     logger.warning("replies of a dead worker marked as interrupted", extra={"count": count})
         except StoreUnavailable:
+            metrics.checkpoint_failures.inc()
             if not self._is_store_away:
                 logger.error("checkpoints paused: database unavailable", extra={"error": "database_unavailable"})
             self._is_store_away = True
@@ -190,7 +194,9 @@ class LiveReplies:
                 saved.append((generation, draft))
         if not drafts:
             return
-        directives = self._store.checkpoint(drafts)
+        with metrics.checkpoint_seconds.time():
+            directives = self._store.checkpoint(drafts)
+        metrics.note_checkpoint(len(drafts), [text for draft in drafts for text in (draft.text, draft.reasoning) if text])
         for generation, draft in saved:
             written = generation.note_saved(draft)
             if written > CHECKPOINT_CHARACTERS:

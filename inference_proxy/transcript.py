@@ -169,6 +169,10 @@ class Transcript:
         """Whether a client follows that is still there. One that has just begun is about to be followed."""
         return not self._had_followers or any(is_present() for is_present in tuple(self._followers.values()))
 
+    @property
+    def follower_count(self) -> int:
+        return len(self._followers)
+
     def remove_follower(self, wakeup: threading.Event) -> None:
         self._followers.pop(wakeup, None)
 

@@ -9,6 +9,7 @@ from uuid import uuid4
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
+from chatapi.observability import metrics
 from chatapi.observability.logs import trace_id_var, user_id_var
 
 logger = logging.getLogger("chatapi.requests")
@@ -37,13 +38,16 @@ class RequestLogMiddleware:
         response = self._get_response(request)
         response["X-Trace-Id"] = trace_id
         match = request.resolver_match
+        route = match.route if match else ""
+        duration_s = time.perf_counter() - started
+        metrics.note_request(request.method, route, response.status_code, duration_s)
         logger.info(
             "request",
             extra={
                 "method": request.method,
-                "route": match.route if match else "",
+                "route": route,
                 "status": response.status_code,
-                "duration_ms": round((time.perf_counter() - started) * 1000, 1),
+                "duration_ms": round(duration_s * 1000, 1),
             },
         )
         return response

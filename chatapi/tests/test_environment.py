@@ -25,6 +25,8 @@ DEFAULTS: dict[str, Any] = {
     "INFERENCE_SERVICE_URL": "http://inference:8000",
     "INFERENCE_GENERATE_PATH": "/generate",
     "INTERNAL_API_KEY": "",
+    "METRICS_PORT": None,
+    "METRICS_TOKEN": "",
     "TLS_CA_FILE": "",
     "TLS_TRUSTED": [],
     "MAX_CONVERSATION_HISTORY": 50,
@@ -110,6 +112,8 @@ CHOSEN: dict[str, tuple[str, Any]] = {
     "ADMIN_ENABLED": ("no", False),
     "THROTTLE_LOGIN": ("3/h", [3, 3600]),
     "ANONYMOUS_MAX_GENERATIONS": ("0", 0),
+    "METRICS_PORT": ("9102", 9102),
+    "METRICS_TOKEN": ("a-token-for-metrics", "a-token-for-metrics"),
     "ALLOWED_MODELS": ("small, org/large:7b", ["org/large:7b", "small"]),
 }
 MALFORMED = {
@@ -179,6 +183,8 @@ MALFORMED = {
     "THROTTLE_LOGIN": ["often"],
     "ANONYMOUS_MAX_GENERATIONS": ["-1", "none"],
     "DB_POOL_SIZE": ["0", "x"],
+    "METRICS_PORT": ["http", "0", "65536"],
+    "METRICS_TOKEN": ["too-short", "a token with spaces in it", "ein-Schlüssel-mit-Umlaut"],
     "TLS_CA_FILE": ["/nowhere/authority.pem", "/", str(PROJECT / "README.md")],
     "SSL_CERT_FILE": ["/nowhere/authority.pem"],
     "REQUESTS_CA_BUNDLE": ["/nowhere/authority.pem"],
@@ -265,7 +271,15 @@ def test_the_start_stops_with_one_line_that_names_the_variable(name: str, value:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("PORT", "http"), ("PORT", "99999"), ("WEB_CONCURRENCY", "0"), ("LOG_LEVEL", "LOUD")]
+    ("name", "value"),
+    [
+        ("PORT", "http"),
+        ("PORT", "99999"),
+        ("METRICS_PORT", "8002"),
+        ("METRICS_TOKEN", "short"),
+        ("WEB_CONCURRENCY", "0"),
+        ("LOG_LEVEL", "LOUD"),
+    ],
 )
 def test_the_server_stops_with_one_line_that_names_the_variable(name: str, value: str) -> None:
     result = python("-m", "gunicorn", "--check-config", "chatapi.wsgi", **{name: value})

@@ -13,6 +13,7 @@ from conversations.services.turns.begin import Turn
 from conversations.services.turns.busy import WhenBusy, begin_when_free
 from conversations.services.turns.resume import find_begun_turn
 from conversations.surfaces.callers import caller_id
+from conversations.surfaces.counting import count_sends
 from conversations.surfaces.delivery import STREAM_FORMATS, Delivery, deliver, message_location
 from conversations.surfaces.headers import read_idempotency_key, read_last_event
 from conversations.surfaces.open_streams import open_streams
@@ -49,6 +50,7 @@ def refuse_too_many_streams(user_id: UUID | None, how: Delivery) -> None:
         open_streams.refuse_too_many(user_id)
 
 
+@count_sends
 def begin_turn(
     request: HttpRequest,
     verb: BeginReply,

@@ -7,6 +7,7 @@ from uuid import UUID
 from django.db.models.functions import Length, Substr
 
 from chatapi.database import is_database_away, release_connections
+from chatapi.observability import metrics
 from conversations.models import Message, Status
 from conversations.services.turns import poll
 from conversations.services.turns.poll import ReplyPoller, SharedReply
@@ -27,7 +28,9 @@ def follow_reply(reply_id: UUID, after: Cursor = START, is_present: Presence = a
     """
     generation = live_replies.get(reply_id)
     if generation is None:
+        metrics.resumes_from_row.inc()
         return StoredFollower(reply_id, after, is_present)
+    metrics.resumes_from_memory.inc()
     return generation.transcript.follow(after, is_present)
 
 

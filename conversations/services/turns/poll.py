@@ -167,6 +167,10 @@ class ReplyPoller:
         reply = self._replies.get(reply_id)
         return reply is not None and reply.is_followed
 
+    @property
+    def follower_count(self) -> int:
+        return sum(len(reply.followers) for reply in tuple(self._replies.values()))
+
     def _run(self) -> None:
         """Poll while there is a reply to follow."""
         while True:

@@ -4,6 +4,7 @@ import time
 from uuid import UUID
 
 from chatapi.database import release_connections
+from chatapi.observability import metrics
 from conversations.models import Message, Status
 from conversations.services.turns.replies import live_replies
 
@@ -42,6 +43,7 @@ def stop_running_reply(conversation_id: UUID) -> UUID | None:
     return reply_id
 
 
+@metrics.stop_seconds.time()
 def stop_one_reply(reply_id: UUID) -> None:
     """Stop this reply and wait until it is saved. Does nothing if it has ended."""
     generation = live_replies.get(reply_id)
