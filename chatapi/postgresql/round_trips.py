@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from django.db import connection
+from django.db import connections
 
 
 @contextmanager
@@ -17,6 +17,7 @@ def one_round_trip(*, is_last: bool = False) -> Iterator[None]:
     PostgreSQL runs them in order, each with its own snapshot. If one fails, it skips the rest, and the block raises the error.
     `is_last` says that the transaction ends with the block: then the commit is sent along.
     """
+    connection: Any = connections["default"]
     connection.ensure_connection()
     session: Any = connection.connection
     with connection.wrap_database_errors, session.pipeline():
@@ -24,3 +25,10 @@ def one_round_trip(*, is_last: bool = False) -> Iterator[None]:
         # An inner block, in a test's transaction for example, commits nothing. After this commit, Django's sends nothing.
         if is_last and len(connection.atomic_blocks) == 1:
             session.commit()
+    connection.has_answered = True
+
+
+def replace_dead_connection() -> bool:
+    """Take another connection if this thread's was dead when it came from the pool. Return whether it was."""
+    connection: Any = connections["default"]
+    return bool(connection.replace_dead_connection())

@@ -10,9 +10,9 @@ from uuid import UUID
 
 import orjson
 from django.conf import settings
-from django.db import connection
+from django.db import OperationalError, connection
 
-from chatapi.postgresql.round_trips import one_round_trip
+from chatapi.postgresql.round_trips import one_round_trip, replace_dead_connection
 from conversations.models import TEMPORARY_LIFETIME
 from conversations.services.turns.context import Budget
 from conversations.services.turns.upstream_messages import HISTORY_SQL, HistoryRow
@@ -107,6 +107,19 @@ def lock_and_survey(
     conversation_id: UUID, user_id: UUID | None, budget: Budget, *, idempotency_key: str, limited: bool
 ) -> tuple[tuple[Any, ...] | None, Survey]:
     """Do what `lock_conversation` and `survey_conversation` do, in one round trip."""
+    arguments: dict[str, Any] = {"idempotency_key": idempotency_key, "limited": limited}
+    try:
+        return _lock_and_survey(conversation_id, user_id, budget, **arguments)
+    except OperationalError:
+        # Nothing has changed yet, so it can be repeated.
+        if not replace_dead_connection():
+            raise
+    return _lock_and_survey(conversation_id, user_id, budget, **arguments)
+
+
+def _lock_and_survey(
+    conversation_id: UUID, user_id: UUID | None, budget: Budget, *, idempotency_key: str, limited: bool
+) -> tuple[tuple[Any, ...] | None, Survey]:
     with connection.cursor() as lock, connection.cursor() as survey:
         with one_round_trip():
             _execute_lock(lock, conversation_id, user_id, limited=limited)
