@@ -15,6 +15,7 @@ COPY manage.py gunicorn.conf.py gunicorn_worker.py ./
 COPY chatapi chatapi
 COPY conversations conversations
 COPY inference_proxy inference_proxy
+COPY examples examples
 USER chat
 EXPOSE 8002
 # http.client ignores proxy variables, so the check always reaches this container.

@@ -72,6 +72,7 @@ try:
     DEBUG = _environment.flag("DEBUG", False)
     if not DEBUG and len(SECRET_KEY) < LEAST_SECRET_KEY_CHARACTERS:
         raise EnvironmentProblem(f"SECRET_KEY must have at least {LEAST_SECRET_KEY_CHARACTERS} characters")
+    TRY_PAGE = _environment.flag("TRY_PAGE", DEBUG)
     ADMIN_ENABLED = _environment.flag("ADMIN_ENABLED", True)
     _insecure_cookies = _environment.flag("INSECURE_COOKIES", False)
     ALLOWED_HOSTS = _environment.several("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1],chat-api")
@@ -269,6 +270,8 @@ USE_TZ = True
 USE_I18N = False
 
 STATIC_URL = "static/"
+# The page at `/` is one of the examples, and uses another.
+STATICFILES_DIRS = [("examples", BASE_DIR / "examples")] if TRY_PAGE else []
 # Serve static files directly from their packages, without collectstatic.
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = False

@@ -2,18 +2,21 @@
 
 from django.conf import settings
 from django.contrib import admin
-from django.urls import include, path
+from django.urls import URLPattern, URLResolver, include, path
 
 # Registers the OpenAPI description of our authentication; here, because commands have no use for it.
 from chatapi import openapi  # noqa: F401
+from chatapi.try_page import try_page
 
-urlpatterns = [
+urlpatterns: list[URLPattern | URLResolver] = [
     path("api/", include("conversations.surfaces.api.urls")),
     path("api/chat", include("conversations.surfaces.ai_sdk.urls")),
     path("api/v1/chat/", include("conversations.surfaces.sessions.urls")),
     path("", include("conversations.surfaces.contract.urls")),
     path("", include("conversations.surfaces.completion.urls")),
 ]
+if settings.TRY_PAGE:
+    urlpatterns.append(path("", try_page))
 if settings.ADMIN_ENABLED:
     urlpatterns.append(path("admin/", admin.site.urls))
 

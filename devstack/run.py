@@ -67,6 +67,7 @@ class Stack:
             "BIND": "127.0.0.1",
             # This machine uses plain HTTP.
             "INSECURE_COOKIES": "true",
+            "TRY_PAGE": "true",
             "SECRET_KEY": self._keys.django_secret_key,
             "INTERNAL_API_KEY": self._keys.internal_api_key,
             "DJANGO_SETTINGS_MODULE": "chatapi.settings",

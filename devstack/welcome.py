@@ -21,8 +21,14 @@ class Welcome:
         staff = (
             f"login {STAFF_LOGIN}, password {STAFF_PASSWORD}" if self.has_staff_user else "with a staff user of your database"
         )
+        # The page removes the token from the address. `localhost` counts as secure for browsers, so that copying works.
+        page = f"{self.url.replace('127.0.0.1', 'localhost')}/" + (f"#token={self.token}" if self.token else "")
         return f"""
-Ready. Paste this to create a conversation and stream a reply from {self.model}:
+Ready. Try it in a browser, already logged in:
+
+{page}
+
+Or paste this to create a conversation and stream a reply from {self.model}:
 
 TOKEN='{token}'
 ID=$(curl -s {self.url}/api/conversations -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' \\

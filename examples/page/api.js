@@ -1,0 +1,37 @@
+// Calls of the public API with the user's token, which only this tab keeps.
+import { streamReply } from "../stream.js";
+
+const TOKEN = "token";
+const PREFIX = "/api";
+
+let onLoggedOut = () => {};
+
+export const getToken = () => sessionStorage.getItem(TOKEN);
+export const setToken = (token) => (token ? sessionStorage.setItem(TOKEN, token) : sessionStorage.removeItem(TOKEN));
+export const whenLoggedOut = (listener) => (onLoggedOut = listener);
+
+/** Return the answer's JSON. Throws an Error with the fields of the refusal. */
+export async function call(method, path, body) {
+  const headers = { Authorization: `Bearer ${getToken()}`, Accept: "application/json" };
+  const answer = await fetch(PREFIX + path, { method, headers, body: body && JSON.stringify(body) });
+  const said = answer.status === 204 ? null : await answer.json().catch(() => ({}));
+  if (answer.ok) return said;
+  if (answer.status === 401) onLoggedOut();
+  throw Object.assign(new Error(said.detail ?? answer.statusText), said, { status: answer.status });
+}
+
+/** Yield the objects of a reply, as `streamReply` does. */
+export async function* stream(path, options) {
+  try {
+    yield* streamReply(PREFIX + path, { token: getToken(), ...options });
+  } catch (problem) {
+    if (problem.status === 401) onLoggedOut();
+    throw problem;
+  }
+}
+
+/** Say in words what went wrong. */
+export function inWords(problem) {
+  if (problem.status || problem.error) return problem.detail ?? problem.message;
+  return "The service can't be reached. Check your connection, then try again.";
+}

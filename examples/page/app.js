@@ -1,0 +1,245 @@
+// A small chat page on the public API: logging in, choosing a conversation, writing. Replies are streamed by ../stream.js.
+import { call, getToken, inWords, setToken, whenLoggedOut } from "./api.js";
+import { drawIcons } from "./elements.js";
+import { Sidebar } from "./sidebar.js";
+import { Thread } from "./thread.js";
+
+const APPEARANCE = "appearance";
+const $ = (id) => document.getElementById(id);
+
+takeTokenFromAddress();
+drawIcons();
+
+const sidebar = new Sidebar();
+const thread = new Thread({ changed: () => (sidebar.load(), refreshHead()), busy: showBusy });
+let conversation = null;
+
+// --- Logging in ---
+
+/** `make run` prints a link that ends in #token=…. The token must not stay in the address bar or the history. */
+function takeTokenFromAddress() {
+  const token = new URLSearchParams(location.hash.slice(1)).get("token");
+  if (!token) return false;
+  setToken(token);
+  history.replaceState(null, "", location.pathname);
+  return true;
+}
+
+function showLogin(problem = "") {
+  thread.close();
+  setToken(null);
+  $("chat").hidden = true;
+  $("login").hidden = false;
+  $("login-problem").textContent = problem;
+  $("token").value = "";
+  $("token").focus();
+}
+
+async function start() {
+  $("login").hidden = Boolean(getToken());
+  $("chat").hidden = !getToken();
+  if (!getToken()) return showLogin();
+  sidebar.load();
+  return route();
+}
+
+whenLoggedOut(() => showLogin("This token is not valid, or it has expired."));
+$("login-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  setToken($("token").value.trim());
+  start();
+});
+$("log-out").addEventListener("click", () => {
+  history.replaceState(null, "", location.pathname);
+  showLogin();
+});
+
+// --- Which conversation ---
+
+/** #/c/… is a conversation, #/t/… a temporary one, everything else a new chat. */
+async function route() {
+  const [, kind, id] = location.hash.match(/^#\/([ct])\/([0-9a-f-]{36})$/) ?? [];
+  openSidebar(false);
+  sidebar.mark(kind === "c" ? id : null);
+  $("temporary-choice").hidden = Boolean(id);
+  if (!id) {
+    thread.showWelcome();
+    showConversation(null);
+    $("question").focus();
+    return;
+  }
+  if (id === thread.id) return;
+  try {
+    showConversation(await thread.open(id));
+    if (!matchMedia("(pointer: coarse)").matches) $("question").focus();
+  } catch (problem) {
+    if (!getToken()) return;
+    thread.showWelcome();
+    showConversation(null);
+    showHeadProblem(problem);
+  }
+}
+
+function showConversation(shown) {
+  conversation = shown;
+  const isTemporary = location.hash.startsWith("#/t/");
+  $("title").textContent = shown?.title ?? "New chat";
+  document.title = shown ? `${shown.title} – Chat` : "Chat";
+  $("temporary-badge").hidden = !isTemporary;
+  $("conversation-actions").hidden = !shown;
+  $("favourite").hidden = isTemporary;
+  $("favourite").setAttribute("aria-pressed", String(Boolean(shown?.is_favorited)));
+}
+
+function showHeadProblem(problem) {
+  $("title").textContent = inWords(problem);
+}
+
+/** The first message names a conversation, and other tabs change it too. */
+async function refreshHead() {
+  const { id } = thread;
+  if (!id) return;
+  const read = await call("GET", `/conversations/${id}?limit=1`).catch(() => null);
+  if (read && id === thread.id) showConversation(read);
+}
+
+window.addEventListener("hashchange", () => (takeTokenFromAddress() ? start() : getToken() && route()));
+// Another tab or device may have changed something.
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden || !getToken()) return;
+  sidebar.load();
+  if (thread.id && !thread.isBusy && !$("thread").querySelector(".edit, .problem")) thread.open(thread.id).catch(() => {});
+});
+
+// --- Writing ---
+
+function showBusy(isBusy) {
+  const hadFocus = [$("send"), $("stop")].includes(document.activeElement);
+  $("send").hidden = isBusy;
+  $("stop").hidden = !isBusy;
+  $("stop").disabled = false;
+  if (hadFocus) $(isBusy ? "stop" : "question").focus();
+}
+
+$("composer").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const content = $("question").value;
+  if (!content.trim() || thread.isBusy || $("send").disabled) return;
+  $("send").disabled = true;
+  try {
+    if (!thread.id) await createConversation();
+    $("question").value = "";
+    fitQuestion();
+    thread.send(content);
+  } catch (problem) {
+    showHeadProblem(problem);
+  } finally {
+    $("send").disabled = false;
+  }
+});
+
+async function createConversation() {
+  const temporary = $("temporary").checked;
+  const created = await call("POST", "/conversations", temporary ? { temporary } : {});
+  thread.begin(created.id);
+  history.pushState(null, "", `#/${temporary ? "t" : "c"}/${created.id}`);
+  $("temporary-choice").hidden = true;
+  showConversation(created);
+  sidebar.mark(temporary ? null : created.id);
+}
+
+$("stop").addEventListener("click", () => {
+  $("stop").disabled = true;
+  thread.stop();
+});
+$("question").addEventListener("keydown", (event) => {
+  if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+  event.preventDefault();
+  $("composer").requestSubmit();
+});
+$("question").addEventListener("input", fitQuestion);
+
+/** The box grows with its text. */
+function fitQuestion() {
+  const { value } = $("question");
+  $("question").rows = Math.min(8, value.split("\n").reduce((rows, line) => rows + 1 + Math.floor(line.length / 80), 0));
+}
+
+// --- The conversation's own buttons ---
+
+async function change(body) {
+  try {
+    showConversation(await call("PATCH", `/conversations/${conversation.id}`, body));
+    sidebar.load();
+  } catch (problem) {
+    showHeadProblem(problem);
+  }
+}
+
+$("favourite").addEventListener("click", () => change({ is_favorited: !conversation.is_favorited }));
+$("rename").addEventListener("click", () => {
+  $("new-title").value = conversation.title;
+  $("rename-dialog").returnValue = "";
+  $("rename-dialog").showModal();
+  $("new-title").select();
+});
+// Enter in the field submits with the first button, which is Cancel, unless the form is told otherwise.
+$("new-title").addEventListener("keydown", (event) => {
+  if (event.key !== "Enter") return;
+  event.preventDefault();
+  $("rename-dialog").querySelector("[value=rename]").click();
+});
+$("rename-dialog").addEventListener("close", () => {
+  const title = $("new-title").value.trim();
+  if ($("rename-dialog").returnValue === "rename" && title) change({ title });
+});
+$("delete").addEventListener("click", () => {
+  $("delete-dialog").returnValue = "";
+  $("delete-dialog").showModal();
+});
+$("delete-dialog").addEventListener("close", async () => {
+  if ($("delete-dialog").returnValue !== "delete") return;
+  try {
+    await call("DELETE", `/conversations/${conversation.id}`);
+    newChat();
+    sidebar.load();
+  } catch (problem) {
+    showHeadProblem(problem);
+  }
+});
+
+// --- The page ---
+
+function newChat() {
+  history.pushState(null, "", location.pathname);
+  return route();
+}
+
+/** On a phone, the list lies over the conversation. */
+function openSidebar(isOpen) {
+  document.body.classList.toggle("sidebar-open", isOpen);
+  $("shade").hidden = !isOpen;
+  $("open-sidebar").setAttribute("aria-expanded", String(isOpen));
+  $("main").inert = isOpen;
+}
+
+$("new-chat").addEventListener("click", newChat);
+$("skip").addEventListener("click", () => $("question").focus());
+$("open-sidebar").addEventListener("click", () => (openSidebar(true), $("close-sidebar").focus()));
+for (const id of ["close-sidebar", "shade"]) $(id).addEventListener("click", () => (openSidebar(false), $("open-sidebar").focus()));
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Escape" && document.body.classList.contains("sidebar-open")) (openSidebar(false), $("open-sidebar").focus());
+  if (event.key === "k" && (event.ctrlKey || event.metaKey)) (event.preventDefault(), openSidebar(matchMedia("(max-width: 760px)").matches), $("search").focus());
+});
+
+$("appearance").value = localStorage.getItem(APPEARANCE) ?? "";
+$("appearance").addEventListener("change", () => {
+  localStorage.setItem(APPEARANCE, $("appearance").value);
+  showAppearance();
+});
+function showAppearance() {
+  document.documentElement.dataset.appearance = $("appearance").value;
+}
+
+showAppearance();
+start();

@@ -1,0 +1,142 @@
+// The list of conversations: by day, favourites only, or what a search finds.
+import { call, inWords } from "./api.js";
+import { announce, el, icon } from "./elements.js";
+
+const PAGE = 50;
+const SEARCH_AFTER_MS = 300;
+const ZONE = Intl.DateTimeFormat().resolvedOptions().timeZone;
+
+export class Sidebar {
+  #list = document.getElementById("list");
+  #search = document.getElementById("search");
+  #favourites = document.getElementById("favourites");
+  #groups = new Map();
+  #next = null;
+  #request = 0;
+  #current = null;
+
+  constructor() {
+    let timer;
+    this.#search.addEventListener("input", () => {
+      clearTimeout(timer);
+      timer = setTimeout(() => this.load(), SEARCH_AFTER_MS);
+    });
+    this.#favourites.addEventListener("click", () => {
+      const isPressed = this.#favourites.getAttribute("aria-pressed") !== "true";
+      this.#favourites.setAttribute("aria-pressed", isPressed);
+      this.load();
+    });
+  }
+
+  /** Show a conversation as the open one. */
+  mark(id) {
+    this.#current = id;
+    for (const link of this.#list.querySelectorAll("a")) this.#markLink(link);
+  }
+
+  /** Load the list again from its start. An answer that a newer request has overtaken is dropped. */
+  async load() {
+    const request = ++this.#request;
+    const text = this.#search.value.trim();
+    try {
+      const found = text ? await this.#find(text) : await this.#read(null);
+      if (request !== this.#request) return;
+      if (text) this.#showFound(text, ...found);
+      else {
+        this.#groups.clear();
+        this.#list.replaceChildren();
+        this.#add(found);
+      }
+    } catch (problem) {
+      if (request === this.#request) this.#list.replaceChildren(el("p", { className: "problem-text" }, inWords(problem)));
+    }
+  }
+
+  #parameters(more) {
+    const chosen = this.#favourites.getAttribute("aria-pressed") === "true" ? { favorited: "true" } : {};
+    return new URLSearchParams({ limit: PAGE, tz: ZONE, ...chosen, ...more });
+  }
+
+  #read(cursor) {
+    return call("GET", `/conversations?${this.#parameters(cursor ? { cursor } : {})}`);
+  }
+
+  #find(text) {
+    return Promise.all([
+      call("GET", `/conversations?${this.#parameters({ q: text, limit: 10 })}`),
+      call("GET", `/search?${new URLSearchParams({ q: text })}`),
+    ]);
+  }
+
+  #add(page) {
+    for (const [day, conversations] of Object.entries(page.grouped)) {
+      if (!this.#groups.has(day)) this.#groups.set(day, this.#group(nameDay(day)));
+      this.#groups.get(day).append(...conversations.map((conversation) => this.#item(conversation)));
+    }
+    this.#list.querySelector(".more")?.remove();
+    this.#next = page.next;
+    if (page.next) this.#list.append(el("button", { type: "button", className: "quiet more", onclick: () => this.#more() }, "Show more"));
+    if (!this.#groups.size) this.#list.append(el("p", { className: "nothing" }, "No conversations yet."));
+  }
+
+  async #more() {
+    const request = ++this.#request;
+    const page = await this.#read(this.#next);
+    if (request === this.#request) this.#add(page);
+  }
+
+  #group(name) {
+    const items = el("ul");
+    this.#list.append(el("section", {}, el("h2", {}, name), items));
+    return items;
+  }
+
+  #item(conversation) {
+    const star = conversation.is_favorited ? el("span", { className: "starred" }, icon("star"), el("span", { className: "unseen" }, "Favourite")) : null;
+    const running = conversation.running_message_id ? el("span", { className: "running", title: "Writing" }, el("span", { className: "unseen" }, "Writing")) : null;
+    return el("li", {}, this.#link(conversation.id, el("span", { className: "name" }, conversation.title), running, star));
+  }
+
+  #link(id, ...children) {
+    const link = el("a", { href: `#/c/${id}` }, ...children);
+    this.#markLink(link);
+    return link;
+  }
+
+  #markLink(link) {
+    if (this.#current && link.hash === `#/c/${this.#current}`) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+
+  #showFound(text, titles, hits) {
+    this.#list.replaceChildren();
+    this.#groups.clear();
+    if (titles.items.length) this.#group("Titles").append(...titles.items.map((conversation) => this.#item(conversation)));
+    if (hits.items.length) this.#group("Messages").append(...hits.items.map((hit) => this.#hit(hit)));
+    const count = titles.items.length + hits.items.length;
+    if (!count) this.#list.append(el("p", { className: "nothing" }, `Nothing matches “${text}”.`));
+    announce(count === 1 ? "1 match" : `${count} matches`);
+  }
+
+  #hit(hit) {
+    const snippet = el("span", { className: "snippet" }, ...readSnippet(hit.snippet));
+    return el("li", {}, this.#link(hit.conversation_id, el("span", { className: "name" }, hit.conversation_title, snippet)));
+  }
+}
+
+/** Return a snippet as nodes. It is escaped for HTML, and `<mark>` is its only tag. */
+function readSnippet(snippet) {
+  const characters = { "&lt;": "<", "&gt;": ">", "&quot;": '"', "&#x27;": "'", "&amp;": "&" };
+  const plain = (text) => text.replace(/&(?:lt|gt|quot|#x27|amp);/g, (name) => characters[name]);
+  return snippet.split(/<mark>(.*?)<\/mark>/s).map((part, index) => (index % 2 ? el("mark", {}, plain(part)) : plain(part)));
+}
+
+function nameDay(day) {
+  const today = new Date();
+  const noon = new Date(`${day}T12:00:00`);
+  const age = Math.round((new Date(today.getFullYear(), today.getMonth(), today.getDate(), 12) - noon) / 86_400_000);
+  if (age === 0) return "Today";
+  if (age === 1) return "Yesterday";
+  const year = noon.getFullYear() === today.getFullYear() ? {} : { year: "numeric" };
+  return noon.toLocaleDateString(undefined, { weekday: "long", day: "numeric", month: "long", ...year });
+}

@@ -1,0 +1,301 @@
+"""What a person does on the page: send, reload in mid-reply, stop, regenerate, edit, try again after an error."""
+
+import re
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from conversations.admin.tests.browser import PHONE, SCREENSHOTS, chromium
+from tests.page.conftest import OpenPage
+from tests.support.client import Client
+from tests.support.steps import done, endless, hang_up, hold, respond, thought, tokens
+from tests.support.upstream import ScriptedUpstream
+from tests.support.waiting import wait_until
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(chromium() is None, reason="chromium is not installed (apt-get install chromium)"),
+]
+
+
+def ask(page: Page, content: str) -> None:
+    page.get_by_label("Message", exact=True).fill(content)
+    page.keyboard.press("Enter")
+
+
+def replies(page: Page) -> list[str]:
+    return page.locator(".reply > .text").all_inner_texts()
+
+
+def contents(client: Client) -> list[str]:
+    """The messages of the user's only conversation, inactive versions too."""
+    (conversation,) = client.get("/api/conversations")["items"]
+    return [message["content"] for message in client.messages(conversation["id"])]
+
+
+def photograph(page: Page, name: str) -> None:
+    """Photograph a page light, dark and on a phone, and check that it fits the phone's width."""
+    SCREENSHOTS.mkdir(exist_ok=True)
+    desktop = page.viewport_size
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        page.screenshot(path=SCREENSHOTS / f"page-{name}-{scheme}.png", animations="disabled")
+    page.emulate_media(color_scheme="light")
+    page.set_viewport_size(PHONE)
+    page.screenshot(path=SCREENSHOTS / f"page-{name}-phone.png", animations="disabled")
+    too_wide = page.evaluate(
+        """[...document.querySelectorAll("body *")]
+        .filter((node) => node.checkVisibility() && node.getBoundingClientRect().right > innerWidth)
+        .map((node) => node.outerHTML.slice(0, 100))"""
+    )
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], f"{name} is wider than a phone: {too_wide}"
+    page.set_viewport_size(desktop)
+
+
+def test_the_token_of_the_link_leaves_the_address_at_once(open_page: OpenPage, client: Client) -> None:
+    page = open_page()
+    assert "token" not in page.url
+    assert page.evaluate("sessionStorage.token") == client.token
+    assert client.token not in page.evaluate("JSON.stringify(localStorage) + document.cookie")
+    photograph(page, "new")
+    page.get_by_role("button", name="Log out").click()
+    expect(page.get_by_label("Token")).to_be_focused()
+    assert page.evaluate("sessionStorage.token") is None
+    page.get_by_label("Token").fill("wrong")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("alert")).to_contain_text("not valid")
+    photograph(page, "login")
+
+
+def test_a_question_gets_its_reply_with_reasoning_and_code(
+    open_page: OpenPage, client: Client, upstream: ScriptedUpstream
+) -> None:
+    gate = upstream.gate()
+    code = "\n\n```python\npeople.sort(key=lambda person: person.age)\n```\n\n<img src=x onerror=alert(1)> stays text."
+    upstream.script(
+        thought("They have a list"),
+        tokens("Use a **key**, for example `age`:", code),
+        hold(gate),
+        tokens("\n\n- one\n- two"),
+        done(),
+    )
+    page = open_page()
+    ask(page, "How do I sort a list of people by age?")
+    expect(page.locator(".reply pre")).to_have_text("people.sort(key=lambda person: person.age)")
+    expect(page.get_by_role("button", name="Stop the reply")).to_be_visible()
+    expect(page.locator(".reply")).to_have_attribute("aria-busy", "true")
+    photograph(page, "writing")
+    gate.open()
+    expect(page.get_by_role("button", name="Send")).to_be_visible()
+    expect(page.locator(".reply li")).to_have_text(["one", "two"])
+    expect(page.locator(".reply > .text")).to_contain_text("<img src=x onerror=alert(1)> stays text.")
+    assert page.locator("img").count() == 0
+    expect(page.get_by_role("status")).to_contain_text("Reply: Use a")
+    expect(page.get_by_text("They have a list")).to_be_hidden()
+    page.get_by_text("Reasoning").click()
+    expect(page.get_by_text("They have a list")).to_be_visible()
+    expect(page.get_by_role("heading", level=1)).to_have_text("How do I sort a list of people by age?")
+    expect(page.locator("#list section h2")).to_have_text(["Today"])
+    expect(page.locator("#list a[aria-current=page]")).to_have_text(re.compile("How do I sort"))
+    photograph(page, "reply")
+
+
+def test_a_reload_in_mid_reply_continues_exactly(open_page: OpenPage, client: Client, upstream: ScriptedUpstream) -> None:
+    gate = upstream.gate()
+    upstream.script(thought("counting"), tokens("one ", "zwei ", "三 "), hold(gate), tokens("four"), done())
+    page = open_page()
+    ask(page, "count")
+    expect(page.locator(".reply > .text")).to_have_text("one zwei 三")
+    page.reload()
+    expect(page.get_by_role("button", name="Stop the reply")).to_be_visible()
+    expect(page.locator(".reply > .text")).to_have_text("one zwei 三")
+    gate.open()
+    expect(page.locator(".reply > .text")).to_have_text("one zwei 三 four")
+    expect(page.get_by_role("button", name="Send")).to_be_visible()
+    assert replies(page) == ["one zwei 三 four"]
+    assert contents(client) == ["count", "one zwei 三 four"]
+    assert page.locator(".reasoning .text").all_text_contents() == ["counting"]
+
+
+def test_a_stopped_reply_keeps_its_text(open_page: OpenPage, client: Client, upstream: ScriptedUpstream) -> None:
+    upstream.script(endless("on and "))
+    page = open_page()
+    ask(page, "go")
+    expect(page.locator(".reply > .text")).to_contain_text("on and on")
+    page.get_by_role("button", name="Stop the reply").click()
+    expect(page.locator(".note")).to_have_text("You stopped this reply.")
+    upstream.wait_call().wait_client_left()
+    _, reply = contents(client)
+    expect(page.locator(".reply > .text p").first).to_have_text(reply.strip())
+
+
+def test_another_reply_is_a_version_and_both_can_be_chosen(
+    open_page: OpenPage, client: Client, upstream: ScriptedUpstream
+) -> None:
+    upstream.script(tokens("first"), done())
+    page = open_page()
+    ask(page, "hello")
+    expect(page.get_by_role("button", name="Write another reply")).to_be_visible()
+    upstream.script(tokens("second"), done())
+    page.get_by_role("button", name="Write another reply").click()
+    versions = page.get_by_role("group", name="Versions of this reply")
+    expect(versions).to_have_text("2 / 2")
+    assert replies(page) == ["second"]
+    versions.get_by_role("button", name="Earlier version").click()
+    expect(versions).to_have_text("1 / 2")
+    assert replies(page) == ["first"]
+    assert contents(client) == ["hello", "first", "second"]
+
+
+def test_the_last_question_is_edited(open_page: OpenPage, client: Client) -> None:
+    page = open_page()
+    ask(page, "hallo there")
+    page.get_by_role("button", name="Edit", exact=True).click()
+    field = page.get_by_label("Edit your message")
+    expect(field).to_be_focused()
+    field.fill("hello there")
+    field.press("Enter")
+    expect(page.get_by_role("group", name="Versions of your message")).to_have_text("2 / 2")
+    assert replies(page) == ["hello there"]
+    assert page.locator(".question .text").all_inner_texts() == ["hello there"]
+    assert contents(client) == ["hallo there", "hallo there", "hello there", "hello there"]
+
+
+@pytest.mark.parametrize("failure", ["refused", "in mid-stream"])
+def test_trying_again_after_an_error_asks_one_question(
+    open_page: OpenPage, client: Client, upstream: ScriptedUpstream, failure: str
+) -> None:
+    if failure == "refused":
+        upstream.script(respond("503 Service Unavailable"))
+    else:
+        upstream.script(thought("Hm"), hang_up())
+    page = open_page()
+    ask(page, "hello")
+    expect(page.locator(".problem")).to_be_visible()
+    if failure == "refused":
+        photograph(page, "error")
+    upstream.reset()
+    gate = upstream.gate()
+    upstream.script(tokens("hel"), hold(gate), tokens("lo"), done())
+    page.get_by_role("button", name="Try again").click()
+    expect(page.locator(".reply > .text")).to_have_text("hel")
+    gate.open()
+    expect(page.get_by_role("button", name="Write another reply")).to_be_visible()
+    assert page.locator(".problem").count() == 0
+    assert page.locator(".question .text").all_inner_texts() == ["hello"]
+    (conversation,) = client.get("/api/conversations")["items"]
+    messages = client.messages(conversation["id"])
+    assert [message["content"] for message in messages if message["role"] == "user"] == ["hello"]
+    assert [message["content"] for message in messages if message["role"] == "assistant" and message["is_active"]] == ["hello"]
+
+
+def test_a_question_that_never_arrived_stays_and_can_be_sent_again(
+    open_page: OpenPage, client: Client, conversation: str
+) -> None:
+    page = open_page(f"#/c/{conversation}")
+    expect(page.get_by_role("heading", level=1)).to_have_text("New conversation")
+    busy = {"status": 429, "json": {"detail": "Too many requests.", "code": "throttled"}}
+    page.route("**/messages", lambda route: route.fulfill(**busy) if route.request.method == "POST" else route.continue_())
+    ask(page, "hello there")
+    expect(page.locator(".problem")).to_contain_text("Too many requests.")
+    expect(page.locator(".question .text")).to_have_text("hello there")
+    page.unroute("**/messages")
+    page.get_by_role("button", name="Try again").click()
+    expect(page.get_by_role("button", name="Write another reply")).to_be_visible()
+    assert page.locator(".question .text").all_inner_texts() == ["hello there"]
+    assert contents(client) == ["hello there", "hello there"]
+
+
+def test_a_temporary_chat_is_not_listed(open_page: OpenPage, client: Client) -> None:
+    page = open_page()
+    page.get_by_label("Temporary chat").check()
+    ask(page, "secret")
+    expect(page.get_by_role("button", name="Write another reply")).to_be_visible()
+    expect(page.locator("#temporary-badge")).to_be_visible()
+    assert client.get("/api/conversations")["items"] == []
+    page.reload()
+    expect(page.locator(".reply > .text")).to_have_text("secret")
+    expect(page.locator("#temporary-badge")).to_be_visible()
+
+
+def test_rename_favourite_feedback_search_and_delete(open_page: OpenPage, client: Client) -> None:
+    other = client.create_conversation(title="Another")
+    client.ask(other, "nothing of interest")
+    page = open_page()
+    ask(page, "green tea & cake")
+    page.get_by_role("button", name="Good reply").click()
+    expect(page.get_by_role("button", name="Good reply")).to_have_attribute("aria-pressed", "true")
+    page.get_by_role("button", name="Rename", exact=True).click()
+    expect(page.get_by_label("Title")).to_be_focused()
+    page.get_by_label("Title").fill("Kitchen")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Kitchen")
+    page.get_by_role("button", name="Favourite", exact=True).click()
+    expect(page.get_by_role("button", name="Favourite", exact=True)).to_have_attribute("aria-pressed", "true")
+    expect(page.locator("#list li")).to_have_count(2)
+    page.get_by_role("button", name="Only favourites").click()
+    expect(page.locator("#list li")).to_have_count(1)
+    page.get_by_role("button", name="Only favourites").click()
+    page.get_by_label("Search conversations and messages").fill("tea")
+    expect(page.locator("#list mark").first).to_have_text("tea")
+    expect(page.locator("#list .snippet").first).to_contain_text("green tea & cake")
+    photograph(page, "search")
+    page.get_by_label("Search conversations and messages").fill("")
+    page.get_by_role("button", name="Delete", exact=True).click()
+    expect(page.get_by_role("button", name="Cancel")).to_be_focused()
+    page.keyboard.press("Escape")
+    assert len(client.get("/api/conversations")["items"]) == 2
+    page.get_by_role("button", name="Delete", exact=True).click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("New chat")
+    wait_until(lambda: [item["title"] for item in client.get("/api/conversations")["items"]] == ["Another"], "it is deleted")
+
+
+def test_a_phone_shows_the_list_over_the_conversation(open_page: OpenPage, client: Client, conversation: str) -> None:
+    client.ask(conversation, "What is the sea?")
+    page = open_page(viewport=PHONE)
+    expect(page.locator("#sidebar")).to_be_hidden()
+    page.get_by_role("button", name="Conversations", exact=True).click()
+    expect(page.get_by_role("button", name="Close the list of conversations")).to_be_focused()
+    page.screenshot(path=SCREENSHOTS / "page-list-phone.png", animations="disabled")
+    page.get_by_role("link", name="What is the sea?").click()
+    expect(page.locator("#sidebar")).to_be_hidden()
+    expect(page.locator(".reply > .text")).to_have_text("What is the sea?")
+
+
+def test_dark_and_light_can_be_chosen(open_page: OpenPage) -> None:
+    page = open_page(color_scheme="light")
+    paper = "getComputedStyle(document.body).backgroundColor"
+    light = page.evaluate(paper)
+    page.get_by_label("Appearance").select_option("dark")
+    assert page.evaluate(paper) != light
+    page.reload()
+    expect(page.get_by_label("Appearance")).to_have_value("dark")
+    assert page.evaluate(paper) != light
+
+
+def test_everything_has_a_name_and_can_be_reached_with_the_keyboard(
+    open_page: OpenPage, client: Client, conversation: str
+) -> None:
+    client.ask(conversation, "hello")
+    page = open_page(f"#/c/{conversation}")
+    expect(page.get_by_role("button", name="Write another reply")).to_be_visible()
+    unnamed = page.evaluate(
+        """[...document.querySelectorAll("button, input, textarea, select, a, nav, aside, section[id], dialog")]
+        .filter((node) => !(node.ariaLabel || node.textContent.trim() || node.labels?.length
+            || document.getElementById(node.getAttribute("aria-labelledby")))).map((node) => node.outerHTML)"""
+    )
+    assert unnamed == []
+    ids = page.evaluate("[...document.querySelectorAll('[id]')].map((node) => node.id)")
+    assert len(ids) == len(set(ids))
+    page.locator("body").press("Tab")
+    page.evaluate("document.activeElement.blur()")
+    reached = []
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        reached.append(
+            page.evaluate("document.activeElement.ariaLabel || document.activeElement.id || document.activeElement.innerText")
+        )
+    wanted = ["skip", "new-chat", "search", "Only favourites", "hello", "appearance", "log-out", "Favourite"]
+    for name in [*wanted, "Rename", "Delete", "Edit", "Copy", "Good reply", "Write another reply", "question", "Send"]:
+        assert name in reached, reached
