@@ -14,7 +14,7 @@ BENCH_STAMP := $(BENCH_VENV)/.installed
 CHECK_ENV := SECRET_KEY=only-for-checks-8f2c1d7a5e9b4036a1c7d9e2f4b6a8c0d3e5 DATABASE_URL=postgresql://nobody@localhost/none
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-all faults faults-power check fix schema lock bench clean
+.PHONY: help setup run cluster test test-all test-cluster faults faults-power check fix schema lock bench clean
 
 # If the command line sets PYTHON and .venv was made with another version, .venv is made again.
 ifneq ($(origin PYTHON),file)
@@ -46,12 +46,19 @@ $(STAMP): requirements.txt requirements.lock requirements-dev.txt requirements-m
 run: $(STAMP) ## Run the service with PostgreSQL, an auth service and a small language model; Ctrl-C stops it
 	@exec $(BIN)/python -m devstack.run $(ARGS)
 
+cluster: $(STAMP) ## Run the service on two PostgreSQL servers with Patroni and etcd (Debian packages), to try a fail-over by hand
+	@exec $(BIN)/python -m devstack.cluster
+
 # The tests spend most of their time waiting for real servers, so four processes are faster even on two cores.
 test: $(STAMP) ## Run the tests against a real PostgreSQL (ARGS="-k stop" selects some)
 	@$(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-all: $(STAMP) ## Run the tests, and the long forms of those that have a short one
 	@$(MAKE) --no-print-directory test ARGS='-m "" $(ARGS)'
+
+test-cluster: $(STAMP) ## Kill the primary of two PostgreSQL servers with Patroni under load (Debian packages; root installs them)
+	@.ci/packages patroni etcd-server postgresql
+	@TEST_CLUSTER=1 $(BIN)/python -m pytest tests/failover --capture=no -rs $(ARGS)
 
 faults: $(STAMP) ## Play 500 schedules of faults and check the promises after each (SCHEDULES=50 for fewer, SEED=17 for one)
 	@$(BIN)/python -m tests.faults.run $(if $(SEED),--seed $(SEED),--schedules $(SCHEDULES))
