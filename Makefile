@@ -31,7 +31,7 @@ help: ## List the commands
 setup: $(STAMP) ## Install everything into .venv
 
 # Install what ships from the lock file, so that the tests run on the same versions.
-$(STAMP): requirements.txt requirements.lock requirements-dev.txt requirements-model.txt
+$(STAMP): requirements.txt requirements.lock requirements-dev.txt requirements-observability.txt requirements-model.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Python 3.11 or newer is required. Choose another with: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
 	@echo "Setting up $(VENV) (once, takes one or two minutes) …"

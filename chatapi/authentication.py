@@ -25,7 +25,8 @@ from rest_framework.request import Request
 
 from chatapi.client_address import address_group
 from chatapi.observability import metrics
-from chatapi.observability.logs import trace_id_var, user_id_var
+from chatapi.observability.logs import user_id_var
+from chatapi.observability.tracing import trace_headers, traced
 from chatapi.outbound import UnusableAnswer, call_json_idempotently, new_session
 from chatapi.problem import Problem
 from chatapi.rejected_tokens import rejected_tokens
@@ -143,9 +144,10 @@ class TokenValidator:
             remember(key, _to_remember(verdict.caller), verdict.seconds)
         return verdict.caller, verdict
 
+    @traced("validate token")
     @metrics.auth_call()
     def _ask(self, token: str) -> Verdict:
-        headers = {"X-Internal-API-Key": settings.INTERNAL_API_KEY, "X-Trace-Id": trace_id_var.get()}
+        headers = {"X-Internal-API-Key": settings.INTERNAL_API_KEY, **trace_headers()}
         try:
             status, answer = call_json_idempotently(
                 self._session,

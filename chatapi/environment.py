@@ -136,6 +136,18 @@ class EnvironmentReader:
         _check_http_url(name, value)
         return value
 
+    def optional_url(self, name: str) -> str:
+        """Return an http(s) base URL without a trailing slash, or "" if the variable is empty."""
+        return self.service_url(name, "") if self.text(name) else ""
+
+    def sentry_dsn(self, name: str) -> str:
+        """Return the address of a Sentry project, or "" if the variable is empty."""
+        value = self.text(name)
+        # The message does not repeat the value, because it contains a key.
+        if value and not re.fullmatch(r"https?://[^/@\s]+@[^/@\s]+(/[^\s?#]*)?/\d+", value):
+            raise EnvironmentProblem(f"{name} must have the form https://key@host/project")
+        return value
+
     def path(self, name: str, default: str) -> str:
         """Return a path to append to a base URL. "" means the base URL itself."""
         value = self.text(name, default)

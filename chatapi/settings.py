@@ -65,6 +65,9 @@ try:
     ADMIN_EMAILS = _environment.emails("ADMIN_EMAILS")
     METRICS_PORT = _environment.whole_or_none("METRICS_PORT", least=1, most=65535)
     METRICS_TOKEN = _environment.bearer_token("METRICS_TOKEN")
+    # The packages read further variables of theirs; see requirements-observability.txt.
+    OTEL_EXPORTER_OTLP_ENDPOINT = _environment.optional_url("OTEL_EXPORTER_OTLP_ENDPOINT")
+    SENTRY_DSN = _environment.sentry_dsn("SENTRY_DSN")
     ARE_METRICS_SERVED = METRICS_PORT is not None or bool(METRICS_TOKEN)
 
     # --- Django's ------------------------------------------------------------------------------------------------------

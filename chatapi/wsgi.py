@@ -10,6 +10,7 @@ from django.core.wsgi import get_wsgi_application
 from chatapi.admission import Admission
 from chatapi.answers import TimelyAnswers
 from chatapi.database import sample_pools
+from chatapi.observability.exporters import start_exporters
 from chatapi.observability.metrics_page import MetricsPage
 from chatapi.observability.sampling import start_sampling
 from chatapi.request_bodies import WholeBodies
@@ -25,3 +26,5 @@ live_replies.keep()
 
 if settings.ARE_METRICS_SERVED:
     start_sampling(admission.sample, sample_pools, sample_replies)
+
+start_exporters()

@@ -5,7 +5,7 @@ from typing import Any
 import requests
 from django.conf import settings
 
-from chatapi.observability.logs import trace_id_var
+from chatapi.observability.tracing import trace_headers
 from chatapi.outbound import UnusableAnswer, call_json, call_json_idempotently, new_session
 from chatapi.problem import Problem
 from inference_proxy.exceptions import NotSupported, UnknownModel, UpstreamError, failure_of_exception, failure_of_status
@@ -37,7 +37,7 @@ def _call(
     refusal: Problem | None = None,
     deadline_s: float = CALL_DEADLINE_S,
 ) -> dict[str, Any]:
-    headers = {**new_protocol().headers(), "X-Trace-Id": trace_id_var.get()}
+    headers = {**new_protocol().headers(), **trace_headers()}
     call = call_json_idempotently if method == "GET" else call_json
     try:
         status, answer = call(

@@ -16,7 +16,7 @@ import orjson
 from django.conf import settings
 
 from chatapi.observability import metrics
-from chatapi.observability.logs import trace_id_var
+from chatapi.observability.tracing import trace_headers, traced
 from inference_proxy.exceptions import NotSaved, StoreUnavailable, UpstreamError, UpstreamFailure
 from inference_proxy.frames import END_ID, START, Cursor, Frame
 from inference_proxy.pacing import Pacer, rest_timer
@@ -123,6 +123,7 @@ class Generation:
         self._rested.set()
         self._call.cut()
 
+    @traced("generate reply")
     def _run(self) -> None:
         try:
             status, failure = self._read_upstream()
@@ -156,7 +157,7 @@ class Generation:
         return ("complete", None) if failure is None else ("failed", failure)
 
     def _open(self) -> None:
-        headers = {**self._protocol.headers(), "X-Trace-Id": trace_id_var.get(), "Accept": "text/event-stream"}
+        headers = {**self._protocol.headers(), **trace_headers(), "Accept": "text/event-stream"}
         try:
             with metrics.inference_seconds.time():
                 self._call.open(self._protocol.path, self._protocol.body(self._request), headers)

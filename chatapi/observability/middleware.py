@@ -11,11 +11,10 @@ from django.http.response import HttpResponseBase
 
 from chatapi.observability import metrics
 from chatapi.observability.logs import trace_id_var, user_id_var
+from chatapi.observability.tracing import accept_traceparent, request_span
 
 logger = logging.getLogger("chatapi.requests")
 
-# What proxies add comes second.
-TRACE_ID_HEADERS = ("HTTP_X_TRACE_ID", "HTTP_X_REQUEST_ID")
 TRACE_ID_FORM = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
@@ -30,15 +29,23 @@ class RequestLogMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         started = time.perf_counter()
-        offered = (request.META.get(name, "") for name in TRACE_ID_HEADERS)
+        headers = request.META
+        # What proxies add comes last.
+        offered = (
+            headers.get("HTTP_X_TRACE_ID", ""),
+            accept_traceparent(headers.get("HTTP_TRACEPARENT", "")),
+            headers.get("HTTP_X_REQUEST_ID", ""),
+        )
         trace_id = next(filter(TRACE_ID_FORM.fullmatch, offered), None) or uuid4().hex
         # A keep-alive connection keeps its thread, and so the last request's context.
         trace_id_var.set(trace_id)
         user_id_var.set("")
-        response = self._get_response(request)
+        with request_span(request.method or "") as describe:
+            response = self._get_response(request)
+            match = request.resolver_match
+            route = match.route if match else ""
+            describe(route, response.status_code)
         response["X-Trace-Id"] = trace_id
-        match = request.resolver_match
-        route = match.route if match else ""
         duration_s = time.perf_counter() - started
         metrics.note_request(request.method, route, response.status_code, duration_s)
         logger.info(
