@@ -38,6 +38,7 @@ from conversations.services.search_statements import (
     HEADLINE,
     HITS_SQL,
     INDEXED_SQL,
+    LESS_THAN,
     MATCH_START,
     MATCH_STOP,
     MOST_PROBED_MATCHES,
@@ -315,6 +316,7 @@ def _read_hits(search: _Search, ids: list[UUID], deadline: Deadline) -> list[Hit
         "user_id": search.user_id,
         "text": search.text,
         "marks": MATCH_START + MATCH_STOP,
+        "less_than": LESS_THAN,
         "headline": HEADLINE,
         "snippet_characters": SNIPPET_CHARACTERS,
     }

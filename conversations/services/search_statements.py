@@ -17,6 +17,8 @@ from conversations.expressions import MESSAGE_WORDS_SQL
 
 # They surround a match in a snippet. Both are removed from the text first.
 MATCH_START, MATCH_STOP = "\x02", "\x03"
+# It replaces `<` while matches are marked. A private character, which is removed from the text first.
+LESS_THAN = "\ue000"
 HEADLINE = f'StartSel="{MATCH_START}", StopSel="{MATCH_STOP}", MaxFragments=2, MaxWords=25, MinWords=8, FragmentDelimiter=" … "'
 MOST_PROBED_MATCHES = 2000
 
@@ -81,7 +83,9 @@ WALKED_TEXT_SQL = WALKED_SQL.format(searched="left(content, 100000)", condition=
 TEXT_SNIPPET = """
 substr(content, greatest(1, strpos(lower(left(content, 100000)), lower(%(text)s)) - 60), %(snippet_characters)s)
 """
-WORDS_SNIPPET = f"ts_headline('simple'::regconfig, translate(left(content, 20000), %(marks)s, ''), {WORDS}, %(headline)s)"
+# PostgreSQL takes `<` for the beginning of a tag and leaves the tag out, so another character replaces it meanwhile.
+WITHOUT_TAGS = "translate(left(content, 20000), '<' || %(less_than)s || %(marks)s, %(less_than)s)"
+WORDS_SNIPPET = f"translate(ts_headline('simple'::regconfig, {WITHOUT_TAGS}, {WORDS}, %(headline)s), %(less_than)s, '<')"
 # If marking the matches takes too long.
 BEGINNING_SNIPPET = "left(translate(left(content, 2000), %(marks)s, ''), %(snippet_characters)s)"
 HITS_SQL = """

@@ -90,6 +90,12 @@ def test_a_snippet_is_escaped_and_its_matches_marked(client: Client, database: p
         assert "<" not in hit["snippet"].replace("<mark>", "").replace("</mark>", "")
 
 
+def test_a_snippet_keeps_what_looks_like_a_tag(client: Client, database: psycopg.Connection) -> None:
+    store(database, client, ["green tea if a < b, with <milk> and \ue000 sugar"])
+    [hit] = search(client, "tea")
+    assert hit["snippet"] == "green <mark>tea</mark> if a &lt; b, with &lt;milk&gt; and  sugar"
+
+
 def test_a_long_message_shows_where_it_matches(client: Client, database: psycopg.Connection) -> None:
     store(database, client, ["padding " * 1000 + "needle " + "padding " * 1000])
     (hit,) = search(client, "needle")
