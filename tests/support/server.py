@@ -49,7 +49,7 @@ class Server:
         arguments: tuple[str, ...] = (),
         **settings: str,
     ) -> None:
-        self.port = free_port()
+        self.port = int(settings.get("PORT") or free_port())
         self._command = [sys.executable, "-m", "gunicorn", *arguments, application]
         self._environment = {
             **os.environ,
