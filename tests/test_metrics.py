@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -123,8 +124,12 @@ def test_a_worker_that_dies_leaves_its_counts_and_takes_its_gauges(service: Serv
     wait_value(2 * KEEPERS_CONNECTIONS, "chat_database_connections_limit", pool="reply-keeper")
     before = scrape()
     victim, *_ = workers = service.workers()
+    killed_at = time.time()
     os.kill(victim, signal.SIGKILL)
     wait_until(lambda: len(set(service.workers()) - set(workers)) == 1, "another worker took its place")
+    # The gauge shows the worker where this is longest ago: a dead one would keep it in the past.
+    reached = "chat_database_last_reached_timestamp_seconds"
+    wait_until(lambda: scrape().value(reached) > killed_at, "all living workers have reached the database")
     wait_value(2 * KEEPERS_CONNECTIONS, "chat_database_connections_limit", pool="reply-keeper")
     assert scrape().value("chat_requests_total") >= before.value("chat_requests_total") > 0
 

@@ -1,5 +1,6 @@
 """Traces go through the service, and what is sent to OpenTelemetry and Sentry holds no words and no tokens."""
 
+import http.client
 import json
 from typing import Any
 
@@ -57,15 +58,24 @@ def test_the_own_header_names_the_trace_where_both_are_sent(
     ],
 )
 def test_a_malformed_traceparent_goes_nowhere(
-    client: Client, conversation: str, upstream: ScriptedUpstream, malformed: str
+    client: Client, service: Server, conversation: str, upstream: ScriptedUpstream, malformed: str
 ) -> None:
     # On the same connection as a good one, whose context must not be used again.
-    client.request("GET", "/api/conversations", headers={"traceparent": TRACEPARENT})
-    stream = client.send(conversation, "malformed", headers={"traceparent": malformed})
-    stream.finish()
+    connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=30)
+    authorized = {"Authorization": f"Bearer {client.token}", "Content-Type": "application/json"}
+    connection.request("GET", "/api/conversations", headers={**authorized, "traceparent": TRACEPARENT})
+    first = connection.getresponse()
+    first.read()
+    sock = connection.sock
+    path, body = f"/api/conversations/{conversation}/messages", json.dumps({"content": "malformed"})
+    connection.request("POST", path, body, headers={**authorized, "traceparent": malformed})
+    answer = connection.getresponse()
+    assert b'"done"' in answer.read()
+    assert connection.sock is sock
+    connection.close()
     call = upstream.wait_call("malformed")
     assert "traceparent" not in call.headers
-    assert call.headers["x-trace-id"] == stream.headers["X-Trace-Id"] != TRACE
+    assert call.headers["x-trace-id"] == answer.headers["X-Trace-Id"] != TRACE
 
 
 def test_spans_go_to_opentelemetry_without_words(
