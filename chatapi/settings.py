@@ -111,6 +111,8 @@ MIDDLEWARE = [
     "chatapi.client_address.ClientAddressMiddleware",
     "chatapi.observability.middleware.RequestLogMiddleware",
     "chatapi.cross_origin.CrossOriginMiddleware",
+    # Around all that may refuse a request.
+    "conversations.surfaces.openai.errors.OpenAIErrorsMiddleware",
     # After CORS, so that browsers can read a refusal. CORS also answers preflights.
     "chatapi.throttling.AddressLimitMiddleware",
     "chatapi.middleware.RefuseBodiesMiddleware",
@@ -263,6 +265,7 @@ CORS_EXPOSE_HEADERS = [
     "Preference-Applied",
     "Retry-After",
     "X-Message-Id",
+    "X-Request-Id",
     "X-Trace-Id",
     "X-User-Message-Id",
 ]

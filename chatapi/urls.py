@@ -12,6 +12,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("api/", include("conversations.surfaces.api.urls")),
     path("api/chat", include("conversations.surfaces.ai_sdk.urls")),
     path("api/v1/chat/", include("conversations.surfaces.sessions.urls")),
+    path("v1/", include("conversations.surfaces.openai.urls")),
     path("", include("conversations.surfaces.contract.urls")),
     path("", include("conversations.surfaces.completion.urls")),
 ]

@@ -88,6 +88,12 @@ class NotTheLastTurn(Problem):
     detail = "You can edit only your last message, and activate only its versions or an answer to an active message."
 
 
+class NotTheLastResponse(Problem):
+    code = "not_the_last_response"
+    status = 409
+    detail = "The conversation went on after this response. Continue after its last response."
+
+
 class ModelNotAllowed(Problem):
     """A `model_tag` that users may not choose. The response has the form of other invalid fields."""
 

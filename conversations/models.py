@@ -127,6 +127,10 @@ class Conversation(models.Model):
     )
     # Set for temporary chats: not listed, and pruned after this time.
     expires_at = models.DateTimeField(null=True, blank=True)
+    # False for the conversations that a client did not ask for: the first response of a chain makes one (surface `openai`).
+    is_listed = models.BooleanField(default=True, db_default=True)
+    # What a client stores with the conversation: `{key: text}`, up to 16 pairs.
+    metadata = models.JSONField(null=True, blank=True)
 
     objects = ConversationQuerySet.as_manager()
 
@@ -134,6 +138,14 @@ class Conversation(models.Model):
         db_table = "conversations"
         indexes: ClassVar = [
             models.Index(F("user_id"), F("updated_at").desc(), name="idx_conversations_user"),
+            # A user may have any number of unlisted conversations. The list must not read past them.
+            models.Index(
+                F("user_id"),
+                F("updated_at").desc(),
+                F("id").desc(),
+                name="idx_conversations_listed",
+                condition=Q(is_listed=True, expires_at__isnull=True),
+            ),
             # Staff see, and operators prune, the conversations of all users by their last turn.
             models.Index(F("updated_at").desc(), F("id").desc(), name="idx_conversations_activity"),
             models.Index(fields=["assistant"], name="idx_conversations_assistant", condition=Q(assistant__isnull=False)),
@@ -204,6 +216,8 @@ class Message(models.Model):
     finish_reason = models.CharField(max_length=20, null=True, blank=True)
     # What went upstream: {"messages", "characters", "left_out", "reason"}.
     context = models.JSONField(null=True, blank=True)
+    # Of a reply: what its client asked for besides the question, as the surface `openai` shows it again.
+    request_options = models.JSONField(null=True, blank=True)
     feedback = models.SmallIntegerField(null=True, blank=True)
     feedback_comment = models.TextField(null=True, blank=True)
 

@@ -57,8 +57,8 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
         return self.owned_by(user_id).filter(Q(expires_at__isnull=True) | Q(expires_at__gt=Now()))
 
     def listed(self) -> "ConversationQuerySet":
-        """Leave out temporary chats."""
-        return self.filter(expires_at__isnull=True)
+        """Leave out temporary chats and those that no client asked for (answered by idx_conversations_listed)."""
+        return self.filter(expires_at__isnull=True, is_listed=True)
 
     def of_session(self, session_id: str, user_id: UUID | None) -> "ConversationQuerySet":
         """Restrict to a user's session, or an anonymous one; one that has expired is gone."""
@@ -124,6 +124,11 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
 class MessageQuerySet(models.QuerySet["Message"]):
     def in_conversation(self, conversation_id: UUID) -> "MessageQuerySet":
         return self.filter(conversation_id=conversation_id)
+
+    def visible_to(self, user_id: UUID) -> "MessageQuerySet":
+        """Restrict to the messages of the conversations that a user may read and write."""
+        is_kept = Q(conversation__expires_at__isnull=True) | Q(conversation__expires_at__gt=Now())
+        return self.filter(is_kept, conversation__user_id=user_id)
 
     def newest_of_each(self, conversation_ids: Sequence[UUID], most: int, budget: int) -> "RawQuerySet[Any]":
         """Return the newest active messages of each conversation, oldest first: id, role, created_at and `content_read`.

@@ -98,6 +98,12 @@ def _returned(conversations: ConversationQuerySet, columns: tuple[str, ...]) -> 
     return rows
 
 
+def replace_metadata(*, conversation_id: UUID, user_id: UUID, metadata: dict[str, str] | None) -> None:
+    """Replace what a client stores with a conversation. Raises `ConversationNotFound`."""
+    if not Conversation.objects.visible_to(user_id).filter(id=conversation_id).update(metadata=metadata or None):
+        raise ConversationNotFound
+
+
 def require_conversation(*, conversation_id: UUID, user_id: UUID | None) -> None:
     """Raises `ConversationNotFound` if it does not exist or belongs to another user. One query."""
     if not _visible(conversation_id=conversation_id, user_id=user_id):

@@ -51,7 +51,7 @@ WITH matches AS MATERIALIZED (
 ), own AS MATERIALIZED (
     SELECT matches.id, matches.time FROM matches
     JOIN conversations ON conversations.id = matches.conversation_id
-    WHERE conversations.user_id = %(user_id)s AND conversations.expires_at IS NULL
+    WHERE conversations.user_id = %(user_id)s AND conversations.expires_at IS NULL AND conversations.is_listed
       AND (%(time)s::timestamptz IS NULL OR (matches.time, matches.id) < (%(time)s::timestamptz, %(id)s::uuid))
     ORDER BY matches.time DESC, matches.id DESC
     LIMIT %(limit)s

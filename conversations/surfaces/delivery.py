@@ -154,6 +154,7 @@ def stream_turn(
     *,
     user_id: UUID | None,
     resumes: bool = True,
+    is_background: bool = False,
 ) -> HttpResponseBase:
     """Begin a turn's reply and stream it. The stream of a repeated send continues after its `Last-Event-ID` if it `resumes`."""
     last_event = read_last_event(request) if turn.request is None and resumes else None
@@ -162,7 +163,8 @@ def stream_turn(
         return no_more_events(turn.reply_id)
     is_present = presence_of(request)
     with open_place(_owner_id(turn, user_id), is_present, limited=turn.request is None) as place:
-        follower = begin_reply(turn, is_present, after=last_event.cursor if last_event else START)
+        after = last_event.cursor if last_event else START
+        follower = begin_reply(turn, is_present, after=after, is_background=is_background)
         return _relay(request, follower, stream_format, headers, place)
 
 

@@ -10,7 +10,8 @@ from tests.surfaces.test_isolation import BODIES, OPERATIONS, Operation
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.id)
 def test_a_slash_at_the_end_changes_nothing(operation: Operation, other_client: Client) -> None:
-    ids = {name: str(uuid.uuid4()) for name in ("conversation_id", "message_id", "session_id", "chat_id")}
+    names = ("conversation_id", "message_id", "response_id", "session_id", "chat_id")
+    ids = {name: str(uuid.uuid4()) for name in names}
     path = operation.path.format(**ids) + ("?q=word" if operation.id == "search" else "")
     body = BODIES[operation.id] if operation.method in ("POST", "PUT", "PATCH") else ABSENT
     if isinstance(body, dict):

@@ -38,6 +38,10 @@ BODIES: dict[str, Any] = {
     "create_conversation": {},
     "issue_ticket": ABSENT,
     "edit_message": {"content": "intruding", "stream": False},
+    "openai_cancel_response": ABSENT,
+    "openai_create_conversation": {},
+    "openai_create_response": {"input": "intruding"},
+    "openai_update_conversation": {"metadata": {"by": "an intruder"}},
     "rate_reply": {"rating": 1},
     "regenerate": {"stream": False},
     "replace_conversation": {"title": "changed"},
@@ -102,7 +106,8 @@ def victim(client: Client) -> Victim:
     client.open("POST", "/api/v1/chat/stream", {"session_id": session, "message": f"{SECRET} question"}).finish()
     conversation = client.get("/api/conversations")["items"][0]["id"]
     asked, reply = client.messages(conversation)
-    places = {"conversation_id": conversation, "message_id": reply["id"], "session_id": session, "chat_id": session}
+    places = {"conversation_id": conversation, "message_id": reply["id"], "response_id": reply["id"]}
+    places |= {"session_id": session, "chat_id": session}
     return Victim(client=client, places=places, known={SECRET, asked["id"], client.token[5:]})
 
 

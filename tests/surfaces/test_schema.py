@@ -45,11 +45,12 @@ class Owner:
             self._client.open("POST", "/api/v1/chat/stream", {"session_id": session, "message": "hello"}).finish()
             return dict.fromkeys(wanted, session)
         conversation = self._client.create_conversation()
-        if "message_id" not in wanted:
+        if not wanted & {"message_id", "response_id"}:
             return {"conversation_id": conversation}
         reply = self._client.send(conversation, "hello")
         reply.finish()
-        return {"conversation_id": conversation, "message_id": reply.message_id}
+        own = {"conversation_id": conversation, "message_id": reply.message_id, "response_id": reply.message_id}
+        return {name: own[name] for name in wanted}
 
     def close(self) -> None:
         self._client.close()

@@ -12,7 +12,7 @@ choose the context, save the reply, and update the conversation.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
@@ -27,6 +27,7 @@ from conversations.exceptions import (
     GenerationInProgress,
     MessageNotFound,
     NothingToRegenerate,
+    NotTheLastResponse,
     NotTheLastTurn,
     TooManyGenerations,
 )
@@ -34,7 +35,7 @@ from conversations.keyset import SortKey, after_key
 from conversations.models import Message, Role, Status, new_id
 from conversations.querysets import MessageQuerySet
 from conversations.services.model_tags import model_of_turn, with_model_list
-from conversations.services.turns.context import Budget, Context, build_context
+from conversations.services.turns.context import SEPARATOR, Budget, Context, build_context
 from conversations.services.turns.replies import room_for_reply
 from conversations.services.turns.retries import Earlier, find_earlier, fingerprint_of, read_earlier, require_same
 from conversations.services.turns.statements import (
@@ -64,6 +65,22 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
+class Terms:
+    """What one request asks for besides the question and the sampling.
+
+    `instructions` follow the system prompt, in this turn only. Without `model_tag`, the conversation's model answers. The reply
+    with the id `after` must be the conversation's last message. `fingerprint` is the request's own; it is saved even without
+    an idempotency key. `options` are saved with the reply.
+    """
+
+    instructions: str = ""
+    model_tag: str = ""
+    after: UUID | None = None
+    fingerprint: str = ""
+    options: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class _Setting:
     """The settings for a conversation's replies."""
 
@@ -73,26 +90,46 @@ class _Setting:
     model_tag: str
     system_prompt: str
     sampling: Sampling
+    terms: Terms = field(default_factory=Terms)
 
     def new_title(self, content: str) -> str | None:
         """Return the automatic title for a conversation with this question, or None if it has a title."""
         return automatic_title(content) if is_unnamed(self.title, self.title_source) else None
 
+    def under(self, terms: Terms) -> "_Setting":
+        """Return the settings for a turn with these terms. Raises `ModelListNeeded`."""
+        prompt = SEPARATOR.join(filter(None, (self.system_prompt, terms.instructions)))
+        tag = model_of_turn(terms.model_tag, self.model_tag) if terms.model_tag else self.model_tag
+        return replace(self, system_prompt=prompt, model_tag=tag, terms=terms)
+
+    def summary_of(self, context: Context) -> dict[str, Any]:
+        """Return the summary of a context that `Message.context` stores."""
+        instructions = len(self.terms.instructions)
+        return {**context.summary, "instructions": instructions} if instructions else context.summary
+
 
 @with_model_list
 def start_turn(
-    *, conversation_id: UUID, user_id: UUID | None, content: str, sampling: Sampling, idempotency_key: str = ""
+    *,
+    conversation_id: UUID,
+    user_id: UUID | None,
+    content: str,
+    sampling: Sampling,
+    idempotency_key: str = "",
+    terms: Terms | None = None,
 ) -> Turn:
     """Save a user message and the empty reply to it.
 
     If the conversation already has this idempotency key, return the turn of that request and save nothing. But if that turn's
     reply failed or was interrupted without text, begin a new reply to the same message.
-    Raises `ConversationNotFound`, `GenerationInProgress`, `TooManyGenerations`, `IdempotencyMismatch`.
+    Raises `ConversationNotFound`, `GenerationInProgress`, `TooManyGenerations`, `IdempotencyMismatch`, `NotTheLastResponse`.
     """
-    fingerprint = fingerprint_of(content, sampling.choices()) if idempotency_key else ""
+    terms = terms or Terms()
+    fingerprint = terms.fingerprint or (fingerprint_of(content, sampling.choices()) if idempotency_key else "")
     with _one_running_reply(conversation_id), transaction.atomic():
         messages = Message.objects.in_conversation(conversation_id)
         setting, survey = _lock_and_survey(messages, conversation_id, user_id, content, sampling, idempotency_key)
+        setting = setting.under(terms)
         earlier = None
         if survey.earlier_id is not None:
             require_same(survey.earlier_fingerprint, fingerprint)
@@ -107,6 +144,8 @@ def start_turn(
         if earlier is not None:
             asked = _move_to_the_end(messages, earlier.asked_id)
             return _add_answer(setting, asked.id, content, _context_before(asked, content, setting))
+        if terms.after is not None:
+            _require_last(messages, terms.after)
         budget = Budget.left_by(content, setting.system_prompt)
         context = build_context(History(conversation_id), budget, survey.history[: budget.rows_to_read])
         message_id, reply_id = new_id(), new_id()
@@ -119,7 +158,8 @@ def start_turn(
             model_tag=setting.model_tag,
             idempotency_key=idempotency_key,
             fingerprint=fingerprint,
-            context=context.summary,
+            context=setting.summary_of(context),
+            options=terms.options,
         )
     return _turn(setting, message_id, reply_id, context)
 
@@ -283,6 +323,12 @@ def _follow(conversation_id: UUID, earlier: Earlier) -> Turn:
     return Turn(conversation_id=conversation_id, user_message_id=earlier.asked_id, reply_id=earlier.reply_id, request=None)
 
 
+def _require_last(messages: MessageQuerySet, reply_id: UUID) -> None:
+    """Raise `NotTheLastResponse` unless this reply is the last message that counts."""
+    if messages.active_branch().newest_first().values_list("id", flat=True).first() != reply_id:
+        raise NotTheLastResponse
+
+
 def _move_to_the_end(messages: MessageQuerySet, asked_id: UUID) -> Message:
     """Make a question the last message of its conversation, so that the messages after it become its history. Return it."""
     asked = last_question(messages)
@@ -332,9 +378,10 @@ def _add_answer(
         parent_id=asked_id,
         is_active=not has_answer,
         heartbeat_at=Now(),
-        context=context.summary,
+        context=setting.summary_of(context),
         idempotency_key=key or None,
         request_fingerprint=fingerprint or None,
+        request_options=setting.terms.options,
     )
     Message.objects.bulk_create([reply])
     touch_conversation(setting.id, setting.new_title(content), sent=sent)

@@ -34,6 +34,18 @@ def follow_reply(reply_id: UUID, after: Cursor = START, is_present: Presence = a
     return generation.transcript.follow(after, is_present)
 
 
+def read_reasoning(reply_id: UUID, length: int) -> str:
+    """Return the first `length` code points of a reply's reasoning. Holds no connection afterwards."""
+    generation = live_replies.get(reply_id)
+    if generation is not None:
+        return generation.transcript.reasoning()[:length]
+    try:
+        beginning = Substr("reasoning", 1, length)
+        return Message.objects.filter(id=reply_id).values_list(beginning, flat=True).first() or ""
+    finally:
+        release_connections()
+
+
 class StoredFollower:
     """Follow a reply of another process, or one that has ended.
 

@@ -65,11 +65,11 @@ TOUCH_AND_COUNT_SQL = f"WITH touched AS ({TOUCH_SQL} RETURNING user_id) {COUNT_T
 INSERT_SQL = f"""
 WITH touched AS ({TOUCH_SQL} RETURNING user_id), counted AS ({COUNT_TURN_SQL})
 INSERT INTO messages (id, conversation_id, role, content, model_tag, status, parent_id, heartbeat_at,
-                      idempotency_key, request_fingerprint, context)
+                      idempotency_key, request_fingerprint, context, request_options)
 VALUES (%(message_id)s, %(conversation_id)s, 'user', %(content)s, NULL, 'complete', NULL, NULL,
-        %(key)s, %(fingerprint)s, NULL),
+        %(key)s, %(fingerprint)s, NULL, NULL),
        (%(reply_id)s, %(conversation_id)s, 'assistant', '', %(model_tag)s, 'streaming', %(message_id)s, now(),
-        NULL, NULL, %(context)s)
+        NULL, NULL, %(context)s, %(options)s)
 """  # noqa: S608  # only constants of this module go into it
 
 
@@ -193,6 +193,7 @@ def insert_turn(
     idempotency_key: str,
     fingerprint: str,
     context: dict[str, Any],
+    options: dict[str, Any] | None,
 ) -> None:
     """Save both messages of a turn; update the conversation and count the turn as `touch_conversation` does. Commit."""
     with connection.cursor() as cursor, one_round_trip(is_last=True):
@@ -210,5 +211,6 @@ def insert_turn(
                 "temporary_lifetime": str(TEMPORARY_LIFETIME),
                 "sent": 1,
                 "context": orjson.dumps(context).decode(),
+                "options": None if options is None else orjson.dumps(options).decode(),
             },
         )

@@ -77,6 +77,11 @@ class ContextSchema(serializers.Serializer[Any]):
         required=False,
         help_text="Number of characters cut from the system prompt, because the inference service limits its length.",
     )
+    instructions = serializers.IntegerField(
+        min_value=1,
+        required=False,
+        help_text="Number of characters of the request's own instructions, which follow the system prompt.",
+    )
 
     class Meta:
         ref_name = "Context"

@@ -203,4 +203,4 @@ def test_the_page_is_read_from_the_index(user: UserClient) -> None:
         cursor.execute("SET LOCAL enable_seqscan = off")
     rows = Conversation.objects.owned_by(user.user_id).listed().newest_activity_first()[:50]
     plan = rows.explain()
-    assert "idx_conversations_user" in plan
+    assert "idx_conversations_listed" in plan

@@ -1,0 +1,209 @@
+"""The events of a response, made from the frames of a reply.
+
+Principle: what has happened before an event follows from the event's place (see `sequence`). So a stream that starts in the
+middle needs no memory of what was sent before: it infers its state from the place of the last event that the client has, and
+leaves out the events up to that one.
+"""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from chatapi.database import release_connections
+from chatapi.problem import Problem
+from conversations.surfaces.openai.identifiers import message_form, reasoning_form
+from conversations.surfaces.openai.responses import (
+    message_item,
+    message_part,
+    reasoning_item,
+    reasoning_part,
+)
+from conversations.surfaces.openai.sequence import Order, Place, Step, number_of, place_of
+from inference_proxy.frames import Cursor, Frame, cursor_of, is_reasoning
+from inference_proxy.protocols.base import load_object
+
+logger = logging.getLogger(__name__)
+
+REASONING_OPENING = range(Step.REASONING_ADDED, Step.REASONING_PART_ADDED + 1)
+TEXT_OPENING = range(Step.REASONING_TEXT_DONE, Step.MESSAGE_PART_ADDED + 1)
+ENDS = {"completed": "response.completed", "failed": "response.failed"}
+GREETING = b": stream\n"
+LOST = ("not_saved", "The service could not read the end of the response. Retrieve the response later.")
+
+
+class ResponseEvents:
+    """Encode the frames of one reply as events.
+
+    `started` is the response as it was when it began. `read_end` returns the ended response, or None if it can't be had.
+    `read_reasoning` returns the reasoning up to a length. `after` is the number of the last event that the client has, -1 if
+    it has none. Raises `ValueError` for a number that no event has.
+    """
+
+    def __init__(
+        self,
+        reply_id: UUID,
+        *,
+        started: dict[str, Any],
+        read_end: Callable[[], dict[str, Any] | None],
+        read_reasoning: Callable[[int], str],
+        after: int = -1,
+    ) -> None:
+        self._started = started
+        self._read_end = read_end
+        self._read_reasoning = read_reasoning
+        self._after = after
+        self._message_id = message_form(reply_id)
+        self._reasoning_id = reasoning_form(reply_id)
+        place = place_of(after) if after >= 0 else Place()
+        self._cursor: Cursor = place.cursor
+        self._order = place.order
+        # The client may know that an item begins, and have no word of it. The next word may belong to the other item, because
+        # the row does not know in what order they came.
+        self._is_reasoning_due = not place.cursor.reasoning and place.step in REASONING_OPENING
+        self._is_text_due = not place.cursor.text and place.step in TEXT_OPENING
+        self._has_reasoning = place.cursor.reasoning > 0 or place.order is Order.RESUMED
+        self._has_text = place.cursor.text > 0 or (place.order is not Order.USUAL and not self._is_text_due)
+        self._failure: tuple[str, str] | None = None
+
+    @property
+    def cursor(self) -> Cursor:
+        """How much of the reply the client has, so where the frames continue."""
+        return self._cursor
+
+    def greeting(self) -> bytes:
+        """Return the beginning of the stream."""
+        is_at_start = self._cursor == Cursor()
+        created = self._event(Step.CREATED, "response.created", response=self._started) if is_at_start else b""
+        begun = self._event(Step.IN_PROGRESS, "response.in_progress", response=self._started) if is_at_start else b""
+        return GREETING + created + begun
+
+    def encode(self, frame: Frame) -> bytes:
+        event_id, payload = frame
+        cursor = cursor_of(event_id)
+        event = load_object(payload)
+        if cursor is None:
+            return self._close(event)
+        if is_reasoning(payload):
+            return self._think(event["reasoning"], cursor)
+        text = event.get("token")
+        return self._say(text, cursor) if text else b""
+
+    def _think(self, text: str, cursor: Cursor) -> bytes:
+        before = self._begin_text() if self._is_text_due else b""
+        if self._has_text and self._order is Order.USUAL:
+            self._order = Order.RESUMED if self._has_reasoning else Order.TEXT_FIRST
+        if not self._has_reasoning:
+            before += self._open_reasoning()
+        self._cursor = cursor
+        place = self._part_place(is_message=False)
+        return before + self._event(Step.DELTA, "response.reasoning_text.delta", **place, delta=text)
+
+    def _say(self, text: str, cursor: Cursor) -> bytes:
+        before = b"" if self._has_text else self._begin_text()
+        self._cursor = cursor
+        place = self._part_place(is_message=True)
+        return before + self._event(Step.DELTA, "response.output_text.delta", **place, delta=text, logprobs=[])
+
+    def _begin_text(self) -> bytes:
+        """Return the events between the reasoning and the text."""
+        thought = b""
+        if self._cursor.reasoning:
+            thought = self._end_reasoning(self._read_reasoning(self._cursor.reasoning), "completed")
+        elif self._is_reasoning_due:
+            # It has begun for this client, and here its first word comes after the text.
+            thought = self._open_reasoning()
+            self._order = Order.RESUMED
+        self._has_text, self._is_text_due = True, False
+        return thought + self._open_message()
+
+    def _close(self, event: dict[str, Any]) -> bytes:
+        if "done" not in event:
+            self._failure = (str(event.get("error")), str(event.get("detail")))
+            # The frames of a reply end with `done`, except after a failure of the stream itself.
+            return self._error(*self._failure) if self._failure[0] == Problem.code else b""
+        try:
+            ended = self._read_end()
+        except Exception:
+            # An exception would cut the connection in mid-stream.
+            logger.exception("reading the end of a response failed")
+            ended = None
+        finally:
+            release_connections()
+        if ended is None or ended["status"] == "in_progress":
+            return self._error(*(self._failure or LOST))
+        return self._end(ended)
+
+    def _end(self, ended: dict[str, Any]) -> bytes:
+        items = {item["type"]: item for item in ended["output"]}
+        closing = b""
+        text_item, reasoning = items.get("message"), items.get("reasoning")
+        if text_item and self._has_text:
+            text, status = text_item["content"][0]["text"], text_item["status"]
+            closing += self._done(Step.MESSAGE_TEXT_DONE, message_item(self._message_id, text, status), is_message=True)
+        if reasoning and self._cursor.reasoning:
+            said, status = reasoning["content"][0]["text"], reasoning["status"]
+            if not self._has_text:
+                closing += self._end_reasoning(said, status)
+            elif self._order is not Order.USUAL:
+                item = reasoning_item(self._reasoning_id, said, status)
+                closing += self._done(Step.LATE_REASONING_TEXT_DONE, item, is_message=False)
+        if self._order is Order.TEXT_FIRST:
+            ended = {**ended, "output": ended["output"][::-1]}
+        kind = ENDS.get(ended["status"], "response.incomplete")
+        return closing + self._event(Step.END, kind, response=ended)
+
+    def _open_reasoning(self) -> bytes:
+        self._has_reasoning = True
+        item = reasoning_item(self._reasoning_id, None, "in_progress")
+        return self._open(Step.REASONING_ADDED, item, reasoning_part(""), is_message=False)
+
+    def _open_message(self) -> bytes:
+        item = message_item(self._message_id, None, "in_progress")
+        return self._open(Step.MESSAGE_ADDED, item, message_part(""), is_message=True)
+
+    def _end_reasoning(self, text: str, status: str) -> bytes:
+        return self._done(Step.REASONING_TEXT_DONE, reasoning_item(self._reasoning_id, text, status), is_message=False)
+
+    def _open(self, step: Step, item: dict[str, Any], part: dict[str, Any], *, is_message: bool) -> bytes:
+        """Return the events before the first delta of an item. They have this step and the next."""
+        place = self._part_place(is_message=is_message)
+        added = self._event(step, "response.output_item.added", output_index=place["output_index"], item=item)
+        return added + self._event(Step(step + 1), "response.content_part.added", **place, part=part)
+
+    def _done(self, step: Step, item: dict[str, Any], *, is_message: bool) -> bytes:
+        """Return the events after the last delta of an item. They have this step and the next two."""
+        place = self._part_place(is_message=is_message)
+        part = item["content"][0]
+        kind = "output_text" if is_message else "reasoning_text"
+        more: dict[str, Any] = {"logprobs": []} if is_message else {}
+        return b"".join(
+            (
+                self._event(step, f"response.{kind}.done", **place, text=part["text"], **more),
+                self._event(Step(step + 1), "response.content_part.done", **place, part=part),
+                self._event(Step(step + 2), "response.output_item.done", output_index=place["output_index"], item=item),
+            )
+        )
+
+    def _part_place(self, *, is_message: bool) -> dict[str, Any]:
+        """Return the fields that name the content of an item. The message is second if reasoning came before it."""
+        is_text_first = self._order is Order.TEXT_FIRST
+        index = int(self._has_reasoning and not is_text_first) if is_message else int(is_text_first)
+        item_id = self._message_id if is_message else self._reasoning_id
+        return {"item_id": item_id, "output_index": index, "content_index": 0}
+
+    def _event(self, step: Step, kind: str, **fields: Any) -> bytes:
+        number = number_of(Place(self._cursor, self._order, step))
+        if number <= self._after:
+            return b""
+        return _encode(kind, {"type": kind, "sequence_number": number, **fields})
+
+    def _error(self, code: str, message: str) -> bytes:
+        number = number_of(Place(self._cursor, self._order, Step.END))
+        return _encode("error", {"type": "error", "sequence_number": number, "code": code, "message": message, "param": None})
+
+
+def _encode(kind: str, event: dict[str, Any]) -> bytes:
+    return b"event: %b\ndata: %b\n\n" % (kind.encode(), orjson.dumps(event))

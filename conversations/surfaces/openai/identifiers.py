@@ -1,0 +1,50 @@
+"""Ids in OpenAI's form: a prefix that names the kind, and the hex digits of our row's id.
+
+Ids without the prefix are understood too, so that the ids of the other surfaces work here.
+"""
+
+from uuid import UUID
+
+from conversations.exceptions import ConversationNotFound, MessageNotFound
+from conversations.ids import parse_id
+
+CONVERSATION = "conv_"
+RESPONSE = "resp_"
+MESSAGE = "msg_"
+REASONING = "rs_"
+
+
+def conversation_form(conversation_id: UUID) -> str:
+    return CONVERSATION + conversation_id.hex
+
+
+def response_form(reply_id: UUID) -> str:
+    return RESPONSE + reply_id.hex
+
+
+def message_form(message_id: UUID) -> str:
+    return MESSAGE + message_id.hex
+
+
+def reasoning_form(reply_id: UUID) -> str:
+    return REASONING + reply_id.hex
+
+
+def read_conversation_id(form: str) -> UUID:
+    """Raises `ConversationNotFound` if it is malformed, because such an id matches nothing."""
+    found = parse_id(form.removeprefix(CONVERSATION))
+    if found is None:
+        raise ConversationNotFound
+    return found
+
+
+def read_response_id(form: str) -> UUID:
+    """Raises `ResponseNotFound` if it is malformed, because such an id matches nothing."""
+    found = parse_id(form.removeprefix(RESPONSE))
+    if found is None:
+        raise ResponseNotFound
+    return found
+
+
+class ResponseNotFound(MessageNotFound):
+    detail = "This response does not exist, or it belongs to another user."

@@ -1,0 +1,136 @@
+"""OpenAPI descriptions of the OpenAI surface."""
+
+from typing import Any
+
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter
+
+from conversations.surfaces.openai import requests, responses
+from conversations.surfaces.openapi import IDEMPOTENCY_KEY, JSON, SSE, header, operation, query
+
+TAG = "openai"
+
+
+def errors(*statuses: int) -> dict[Any, Any]:
+    return {(status, JSON): responses.ErrorSchema for status in statuses}
+
+
+GUARDED = errors(401, 429, 503)
+CONVERSATION = OpenApiParameter("conversation_id", OpenApiTypes.STR, OpenApiParameter.PATH, description="`conv_…`")
+RESPONSE = OpenApiParameter("response_id", OpenApiTypes.STR, OpenApiParameter.PATH, description="`resp_…`")
+PAGE = [
+    query("limit", "1 to 100 items, by default 20", OpenApiTypes.INT),
+    query("order", "`desc` (newest first, the default) or `asc`", enum=["asc", "desc"]),
+    query("after", "The id of the last item of the page before"),
+]
+RETRIES = header(
+    "X-Stainless-Retry-Count",
+    "The packages send it. Above 0 and without an Idempotency-Key, the request follows the turn that the same body began "
+    "within the last 15 minutes",
+)
+EVENT: dict[str, Any] = {
+    "type": "object",
+    "description": "One event. Comments (single lines) come first and while the stream is silent.",
+    "properties": {
+        "event": {"type": "string", "description": "The `type` of the object, for example `response.output_text.delta`."},
+        "data": {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "description": "The object. Its `sequence_number` rises strictly, with gaps. The last object has the type "
+            "`response.completed`, `response.incomplete` (also for a cancelled response), `response.failed` or `error`.",
+        },
+    },
+    "required": ["event", "data"],
+}
+EXAMPLE = OpenApiExample(
+    "A short response",
+    value='event: response.output_text.delta\ndata: {"type": "response.output_text.delta", "sequence_number": 902, '
+    '"item_id": "msg_0192…", "output_index": 0, "content_index": 0, "delta": "hello", "logprobs": []}\n\n',
+    media_type=SSE,
+)
+ANSWERS: dict[Any, Any] = {(200, JSON): responses.ResponseSchema, (200, SSE): EVENT}
+
+list_models = operation(
+    "openai_list_models",
+    "List the models",
+    TAG,
+    responses={(200, JSON): responses.ModelListSchema, **GUARDED, **errors(502, 504)},
+)
+create_conversation = operation(
+    "openai_create_conversation",
+    "Create a conversation",
+    TAG,
+    request=requests.ConversationCreateSerializer,
+    responses={(200, JSON): responses.ConversationSchema, **GUARDED, **errors(400, 403, 413)},
+)
+read_conversation = operation(
+    "openai_read_conversation",
+    "Read a conversation",
+    TAG,
+    parameters=[CONVERSATION],
+    responses={(200, JSON): responses.ConversationSchema, **GUARDED, **errors(404)},
+)
+update_conversation = operation(
+    "openai_update_conversation",
+    "Replace the metadata of a conversation",
+    TAG,
+    parameters=[CONVERSATION],
+    request=requests.ConversationUpdateSerializer,
+    responses={(200, JSON): responses.ConversationSchema, **GUARDED, **errors(400, 404, 413)},
+)
+delete_conversation = operation(
+    "openai_delete_conversation",
+    "Stop the running response of a conversation, and delete the conversation with its messages",
+    TAG,
+    parameters=[CONVERSATION],
+    responses={(200, JSON): responses.DeletedSchema, **GUARDED, **errors(404)},
+)
+list_items = operation(
+    "openai_list_items",
+    "List the items of a conversation that count",
+    TAG,
+    parameters=[CONVERSATION, *PAGE],
+    responses={(200, JSON): responses.ItemListSchema, **GUARDED, **errors(400, 404)},
+)
+create_response = operation(
+    "openai_create_response",
+    "Ask a question and receive the response",
+    TAG,
+    parameters=[IDEMPOTENCY_KEY, RETRIES],
+    request=requests.ResponseCreateSerializer,
+    responses={**ANSWERS, **GUARDED, **errors(400, 403, 404, 409, 413, 422, 502, 504)},
+    examples=[EXAMPLE],
+)
+read_response = operation(
+    "openai_read_response",
+    "Read a response, or follow its stream",
+    TAG,
+    parameters=[
+        RESPONSE,
+        query("stream", "`true`: the stream of events", OpenApiTypes.BOOL),
+        query("starting_after", "The `sequence_number` of the last event that you received", OpenApiTypes.INT),
+    ],
+    responses={**ANSWERS, **GUARDED, **errors(400, 404)},
+)
+cancel_response = operation(
+    "openai_cancel_response",
+    "Stop a response. Its text so far is kept. A response that has ended does not change",
+    TAG,
+    parameters=[RESPONSE],
+    request=None,
+    responses={(200, JSON): responses.ResponseSchema, **GUARDED, **errors(404)},
+)
+delete_response = operation(
+    "openai_delete_response",
+    "Stop a response and delete it. Without other responses, an unlisted conversation is deleted with it",
+    TAG,
+    parameters=[RESPONSE],
+    responses={(200, JSON): responses.DeletedSchema, **GUARDED, **errors(404)},
+)
+list_input_items = operation(
+    "openai_list_input_items",
+    "List the messages that a response answers",
+    TAG,
+    parameters=[RESPONSE, *PAGE],
+    responses={(200, JSON): responses.ItemListSchema, **GUARDED, **errors(400, 404)},
+)

@@ -1,0 +1,102 @@
+"""What the OpenAI surface reads: responses, conversations and pages of items."""
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from django.http import QueryDict
+from rest_framework.exceptions import ValidationError
+
+from conversations.exceptions import ConversationNotFound, MessageNotFound
+from conversations.ids import parse_id
+from conversations.keyset import SortKey, after_key
+from conversations.message_batches import cut_batch, select_batch
+from conversations.models import Conversation, Message
+from conversations.querysets import MessageQuerySet
+from conversations.surfaces.openai.identifiers import MESSAGE, REASONING, ResponseNotFound
+from conversations.surfaces.openai.responses import ITEM_COLUMNS, RESPONSE_COLUMNS, Row, conversation_body, item_list, items_of
+from conversations.surfaces.query_parameters import read_whole_number
+
+DEFAULT_LIMIT = 20
+MOST_ITEMS = 100
+
+
+def read_response_row(reply_id: UUID, user_id: UUID) -> Row:
+    """Return RESPONSE_COLUMNS of a user's reply. One query. Raises `ResponseNotFound`."""
+    found = Message.objects.visible_to(user_id).replies().filter(id=reply_id)
+    row: Row | None = found.values(*RESPONSE_COLUMNS).first()
+    if row is None:
+        raise ResponseNotFound
+    return row
+
+
+def read_conversation(conversation_id: UUID, user_id: UUID) -> dict[str, Any]:
+    """Return a user's conversation. One query. Raises `ConversationNotFound`."""
+    found = Conversation.objects.visible_to(user_id).filter(id=conversation_id)
+    row = found.values("id", "created_at", "metadata").first()
+    if row is None:
+        raise ConversationNotFound
+    return conversation_body(row)
+
+
+def read_items(conversation_id: UUID, params: QueryDict) -> dict[str, Any]:
+    """Read a page of a conversation's items. Two queries at most."""
+    return _read_page(Message.objects.in_conversation(conversation_id).active_branch(), params)
+
+
+def read_input_items(reply_id: UUID, user_id: UUID, params: QueryDict) -> dict[str, Any]:
+    """Read a page of what a response answers: its question, and the history that came with it. Raises `ResponseNotFound`."""
+    replies = Message.objects.visible_to(user_id).replies().filter(id=reply_id)
+    reply = replies.values("conversation_id", "parent_id", "request_options").first()
+    if reply is None:
+        raise ResponseNotFound
+    messages = Message.objects.in_conversation(reply["conversation_id"])
+    asked = messages.filter(id=reply["parent_id"])
+    question = asked.values("id", "created_at").first()
+    if question is not None and (reply["request_options"] or {}).get("has_history"):
+        before = after_key(SortKey(question["created_at"], question["id"]), "created_at", descending=True)
+        # The history is the beginning of the conversation, so it is all before the question.
+        asked = messages.active_branch().filter(before) | asked
+    return _read_page(asked, params)
+
+
+@dataclass(frozen=True, slots=True)
+class _After:
+    """The last item that a client has, and the row that it belongs to."""
+
+    item_id: str
+    key: SortKey
+
+
+def _read_page(messages: MessageQuerySet, params: QueryDict) -> dict[str, Any]:
+    limit = read_whole_number(params, "limit", DEFAULT_LIMIT, least=1, most=MOST_ITEMS)
+    order = params.get("order", "desc")
+    if order not in ("asc", "desc"):
+        raise ValidationError({"order": ["Must be asc or desc."]})
+    descending = order == "desc"
+    after = _read_after(messages, params)
+    if after is not None:
+        # The row itself too, because a reply may have a second item.
+        messages = messages.filter(after_key(after.key, "created_at", descending=descending)) | messages.filter(id=after.key.id)
+    # Rows without an item, which are replies without a word, make a page shorter.
+    rows, has_more = cut_batch(list(select_batch(messages, ITEM_COLUMNS, limit + 1, descending=descending)), limit + 1)
+    items = [item for row in rows for item in items_of(row)[:: -1 if descending else 1]]
+    if after is not None:
+        places = [place for place, item in enumerate(items) if item["id"] == after.item_id]
+        items = items[places[0] + 1 :] if places else items
+    return item_list(items[:limit], has_more=has_more or len(items) > limit)
+
+
+def _read_after(messages: MessageQuerySet, params: QueryDict) -> _After | None:
+    item_id = params.get("after")
+    if not item_id:
+        return None
+    found_id = parse_id(item_id.removeprefix(MESSAGE).removeprefix(REASONING))
+    row = messages.filter(id=found_id).values("created_at", "id").first() if found_id else None
+    if row is None:
+        raise ItemNotFound
+    return _After(str(item_id), SortKey(row["created_at"], row["id"]))
+
+
+class ItemNotFound(MessageNotFound):
+    detail = "`after` must be the id of an item of this list."

@@ -1,0 +1,236 @@
+"""Request bodies of the OpenAI surface. Fields that are not named here are ignored."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from conversations.models import MAX_CONTENT_CHARACTERS
+from conversations.surfaces.request_fields import (
+    StrictBooleanField,
+    StrictCharField,
+    StrictFloatField,
+    StrictIntegerField,
+)
+from inference_proxy.protocols.base import Sampling
+
+MOST_MESSAGES = 500
+MOST_PAIRS = 16
+LONGEST_KEY = 64
+LONGEST_VALUE = 512
+ROLES: dict[str, Literal["user", "assistant", "system"]] = {
+    "user": "user",
+    "assistant": "assistant",
+    "system": "system",
+    "developer": "system",
+}
+TEXT_PARTS = ("input_text", "output_text", "text")
+
+_PART = {
+    "type": "object",
+    "properties": {"type": {"type": "string", "enum": list(TEXT_PARTS)}, "text": {"type": "string"}},
+    "required": ["type", "text"],
+}
+_MESSAGE = {
+    "type": "object",
+    "properties": {
+        "type": {"type": "string", "enum": ["message"]},
+        "role": {"type": "string", "enum": list(ROLES)},
+        "content": {"oneOf": [{"type": "string"}, {"type": "array", "items": _PART}]},
+    },
+    "required": ["role", "content"],
+}
+
+
+@dataclass(frozen=True, slots=True)
+class InputMessage:
+    role: Literal["user", "assistant", "system"]
+    content: str
+
+
+@extend_schema_field({"type": "array", "items": _MESSAGE})
+class MessagesField(serializers.Field[Any, Any, Any, Any]):
+    """Messages in OpenAI's form. Reasoning is left out, because no model gets it back."""
+
+    def to_internal_value(self, data: Any) -> list[InputMessage]:
+        if not isinstance(data, list):
+            raise serializers.ValidationError("Must be a list of messages.")
+        if len(data) > MOST_MESSAGES:
+            raise serializers.ValidationError(f"Must have at most {MOST_MESSAGES} messages.")
+        items = [item for item in data if not (isinstance(item, dict) and item.get("type") == "reasoning")]
+        return [_read_message(item) for item in items]
+
+
+@extend_schema_field({"oneOf": [{"type": "string"}, {"type": "array", "items": _MESSAGE, "minItems": 1}]})
+class InputField(MessagesField):
+    """A question, or a list of messages that ends with one."""
+
+    def to_internal_value(self, data: Any) -> list[InputMessage]:
+        messages = [InputMessage("user", data)] if isinstance(data, str) else super().to_internal_value(data)
+        if not messages or messages[-1].role != "user":
+            raise serializers.ValidationError("Must end with a message of the role user.")
+        question = messages[-1].content
+        if not question.strip():
+            raise serializers.ValidationError("The last message must not be blank.")
+        if len(question) > MAX_CONTENT_CHARACTERS:
+            raise serializers.ValidationError(f"The last message must have at most {MAX_CONTENT_CHARACTERS} characters.")
+        _refuse_nulls(question)
+        return messages
+
+
+@extend_schema_field(
+    {
+        "type": "object",
+        "additionalProperties": {"type": "string", "maxLength": LONGEST_VALUE},
+        "maxProperties": MOST_PAIRS,
+    }
+)
+class MetadataField(serializers.Field[Any, Any, Any, Any]):
+    """Up to 16 pairs of texts. null means none."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_null=True, **options)
+
+    def to_internal_value(self, data: Any) -> dict[str, str]:
+        if not isinstance(data, dict) or not all(isinstance(value, str) for value in data.values()):
+            raise serializers.ValidationError("Must be an object whose values are strings.")
+        if len(data) > MOST_PAIRS:
+            raise serializers.ValidationError(f"Must have at most {MOST_PAIRS} pairs.")
+        if any(len(key) > LONGEST_KEY for key in data):
+            raise serializers.ValidationError(f"A key must have at most {LONGEST_KEY} characters.")
+        if any(len(value) > LONGEST_VALUE for value in data.values()):
+            raise serializers.ValidationError(f"A value must have at most {LONGEST_VALUE} characters.")
+        for pair in data.items():
+            _refuse_nulls(*pair)
+        return data
+
+
+@extend_schema_field(
+    {
+        "oneOf": [
+            {"type": "string"},
+            {"type": "object", "properties": {"id": {"type": "string"}}, "required": ["id"]},
+        ]
+    }
+)
+class ConversationField(serializers.Field[Any, Any, Any, Any]):
+    """The id of a conversation, or an object with it."""
+
+    def to_internal_value(self, data: Any) -> str:
+        found = data.get("id") if isinstance(data, dict) else data
+        if not isinstance(found, str):
+            raise serializers.ValidationError("Must be the id of a conversation, or an object with that id.")
+        return found
+
+
+class UnsupportedField(serializers.JSONField):
+    """Something that changes the answer and that the service does not do. Only empty values are accepted."""
+
+    def __init__(self, help_text: str = "Not supported: only an empty value is accepted.") -> None:
+        super().__init__(required=False, allow_null=True, write_only=True, help_text=help_text)
+
+    def to_internal_value(self, data: Any) -> Any:
+        if data:
+            raise serializers.ValidationError("The service does not support this.")
+        return None
+
+
+class TextFormatField(UnsupportedField):
+    def __init__(self) -> None:
+        super().__init__("Only plain text is supported.")
+
+    def to_internal_value(self, data: Any) -> Any:
+        wanted = data.get("format") if isinstance(data, dict) else data
+        is_plain = isinstance(wanted, dict) and wanted.get("type") == "text"
+        return super().to_internal_value(None if is_plain else wanted)
+
+
+class ResponseCreateSerializer(serializers.Serializer[Any]):
+    input = InputField()
+    model = StrictCharField(
+        required=False, allow_null=True, max_length=100, help_text="For this response. Default: the conversation's model."
+    )
+    conversation = ConversationField(required=False, allow_null=True)
+    previous_response_id = StrictCharField(
+        required=False, allow_null=True, max_length=100, help_text="The conversation's last response."
+    )
+    stream = StrictBooleanField(required=False, allow_null=True)
+    background = StrictBooleanField(required=False, allow_null=True, help_text="true: answer at once, and go on alone.")
+    store = StrictBooleanField(
+        required=False, allow_null=True, help_text="false: a new conversation is temporary, for 24 hours after its last turn."
+    )
+    instructions = StrictCharField(
+        required=False,
+        allow_null=True,
+        allow_blank=True,
+        max_length=MAX_CONTENT_CHARACTERS,
+        help_text="Follow the system prompt, for this response only.",
+    )
+    temperature = StrictFloatField(required=False, allow_null=True, min_value=0, max_value=2)
+    max_output_tokens = StrictIntegerField(required=False, allow_null=True, min_value=1, max_value=4096)
+    metadata = MetadataField(required=False)
+    tools = UnsupportedField()
+    prompt = UnsupportedField()
+    text = TextFormatField()
+
+    class Meta:
+        ref_name = "OpenAIResponseCreate"
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if attrs.get("conversation") and attrs.get("previous_response_id"):
+            raise serializers.ValidationError({"conversation": ["Not together with previous_response_id."]})
+        if len(attrs["input"]) > 1 and (attrs.get("conversation") or attrs.get("previous_response_id")):
+            problem = "Only one message: the service has the earlier ones."
+            raise serializers.ValidationError({"input": [problem]})
+        return attrs
+
+    def sampling(self) -> Sampling:
+        return Sampling(
+            temperature=self.validated_data.get("temperature"), max_tokens=self.validated_data.get("max_output_tokens")
+        )
+
+
+class ConversationCreateSerializer(serializers.Serializer[Any]):
+    metadata = MetadataField(required=False)
+    items = MessagesField(required=False, allow_null=True)
+
+    class Meta:
+        ref_name = "OpenAIConversationCreate"
+
+
+class ConversationUpdateSerializer(serializers.Serializer[Any]):
+    metadata = MetadataField()
+
+    class Meta:
+        ref_name = "OpenAIConversationUpdate"
+
+
+def _read_message(item: Any) -> InputMessage:
+    if not isinstance(item, dict) or item.get("type", "message") != "message":
+        raise serializers.ValidationError("Only messages are supported.")
+    role = item.get("role")
+    if not isinstance(role, str) or role not in ROLES:
+        raise serializers.ValidationError(f"The role of a message must be one of {', '.join(ROLES)}.")
+    return InputMessage(ROLES[role], _read_content(item.get("content")))
+
+
+def _read_content(content: Any) -> str:
+    if isinstance(content, list):
+        content = "".join(map(_read_part, content))
+    if not isinstance(content, str):
+        raise serializers.ValidationError("The content of a message must be a string or a list of text parts.")
+    _refuse_nulls(content)
+    return content
+
+
+def _read_part(part: Any) -> str:
+    text = part.get("text") if isinstance(part, dict) and part.get("type") in TEXT_PARTS else None
+    if not isinstance(text, str):
+        raise serializers.ValidationError("Only text parts are supported.")
+    return text
+
+
+def _refuse_nulls(*texts: str) -> None:
+    if any("\x00" in text for text in texts):
+        raise serializers.ValidationError("Null characters are not allowed.")

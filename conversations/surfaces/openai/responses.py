@@ -1,0 +1,372 @@
+"""Response bodies of the OpenAI surface: responses, conversations, their items, models, errors."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from conversations.models import Role, Status
+from conversations.surfaces.openai.identifiers import (
+    conversation_form,
+    message_form,
+    reasoning_form,
+    response_form,
+)
+from conversations.surfaces.responses import known_time
+from inference_proxy.exceptions import FAILURES, UpstreamError
+
+Row = Mapping[str, Any]
+
+# What a response is made of, read from the row of its reply.
+RESPONSE_COLUMNS = (
+    "id",
+    "conversation_id",
+    "conversation__expires_at",
+    "content",
+    "reasoning",
+    "status",
+    "finish_reason",
+    "error_code",
+    "model_tag",
+    "created_at",
+    "token_count",
+    "prompt_tokens",
+    "inference_time_ms",
+    "request_options",
+)
+ITEM_COLUMNS = ("id", "role", "content", "reasoning", "status", "finish_reason", "created_at")
+
+INCOMPLETE_REASONS = {"length": "max_output_tokens", "content_filter": "content_filter"}
+INTERRUPTED = "The server stopped before the response was complete. Its text so far is kept."
+# Where nobody chooses a temperature, the inference service does. Clients expect a number.
+UNCHOSEN_TEMPERATURE = 1.0
+# What the service does not offer, as OpenAI's clients expect to read it.
+FIXED_FIELDS: dict[str, Any] = {
+    "tools": [],
+    "tool_choice": "auto",
+    "parallel_tool_calls": False,
+    "max_tool_calls": None,
+    "truncation": "auto",
+    "text": {"format": {"type": "text"}},
+    "top_p": 1.0,
+    "presence_penalty": 0.0,
+    "frequency_penalty": 0.0,
+    "top_logprobs": 0,
+    "reasoning": None,
+    "service_tier": "default",
+    "safety_identifier": None,
+    "prompt_cache_key": None,
+}
+
+
+def response_body(row: Row) -> dict[str, Any]:
+    """Return a response as its reply's row has it."""
+    status = response_status(row)
+    created_at = seconds(row["created_at"])
+    return {
+        **_asked(row),
+        "status": status,
+        "completed_at": created_at + (row["inference_time_ms"] or 0) // 1000 if status == "completed" else None,
+        "error": _error_of(row) if status == "failed" else None,
+        "incomplete_details": {"reason": INCOMPLETE_REASONS[row["finish_reason"]]} if status == "incomplete" else None,
+        "output": reply_items(row),
+        "usage": None if status == "in_progress" else _usage_of(row),
+    }
+
+
+def started_body(row: Row) -> dict[str, Any]:
+    """Return a response as it was when it began."""
+    beginning = {"status": "in_progress", "completed_at": None, "error": None, "incomplete_details": None}
+    return {**_asked(row), **beginning, "output": [], "usage": None}
+
+
+def response_status(row: Row) -> str:
+    if row["status"] == Status.COMPLETE:
+        return "incomplete" if row["finish_reason"] in INCOMPLETE_REASONS else "completed"
+    return {Status.STREAMING.value: "in_progress", Status.STOPPED.value: "cancelled"}.get(row["status"], "failed")
+
+
+def seconds(time: datetime | None) -> int:
+    return int(known_time(time).timestamp())
+
+
+def _asked(row: Row) -> dict[str, Any]:
+    """Return what is known of a response when it begins."""
+    options = row["request_options"] or {}
+    previous = options.get("previous_response_id")
+    temperature = options.get("temperature")
+    if temperature is None:
+        temperature = settings.INFERENCE_DEFAULT_TEMPERATURE
+    return {
+        "id": response_form(row["id"]),
+        "object": "response",
+        "created_at": seconds(row["created_at"]),
+        "model": row["model_tag"] or "default",
+        "conversation": {"id": conversation_form(row["conversation_id"])},
+        "previous_response_id": response_form(UUID(previous)) if previous else None,
+        "instructions": options.get("instructions"),
+        "metadata": options.get("metadata") or {},
+        "background": options.get("background", False),
+        "store": row["conversation__expires_at"] is None,
+        "temperature": UNCHOSEN_TEMPERATURE if temperature is None else temperature,
+        "max_output_tokens": options.get("max_output_tokens"),
+        **FIXED_FIELDS,
+    }
+
+
+def _error_of(row: Row) -> dict[str, Any]:
+    if row["status"] == Status.INTERRUPTED:
+        return {"code": "server_error", "message": INTERRUPTED, "type": "interrupted"}
+    failure = FAILURES.get(row["error_code"] or "", UpstreamError)
+    return {"code": "server_error", "message": failure.detail, "type": failure.code}
+
+
+def _usage_of(row: Row) -> dict[str, Any]:
+    """Return the tokens of a response. What the inference service does not count is 0."""
+    read, written = row["prompt_tokens"] or 0, row["token_count"] or 0
+    return {
+        "input_tokens": read,
+        "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+        "output_tokens": written,
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": read + written,
+    }
+
+
+# Items
+
+
+def reply_items(row: Row) -> list[dict[str, Any]]:
+    """Return the output items of a reply: its reasoning and its text, where it has them."""
+    status = response_status(row)
+    of_item = status if status in ("in_progress", "completed") else "incomplete"
+    items = []
+    if row["reasoning"]:
+        # Once there is text, the reasoning has ended.
+        said = "completed" if row["content"] else of_item
+        items.append(reasoning_item(reasoning_form(row["id"]), row["reasoning"], said))
+    if row["content"]:
+        items.append(message_item(message_form(row["id"]), row["content"], of_item))
+    return items
+
+
+def items_of(row: Row) -> list[dict[str, Any]]:
+    """Return the items of a message in a conversation."""
+    if row["role"] == Role.ASSISTANT:
+        return reply_items(row)
+    content = [{"type": "input_text", "text": row["content"]}]
+    return [{"id": message_form(row["id"]), "type": "message", "role": row["role"], "status": "completed", "content": content}]
+
+
+def message_item(item_id: str, text: str | None, status: str) -> dict[str, Any]:
+    """Return the item of an answer. None: its content has not begun."""
+    content = [] if text is None else [message_part(text)]
+    return {"id": item_id, "type": "message", "role": "assistant", "status": status, "content": content}
+
+
+def reasoning_item(item_id: str, text: str | None, status: str) -> dict[str, Any]:
+    content = [] if text is None else [reasoning_part(text)]
+    return {"id": item_id, "type": "reasoning", "status": status, "summary": [], "content": content}
+
+
+def message_part(text: str) -> dict[str, Any]:
+    return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+
+
+def reasoning_part(text: str) -> dict[str, Any]:
+    return {"type": "reasoning_text", "text": text}
+
+
+def item_list(items: Sequence[dict[str, Any]], *, has_more: bool) -> dict[str, Any]:
+    first, last = (items[0]["id"], items[-1]["id"]) if items else ("", "")
+    return {"object": "list", "data": list(items), "first_id": first, "last_id": last, "has_more": has_more}
+
+
+# Conversations and models
+
+
+def conversation_body(row: Row) -> dict[str, Any]:
+    return {
+        "id": conversation_form(row["id"]),
+        "object": "conversation",
+        "created_at": seconds(row["created_at"]),
+        "metadata": row["metadata"] or {},
+    }
+
+
+def model_body(model_tag: str) -> dict[str, Any]:
+    # The inference service does not say since when it has a model.
+    return {"id": model_tag, "object": "model", "created": 0, "owned_by": "chat-api"}
+
+
+# Descriptions for the OpenAPI file
+
+
+class ErrorDetailSchema(serializers.Serializer[Any]):
+    message = serializers.CharField()
+    type = serializers.CharField(help_text="For example `invalid_request_error` or `server_error`.")
+    param = serializers.CharField(allow_null=True, help_text="The field or parameter that is wrong.")
+    code = serializers.CharField(help_text="The code that the other surfaces give.")
+
+    class Meta:
+        ref_name = "OpenAIErrorDetail"
+
+
+class ErrorSchema(serializers.Serializer[Any]):
+    error = ErrorDetailSchema()
+
+    class Meta:
+        ref_name = "OpenAIError"
+
+
+class ContentSchema(serializers.Serializer[Any]):
+    type = serializers.ChoiceField(choices=["input_text", "output_text", "reasoning_text"])
+    text = serializers.CharField(allow_blank=True)
+    annotations = serializers.ListField(child=serializers.JSONField(), required=False)
+    logprobs = serializers.ListField(child=serializers.JSONField(), required=False)
+
+    class Meta:
+        ref_name = "OpenAIContent"
+
+
+class ItemSchema(serializers.Serializer[Any]):
+    id = serializers.CharField(help_text="`msg_…` for a message, `rs_…` for reasoning.")
+    type = serializers.ChoiceField(choices=["message", "reasoning"])
+    status = serializers.CharField(help_text="`in_progress`, `completed` or `incomplete`.")
+    role = serializers.ChoiceField(choices=["user", "assistant", "system"], required=False)
+    content = ContentSchema(many=True)
+    summary = serializers.ListField(child=serializers.JSONField(), required=False, help_text="Always empty.")
+
+    class Meta:
+        ref_name = "OpenAIItem"
+
+
+class ItemListSchema(serializers.Serializer[Any]):
+    object = serializers.CharField(help_text="Always `list`.")
+    # Named by hand: a list of items is part of a page here.
+    data = ItemSchema(many=True)  # type: ignore[assignment]
+    first_id = serializers.CharField(allow_blank=True, help_text='"" in an empty list.')
+    last_id = serializers.CharField(allow_blank=True, help_text="For `?after=` of the next page.")
+    has_more = serializers.BooleanField()
+
+    class Meta:
+        ref_name = "OpenAIItemList"
+
+
+class ConversationRefSchema(serializers.Serializer[Any]):
+    id = serializers.CharField()
+
+    class Meta:
+        ref_name = "OpenAIConversationRef"
+
+
+class ConversationSchema(serializers.Serializer[Any]):
+    id = serializers.CharField()
+    object = serializers.CharField(help_text="Always `conversation`.")
+    created_at = serializers.IntegerField(help_text="Seconds since 1970.")
+    metadata = serializers.DictField(child=serializers.CharField(allow_blank=True))
+
+    class Meta:
+        ref_name = "OpenAIConversation"
+
+
+class DeletedSchema(serializers.Serializer[Any]):
+    id = serializers.CharField()
+    object = serializers.CharField(help_text="`response` or `conversation.deleted`.")
+    deleted = serializers.BooleanField()
+
+    class Meta:
+        ref_name = "OpenAIDeleted"
+
+
+class ResponseErrorSchema(serializers.Serializer[Any]):
+    code = serializers.ChoiceField(choices=["server_error"])
+    message = serializers.CharField()
+    type = serializers.CharField(help_text="The `error_code` of the message on the primary surface, or `interrupted`.")
+
+    class Meta:
+        ref_name = "OpenAIResponseError"
+
+
+class IncompleteSchema(serializers.Serializer[Any]):
+    reason = serializers.CharField(help_text="`max_output_tokens` or `content_filter`.")
+
+    class Meta:
+        ref_name = "OpenAIIncompleteDetails"
+
+
+class UsageSchema(serializers.Serializer[Any]):
+    input_tokens = serializers.IntegerField(min_value=0, help_text="0 where the inference service does not count them.")
+    input_tokens_details = serializers.DictField(child=serializers.IntegerField())
+    output_tokens = serializers.IntegerField(min_value=0)
+    output_tokens_details = serializers.DictField(child=serializers.IntegerField())
+    total_tokens = serializers.IntegerField(min_value=0)
+
+    class Meta:
+        ref_name = "OpenAIUsage"
+
+
+@extend_schema_field(OpenApiTypes.OBJECT)
+class AnyObjectField(serializers.JSONField):
+    pass
+
+
+class ResponseSchema(serializers.Serializer[Any]):
+    id = serializers.CharField()
+    object = serializers.CharField(help_text="Always `response`.")
+    created_at = serializers.IntegerField(help_text="Seconds since 1970.")
+    completed_at = serializers.IntegerField(allow_null=True)
+    status = serializers.CharField(help_text="`in_progress`, `completed`, `incomplete`, `cancelled` or `failed`.")
+    model = serializers.CharField()
+    conversation = ConversationRefSchema()
+    previous_response_id = serializers.CharField(allow_null=True)
+    instructions = serializers.CharField(allow_null=True)
+    metadata = serializers.DictField(child=serializers.CharField(allow_blank=True))
+    background = serializers.BooleanField()
+    store = serializers.BooleanField(help_text="false: the conversation is temporary.")
+    temperature = serializers.FloatField()
+    max_output_tokens = serializers.IntegerField(allow_null=True)
+    error = ResponseErrorSchema(allow_null=True)
+    incomplete_details = IncompleteSchema(allow_null=True)
+    output = ItemSchema(many=True)
+    usage = UsageSchema(allow_null=True, help_text="null until the response has ended.")
+    tools = serializers.ListField(child=serializers.JSONField(), help_text="Always empty.")
+    tool_choice = serializers.CharField()
+    parallel_tool_calls = serializers.BooleanField()
+    max_tool_calls = serializers.IntegerField(allow_null=True)
+    truncation = serializers.CharField()
+    text = AnyObjectField()
+    top_p = serializers.FloatField()
+    presence_penalty = serializers.FloatField()
+    frequency_penalty = serializers.FloatField()
+    top_logprobs = serializers.IntegerField()
+    reasoning = AnyObjectField(allow_null=True)
+    service_tier = serializers.CharField()
+    safety_identifier = serializers.CharField(allow_null=True)
+    prompt_cache_key = serializers.CharField(allow_null=True)
+
+    class Meta:
+        ref_name = "OpenAIResponse"
+
+
+class ModelSchema(serializers.Serializer[Any]):
+    id = serializers.CharField()
+    object = serializers.CharField(help_text="Always `model`.")
+    created = serializers.IntegerField(help_text="Always 0.")
+    owned_by = serializers.CharField()
+
+    class Meta:
+        ref_name = "OpenAIModel"
+
+
+class ModelListSchema(serializers.Serializer[Any]):
+    object = serializers.CharField(help_text="Always `list`.")
+    data = ModelSchema(many=True)  # type: ignore[assignment]
+
+    class Meta:
+        ref_name = "OpenAIModelList"

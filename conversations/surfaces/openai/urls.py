@@ -1,0 +1,22 @@
+"""The paths of the OpenAI surface."""
+
+from django.urls import path
+
+from conversations.surfaces.openai.views.conversations import ConversationViewSet
+from conversations.surfaces.openai.views.models import ModelsView
+from conversations.surfaces.openai.views.response import ResponseViewSet
+
+conversations = ConversationViewSet.as_view({"post": "create"})
+conversation = ConversationViewSet.as_view({"get": "retrieve", "post": "update", "delete": "destroy"})
+response = ResponseViewSet.as_view({"get": "retrieve", "delete": "destroy"})
+
+urlpatterns = [
+    path("models", ModelsView.as_view()),
+    path("conversations", conversations),
+    path("conversations/<str:conversation_id>", conversation),
+    path("conversations/<str:conversation_id>/items", ConversationViewSet.as_view({"get": "items"})),
+    path("responses", ResponseViewSet.as_view({"post": "create"})),
+    path("responses/<str:response_id>", response),
+    path("responses/<str:response_id>/cancel", ResponseViewSet.as_view({"post": "cancel"})),
+    path("responses/<str:response_id>/input_items", ResponseViewSet.as_view({"get": "input_items"})),
+]

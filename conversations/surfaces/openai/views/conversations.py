@@ -1,0 +1,47 @@
+"""/v1/conversations: create, read, change, delete, list items."""
+
+from rest_framework import viewsets
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from conversations.services.conversations import delete_conversation, replace_metadata, require_conversation
+from conversations.services.openings import Said, open_conversation
+from conversations.surfaces.callers import caller_id
+from conversations.surfaces.openai import operations
+from conversations.surfaces.openai.identifiers import conversation_form, read_conversation_id
+from conversations.surfaces.openai.queries import read_conversation, read_items
+from conversations.surfaces.openai.requests import ConversationCreateSerializer, ConversationUpdateSerializer
+from conversations.surfaces.request_fields import read_body
+
+
+class ConversationViewSet(viewsets.ViewSet):
+    @operations.create_conversation
+    def create(self, request: Request) -> Response:
+        asked = read_body(ConversationCreateSerializer, request).validated_data
+        history = [Said(message.role, message.content) for message in asked.get("items") or ()]
+        user_id = caller_id(request)
+        made_id = open_conversation(user_id=user_id, history=history, metadata=asked.get("metadata"), is_listed=True)
+        return Response(read_conversation(made_id, user_id))
+
+    @operations.read_conversation
+    def retrieve(self, request: Request, conversation_id: str) -> Response:
+        return Response(read_conversation(read_conversation_id(conversation_id), caller_id(request)))
+
+    @operations.update_conversation
+    def update(self, request: Request, conversation_id: str) -> Response:
+        found_id, user_id = read_conversation_id(conversation_id), caller_id(request)
+        metadata = read_body(ConversationUpdateSerializer, request).validated_data["metadata"]
+        replace_metadata(conversation_id=found_id, user_id=user_id, metadata=metadata)
+        return Response(read_conversation(found_id, user_id))
+
+    @operations.delete_conversation
+    def destroy(self, request: Request, conversation_id: str) -> Response:
+        found_id = read_conversation_id(conversation_id)
+        delete_conversation(conversation_id=found_id, user_id=caller_id(request))
+        return Response({"id": conversation_form(found_id), "object": "conversation.deleted", "deleted": True})
+
+    @operations.list_items
+    def items(self, request: Request, conversation_id: str) -> Response:
+        found_id = read_conversation_id(conversation_id)
+        require_conversation(conversation_id=found_id, user_id=caller_id(request))
+        return Response(read_items(found_id, request.query_params))

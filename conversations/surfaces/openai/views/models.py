@@ -1,0 +1,16 @@
+"""/v1/models"""
+
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from conversations.surfaces.openai import operations
+from conversations.surfaces.openai.responses import model_body
+from inference_proxy.model_list import list_allowed_models
+
+
+class ModelsView(APIView):
+    @operations.list_models
+    def get(self, request: Request) -> Response:
+        tags = [model["model_tag"] for model in list_allowed_models()["models"]]
+        return Response({"object": "list", "data": [model_body(tag) for tag in tags]})

@@ -1,0 +1,92 @@
+"""/v1/responses: create, retrieve, follow, cancel, delete, list input items."""
+
+from typing import Any
+from uuid import UUID
+
+from django.http.response import HttpResponseBase
+from rest_framework import viewsets
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from chatapi.throttling import SendThrottle
+from conversations.services.responses import delete_reply
+from conversations.services.turns.stop import stop_one_reply
+from conversations.surfaces.callers import caller_id
+from conversations.surfaces.delivery import (
+    Delivery,
+    begin_reply,
+    open_place,
+    presence_of,
+    stream_reply,
+    stream_turn,
+    wait_for_reply,
+)
+from conversations.surfaces.headers import read_idempotency_key
+from conversations.surfaces.openai import operations
+from conversations.surfaces.openai.asking import begin_response
+from conversations.surfaces.openai.errors import StillRunning
+from conversations.surfaces.openai.identifiers import read_response_id, response_form
+from conversations.surfaces.openai.queries import read_input_items, read_response_row
+from conversations.surfaces.openai.requests import ResponseCreateSerializer
+from conversations.surfaces.openai.responses import response_body
+from conversations.surfaces.openai.sequence import MAX_NUMBER
+from conversations.surfaces.openai.streaming import event_stream
+from conversations.surfaces.query_parameters import read_flag, read_whole_number
+from conversations.surfaces.request_fields import read_body
+from conversations.surfaces.sending import refuse_too_many_streams
+
+
+class ResponseViewSet(viewsets.ViewSet):
+    def get_throttles(self) -> list[Any]:
+        return [SendThrottle()] if self.action == "create" else super().get_throttles()
+
+    @operations.create_response
+    def create(self, request: Request) -> HttpResponseBase:
+        body = read_body(ResponseCreateSerializer, request)
+        asked, user_id, key = body.validated_data, caller_id(request), read_idempotency_key(request)
+        refuse_too_many_streams(user_id, Delivery.LATER if asked.get("background") else Delivery.SSE)
+        turn = begin_response(request._request, body, user_id=user_id, key=key)
+        is_background = bool(asked.get("background"))
+        if asked.get("stream"):
+            events, _ = event_stream(turn.reply_id, user_id)
+            return stream_turn(request._request, turn, events, {}, user_id=user_id, is_background=is_background, resumes=False)
+        if is_background:
+            begin_reply(turn, presence_of(request._request), is_background=True).close()
+            return self._answer(turn.reply_id, user_id)
+        is_present = presence_of(request._request)
+        with open_place(user_id, is_present, limited=turn.request is None) as place:
+            wait_for_reply(begin_reply(turn, is_present))
+            place.close()
+        answer = self._answer(turn.reply_id, user_id)
+        if answer.data["status"] == "in_progress":
+            raise StillRunning
+        return answer
+
+    @operations.read_response
+    def retrieve(self, request: Request, response_id: str) -> HttpResponseBase:
+        reply_id, user_id, params = read_response_id(response_id), caller_id(request), request.query_params
+        after = read_whole_number(params, "starting_after", -1, least=0, most=MAX_NUMBER)
+        if not read_flag(params, "stream"):
+            return self._answer(reply_id, user_id)
+        events, cursor = event_stream(reply_id, user_id, after)
+        return stream_reply(request._request, reply_id, events, after=cursor, owner_id=user_id)
+
+    @operations.cancel_response
+    def cancel(self, request: Request, response_id: str) -> Response:
+        reply_id, user_id = read_response_id(response_id), caller_id(request)
+        read_response_row(reply_id, user_id)
+        stop_one_reply(reply_id)
+        return self._answer(reply_id, user_id)
+
+    @operations.delete_response
+    def destroy(self, request: Request, response_id: str) -> Response:
+        reply_id = read_response_id(response_id)
+        delete_reply(reply_id=reply_id, user_id=caller_id(request))
+        return Response({"id": response_form(reply_id), "object": "response", "deleted": True})
+
+    @operations.list_input_items
+    def input_items(self, request: Request, response_id: str) -> Response:
+        return Response(read_input_items(read_response_id(response_id), caller_id(request), request.query_params))
+
+    def _answer(self, reply_id: UUID, user_id: UUID) -> Response:
+        return Response(response_body(read_response_row(reply_id, user_id)))
