@@ -10,7 +10,7 @@ from tests.clients.node import NodeScript
 from tests.clients.openai_cases import REASONING, SCRIPT, SETTINGS, TEXT, check_events, check_response, questions, said
 from tests.conftest import StartServer
 from tests.support.client import Client
-from tests.support.cutting import CuttingProxy
+from tests.support.cutting import CuttingRelay
 from tests.support.server import Server
 from tests.support.steps import done, hold, respond, stall, tokens
 from tests.support.upstream import ScriptedUpstream
@@ -98,12 +98,12 @@ def test_a_cut_connection_asks_once(api: NodeScript, service: Server, client: Cl
     """The package repeats the request by itself, without an Idempotency-Key."""
     gate = upstream.gate()
     upstream.script(tokens("only "), hold(gate), tokens("once"), done())
-    with CuttingProxy(service.port) as proxy:
-        connect(api, client, proxy.port)
+    with CuttingRelay(service.port) as relay:
+        connect(api, client, relay.port)
         api.tell(do="call", path="responses.create", args=[{"input": "question"}])
         upstream.wait_call("question")
-        proxy.cut()
-        wait_until(lambda: proxy.accepted == 2, "the package repeats the request")
+        relay.cut_now()
+        wait_until(lambda: relay.connections == 2, "the package repeats the request")
         gate.open()
         answer = api.answer()
     assert (answer["status"], answer["output_text"]) == ("completed", "only once")

@@ -14,7 +14,7 @@ from tests.clients.openai_cases import REASONING, SCRIPT, SETTINGS, TEXT, check_
 from tests.conftest import StartServer
 from tests.support.auth import make_token
 from tests.support.client import Client
-from tests.support.cutting import CuttingProxy
+from tests.support.cutting import CuttingRelay
 from tests.support.server import Server
 from tests.support.steps import done, hold, respond, stall, thought, tokens
 from tests.support.upstream import ScriptedUpstream
@@ -249,12 +249,12 @@ def test_a_cut_connection_asks_once(api: OpenAI, service: Server, client: Client
         place = {"conversation": first.conversation.id, "previous_response_id": last.id}
         gate = upstream.gate()
         upstream.script(tokens("only "), hold(gate), tokens("once"), done(), when=name)
-        with CuttingProxy(service.port) as proxy, ThreadPoolExecutor(1) as thread:
+        with CuttingRelay(service.port) as relay, ThreadPoolExecutor(1) as thread:
             asked = {name: place[name]} if name in place else {}
-            call = thread.submit(at(api, proxy.port).responses.create, input=name, **asked)
+            call = thread.submit(at(api, relay.port).responses.create, input=name, **asked)
             upstream.wait_call(name)
-            proxy.cut()
-            wait_until(lambda: proxy.accepted == 2, "the package repeats the request")
+            relay.cut_now()
+            wait_until(lambda: relay.connections == 2, "the package repeats the request")
             gate.open()
             answer = call.result(60)
         assert (answer.status, answer.output_text) == ("completed", "only once")

@@ -225,7 +225,7 @@ class ErrorSchema(serializers.Serializer[Any]):
 
 
 class ContentSchema(serializers.Serializer[Any]):
-    type = serializers.ChoiceField(choices=["input_text", "output_text", "reasoning_text"])
+    type = serializers.CharField(help_text="`input_text`, `output_text` or `reasoning_text`.")
     text = serializers.CharField(allow_blank=True)
     annotations = serializers.ListField(child=serializers.JSONField(), required=False)
     logprobs = serializers.ListField(child=serializers.JSONField(), required=False)
@@ -236,7 +236,7 @@ class ContentSchema(serializers.Serializer[Any]):
 
 class ItemSchema(serializers.Serializer[Any]):
     id = serializers.CharField(help_text="`msg_…` for a message, `rs_…` for reasoning.")
-    type = serializers.ChoiceField(choices=["message", "reasoning"])
+    type = serializers.CharField(help_text="`message` or `reasoning`.")
     status = serializers.CharField(help_text="`in_progress`, `completed` or `incomplete`.")
     role = serializers.ChoiceField(choices=["user", "assistant", "system"], required=False)
     content = ContentSchema(many=True)
