@@ -53,6 +53,9 @@ try:
     HEARTBEAT_SECONDS = _environment.seconds("HEARTBEAT_SECONDS", 15)
     USER_MAX_GENERATIONS = _environment.whole("USER_MAX_GENERATIONS", 8, least=0)
     USER_MAX_STREAMS = _environment.whole("USER_MAX_STREAMS", 20, least=0)
+    # Tokens of replies per user. 0: no quota.
+    QUOTA_TOKENS_DAY = _environment.whole("QUOTA_TOKENS_DAY", 0, least=0)
+    QUOTA_TOKENS_MONTH = _environment.whole("QUOTA_TOKENS_MONTH", 0, least=0)
     THROTTLE_SEND = _environment.rate("THROTTLE_SEND", "60/min")
     THROTTLE_READ = _environment.rate("THROTTLE_READ", "600/min")
     THROTTLE_ADDRESS = _environment.rate("THROTTLE_ADDRESS", "1200/min")

@@ -1,8 +1,12 @@
 """Refusals around conversations, with the errors that clients see."""
 
+from datetime import UTC, datetime
+from typing import Literal
 from uuid import UUID
 
 from chatapi.problem import Problem
+
+Period = Literal["day", "month"]
 
 
 class ConversationNotFound(Problem):
@@ -38,6 +42,16 @@ class TooManyGenerations(Problem):
     code = "too_many_generations"
     status = 429
     detail = "Too many of your replies are running at once. Wait until one ends, or stop one."
+
+
+class QuotaExceeded(Problem):
+    code = "quota_exceeded"
+    status = 429
+
+    def __init__(self, period: Period, *, resets_at: datetime, retry_after_s: int) -> None:
+        reset = resets_at.astimezone(UTC)
+        detail = f"You have used all your tokens of this {period}. Try again after {reset:%Y-%m-%d %H:%M} UTC."
+        super().__init__(detail, retry_after_s=retry_after_s, resets_at=reset)
 
 
 class TooManyStreams(Problem):

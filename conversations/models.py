@@ -20,7 +20,7 @@ from uuid_utils.compat import uuid7
 from conversations.expressions import MESSAGE_DAY, TITLE_WORDS
 from conversations.querysets import ConversationQuerySet, MessageQuerySet
 from conversations.staff_models import AccessKind, DailyFigures, StaffAccess
-from conversations.usage_models import UsageTotal
+from conversations.usage_models import UsageTotal, UserQuota
 
 __all__ = [
     "AccessKind",
@@ -34,6 +34,7 @@ __all__ = [
     "Status",
     "TitleSource",
     "UsageTotal",
+    "UserQuota",
 ]
 
 DEFAULT_TITLE = "New conversation"

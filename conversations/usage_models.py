@@ -1,4 +1,4 @@
-"""Users' usage, counted when they send. Deleting messages does not change it."""
+"""Users' usage, counted when they send, and their own limits. Deleting messages does not change usage."""
 
 from django.db import models
 
@@ -20,3 +20,22 @@ class UsageTotal(models.Model):
 
     def __str__(self) -> str:
         return f"usage of {self.user_id} at {self.bucket}"
+
+
+class UserQuota(models.Model):
+    """The limits of one user, instead of those that the environment sets for all. Null: as for all; 0: no limit."""
+
+    # Not a foreign key: users belong to the auth service.
+    user_id = models.UUIDField("user's id", primary_key=True)
+    tokens_day = models.PositiveBigIntegerField(
+        "tokens per day", null=True, blank=True, help_text="Of replies, in UTC. Empty: QUOTA_TOKENS_DAY. 0: no limit."
+    )
+    tokens_month = models.PositiveBigIntegerField(
+        "tokens per month", null=True, blank=True, help_text="Of replies, in UTC. Empty: QUOTA_TOKENS_MONTH. 0: no limit."
+    )
+
+    class Meta:
+        db_table = "user_quotas"
+
+    def __str__(self) -> str:
+        return f"quota of {self.user_id}"

@@ -9,13 +9,15 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import Count, Q, Sum
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
+from django.urls import reverse
 
 from conversations.admin.lists import ReadOnlyAdmin
 from conversations.admin.summaries import NOTHING_KNOWN, summaries_of
 from conversations.exceptions import BadCursor
 from conversations.ids import parse_id
 from conversations.keyset import SortKey, after_key, decode_cursor, encode_cursor
-from conversations.models import ChatUser, Conversation, Message
+from conversations.models import ChatUser, Conversation, Message, UserQuota
+from conversations.services.quotas import read_quota
 
 CONVERSATIONS_SHOWN = 50
 CURSOR_KIND = "admin-user"
@@ -56,9 +58,21 @@ class ChatUserAdmin(ReadOnlyAdmin):
             "opts": self.opts,
             "chat_user": user,
             "totals": _totals(user.id),
+            "quota": read_quota(user.id),
+            "quota_address": _quota_address(request, user.id),
             "is_older_page": bool(before),
         }
         return TemplateResponse(request, "admin/conversations/chatuser/read.html", context)
+
+
+def _quota_address(request: HttpRequest, user_id: UUID) -> str:
+    """Return the address of the page that changes a user's own limits, or "" for staff who may not."""
+    staff: Any = request.user
+    if UserQuota.objects.filter(user_id=user_id).exists():
+        may, address = "change", reverse("admin:conversations_userquota_change", args=[user_id])
+    else:
+        may, address = "add", f"{reverse('admin:conversations_userquota_add')}?user_id={user_id}"
+    return address if staff.has_perm(f"conversations.{may}_userquota") else ""
 
 
 def _find_user(user_id: UUID) -> ChatUser | None:

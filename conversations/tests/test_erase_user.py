@@ -15,7 +15,7 @@ from django.core.cache import caches
 from django.core.management import CommandError
 
 from chatapi.remembered_tokens import RememberedToken, cache_key, forget_tokens_of, recall, remember
-from conversations.models import ChatUser, Conversation, Message, StaffAccess
+from conversations.models import ChatUser, Conversation, Message, StaffAccess, UserQuota
 from conversations.services.history import erase
 from conversations.services.turns.stop import STOP_POLL_S
 from conversations.tests.conftest import remaining
@@ -34,13 +34,16 @@ def test_everything_of_the_user_goes_and_nothing_of_others(manage: Manage, tmp_p
     kept = make_old_conversation(user_id=other)
     ChatUser.objects.create(id=user, email="mira@example.com")
     ChatUser.objects.create(id=other, email="ada@example.com")
+    for owner in (user, other):
+        UserQuota.objects.create(user_id=owner, tokens_day=5)
     receipt_file = tmp_path / "receipt.json"
     receipt = json.loads(manage("erase_user", str(user), "--yes", "--receipt", str(receipt_file)))
     assert remaining() == {kept.id}
     assert Message.objects.count() == 2
     assert list(ChatUser.objects.values_list("id", flat=True)) == [other]
     assert (receipt["user_id"], receipt["is_complete"]) == (str(user), True)
-    assert [receipt[name] for name in ("conversations", "messages", "directory_entries")] == [5, 10, 1]
+    assert list(UserQuota.objects.values_list("user_id", flat=True)) == [other]
+    assert [receipt[name] for name in ("conversations", "messages", "directory_entries", "quotas")] == [5, 10, 1, 1]
     # Each worker remembers tokens by itself here, so the receipt says how long.
     assert (receipt["remembered_tokens"], bool(receipt["tokens_forgotten_by"])) == (None, True)
     assert json.loads(receipt_file.read_text()) == receipt

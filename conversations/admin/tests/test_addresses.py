@@ -14,6 +14,7 @@ LISTS = [
     "/admin/conversations/chatuser/",
     "/admin/conversations/staffaccess/",
     "/admin/conversations/assistant/",
+    "/admin/conversations/userquota/",
 ]
 
 

@@ -17,7 +17,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from chatapi.remembered_tokens import forget_tokens_of
-from conversations.models import ChatUser, Conversation, Message, StaffAccess, UsageTotal
+from conversations.models import ChatUser, Conversation, Message, StaffAccess, UsageTotal, UserQuota
 from conversations.services.history.delete import delete_with_messages
 from conversations.services.history.id_arrays import ids_of
 from conversations.services.history.id_batches import prefer_indexes
@@ -39,6 +39,8 @@ class Receipt:
     directory_entries: int = 0
     # Quarters of an hour in which the user used the service.
     usage_totals: int = 0
+    # The user's own limits of tokens: 0 or 1.
+    quotas: int = 0
     # Entries of the admin's log whose titles and names were removed.
     admin_log_entries: int = 0
     # The records of which staff read the user's conversations. They stay, and contain only ids.
@@ -65,6 +67,7 @@ def count_of_user(*, user_id: UUID) -> Receipt:
         messages=Message.objects.filter(conversation__user_id=user_id).count(),
         directory_entries=ChatUser.objects.filter(id=user_id).count(),
         usage_totals=UsageTotal.objects.filter(user_id=user_id).count(),
+        quotas=UserQuota.objects.filter(user_id=user_id).count(),
     )
 
 
@@ -93,6 +96,7 @@ def erase_user(
     if receipt.remembered_tokens is None:
         receipt.tokens_forgotten_by = timezone.now() + timedelta(seconds=settings.AUTH_CACHE_SECONDS)
     receipt.usage_totals, _ = UsageTotal.objects.filter(user_id=user_id).delete()
+    receipt.quotas, _ = UserQuota.objects.filter(user_id=user_id).delete()
     receipt.directory_entries, _ = ChatUser.objects.filter(id=user_id).delete()
     receipt.admin_log_entries += _blank_admin_log(ChatUser, [user_id])
     receipt.access_records_kept = StaffAccess.objects.filter(user_id=user_id).count()

@@ -6,8 +6,8 @@ index uq_messages_running does. The lock is FOR NO KEY UPDATE, so inserts of mes
 don't wait for it.
 
 All three have the same steps: refuse while this worker shuts down (`ShuttingDown`) or makes as many replies as it may
-(`TooManyReplies`), follow the turn of an earlier request with the same key (see `retries`), refuse while another reply runs,
-choose the context, save the reply, and update the conversation.
+(`TooManyReplies`), follow the turn of an earlier request with the same key (see `retries`), refuse a user without tokens left
+(see `quotas`), refuse while another reply runs, choose the context, save the reply, and update the conversation.
 """
 
 from collections.abc import Iterator
@@ -35,6 +35,7 @@ from conversations.keyset import SortKey, after_key
 from conversations.models import Message, Role, Status, new_id
 from conversations.querysets import MessageQuerySet
 from conversations.services.model_tags import model_of_turn, with_model_list
+from conversations.services.quotas import refuse_over_quota
 from conversations.services.turns.context import SEPARATOR, Budget, Context, build_context
 from conversations.services.turns.replies import room_for_reply
 from conversations.services.turns.retries import Earlier, find_earlier, fingerprint_of, read_earlier, require_same
@@ -122,7 +123,8 @@ def start_turn(
 
     If the conversation already has this idempotency key, return the turn of that request and save nothing. But if that turn's
     reply failed or was interrupted without text, begin a new reply to the same message.
-    Raises `ConversationNotFound`, `GenerationInProgress`, `TooManyGenerations`, `IdempotencyMismatch`, `NotTheLastResponse`.
+    Raises `ConversationNotFound`, `QuotaExceeded`, `GenerationInProgress`, `TooManyGenerations`, `IdempotencyMismatch`,
+    `NotTheLastResponse`.
     """
     terms = terms or Terms()
     fingerprint = terms.fingerprint or (fingerprint_of(content, sampling.choices()) if idempotency_key else "")
@@ -137,6 +139,7 @@ def start_turn(
             # Don't ask a question again that another version has replaced.
             if not (earlier.is_void and survey.earlier_is_active):
                 return _follow(conversation_id, earlier)
+        refuse_over_quota(user_id)
         if survey.running_id is not None:
             raise GenerationInProgress(survey.running_id)
         if _is_limited(user_id) and survey.running_of_user >= settings.USER_MAX_GENERATIONS:
@@ -170,8 +173,8 @@ def regenerate_turn(*, conversation_id: UUID, user_id: UUID | None, sampling: Sa
 
     If the active answer has text, the new one becomes active only when it is complete, or stopped with text (see
     `replies.FINISH_SQL`).
-    An idempotency key works as for `start_turn`. Raises `ConversationNotFound`, `GenerationInProgress`, `TooManyGenerations`,
-    `NothingToRegenerate`, `IdempotencyMismatch`, `NotTheLastTurn`.
+    An idempotency key works as for `start_turn`. Raises `ConversationNotFound`, `QuotaExceeded`, `GenerationInProgress`,
+    `TooManyGenerations`, `NothingToRegenerate`, `IdempotencyMismatch`, `NotTheLastTurn`.
     """
     fingerprint = fingerprint_of("regenerate", None, sampling.choices()) if idempotency_key else ""
     with _one_running_reply(conversation_id), transaction.atomic():
@@ -208,8 +211,8 @@ def edit_turn(
     """Save a new version of the last user message and an empty reply to it. The old turn stays readable.
 
     If the inference service refuses, the old turn becomes active again (see `replies.GIVE_BACK_SQL`). An idempotency key works
-    as for `start_turn`. Raises `ConversationNotFound`, `MessageNotFound`, `NotTheLastTurn`, `GenerationInProgress`,
-    `TooManyGenerations`, `IdempotencyMismatch`.
+    as for `start_turn`. Raises `ConversationNotFound`, `MessageNotFound`, `NotTheLastTurn`, `QuotaExceeded`,
+    `GenerationInProgress`, `TooManyGenerations`, `IdempotencyMismatch`.
     """
     fingerprint = fingerprint_of("edit", str(message_id), content, sampling.choices()) if idempotency_key else ""
     with _one_running_reply(conversation_id), transaction.atomic():
@@ -307,6 +310,8 @@ def _is_limited(user_id: UUID | None) -> bool:
 
 
 def _refuse_while_busy(messages: MessageQuerySet, user_id: UUID | None) -> None:
+    # First: a caller that gets `GenerationInProgress` may stop the running reply in order to send.
+    refuse_over_quota(user_id)
     running_id = messages.running().values_list("id", flat=True).first()
     if running_id is not None:
         raise GenerationInProgress(running_id)

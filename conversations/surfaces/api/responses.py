@@ -220,9 +220,27 @@ class DayUsageSchema(UsageSchema):
         ref_name = "DayUsage"
 
 
+class AllowanceSchema(serializers.Serializer[Any]):
+    limit = serializers.IntegerField(min_value=1, help_text="Tokens of replies.")
+    used = serializers.IntegerField(min_value=0, help_text="Running replies count when they end, so it can exceed the limit.")
+    resets_at = serializers.DateTimeField()
+
+    class Meta:
+        ref_name = "Allowance"
+
+
+class QuotaSchema(serializers.Serializer[Any]):
+    day = AllowanceSchema(allow_null=True, help_text="The current day (UTC). Null: no limit.")
+    month = AllowanceSchema(allow_null=True, help_text="The current month (UTC). Null: no limit.")
+
+    class Meta:
+        ref_name = "Quota"
+
+
 class UsageReportSchema(serializers.Serializer[Any]):
     days = DayUsageSchema(many=True, help_text="Every day, oldest first.")
     total = UsageSchema()
+    quota = QuotaSchema(allow_null=True, help_text="How many tokens you may use. Null: no limit.")
 
 
 class UserSchema(serializers.Serializer[Any]):

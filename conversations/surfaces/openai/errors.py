@@ -4,7 +4,8 @@ Principle: every failure under /v1 has this form, also those from before a view 
 rate limit. So a middleware rewrites the answers of this surface, and no view knows about it.
 
 The `openai` packages repeat requests on their own after 408, 409, 429 and 5xx, unless `x-should-retry` is false. It is false
-where the same request would fail again (409), and where the service has saved the question: repeating it would ask it twice.
+where the same request would fail again (409, a used-up quota), and where the service has saved the question: repeating it
+would ask it twice.
 """
 
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from django.http.response import HttpResponse, HttpResponseBase
 
 from chatapi.observability.logs import trace_id_var
 from chatapi.problem import Problem
+from conversations.exceptions import QuotaExceeded
 
 PREFIX = "/v1/"
 TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
@@ -54,7 +56,11 @@ def _rewrite(response: HttpResponse) -> None:
     response["Content-Type"] = "application/json"
     response["Content-Length"] = str(len(response.content))
     # Errors name a message if they concern a reply that was saved.
-    if response.status_code == 409 or (response.status_code >= 500 and "message_id" in said):
+    if (
+        response.status_code == 409
+        or said.get("code") == QuotaExceeded.code
+        or (response.status_code >= 500 and "message_id" in said)
+    ):
         response["X-Should-Retry"] = "false"
 
 

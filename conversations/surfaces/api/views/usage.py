@@ -10,6 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from conversations.services.quotas import read_quota
 from conversations.services.usage import COUNTS, MOST_DAYS, read_usage
 from conversations.surfaces.api import operations
 from conversations.surfaces.callers import caller_id
@@ -25,9 +26,10 @@ class UsageView(APIView):
     def get(self, request: Request) -> Response:
         zone = read_zone(request.query_params)
         first, last = _read_range(request.query_params, zone)
-        days = read_usage(user_id=caller_id(request), first=first, last=last, zone=zone)
+        user_id = caller_id(request)
+        days = read_usage(user_id=user_id, first=first, last=last, zone=zone)
         total: dict[str, Any] = {name: sum(day[name] for day in days) for name in COUNTS}
-        return Response({"days": days, "total": total})
+        return Response({"days": days, "total": total, "quota": read_quota(user_id).as_json()})
 
 
 def _read_range(params: QueryDict, zone: ZoneInfo) -> tuple[date, date]:
