@@ -25,7 +25,8 @@ def weights() -> Path | None:
     return next(Path(package.origin).parent.glob("*.gguf"), None)
 
 
-def serve(port: int, path: Path) -> None:
+def serve(port: int, path: Path, chat_template: str = "") -> None:
+    """Serve until SIGTERM or SIGINT. `chat_template` is Jinja; without it, the model's own applies."""
     import xllamacpp
 
     parameters = xllamacpp.CommonParams()
@@ -38,6 +39,7 @@ def serve(port: int, path: Path) -> None:
     parameters.kv_unified = True  # a request may use the whole context instead of a quarter
     parameters.cache_ram_mib = 64
     parameters.ui = False
+    parameters.chat_template = chat_template
     parameters.cpuparams.n_threads = max(1, (os.cpu_count() or 2) - 1)
     server = xllamacpp.Server(parameters)
     print(f"{MODEL_NAME} listens on {server.listening_address}", flush=True)
@@ -47,6 +49,7 @@ def serve(port: int, path: Path) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m devstack.language_model", description=__doc__)
     parser.add_argument("--port", type=int, default=8000, help="on 127.0.0.1; default: 8000")
+    parser.add_argument("--chat-template", type=Path, metavar="FILE", help="a Jinja template; default: the model's own")
     arguments = parser.parse_args()
     path = weights()
     if path is None:
@@ -54,7 +57,7 @@ def main() -> int:
         return 1
     # Block the signals before the server starts its threads, so that only the waiting thread receives them.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
-    serve(arguments.port, path)
+    serve(arguments.port, path, arguments.chat_template.read_text() if arguments.chat_template else "")
     return 0
 
 
