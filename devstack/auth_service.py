@@ -11,8 +11,8 @@ from devstack.token import TokenIssuer, TokenRefused
 
 
 class AuthServer(JsonServer):
-    def __init__(self, port: int, *, signing_key: str, internal_api_key: str) -> None:
-        super().__init__(port, AuthHandler, internal_api_key=internal_api_key)
+    def __init__(self, port: int, *, signing_key: str, internal_api_key: str, host: str = "127.0.0.1") -> None:
+        super().__init__(port, AuthHandler, internal_api_key=internal_api_key, host=host)
         self.issuer = TokenIssuer(signing_key)
 
 
@@ -42,11 +42,13 @@ class AuthHandler(JsonHandler):
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m devstack.auth_service", description=__doc__)
-    parser.add_argument("--port", type=int, default=8001, help="on 127.0.0.1; default: 8001")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on; default: 127.0.0.1")
+    parser.add_argument("--port", type=int, default=8001, help="default: 8001")
     arguments = parser.parse_args()
     keys = keys_in(devstack_folder())
     key = os.environ.get("INTERNAL_API_KEY") or keys.internal_api_key
-    AuthServer(arguments.port, signing_key=keys.token_signing_key, internal_api_key=key).serve_forever()
+    server = AuthServer(arguments.port, signing_key=keys.token_signing_key, internal_api_key=key, host=arguments.host)
+    server.serve_forever()
 
 
 if __name__ == "__main__":

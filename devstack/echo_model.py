@@ -17,8 +17,16 @@ LIMITS = {"temperature": (0, 2), "max_tokens": (1, 4096), "top_k": (0, 200)}
 
 
 class EchoServer(JsonServer):
-    def __init__(self, port: int, *, internal_api_key: str, token_delay_s: float = 0.03, loaded: bool = True) -> None:
-        super().__init__(port, EchoHandler, internal_api_key=internal_api_key)
+    def __init__(
+        self,
+        port: int,
+        *,
+        internal_api_key: str,
+        token_delay_s: float = 0.03,
+        loaded: bool = True,
+        host: str = "127.0.0.1",
+    ) -> None:
+        super().__init__(port, EchoHandler, internal_api_key=internal_api_key, host=host)
         self.token_delay_s = token_delay_s
         self.model_tags = ["echo", "echo-large"]
         self.current_model = self.model_tags[0] if loaded else None
@@ -114,11 +122,13 @@ def problem_of(request: dict[str, Any] | None) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m devstack.echo_model", description=__doc__)
-    parser.add_argument("--port", type=int, default=8000, help="on 127.0.0.1; default: 8000")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on; default: 127.0.0.1")
+    parser.add_argument("--port", type=int, default=8000, help="default: 8000")
     parser.add_argument("--token-delay", type=float, default=0.03, metavar="SECONDS", help="default: 0.03")
     arguments = parser.parse_args()
     key = os.environ.get("INTERNAL_API_KEY") or keys_in(devstack_folder()).internal_api_key
-    EchoServer(arguments.port, internal_api_key=key, token_delay_s=arguments.token_delay).serve_forever()
+    server = EchoServer(arguments.port, internal_api_key=key, token_delay_s=arguments.token_delay, host=arguments.host)
+    server.serve_forever()
 
 
 if __name__ == "__main__":

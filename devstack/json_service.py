@@ -15,8 +15,8 @@ class JsonServer(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, port: int, handler: type["JsonHandler"], *, internal_api_key: str) -> None:
-        super().__init__(("127.0.0.1", port), handler)
+    def __init__(self, port: int, handler: type["JsonHandler"], *, internal_api_key: str, host: str = "127.0.0.1") -> None:
+        super().__init__((host, port), handler)
         self.internal_api_key = internal_api_key
 
     @property

@@ -9,6 +9,7 @@ from devstack.folder import PROJECT
 
 PAGE = (PROJECT / "docs" / "guarantees.md").read_text()
 NAMED = re.findall(r"^`((?:\w+/)?tests/\S+\.py)::(\w+)`$", PAGE, re.MULTILINE)
+NAMED += [(f"tests/nodes/{file}", name) for file, name in re.findall(r"`(test_\w+\.py)::(\w+)` \|$", PAGE, re.MULTILINE)]
 
 
 @pytest.mark.parametrize(("file", "name"), NAMED)

@@ -1,0 +1,174 @@
+"""deploy/ agrees with the service: variables and commands exist, probes are answered, replies have time to end."""
+
+import configparser
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from devstack.folder import PROJECT
+from tests.support.client import Client
+from tests.support.database import manage
+from tests.support.nginx import CONFIGURATION
+from tests.support.server import Server
+
+DEPLOY = PROJECT / "deploy"
+COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+MANIFESTS = [
+    manifest
+    for path in sorted((DEPLOY / "kubernetes").glob("*.yaml"))
+    for manifest in yaml.safe_load_all(path.read_text())
+    if manifest["kind"] != "Kustomization"
+]
+DOCUMENTED = set(re.findall(r"`([A-Z_0-9]+)`", (PROJECT / "docs" / "configuration.md").read_text()))
+GRACEFUL_TIMEOUT_S = 30
+# Of the images of PostgreSQL and the stand-ins, and of the compose file itself.
+NOT_OURS = {"POSTGRES_USER", "POSTGRES_DB", "POSTGRES_PASSWORD", "DEVSTACK_DIR", "HTTP_PORT"}
+
+
+def kinds(kind: str) -> list[dict[str, Any]]:
+    return [manifest for manifest in MANIFESTS if manifest["kind"] == kind]
+
+
+def pod_of(manifest: dict[str, Any]) -> dict[str, Any]:
+    spec = manifest["spec"]
+    template = (spec["jobTemplate"]["spec"] if manifest["kind"] == "CronJob" else spec)["template"]
+    return dict(template["spec"])
+
+
+def unit(name: str) -> configparser.SectionProxy:
+    parser = configparser.RawConfigParser(strict=False)
+    parser.optionxform = str  # type: ignore[method-assign, assignment]
+    parser.read(DEPLOY / "systemd" / name)
+    return parser["Service"]
+
+
+WORKLOADS = [manifest for manifest in MANIFESTS if manifest["kind"] in ("Deployment", "Job", "CronJob")]
+(DEPLOYMENT,) = kinds("Deployment")
+(SERVER,) = pod_of(DEPLOYMENT)["containers"]
+
+
+def commands() -> Iterator[list[str]]:
+    """List the arguments of every manage.py in deploy/."""
+    lists = [pod_of(workload)["containers"][0].get("command", []) for workload in WORKLOADS]
+    lists += [service.get("command", []) for service in COMPOSE["services"].values()]
+    lists += [line.split() for line in (DEPLOY / "systemd" / "chat-api-prune.service").read_text().splitlines()]
+    for words in lists:
+        if "manage.py" in words:
+            yield words[words.index("manage.py") + 1 :]
+
+
+def test_every_command_runs(database_url: str) -> None:
+    found = list(commands())
+    assert {words[0] for words in found} == {"migrate", "prune_history"}
+    for words in found:
+        manage(database_url, *words)
+
+
+def test_every_variable_is_documented() -> None:
+    named = {name for service in COMPOSE["services"].values() for name in service.get("environment", {})}
+    named |= set(re.findall(r"\$\{(\w+)", (DEPLOY / "compose.yaml").read_text()))
+    named |= set(re.findall(r"^(\w+)=", (DEPLOY / "example.env").read_text(), re.MULTILINE))
+    for settings in kinds("ConfigMap"):
+        named |= set(settings["data"])
+    assert named
+    assert named - NOT_OURS <= DOCUMENTED
+
+
+def test_compose_demands_every_secret_that_the_example_leaves_empty() -> None:
+    empty = set(re.findall(r"^(\w+)=$", (DEPLOY / "example.env").read_text(), re.MULTILINE))
+    assert empty == set(re.findall(r"\$\{(\w+):\?", (DEPLOY / "compose.yaml").read_text()))
+
+
+def test_probes_are_answered_under_any_host_name(new_server: Callable[..., Server]) -> None:
+    probes = [SERVER[name]["httpGet"] for name in ("startupProbe", "livenessProbe", "readinessProbe")]
+    assert {probe["port"] for probe in probes} == {"http"}
+    with new_server(ALLOWED_HOSTS="chat.example.org") as server:
+        for probe in probes:
+            answer = Client(server.port, None).request("GET", probe["path"], headers={"Host": "10.1.2.3:8002"})
+            assert answer.status == 200, probe
+
+
+def test_everything_waits_longer_than_the_server_takes_to_end() -> None:
+    pause = int(SERVER["lifecycle"]["preStop"]["exec"]["command"][-1])
+    assert pod_of(DEPLOYMENT)["terminationGracePeriodSeconds"] > pause + GRACEFUL_TIMEOUT_S
+    for name in ("chat-1", "chat-2"):
+        assert int(COMPOSE["services"][name]["stop_grace_period"].removesuffix("s")) > GRACEFUL_TIMEOUT_S
+    assert int(unit("chat-api.service")["TimeoutStopSec"]) > GRACEFUL_TIMEOUT_S
+    assert f"\ngraceful_timeout = {GRACEFUL_TIMEOUT_S}\n" in (PROJECT / "gunicorn.conf.py").read_text()
+
+
+@pytest.mark.parametrize("workload", WORKLOADS, ids=lambda workload: str(workload["metadata"]))
+def test_pods_run_without_rights(workload: dict[str, Any]) -> None:
+    pod = pod_of(workload)
+    (container,) = pod["containers"]
+    assert (pod["securityContext"]["runAsNonRoot"], pod["automountServiceAccountToken"]) == (True, False)
+    assert f"--uid {pod['securityContext']['runAsUser']} " in (PROJECT / "Dockerfile").read_text()
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert set(container["resources"]["requests"]) == {"cpu", "memory"}
+
+
+def test_the_parts_of_the_manifests_name_each_other() -> None:
+    labels = DEPLOYMENT["spec"]["template"]["metadata"]["labels"]
+    (service,), (budget,), (scaler,) = kinds("Service"), kinds("PodDisruptionBudget"), kinds("HorizontalPodAutoscaler")
+    assert service["spec"]["selector"] == budget["spec"]["selector"]["matchLabels"] == labels
+    ports = {port["name"]: port["containerPort"] for port in SERVER["ports"]}
+    assert service["spec"]["ports"][0]["targetPort"] in ports
+    assert str(ports["metrics"]) == kinds("ConfigMap")[0]["data"]["METRICS_PORT"]
+    (metric,) = scaler["spec"]["metrics"]
+    assert f'"{metric["pods"]["metric"]["name"]}"' in (PROJECT / "chatapi" / "observability" / "metrics.py").read_text()
+    listed = yaml.safe_load((DEPLOY / "kubernetes" / "kustomization.yaml").read_text())["resources"]
+    files = {path.name for path in (DEPLOY / "kubernetes").glob("*.yaml")}
+    assert {*listed, "migrate.yaml", "kustomization.yaml"} == files
+
+
+def test_the_compose_file_and_nginx_name_the_same_nodes() -> None:
+    services = COMPOSE["services"]
+    nodes = re.findall(r"^    server (\S+):8002 ", CONFIGURATION.read_text(), re.MULTILINE)
+    assert set(nodes) == {name for name in services if name.startswith("chat-")}
+    address = services["nginx"]["networks"]["default"]["ipv4_address"]
+    assert {services[name]["environment"]["TRUSTED_PROXIES"] for name in nodes} == {address}
+    for service in services.values():
+        assert set(service.get("depends_on", {})) <= set(services)
+        for volume in service.get("volumes", []):
+            source = volume.split(":")[0]
+            assert (DEPLOY / source).exists() if source.startswith(".") else source in COMPOSE["volumes"]
+
+
+def test_the_stand_ins_have_the_package_that_they_need() -> None:
+    (package,) = re.findall(r"pip install --no-cache-dir (\S+)", (DEPLOY / "compose.yaml").read_text())
+    assert f"\n{package} " in (PROJECT / "requirements-dev.txt").read_text()
+
+
+def test_kustomize_accepts_the_manifests() -> None:
+    kubectl = shutil.which("kubectl")
+    if kubectl is None:
+        pytest.skip("kubectl is not installed")
+    built = subprocess.run([kubectl, "kustomize", DEPLOY / "kubernetes"], capture_output=True, text=True, check=True)
+    images = {
+        pod_of(item)["containers"][0]["image"]
+        for item in yaml.safe_load_all(built.stdout)
+        if item["kind"] in ("Deployment", "CronJob")
+    }
+    assert images == {"registry.example.org/chat-api:1"}
+
+
+def test_systemd_accepts_the_units(tmp_path: Path) -> None:
+    analyze = shutil.which("systemd-analyze")
+    if analyze is None:
+        pytest.skip("systemd-analyze is not installed")
+    for path in (DEPLOY / "systemd").iterdir():
+        # It wants programs and users that exist on this machine.
+        text = re.sub(r"/srv/chat-api/\.venv/bin/\w+", "/bin/true", path.read_text()).replace("User=chat", "User=root")
+        (tmp_path / path.name).write_text(text)
+    checked = subprocess.run([analyze, "verify", *sorted(tmp_path.iterdir())], capture_output=True, text=True, check=False)
+    assert (checked.returncode, checked.stderr) == (0, "")
