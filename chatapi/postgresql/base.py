@@ -66,6 +66,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
             return False
         replace_connections()
         self._close()  # type: ignore[attr-defined]
-        self.connection = self.get_new_connection({})
+        with self.wrap_database_errors:
+            self.connection = self.get_new_connection({})
         self.connection.autocommit = dead.autocommit
         return True

@@ -1,9 +1,11 @@
 """Connections that die after the pool has checked them and before their first statement."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from django.db import OperationalError, connection, transaction
+from psycopg_pool import PoolTimeout
 
 from conversations.models import Conversation
 from conversations.services.turns.context import Budget
@@ -49,6 +51,17 @@ def test_the_first_statement_of_a_transaction_is_repeated_in_a_transaction() -> 
         end_session()
         Conversation.objects.update(title="changed")
     assert Conversation.objects.get().title == "changed"
+
+
+def test_without_another_connection_the_error_is_djangos(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PoolTimeout("no connection")
+
+    end_session()
+    ours: Any = connection
+    monkeypatch.setattr(ours.pool, "getconn", refuse)
+    with pytest.raises(OperationalError):
+        Conversation.objects.count()
 
 
 def test_a_write_outside_of_a_transaction_is_not_repeated() -> None:
