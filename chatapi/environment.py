@@ -251,6 +251,14 @@ class EnvironmentReader:
             raise EnvironmentProblem(f"{name} must have {least} to 512 letters, digits and . _ ~ + / = -")
         return value
 
+    def secrets(self, name: str, *, least: int) -> list[str]:
+        """Return secrets of at least this many characters."""
+        secrets = self.several(name)
+        if any(len(secret) < least for secret in secrets):
+            # The message does not repeat the value, because it is a secret.
+            raise EnvironmentProblem(f"{name} must be a comma-separated list of texts of at least {least} characters")
+        return secrets
+
     def emails(self, name: str) -> frozenset[str]:
         """Return e-mail addresses in lower case."""
         addresses = self.several(name)

@@ -5,14 +5,17 @@ from typing import Any
 from django.core.cache.backends.locmem import LocMemCache
 
 from chatapi.environment import Rate
-from chatapi.rates import process_meter
+from chatapi.rates import Count, process_meter
 
 
 class ProcessCache(LocMemCache):
     """Django's memory cache, which also counts against rates (see `rates.Meter`)."""
 
+    def count(self, key: str, rate: Rate) -> Count:
+        return process_meter.count(key, rate)
+
     def take_place(self, key: str, rate: Rate) -> float:
-        return process_meter.take_place(key, rate)
+        return self.count(key, rate).wait_s
 
     def give_place_back(self, key: str, rate: Rate) -> None:
         process_meter.give_place_back(key, rate)

@@ -12,6 +12,7 @@ exactly.
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol, cast
 
 from django.core.cache import cache
@@ -22,6 +23,7 @@ MICROSECONDS = 1_000_000
 MOST_KEYS = 50_000
 
 # ARGV: the microseconds until a place comes back, and the period's. Returns how many microseconds to wait; 0: a place is taken.
+# Also returns after how many microseconds all places are free.
 # A number that no count can reach was forged, or comes from a clock that was set back; it counts as a full key.
 TAKE_PLACE = """
 local time = redis.call('TIME')
@@ -32,9 +34,9 @@ local place, period = tonumber(ARGV[1]), tonumber(ARGV[2])
 if not (free_at > now) then free_at = now end
 if free_at > now + period then free_at = now + period end
 local wait = free_at + place - now - period
-if wait > 0 then return wait end
+if wait > 0 then return {wait, free_at - now} end
 redis.call('SET', KEYS[1], string.format('%.0f', free_at + place), 'PX', math.ceil((free_at + place - now) / 1000))
-return 0
+return {0, free_at + place - now}
 """
 GIVE_PLACE_BACK = """
 local stored = redis.pcall('GET', KEYS[1])
@@ -55,8 +57,33 @@ def period_us(rate: Rate) -> int:
     return rate.period_s * MICROSECONDS
 
 
+@dataclass(frozen=True, slots=True)
+class Count:
+    """What became of a request for a place, and how full its key is."""
+
+    rate: Rate
+    wait_us: int  # until there is a place. 0: one was taken
+    all_free_us: int  # until all places are free
+
+    @property
+    def wait_s(self) -> float:
+        return self.wait_us / MICROSECONDS
+
+    @property
+    def all_free_s(self) -> float:
+        return self.all_free_us / MICROSECONDS
+
+    @property
+    def places_left(self) -> int:
+        return max(0, period_us(self.rate) - self.all_free_us) // place_us(self.rate)
+
+
 class Meter(Protocol):
     """A cache that counts against rates."""
+
+    def count(self, key: str, rate: Rate) -> Count:
+        """Take a place if there is one."""
+        ...
 
     def take_place(self, key: str, rate: Rate) -> float:
         """Take a place and return 0, or return how many seconds to wait for one."""
@@ -74,17 +101,20 @@ class ProcessMeter:
         self._free_at: dict[str, int] = {}
 
     def take_place(self, key: str, rate: Rate) -> float:
+        return self.count(key, rate).wait_s
+
+    def count(self, key: str, rate: Rate) -> Count:
         place, period = place_us(rate), period_us(rate)
         with self._lock:
             now = int(self._clock() * MICROSECONDS)
             free_at = max(now, self._free_at.get(key, 0))
             wait = free_at + place - now - period
             if wait > 0:
-                return wait / MICROSECONDS
+                return Count(rate, wait_us=wait, all_free_us=free_at - now)
             if len(self._free_at) >= MOST_KEYS and key not in self._free_at:
                 self._make_room(now)
             self._free_at[key] = free_at + place
-            return 0.0
+            return Count(rate, wait_us=0, all_free_us=free_at + place - now)
 
     def give_place_back(self, key: str, rate: Rate) -> None:
         with self._lock:

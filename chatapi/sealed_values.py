@@ -31,7 +31,7 @@ def seal(key: str, value: Any, lifetime_s: float | None) -> bytes | int:
         return value
     ends_at = None if lifetime_s is None else time.time() + lifetime_s
     payload = json.dumps([ends_at, value], separators=(",", ":"), allow_nan=False).encode()
-    return _mac(key, payload) + payload
+    return _mac(settings.SECRET_KEY, key, payload) + payload
 
 
 def unseal(key: str, stored: bytes) -> Any:
@@ -39,16 +39,18 @@ def unseal(key: str, stored: bytes) -> Any:
     if PLAIN_INTEGER.fullmatch(stored):
         return int(stored)
     mac, payload = stored[:MAC_BYTES], stored[MAC_BYTES:]
-    if not hmac.compare_digest(mac, _mac(key, payload)):
+    # While SECRET_KEY changes, other nodes may still have the earlier one.
+    secrets = (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
+    if not any(hmac.compare_digest(mac, _mac(secret, key, payload)) for secret in secrets):
         return ABSENT
     ends_at, value = json.loads(payload)
     return ABSENT if ends_at is not None and ends_at <= time.time() else value
 
 
-def _mac(key: str, payload: bytes) -> bytes:
-    return hmac.digest(_mac_key(settings.SECRET_KEY), key.encode() + b"\0" + payload, hashlib.sha256)
+def _mac(secret: str, key: str, payload: bytes) -> bytes:
+    return hmac.digest(_mac_key(secret), key.encode() + b"\0" + payload, hashlib.sha256)
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=8)
 def _mac_key(secret: str) -> bytes:
     return hmac.digest(secret.encode(), b"chatapi.sealed_values:1", hashlib.sha256)

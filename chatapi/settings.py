@@ -79,6 +79,7 @@ try:
     if not DEBUG and len(SECRET_KEY) < LEAST_SECRET_KEY_CHARACTERS:
         raise EnvironmentProblem(f"SECRET_KEY must have at least {LEAST_SECRET_KEY_CHARACTERS} characters")
     TRY_PAGE = _environment.flag("TRY_PAGE", DEBUG)
+    SECRET_KEY_FALLBACKS = _environment.secrets("SECRET_KEY_FALLBACKS", least=0 if DEBUG else LEAST_SECRET_KEY_CHARACTERS)
     ADMIN_ENABLED = _environment.flag("ADMIN_ENABLED", True)
     _insecure_cookies = _environment.flag("INSECURE_COOKIES", False)
     ALLOWED_HOSTS = _environment.several("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1],chat-api")
@@ -266,6 +267,9 @@ CORS_EXPOSE_HEADERS = [
     "Link",
     "Location",
     "Preference-Applied",
+    "RateLimit-Limit",
+    "RateLimit-Remaining",
+    "RateLimit-Reset",
     "Retry-After",
     "X-Message-Id",
     "X-Request-Id",

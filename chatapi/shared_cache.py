@@ -16,7 +16,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
 from chatapi.environment import Rate
-from chatapi.rates import GIVE_PLACE_BACK, MICROSECONDS, TAKE_PLACE, period_us, place_us, process_meter
+from chatapi.rates import GIVE_PLACE_BACK, TAKE_PLACE, Count, period_us, place_us, process_meter
 from chatapi.sealed_values import ABSENT, seal, unseal
 
 logger = logging.getLogger(__name__)
@@ -159,13 +159,15 @@ class SharedRedisCache(RedisCache):
     def delete_many(self, keys: Any, version: int | None = None) -> None:
         self._attempt(lambda: super(SharedRedisCache, self).delete_many(keys, version), None)
 
-    def take_place(self, key: str, rate: Rate) -> float:
-        def take() -> float:
-            wait = self._server.take_place(keys=[self.make_key(key)], args=[place_us(rate), period_us(rate)])
-            return float(wait) / MICROSECONDS
+    def count(self, key: str, rate: Rate) -> Count:
+        def take() -> Count:
+            wait, all_free = self._server.take_place(keys=[self.make_key(key)], args=[place_us(rate), period_us(rate)])
+            return Count(rate, wait_us=int(wait), all_free_us=int(all_free))
 
-        wait_s = self._attempt(take, None)
-        return process_meter.take_place(key, rate) if wait_s is None else wait_s
+        return self._attempt(take, None) or process_meter.count(key, rate)
+
+    def take_place(self, key: str, rate: Rate) -> float:
+        return self.count(key, rate).wait_s
 
     def give_place_back(self, key: str, rate: Rate) -> None:
         def give_back() -> bool:

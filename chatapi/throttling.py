@@ -18,7 +18,7 @@ from chatapi.client_address import address_group
 from chatapi.environment import Rate
 from chatapi.errors import problem_page
 from chatapi.problem import Problem
-from chatapi.rates import meter, process_meter
+from chatapi.rates import Count, meter, process_meter
 
 
 class TooManyRequests(Problem):
@@ -36,14 +36,18 @@ class Throttle(BaseThrottle):
     def allow_request(self, request: Request, view: object) -> bool:
         request._request.is_counted = True  # type: ignore[attr-defined]
         rate: Rate | None = getattr(settings, self.setting)
-        self._wait_s = 0.0 if rate is None else self.take_place(f"throttle:{self.scope}:{self.who(request)}", rate)
-        return self._wait_s == 0
+        if rate is None:
+            return True
+        counted = self.count(f"throttle:{self.scope}:{self.who(request)}", rate)
+        request._request.counted = counted  # type: ignore[attr-defined]
+        self._wait_s = counted.wait_s
+        return counted.wait_us == 0
 
     def who(self, request: Request) -> str:
         return f"ip-{address_group(request._request)}"
 
-    def take_place(self, key: str, rate: Rate) -> float:
-        return meter.take_place(key, rate)
+    def count(self, key: str, rate: Rate) -> Count:
+        return meter.count(key, rate)
 
     def wait(self) -> float:
         return self._wait_s
@@ -72,8 +76,8 @@ class ProbeThrottle(Throttle):
     scope = "probe"
     setting = "THROTTLE_PROBE"
 
-    def take_place(self, key: str, rate: Rate) -> float:
-        return process_meter.take_place(key, rate)
+    def count(self, key: str, rate: Rate) -> Count:
+        return process_meter.count(key, rate)
 
 
 class AddressLimitMiddleware:
@@ -90,6 +94,8 @@ class AddressLimitMiddleware:
         if request.path_info.startswith(settings.STATIC_URL) and (refusal := self._count(request)):
             return refusal
         response = self._get_response(request)
+        if (counted := getattr(request, "counted", None)) is not None:
+            _add_rate_headers(response, counted)
         if getattr(request, "is_counted", False) or response.streaming or response.status_code >= 500:
             return response
         return self._count(request) or response
@@ -104,5 +110,16 @@ class AddressLimitMiddleware:
         rate: Rate | None = settings.THROTTLE_ADDRESS
         if rate is None:
             return None
-        wait_s = meter.take_place(f"throttle:address:ip-{address_group(request)}", rate)
-        return problem_page(TooManyRequests(retry_after_s=math.ceil(wait_s))) if wait_s else None
+        counted = meter.count(f"throttle:address:ip-{address_group(request)}", rate)
+        if counted.wait_us == 0:
+            return None
+        refusal = problem_page(TooManyRequests(retry_after_s=math.ceil(counted.wait_s)))
+        _add_rate_headers(refusal, counted)
+        return refusal
+
+
+def _add_rate_headers(response: HttpResponseBase, counted: Count) -> None:
+    """Say how many requests are left, so that a client can slow down before it is refused."""
+    response["RateLimit-Limit"] = str(counted.rate.requests)
+    response["RateLimit-Remaining"] = str(counted.places_left)
+    response["RateLimit-Reset"] = str(math.ceil(counted.all_free_s))

@@ -39,6 +39,7 @@ DEFAULTS: dict[str, Any] = {
     "INFERENCE_MODEL": "",
     "INFERENCE_API_KEY": "",
     "SECRET_KEY": SECRET,
+    "SECRET_KEY_FALLBACKS": [],
     "ALLOWED_HOSTS": ["localhost", "127.0.0.1", "[::1]", "chat-api"],
     "DEBUG": False,
     "TRY_PAGE": False,
@@ -124,6 +125,7 @@ CHOSEN: dict[str, tuple[str, Any]] = {
     "OTEL_EXPORTER_OTLP_ENDPOINT": ("http://collector:4318/", "http://collector:4318"),
     "SENTRY_DSN": ("https://key@sentry.example/1", "https://key@sentry.example/1"),
     "METRICS_TOKEN": ("a-token-for-metrics", "a-token-for-metrics"),
+    "SECRET_KEY_FALLBACKS": (f"{SECRET}-1, {SECRET}-2", [f"{SECRET}-1", f"{SECRET}-2"]),
     "ALLOWED_MODELS": ("small, org/large:7b", ["org/large:7b", "small"]),
 }
 MALFORMED = {
@@ -155,6 +157,7 @@ MALFORMED = {
     "LOG_LEVEL": ["LOUD", "2", ""],
     "INFERENCE_PROTOCOL": ["grpc", "OpenAI", ""],
     "SECRET_KEY": ["", "   ", "too-short"],
+    "SECRET_KEY_FALLBACKS": ["too-short", f"{SECRET}, too-short"],
     "DEBUG": ["maybe", "", "2"],
     "CACHE_URL": [
         "memcached://localhost",

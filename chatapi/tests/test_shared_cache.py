@@ -319,6 +319,12 @@ def test_a_full_key_says_when_its_next_place_is_free(cache: SharedRedisCache) ->
     assert 0 < cache._cache.get_client().ttl(cache.make_key("key")) <= 3600
 
 
+def test_a_count_says_how_full_its_key_is(cache: SharedRedisCache) -> None:
+    counts = [cache.count("key", Rate(2, 3600)) for _ in range(3)]
+    assert [(count.wait_us == 0, count.places_left) for count in counts] == [(True, 1), (True, 0), (False, 0)]
+    assert [round(count.all_free_s, -2) for count in counts] == [1800, 3600, 3600]
+
+
 def test_a_refused_request_takes_no_place(cache: SharedRedisCache) -> None:
     first, *others = [cache.take_place("key", Rate(1, 3600)) for _ in range(5)]
     assert first == 0

@@ -9,7 +9,7 @@ from rest_framework.test import APIRequestFactory
 
 from chatapi.environment import Rate
 from chatapi.process_cache import ProcessCache
-from chatapi.rates import process_meter
+from chatapi.rates import Count, process_meter
 from chatapi.tests.clients import UserClient
 from chatapi.throttling import ReadThrottle, SendThrottle
 from tests.support.parallel import at_once
@@ -37,13 +37,13 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Any:
 def trips(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The keys of all places that were asked for: each is a round trip to the cache."""
     asked: list[str] = []
-    take_place = process_meter.take_place
+    count = process_meter.count
 
-    def note(key: str, rate: Rate) -> float:
+    def note(key: str, rate: Rate) -> Count:
         asked.append(key)
-        return take_place(key, rate)
+        return count(key, rate)
 
-    monkeypatch.setattr(process_meter, "take_place", note)
+    monkeypatch.setattr(process_meter, "count", note)
     return asked
 
 
@@ -112,6 +112,41 @@ def test_requests_at_once_are_all_counted(settings: Settings, clock: Any) -> Non
     settings.THROTTLE_SEND = Rate(7, 60)
     allowed = at_once(lambda _: SendThrottle().allow_request(_request("10.0.0.1"), None), 20)
     assert sum(allowed) == 7
+
+
+# --- Headers -----------------------------------------------------------------------------------------------------------------
+
+
+def rate_headers(response: Any) -> list[str | None]:
+    return [response.get(f"RateLimit-{name}") for name in ("Limit", "Remaining", "Reset")]
+
+
+def test_answers_say_how_many_requests_are_left(user: UserClient, settings: Settings, clock: Any) -> None:
+    settings.THROTTLE_READ = Rate(3, 60)
+    assert rate_headers(user.get(ADDRESS)) == ["3", "2", "20"]
+    clock.now += 5.5
+    assert rate_headers(user.get(f"{ADDRESS}/nothing")) == ["3", "1", "35"]
+    assert rate_headers(user.get(ADDRESS)) == ["3", "0", "55"]
+    refused = user.get(ADDRESS)
+    assert (refused.status_code, refused["Retry-After"], rate_headers(refused)) == (429, "15", ["3", "0", "55"])
+    clock.now += 15
+    assert rate_headers(user.get(ADDRESS)) == ["3", "0", "60"]
+
+
+def test_sends_say_how_many_sends_are_left(user: UserClient, settings: Settings, clock: Any) -> None:
+    settings.THROTTLE_SEND = Rate(5, 60)
+    conversation = user.post(ADDRESS).json()["id"]
+    assert rate_headers(user.post(f"{ADDRESS}/{conversation}/messages", {})) == ["5", "4", "12"]
+
+
+def test_only_a_refusal_says_what_an_address_may_do(anonymous: UserClient, settings: Settings, clock: Any) -> None:
+    settings.THROTTLE_ADDRESS = Rate(1, 60)
+    assert [rate_headers(anonymous.get("/nothing")) for _ in range(2)] == [[None] * 3, ["1", "0", "60"]]
+
+
+def test_without_a_limit_nothing_is_said_of_one(user: UserClient, settings: Settings) -> None:
+    settings.THROTTLE_READ = None
+    assert rate_headers(user.get(ADDRESS)) == [None] * 3
 
 
 # --- Addresses ---------------------------------------------------------------------------------------------------------------
@@ -188,7 +223,7 @@ def test_probes_need_no_cache(anonymous: UserClient, monkeypatch: pytest.MonkeyP
     def fail(*_: object) -> None:
         raise AssertionError("a probe asked the cache")
 
-    monkeypatch.setattr(ProcessCache, "take_place", fail)
+    monkeypatch.setattr(ProcessCache, "count", fail)
     assert anonymous.get("/api/health").status_code == 200
 
 
@@ -220,3 +255,5 @@ def test_a_browser_can_read_the_refusal(anonymous: UserClient, settings: Setting
     refused = [anonymous.get("/api/nothing", headers=origin) for _ in range(2)][1]
     assert (refused.status_code, refused["Access-Control-Allow-Origin"]) == (429, origin["Origin"])
     assert refused["X-Trace-Id"]
+    exposed = refused["Access-Control-Expose-Headers"].split(", ")
+    assert {"RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"} <= set(exposed)
