@@ -28,6 +28,8 @@ CACHE_OPTIONS = frozenset(
 # Printable ASCII only. Admins need no other addresses.
 EMAIL_FORM = re.compile(r"[!-?A-~]+@[!-?A-~]+")
 INFERENCE_PROTOCOLS = ("nanochat", "openai")
+# What INFERENCE_COMPATIBILITY may name; `inference_proxy.compatibility` makes these changes.
+INFERENCE_CHANGES = ("max_completion_tokens", "no_stream_options", "no_temperature", "no_top_k")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 # The predecessor's names of these variables still work. If both names are set, the new one wins.
 EARLIER_NAMES = {"ADMIN_EMAILS": "ADMIN_EMAIL", "AUTH_CACHE_SECONDS": "AUTH_CACHE_TTL_SECONDS"}
@@ -129,6 +131,13 @@ class EnvironmentReader:
 
     def several(self, name: str, default: str = "") -> list[str]:
         return [part.strip() for part in self.text(name, default).split(",") if part.strip()]
+
+    def choices(self, name: str, choices: tuple[str, ...]) -> frozenset[str]:
+        """Return several of these choices, or none."""
+        chosen = self.several(name)
+        if unknown := [value for value in chosen if value not in choices]:
+            raise EnvironmentProblem(f"{name} must be a comma-separated list of {', '.join(choices)}, not {unknown[0]!r}")
+        return frozenset(chosen)
 
     def service_url(self, name: str, default: str) -> str:
         """Return an http(s) base URL without a trailing slash."""

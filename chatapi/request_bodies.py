@@ -127,7 +127,7 @@ class WholeBodies:
 
     def _read_pieces(self, source: Any, count: int, place: contextlib.ExitStack) -> bytes:
         """Read up to `count` bytes. Raises `TooManyLongBodies`."""
-        ordinary = settings.DATA_UPLOAD_MAX_MEMORY_SIZE + 1
+        ordinary = settings.ORDINARY_BODY + 1
         body: bytes = source.read(min(count, ordinary))
         if len(body) < ordinary or count == ordinary:
             return body

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 
-from chatapi.environment import INFERENCE_PROTOCOLS, EnvironmentProblem, EnvironmentReader, has_domain
+from chatapi.environment import INFERENCE_CHANGES, INFERENCE_PROTOCOLS, EnvironmentProblem, EnvironmentReader, has_domain
 from chatapi.observability.logs import logging_configuration
 
 LEAST_SECRET_KEY_CHARACTERS = 32
@@ -25,6 +25,10 @@ try:
     INFERENCE_PROTOCOL = _environment.choice("INFERENCE_PROTOCOL", "nanochat", INFERENCE_PROTOCOLS)
     INFERENCE_MODEL = _environment.text("INFERENCE_MODEL")
     INFERENCE_API_KEY = _environment.text("INFERENCE_API_KEY")
+    INFERENCE_COMPATIBILITY = _environment.choices("INFERENCE_COMPATIBILITY", INFERENCE_CHANGES)
+    # Whether a leading <think>…</think> is reasoning, and whether reasoning goes upstream with the history.
+    INFERENCE_THINK_TAGS = _environment.flag("INFERENCE_THINK_TAGS", True)
+    INFERENCE_SEND_REASONING = _environment.flag("INFERENCE_SEND_REASONING", False)
     ALLOWED_MODELS = frozenset(_environment.several("ALLOWED_MODELS"))
     INTERNAL_API_KEY = _environment.text("INTERNAL_API_KEY")
     # Sampling defaults if neither the client nor the assistant sets a value. None: the protocol's default.
@@ -40,6 +44,8 @@ try:
     ]
     MAX_CONVERSATION_HISTORY = _environment.whole("MAX_CONVERSATION_HISTORY", 50, least=1, most=1000)
     MAX_TOKEN_BUDGET = _environment.whole("MAX_TOKEN_BUDGET", 6000, least=1, most=10_000_000)
+    MAX_MESSAGE_CHARACTERS = _environment.whole("MAX_MESSAGE_CHARACTERS", 8_000, least=1, most=200_000)
+    MAX_OUTPUT_TOKENS = _environment.whole("MAX_OUTPUT_TOKENS", 4_096, least=1, most=131_072)
     SYSTEM_PROMPT = _environment.text("SYSTEM_PROMPT")
     THINKING_PROMPT = _environment.text("THINKING_PROMPT")
     INFERENCE_START_TIMEOUT = _environment.seconds("INFERENCE_START_TIMEOUT", 60)
@@ -292,7 +298,9 @@ WHITENOISE_AUTOREFRESH = False
 LOGGING = logging_configuration(LOG_LEVEL)
 
 # Size limits of request bodies, see request_bodies.py. Clients of HISTORY_PATHS also send the whole history, which is ignored.
-DATA_UPLOAD_MAX_MEMORY_SIZE = 256 * 1024
+ORDINARY_BODY = 256 * 1024
+# JSON may write a character as two escapes of six bytes.
+DATA_UPLOAD_MAX_MEMORY_SIZE = max(ORDINARY_BODY, 12 * MAX_MESSAGE_CHARACTERS + 16 * 1024)
 HISTORY_PATHS = frozenset({"/api/v1/chat/stream", "/api/chat"})
 MAX_BODY_WITH_HISTORY = 8 * 1024 * 1024
 # No URL accepts files, so files in a multipart body are discarded.

@@ -40,7 +40,6 @@ __all__ = [
 DEFAULT_TITLE = "New conversation"
 DEFAULT_MODEL_TAG = "default"
 MAX_TITLE_CHARACTERS = 500
-MAX_CONTENT_CHARACTERS = 8000
 # "stream" is an address of the session surface. A slash, or what a URL would have to spell differently, can't be addressed.
 SESSION_ID_PATTERN = r"^(?!stream$)[A-Za-z0-9][A-Za-z0-9._:@-]{0,199}$"
 # How long a temporary chat, or an anonymous caller's session, is kept after its last turn.
@@ -102,7 +101,7 @@ class Assistant(models.Model):
             models.CheckConstraint(
                 name="ck_assistants_sampling",
                 condition=(Q(temperature__isnull=True) | Q(temperature__range=(0, 2)))
-                & (Q(max_tokens__isnull=True) | Q(max_tokens__range=(1, 4096)))
+                & (Q(max_tokens__isnull=True) | Q(max_tokens__range=(1, 131_072)))
                 & (Q(top_k__isnull=True) | Q(top_k__range=(0, 200))),
             )
         ]

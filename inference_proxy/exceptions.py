@@ -6,6 +6,7 @@ import requests
 import urllib3.exceptions
 
 from chatapi.problem import Problem
+from inference_proxy.compatibility import Refusal
 
 
 class UpstreamFailure(Problem):
@@ -14,6 +15,8 @@ class UpstreamFailure(Problem):
     code = "upstream_error"
     status = 502
     detail = "The model failed while it wrote the reply."
+    # Set if it refused the request.
+    refusal: Refusal | None = None
 
 
 class UpstreamError(UpstreamFailure):
@@ -40,6 +43,18 @@ class NotSaved(UpstreamFailure):
     )
 
 
+class NoAnswer(UpstreamFailure):
+    code = "no_answer"
+    detail = (
+        "The model ended without an answer. If it used up its tokens while it was thinking, try again with a larger max_tokens."
+    )
+
+
+class ToolCallUnsupported(UpstreamFailure):
+    code = "tool_call_unsupported"
+    detail = "The model called a tool instead of answering. This service has no tools for it. Ask again in other words."
+
+
 class NotSupported(Problem):
     code = "not_supported"
     status = 501
@@ -57,7 +72,7 @@ class StoreUnavailable(Exception):
 
 
 FAILURES: dict[str, type[UpstreamFailure]] = {
-    kind.code: kind for kind in (UpstreamError, UpstreamUnavailable, UpstreamTimeout, NotSaved)
+    kind.code: kind for kind in (UpstreamError, UpstreamUnavailable, UpstreamTimeout, NotSaved, NoAnswer, ToolCallUnsupported)
 }
 
 

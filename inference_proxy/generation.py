@@ -17,7 +17,15 @@ from django.conf import settings
 
 from chatapi.observability import metrics
 from chatapi.observability.tracing import trace_headers, traced
-from inference_proxy.exceptions import NotSaved, StoreUnavailable, UpstreamError, UpstreamFailure
+from inference_proxy.compatibility import Refusal
+from inference_proxy.exceptions import (
+    NoAnswer,
+    NotSaved,
+    StoreUnavailable,
+    ToolCallUnsupported,
+    UpstreamError,
+    UpstreamFailure,
+)
 from inference_proxy.frames import END_ID, START, Cursor, Frame
 from inference_proxy.pacing import Pacer, rest_timer
 from inference_proxy.protocols import new_protocol
@@ -77,6 +85,7 @@ class Generation:
         self._completion_tokens: int | None = None
         self._prompt_tokens: int | None = None
         self._finish_reason = ""
+        self._has_called_tool = False
         self._started_at = time.monotonic()
         self._first_token_at: float | None = None
 
@@ -152,22 +161,59 @@ class Generation:
         if failure is not None or self._cut_status is not None:
             # At once: what the user stopped must stop costing.
             self._call.close()
+        self._append(self._protocol.flush())
         if self._cut_status is not None:
             return self._cut_status, None
+        failure = failure or self._missing_answer()
         return ("complete", None) if failure is None else ("failed", failure)
 
+    def _missing_answer(self) -> UpstreamFailure | None:
+        """Return why a reply that is whole is none, if it has no text."""
+        if self.transcript.has_text:
+            return None
+        return ToolCallUnsupported() if self._has_called_tool else NoAnswer()
+
     def _open(self) -> None:
-        headers = {**self._protocol.headers(), **trace_headers(), "Accept": "text/event-stream"}
         try:
             with metrics.inference_seconds.time():
-                self._call.open(self._protocol.path, self._protocol.body(self._request), headers)
+                self._ask()
         except UpstreamFailure as failure:
             if self._cut_status is None:
                 self.refusal = failure
+            if failure.refusal is not None:
+                self._log_refusal(failure.refusal)
             raise
         # The request with its history is not needed again; a long reply need not carry it along.
         del self._request
         self.has_begun.set()
+
+    def _ask(self) -> None:
+        """Send the request, again without what the service refused if it says so."""
+        headers = {**self._protocol.headers(), **trace_headers(), "Accept": "text/event-stream"}
+        body = first = self._protocol.body(self._request)
+        while True:
+            try:
+                self._call.open(self._protocol.path, body, headers)
+            except UpstreamFailure as failure:
+                other = None if failure.refusal is None else self._protocol.body_after(body, failure.refusal)
+                if other is None:
+                    raise
+                body = other
+            else:
+                if body is not first:
+                    self._protocol.note_taken(first, body)
+                return
+
+    def _log_refusal(self, refusal: Refusal) -> None:
+        said = {"upstream_error_code": refusal.error_code, "upstream_error_type": refusal.error_type}
+        logger.warning(
+            "inference service refused a request",
+            extra={
+                "message_id": str(self.reply_id),
+                "upstream_status": refusal.status,
+                **{name: value for name, value in said.items() if value},
+            },
+        )
 
     def _relay(self) -> None:
         decoder = EventDecoder()
@@ -215,11 +261,7 @@ class Generation:
                     # A keep-alive that is an event and not a comment.
                     continue
                 delta = self._protocol.read_event(data)
-                if delta.reasoning:
-                    self.transcript.append_reasoning(delta.reasoning)
-                if delta.payload is not None:
-                    self.transcript.append(delta.payload, delta.text)
-                self._count(delta)
+                self._append(delta)
                 if delta.is_end:
                     return True
         finally:
@@ -229,13 +271,19 @@ class Generation:
             raise UpstreamError
         return False
 
-    def _count(self, delta: Delta) -> None:
+    def _append(self, delta: Delta) -> None:
+        if delta.reasoning:
+            self.transcript.append_reasoning(delta.reasoning)
+        if delta.payload is not None:
+            self.transcript.append(delta.payload, delta.text)
         if delta.text or delta.reasoning:
             self._token_count += 1
             if self._first_token_at is None:
                 self._first_token_at = time.monotonic()
         if delta.finish_reason:
             self._finish_reason = delta.finish_reason
+        if delta.calls_tool:
+            self._has_called_tool = True
         if delta.completion_tokens is not None:
             self._completion_tokens = delta.completion_tokens
         if delta.prompt_tokens is not None:

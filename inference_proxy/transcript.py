@@ -53,6 +53,11 @@ class Transcript:
             or len(self._payloads) > MAX_REPLY_BYTES
         )
 
+    @property
+    def has_text(self) -> bool:
+        """Whether there is text, and not white space alone."""
+        return bool(self.length) and not self.text().isspace()
+
     def append(self, payload: bytes, text: str) -> None:
         """Add a frame with some text, or with none. Followers see it at the next `wake`."""
         if text:

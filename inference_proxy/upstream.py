@@ -13,13 +13,17 @@ from django.conf import settings
 from chatapi.connections import Call, new_pools
 from chatapi.outbound import CONNECT_TIMEOUT_S
 from inference_proxy.body import Body
-from inference_proxy.exceptions import UpstreamTimeout, failure_of_exception, failure_of_status
+from inference_proxy.compatibility import read_refusal
+from inference_proxy.exceptions import UpstreamFailure, UpstreamTimeout, failure_of_exception, failure_of_status
 
 POOLED_CONNECTIONS = 256
 # A service that sends faster than we read never makes its reader wait. Other replies get their turn after this much of one;
 # a read counts at least as much as a small token, because it costs as much.
 TURN_BYTES = 128 * 1024
 LEAST_READ_BYTES = 1024
+# How much of the answer of a refusal is read, and for how long.
+REFUSAL_BYTES = 64 * 1024
+REFUSAL_SECONDS = 2.0
 
 _pools = new_pools(hosts=4, connections=POOLED_CONNECTIONS)
 
@@ -34,6 +38,7 @@ class UpstreamCall:
     def __init__(self, *, start_timeout_s: float, idle_timeout_s: float, total_timeout_s: float) -> None:
         self._start_timeout_s = start_timeout_s
         self._idle_timeout_s = idle_timeout_s
+        self._start_by = time.monotonic() + min(start_timeout_s, total_timeout_s)
         self._end_by = time.monotonic() + total_timeout_s
         self._body: Body | None = None
         self._has_read = False
@@ -45,7 +50,7 @@ class UpstreamCall:
         self._call.cut()
 
     def open(self, path: str, body: dict[str, Any], headers: dict[str, str]) -> None:
-        """Send the request and wait for the answer's headers. Raises `UpstreamFailure`."""
+        """Send the request and wait for the answer's headers. Raises `UpstreamFailure`; after that it may be called again."""
         try:
             with self._call:
                 response = _pools.request(
@@ -61,10 +66,24 @@ class UpstreamCall:
         except (urllib3.exceptions.HTTPError, OSError) as failure:
             raise failure_of_exception(TimeoutError() if self._call.is_late else failure) from None
         if response.status != 200:
-            # The body of a refusal is neither read nor shown: it may hold internals, or what the user wrote.
-            response.close()
-            raise failure_of_status(response.status)
+            raise self._read_refusal(response)
         self._body = Body(response)
+
+    def _read_refusal(self, response: urllib3.BaseHTTPResponse) -> UpstreamFailure:
+        """Return the failure with the reason that the service gives in a short and prompt answer."""
+        failure = failure_of_status(response.status)
+        answer = b""
+        self._call.deadline.move(min(self._start_by, time.monotonic() + REFUSAL_SECONDS))
+        try:
+            body = Body(response)
+            while len(answer) < REFUSAL_BYTES and (chunk := body.read()):
+                answer += chunk
+            body.close()
+        except OSError:
+            response.close()
+        self._call.deadline.move(self._start_by)
+        failure.refusal = read_refusal(response.status, answer[:REFUSAL_BYTES])
+        return failure
 
     def read(self, *, is_ready: bool = False) -> bytes:
         """Return the next bytes as soon as there are any, b"" at the end. `is_ready` says that there are some, most likely.

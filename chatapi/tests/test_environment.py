@@ -37,6 +37,11 @@ DEFAULTS: dict[str, Any] = {
     "LOG_LEVEL": "INFO",
     "INFERENCE_PROTOCOL": "nanochat",
     "INFERENCE_MODEL": "",
+    "INFERENCE_COMPATIBILITY": [],
+    "INFERENCE_THINK_TAGS": True,
+    "INFERENCE_SEND_REASONING": False,
+    "MAX_MESSAGE_CHARACTERS": 8_000,
+    "MAX_OUTPUT_TOKENS": 4_096,
     "INFERENCE_API_KEY": "",
     "SECRET_KEY": SECRET,
     "SECRET_KEY_FALLBACKS": [],
@@ -88,6 +93,11 @@ CHOSEN: dict[str, tuple[str, Any]] = {
     "LOG_LEVEL": ("debug", "DEBUG"),
     "INFERENCE_PROTOCOL": ("openai", "openai"),
     "INFERENCE_MODEL": ("a-model", "a-model"),
+    "INFERENCE_COMPATIBILITY": ("no_top_k, max_completion_tokens", ["max_completion_tokens", "no_top_k"]),
+    "INFERENCE_THINK_TAGS": ("no", False),
+    "INFERENCE_SEND_REASONING": ("yes", True),
+    "MAX_MESSAGE_CHARACTERS": ("200000", 200_000),
+    "MAX_OUTPUT_TOKENS": ("131072", 131_072),
     "INFERENCE_API_KEY": ("another key", "another key"),
     "ALLOWED_HOSTS": ("chat.example.com, .example.org", ["chat.example.com", ".example.org"]),
     "DEBUG": ("yes", True),
@@ -156,6 +166,11 @@ MALFORMED = {
     "FRONTEND_URL": ["localhost:3000", "https://chat.example.com/app", "*"],
     "LOG_LEVEL": ["LOUD", "2", ""],
     "INFERENCE_PROTOCOL": ["grpc", "OpenAI", ""],
+    "INFERENCE_COMPATIBILITY": ["max_tokens", "no_stream_options;no_top_k", "NO_TOP_K"],
+    "INFERENCE_THINK_TAGS": ["perhaps"],
+    "INFERENCE_SEND_REASONING": ["perhaps"],
+    "MAX_MESSAGE_CHARACTERS": ["0", "200001", "many"],
+    "MAX_OUTPUT_TOKENS": ["0", "131073", "4k"],
     "SECRET_KEY": ["", "   ", "too-short"],
     "SECRET_KEY_FALLBACKS": ["too-short", f"{SECRET}, too-short"],
     "DEBUG": ["maybe", "", "2"],
@@ -214,7 +229,7 @@ names = %r
 database, cache = s.DATABASES["default"], s.CACHES["default"]
 shown = {name: getattr(s, name) for name in names if hasattr(s, name)}
 shown |= {name: rate and [rate.requests, rate.period_s] for name, rate in shown.items() if name.startswith("THROTTLE")}
-shown |= {name: sorted(getattr(s, name)) for name in ("ADMIN_EMAILS", "ALLOWED_MODELS")}
+shown |= {name: sorted(getattr(s, name)) for name in ("ADMIN_EMAILS", "ALLOWED_MODELS", "INFERENCE_COMPATIBILITY")}
 shown["TRUSTED_PROXIES"] = [str(network) for network in s.TRUSTED_PROXIES]
 shown["DATABASE"] = [database["NAME"], database["HOST"], database["USER"]]
 shown["POOL"] = database["OPTIONS"]["pool"]["max_size"]

@@ -64,7 +64,7 @@ def test_values_that_mean_nothing(constraint: str, fields: dict[str, Any]) -> No
     refuses(constraint, lambda: make_message(conversation, **fields))
 
 
-@pytest.mark.parametrize("fields", [{"temperature": 2.1}, {"max_tokens": 0}, {"max_tokens": 4097}, {"top_k": 201}])
+@pytest.mark.parametrize("fields", [{"temperature": 2.1}, {"max_tokens": 0}, {"max_tokens": 131_073}, {"top_k": 201}])
 def test_an_assistant_samples_within_bounds(fields: dict[str, Any]) -> None:
     refuses("ck_assistants_sampling", lambda: Assistant.objects.create(name="A", **fields))
 

@@ -42,13 +42,13 @@ def conversation() -> Conversation:
 
 
 HISTORY = [
-    ("assistant", False, 0, ""),
-    ("assistant", False, 6, "partly"),
-    ("user", True, 80, "ünïcödé ünïcöd"),
-    ("assistant", True, 8, "answer 2"),
-    ("user", True, 10, "question 2"),
-    ("assistant", True, 8, "answer 1"),
-    ("user", True, 10, "question 1"),
+    ("assistant", False, 0, "", ""),
+    ("assistant", False, 6, "partly", ""),
+    ("user", True, 80, "ünïcödé ünïcöd", ""),
+    ("assistant", True, 8, "answer 2", ""),
+    ("user", True, 10, "question 2", ""),
+    ("assistant", True, 8, "answer 1", ""),
+    ("user", True, 10, "question 1", ""),
 ]
 
 

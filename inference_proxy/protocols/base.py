@@ -8,7 +8,9 @@ from typing import Any, Protocol
 import orjson
 from django.conf import settings
 
+from inference_proxy.compatibility import Refusal
 from inference_proxy.exceptions import UpstreamError
+from inference_proxy.think_tags import ThinkTags
 
 # PostgreSQL stores neither, and no client can show them.
 UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
@@ -36,7 +38,8 @@ class Sampling:
 class GenerationRequest:
     """One question to the model.
 
-    `messages` is `list[{"role": "user" | "assistant" | "system", "content": str}]`, oldest first.
+    `messages` is `list[{"role": "user" | "assistant" | "system", "content": str}]`, oldest first. If the protocol takes it, an
+    answer may have `"reasoning_content"`, too.
     """
 
     messages: list[dict[str, str]]
@@ -57,6 +60,8 @@ class Delta:
     text: str = ""
     reasoning: str = ""
     is_end: bool = False
+    # Whether it calls a tool, which this service has none of.
+    calls_tool: bool = False
     finish_reason: str = ""
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
@@ -81,6 +86,8 @@ class InferenceProtocol(Protocol):
     max_message_characters: int | None
     max_total_characters: int | None
     has_system_role: bool
+    # Whether a message of the history may have its reasoning beside its content.
+    takes_reasoning: bool
     # Whether each request names its model; otherwise the one that is loaded answers, whatever a conversation's tag says.
     chooses_model: bool
     models_path: str
@@ -95,8 +102,20 @@ class InferenceProtocol(Protocol):
 
     def body(self, request: GenerationRequest) -> dict[str, Any]: ...
 
+    def body_after(self, body: dict[str, Any], refusal: Refusal) -> dict[str, Any] | None:
+        """Return another body that the service may take after it refused this one, or None if there is none."""
+        ...
+
+    def note_taken(self, refused: dict[str, Any], taken: dict[str, Any]) -> None:
+        """Hear that the service took another body than the one that it refused."""
+        ...
+
     def read_event(self, data: bytes) -> Delta:
         """Read one event. Raises `UpstreamError` where it reports a failure or is not of the protocol."""
+        ...
+
+    def flush(self) -> Delta:
+        """Return what was held back of the events, when there are no more."""
         ...
 
     def may_end_here(self) -> bool:
@@ -106,6 +125,10 @@ class InferenceProtocol(Protocol):
     def read_models(self, answer: dict[str, Any]) -> dict[str, Any]:
         """Return `{"current_model", "models": [{"model_tag", "source", "path", "loaded"}]}`."""
         ...
+
+
+def new_think_tags() -> ThinkTags | None:
+    return ThinkTags() if settings.INFERENCE_THINK_TAGS else None
 
 
 class TokenCleaner:

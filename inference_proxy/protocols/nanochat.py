@@ -4,8 +4,17 @@ from typing import Any
 
 from django.conf import settings
 
+from inference_proxy.compatibility import Refusal
 from inference_proxy.exceptions import UpstreamError
-from inference_proxy.protocols.base import Delta, GenerationRequest, TokenCleaner, encode_object, fill_in, load_event
+from inference_proxy.protocols.base import (
+    Delta,
+    GenerationRequest,
+    TokenCleaner,
+    encode_object,
+    fill_in,
+    load_event,
+    new_think_tags,
+)
 
 # The service refuses longer messages, and longer conversations.
 MAX_MESSAGE_CHARACTERS = 8_000
@@ -23,12 +32,16 @@ class Nanochat:
     max_message_characters: int | None = MAX_MESSAGE_CHARACTERS
     max_total_characters: int | None = MAX_TOTAL_CHARACTERS - FOLDING_RESERVE_CHARACTERS
     has_system_role = False
+    takes_reasoning = False
     chooses_model = False
     models_path = "/models"
     swap_path: str | None = "/models/swap"
 
     def __init__(self) -> None:
         self._cleaner = TokenCleaner()
+        self._reasoning_cleaner = TokenCleaner()
+        # None as soon as all that follows is text.
+        self._tags = new_think_tags()
 
     @property
     def path(self) -> str:
@@ -47,24 +60,46 @@ class Nanochat:
         }
         return {**body, "force_web_search": True} if sampling.force_web_search else body
 
+    def body_after(self, body: dict[str, Any], refusal: Refusal) -> dict[str, Any] | None:
+        return None
+
+    def note_taken(self, refused: dict[str, Any], taken: dict[str, Any]) -> None:
+        pass
+
     def read_event(self, data: bytes) -> Delta:
         event, is_strict = load_event(data)
         if event.get("error"):
             raise UpstreamError
         # `done` is never relayed: clients are told of the end when the reply is saved.
-        is_unchanged = is_strict and "done" not in event
+        is_unchanged = is_strict and "done" not in event and "reasoning" not in event
         is_end = bool(event.pop("done", False))
         token = event.get("token")
         if token is not None and not isinstance(token, str):
             raise UpstreamError
-        if text := self._cleaner.clean(token or ""):
+        reasoning = self._take_reasoning(event) if "reasoning" in event else ""
+        text = self._cleaner.clean(token or "")
+        if self._tags is not None:
+            thought, text = self._tags.split(text)
+            reasoning += thought
+            if self._tags.is_over:
+                self._tags = None
+        if text:
             is_unchanged = is_unchanged and text == token
             event["token"] = text
         elif is_end or "token" in event or not event:
-            return Delta(is_end=is_end)
+            return Delta(is_end=is_end, reasoning=reasoning)
         # Data that came in several lines leaves in one; between JSON's tokens a space is as good as a line break.
         payload = data.replace(b"\n", b" ") if is_unchanged else encode_object(event)
-        return Delta(payload=payload, text=text, is_end=is_end)
+        return Delta(payload=payload, text=text, reasoning=reasoning, is_end=is_end)
+
+    def _take_reasoning(self, event: dict[str, Any]) -> str:
+        """Take the reasoning out of an event: its frames are made elsewhere."""
+        reasoning = event.pop("reasoning")
+        return self._reasoning_cleaner.clean(reasoning) if isinstance(reasoning, str) else ""
+
+    def flush(self) -> Delta:
+        reasoning, text = ("", "") if self._tags is None else self._tags.flush()
+        return Delta(payload=encode_object({"token": text}) if text else None, text=text, reasoning=reasoning)
 
     def may_end_here(self) -> bool:
         return False

@@ -1,10 +1,14 @@
-"""Any server with OpenAI's chat completions: `POST /v1/chat/completions`, `stream: true`."""
+"""Any server with OpenAI's chat completions: `POST /v1/chat/completions`, `stream: true`.
+
+Servers differ in how they send what a model thinks, its refusals, and the end of a reply; this module knows the forms.
+"""
 
 from typing import Any
 
 import orjson
 from django.conf import settings
 
+from inference_proxy.compatibility import Refusal, compatibility
 from inference_proxy.exceptions import UpstreamError
 from inference_proxy.protocols.base import (
     Delta,
@@ -13,15 +17,20 @@ from inference_proxy.protocols.base import (
     clean_label,
     fill_in,
     load_object,
+    new_think_tags,
     whole_number,
     without_unstorable,
 )
+
+# Why a model ended that refused to answer.
+REFUSAL = "refusal"
 
 
 class OpenAI:
     max_message_characters: int | None = None
     max_total_characters: int | None = None
     has_system_role = True
+    takes_reasoning = True
     chooses_model = True
     path = "/v1/chat/completions"
     models_path = "/v1/models"
@@ -31,6 +40,9 @@ class OpenAI:
         self._finish_reason = ""
         self._cleaner = TokenCleaner()
         self._reasoning_cleaner = TokenCleaner()
+        # None as soon as all that follows is text.
+        self._tags = new_think_tags()
+        self._has_refused = False
 
     def headers(self) -> dict[str, str]:
         headers = {"X-Internal-API-Key": settings.INTERNAL_API_KEY}
@@ -49,12 +61,19 @@ class OpenAI:
             # OpenAI has no top_k, but llama.cpp, vLLM and others do. It is sent only if someone chose it.
             "top_k": sampling.top_k,
         }
-        return {
+        body = {
             "messages": system + request.messages,
             "stream": True,
             "stream_options": {"include_usage": True},
             **{name: value for name, value in optional.items() if value is not None},
         }
+        return compatibility.change(body)
+
+    def body_after(self, body: dict[str, Any], refusal: Refusal) -> dict[str, Any] | None:
+        return compatibility.change_after(body, refusal)
+
+    def note_taken(self, refused: dict[str, Any], taken: dict[str, Any]) -> None:
+        compatibility.learn(refused, taken)
 
     def read_event(self, data: bytes) -> Delta:
         if data.strip() == b"[DONE]":
@@ -79,18 +98,41 @@ class OpenAI:
         if not isinstance(changes, dict):
             raise UpstreamError
         content = changes.get("content")
+        # vLLM and Ollama call it `reasoning`; SGLang, llama.cpp and DeepSeek `reasoning_content`; some send both, the same.
+        reasoning = changes.get("reasoning_content") or changes.get("reasoning") or ""
+        refusal = changes.get("refusal")
+        if isinstance(content, list):
+            reasoning, content, refusal = _join_parts(content)
         if content is not None and not isinstance(content, str):
             raise UpstreamError
-        # vLLM and Ollama call it `reasoning`; SGLang, llama.cpp and DeepSeek `reasoning_content`; some send both, the same.
-        reasoning = changes.get("reasoning_content") or changes.get("reasoning")
+        if refusal and isinstance(refusal, str):
+            self._has_refused = True
+            delta.finish_reason = REFUSAL
+            content = (content or "") + refusal
         if reasoning and isinstance(reasoning, str):
             delta.reasoning = self._reasoning_cleaner.clean(reasoning)
         if content:
-            delta.text = self._cleaner.clean(content)
-        if delta.text:
-            delta.payload = orjson.dumps({"token": delta.text})
+            self._take_text(content, delta)
+        delta.calls_tool = bool(changes.get("tool_calls") or changes.get("function_call"))
         if reason := clean_label(choice.get("finish_reason")):
-            self._finish_reason = delta.finish_reason = reason
+            self._finish_reason = reason
+            # A server says `stop` of a refusal, too.
+            delta.finish_reason = REFUSAL if self._has_refused else reason
+
+    def _take_text(self, content: str, delta: Delta) -> None:
+        text = self._cleaner.clean(content)
+        if self._tags is not None:
+            thought, text = self._tags.split(text)
+            delta.reasoning += thought
+            if self._tags.is_over:
+                self._tags = None
+        if text:
+            delta.text = text
+            delta.payload = orjson.dumps({"token": text})
+
+    def flush(self) -> Delta:
+        reasoning, text = ("", "") if self._tags is None else self._tags.flush()
+        return Delta(payload=orjson.dumps({"token": text}) if text else None, text=text, reasoning=reasoning)
 
     def may_end_here(self) -> bool:
         return bool(self._finish_reason)
@@ -102,3 +144,22 @@ class OpenAI:
         current = settings.INFERENCE_MODEL or (names[0] if names else "")
         models = [{"model_tag": name, "source": "openai", "path": "", "loaded": name == current} for name in names]
         return {"current_model": current, "models": models}
+
+
+def _join_parts(parts: list[Any]) -> tuple[str, str, str]:
+    """Return the reasoning, the text and the refusal in a content of parts, as Mistral sends it. Raises `UpstreamError`."""
+    joined = {"thinking": "", "text": "", "refusal": ""}
+    for part in parts:
+        if not isinstance(part, dict):
+            raise UpstreamError
+        kind = part.get("type")
+        if kind not in ("thinking", "text", "refusal"):
+            # A reference to a source, say.
+            continue
+        said = part.get(kind)
+        if isinstance(said, list):
+            # The thinking is a list of parts, too.
+            said = "".join(inner["text"] for inner in said if isinstance(inner, dict) and isinstance(inner.get("text"), str))
+        if isinstance(said, str):
+            joined[kind] += said
+    return joined["thinking"], joined["text"], joined["refusal"]

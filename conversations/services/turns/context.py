@@ -97,9 +97,10 @@ class _Choice:
     def add(self, *sides: list[HistoryRow]) -> None:
         for side in sides:
             role = Role.ASSISTANT if side[0][0] == Role.ASSISTANT else Role.USER
-            self.messages.append(
-                {"role": role.value, "content": SEPARATOR.join(content for _, _, _, content in reversed(side))}
-            )
+            message = {"role": role.value, "content": SEPARATOR.join(row[3] for row in reversed(side))}
+            if reasoning := SEPARATOR.join(row[4] for row in reversed(side) if row[4]):
+                message["reasoning_content"] = reasoning
+            self.messages.append(message)
             self.rows += len(side)
             self.characters += _joined_length(side)
 
@@ -118,7 +119,7 @@ def build_context(history: History, budget: Budget, rows: list[HistoryRow] | Non
         choice, reason = _choose(rows, budget)
     messages = choice.messages[::-1]
     used = choice.rows - 1
-    said = sum(bool(length) for _, _, length, _ in rows) if len(rows) < most else history.count(MOST_COUNTED + used)
+    said = sum(bool(row[2]) for row in rows) if len(rows) < most else history.count(MOST_COUNTED + used)
     left_out = said - used
     summary: dict[str, Any] = {
         "messages": len(messages),
@@ -134,7 +135,7 @@ def build_context(history: History, budget: Budget, rows: list[HistoryRow] | Non
 def _choose(rows: list[HistoryRow], budget: Budget) -> tuple[_Choice, str | None]:
     """Return what fits, and the limit that was reached, or None if nothing older remains."""
     exchanges = _exchanges(_usable(rows))
-    newest: HistoryRow = (Role.USER, True, len(budget.newest), budget.newest)
+    newest: HistoryRow = (Role.USER, True, len(budget.newest), budget.newest, "")
     unanswered = next(exchanges)[0]
     system_text = [row for row in unanswered if row[0] == Role.SYSTEM]
     choice = _Choice(budget)
@@ -154,7 +155,7 @@ def _usable(rows: list[HistoryRow]) -> Iterator[HistoryRow]:
     is_after_answers = False
     has_usable_answer = True
     for row in rows:
-        role, is_usable, _, _ = row
+        role, is_usable, *_ = row
         if role == Role.ASSISTANT:
             has_usable_answer = is_usable or (is_after_answers and has_usable_answer)
         is_after_answers = role == Role.ASSISTANT
@@ -182,4 +183,5 @@ def _exchanges(rows: Iterable[HistoryRow]) -> Iterator[tuple[list[HistoryRow], l
 
 
 def _joined_length(rows: list[HistoryRow]) -> int:
-    return sum(length for _, _, length, _ in rows) + len(SEPARATOR) * (len(rows) - 1)
+    thoughts = sum(bool(row[4]) for row in rows)
+    return sum(row[2] for row in rows) + len(SEPARATOR) * (len(rows) - 1 + max(0, thoughts - 1))

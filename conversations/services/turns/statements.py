@@ -15,7 +15,7 @@ from django.db import OperationalError, connection
 from chatapi.postgresql.round_trips import one_round_trip, replace_dead_connection
 from conversations.models import TEMPORARY_LIFETIME
 from conversations.services.turns.context import Budget
-from conversations.services.turns.upstream_messages import HISTORY_SQL, HistoryRow
+from conversations.services.turns.upstream_messages import HISTORY_SQL, HistoryRow, sends_reasoning
 from conversations.services.usage import COUNT_TURN_SQL
 
 # The lock that every verb takes first. If a user's running replies are limited, this also makes the user's sends wait for each
@@ -32,7 +32,7 @@ FOR NO KEY UPDATE OF c
 # After the lock, so that it sees what the last holder of the lock has committed.
 SURVEY_SQL = f"""
 SELECT running.id, running.is_abandoned, earlier.id, earlier.request_fingerprint, earlier.is_active, theirs.count,
-       history.role, history.is_usable, history.length, history.beginning
+       history.role, history.is_usable, history.length, history.beginning, history.reasoning
 FROM (
     SELECT CASE WHEN %(limited)s THEN (
         SELECT count(*) FROM messages AS m JOIN conversations AS c ON c.id = m.conversation_id
@@ -152,6 +152,7 @@ def _execute_survey(
             "abandoned_after_s": settings.ABANDONED_AFTER_SECONDS,
             "characters": budget.characters_to_read,
             "rows": budget.rows_to_read,
+            "with_reasoning": sends_reasoning(),
         },
     )
 

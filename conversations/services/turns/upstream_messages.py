@@ -8,18 +8,23 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.db import connection
 
 from conversations.keyset import SortKey
+from inference_proxy.protocols import PROTOCOLS
 
-# Role, whether the model may see it, length in characters, and the beginning of the content: all of it where it fits.
-HistoryRow = tuple[str, bool, int, str]
+# Role, whether the model may see it, length in characters, and the beginnings of the content and of the reasoning: all of them
+# where they fit. The length counts the reasoning if that is sent; otherwise the reasoning is "".
+HistoryRow = tuple[str, bool, int, str, str]
 
 ROWS_SQL = "FROM messages WHERE conversation_id = %(conversation_id)s AND is_active AND status <> 'streaming'"
 NEWEST_FIRST_SQL = "ORDER BY created_at DESC, id DESC LIMIT %(rows)s"
 SELECT_SQL = """
-SELECT role, status <> 'failed' AND content <> '' AS is_usable, length(content) AS length,
-       left(content, %(characters)s) AS beginning, created_at, id
+SELECT role, status <> 'failed' AND content <> '' AS is_usable,
+       length(content) + CASE WHEN %(with_reasoning)s AND content <> '' THEN length(reasoning) ELSE 0 END AS length,
+       left(content, %(characters)s) AS beginning,
+       CASE WHEN %(with_reasoning)s THEN left(reasoning, %(characters)s) ELSE '' END AS reasoning, created_at, id
 """
 # Messages without a time, which only the predecessor wrote, sort as the newest.
 BEFORE_SQL = """
@@ -28,6 +33,11 @@ AND created_at <= %(before_time)s AND (created_at < %(before_time)s OR id < %(be
 BEFORE_UNTIMED_SQL = "AND (created_at IS NOT NULL OR id < %(before_id)s)"
 
 HISTORY_SQL = f"{SELECT_SQL} {ROWS_SQL} {NEWEST_FIRST_SQL}"
+
+
+def sends_reasoning() -> bool:
+    """Whether the reasoning of earlier replies goes upstream with them."""
+    return settings.INFERENCE_SEND_REASONING and PROTOCOLS[settings.INFERENCE_PROTOCOL].takes_reasoning
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +50,8 @@ class History:
     def read(self, *, rows: int, characters: int) -> list[HistoryRow]:
         """Read the newest rows, newest first, with the first `characters` of each content. One query."""
         statement = f"{SELECT_SQL} {ROWS_SQL} {self._before_sql} {NEWEST_FIRST_SQL}"
-        return [row[:4] for row in self._fetch(statement, {"rows": rows, "characters": characters})]
+        values = {"rows": rows, "characters": characters, "with_reasoning": sends_reasoning()}
+        return [row[:5] for row in self._fetch(statement, values)]
 
     def count(self, most: int) -> int:
         """Count the messages with text, up to `most`. One query."""

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import Any
 
+from django.conf import settings
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from conversations.models import MAX_CONTENT_CHARACTERS
 from conversations.surfaces.headers import IDEMPOTENCY_KEY_FORM
 from conversations.surfaces.request_fields import (
     SessionIdField,
@@ -62,7 +62,7 @@ class QuestionField(serializers.Field[Any, Any, Any, Any]):
         message_id = asked.get("id")
         if not isinstance(message_id, str) or not IDEMPOTENCY_KEY_FORM.fullmatch(message_id):
             self.fail("id")
-        content = StrictCharField(max_length=MAX_CONTENT_CHARACTERS).run_validation(self._text(asked.get("parts")))
+        content = StrictCharField(max_length=settings.MAX_MESSAGE_CHARACTERS).run_validation(self._text(asked.get("parts")))
         return Question(id=message_id, content=content)
 
     def _text(self, parts: Any) -> str:
@@ -85,7 +85,7 @@ class SubmitSerializer(serializers.Serializer[Any]):
         help_text="With `submit-message`: the message is an edit of the last user message, which keeps its id.",
     )
     temperature = StrictFloatField(required=False, allow_null=True, min_value=0, max_value=2)
-    max_tokens = StrictIntegerField(required=False, allow_null=True, min_value=1, max_value=4096)
+    max_tokens = StrictIntegerField(required=False, allow_null=True, min_value=1, max_value=settings.MAX_OUTPUT_TOKENS)
     model = StrictCharField(
         required=False, allow_null=True, max_length=100, help_text="The model of the chat from now on. Null: unchanged."
     )

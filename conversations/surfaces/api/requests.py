@@ -2,9 +2,10 @@
 
 from typing import Any
 
+from django.conf import settings
 from rest_framework import serializers
 
-from conversations.models import MAX_CONTENT_CHARACTERS, MAX_TITLE_CHARACTERS
+from conversations.models import MAX_TITLE_CHARACTERS
 from conversations.surfaces.request_fields import (
     StrictBooleanField,
     StrictCharField,
@@ -44,7 +45,7 @@ class ConversationPutSerializer(ConversationPatchSerializer):
 
 class SamplingSerializer(serializers.Serializer[Any]):
     temperature = StrictFloatField(required=False, allow_null=True, min_value=0, max_value=2)
-    max_tokens = StrictIntegerField(required=False, allow_null=True, min_value=1, max_value=4096)
+    max_tokens = StrictIntegerField(required=False, allow_null=True, min_value=1, max_value=settings.MAX_OUTPUT_TOKENS)
     top_k = StrictIntegerField(required=False, allow_null=True, min_value=0, max_value=200)
     thinking_mode = StrictBooleanField(
         required=False,
@@ -76,7 +77,7 @@ class SamplingSerializer(serializers.Serializer[Any]):
 
 
 class SendSerializer(SamplingSerializer):
-    content = StrictCharField(max_length=MAX_CONTENT_CHARACTERS)
+    content = StrictCharField(max_length=settings.MAX_MESSAGE_CHARACTERS)
 
 
 class SwapSerializer(serializers.Serializer[Any]):

@@ -1,5 +1,6 @@
 """OpenAPI descriptions of the completion surface."""
 
+from django.conf import settings
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample
 
@@ -23,7 +24,7 @@ TAG = "completion"
 COMPLETION_REQUEST = {
     "type": "object",
     "properties": {
-        "message": {"type": "string", "minLength": 1, "maxLength": 8000},
+        "message": {"type": "string", "minLength": 1, "maxLength": settings.MAX_MESSAGE_CHARACTERS},
         "stream": {
             "enum": [True, False, "true", "false"],
             "default": False,

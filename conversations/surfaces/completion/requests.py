@@ -2,9 +2,9 @@
 
 from typing import Any
 
+from django.conf import settings
 from rest_framework import serializers
 
-from conversations.models import MAX_CONTENT_CHARACTERS
 from conversations.surfaces.request_fields import StrictBooleanField, StrictCharField
 
 
@@ -16,5 +16,5 @@ class SpelledBooleanField(StrictBooleanField):
 
 
 class CompletionSerializer(serializers.Serializer[Any]):
-    message = StrictCharField(max_length=MAX_CONTENT_CHARACTERS)
+    message = StrictCharField(max_length=settings.MAX_MESSAGE_CHARACTERS)
     stream = SpelledBooleanField(required=False, default=False)

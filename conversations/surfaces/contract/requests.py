@@ -1,6 +1,8 @@
 """Request bodies of the contract surface. They have exactly these fields."""
 
-from conversations.models import MAX_CONTENT_CHARACTERS, MAX_TITLE_CHARACTERS
+from django.conf import settings
+
+from conversations.models import MAX_TITLE_CHARACTERS
 from conversations.surfaces.request_fields import ClosedSerializer, IgnoredField, StrictBooleanField, StrictCharField
 
 
@@ -21,7 +23,7 @@ class ConversationPatchSerializer(ClosedSerializer):
 
 
 class SentMessageSerializer(ClosedSerializer):
-    content = StrictCharField(max_length=MAX_CONTENT_CHARACTERS)
+    content = StrictCharField(max_length=settings.MAX_MESSAGE_CHARACTERS)
     id = IgnoredField()
     conversation_id = IgnoredField()
     role = IgnoredField()

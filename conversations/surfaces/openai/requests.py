@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from django.conf import settings
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from conversations.models import MAX_CONTENT_CHARACTERS
 from conversations.surfaces.request_fields import (
     StrictBooleanField,
     StrictCharField,
@@ -73,8 +73,9 @@ class InputField(MessagesField):
         question = messages[-1].content
         if not question.strip():
             raise serializers.ValidationError("The last message must not be blank.")
-        if len(question) > MAX_CONTENT_CHARACTERS:
-            raise serializers.ValidationError(f"The last message must have at most {MAX_CONTENT_CHARACTERS} characters.")
+        if len(question) > settings.MAX_MESSAGE_CHARACTERS:
+            most = settings.MAX_MESSAGE_CHARACTERS
+            raise serializers.ValidationError(f"The last message must have at most {most} characters.")
         _refuse_nulls(question)
         return messages
 
@@ -164,11 +165,11 @@ class ResponseCreateSerializer(serializers.Serializer[Any]):
         required=False,
         allow_null=True,
         allow_blank=True,
-        max_length=MAX_CONTENT_CHARACTERS,
+        max_length=settings.MAX_MESSAGE_CHARACTERS,
         help_text="Follow the system prompt, for this response only.",
     )
     temperature = StrictFloatField(required=False, allow_null=True, min_value=0, max_value=2)
-    max_output_tokens = StrictIntegerField(required=False, allow_null=True, min_value=1, max_value=4096)
+    max_output_tokens = StrictIntegerField(required=False, allow_null=True, min_value=1, max_value=settings.MAX_OUTPUT_TOKENS)
     metadata = MetadataField(required=False)
     tools = UnsupportedField()
     prompt = UnsupportedField()

@@ -1,0 +1,110 @@
+"""What some servers with OpenAI's chat completions refuse in a request, and how the request is changed for them.
+
+INFERENCE_COMPATIBILITY names changes that are always made. Others are learnt: if a server refuses a request with a 400 or 422
+that names a field, the request is repeated at once with the changed field. If the server takes it, this process changes all
+later requests for that model. The answer of a refusal may quote what a user wrote, so it is read and never logged or shown.
+"""
+
+import logging
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from django.conf import settings
+
+logger = logging.getLogger(__name__)
+
+Body = dict[str, Any]
+
+# The changes: the field that is left out, and the name that its value gets instead.
+CHANGES: dict[str, tuple[str, str | None]] = {
+    "max_completion_tokens": ("max_tokens", "max_completion_tokens"),
+    "no_stream_options": ("stream_options", None),
+    "no_temperature": ("temperature", None),
+    "no_top_k": ("top_k", None),
+}
+# A server also names `temperature` when a user's choice is out of its range. That must not change other users' requests.
+LEARNT = ("max_completion_tokens", "no_stream_options", "no_top_k")
+LEARNT_FROM = (400, 422)
+# Models beyond this number learn nothing.
+MOST_MODELS = 1000
+# An error code or type, as servers write them: no text, and so nothing that a user wrote.
+IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
+FIELD = re.compile(rb"(?<![A-Za-z0-9_])(?:max_tokens|stream_options|top_k)(?![A-Za-z0-9_])")
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why the inference service refused a request: its status, its error's code and type, and the fields that it names."""
+
+    status: int
+    error_code: str = ""
+    error_type: str = ""
+    fields: frozenset[str] = frozenset()
+
+
+def read_refusal(status: int, answer: bytes) -> Refusal:
+    """Read the answer of a refusal, or the beginning of a long one."""
+    fields = frozenset(found.decode() for found in FIELD.findall(answer))
+    try:
+        said = orjson.loads(answer)
+    except orjson.JSONDecodeError:
+        return Refusal(status, fields=fields)
+    # OpenAI and most servers put the error into an object, some answer with the error itself.
+    error = said.get("error", said) if isinstance(said, dict) else None
+    if not isinstance(error, dict):
+        return Refusal(status, fields=fields)
+    return Refusal(status, _identifier(error.get("code")), _identifier(error.get("type")), fields)
+
+
+def _identifier(value: Any) -> str:
+    return value if isinstance(value, str) and IDENTIFIER.fullmatch(value) else ""
+
+
+class Compatibility:
+    """The changes that this process makes, by model."""
+
+    def __init__(self) -> None:
+        self._learnt: dict[str, frozenset[str]] = {}
+
+    def change(self, body: Body) -> Body:
+        """Return a body as the server is known to take it."""
+        return _changed(body, {*settings.INFERENCE_COMPATIBILITY, *self._learnt.get(_model_of(body), ())})
+
+    def change_after(self, body: Body, refusal: Refusal) -> Body | None:
+        """Return the body that the server may take after this refusal, or None if there is nothing to change."""
+        if refusal.status not in LEARNT_FROM:
+            return None
+        changed = _changed(body, (name for name in LEARNT if CHANGES[name][0] in refusal.fields))
+        return None if changed == body else changed
+
+    def learn(self, refused: Body, taken: Body) -> None:
+        """Remember that the server refused the first body and took the second."""
+        model = _model_of(taken)
+        known = self._learnt.get(model, frozenset())
+        new = frozenset(name for name in LEARNT if CHANGES[name][0] in refused.keys() - taken.keys()) - known
+        if new and (known or len(self._learnt) < MOST_MODELS):
+            self._learnt[model] = known | new
+            logger.warning("inference service refuses fields: requests are changed from now on", extra={"changes": sorted(new)})
+
+    def forget(self) -> None:
+        self._learnt.clear()
+
+
+def _changed(body: Body, names: Iterable[str]) -> Body:
+    changed = dict(body)
+    for name in names:
+        field, other_name = CHANGES[name]
+        value = changed.pop(field, None)
+        if other_name is not None and value is not None:
+            changed[other_name] = value
+    return changed
+
+
+def _model_of(body: Body) -> str:
+    return str(body.get("model", ""))
+
+
+compatibility = Compatibility()
