@@ -60,6 +60,16 @@ def test_reasoning_has_its_own_channel(aimock: Aimock, client: Client, conversat
     assert (again.reasoning, again.text) == (stream.reasoning[int(first.split("-")[1]) :], stream.text)
 
 
+def test_a_tool_call_without_text_is_a_failure(aimock: Aimock, client: Client, conversation: str) -> None:
+    aimock.answer("weather", {"toolCalls": [{"name": "look_up", "arguments": '{"city": "Delhi"}'}], "reasoning": "I look."})
+    stream = client.send(conversation, "the weather?")
+    assert stream.finish()["status"] == "failed"
+    assert [item["error"] for item in stream.objects if "error" in item] == ["tool_call_unsupported"]
+    message = client.message(conversation, stream.message_id)
+    assert (message["status"], message["error_code"], message["content"]) == ("failed", "tool_call_unsupported", "")
+    assert (message["reasoning"], message["finish_reason"]) == ("I look.", "tool_calls")
+
+
 @pytest.mark.parametrize(("said", "status", "code"), [(500, 502, "upstream_error"), (429, 503, "upstream_unavailable")])
 def test_an_error_is_an_error(aimock: Aimock, client: Client, conversation: str, said: int, status: int, code: str) -> None:
     aimock.answer(f"answer {said}", {"error": {"message": "a secret of the upstream"}, "status": said})
@@ -112,6 +122,7 @@ KINDS: list[tuple[dict, dict, Send, str]] = [
     (WHOLE, {"latency": 300}, send_and_stop, "stopped"),
     ({"content": LONG}, {"truncateAfterChunks": 4, "latency": 20}, send_whole, "failed"),
     (WHOLE, {}, send_whole, "complete"),
+    ({"toolCalls": [{"name": "look_up", "arguments": "{}"}]}, {}, send_whole, "failed"),
     ({"error": {"message": "slow down"}, "status": 429}, {}, send_refused, "failed"),
     ({"content": LONG}, {"latency": 300}, send_and_stop_at_once, "stopped"),
 ]
