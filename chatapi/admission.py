@@ -27,6 +27,8 @@ SENDS, OTHERS = "sends", "others"
 # The ends of paths of a POST that makes no reply.
 QUICK_ACTIONS = ("/stop", "/cancel", "/activate", "/ticket")
 
+# How many requests wait in each queue of this process.
+_waiting = {SENDS: 0, OTHERS: 0}
 _place: ContextVar["Place | None"] = ContextVar("place", default=None)
 
 
@@ -56,6 +58,11 @@ def leave_place() -> None:
         place.leave()
 
 
+def do_requests_wait() -> bool:
+    """Return whether this process has more requests than it can work on at once."""
+    return any(_waiting.values())
+
+
 class Admission:
     """WSGI middleware: wait for a place, then call the application. Probes need none."""
 
@@ -63,8 +70,6 @@ class Admission:
         self._application = application
         count = PLACES_PER_CONNECTION * settings.DB_POOL_SIZE
         self._queues = {SENDS: threading.Semaphore(count), OTHERS: threading.Semaphore(count)}
-        # How many requests wait in each queue.
-        self._waiting = dict.fromkeys(self._queues, 0)
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "")
@@ -84,13 +89,15 @@ class Admission:
             place.leave()
 
     def _take_place(self, queue: str) -> bool:
-        self._waiting[queue] += 1
+        if self._queues[queue].acquire(blocking=False):
+            return True
+        _waiting[queue] += 1
         try:
             return self._queues[queue].acquire(timeout=PATIENCE_S)
         finally:
-            self._waiting[queue] -= 1
+            _waiting[queue] -= 1
 
     def sample(self) -> None:
         """Set the gauges of waiting requests."""
-        for queue, waiting in self._waiting.items():
+        for queue, waiting in _waiting.items():
             metrics.admission_waiting.labels(queue).set(waiting)

@@ -16,6 +16,7 @@ from uuid import UUID
 
 from django.conf import settings
 
+from chatapi.admission import do_requests_wait
 from chatapi.observability import metrics
 from inference_proxy.exceptions import StoreUnavailable
 from inference_proxy.generation import Generation
@@ -38,6 +39,8 @@ MAX_PAUSE_S = 1.0
 # PostgreSQL writes a text as a whole. Up to this length each checkpoint saves it; a longer one is saved less often, so that
 # no reply writes more than this many characters per checkpoint interval on average.
 CHECKPOINT_CHARACTERS = 32_768
+# While requests wait: clients still get text four times a second.
+CROWDED_PAUSE_S = 0.22
 
 
 class LiveReplies:
@@ -82,8 +85,12 @@ class LiveReplies:
         return generation
 
     def _pause_s(self) -> float:
-        """How long each reader may rest, so that all together wake this process up WAKEUPS_PER_SECOND times a second."""
-        return len(self._running) * self._wakeup_s
+        """How long each reader may rest, so that all together wake this process up WAKEUPS_PER_SECOND times a second.
+
+        While requests wait, all readers rest longer: replies slow down evenly, and new ones begin.
+        """
+        pause_s = len(self._running) * self._wakeup_s
+        return max(pause_s, CROWDED_PAUSE_S) if self._wakeup_s and do_requests_wait() else pause_s
 
     def get(self, reply_id: UUID) -> Generation | None:
         """Return a reply that is running here."""

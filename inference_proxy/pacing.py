@@ -12,7 +12,7 @@ from collections.abc import Callable
 # The first reads are never followed by a rest, so the user sees the beginning at once.
 UNPACED_READS = 3
 # A rest must gather at least this many tokens, or it would cost more than it saves.
-LEAST_TOKENS_GATHERED = 1.5
+LEAST_TOKENS_GATHERED = 2
 # How often the timer looks for rests that are over.
 TICK_S = 0.005
 # At most this many readers continue at once, however many rests are over. Then requests get their turn. So under overload all
@@ -73,4 +73,4 @@ class Pacer:
         if self._reads <= UNPACED_READS:
             return 0.0
         pause_s = self._pause_s()
-        return pause_s if pause_s > LEAST_TOKENS_GATHERED * interval_s else 0.0
+        return max(pause_s, LEAST_TOKENS_GATHERED * interval_s) if pause_s > interval_s else 0.0

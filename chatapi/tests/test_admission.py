@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from chatapi import admission as admission_module
-from chatapi.admission import PLACES_PER_CONNECTION, Admission, Overloaded, leave_place
+from chatapi.admission import PLACES_PER_CONNECTION, Admission, Overloaded, do_requests_wait, leave_place
 from chatapi.request_bodies import PROBLEM_KEY
 from tests.support.waiting import LIMIT_S, wait_until
 
@@ -53,11 +53,14 @@ def ask(settings: Any, work: Work) -> Iterator[Callable[..., Any]]:
 def test_requests_beyond_the_places_wait_and_come_in_order(ask: Callable[..., Any], work: Work) -> None:
     first = [ask(f"/{number}") for number in range(PLACES)]
     wait_until(lambda: len(work.begun) == PLACES, "all places are taken")
+    assert not do_requests_wait()
     later = ask("/later")
+    wait_until(do_requests_wait, "the request waits")
     assert "/later" not in work.begun
     work.may_end.set()
     assert [asked.result(LIMIT_S) for asked in [*first, later]] == [[b"answer"]] * (PLACES + 1)
     assert work.begun[-1] == "/later"
+    assert not do_requests_wait()
 
 
 def test_a_request_that_waits_for_something_else_lets_the_next_one_in(ask: Callable[..., Any], work: Work) -> None:

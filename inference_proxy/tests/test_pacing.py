@@ -96,7 +96,12 @@ def test_a_stop_does_not_wait_for_the_pause(service: FastService) -> None:
 def test_only_a_reply_whose_tokens_would_gather_rests() -> None:
     fast, slow = Pacer(lambda: 0.1), Pacer(lambda: 0.1)
     assert [fast.rest_after(1, at / 100) for at in range(1, 7)] == [0, 0, 0, 0.1, 0.1, 0.1]
-    assert [slow.rest_after(1, at / 10) for at in range(1, 7)] == [0, 0, 0, 0, 0, 0]
+    assert [slow.rest_after(1, at / 5) for at in range(1, 7)] == [0, 0, 0, 0, 0, 0]
+
+
+def test_a_rest_gathers_at_least_two_tokens() -> None:
+    pacer = Pacer(lambda: 0.06)
+    assert [round(pacer.rest_after(1, at / 20), 3) for at in range(1, 5)] == [0, 0, 0, 0.1]
 
 
 def test_what_gathered_in_a_rest_tells_the_pace() -> None:
