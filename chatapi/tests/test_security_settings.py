@@ -11,7 +11,10 @@ import pytest
 from django.conf import settings
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
-from django.test import Client
+from django.test import Client, RequestFactory
+
+from chatapi.content_security import ContentSecurityMiddleware
+from chatapi.try_page import try_page
 
 PROJECT = Path(__file__).resolve().parents[2]
 SHOW = """
@@ -69,10 +72,37 @@ def test_weak_passwords_are_refused(password: str) -> None:
         validate_password(password)
 
 
+ADMIN = "/admin/conversations"
+PAGES = [
+    "/api/docs",
+    "/admin/login/",
+    "/admin/",
+    "/admin/password_change/",
+    "/admin/auth/user/add/",
+    f"{ADMIN}/assistant/add/",
+    f"{ADMIN}/chatuser/",
+    f"{ADMIN}/conversation/",
+    f"{ADMIN}/conversation/dashboard/",
+    f"{ADMIN}/staffaccess/",
+    f"{ADMIN}/userquota/add/",
+]
+
+
 @pytest.mark.django_db
-@pytest.mark.parametrize("address", ["/admin/login/", "/api/docs"])
-def test_pages_carry_a_policy_and_no_inline_code(address: str) -> None:
-    page: Any = Client().get(address)
+@pytest.mark.parametrize("address", PAGES)
+def test_pages_carry_a_policy_and_no_inline_code(admin_client: Client, address: str) -> None:
+    client = Client() if "login" in address else admin_client
+    page: Any = client.get(address)
+    assert_page_is_guarded(page)
+
+
+def test_the_try_page_does_as_well() -> None:
+    # The tests' settings do not serve it.
+    assert_page_is_guarded(ContentSecurityMiddleware(try_page)(RequestFactory().get("/")))
+
+
+def assert_page_is_guarded(page: Any) -> None:
+    assert page["Content-Type"].startswith("text/html"), page
     assert "default-src 'self'" in page["Content-Security-Policy"]
     assert "unsafe" not in page["Content-Security-Policy"]
     html = page.content.decode()
