@@ -29,6 +29,7 @@ class Reply:
     id: str
     status: str
     content: str
+    reasoning: str
     is_active: bool
 
     def __str__(self) -> str:
@@ -92,7 +93,7 @@ def _of_turn(play: Play, turn: Turn) -> list[Violation]:
     found = [complaint for reader in turn.readers for complaint in reader.complaints]
     found += [problem for cut in turn.cuts for problem in _of_cut(play, turn, cut)]
     rows = play.cluster.rows(
-        "SELECT id::text, role, parent_id::text, status, content, is_active FROM messages"
+        "SELECT id::text, role, parent_id::text, status, content, reasoning, is_active FROM messages"
         " WHERE conversation_id = %s ORDER BY created_at, id",
         turn.conversation,
     )
@@ -106,11 +107,12 @@ def _of_turn(play: Play, turn: Turn) -> list[Violation]:
     if len(calls) > len(replies):
         problem = f"{len(calls)} calls of the inference service for {len(replies)} replies"
         found.append(Violation(Invariant.ONE_CALL, problem))
-    whole = "".join(turn.plan.words)
+    whole, thought = "".join(turn.plan.words), "".join(turn.plan.thoughts)
     for reply in replies.values():
-        is_whole = reply.content == whole or (reply.id in turn.regenerated_ids and turn.plan.second_answer == "empty")
-        if not whole.startswith(reply.content) or (reply.status == "complete" and not is_whole):
-            found.append(Violation(Invariant.WHAT_THE_MODEL_SAID, f"{reply} is {reply.content!r}"))
+        is_whole = (reply.content, reply.reasoning) == (whole, thought)
+        is_part = whole.startswith(reply.content) and thought.startswith(reply.reasoning)
+        if not is_part or (reply.status == "complete" and not is_whole):
+            found.append(Violation(Invariant.WHAT_THE_MODEL_SAID, f"{reply} is {reply.content!r} after {reply.reasoning!r}"))
     for reader in turn.readers:
         found += _of_reader(play, turn, reader, replies)
     return [*found, *_what_counts(play, turn, replies), *_no_trace(play, turn, replies)]
@@ -123,24 +125,30 @@ def _of_reader(play: Play, turn: Turn, reader: Reader, replies: dict[str, Reply]
         return [Violation(Invariant.SHOWN, f"reply {reader.message_id}, which a client read, is not stored")]
     reply = replies[reader.message_id]
     said = reader.end["status"] if reader.end else None
-    if said in FINAL and (said, reader.text) != (reply.status, reply.content):
+    if said in FINAL and (said, reader.text, reader.reasoning) != (reply.status, reply.content, reply.reasoning):
         problem = f"a client was told {said} after {reader.text!r}, but it is {reply}: {reply.content!r}"
         return [Violation(Invariant.SAVED, problem)]
     if "not_saved" in reader.errors:
         return [Violation(Invariant.SHOWN, f"{reply} was not saved")]
     if said == "interrupted" and not play.was_hit("worker", "database"):
         return [Violation(Invariant.GUESS, f"a client was told that {reply} is interrupted, although no worker was lost")]
-    if reply.content.startswith(reader.text):
+    if reply.content.startswith(reader.text) and reply.reasoning.startswith(reader.reasoning):
         return []
-    if turn.pid not in play.killed or not reader.text.startswith(reply.content):
+    if turn.pid not in play.killed or not _agree(reader, reply):
         problem = f"{reply} does not begin with what a client saw: {reader.text!r} against {reply.content!r}"
         return [Violation(Invariant.SHOWN, problem)]
     allowance_s = KILL_ALLOWANCE_S + play.checkpoints_held_s[turn.pid]
     shown = max((length for at, length in reader.seen if at < play.killed[turn.pid] - allowance_s), default=0)
-    if shown > len(reply.content) and not play.was_hit("database"):
+    if shown > len(reply.content) + len(reply.reasoning) and not play.was_hit("database"):
         problem = f"{reply} lacks what a client saw more than {allowance_s:.1f} s before the kill ({shown} characters)"
         return [Violation(Invariant.SHOWN, problem)]
     return []
+
+
+def _agree(reader: Reader, reply: Reply) -> bool:
+    """Whether of each channel, what a client saw and what is stored begin alike."""
+    channels = [(reader.text, reply.content), (reader.reasoning, reply.reasoning)]
+    return all(seen.startswith(stored) or stored.startswith(seen) for seen, stored in channels)
 
 
 def _of_cut(play: Play, turn: Turn, cut: Cut) -> list[Violation]:

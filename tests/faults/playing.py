@@ -1,5 +1,6 @@
 """Play one schedule: turns with their readers, and the faults that strike when a turn reaches a point."""
 
+import json
 import signal
 import threading
 import time
@@ -145,6 +146,8 @@ class Play:
                     if instead := self.reach("middle", turn.prompt, None):
                         return instead(exchange)
                     self._look_at_connections()
+                if thought := turn.plan.thoughts[number]:
+                    event(json.dumps({"reasoning": thought}))(exchange)
                 token(word)(exchange)
                 exchange.wait(timeout_s=_pause_s(turn))
             return done()(exchange)

@@ -51,7 +51,8 @@ class Reader:
         # Set when the message id is known, and at the end in every case.
         self.is_named = threading.Event()
         self.text = ""
-        self.seen: list[tuple[float, int]] = []  # when, and how long the text was then
+        self.reasoning = ""
+        self.seen: list[tuple[float, int]] = []  # when, and how long text and reasoning were then
         self.end: dict[str, Any] | None = None
         self.errors: list[str] = []
         self.refusal: str | None = None
@@ -94,7 +95,11 @@ class Reader:
     def follow(self, user: Client) -> Stream:
         """Ask for what is behind the text that was read."""
         assert self.message_id is not None
-        return user.follow(self._conversation, self.message_id, last_event_id=len(self.text))
+        return user.follow(self._conversation, self.message_id, last_event_id=self._cursor)
+
+    @property
+    def _cursor(self) -> str:
+        return f"{len(self.text)}-{len(self.reasoning)}" if self.reasoning else str(len(self.text))
 
     def disturb(self) -> None:
         """Break the connection under the reader."""
@@ -123,11 +128,12 @@ class Reader:
                 return
             if frame.object is None:
                 continue
-            if "token" in frame.object:
-                self.text += frame.object["token"]
-                self.seen.append((time.monotonic(), len(self.text)))
-                if frame.id != len(self.text):
-                    self._complain(Invariant.OFFSETS, f"id {frame.id} after {len(self.text)} characters of {self.message_id}")
+            if "token" in frame.object or "reasoning" in frame.object:
+                self.text += frame.object.get("token", "")
+                self.reasoning += frame.object.get("reasoning", "")
+                self.seen.append((time.monotonic(), len(self.text) + len(self.reasoning)))
+                if frame.event_id != self._cursor:
+                    self._complain(Invariant.OFFSETS, f"id {frame.event_id} at {self._cursor} of {self.message_id}")
             if "error" in frame.object:
                 self.errors.append(frame.object["error"])
             if frame.object.get("done"):
@@ -146,11 +152,10 @@ class Reader:
             return  # deleted, or the next fault has struck
         if "not_saved" in self.errors:
             return
-        saved = (message["status"], message["content"])
-        if saved[0] == "streaming" or (told in FINAL and saved != (told, self.text)):
-            self._complain(
-                Invariant.SAVED, f"a client was told {told} after {self.text!r}, and at once read {saved[0]} {saved[1]!r}"
-            )
+        saved = (message["status"], message["content"], message["reasoning"])
+        seen = (told, self.text, self.reasoning)
+        if saved[0] == "streaming" or (told in FINAL and saved != seen):
+            self._complain(Invariant.SAVED, f"a client was told {seen}, and at once read {saved}")
 
     def _note_refusal(self, status: int, body: dict[str, Any]) -> None:
         self.refusal = code = body["code"]

@@ -54,6 +54,8 @@ class Fault:
 @dataclass(frozen=True)
 class TurnPlan:
     words: tuple[str, ...]
+    # What the model thinks before each word, all "" for a model that does not think.
+    thoughts: tuple[str, ...]
     lasts_s: float
     middle: int
     node: int
@@ -105,6 +107,7 @@ def _turn(chance: random.Random) -> TurnPlan:
     count = chance.randint(FEWEST_WORDS, 30)
     return TurnPlan(
         words=tuple(f"{number}{chance.choice(PIECES)}" for number in range(count)),
+        thoughts=tuple(f"({number}🎈)" if count % 2 else "" for number in range(count)),
         lasts_s=chance.choice((0.0, 0.3, 1.0, LONG_REPLY_S)),
         middle=chance.randint(1, count // 2),
         node=chance.randint(0, 1),
