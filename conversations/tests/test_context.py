@@ -247,3 +247,43 @@ def test_counting_what_is_left_out_stops_somewhere(
     budgets(settings, messages=2)
     make_turns(conversation, 5)
     assert build(conversation).summary["left_out"] == 3
+
+
+@pytest.mark.parametrize(("protocol", "is_sent"), [("openai", True), ("nanochat", False)])
+def test_reasoning_goes_up_where_it_is_wanted_and_understood(
+    conversation: Conversation, settings: Any, protocol: str, is_sent: bool
+) -> None:
+    settings.INFERENCE_PROTOCOL, settings.INFERENCE_SEND_REASONING = protocol, True
+    asked = make_message(conversation, "question")
+    make_reply(asked, "answer", reasoning="thought")
+    answer = build(conversation).messages[1]
+    assert answer == {"role": "assistant", "content": "answer", **({"reasoning_content": "thought"} if is_sent else {})}
+
+
+def test_reasoning_that_is_sent_counts_for_the_budget(conversation: Conversation, settings: Any) -> None:
+    settings.INFERENCE_PROTOCOL, settings.INFERENCE_SEND_REASONING = "openai", True
+    make_reply(make_message(conversation, "question"), "answer", reasoning="t" * 100)
+    budgets(settings, characters=119)
+    assert contents(build(conversation)) == ["newest"]
+    budgets(settings, characters=120)
+    assert contents(build(conversation)) == ["question", "answer", "newest"]
+    assert build(conversation).summary["characters"] == 120
+    settings.INFERENCE_SEND_REASONING = False
+    budgets(settings, characters=20)
+    assert contents(build(conversation)) == ["question", "answer", "newest"]
+
+
+def test_the_thoughts_behind_answers_in_a_row_are_joined(conversation: Conversation, settings: Any) -> None:
+    settings.INFERENCE_PROTOCOL, settings.INFERENCE_SEND_REASONING = "openai", True
+    asked = make_message(conversation, "question")
+    make_reply(asked, "one", reasoning="first")
+    make_reply(asked, "two", reasoning="")
+    make_reply(asked, "three", reasoning="third")
+    answer = build(conversation)
+    assert answer.messages[1] == {
+        "role": "assistant",
+        "content": "one\n\ntwo\n\nthree",
+        "reasoning_content": "first\n\nthird",
+    }
+    sent = sum(len(message["content"]) + len(message.get("reasoning_content", "")) for message in answer.messages)
+    assert answer.summary["characters"] == sent

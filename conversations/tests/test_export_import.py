@@ -31,6 +31,7 @@ def fill(manage: Manage) -> None:
     )
     Message.objects.filter(conversation=hard, role="assistant").update(
         content=AWKWARD,
+        reasoning=AWKWARD,
         context={"messages": 3, "nested": {"text": AWKWARD, "number": 1.10}},
         feedback=-1,
         feedback_comment=AWKWARD,
@@ -155,13 +156,15 @@ def test_an_export_is_for_its_owner_alone(manage: Manage, tmp_path: Path) -> Non
 def test_markdown_reads_like_a_conversation(manage: Manage, tmp_path: Path) -> None:
     conversation = make_old_conversation(title="Bread\nand butter", last_status="stopped")
     Message.objects.create(conversation=conversation, role="assistant", content="an older version", is_active=False)
+    conversation.messages.filter(content="message 1").update(reasoning="a thought")
     make_old_conversation(title=None, age_days=None, messages=1)
     file = tmp_path / "all.md"
     manage("export_history", str(file), "--all")
     text = file.read_text()
     assert text.startswith("# New conversation\n")
     assert "# Bread and butter\n" in text
-    assert "(stopped)\n\nmessage 1\n" in text
+    assert "(stopped)\n\n<details><summary>Reasoning</summary>\n\na thought\n\n</details>\n\nmessage 1\n" in text
+    assert text.count("<details>") == 1
     assert "older version" not in text
     assert "time unknown" in text
 
@@ -256,3 +259,16 @@ def test_a_torn_end_is_reported_and_the_rest_imported(manage: Manage, manage_jso
 def test_a_file_that_is_not_there_is_an_error(manage: Manage, tmp_path: Path) -> None:
     with pytest.raises(CommandError):
         manage("import_history", str(tmp_path / "nowhere.jsonl"))
+
+
+def test_an_export_from_before_there_was_reasoning_is_imported(manage: Manage, tmp_path: Path) -> None:
+    file = tmp_path / "old.jsonl"
+    conversation = make_old_conversation()
+    manage("export_history", str(file), "--all")
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    for row in rows:
+        row.get("message", {}).pop("reasoning", None)
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    conversation.messages.all().delete()
+    manage("import_history", str(file))
+    assert set(conversation.messages.values_list("reasoning", flat=True)) == {""}

@@ -130,3 +130,13 @@ def test_a_conversation_without_limit_has_a_thousand_messages(user: UserClient, 
     assert len(answer["messages"]) == 1000
     older = user.get(f"/api/conversations/{conversation.id}", {"cursor": answer["next"]}).json()
     assert (len(older["messages"]), older["next"]) == (10, None)
+
+
+def test_reasoning_counts_where_it_is_read(user: UserClient) -> None:
+    conversation = make_conversation(user.user_id)
+    for number in range(3):
+        make_message(conversation, f"{number}", reasoning=f"{number}" * 4 * KIB)
+    answer = user.get(f"/api/conversations/{conversation.id}").json()
+    assert numbers(answer["messages"]) == numbers(answer["messages"], "reasoning") == ["1", "2"]
+    # The contract surface shows no reasoning.
+    assert numbers(user.get(f"/conversations/{conversation.id}/messages").json()) == ["0", "1", "2"]

@@ -98,6 +98,19 @@ class OpenAI:
         if not isinstance(changes, dict):
             raise UpstreamError
         content = changes.get("content")
+        if len(changes) > 1 or not isinstance(content, str):
+            # Most events have a piece of text and nothing else.
+            content = self._take_the_rest(changes, delta)
+        if content:
+            self._take_text(content, delta)
+        if reason := clean_label(choice.get("finish_reason")):
+            self._finish_reason = reason
+            # A server says `stop` of a refusal, too.
+            delta.finish_reason = REFUSAL if self._has_refused else reason
+
+    def _take_the_rest(self, changes: dict[str, Any], delta: Delta) -> str:
+        """Read what else a choice may bring, and return its text."""
+        content = changes.get("content")
         # vLLM and Ollama call it `reasoning`; SGLang, llama.cpp and DeepSeek `reasoning_content`; some send both, the same.
         reasoning = changes.get("reasoning_content") or changes.get("reasoning") or ""
         refusal = changes.get("refusal")
@@ -111,13 +124,8 @@ class OpenAI:
             content = (content or "") + refusal
         if reasoning and isinstance(reasoning, str):
             delta.reasoning = self._reasoning_cleaner.clean(reasoning)
-        if content:
-            self._take_text(content, delta)
         delta.calls_tool = bool(changes.get("tool_calls") or changes.get("function_call"))
-        if reason := clean_label(choice.get("finish_reason")):
-            self._finish_reason = reason
-            # A server says `stop` of a refusal, too.
-            delta.finish_reason = REFUSAL if self._has_refused else reason
+        return content or ""
 
     def _take_text(self, content: str, delta: Delta) -> None:
         text = self._cleaner.clean(content)

@@ -190,3 +190,41 @@ def test_a_stream_that_just_ends_is_not_whole() -> None:
 def test_models_are_relayed() -> None:
     answer = {"current_model": "d32", "models": []}
     assert Nanochat().read_models(answer) == answer
+
+
+def test_reasoning_has_a_frame_of_its_own() -> None:
+    delta = Nanochat().read_event(b'{"reasoning": "Hm\\u0000m", "token": "Yes", "gpu": 0}')
+    assert (delta.reasoning, delta.text, delta.payload) == ("Hmm", "Yes", b'{"token":"Yes","gpu":0}')
+    alone = Nanochat().read_event(b'{"reasoning": "Hm"}')
+    assert (alone.reasoning, alone.text, alone.payload) == ("Hm", "", None)
+    strange = Nanochat().read_event(b'{"reasoning": ["Hm"], "token": "Yes"}')
+    assert (strange.reasoning, strange.payload) == ("", b'{"token":"Yes"}')
+
+
+def test_tags_are_split_off_over_several_tokens() -> None:
+    protocol = Nanochat()
+    tokens = ["<th", "ink>Hm", "m</think", ">\n\nYes", " <think>"]
+    deltas = [protocol.read_event(json.dumps({"token": token, "gpu": 1}).encode()) for token in tokens]
+    assert [(delta.reasoning, delta.text) for delta in deltas] == [
+        ("", ""),
+        ("Hm", ""),
+        ("m", ""),
+        ("", "Yes"),
+        ("", " <think>"),
+    ]
+    assert [delta.payload for delta in deltas[:4]] == [None, None, None, b'{"token":"Yes","gpu":1}']
+    # From here on, tokens are relayed byte for byte again.
+    assert deltas[4].payload == b'{"token": " <think>", "gpu": 1}'
+
+
+def test_what_was_held_back_of_the_text_comes_at_the_end() -> None:
+    protocol = Nanochat()
+    assert protocol.read_event(b'{"token": "<thi"}').payload is None
+    assert protocol.flush().payload == b'{"token":"<thi"}'
+    assert Nanochat().flush().payload is None
+
+
+def test_tags_stay_where_they_are_not_wanted(settings: Any) -> None:
+    settings.INFERENCE_THINK_TAGS = False
+    delta = Nanochat().read_event(b'{"token": "<think>Hm</think>Yes"}')
+    assert (delta.reasoning, delta.payload) == ("", b'{"token": "<think>Hm</think>Yes"}')

@@ -180,3 +180,48 @@ def test_models(settings: Any, configured: str, answer: dict[str, Any], current:
 
 def test_there_is_nothing_to_swap() -> None:
     assert OpenAI().swap_path is None
+
+
+@pytest.mark.parametrize(
+    ("delta", "reasoning", "text", "calls_tool"),
+    [
+        ({"reasoning": "Hm"}, "Hm", "", False),
+        ({"reasoning_content": "Hm", "content": None}, "Hm", "", False),
+        ({"reasoning_content": "", "reasoning": "Hm"}, "Hm", "", False),
+        ({"reasoning": "a\x00\ud800b"}, "ab", "", False),
+        ({"reasoning": ["Hm"]}, "", "", False),
+        ({"content": [{"type": "thinking", "thinking": "Hm"}, {"type": "text", "text": "Yes"}]}, "Hm", "Yes", False),
+        ({"content": [{"type": "thinking", "thinking": [{"text": "H"}, 7, {"text": None}, {"text": "m"}]}]}, "Hm", "", False),
+        ({"content": [{"type": "text", "text": None}, {"type": "image_url", "image_url": {}}, {}]}, "", "", False),
+        ({"content": []}, "", "", False),
+        ({"content": "<think>Hm</think>Yes"}, "Hm", "Yes", False),
+        ({"reasoning": "H", "content": "<think>m</think>Yes"}, "Hm", "Yes", False),
+        ({"tool_calls": [{"index": 0}]}, "", "", True),
+        ({"tool_calls": [], "function_call": None}, "", "", False),
+        ({"function_call": {"name": "x"}}, "", "", True),
+        ({"refusal": None, "content": "Yes"}, "", "Yes", False),
+    ],
+)
+def test_channels(delta: dict[str, Any], reasoning: str, text: str, calls_tool: bool) -> None:
+    read = OpenAI().read_event(json.dumps({"choices": [{"delta": delta}]}).encode())
+    assert (read.reasoning, read.text, read.calls_tool) == (reasoning, text, calls_tool)
+    assert read.payload == (json.dumps({"token": text}, separators=(",", ":")).encode() if text else None)
+
+
+def test_a_refusal_is_its_text_and_the_reason() -> None:
+    protocol = OpenAI()
+    first = protocol.read_event(b'{"choices": [{"delta": {"refusal": "I can\'t."}}]}')
+    assert (first.text, first.finish_reason, protocol.may_end_here()) == ("I can't.", "refusal", False)
+    last = protocol.read_event(chunk(None, "stop"))
+    assert (last.finish_reason, protocol.may_end_here()) == ("refusal", True)
+    part = OpenAI().read_event(chunk([{"type": "refusal", "refusal": "No."}]))
+    assert (part.text, part.finish_reason) == ("No.", "refusal")
+
+
+def test_what_was_held_back_comes_at_the_end() -> None:
+    protocol = OpenAI()
+    protocol.read_event(chunk("<think>Hm</thi"))
+    assert (protocol.flush().reasoning, protocol.flush().text) == ("</thi", "")
+    protocol = OpenAI()
+    protocol.read_event(chunk(" <th"))
+    assert protocol.flush().payload == b'{"token":" <th"}'

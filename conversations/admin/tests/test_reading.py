@@ -174,3 +174,21 @@ def test_a_users_conversations_are_paged(support: Client) -> None:
     titles = [one.title for page in (first, second) for one in page.context["conversations"]]
     assert sorted(titles) == sorted(f"Number {number}" for number in range(55))
     assert second.context["older_cursor"] == ""
+
+
+def test_what_the_model_thought_is_folded_away(support: Client) -> None:
+    conversation = make_conversation()
+    make_message(conversation, "assistant", "Yes", reasoning="Hm <b>")
+    long = make_message(conversation, "assistant", "No", reasoning="m" * (CHARACTERS_SHOWN + 1), minute=1)
+    page = support.get(address(conversation)).content.decode()
+    assert '<details class="chat-thought">' in page
+    assert "Hm &lt;b&gt;" in page
+    assert "m" * (CHARACTERS_SHOWN + 1) not in page
+    whole = support.get(address(conversation, f"?message={long.pk}&whole={long.pk}")).content.decode()
+    assert "m" * (CHARACTERS_SHOWN + 1) in whole
+
+
+def test_a_message_without_reasoning_has_nothing_folded(support: Client) -> None:
+    conversation = make_conversation()
+    make_message(conversation, "assistant", "Yes")
+    assert "chat-thought" not in support.get(address(conversation)).content.decode()
