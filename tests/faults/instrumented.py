@@ -29,7 +29,7 @@ from .product import DatabaseReplyStore, LiveReplies, begin, live_replies  # noq
 
 FOLDER = Path(os.environ["FAULTS_FOLDER"])
 # Those of the process, of the service as a whole, and of the database pools.
-LASTING_THREADS = re.compile("MainThread|reply-keeper|worker-warden|deadlines|window|pool-")
+LASTING_THREADS = re.compile("MainThread|reply-keeper|worker-warden|deadlines|rest-timer|window|pool-")
 
 
 def reach(point: str, subject: str) -> None:
