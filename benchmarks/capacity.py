@@ -54,7 +54,7 @@ class Bench:
 
     @contextmanager
     def with_tokens(self, token_bytes: int) -> Iterator["Bench"]:
-        """Use an inference service whose tokens have so many bytes of text."""
+        """Use an inference service whose tokens have this many bytes of text."""
         with metronome(token_bytes) as upstream:
             other = Bench(self.base, upstream)
             other.results = self.results

@@ -78,7 +78,7 @@ class Contender:
     database_url: str = ""
 
     def requests(self, count: int, tokens: int, rate: int) -> list[bytes]:
-        """Return sends whose replies have so many tokens, each to a new conversation, of a few users in turn."""
+        """Return `count` sends, each to a new conversation, from a few users in turn. Each reply has `tokens` tokens."""
         limits = f'"max_tokens": {tokens}, "top_k": {rate}'
         if not self.database_url:
             body = f'{{"messages": [{{"role": "user", "content": "{WORDS}"}}], "temperature": 0.8, {limits}}}'

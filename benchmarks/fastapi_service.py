@@ -1,4 +1,4 @@
-"""Today's usual choice for such a service, to compare with: FastAPI, httpx, SQLAlchemy with asyncpg, sse-starlette, uvicorn.
+"""The same service built with FastAPI, httpx, SQLAlchemy with asyncpg, sse-starlette and uvicorn, for comparison.
 
 It does a send's work and no more: ask who is calling (and remember it), insert both messages, read the history, relay the
 reply, save it at the end. A client that leaves loses its reply; there are no checkpoints, retries, stops or limits. It runs

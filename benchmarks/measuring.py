@@ -9,7 +9,7 @@ TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 # The processors that this process may use, before it is pinned to some of them.
 PROCESSORS = sorted(os.sched_getaffinity(0))
 SERVER_PROCESSOR = PROCESSORS[0]
-# Where load, stand-ins and PostgreSQL run. With one processor everything shares it.
+# The processors of the load generator, the test services and PostgreSQL. A single processor is shared by all.
 LOAD_PROCESSORS = PROCESSORS[1:] or PROCESSORS
 
 

@@ -30,7 +30,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--conversations", type=int, default=30_000)
     parser.add_argument("--messages", type=int, default=300_000)
-    parser.add_argument("--rounds", type=int, default=3, help="the best of so many is shown")
+    parser.add_argument("--rounds", type=int, default=3, help="number of rounds; the best one is shown")
     parser.add_argument("--sends", type=float, default=20, metavar="RATE", help="a second, beside a prune_history at the end")
     options = parser.parse_args()
     base = start_postgres()

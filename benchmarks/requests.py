@@ -15,7 +15,7 @@ from tests.support.client import Client
 
 CONVERSATIONS = 60
 TURNS = 5
-# The best of so many is shown.
+# The best of this many rounds is shown.
 ROUNDS = 4
 BATCH = 20
 Request = tuple[str, str, object]
@@ -46,7 +46,7 @@ class CommonRequests:
         }
 
     def measure(self, count: int) -> dict[str, tuple[float, float]]:
-        """Make each request so many times; return CPU seconds and median latency of one, by kind."""
+        """Make each kind of request `count` times. Return CPU seconds and median latency of one request, by kind."""
         self._connection.close()  # the server has closed it meanwhile
         cpu_s, seconds = dict.fromkeys(self._kinds, 0.0), {name: list[float]() for name in self._kinds}
         # In turns: all kinds see the machine as fast as it is at that moment.

@@ -4,7 +4,7 @@
     make bench BENCH=streams                   three rounds, everything
     make bench BENCH=streams ARGS="--write-baseline --json streams.json"
 
-The server has one processor for itself, where there are two or more. Load, stand-ins and PostgreSQL use the others.
+With two or more processors, the server has one for itself. The load generator, the test services and PostgreSQL use the others.
 "One more token" is the difference between replies of 50 and of 350 tokens, divided by the tokens between them, so that the send
 drops out.
 """
@@ -42,7 +42,7 @@ SETTLE_S = 0.3
 
 
 class Run:
-    """What was measured so far, and how much of their processors the load and the stand-ins needed."""
+    """The results so far, and the share of their processors that the load generator and the test services used."""
 
     def __init__(self, metronome_pid: int) -> None:
         self._metronome = metronome_pid
@@ -52,7 +52,7 @@ class Run:
         self.runs = self.crowded_runs = 0
 
     def cost(self, contender: Contender, count: int, tokens: int) -> tuple[float, Streams]:
-        """Run so many streams at once; return the CPU seconds of the server for each, and how they went."""
+        """Run `count` streams at once. Return the server's CPU seconds per stream, and the streams' results."""
         requests = contender.requests(count, tokens, RATE)
         before = cpu_seconds(*contender.workers)
         streams = run_streams(contender.port, requests, tokens, [self._metronome])
@@ -102,7 +102,9 @@ def main() -> None:
     rounds = 1 if options.quick else options.rounds
     take_load_processors()
     if len(PROCESSORS) == 1:
-        print("This machine has one processor: server, load and stand-ins share it, and the figures say little.")
+        print(
+            "This machine has one processor, which the load generator uses too, so the figures are not reliable."
+        )
     with ExitStack() as parts:
         upstream, metronome_pid = parts.enter_context(metronome())
         base = start_postgres()

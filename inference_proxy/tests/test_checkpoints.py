@@ -40,7 +40,7 @@ def add_running(replies: LiveReplies, store: Any) -> Generation:
 
 
 def saved_lengths(replies: LiveReplies, store: Store, generation: Generation, piece: str, rounds: int) -> list[int | None]:
-    """Append a piece before each of so many checkpoints a second apart, and return how long the saved texts were."""
+    """Append a piece before each checkpoint, one checkpoint per second. Return the lengths of the saved texts."""
     lengths = []
     for now in range(rounds):
         generation.transcript.append(b"{}", piece)

@@ -43,7 +43,7 @@ ITEM_COLUMNS = ("id", "role", "content", "reasoning", "status", "finish_reason",
 
 INCOMPLETE_REASONS = {"length": "max_output_tokens", "content_filter": "content_filter"}
 INTERRUPTED = "The server stopped before the response was complete. Its text so far is kept."
-# Where nobody chooses a temperature, the inference service does. Clients expect a number.
+# Shown if no temperature was chosen: clients expect a number, and the inference service uses its own.
 UNCHOSEN_TEMPERATURE = 1.0
 # What the service does not offer, as OpenAI's clients expect to read it.
 FIXED_FIELDS: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""The events of a response: their order, and that a stream behind any event is the rest, whoever makes it."""
+"""The events of a response: their order, and that a stream resumed after any event is the rest, from memory or from the row."""
 
 import uuid
 from datetime import UTC, datetime
