@@ -102,9 +102,7 @@ def main() -> None:
     rounds = 1 if options.quick else options.rounds
     take_load_processors()
     if len(PROCESSORS) == 1:
-        print(
-            "This machine has one processor, which the load generator uses too, so the figures are not reliable."
-        )
+        print("This machine has one processor, which the load generator uses too, so the figures are not reliable.")
     with ExitStack() as parts:
         upstream, metronome_pid = parts.enter_context(metronome())
         base = start_postgres()
