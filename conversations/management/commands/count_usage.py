@@ -1,16 +1,12 @@
 """`manage.py count_usage`: add the usage that is missing from usage_totals. See services.usage_history."""
 
-import json
 from argparse import ArgumentParser
+from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
-from django.core.management.base import CommandError
-from django.db import DatabaseError
-
-from conversations.management.arguments import past_moment, seconds
-from conversations.management.interruption import Interruption
-from conversations.management.operator_command import OperatorCommand
-from conversations.management.progress import ProgressReport
+from conversations.management.arguments import past_moment
+from conversations.management.repeatable_command import RepeatableCommand
 from conversations.services.usage_history import FIRST_DAY, CountResult, count_usage
 
 EPILOG = """
@@ -24,40 +20,33 @@ run the command again; --since continues at a given day.
 """
 
 
-class Command(OperatorCommand):
+class Command(RepeatableCommand[CountResult]):
     help = "Add usage that is in the messages but not yet in the daily totals of users."
     epilog = EPILOG
+    unit = "days counted"
+    batch = "days"
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
             "--since", type=past_moment, metavar="DATE", help="first day (UTC), as a date or a period such as 90d"
         )
-        parser.add_argument("--pause", type=seconds, default=0.0, metavar="SECONDS", help="wait this long between two days")
-        parser.add_argument("--max-seconds", type=seconds, metavar="SECONDS", help="stop after this many seconds")
-        parser.add_argument("--json", action="store_true", help="print the summary as one JSON object")
+        super().add_arguments(parser)
 
-    def handle(self, **options: Any) -> None:
-        silent = not options["verbosity"]
-        with Interruption(options["max_seconds"]) as interruption:
-            try:
-                with ProgressReport("days counted", self.stderr, total=None, is_silent=silent) as progress:
-                    result = count_usage(
-                        since=options["since"].date() if options["since"] else FIRST_DAY,
-                        pause_s=options["pause"],
-                        should_stop=interruption,
-                        on_day=lambda so_far: progress.reach(so_far.days),
-                    )
-            except DatabaseError as failure:
-                raise CommandError(f"The database failed ({type(failure).__name__}). Run the command again.") from failure
-        self._summarize(result, options)
-        if not result.is_complete:
-            raise SystemExit(interruption.exit_code)
+    def work(self, options: dict[str, Any], *, should_stop: Callable[[], bool], reach: Callable[[int], None]) -> CountResult:
+        return count_usage(
+            since=options["since"].date() if options["since"] else FIRST_DAY,
+            pause_s=options["pause"],
+            should_stop=should_stop,
+            on_day=lambda so_far: reach(so_far.days),
+        )
 
-    def _summarize(self, result: CountResult, options: dict[str, Any]) -> None:
-        next_day = None if result.next_day is None else result.next_day.isoformat()
-        if options["json"]:
-            summary = {"days": result.days, "changed": result.changed, "next_day": next_day, "is_complete": result.is_complete}
-            self.stdout.write(json.dumps(summary))
-        elif options["verbosity"]:
-            end = "." if result.is_complete else f"; continue with --since {next_day}."
-            self.stdout.write(f"Counted {result.days:,} days, changed {result.changed:,} totals{end}")
+    def summary(self, result: CountResult) -> dict[str, Any]:
+        return {**asdict(result), "next_day": _next_day(result)}
+
+    def sentence(self, result: CountResult) -> str:
+        end = "." if result.is_complete else f"; continue with --since {_next_day(result)}."
+        return f"Counted {result.days:,} days, changed {result.changed:,} totals{end}"
+
+
+def _next_day(result: CountResult) -> str | None:
+    return None if result.next_day is None else result.next_day.isoformat()
