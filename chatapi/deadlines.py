@@ -89,7 +89,9 @@ class _Watch:
             while not passed:
                 self._changed.wait(self._queue[0][0] - time.monotonic() if self._queue else None)
                 now = time.monotonic()
-                while self._queue and self._queue[0][0] <= now:
+                # Most deadlines are cancelled long before their time. Those at the front are dropped now, because this thread
+                # would wake up for each of them.
+                while self._queue and (self._queue[0][0] <= now or self._queue[0][2].is_over):
                     known_at, _, deadline = heapq.heappop(self._queue)
                     if deadline.is_over or known_at != deadline.known_at:
                         continue  # over, or moved to an earlier time that has an entry of its own

@@ -74,3 +74,13 @@ def test_a_function_that_fails_stops_no_other(caplog: pytest.LogCaptureFixture) 
     Deadline(in_s(0.05), passed.set)
     assert passed.wait(LIMIT_S)
     assert "the callback of a deadline failed" in caplog.text
+
+
+def test_cancelled_ones_do_not_wake_the_watching_thread() -> None:
+    for _ in range(100):
+        Deadline(in_s(600), lambda: None).cancel()
+    passed = threading.Event()
+    Deadline(in_s(0.02), passed.set)
+    assert passed.wait(LIMIT_S)
+    # By then they were at the front, long before their time.
+    wait_until(lambda: not any(one.is_over for _, _, one in tuple(deadlines._watch._queue)), "they are forgotten")
