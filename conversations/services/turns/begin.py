@@ -129,13 +129,12 @@ def start_turn(
     terms = terms or Terms()
     fingerprint = terms.fingerprint or (fingerprint_of(content, sampling.choices()) if idempotency_key else "")
     with _one_running_reply(conversation_id), transaction.atomic():
-        messages = Message.objects.in_conversation(conversation_id)
-        setting, survey = _lock_and_survey(messages, conversation_id, user_id, content, sampling, idempotency_key)
+        setting, survey = _lock_and_survey(conversation_id, user_id, content, sampling, idempotency_key)
         setting = setting.under(terms)
         earlier = None
         if survey.earlier_id is not None:
             require_same(survey.earlier_fingerprint, fingerprint)
-            earlier = read_earlier(messages, survey.earlier_id)
+            earlier = read_earlier(Message.objects.in_conversation(conversation_id), survey.earlier_id)
             # Don't ask a question again that another version has replaced.
             if not (earlier.is_void and survey.earlier_is_active):
                 return _follow(conversation_id, earlier)
@@ -145,10 +144,10 @@ def start_turn(
         if _is_limited(user_id) and survey.running_of_user >= settings.USER_MAX_GENERATIONS:
             raise TooManyGenerations(retry_after_s=RETRY_AFTER_S)
         if earlier is not None:
-            asked = _move_to_the_end(messages, earlier.asked_id)
+            asked = _move_to_the_end(Message.objects.in_conversation(conversation_id), earlier.asked_id)
             return _add_answer(setting, asked.id, content, _context_before(asked, content, setting))
         if terms.after is not None:
-            _require_last(messages, terms.after)
+            _require_last(Message.objects.in_conversation(conversation_id), terms.after)
         budget = Budget.left_by(content, setting.system_prompt)
         context = build_context(History(conversation_id), budget, survey.history[: budget.rows_to_read])
         message_id, reply_id = new_id(), new_id()
@@ -267,7 +266,7 @@ def _lock_conversation(conversation_id: UUID, user_id: UUID | None, sampling: Sa
 
 
 def _lock_and_survey(
-    messages: MessageQuerySet, conversation_id: UUID, user_id: UUID | None, content: str, sampling: Sampling, key: str
+    conversation_id: UUID, user_id: UUID | None, content: str, sampling: Sampling, key: str
 ) -> tuple[_Setting, Survey]:
     limited = _is_limited(user_id)
     # The system prompt is not known yet. Without one, the most history fits.
@@ -276,7 +275,7 @@ def _lock_and_survey(
     setting = _setting_of(conversation_id, row, sampling)
     if survey.is_abandoned:
         # The text of that reply now belongs to the history, so read again.
-        _interrupt_abandoned(messages)
+        _interrupt_abandoned(Message.objects.in_conversation(conversation_id))
         survey = survey_conversation(conversation_id, user_id, budget, idempotency_key=key, limited=limited)
     return setting, survey
 

@@ -10,9 +10,8 @@ from uuid import UUID
 
 import orjson
 from django.conf import settings
-from django.db import OperationalError, connection
 
-from chatapi.postgresql.round_trips import one_round_trip, replace_dead_connection
+from chatapi.postgresql.round_trips import Rows, Statement, run_together
 from conversations.models import TEMPORARY_LIFETIME
 from conversations.services.turns.context import Budget
 from conversations.services.turns.upstream_messages import HISTORY_SQL, HistoryRow, sends_reasoning
@@ -88,77 +87,52 @@ class Survey:
 
 def lock_conversation(conversation_id: UUID, user_id: UUID | None, *, limited: bool) -> tuple[Any, ...] | None:
     """Lock a user's conversation and return the settings for its replies, or None if the user has no such conversation."""
-    with connection.cursor() as cursor:
-        _execute_lock(cursor, conversation_id, user_id, limited=limited)
-        row: tuple[Any, ...] | None = cursor.fetchone()
-    return row
+    (rows,) = run_together(_lock(conversation_id, user_id, limited=limited))
+    return rows[0] if rows else None
 
 
 def survey_conversation(
     conversation_id: UUID, user_id: UUID | None, budget: Budget, *, idempotency_key: str, limited: bool
 ) -> Survey:
     """Read everything that a send depends on. One query."""
-    with connection.cursor() as cursor:
-        _execute_survey(cursor, conversation_id, user_id, budget, idempotency_key=idempotency_key, limited=limited)
-        return _read_survey(cursor)
+    (rows,) = run_together(_survey(conversation_id, user_id, budget, idempotency_key=idempotency_key, limited=limited))
+    return _read_survey(rows)
 
 
 def lock_and_survey(
     conversation_id: UUID, user_id: UUID | None, budget: Budget, *, idempotency_key: str, limited: bool
 ) -> tuple[tuple[Any, ...] | None, Survey]:
     """Do what `lock_conversation` and `survey_conversation` do, in one round trip."""
-    arguments: dict[str, Any] = {"idempotency_key": idempotency_key, "limited": limited}
-    try:
-        return _lock_and_survey(conversation_id, user_id, budget, **arguments)
-    except OperationalError:
-        # Nothing has changed yet, so it can be repeated.
-        if not replace_dead_connection():
-            raise
-    return _lock_and_survey(conversation_id, user_id, budget, **arguments)
-
-
-def _lock_and_survey(
-    conversation_id: UUID, user_id: UUID | None, budget: Budget, *, idempotency_key: str, limited: bool
-) -> tuple[tuple[Any, ...] | None, Survey]:
-    with connection.cursor() as lock, connection.cursor() as survey:
-        with one_round_trip():
-            _execute_lock(lock, conversation_id, user_id, limited=limited)
-            _execute_survey(survey, conversation_id, user_id, budget, idempotency_key=idempotency_key, limited=limited)
-        return lock.fetchone(), _read_survey(survey)
-
-
-def _execute_lock(cursor: Any, conversation_id: UUID, user_id: UUID | None, *, limited: bool) -> None:
-    cursor.execute(
-        LOCK_SQL,
-        {
-            "conversation_id": conversation_id,
-            "user_id": user_id,
-            "limited": limited,
-            "lock_name": f"generations:{user_id}",
-        },
+    locked, found = run_together(
+        _lock(conversation_id, user_id, limited=limited),
+        _survey(conversation_id, user_id, budget, idempotency_key=idempotency_key, limited=limited),
     )
+    return locked[0] if locked else None, _read_survey(found)
 
 
-def _execute_survey(
-    cursor: Any, conversation_id: UUID, user_id: UUID | None, budget: Budget, *, idempotency_key: str, limited: bool
-) -> None:
-    cursor.execute(
-        SURVEY_SQL,
-        {
-            "conversation_id": conversation_id,
-            "user_id": user_id,
-            "limited": limited,
-            "key": idempotency_key or None,
-            "abandoned_after_s": settings.ABANDONED_AFTER_SECONDS,
-            "characters": budget.characters_to_read,
-            "rows": budget.rows_to_read,
-            "with_reasoning": sends_reasoning(),
-        },
-    )
+def _lock(conversation_id: UUID, user_id: UUID | None, *, limited: bool) -> Statement:
+    return LOCK_SQL, {
+        "conversation_id": conversation_id,
+        "user_id": user_id,
+        "limited": limited,
+        "lock_name": f"generations:{user_id}",
+    }
 
 
-def _read_survey(cursor: Any) -> Survey:
-    rows = cursor.fetchall()
+def _survey(conversation_id: UUID, user_id: UUID | None, budget: Budget, *, idempotency_key: str, limited: bool) -> Statement:
+    return SURVEY_SQL, {
+        "conversation_id": conversation_id,
+        "user_id": user_id,
+        "limited": limited,
+        "key": idempotency_key or None,
+        "abandoned_after_s": settings.ABANDONED_AFTER_SECONDS,
+        "characters": budget.characters_to_read,
+        "rows": budget.rows_to_read,
+        "with_reasoning": sends_reasoning(),
+    }
+
+
+def _read_survey(rows: Rows) -> Survey:
     running_id, is_abandoned, earlier_id, fingerprint, earlier_is_active, count = rows[0][:6]
     return Survey(
         running_id=running_id,
@@ -176,11 +150,8 @@ def touch_conversation(conversation_id: UUID, title: str | None, *, sent: int) -
 
     Also count one reply and `sent` messages for its user.
     """
-    with connection.cursor() as cursor:
-        cursor.execute(
-            TOUCH_AND_COUNT_SQL,
-            {"conversation_id": conversation_id, "title": title, "temporary_lifetime": str(TEMPORARY_LIFETIME), "sent": sent},
-        )
+    values = {"conversation_id": conversation_id, "title": title, "temporary_lifetime": str(TEMPORARY_LIFETIME), "sent": sent}
+    run_together((TOUCH_AND_COUNT_SQL, values))
 
 
 def insert_turn(
@@ -197,21 +168,18 @@ def insert_turn(
     options: dict[str, Any] | None,
 ) -> None:
     """Save both messages of a turn; update the conversation and count the turn as `touch_conversation` does. Commit."""
-    with connection.cursor() as cursor, one_round_trip(is_last=True):
-        cursor.execute(
-            INSERT_SQL,
-            {
-                "conversation_id": conversation_id,
-                "message_id": message_id,
-                "reply_id": reply_id,
-                "content": content,
-                "title": title,
-                "model_tag": model_tag,
-                "key": idempotency_key or None,
-                "fingerprint": fingerprint or None,
-                "temporary_lifetime": str(TEMPORARY_LIFETIME),
-                "sent": 1,
-                "context": orjson.dumps(context).decode(),
-                "options": None if options is None else orjson.dumps(options).decode(),
-            },
-        )
+    values = {
+        "conversation_id": conversation_id,
+        "message_id": message_id,
+        "reply_id": reply_id,
+        "content": content,
+        "title": title,
+        "model_tag": model_tag,
+        "key": idempotency_key or None,
+        "fingerprint": fingerprint or None,
+        "temporary_lifetime": str(TEMPORARY_LIFETIME),
+        "sent": 1,
+        "context": orjson.dumps(context).decode(),
+        "options": None if options is None else orjson.dumps(options).decode(),
+    }
+    run_together((INSERT_SQL, values), is_last=True)
