@@ -1,13 +1,19 @@
 """deploy/ agrees with the service: variables and commands exist, probes are answered, replies have time to end."""
 
 import configparser
+import copy
+import json
+import os
 import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import jsonschema
+import kubernetes_validate
 import pytest
 import yaml
 
@@ -147,6 +153,50 @@ def test_the_compose_file_and_nginx_name_the_same_nodes() -> None:
 def test_the_stand_ins_have_the_package_that_they_need() -> None:
     (package,) = re.findall(r"pip install --no-cache-dir (\S+)", (DEPLOY / "compose.yaml").read_text())
     assert f"\n{package} " in (PROJECT / "requirements-dev.txt").read_text()
+
+
+# autoscaling/v2 is in all of them; the newest one is the newest that the package knows.
+@pytest.mark.parametrize("version", ["1.29", "1.33", "1.37"])
+def test_kubernetes_knows_every_field_of_the_manifests(version: str) -> None:
+    for manifest in MANIFESTS:
+        kubernetes_validate.validate(manifest, version, strict=True)
+    misspelt = copy.deepcopy(DEPLOYMENT)
+    misspelt["spec"]["template"]["spec"]["containers"][0]["readinesProbe"] = {}
+    with pytest.raises(kubernetes_validate.ValidationError, match="readinesProbe"):
+        kubernetes_validate.validate(misspelt, version, strict=True)
+
+
+def test_compose_knows_every_field_of_its_file() -> None:
+    schema = json.loads((resources.files("check_jsonschema") / "builtin_schemas/vendor/compose-spec.json").read_text())
+    jsonschema.validate(COMPOSE, schema)
+    misspelt = copy.deepcopy(COMPOSE)
+    misspelt["services"]["nginx"]["healtcheck"] = {}
+    with pytest.raises(jsonschema.ValidationError, match="healtcheck"):
+        jsonschema.validate(misspelt, schema)
+
+
+def test_docker_compose_accepts_the_file() -> None:
+    program = shutil.which("docker-compose") or shutil.which("docker")
+    if program is None:
+        pytest.skip("Docker Compose is not installed")
+    command = [program, *(["compose"] if program.endswith("docker") else []), "--file", str(DEPLOY / "compose.yaml")]
+    version = subprocess.run([*command, "version", "--short"], capture_output=True, text=True, check=False).stdout.split(".")
+    if [int(part) for part in version[:2] if part.isdigit()] < [2, 23]:
+        pytest.skip("Docker Compose 2.23 or newer is not installed")
+    secrets = dict.fromkeys(("SECRET_KEY", "INTERNAL_API_KEY", "POSTGRES_PASSWORD"), "only-for-checks")
+    arguments = ["--profile", "dev", "config", "--quiet"]
+    checked = subprocess.run([*command, *arguments], env={**os.environ, **secrets}, capture_output=True, text=True, check=False)
+    assert (checked.returncode, checked.stderr) == (0, "")
+
+
+def test_commands_of_an_operator_run_as_the_service_does() -> None:
+    script = (DEPLOY / "chat-api-manage").read_text()
+    service = unit("chat-api.service")
+    assert f"--uid {service['User']} " in script
+    assert f"--working-directory {service['WorkingDirectory']} " in script
+    assert f"--property EnvironmentFile={service['EnvironmentFile']} " in script
+    assert f'{Path(service["ExecStart"].split()[0]).parent}/python manage.py "$@"' in script
+    assert (DEPLOY / "chat-api-manage").stat().st_mode & 0o111 == 0o111
 
 
 def test_kustomize_accepts_the_manifests() -> None:
