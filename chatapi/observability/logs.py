@@ -10,9 +10,8 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any
 
+import orjson
 from django.core.exceptions import ImproperlyConfigured
-from pythonjsonlogger.core import RESERVED_ATTRS
-from pythonjsonlogger.orjson import OrjsonFormatter
 
 SERVICE_NAME = "chat-api"
 
@@ -28,26 +27,34 @@ trace_id_var: ContextVar[str] = ContextVar("trace_id", default="")
 user_id_var: ContextVar[str] = ContextVar("user_id", default="")
 
 
-class LogFormatter(OrjsonFormatter):
+# What `logging` adds to every record, none of which is in a line: the caller's place, the thread, the process.
+logging._srcfile = None
+logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+
+# The attributes of records that are no fields of lines. Django adds the last two.
+NO_FIELDS = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName", "request", "server_time"}
+
+
+class LogFormatter(logging.Formatter):
     """Write a record as one JSON object."""
 
-    def __init__(self) -> None:
-        super().__init__(reserved_attrs=[*RESERVED_ATTRS, "request", "server_time"])
-
-    def add_fields(self, log_record: dict[str, Any], record: logging.LogRecord, message_dict: dict[str, Any]) -> None:
-        log_record["timestamp"] = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-        log_record["level"] = record.levelname
-        log_record["service"] = SERVICE_NAME
-        log_record["logger"] = record.name
-        log_record["message"] = _message_of(record)
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "timestamp": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "service": SERVICE_NAME,
+            "logger": record.name,
+            "message": _message_of(record),
+        }
         if trace_id := trace_id_var.get():
-            log_record["trace_id"] = trace_id
+            line["trace_id"] = trace_id
         if user_id := user_id_var.get():
-            log_record["user_id"] = user_id
+            line["user_id"] = user_id
         if record.exc_info:
             # Where it happened, not what it said: an exception's text may quote a row, a header or a message.
-            log_record["error"] = _describe_exception(record)
-        log_record.update((name, value) for name, value in record.__dict__.items() if name not in self.reserved_attrs)
+            line["error"] = _describe_exception(record)
+        line.update((name, value) for name, value in record.__dict__.items() if name not in NO_FIELDS)
+        return orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
 
 
 def _message_of(record: logging.LogRecord) -> str:
