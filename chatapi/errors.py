@@ -8,11 +8,10 @@ from typing import Any
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
 from rest_framework import exceptions
-from rest_framework.response import Response
 
 from chatapi.database import is_database_away, renew_read_only_connections
 from chatapi.problem import Problem
-from chatapi.wire import FastJSONRenderer
+from chatapi.wire import Response
 
 logger = logging.getLogger(__name__)
 
@@ -112,8 +111,7 @@ def _headers(problem: Problem) -> dict[str, str]:
 
 def problem_page(problem: Problem) -> HttpResponse:
     """Return the response for a problem outside the REST framework's views."""
-    body = FastJSONRenderer().render(problem.as_json())
-    return HttpResponse(body, status=problem.status, content_type="application/json", headers=_headers(problem))
+    return Response(problem.as_json(), problem.status, _headers(problem))
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:

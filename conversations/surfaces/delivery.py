@@ -16,9 +16,9 @@ from uuid import UUID
 import orjson
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
-from rest_framework.response import Response
 
 from chatapi.database import forget_connections, release_connections
+from chatapi.wire import Response
 from conversations.services.turns.begin import Turn
 from conversations.services.turns.follow import follow_reply
 from conversations.services.turns.replies import live_replies

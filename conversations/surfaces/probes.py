@@ -3,9 +3,9 @@
 from typing import Any
 
 from rest_framework.permissions import AllowAny
-from rest_framework.views import APIView
 
 from chatapi.throttling import ProbeThrottle
+from chatapi.views import APIView
 
 
 class ProbeView(APIView):

@@ -6,10 +6,10 @@ from typing import Any
 
 from django.http.response import HttpResponseBase
 from rest_framework.request import Request
-from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from chatapi.throttling import SendThrottle
+from chatapi.views import APIView
+from chatapi.wire import Response
 from conversations.exceptions import ConversationNotFound, NothingToStop
 from conversations.services.chats import find_chat, open_chat
 from conversations.services.turns.begin import Turn, start_turn

@@ -2,10 +2,10 @@
 
 from django.http.response import HttpResponseBase
 from rest_framework.request import Request
-from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from chatapi.throttling import SendThrottle
+from chatapi.views import APIView
+from chatapi.wire import Response
 from conversations.services.conversations import create_conversation
 from conversations.services.turns.begin import start_turn
 from conversations.surfaces.callers import caller_id

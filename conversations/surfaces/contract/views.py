@@ -3,12 +3,12 @@
 from typing import Any
 
 from django.http.response import HttpResponseBase
-from rest_framework import viewsets
 from rest_framework.request import Request
-from rest_framework.response import Response
 
 from chatapi.readiness import check_readiness
 from chatapi.throttling import SendThrottle
+from chatapi.views import ViewSet
+from chatapi.wire import Response
 from conversations.services.conversations import create_conversation, require_conversation, update_conversation
 from conversations.services.turns.begin import start_turn
 from conversations.surfaces.callers import caller_id
@@ -36,7 +36,7 @@ class HealthView(ProbeView):
         return Response({"status": "ok" if ready else "unavailable", "ready": ready}, status=200 if ready else 503)
 
 
-class ConversationViewSet(viewsets.ViewSet):
+class ConversationViewSet(ViewSet):
     @operations.list_conversations
     def list(self, request: Request) -> Response:
         params = request.query_params
@@ -64,7 +64,7 @@ class ConversationViewSet(viewsets.ViewSet):
         return Response(ConversationSchema.from_row(row))
 
 
-class MessageViewSet(viewsets.ViewSet):
+class MessageViewSet(ViewSet):
     def get_throttles(self) -> list[Any]:
         return [SendThrottle()] if self.action == "create" else super().get_throttles()
 

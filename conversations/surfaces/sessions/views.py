@@ -7,11 +7,11 @@ from django.http.response import HttpResponseBase
 from rest_framework.exceptions import NotAuthenticated
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
-from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from chatapi.client_address import address_group
 from chatapi.throttling import SendThrottle
+from chatapi.views import APIView
+from chatapi.wire import Response
 from conversations.exceptions import AuthenticationRequired
 from conversations.services.sessions import find_session, forget_history, open_session
 from conversations.services.turns.anonymous_replies import place_for_reply

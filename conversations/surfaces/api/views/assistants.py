@@ -1,9 +1,9 @@
 """/api/assistants: the assistants that users can choose."""
 
 from rest_framework.request import Request
-from rest_framework.response import Response
-from rest_framework.views import APIView
 
+from chatapi.views import APIView
+from chatapi.wire import Response
 from conversations.models import Assistant
 from conversations.surfaces.api import operations
 from conversations.surfaces.api.responses import AssistantSchema

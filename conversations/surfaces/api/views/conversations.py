@@ -3,11 +3,11 @@
 from typing import Any
 
 from django.http.response import HttpResponseBase
-from rest_framework import viewsets
 from rest_framework.request import Request
-from rest_framework.response import Response
 
 from chatapi.throttling import SendThrottle
+from chatapi.views import ViewSet
+from chatapi.wire import Response
 from conversations.exceptions import NothingToStop
 from conversations.services.conversations import (
     create_conversation,
@@ -40,7 +40,7 @@ from conversations.surfaces.query_parameters import read_flag, read_text, read_w
 from conversations.surfaces.request_fields import read_body
 
 
-class ConversationViewSet(viewsets.ViewSet):
+class ConversationViewSet(ViewSet):
     def get_throttles(self) -> list[Any]:
         return [SendThrottle()] if self.action == "regenerate" else super().get_throttles()
 

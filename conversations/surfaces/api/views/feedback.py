@@ -1,9 +1,9 @@
 """/api/conversations/{id}/messages/{mid}/feedback: the user's rating of a reply."""
 
 from rest_framework.request import Request
-from rest_framework.response import Response
-from rest_framework.views import APIView
 
+from chatapi.views import APIView
+from chatapi.wire import Response
 from conversations.services.turns.feedback import rate_reply
 from conversations.surfaces.api import operations
 from conversations.surfaces.api.queries import read_message

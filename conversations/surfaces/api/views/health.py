@@ -1,9 +1,9 @@
 """/api/health and /api/ready."""
 
 from rest_framework.request import Request
-from rest_framework.response import Response
 
 from chatapi.readiness import check_readiness
+from chatapi.wire import Response
 from conversations.surfaces.api import operations
 from conversations.surfaces.probes import ProbeView
 

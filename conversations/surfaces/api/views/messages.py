@@ -4,12 +4,12 @@ from typing import Any
 from uuid import UUID
 
 from django.http.response import HttpResponseBase
-from rest_framework import viewsets
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
-from rest_framework.response import Response
 
 from chatapi.throttling import SendThrottle
+from chatapi.views import ViewSet
+from chatapi.wire import Response
 from conversations.exceptions import MessageNotFound
 from conversations.models import Message, Role
 from conversations.services.conversations import require_conversation
@@ -28,7 +28,7 @@ from conversations.surfaces.request_fields import read_body
 from inference_proxy.responses import NDJSON, SSE
 
 
-class MessageViewSet(viewsets.ViewSet):
+class MessageViewSet(ViewSet):
     def get_throttles(self) -> list[Any]:
         return [SendThrottle()] if self.action in ("create", "update") else super().get_throttles()
 

@@ -2,10 +2,10 @@
 
 from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
-from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from chatapi.permissions import IsAdmin
+from chatapi.views import APIView
+from chatapi.wire import Response
 from conversations.surfaces.api import operations
 from conversations.surfaces.api.requests import SwapSerializer
 from conversations.surfaces.request_fields import read_body

@@ -5,9 +5,9 @@ from typing import Any
 
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
-from rest_framework.response import Response
-from rest_framework.views import APIView
 
+from chatapi.views import APIView
+from chatapi.wire import Response
 from conversations.services.search import Hit, search_messages
 from conversations.services.search_statements import MATCH_START, MATCH_STOP
 from conversations.surfaces.api import operations

@@ -7,9 +7,9 @@ from zoneinfo import ZoneInfo
 from django.http import QueryDict
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
-from rest_framework.response import Response
-from rest_framework.views import APIView
 
+from chatapi.views import APIView
+from chatapi.wire import Response
 from conversations.services.quotas import read_quota
 from conversations.services.usage import COUNTS, MOST_DAYS, read_usage
 from conversations.surfaces.api import operations

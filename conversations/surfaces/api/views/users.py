@@ -2,10 +2,10 @@
 
 from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
-from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from chatapi.permissions import IsAdmin
+from chatapi.views import APIView
+from chatapi.wire import Response
 from conversations.keyset import SortKey, encode_cursor
 from conversations.services.staff.users import count_totals, list_users
 from conversations.surfaces.api import operations

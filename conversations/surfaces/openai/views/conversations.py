@@ -1,9 +1,9 @@
 """/v1/conversations: create, read, change, delete, list items."""
 
-from rest_framework import viewsets
 from rest_framework.request import Request
-from rest_framework.response import Response
 
+from chatapi.views import ViewSet
+from chatapi.wire import Response
 from conversations.services.conversations import delete_conversation, replace_metadata, require_conversation
 from conversations.services.openings import Said, open_conversation
 from conversations.surfaces.callers import caller_id
@@ -14,7 +14,7 @@ from conversations.surfaces.openai.requests import ConversationCreateSerializer,
 from conversations.surfaces.request_fields import read_body
 
 
-class ConversationViewSet(viewsets.ViewSet):
+class ConversationViewSet(ViewSet):
     @operations.create_conversation
     def create(self, request: Request) -> Response:
         asked = read_body(ConversationCreateSerializer, request).validated_data

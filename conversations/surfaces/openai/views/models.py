@@ -1,9 +1,9 @@
 """/v1/models"""
 
 from rest_framework.request import Request
-from rest_framework.response import Response
-from rest_framework.views import APIView
 
+from chatapi.views import APIView
+from chatapi.wire import Response
 from conversations.surfaces.openai import operations
 from conversations.surfaces.openai.responses import model_body
 from inference_proxy.model_list import list_allowed_models

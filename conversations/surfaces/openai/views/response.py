@@ -4,11 +4,11 @@ from typing import Any
 from uuid import UUID
 
 from django.http.response import HttpResponseBase
-from rest_framework import viewsets
 from rest_framework.request import Request
-from rest_framework.response import Response
 
 from chatapi.throttling import SendThrottle
+from chatapi.views import ViewSet
+from chatapi.wire import Response
 from conversations.services.responses import delete_reply
 from conversations.services.turns.stop import stop_one_reply
 from conversations.surfaces.callers import caller_id
@@ -36,7 +36,7 @@ from conversations.surfaces.request_fields import read_body
 from conversations.surfaces.sending import refuse_too_many_streams
 
 
-class ResponseViewSet(viewsets.ViewSet):
+class ResponseViewSet(ViewSet):
     def get_throttles(self) -> list[Any]:
         return [SendThrottle()] if self.action == "create" else super().get_throttles()
 
@@ -57,10 +57,10 @@ class ResponseViewSet(viewsets.ViewSet):
         with open_place(user_id, is_present, limited=turn.request is None) as place:
             wait_for_reply(begin_reply(turn, is_present))
             place.close()
-        answer = self._answer(turn.reply_id, user_id)
-        if answer.data["status"] == "in_progress":
+        body_of_answer = response_body(read_response_row(turn.reply_id, user_id))
+        if body_of_answer["status"] == "in_progress":
             raise StillRunning
-        return answer
+        return Response(body_of_answer)
 
     @operations.read_response
     def retrieve(self, request: Request, response_id: str) -> HttpResponseBase:
