@@ -81,7 +81,12 @@ def is_trusted(address: Address) -> bool:
 
 def address_group(request: HttpRequest) -> str:
     """Return what limits count as one client: an IPv4 address, or an IPv6 /64, which is what one customer gets."""
-    address = _read_remote_address(request.META.get("REMOTE_ADDR", ""))
+    return _group_of(request.META.get("REMOTE_ADDR", ""))
+
+
+@lru_cache(maxsize=1024)
+def _group_of(remote_address: str) -> str:
+    address = _read_remote_address(remote_address)
     if isinstance(address, IPv6Address):
         return str(ip_network((address, IPV6_SITE_BITS), strict=False))
     return str(address or "unknown")

@@ -7,10 +7,12 @@ from django.utils.cache import patch_vary_headers
 
 
 class CrossOriginMiddleware(CorsMiddleware):
-    def add_response_headers(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
-        if "HTTP_ORIGIN" in request.META:
-            return super().add_response_headers(request, response)
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        if "HTTP_ORIGIN" in request.META or request.method == "OPTIONS":
+            return super().__call__(request)  # type: ignore[return-value]
         # What the base class does without an Origin.
-        if request._cors_enabled:  # type: ignore[attr-defined]
+        is_enabled = self.is_enabled(request)
+        response: HttpResponseBase = self.get_response(request)  # type: ignore[assignment]
+        if is_enabled:
             patch_vary_headers(response, ("origin",))
         return response

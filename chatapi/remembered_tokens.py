@@ -5,8 +5,8 @@ dictionary.
 """
 
 import hashlib
-import hmac
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -16,8 +16,8 @@ from django.core.cache import cache, caches
 from chatapi.shared_cache import SharedRedisCache
 
 KEY_PREFIX = "auth:"
-# Change it when the form of the values changes.
-VERSION = "2"
+# Change it when the form of the keys or the values changes.
+VERSION = "3"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +29,15 @@ class RememberedToken:
 
 
 def cache_key(token: str) -> str:
-    digest = hmac.digest(settings.SECRET_KEY.encode(), b"auth-token:" + token.encode(), hashlib.sha256)
-    return f"{KEY_PREFIX}{VERSION}:{digest.hex()}"
+    # Every request does this. BLAKE2 has keys of its own, and takes half as long as HMAC with SHA-256.
+    digest = hashlib.blake2b(token.encode(), digest_size=32, key=_hash_key(settings.SECRET_KEY), person=b"auth-token")
+    return f"{KEY_PREFIX}{VERSION}:{digest.hexdigest()}"
+
+
+@lru_cache(maxsize=8)
+def _hash_key(secret: str) -> bytes:
+    # A key has at most 64 bytes; a secret may have more.
+    return hashlib.blake2b(secret.encode()).digest()
 
 
 def remember(key: str, token: RememberedToken, seconds: float) -> None:

@@ -5,7 +5,10 @@ import os
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "chatapi.settings")
 
 from django.conf import settings
+from django.core.cache import close_caches
+from django.core.signals import request_finished, request_started
 from django.core.wsgi import get_wsgi_application
+from django.db import close_old_connections, reset_queries
 
 from chatapi.admission import Admission
 from chatapi.answers import TimelyAnswers
@@ -17,6 +20,13 @@ from chatapi.request_bodies import WholeBodies
 
 admission = Admission(get_wsgi_application())
 application = TimelyAnswers(WholeBodies(MetricsPage(admission)))
+
+# What Django also does around each request, for which nothing is left to do: requests give their connections back at their end
+# (`ReleaseConnectionsMiddleware`), the caches have nothing to close, and Django notes its queries only with DEBUG.
+request_started.disconnect(close_old_connections)
+request_finished.disconnect(close_caches)
+if not settings.DEBUG:
+    request_started.disconnect(reset_queries)
 
 from conversations.services.turns.figures import sample_replies  # noqa: E402  # as below
 from conversations.services.turns.replies import live_replies  # noqa: E402  # needs the applications to be loaded

@@ -11,6 +11,7 @@ Under gunicorn each worker writes its values to files of its own, and the worker
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
@@ -193,9 +194,14 @@ def database_reached_at() -> float:
 
 def note_request(method: str | None, route: str, status: int, seconds: float) -> None:
     """Count an answered request. `route` is a pattern of the URL configuration, or "" if none matched."""
-    route = route or "unmatched"
-    requests_answered.labels(method if method in METHODS else "other", route, f"{status // 100}xx").inc()
-    request_seconds.labels(route).observe(seconds)
+    count, durations = _request_series(method if method in METHODS else "other", route or "unmatched", status // 100)
+    count.inc()
+    durations.observe(seconds)
+
+
+@cache
+def _request_series(method: str | None, route: str, status_class: int) -> tuple[Counter, Histogram]:
+    return requests_answered.labels(method, route, f"{status_class}xx"), request_seconds.labels(route)
 
 
 def note_reply(

@@ -2,9 +2,9 @@
 
 import logging
 import re
+import secrets
 import time
 from collections.abc import Callable
-from uuid import uuid4
 
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
@@ -36,7 +36,7 @@ class RequestLogMiddleware:
             accept_traceparent(headers.get("HTTP_TRACEPARENT", "")),
             headers.get("HTTP_X_REQUEST_ID", ""),
         )
-        trace_id = next(filter(TRACE_ID_FORM.fullmatch, offered), None) or uuid4().hex
+        trace_id = next(filter(TRACE_ID_FORM.fullmatch, offered), None) or secrets.token_hex(16)
         # A keep-alive connection keeps its thread, and so the last request's context.
         trace_id_var.set(trace_id)
         user_id_var.set("")

@@ -7,7 +7,7 @@ has a path, a header, the text of an exception or anything that a user wrote.
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
@@ -20,9 +20,13 @@ R = TypeVar("R")
 # W3C Trace Context, version 00: trace id and parent id are not zero.
 TRACEPARENT_FORM = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
+# Takes the route and the status of a request.
+Describe = Callable[[str, int], None]
+
 _traceparent_var: ContextVar[str] = ContextVar("traceparent", default="")
 # OpenTelemetry's tracer, where it is set up (see `exporters`).
 _tracer: Any = None
+_NO_SPAN: AbstractContextManager[Describe] = nullcontext(lambda route, status: None)
 
 
 def trace_with(tracer: Any) -> None:
@@ -57,12 +61,13 @@ def _current_traceparent() -> str:
     return _traceparent_var.get()
 
 
+def request_span(method: str) -> AbstractContextManager[Describe]:
+    """Record a request as a span. Call what the block gets with its route and status when they are known."""
+    return _NO_SPAN if _tracer is None else _recorded_request(method)
+
+
 @contextmanager
-def request_span(method: str) -> Iterator[Callable[[str, int], None]]:
-    """Record a request as a span. Call what is yielded with its route and status when they are known."""
-    if _tracer is None:
-        yield lambda route, status: None
-        return
+def _recorded_request(method: str) -> Iterator[Describe]:
     from opentelemetry.propagate import extract
     from opentelemetry.trace import SpanKind
 
