@@ -16,7 +16,7 @@ from tests.support.steps import done, event, tokens
 from tests.support.upstream import ScriptedUpstream
 from tests.support.waiting import wait_until
 
-TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"  # pragma: allowlist secret
 TRACEPARENT = f"00-{TRACE}-{PARENT}-01"
 
 
