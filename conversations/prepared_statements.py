@@ -5,7 +5,8 @@ each request. `PreparedStatement` builds it at the first call, with a `Parameter
 insert the values. PostgreSQL itself prepares nothing.
 """
 
-from collections.abc import Callable, Hashable, Mapping
+import re
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +15,8 @@ from django.db import connection
 from django.db.models import Expression, QuerySet
 from django.db.models.sql import InsertQuery, UpdateQuery
 from django.db.models.sql.compiler import SQLCompiler
+
+from chatapi.postgresql.round_trips import Statement, read_together
 
 Rows = QuerySet[Any, dict[str, Any]]
 # Of a page: how many rows, and how many before them are skipped.
@@ -50,9 +53,30 @@ class Update:
 @dataclass(frozen=True, slots=True)
 class _Built:
     sql: str
-    # In the order of the SQL: the name of a value, or None and a constant.
-    parameters: list[tuple[str | None, Any]]
+    # Of each place in the SQL: its name there, and the name of a value, or None and a constant.
+    parameters: list[tuple[str, str | None, Any]]
     columns: tuple[str, ...]
+    only_reads: bool
+
+    def with_values(self, values: Mapping[str, Any]) -> Statement:
+        return self.sql, {place: constant if name is None else values[name] for place, name, constant in self.parameters}
+
+    def as_dicts(self, rows: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:
+        return [dict(zip(self.columns, row, strict=True)) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A statement that only reads, and its values: see `read_all`."""
+
+    built: _Built
+    statement: Statement
+
+
+def read_all(*reads: Read) -> list[list[dict[str, Any]]]:
+    """Return the rows of each read. All reads are one round trip. Each counts as a query."""
+    found = read_together(*[read.statement for read in reads])
+    return [read.built.as_dicts(rows) for read, rows in zip(reads, found, strict=True)]
 
 
 class PreparedStatement:
@@ -68,19 +92,32 @@ class PreparedStatement:
 
     def __call__(self, *shape: Hashable, **values: Any) -> list[dict[str, Any]]:
         """Return the rows. One query. With the values `limit` and `offset`, which the function does not get, it is a page."""
+        built = self._built_for(shape, values)
+        statement = built.with_values(values)
+        if built.only_reads:
+            (rows,) = read_together(statement)
+            return built.as_dicts(rows)
+        with connection.cursor() as cursor:
+            cursor.execute(*statement)
+            return built.as_dicts(cursor.fetchall())
+
+    def reading(self, *shape: Hashable, **values: Any) -> Read:
+        """Return the call as a part of `read_all`. The function returns a `.values()`."""
+        built = self._built_for(shape, values)
+        return Read(built, built.with_values(values))
+
+    def _built_for(self, shape: tuple[Hashable, ...], values: Mapping[str, Any]) -> _Built:
         key = (shape, *values, None, *[name for name, value in values.items() if value is None])
         built = self._built.get(key)
         if built is None:
             # Two threads may build it at once. Both build the same.
             built = self._built[key] = self._build(shape, values)
-        with connection.cursor() as cursor:
-            cursor.execute(built.sql, [constant if name is None else values[name] for name, constant in built.parameters])
-            return [dict(zip(built.columns, row, strict=True)) for row in cursor.fetchall()]
+        return built
 
     def _build(self, shape: tuple[Hashable, ...], values: Mapping[str, Any]) -> _Built:
-        places = {name: None if value is None else Parameter(name) for name, value in values.items()}
-        page = [places.pop(name) for name in (LIMIT, OFFSET) if name in places]
-        statement = self._describe(*shape, **places)
+        described = {name: None if value is None else Parameter(name) for name, value in values.items()}
+        page = [described.pop(name) for name in (LIMIT, OFFSET) if name in described]
+        statement = self._describe(*shape, **described)
         returned = statement if isinstance(statement, QuerySet) else statement.returned
         compiler = returned.query.get_compiler(connection=connection)
         sql, parameters = compiler.as_sql()
@@ -90,12 +127,24 @@ class PreparedStatement:
             sql, parameters = _returning(statement, compiler)
         if page:
             sql, parameters = f"{sql} LIMIT %s OFFSET %s", [*parameters, *page]
-        named: list[tuple[str | None, Any]] = [
-            (one.name, None) if isinstance(one, Parameter) else (None, one) for one in parameters
-        ]
-        if {name for name, _ in named} - {None} != {name for name, value in values.items() if value is not None}:
+        given = {one.name for one in parameters if isinstance(one, Parameter)}
+        if given != {name for name, value in values.items() if value is not None}:
             raise TypeError("each value must be a parameter of the SQL")
-        return _Built(sql, named, tuple(returned.query.selected or ()))
+        places = [f"p{number}" for number in range(len(parameters))]
+        named: list[tuple[str, str | None, Any]] = [
+            (place, one.name, None) if isinstance(one, Parameter) else (place, None, one)
+            for place, one in zip(places, parameters, strict=True)
+        ]
+        columns = tuple(returned.query.selected or ())
+        only_reads = isinstance(statement, QuerySet)
+        return _Built(_name_places(sql, places, for_psycopg=not only_reads), named, columns, only_reads)
+
+
+def _name_places(sql: str, places: Sequence[str], *, for_psycopg: bool) -> str:
+    """Give the places in SQL their names. psycopg wants a percent sign doubled, as Django writes it."""
+    names = iter(places)
+    named = re.sub("%s", lambda _: f"%({next(names)})s", sql)
+    return named if for_psycopg else named.replace("%%", "%")
 
 
 def _returning(change: Insert | Update, compiler: SQLCompiler) -> tuple[str, list[Any]]:

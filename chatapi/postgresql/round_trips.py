@@ -121,3 +121,13 @@ def _rows(adapting: Any, result: Any) -> Rows:
     adapting.set_pgresult(result)
     rows: Rows = adapting.load_rows(0, result.ntuples, tuple)
     return rows
+
+
+def read_together(*statements: Statement) -> list[Rows]:
+    """Run statements that only read like `run_together`. They may be repeated where a connection was dead when it was lent."""
+    try:
+        return run_together(*statements)
+    except OperationalError:
+        if not connections["default"].replace_dead_connection():  # type: ignore[attr-defined]
+            raise
+    return run_together(*statements)

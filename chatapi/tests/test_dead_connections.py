@@ -10,6 +10,7 @@ from psycopg_pool import PoolTimeout
 from conversations.models import Conversation
 from conversations.services.turns.context import Budget
 from conversations.services.turns.statements import lock_and_survey
+from conversations.surfaces.api.queries import read_conversation_and_messages
 from conversations.tests.factories import USER_ID, make_conversation
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -36,6 +37,14 @@ def end_session() -> None:
 def test_a_read_is_repeated() -> None:
     end_session()
     assert Conversation.objects.count() == 0
+
+
+def test_reads_in_one_round_trip_are_repeated() -> None:
+    conversation = make_conversation()
+    connection.close()
+    end_session()
+    found, messages, _ = read_conversation_and_messages(conversation.id, USER_ID)
+    assert (found["id"], messages) == (conversation.id, [])
 
 
 def test_the_first_statement_of_a_transaction_is_repeated_in_a_transaction() -> None:

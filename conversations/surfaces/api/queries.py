@@ -4,12 +4,13 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from django.db.models import Exists
 from django.http import QueryDict
 
 from conversations.exceptions import ConversationNotFound, MessageNotFound
 from conversations.message_batches import select_batch
 from conversations.models import Conversation, Message
-from conversations.prepared_statements import PreparedStatement, Rows
+from conversations.prepared_statements import PreparedStatement, Rows, read_all
 from conversations.surfaces.api.responses import ConversationSchema, MessageDetailSchema, MessageSchema
 from conversations.surfaces.paging import (
     Page,
@@ -50,18 +51,27 @@ def read_message(conversation_id: UUID, message_id: UUID) -> dict[str, Any]:
     return MessageDetailSchema.from_row(row)
 
 
-def read_newest_messages(conversation_id: UUID) -> tuple[list[dict[str, Any]], str | None]:
-    """Return the newest messages of a conversation's active branch, oldest first, and the cursor of older ones.
+def read_conversation_and_messages(
+    conversation_id: UUID, user_id: UUID
+) -> tuple[dict[str, Any], list[dict[str, Any]], str | None]:
+    """Return a conversation, the newest messages of its active branch, oldest first, and the cursor of older ones.
 
-    At most MAX_MESSAGES, and MAX_BATCH_BYTES of content. One query.
+    At most MAX_MESSAGES, and MAX_BATCH_BYTES of content. Two queries in one round trip. Raises `ConversationNotFound`.
     """
-    page = message_page(_newest_messages(conversation_id=conversation_id), MAX_MESSAGES, MESSAGES_CURSOR)
-    return _oldest_first(page), page.next
+    values = {"conversation_id": conversation_id, "user_id": user_id}
+    found, messages = read_all(_conversation.reading(**values), _newest_messages.reading(**values))
+    if not found:
+        raise ConversationNotFound
+    page = message_page(messages, MAX_MESSAGES, MESSAGES_CURSOR)
+    return ConversationSchema.from_row(found[0]), _oldest_first(page), page.next
 
 
 @PreparedStatement
-def _newest_messages(conversation_id: UUID) -> Rows:
-    return select_batch(Message.objects.in_conversation(conversation_id).active_branch(), MessageSchema.columns, MAX_MESSAGES)
+def _newest_messages(conversation_id: UUID, user_id: UUID) -> Rows:
+    # PostgreSQL finds out once whether the user may see the conversation, and reads no message otherwise.
+    is_visible = Exists(Conversation.objects.visible_to(user_id).filter(id=conversation_id))
+    messages = Message.objects.in_conversation(conversation_id).active_branch().filter(is_visible)
+    return select_batch(messages, MessageSchema.columns, MAX_MESSAGES)
 
 
 def read_messages(

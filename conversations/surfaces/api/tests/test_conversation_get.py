@@ -4,8 +4,10 @@ import uuid
 from typing import Any
 
 import pytest
+from psycopg import Connection
 
 from chatapi.tests.clients import UserClient
+from conversations.surfaces.api import queries
 from conversations.tests.factories import make_conversation, make_message, make_reply, make_running_reply, make_turns
 
 ADDRESS = "/api/conversations"
@@ -71,6 +73,26 @@ def test_what_is_not_one_s_own_is_not_there(user: UserClient, stranger: UserClie
     found_id = uuid.uuid4() if whose == "nobody" else make_conversation(owner).id
     response = user.get(f"{ADDRESS}/{found_id}")
     assert (response.status_code, response.json()["code"]) == (404, "not_found")
+
+
+def test_one_round_trip(user: UserClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    conversation = make_conversation(user.user_id)
+    make_turns(conversation, 2)
+    path = f"{ADDRESS}/{conversation.id}"
+    user.get(path)
+    waits: list[Any] = []
+    wait = Connection.wait
+    monkeypatch.setattr(Connection, "wait", lambda self, *given, **named: waits.append(given) or wait(self, *given, **named))
+    assert len(contents(user.get(path).json())) == 4
+    assert len(waits) == 1
+
+
+def test_no_message_of_somebody_else_is_read(user: UserClient) -> None:
+    conversation = make_conversation(uuid.uuid4())
+    make_turns(conversation, 1)
+    assert user.get(f"{ADDRESS}/{conversation.id}").status_code == 404
+    assert queries._newest_messages(conversation_id=conversation.id, user_id=user.user_id) == []
+    assert len(queries._newest_messages(conversation_id=conversation.id, user_id=conversation.user_id)) == 2
 
 
 @pytest.mark.parametrize("turns", [1, 40])

@@ -20,10 +20,10 @@ from conversations.services.turns.stop import stop_reply
 from conversations.surfaces.api import operations
 from conversations.surfaces.api.queries import (
     read_conversation,
+    read_conversation_and_messages,
     read_conversation_page,
     read_message,
     read_messages,
-    read_newest_messages,
 )
 from conversations.surfaces.api.requests import (
     ConversationCreateSerializer,
@@ -68,12 +68,12 @@ class ConversationViewSet(ViewSet):
 
     @operations.read_conversation
     def retrieve(self, request: Request, conversation_id: str) -> Response:
-        found_id = require_conversation_id(conversation_id)
-        conversation = read_conversation(found_id, caller_id(request))
-        if "limit" in request.query_params or "cursor" in request.query_params:
-            page, _, next_cursor = read_messages(found_id, request.query_params)
+        found_id, user_id, params = require_conversation_id(conversation_id), caller_id(request), request.query_params
+        if "limit" in params or "cursor" in params:
+            conversation = read_conversation(found_id, user_id)
+            page, _, next_cursor = read_messages(found_id, params)
         else:
-            page, next_cursor = read_newest_messages(found_id)
+            conversation, page, next_cursor = read_conversation_and_messages(found_id, user_id)
         return Response({**conversation, "messages": page, "next": next_cursor})
 
     @operations.replace_conversation
