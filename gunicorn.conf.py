@@ -4,6 +4,7 @@ The top of this file imports nothing that imports psycopg. If psycopg is importe
 query blocks every greenlet of the worker.
 """
 
+import gc
 import os
 import shutil
 import sys
@@ -79,6 +80,11 @@ def when_ready(server):  # type: ignore[no-untyped-def]
         )
 
 
+def post_fork(server, worker):  # type: ignore[no-untyped-def]
+    """Load the application without looking for garbage: hardly any of it becomes garbage."""
+    gc.disable()
+
+
 def post_worker_init(worker):  # type: ignore[no-untyped-def]
     """Let the service watch its worker, so that it saves running replies before the worker is killed."""
     import psycopg.waiting
@@ -99,6 +105,9 @@ def post_worker_init(worker):  # type: ignore[no-untyped-def]
     )
     # After `adopt_worker`, which looks at psycopg's own choice.
     psycopg.waiting.wait = database_wait(psycopg.waiting.wait)
+    # What is loaded stays until the worker ends, so the collector need not go through it again and again.
+    gc.freeze()
+    gc.enable()
 
 
 def pre_request(worker, req):  # type: ignore[no-untyped-def]

@@ -1,6 +1,7 @@
 #!/usr/bin/env python
 """Run Django's and the project's management commands."""
 
+import gc
 import os
 import sys
 
@@ -17,6 +18,9 @@ def main() -> None:
     except ImproperlyConfigured as problem:
         # The text names the wrong variable. A traceback would not help.
         sys.exit(str(problem))
+    finally:
+        # Python searches all modules for garbage when it exits. That is a fifth of a short command's time.
+        gc.freeze()
 
 
 if __name__ == "__main__":

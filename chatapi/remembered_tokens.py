@@ -13,8 +13,6 @@ from uuid import UUID
 from django.conf import settings
 from django.core.cache import cache, caches
 
-from chatapi.shared_cache import SharedRedisCache
-
 KEY_PREFIX = "auth:"
 # Change it when the form of the keys or the values changes.
 VERSION = "3"
@@ -57,6 +55,9 @@ def forget_tokens_of(user_id: UUID) -> int | None:
 
     The keys don't contain the user, so this reads every remembered token. Raises `RedisError`.
     """
+    # The client library is a fifth of what a process loads at its start. Load it only where there is a shared cache.
+    from chatapi.shared_cache import SharedRedisCache
+
     shared = caches["default"]
     if not isinstance(shared, SharedRedisCache):
         return None

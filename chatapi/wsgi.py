@@ -28,6 +28,7 @@ request_finished.disconnect(close_caches)
 if not settings.DEBUG:
     request_started.disconnect(reset_queries)
 
+import chatapi.urls  # noqa: E402, F401  # otherwise the first request would wait until all views are loaded
 from conversations.services.turns.figures import sample_replies  # noqa: E402  # as below
 from conversations.services.turns.replies import live_replies  # noqa: E402  # needs the applications to be loaded
 

@@ -14,7 +14,7 @@ SURFACES = sorted(folder.name for folder in (PROJECT / "conversations" / "surfac
 def sources(folder: str) -> Iterator[Path]:
     """Yield a package's modules, without its tests."""
     for file in sorted((PROJECT / folder).rglob("*.py")):
-        if "tests" not in file.parts and file.name != "conftest.py":
+        if "tests" not in file.relative_to(PROJECT).parts and file.name != "conftest.py":
             yield file
 
 
