@@ -5,7 +5,8 @@ import uuid
 import pytest
 
 from tests.support.client import ABSENT, Client
-from tests.surfaces.test_isolation import BODIES, OPERATIONS, Operation
+from tests.surfaces.operations import OPERATIONS, Operation
+from tests.surfaces.test_isolation import BODIES
 
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.id)

@@ -11,13 +11,12 @@ from typing import Any
 
 import psycopg
 import pytest
-import yaml
 
-from devstack.folder import PROJECT
 from tests.support.auth import make_token
 from tests.support.client import ABSENT, Answer, Client
 from tests.support.server import Server
 from tests.surfaces.conftest import MakeAssistant
+from tests.surfaces.operations import OPERATIONS, Operation
 
 pytestmark = pytest.mark.slow
 
@@ -54,32 +53,6 @@ BODIES: dict[str, Any] = {
 MAKES_ITS_OWN = {"session_send_message"}
 # A chat that does not exist has no running reply.
 ANSWERS_NOTHING = {"chat_resume"}
-
-
-@dataclass(frozen=True)
-class Operation:
-    id: str
-    method: str
-    path: str
-    needs_token: bool
-
-
-def read_operations() -> list[Operation]:
-    schema = yaml.safe_load((PROJECT / "docs" / "openapi.yaml").read_text())
-    return [
-        Operation(
-            id=operation["operationId"],
-            method=method.upper(),
-            path=path,
-            needs_token="security" in operation and {} not in operation["security"],
-        )
-        for path, item in schema["paths"].items()
-        for method, operation in item.items()
-        if method in ("get", "put", "post", "delete", "patch", "head", "options", "trace")
-    ]
-
-
-OPERATIONS = read_operations()
 
 
 @dataclass(frozen=True)
