@@ -1,8 +1,7 @@
-// A chat of Vercel's AI SDK, as `useChat` makes it, told what to do by the test. Arguments: package, address, token, chat id.
+// Chats of Vercel's AI SDK, as `useChat` makes them, each in a page of its own, told what to do by the test. Argument: the package.
 import { serve } from './lines.mjs';
 
-const [packageName, address, token, chatId] = process.argv.slice(2);
-const { AbstractChat, DefaultChatTransport } = await import(packageName);
+const { AbstractChat, DefaultChatTransport } = await import(process.argv[2]);
 
 /** What `useChat` keeps in React's state. */
 class State {
@@ -18,17 +17,6 @@ class State {
 
 class Chat extends AbstractChat {}
 
-const headers = { Authorization: `Bearer ${token}` };
-const state = new State();
-const chat = new Chat({
-  id: chatId,
-  state,
-  transport: new DefaultChatTransport({ api: `${address}/api/chat`, headers, fetch: (...request) => send(...request) }),
-});
-let send = fetch;
-let lost = 0;
-let running;
-
 /** Wait until the chat satisfies a condition. */
 async function until(condition) {
   while (!condition()) await new Promise(resolve => setTimeout(resolve, 10));
@@ -36,65 +24,92 @@ async function until(condition) {
 
 const textOf = message => (message?.parts ?? []).filter(part => part.type === 'text').map(part => part.text).join('');
 
-function look() {
+/** Open a page with a chat, and return what a test can tell it to do. */
+function openPage({ address, token, chatId }) {
+  const headers = { Authorization: `Bearer ${token}` };
+  const state = new State();
+  const chat = new Chat({
+    id: chatId,
+    state,
+    transport: new DefaultChatTransport({ api: `${address}/api/chat`, headers, fetch: (...request) => send(...request) }),
+  });
+  let send = fetch;
+  let lost = 0;
+  let running;
+
+  function look() {
+    return {
+      status: chat.status,
+      error: chat.error?.message ?? null,
+      messages: chat.messages.map(({ id, role, parts, metadata }) => ({
+        id,
+        role,
+        parts: parts.map(({ type, text, state }) => ({ type, text, state })),
+        metadata: metadata ?? null,
+      })),
+    };
+  }
+
   return {
-    status: chat.status,
-    error: chat.error?.message ?? null,
-    messages: chat.messages.map(({ id, role, parts, metadata }) => ({
-      id,
-      role,
-      parts: parts.map(({ type, text, state }) => ({ type, text, state })),
-      metadata: metadata ?? null,
-    })),
+    look,
+    /** Load the chat, as a page does when it opens. */
+    load: async () => {
+      const response = await send(`${address}/api/chat/${chatId}`, { headers });
+      if (!response.ok) throw new Error(await response.text());
+      chat.messages = (await response.json()).messages;
+      return look();
+    },
+    /** Begin to send, edit, regenerate or resume. `finish` waits for its end. */
+    begin: ({ method, options }) => {
+      running = method === 'sendMessage' ? chat.sendMessage(...options) : chat[method](...options);
+      running.catch(() => undefined);
+    },
+    finish: async () => {
+      await running;
+      return look();
+    },
+    /** Wait until this is the end of the last message's text. */
+    until: async ({ text }) => {
+      await until(() => textOf(chat.messages.at(-1)).endsWith(text) || chat.status === 'error');
+      return look();
+    },
+    /** Abort the request, as the SDK's `stop` does. */
+    abort: async () => {
+      await chat.stop();
+      await running;
+      return look();
+    },
+    /** Send the next POST twice, as a browser or a proxy does when the first answer got lost. */
+    repeat: () => {
+      send = async (url, init) => {
+        if (init?.method !== 'POST') return fetch(url, init);
+        send = fetch;
+        const first = await fetch(url, init);
+        lost += 1;
+        await first.body.cancel();
+        return fetch(url, init);
+      };
+    },
+    /** Lose the next POST before it reaches the service. */
+    lose: () => {
+      send = async () => {
+        send = fetch;
+        throw new TypeError('fetch failed');
+      };
+    },
+    lost: () => lost,
+    /** Abort what the page is reading, as a browser does when the page is closed. */
+    leave: () => void chat.stop(),
   };
 }
 
+const pages = [];
+
 serve({
-  look,
-  /** Load the chat, as a page does when it opens. */
-  load: async () => {
-    const response = await send(`${address}/api/chat/${chatId}`, { headers });
-    if (!response.ok) throw new Error(await response.text());
-    chat.messages = (await response.json()).messages;
-    return look();
+  open: options => pages.push(openPage(options)) - 1,
+  tell: ({ page, command, ...options }) => pages[page][command](options),
+  /** Close all pages. */
+  close: () => {
+    for (const page of pages.splice(0)) page.leave();
   },
-  /** Begin to send, edit, regenerate or resume. `finish` waits for its end. */
-  begin: ({ method, options }) => {
-    running = method === 'sendMessage' ? chat.sendMessage(...options) : chat[method](...options);
-    running.catch(() => undefined);
-  },
-  finish: async () => {
-    await running;
-    return look();
-  },
-  /** Wait until this is the end of the last message's text. */
-  until: async ({ text }) => {
-    await until(() => textOf(chat.messages.at(-1)).endsWith(text) || chat.status === 'error');
-    return look();
-  },
-  /** Abort the request, as the SDK's `stop` does. */
-  abort: async () => {
-    await chat.stop();
-    await running;
-    return look();
-  },
-  /** Send the next POST twice, as a browser or a proxy does when the first answer got lost. */
-  repeat: () => {
-    send = async (url, init) => {
-      if (init?.method !== 'POST') return fetch(url, init);
-      send = fetch;
-      const first = await fetch(url, init);
-      lost += 1;
-      await first.body.cancel();
-      return fetch(url, init);
-    };
-  },
-  /** Lose the next POST before it reaches the service. */
-  lose: () => {
-    send = async () => {
-      send = fetch;
-      throw new TypeError('fetch failed');
-    };
-  },
-  lost: () => lost,
 });

@@ -47,11 +47,20 @@ class NodeScript:
             ["node", str(FOLDER / name), *arguments], cwd=FOLDER, stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
         self._unread = b""
+        self._unanswered = 0
+
+    @property
+    def has_answered(self) -> bool:
+        """Whether every command has its answer."""
+        return self._unanswered == 0
 
     def __enter__(self) -> "NodeScript":
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def end(self) -> None:
         self._process.kill()
         # Closes the pipes too.
         self._process.communicate(timeout=END_LIMIT_S)
@@ -66,6 +75,7 @@ class NodeScript:
         assert self._process.stdin
         self._process.stdin.write(json.dumps(command).encode() + b"\n")
         self._process.stdin.flush()
+        self._unanswered += 1
 
     def answer(self, limit_s: float = ANSWER_LIMIT_S) -> Any:
         """Wait for the script's next line."""
@@ -78,4 +88,5 @@ class NodeScript:
             assert piece, f"the script ended: {self._process.wait(END_LIMIT_S)}"
             self._unread += piece
         line, _, self._unread = self._unread.partition(b"\n")
+        self._unanswered -= 1
         return json.loads(line)

@@ -25,11 +25,12 @@ OPENAI = {"INFERENCE_PROTOCOL": "openai", "INFERENCE_MODEL": "tiny"}
 class Chat:
     """A chat in a page of its own."""
 
-    def __init__(self, script: NodeScript) -> None:
+    def __init__(self, script: NodeScript, **where: object) -> None:
         self._script = script
+        self._page = script.ask(do="open", **where)
 
     def begin(self, method: str, *options: object) -> None:
-        assert self._script.ask(do="begin", method=method, options=options) is None
+        assert self.do("begin", method=method, options=options) is None
 
     def send(self, text: str, **more: object) -> None:
         self.begin("sendMessage", {"text": text, **more})
@@ -40,10 +41,10 @@ class Chat:
 
     def __getattr__(self, command: str) -> Callable[..., "Look"]:
         """`finish`, `until`, `abort`, `load`, `look`, …: see the script."""
-        return lambda **options: Look(self._script.ask(do=command, **options))
+        return lambda **options: Look(self.do(command, **options))
 
     def do(self, command: str, **options: object) -> object:
-        return self._script.ask(do=command, **options)
+        return self._script.ask(do="tell", page=self._page, command=command, **options)
 
 
 class Look(dict):
@@ -77,14 +78,16 @@ OpenChat = Callable[..., Chat]
 
 
 @pytest.fixture(params=VERSIONS)
-def open_chat(request: pytest.FixtureRequest, start_script: StartScript, client: Client) -> OpenChat:
+def open_chat(request: pytest.FixtureRequest, start_script: StartScript, client: Client) -> Iterator[OpenChat]:
     """Open a chat of the client's in a new page."""
+    script = start_script("ai_sdk.mjs", request.param)
 
     def start(name: str, at: int | None = None) -> Chat:
-        address = f"http://127.0.0.1:{at or client.port}"
-        return Chat(start_script("ai_sdk.mjs", request.param, address, client.token, name))
+        return Chat(script, address=f"http://127.0.0.1:{at or client.port}", token=client.token, chatId=name)
 
-    return start
+    yield start
+    if script.has_answered:
+        script.ask(do="close")
 
 
 def stored(client: Client) -> list[tuple[str, str]]:
