@@ -7,6 +7,7 @@ query blocks every greenlet of the worker.
 import gc
 import os
 import shutil
+import signal
 import sys
 import tempfile
 
@@ -81,7 +82,11 @@ def when_ready(server):  # type: ignore[no-untyped-def]
 
 
 def post_fork(server, worker):  # type: ignore[no-untyped-def]
-    """Load the application without looking for garbage: hardly any of it becomes garbage."""
+    """Let the worker be ended from its first moment on, and load the application without looking for garbage."""
+    # Until the worker sets its own handlers, it has the master's. They put a signal into a queue that only the master reads.
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)
+    # Hardly anything that is loaded becomes garbage.
     gc.disable()
 
 

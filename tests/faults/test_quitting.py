@@ -77,6 +77,12 @@ def test_a_worker_whose_terminal_is_closed_lets_its_replies_end(
         assert_kept(user.at(survivor.port), stream, "interrupted", "half")
 
 
+def test_a_worker_that_is_told_to_end_while_it_starts_does_so(start_node: StartNode) -> None:
+    with start_node("--worker-class", "tests.faults.ended_early.EndedEarly") as server:
+        # The master has replaced it.
+        assert server.log.count("Booting worker") == 2
+
+
 def assert_saved_at_once(
     end: Callable[[Server], None], survivor: Server, start_node: StartNode, new_user: NewUser, upstream: ScriptedUpstream
 ) -> None:
