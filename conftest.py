@@ -1,3 +1,3 @@
-"""One database and one set of servers for all tests that need them, wherever the tests are."""
+"""One database and one set of servers for all tests that need them, and other plugins for tests wherever they are."""
 
-pytest_plugins = ["tests.support.servers"]
+pytest_plugins = ["tests.support.servers", "tests.support.midnight"]

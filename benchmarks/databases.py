@@ -1,16 +1,14 @@
 """Databases of a PostgreSQL that only the benchmarks use, with default durability."""
 
 import atexit
-import os
-import subprocess
-import sys
 from urllib.parse import quote
 
 import psycopg
 from psycopg import sql
 
-from devstack.folder import PROJECT, devstack_folder
+from devstack.folder import devstack_folder
 from devstack.postgres import PostgresServer
+from tests.support.database import manage
 
 
 def start_postgres() -> str:
@@ -39,8 +37,3 @@ def execute(url: str, *statements: str) -> None:
     with psycopg.connect(url, autocommit=True) as connection:
         for statement in statements:
             connection.execute(sql.SQL(statement))
-
-
-def manage(url: str, *arguments: str) -> None:
-    environment = {"SECRET_KEY": "only-for-benchmarks-long-enough-to-start", **os.environ, "DATABASE_URL": url}
-    subprocess.run([sys.executable, "manage.py", *arguments], cwd=PROJECT, env=environment, check=True)

@@ -8,7 +8,8 @@ import time
 import psycopg
 from psycopg import sql
 
-from benchmarks.databases import execute, in_database, manage
+from benchmarks.databases import execute, in_database
+from tests.support.database import manage
 
 UNTIL = "2026-06-01"
 # A third of what the seeding spreads over the year before.

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import psycopg
 from psycopg import sql
 
-from benchmarks.databases import execute, in_database, manage, new_database
+from benchmarks.databases import execute, in_database, new_database
+from tests.support.database import manage
 
 USER = uuid.UUID("00000000-0000-4000-8000-00000000beef")
 TURNS = 5

@@ -139,7 +139,7 @@ def test_a_failure_is_a_503_and_never_remembered(outbound: responses.RequestsMoc
 
 
 @pytest.mark.parametrize("header", ["", "Basic dTpw", "Bearer", "a-token", "Token a-token"])
-def test_without_a_bearer_token_nobody_is_asked(outbound: responses.RequestsMock, header: str) -> None:
+def test_without_a_bearer_token_the_auth_service_is_not_asked(outbound: responses.RequestsMock, header: str) -> None:
     response = UserClient("").get(ADDRESS, headers={"Authorization": header} if header else None)
     assert response.status_code == 401
     assert response.json()["code"] == ("invalid_token" if header == "Bearer" else "not_authenticated")
@@ -476,7 +476,7 @@ def test_concurrent_requests_share_a_failure(outbound: responses.RequestsMock, m
     assert [type(verdict) for verdict in verdicts] == [AuthUnavailable] * 5
 
 
-def test_whoever_waits_too_long_for_anothers_call_gets_a_503(
+def test_a_request_that_waits_too_long_for_another_s_call_gets_a_503(
     outbound: responses.RequestsMock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gate = Gate(outbound, (401, {}, "{}"))
@@ -494,7 +494,7 @@ def test_whoever_waits_too_long_for_anothers_call_gets_a_503(
         assert leader.result(LIMIT_S) is None
 
 
-def test_nobody_waits_for_the_directory(outbound: responses.RequestsMock, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_request_waits_for_the_directory(outbound: responses.RequestsMock, monkeypatch: pytest.MonkeyPatch) -> None:
     answer(outbound, json=valid())
     writing, written = threading.Event(), threading.Event()
 
@@ -611,7 +611,7 @@ def test_a_rejected_token_leaves_no_user(anonymous: UserClient) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_directory_that_fails_stops_nobody(outbound: responses.RequestsMock) -> None:
+def test_a_directory_that_fails_stops_no_request(outbound: responses.RequestsMock) -> None:
     answer(outbound, json=valid())
     with connection.cursor() as cursor:
         cursor.execute("ALTER TABLE chat_users RENAME TO chat_users_elsewhere")

@@ -28,7 +28,7 @@ def seen(peer: str, forwarded_for: str | None = None, **headers: str) -> HttpReq
     return request
 
 
-def test_by_default_nobody_s_word_is_taken(settings: Any) -> None:
+def test_by_default_no_proxy_is_trusted(settings: Any) -> None:
     assert settings.TRUSTED_PROXIES == ()
     assert seen("10.0.0.1", "203.0.113.7").META["REMOTE_ADDR"] == "10.0.0.1"
 

@@ -44,7 +44,7 @@ def test_what_its_worker_has_not_looked_at_yet_counts_as_followed() -> None:
     assert busy.is_followed(running().id)
 
 
-def test_its_worker_says_that_nobody_follows() -> None:
+def test_its_worker_says_that_it_has_no_followers() -> None:
     assert not busy.is_followed(running(is_followed=False).id)
 
 
@@ -72,7 +72,7 @@ def test_a_note_of_another_worker_counts_while_it_is_renewed(
     assert busy.is_followed(reply.id) is expected
 
 
-def test_one_that_ended_meanwhile_is_in_nobodys_way(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_that_ended_meanwhile_blocks_no_send(monkeypatch: pytest.MonkeyPatch) -> None:
     reply = running(is_followed=True)
     change_at_the_second_look(monkeypatch, reply, status="complete")
     assert not busy.is_followed(reply.id)

@@ -81,7 +81,7 @@ def test_without_a_list_the_default_can_be_chosen_and_nothing_else(user: UserCli
     assert no_models.call_count == 1
 
 
-def test_the_default_asks_nobody(user: UserClient, models: Any) -> None:
+def test_the_default_calls_no_service(user: UserClient, models: Any) -> None:
     for body in ({}, {"model_tag": None}, {"model_tag": ""}, {"model_tag": "default"}):
         assert user.post("/api/conversations", body).status_code == 201
     conversation = make_conversation(user.user_id)

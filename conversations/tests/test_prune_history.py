@@ -77,7 +77,7 @@ def test_without_a_criterion_it_refuses(manage: Manage, arguments: list[str]) ->
         prune_history(criteria=PruneCriteria(include_favorites=True))
 
 
-def test_where_nobody_can_be_asked_it_wants_yes(manage: Manage) -> None:
+def test_without_a_terminal_it_wants_yes(manage: Manage) -> None:
     make_old_conversation()
     with pytest.raises(CommandError, match="--yes") as refusal:
         manage("prune_history", "--older-than", "90d")

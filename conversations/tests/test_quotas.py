@@ -18,7 +18,7 @@ from conversations.tests.ending import end
 from conversations.tests.factories import USER_ID, make_conversation, make_running_reply, make_turns
 from inference_proxy.protocols.base import Sampling
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.one_day]
 STRANGER = uuid.uuid4()
 
 

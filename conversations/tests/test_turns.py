@@ -127,7 +127,7 @@ def test_one_reply_at_a_time() -> None:
     send(conversation)
 
 
-def test_a_reply_whose_worker_died_blocks_nobody() -> None:
+def test_a_reply_whose_worker_died_blocks_no_send() -> None:
     conversation = make_conversation()
     lost = make_running_reply(make_message(conversation), "half", heartbeat_age_s=31)
     send(conversation)

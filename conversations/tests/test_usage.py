@@ -21,7 +21,7 @@ from inference_proxy.protocols.base import Sampling
 
 Counts = tuple[int, int, int, int, int]
 NOTHING: Counts = (0, 0, 0, 0, 0)
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.one_day]
 
 
 @pytest.fixture

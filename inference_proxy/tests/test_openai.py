@@ -25,7 +25,7 @@ def test_the_protocol_is_chosen_by_its_name(settings: Any) -> None:
     assert isinstance(new_protocol(), Nanochat)
 
 
-def test_the_body_leaves_out_what_nobody_chose() -> None:
+def test_the_body_leaves_out_what_was_not_chosen() -> None:
     assert OpenAI().body(GenerationRequest(MESSAGES)) == {
         "messages": MESSAGES,
         "stream": True,
@@ -41,7 +41,7 @@ def test_the_body_says_what_was_chosen() -> None:
 
 
 @pytest.mark.parametrize("protocol", [OpenAI, Nanochat])
-def test_the_operator_chooses_where_nobody_else_did(settings: Any, protocol: Any) -> None:
+def test_the_operator_chooses_where_no_one_else_did(settings: Any, protocol: Any) -> None:
     settings.INFERENCE_DEFAULT_TEMPERATURE = 0.0
     settings.INFERENCE_DEFAULT_MAX_TOKENS = 1024
     settings.INFERENCE_DEFAULT_TOP_K = 40

@@ -260,7 +260,7 @@ def test_followers_at_every_offset_while_it_is_written() -> None:
         assert [text.result(LIMIT_S) for text in texts] == [whole[offset:] for offset in offsets]
 
 
-def test_the_text_is_a_prefix_whoever_joins_it_meanwhile() -> None:
+def test_the_text_is_a_prefix_while_others_join_it() -> None:
     words = [f"{number}," for number in range(3000)]
     whole = "".join(words)
     written = Transcript()

@@ -82,7 +82,7 @@ def test_an_insert_that_has_begun_is_no_deadlock(old_database: str, target: str)
     assert migration.returncode == 0, said
 
 
-def test_a_long_reader_holds_up_the_migration_and_nobody_else(old_database: str) -> None:
+def test_a_long_reader_holds_up_the_migration_and_no_other_reader(old_database: str) -> None:
     with (
         psycopg.connect(old_database) as reader,
         psycopg.connect(old_database, autocommit=True) as watcher,

@@ -219,7 +219,7 @@ def test_instructions_are_for_one_response(api: OpenAI, client: Client, upstream
     assert [context.get("instructions") for context in contexts] == [20, None]
 
 
-def test_a_conversation_that_nobody_asked_for_is_in_no_list(api: OpenAI, client: Client) -> None:
+def test_a_conversation_that_was_not_asked_for_is_in_no_list(api: OpenAI, client: Client) -> None:
     kept = api.responses.create(input="rhubarb pie")
     temporary = api.responses.create(input="rhubarb cake", store=False)
     assert (kept.store, temporary.store) == (True, False)

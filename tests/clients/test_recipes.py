@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Route
 
-from conversations.admin.tests.browser import chromium, open_browser
 from devstack.folder import PROJECT
 from tests.clients.node import FOLDER, why_missing, why_node_is_missing
+from tests.support.browser import chromium, open_browser
 from tests.support.client import Client
 from tests.support.server import Server
 from tests.support.steps import done, endless, hang_up, hold, tokens

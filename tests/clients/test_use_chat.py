@@ -10,9 +10,9 @@ from urllib.parse import urlencode
 
 import pytest
 
-from conversations.admin.tests.browser import chromium, open_browser
 from tests.clients.node import FOLDER
 from tests.conftest import StartServer
+from tests.support.browser import chromium, open_browser
 from tests.support.client import Client
 from tests.support.steps import done, hold, tokens
 from tests.support.upstream import ScriptedUpstream

@@ -44,7 +44,7 @@ def test_on_sigterm_replies_finish_or_are_interrupted(
         assert_kept(user.at(survivor.port), streams["finish"].headers["Content-Location"], "complete", "half and whole")
 
 
-def test_on_sigterm_replies_that_nobody_reads_are_saved_too(
+def test_on_sigterm_replies_without_a_reader_are_saved_too(
     survivor: Server, start_node: StartNode, new_user: NewUser, upstream: ScriptedUpstream
 ) -> None:
     gate = upstream.gate()

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from conversations.admin.tests.browser import DESKTOP, open_browser
+from tests.support.browser import DESKTOP, open_browser
 from tests.support.client import Client
 from tests.support.server import Server
 from tests.support.servers import StartServer

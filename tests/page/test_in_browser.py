@@ -5,8 +5,8 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
-from conversations.admin.tests.browser import PHONE, SCREENSHOTS, chromium
 from tests.page.conftest import OpenPage
+from tests.support.browser import PHONE, SCREENSHOTS, chromium
 from tests.support.client import Client
 from tests.support.steps import done, endless, hang_up, hold, respond, thought, tokens
 from tests.support.upstream import ScriptedUpstream

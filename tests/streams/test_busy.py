@@ -137,7 +137,7 @@ def test_interrupt_ends_a_reply_that_is_followed(client: Client, conversation: s
     assert first.finish()["status"] == "stopped"
 
 
-def test_reject_keeps_a_reply_that_nobody_follows(client: Client, conversation: str, silent: ScriptedUpstream) -> None:
+def test_reject_keeps_a_reply_without_followers(client: Client, conversation: str, silent: ScriptedUpstream) -> None:
     first = begin(client, conversation)
     first.abort()
     assert_refused(client.send(conversation, "second", when_busy="reject"), conversation, first.message_id)

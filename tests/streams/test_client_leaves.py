@@ -41,7 +41,7 @@ def test_the_whole_reply_is_kept_when_the_client_leaves_before_the_first_token(
     assert (message["status"], message["content"]) == ("complete", "".join(WORDS))
 
 
-def test_a_client_that_stops_reading_holds_up_nobody(client: Client, conversation: str, upstream: ScriptedUpstream) -> None:
+def test_a_client_that_stops_reading_holds_up_no_other(client: Client, conversation: str, upstream: ScriptedUpstream) -> None:
     block = "😀" * 8000  # in all more than the sockets' buffers take
     upstream.script(tokens(*[block] * 100), done())
     stream = client.send(conversation, "read nothing", receive_buffer=4096)

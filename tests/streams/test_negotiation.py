@@ -68,7 +68,7 @@ def test_a_reply_may_be_collected_later(client: Client, conversation: str, upstr
     assert client.get(accepted.headers["Content-Location"])["content"] == "later"
 
 
-def test_a_reply_that_nobody_collects_is_made(client: Client, conversation: str) -> None:
+def test_a_reply_that_is_not_collected_is_made(client: Client, conversation: str) -> None:
     accepted = send_for(client, conversation, {"Prefer": "wait=1, respond-async"})
     location = accepted.headers["Content-Location"]
     message = wait_until(lambda: (m := client.get(location))["status"] != "streaming" and m, "the reply has ended")

@@ -10,6 +10,7 @@ from tests.support.client import Answer, Client
 from tests.support.server import Server
 
 Send = Callable[[Client, str, str], Answer]
+pytestmark = pytest.mark.one_day
 
 
 @pytest.fixture(scope="module")

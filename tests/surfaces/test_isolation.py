@@ -1,4 +1,4 @@
-"""Nobody gets at another's things: every operation of the schema is tried, by another user and by nobody in particular.
+"""No caller gets at another user's things: every operation of the schema is tried by another user and without a token.
 
 The operations come from the generated schema, so a new one is tried without a word here; only if it takes a body, a valid
 one must be added below, or it would be refused for the wrong reason.
@@ -175,7 +175,7 @@ def test_the_schema_names_every_route(service: Server) -> None:
     assert named <= served
 
 
-def test_an_anonymous_session_is_nobody_else_s(
+def test_an_anonymous_session_is_closed_to_others(
     anonymous_client: Client, other_client: Client, make_assistant: MakeAssistant, database: psycopg.Connection
 ) -> None:
     key = str(uuid.uuid4())

@@ -79,7 +79,7 @@ def test_support_may_neither_delete_nor_export(support: Client) -> None:
 
 
 @pytest.mark.parametrize("path", ["{id}/change/", "add/"])
-def test_nobody_rewrites_history(superuser: Client, path: str) -> None:
+def test_history_can_not_be_changed(superuser: Client, path: str) -> None:
     conversation = make_conversation(title="As it was")
     superuser.post(LIST + path.format(id=conversation.pk), {"title": "Forged"})
     conversation.refresh_from_db()

@@ -15,6 +15,8 @@ from conversations.tests.factories import make_conversation
 
 from .factories import make_message
 
+pytestmark = pytest.mark.one_day
+
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
 PAGE = "/admin/conversations/conversation/dashboard/"
 

@@ -3,7 +3,7 @@
 import pytest
 from playwright.sync_api import expect
 
-from .browser import DESKTOP, SCREENSHOTS, chromium, open_browser
+from tests.support.browser import DESKTOP, SCREENSHOTS, chromium, open_browser
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),

@@ -10,8 +10,8 @@ from playwright.sync_api import Browser, Page, expect
 
 from conversations.models import Conversation, Message
 from conversations.tests.factories import USER_ID, make_conversation
+from tests.support.browser import DESKTOP, PHONE, SCREENSHOTS, chromium, open_browser
 
-from .browser import DESKTOP, PHONE, SCREENSHOTS, chromium, open_browser
 from .factories import make_chat_user, make_long_conversation, make_message, make_staff
 
 pytestmark = [

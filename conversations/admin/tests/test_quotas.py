@@ -13,7 +13,7 @@ from conversations.tests.factories import USER_ID
 
 from .factories import make_chat_user
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.one_day]
 LIST = "/admin/conversations/userquota/"
 USER_PAGE = f"/admin/conversations/chatuser/{USER_ID}/change/"
 

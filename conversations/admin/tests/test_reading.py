@@ -122,7 +122,7 @@ def test_a_conversation_that_is_not_there(support: Client) -> None:
         assert (answer.status_code, answer["Location"]) == (302, "/admin/")
 
 
-def test_an_empty_conversation_of_nobody(support: Client) -> None:
+def test_an_empty_conversation_without_a_user(support: Client) -> None:
     page = support.get(address(make_conversation(user_id=None))).content.decode()
     assert "No messages yet." in page and "anonymous" in page
 

@@ -42,7 +42,7 @@ def test_an_admin_swaps(admin: UserClient, outbound: responses.RequestsMock) -> 
     assert json.loads(outbound.calls[-1].request.body or "") == {"model_tag": "d20"}
 
 
-def test_nobody_else_swaps(user: UserClient, anonymous: UserClient, outbound: responses.RequestsMock) -> None:
+def test_other_users_can_not_swap(user: UserClient, anonymous: UserClient, outbound: responses.RequestsMock) -> None:
     response = user.post(SWAP, {"model_tag": "d20"})
     assert (response.status_code, response.json()["code"]) == (403, "permission_denied")
     assert anonymous.post(SWAP, {"model_tag": "d20"}).status_code == 401

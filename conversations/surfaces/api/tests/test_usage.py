@@ -7,6 +7,8 @@ import pytest
 
 from tests.support.client import Client
 
+pytestmark = pytest.mark.one_day
+
 
 def test_usage_per_day(client: Client, other_client: Client, conversation: str, database: psycopg.Connection) -> None:
     client.ask(conversation, "one two three")

@@ -138,7 +138,7 @@ def test_admins_see_users_with_what_they_have(
     assert page["totals"] == {**counted, "estimated": False}
 
 
-def test_nobody_else_sees_users(client: Client, anonymous_client: Client) -> None:
+def test_other_users_see_no_users(client: Client, anonymous_client: Client) -> None:
     answer = client.request("GET", "/api/admin/users")
     assert (answer.status, answer.json["code"]) == (403, "permission_denied")
     assert anonymous_client.request("GET", "/api/admin/users").status == 401

@@ -42,7 +42,7 @@ def test_an_assistant_that_is_closed_to_the_public_ends_its_anonymous_sessions(
     assert say(anonymous_client, key).status == 401
 
 
-def test_nobody_is_anonymous_unless_the_operator_allows_it(new_server: StartServer, make_assistant: MakeAssistant) -> None:
+def test_a_caller_is_anonymous_only_if_the_operator_allows_it(new_server: StartServer, make_assistant: MakeAssistant) -> None:
     with new_server() as server:
         nobody = Client(server.port, None)
         answer = say(nobody, new_key(), assistant_id=make_assistant(public=True))
@@ -77,7 +77,7 @@ def test_an_anonymous_session_expires_a_day_after_its_last_turn(
     assert history(anonymous_client, key) == [("user", "anew"), ("bot", "anew")]
 
 
-def test_a_token_that_can_t_be_checked_makes_nobody_anonymous(
+def test_a_caller_whose_token_can_t_be_checked_is_not_anonymous(
     auth: ScriptedAuth, anonymous_client: Client, make_assistant: MakeAssistant
 ) -> None:
     auth.fail(500)

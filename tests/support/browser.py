@@ -1,4 +1,4 @@
-"""A real browser on the admin: the system's Chromium, without a window."""
+"""A real browser: the system's Chromium, without a window."""
 
 import os
 import shutil
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, sync_playwright
 
-SCREENSHOTS = Path(__file__).resolve().parents[3] / "test-output"
+SCREENSHOTS = Path(__file__).resolve().parents[2] / "test-output"
 ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -31,7 +31,7 @@ def chromium() -> str | None:
 @contextmanager
 def open_browser() -> Iterator[Browser]:
     # Playwright's synchronous interface runs an event loop in this thread; Django's guard against blocking one would refuse
-    # the test's own queries, which block nobody.
+    # the test's own queries, which block no one else.
     before = os.environ.get("DJANGO_ALLOW_ASYNC_UNSAFE")
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
     try:
