@@ -163,17 +163,48 @@ class _BoundedResponse(http.client.HTTPResponse):
 
 
 class _WatchedMixin:
-    """Hand the socket to the call that is being made."""
+    """Hand the socket to the call that is being made, and send its request in one piece."""
 
     response_class: Any = _BoundedResponse
     sock: Any
     _call: Call | None = None
+    # The request's head and body, until both are known.
+    _unsent: list[bytes] | None = None
 
     def request(self, *args: Any, **kwargs: Any) -> None:
         self._call = _current_call.get()
         if self._call is not None and self.sock is not None:
             self._call.attach(self.sock)
-        super().request(*args, **kwargs)  # type: ignore[misc]
+        unsent: list[bytes] = []
+        self._unsent = unsent
+        try:
+            super().request(*args, **kwargs)  # type: ignore[misc]
+        finally:
+            self._unsent = None
+        self.send(b"".join(unsent))
+
+    def send(self, data: Any) -> None:
+        if self._unsent is None:
+            super().send(data)  # type: ignore[misc]
+        else:
+            self._unsent.append(data)
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether an idle connection can be used: its other end has neither closed it nor sent anything yet."""
+        sock = self.sock
+        if sock is None or isinstance(sock, ssl.SSLSocket):
+            # What a TLS connection has received can't be looked at without reading it.
+            return bool(super().is_connected)  # type: ignore[misc]
+        # urllib3 would poll it, which takes a turn of an event loop.
+        sock.settimeout(0)
+        try:
+            sock.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return True
+        except OSError:
+            pass
+        return False
 
     def leave_call(self) -> bool:
         """Take the socket back from the call; return whether it can serve another."""

@@ -3,6 +3,7 @@
 It uses urllib3 without requests, which would double the cost of the call and add nothing to it.
 """
 
+import functools
 import time
 from typing import Any
 
@@ -25,7 +26,15 @@ LEAST_READ_BYTES = 1024
 REFUSAL_BYTES = 64 * 1024
 REFUSAL_SECONDS = 2.0
 
+NO_RETRIES = urllib3.Retry(total=False, redirect=False)
+
 _pools = new_pools(hosts=4, connections=POOLED_CONNECTIONS)
+
+
+@functools.lru_cache(maxsize=8)
+def _route(pools: urllib3.PoolManager, url: str) -> tuple[urllib3.HTTPConnectionPool, str]:
+    """Return the connections to an address, and what a request's first line says of it."""
+    return pools.connection_from_url(url), urllib3.util.parse_url(url).request_uri
 
 
 class UpstreamCall:
@@ -53,14 +62,17 @@ class UpstreamCall:
         """Send the request and wait for the answer's headers. Raises `UpstreamFailure`; after that it may be called again."""
         try:
             with self._call:
-                response = _pools.request(
+                pool, target = _route(_pools, settings.INFERENCE_SERVICE_URL + path)
+                response = pool.urlopen(
                     "POST",
-                    settings.INFERENCE_SERVICE_URL + path,
+                    target,
                     body=orjson.dumps(body),
                     # identity: a compressor would hold the stream back.
                     headers={"Content-Type": "application/json", "Accept-Encoding": "identity", **headers},
-                    timeout=urllib3.Timeout(connect=min(CONNECT_TIMEOUT_S, self._start_timeout_s), read=None),
+                    retries=NO_RETRIES,
                     redirect=False,
+                    assert_same_host=False,
+                    timeout=urllib3.Timeout(connect=min(CONNECT_TIMEOUT_S, self._start_timeout_s), read=None),
                     preload_content=False,
                 )
         except (urllib3.exceptions.HTTPError, OSError) as failure:

@@ -1,5 +1,8 @@
 """Calls to the inference service, and the connections that they share."""
 
+import http.client
+import select
+import socket
 import threading
 import uuid
 from collections.abc import Iterator, Sequence
@@ -90,6 +93,43 @@ def test_a_call_that_is_cut_before_it_opens_fails_at_once(upstream: ScriptedUpst
     call.cut()
     with pytest.raises(UpstreamFailure):
         call.open("/v1/chat/completions", {"messages": request_for("first").messages}, {})
+
+
+def test_a_request_is_sent_in_one_piece(upstream: ScriptedUpstream, monkeypatch: pytest.MonkeyPatch) -> None:
+    upstream.script(tokens("a"), done())
+    pieces: list[bytes] = []
+    send = http.client.HTTPConnection.send
+    monkeypatch.setattr(
+        http.client.HTTPConnection, "send", lambda connection, piece: pieces.append(piece) or send(connection, piece)
+    )
+    read_all(open_call("in one piece"))
+    [piece] = pieces
+    assert piece.startswith(b"POST /v1/chat/completions HTTP/1.1\r\n")
+    assert b"in one piece" in piece
+
+
+@pytest.mark.parametrize("afterwards", [b"", b"HTTP/1.1 408 Request Timeout\r\n\r\n"])
+def test_a_connection_that_ended_or_went_on_while_idle_is_not_used_again(
+    settings: Any, pools: urllib3.PoolManager, afterwards: bytes
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(LIMIT_S)
+        settings.INFERENCE_SERVICE_URL = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        for _ in range(2):
+            calls: list[UpstreamCall] = []
+            opening = threading.Thread(target=lambda calls=calls: calls.append(open_call("hello")))
+            opening.start()
+            service, _ = listener.accept()
+            service.settimeout(LIMIT_S)
+            service.recv(65536)
+            service.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+            opening.join(LIMIT_S)
+            assert read_all(calls[0]) == b"ok"
+            calls[0].close()
+            idle = pools.connection_from_url(settings.INFERENCE_SERVICE_URL).pool.queue[-1].sock
+            service.sendall(afterwards)
+            service.close()
+            wait_until(lambda idle=idle: select.select([idle], [], [], 0)[0], "the connection has something to read")
 
 
 class SlowStore:
