@@ -14,6 +14,7 @@ from psycopg_pool.base import AttemptWithBackoff
 
 from chatapi.admission import leave_place
 from chatapi.observability import metrics
+from chatapi.postgresql.round_trips import Rows, Statement, exchange, run_together
 
 # By default the pool doubles its pauses, from one second: between attempts to reconnect, and for each dead connection that it
 # finds for a request. After a restart of PostgreSQL, ten dead connections would make a request wait for 20 s and fail. After an
@@ -41,6 +42,8 @@ SURE_FOR_S = 1.0
 
 # Gives cursors to code outside of requests.
 Cursors = Callable[[], AbstractContextManager[Any]]
+# Runs statements for it, in one transaction and one round trip.
+Runner = Callable[..., list[Rows]]
 
 _renewed_at = 0.0
 
@@ -95,6 +98,14 @@ def own_cursor() -> Iterator[Any]:
     try:
         with connections["default"].cursor() as cursor:
             yield cursor
+    finally:
+        release_connections()
+
+
+def run_on_own_connection(*statements: Statement) -> list[Rows]:
+    """Run statements on this thread's own connection, and give the connection back."""
+    try:
+        return run_together(*statements)
     finally:
         release_connections()
 
@@ -169,6 +180,22 @@ class SeparatePool:
                     # See renew_read_only_connections. The pool replaces a closed connection.
                     connection.close()
                 raise
+
+    def run(self, *statements: Statement) -> list[Rows]:
+        """Run statements in a transaction and in one round trip; return the rows of each. Raises psycopg's exceptions."""
+        pool = self._open()
+        session = pool.getconn()
+        try:
+            rows = exchange(session, statements)
+            metrics.note_database_reached()
+            return rows
+        except Exception as failure:
+            if is_database_away(failure):
+                # See renew_read_only_connections. The pool replaces a closed connection.
+                session.close()
+            raise
+        finally:
+            pool.putconn(session)
 
     def close(self) -> None:
         """Close all connections; the next use opens new ones."""

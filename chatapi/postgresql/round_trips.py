@@ -38,23 +38,25 @@ def run_together(*statements: Statement, is_last: bool = False) -> list[Rows]:
         connection.queries_log.extend({"sql": sql, "time": ""} for sql, _ in statements)
     # An inner block, in a test's transaction for example, commits nothing. After this commit, Django's sends nothing.
     commits = is_last and len(connection.atomic_blocks) == 1
+    session = connection.connection
     try:
         with connection.wrap_database_errors:
-            rows = _run(connection.connection, statements, commits=commits)
+            rows = exchange(session, statements, commits=commits)
     except OperationalError:
-        # If the connection was dead before the first statement, another one can run them all.
-        if commits or not connection.replace_dead_connection():
+        # If the connection was dead before the first statement, another one can run them all: they have begun a transaction,
+        # which is gone.
+        if commits or session.autocommit or not connection.replace_dead_connection():
             raise
         with connection.wrap_database_errors:
-            rows = _run(connection.connection, statements, commits=commits)
+            rows = exchange(connection.connection, statements, commits=commits)
     connection.has_answered = True
     return rows
 
 
-def _run(session: Any, statements: Sequence[Statement], *, commits: bool) -> list[Rows]:
+def exchange(session: Any, statements: Sequence[Statement], *, commits: bool = False) -> list[Rows]:
+    """Do the same on a connection of psycopg's. Without a transaction, the statements are one. Raises psycopg's exceptions."""
     pgconn = session.pgconn
-    # One for all values and rows, because it remembers what it has found out about their types.
-    adapting: Any = Transformer(session)
+    adapting = _adapting(session)
     messages = [_message(adapting, sql, values) for sql, values in statements]
     begins = not session.autocommit and pgconn.transaction_status == TransactionStatus.IDLE
     try:
@@ -77,6 +79,15 @@ def _run(session: Any, statements: Sequence[Statement], *, commits: bool) -> lis
             raise error_from_result(result, session.info.encoding)
     first = 1 if begins else 0
     return [_rows(adapting, result) for result in results[first : first + len(statements)]]
+
+
+def _adapting(session: Any) -> Any:
+    """Return what adapts a connection's values and rows. It keeps what it has found out about their types."""
+    adapting = getattr(session, "adapting", None)
+    if adapting is None:
+        # Of its adapters, not of the connection itself, which would then refer to itself.
+        adapting = session.adapting = Transformer(session.adapters)
+    return adapting
 
 
 def _message(adapting: Any, sql: str, values: Mapping[str, Any]) -> tuple[Any, ...]:

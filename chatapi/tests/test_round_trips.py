@@ -116,12 +116,35 @@ def test_a_connection_whose_exchange_was_broken_off_is_replaced(monkeypatch: pyt
     assert pool.get_stats()["requests_waiting"] == 0
 
 
+def end_session() -> None:
+    """Take a connection from the pool and end its session on the server."""
+    connection.ensure_connection()
+    other = connection.copy()
+    with other.cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(%s, 5000)", [session().info.backend_pid])
+    other.close()
+
+
+def test_what_begins_a_transaction_is_repeated_on_another_connection(conversation: Conversation) -> None:
+    connection.close()
+    with transaction.atomic():
+        end_session()
+        run_together((RENAME, {"id": conversation.id, "title": "new"}))
+    assert Conversation.objects.get().title == "new"
+
+
 def test_what_ends_with_a_commit_is_not_repeated(conversation: Conversation) -> None:
+    connection.close()
     with pytest.raises(OperationalError), transaction.atomic():
-        other = connection.copy()
-        connection.ensure_connection()
-        with other.cursor() as cursor:
-            cursor.execute("SELECT pg_terminate_backend(%s, 5000)", [session().info.backend_pid])
-        other.close()
+        end_session()
         run_together((RENAME, {"id": conversation.id, "title": "new"}), is_last=True)
+    assert Conversation.objects.get().title == "old"
+
+
+def test_what_is_no_part_of_a_transaction_is_not_repeated(conversation: Conversation) -> None:
+    connection.close()
+    end_session()
+    with pytest.raises(OperationalError):
+        run_together((RENAME, {"id": conversation.id, "title": "new"}))
+    connection.close()
     assert Conversation.objects.get().title == "old"

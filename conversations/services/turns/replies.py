@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from django.conf import settings
 
-from chatapi.database import Cursors, SeparatePool, is_database_away, own_cursor
+from chatapi.database import Cursors, Runner, SeparatePool, is_database_away, own_cursor, run_on_own_connection
 from conversations.exceptions import ShuttingDown, TooManyReplies
 from conversations.services.usage import COUNT_RESULT_SQL
 from inference_proxy.exceptions import StoreUnavailable
@@ -93,10 +93,10 @@ RETRY_AFTER_S = 5
 class DatabaseReplyStore:
     """Replies in PostgreSQL; see `inference_proxy.store.ReplyStore`.
 
-    `keeping` gives cursors for checkpoints and abandoned replies, `ending` for the ends of replies.
+    `keeping` gives cursors for checkpoints and abandoned replies, `ending` runs the statements for the ends of replies.
     """
 
-    def __init__(self, *, keeping: Cursors = own_cursor, ending: Cursors = own_cursor) -> None:
+    def __init__(self, *, keeping: Cursors = own_cursor, ending: Runner = run_on_own_connection) -> None:
         self._keeping = keeping
         self._ending = ending
 
@@ -126,11 +126,12 @@ class DatabaseReplyStore:
             "finish_reason": reply.finish_reason or None,
             "counts": reply.status in ("complete", "stopped") and bool(reply.text),
         }
-        with _translated_errors(), self._ending() as cursor:
-            if reply.status == "failed" and not reply.text:
-                cursor.execute(GIVE_BACK_SQL, values)
-            # It may find no row: the conversation was deleted, or an earlier attempt succeeded although its answer was lost.
-            cursor.execute(FINISH_SQL, values)
+        # It may find no row: the conversation was deleted, or an earlier attempt succeeded although its answer was lost.
+        statements = [(FINISH_SQL, values)]
+        if reply.status == "failed" and not reply.text:
+            statements.insert(0, (GIVE_BACK_SQL, values))
+        with _translated_errors():
+            self._ending(*statements)
 
     def interrupt_abandoned(self) -> int:
         with _translated_errors(), self._keeping() as cursor:
@@ -154,7 +155,7 @@ def _translated_errors() -> Iterator[None]:
 keeper_connections = SeparatePool("reply-keeper", size=KEEPER_CONNECTIONS, timeout_s=KEEPER_WAIT_S)
 ending_connections = SeparatePool("reply-ends", size=ENDING_CONNECTIONS, timeout_s=ENDING_WAIT_S)
 
-live_replies = LiveReplies(DatabaseReplyStore(keeping=keeper_connections.cursor, ending=ending_connections.cursor))
+live_replies = LiveReplies(DatabaseReplyStore(keeping=keeper_connections.cursor, ending=ending_connections.run))
 
 
 class _Beginning:
