@@ -33,6 +33,10 @@ class Follower(Protocol):
         """Return new frames, waiting for the first; none after `timeout_s` of silence."""
         ...
 
+    def take(self) -> list[Frame]:
+        """Return new frames that are in memory, without waiting."""
+        ...
+
     def close(self) -> None: ...
 
 
@@ -102,10 +106,10 @@ class FrameStream:
 
     def __next__(self) -> bytes:
         if self._greeting is not None:
-            # The headers leave with the first chunk, so there is one at once.
+            # The headers leave with the first chunk, so there is one at once, with what has come by then.
             greeting, self._greeting = self._greeting, None
             self._forget_request()
-            return greeting
+            return greeting + b"".join(map(self._encode, self._read(None)))
         if self._follower.has_ended:
             raise StopIteration
         frames = self._read(self._heartbeat_s)
@@ -122,9 +126,9 @@ class FrameStream:
             return self._cut
         return self._heartbeat
 
-    def _read(self, timeout_s: float) -> list[Frame]:
+    def _read(self, timeout_s: float | None) -> list[Frame]:
         try:
-            return self._follower.read(timeout_s)
+            return self._follower.take() if timeout_s is None else self._follower.read(timeout_s)
         except Exception:
             # Let through, it would cut the connection in mid-stream. The client is told, and can come back for the rest.
             logger.exception("following a reply failed")

@@ -207,7 +207,7 @@ class TranscriptFollower:
                 silence = silence or self._expect_frames_by(time.monotonic() + timeout_s)
                 self._wakeup.wait()
             # A wake-up may bring nothing: what it announced was taken with the frames before it, or lies before `after`.
-            frames = self._take()
+            frames = self.take()
             if frames or (silence is not None and silence.is_over):
                 return frames
 
@@ -223,7 +223,8 @@ class TranscriptFollower:
             self._silence.move(at)
         return self._silence
 
-    def _take(self) -> list[Frame]:
+    def take(self) -> list[Frame]:
+        """Return the frames that are new, without waiting."""
         # Clear before looking: what comes in between sets it again.
         self._wakeup.clear()
         closing = self._transcript.closing
