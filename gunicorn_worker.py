@@ -106,6 +106,12 @@ class ServerLog(Logger):
 class Worker(GeventWorker):
     """A gevent worker that also ends gracefully on SIGHUP and without its master, and logs slow clients as information."""
 
+    def init_process(self):  # type: ignore[no-untyped-def]
+        # gunicorn asks some thirty settings for each request, and looks each up through `__getattr__`. In a worker they don't
+        # change, so they can be attributes.
+        vars(self.cfg).update({name: setting.get() for name, setting in self.cfg.settings.items()})
+        super().init_process()
+
     def handle(self, listener, client, addr):  # type: ignore[no-untyped-def]
         # TLS sockets keep their own class: they encrypt in `send`.
         if type(client) is gevent.socket.socket:

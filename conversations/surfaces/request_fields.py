@@ -4,8 +4,8 @@ from functools import cache
 from typing import Any, TypeVar
 
 from rest_framework import serializers
+from rest_framework.fields import empty
 from rest_framework.request import Request
-from rest_framework.utils.serializer_helpers import BindingDict
 
 from conversations.models import SESSION_ID_PATTERN
 
@@ -16,21 +16,35 @@ Body = TypeVar("Body", bound=serializers.Serializer[Any])
 
 def read_body(body: type[Body], request: Request) -> Body:
     """Return the validated body of a request. Raises a 400 that names each invalid field."""
-    read = body(data=request.data)
     # DRF would copy the fields for each body. Validation does not change them, so all bodies of a class share them.
-    read.fields = _fields_of(body)
+    read = object.__new__(body)
+    read.__dict__ = {**_empty_body(body), "initial_data": request.data}
     read.is_valid(raise_exception=True)
     return read
 
 
 @cache
-def _fields_of(body: type[serializers.Serializer[Any]]) -> BindingDict:
-    return body().fields
+def _empty_body(body: type[serializers.Serializer[Any]]) -> dict[str, Any]:
+    made = body()
+    assert made.fields  # made at the first use, and kept in the attributes
+    return vars(made)
 
 
-class ClosedSerializer(serializers.Serializer[Any]):
+class BodySerializer(serializers.Serializer[Any]):
+    # The base of all bodies. No docstring: the OpenAPI file would repeat it as the description of each subclass.
+
+    @property
+    def _writable_fields(self) -> list[Any]:
+        fields = self.fields.values()
+        given = getattr(self, "initial_data", None)
+        if not isinstance(given, dict):
+            return list(fields)
+        # DRF would also ask the optional fields that the body leaves out, which are most.
+        return [field for field in fields if field.field_name in given or field.required or field.default is not empty]
+
+
+class ClosedSerializer(BodySerializer):
     # Refuses unknown fields. The OpenAPI file says so with `additionalProperties: false`, see `openapi.ClosedSchemaExtension`.
-    # No docstring: the OpenAPI file would repeat it as the description of each subclass.
 
     def to_internal_value(self, data: Any) -> Any:
         if isinstance(data, dict) and (unknown := sorted(set(data) - set(self.fields))):

@@ -9,6 +9,7 @@ from rest_framework import serializers
 
 from conversations.surfaces.headers import IDEMPOTENCY_KEY_FORM
 from conversations.surfaces.request_fields import (
+    BodySerializer,
     SessionIdField,
     StrictCharField,
     StrictChoiceField,
@@ -74,7 +75,7 @@ class QuestionField(serializers.Field[Any, Any, Any, Any]):
         return "\n".join(texts)
 
 
-class SubmitSerializer(serializers.Serializer[Any]):
+class SubmitSerializer(BodySerializer):
     id = SessionIdField()
     messages = QuestionField()
     trigger = StrictChoiceField(choices=[SUBMIT, REGENERATE], required=False, default=SUBMIT)

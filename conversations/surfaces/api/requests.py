@@ -1,12 +1,11 @@
 """Request bodies of the primary surface."""
 
-from typing import Any
-
 from django.conf import settings
 from rest_framework import serializers
 
 from conversations.models import MAX_TITLE_CHARACTERS
 from conversations.surfaces.request_fields import (
+    BodySerializer,
     StrictBooleanField,
     StrictCharField,
     StrictChoiceField,
@@ -16,7 +15,7 @@ from conversations.surfaces.request_fields import (
 from inference_proxy.protocols.base import Sampling
 
 
-class ConversationCreateSerializer(serializers.Serializer[Any]):
+class ConversationCreateSerializer(BodySerializer):
     title = StrictCharField(
         required=False,
         allow_null=True,
@@ -33,7 +32,7 @@ class ConversationCreateSerializer(serializers.Serializer[Any]):
     )
 
 
-class ConversationPatchSerializer(serializers.Serializer[Any]):
+class ConversationPatchSerializer(BodySerializer):
     title = StrictCharField(required=False, max_length=MAX_TITLE_CHARACTERS)
     model_tag = StrictCharField(required=False, max_length=100)
     is_favorited = StrictBooleanField(required=False)
@@ -43,7 +42,7 @@ class ConversationPutSerializer(ConversationPatchSerializer):
     title = StrictCharField(max_length=MAX_TITLE_CHARACTERS)
 
 
-class SamplingSerializer(serializers.Serializer[Any]):
+class SamplingSerializer(BodySerializer):
     temperature = StrictFloatField(required=False, allow_null=True, min_value=0, max_value=2)
     max_tokens = StrictIntegerField(required=False, allow_null=True, min_value=1, max_value=settings.MAX_OUTPUT_TOKENS)
     top_k = StrictIntegerField(required=False, allow_null=True, min_value=0, max_value=200)
@@ -80,11 +79,11 @@ class SendSerializer(SamplingSerializer):
     content = StrictCharField(max_length=settings.MAX_MESSAGE_CHARACTERS)
 
 
-class SwapSerializer(serializers.Serializer[Any]):
+class SwapSerializer(BodySerializer):
     model_tag = StrictCharField(max_length=100)
 
 
-class FeedbackSerializer(serializers.Serializer[Any]):
+class FeedbackSerializer(BodySerializer):
     rating = StrictIntegerField(allow_null=True, min_value=-1, max_value=1, help_text="1, -1, or null to remove the rating.")
     comment = StrictCharField(required=False, allow_null=True, allow_blank=True, max_length=2000)
 

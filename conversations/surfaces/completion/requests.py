@@ -3,9 +3,8 @@
 from typing import Any
 
 from django.conf import settings
-from rest_framework import serializers
 
-from conversations.surfaces.request_fields import StrictBooleanField, StrictCharField
+from conversations.surfaces.request_fields import BodySerializer, StrictBooleanField, StrictCharField
 
 
 class SpelledBooleanField(StrictBooleanField):
@@ -15,6 +14,6 @@ class SpelledBooleanField(StrictBooleanField):
         return super().to_internal_value({"true": True, "false": False}.get(data, data) if isinstance(data, str) else data)
 
 
-class CompletionSerializer(serializers.Serializer[Any]):
+class CompletionSerializer(BodySerializer):
     message = StrictCharField(max_length=settings.MAX_MESSAGE_CHARACTERS)
     stream = SpelledBooleanField(required=False, default=False)

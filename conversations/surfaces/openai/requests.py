@@ -8,6 +8,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from conversations.surfaces.request_fields import (
+    BodySerializer,
     StrictBooleanField,
     StrictCharField,
     StrictFloatField,
@@ -147,7 +148,7 @@ class TextFormatField(UnsupportedField):
         return super().to_internal_value(None if is_plain else wanted)
 
 
-class ResponseCreateSerializer(serializers.Serializer[Any]):
+class ResponseCreateSerializer(BodySerializer):
     input = InputField()
     model = StrictCharField(
         required=False, allow_null=True, max_length=100, help_text="For this response. Default: the conversation's model."
@@ -192,7 +193,7 @@ class ResponseCreateSerializer(serializers.Serializer[Any]):
         )
 
 
-class ConversationCreateSerializer(serializers.Serializer[Any]):
+class ConversationCreateSerializer(BodySerializer):
     metadata = MetadataField(required=False)
     items = MessagesField(required=False, allow_null=True)
 
@@ -200,7 +201,7 @@ class ConversationCreateSerializer(serializers.Serializer[Any]):
         ref_name = "OpenAIConversationCreate"
 
 
-class ConversationUpdateSerializer(serializers.Serializer[Any]):
+class ConversationUpdateSerializer(BodySerializer):
     metadata = MetadataField()
 
     class Meta:
