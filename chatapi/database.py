@@ -60,6 +60,12 @@ def is_database_away(failure: BaseException) -> bool:
     return isinstance(failure, WITHOUT_CONNECTION)
 
 
+def is_outcome_unknown(failure: BaseException) -> bool:
+    """Return whether the connection was lost. If that happened during the commit, the transaction may be committed."""
+    state = _sqlstate(failure)
+    return state.startswith(("08", "57P")) if state else isinstance(failure, WITHOUT_CONNECTION)
+
+
 def _sqlstate(failure: BaseException) -> str:
     # The cause of Django's exception is psycopg's.
     cause = failure if isinstance(failure, psycopg.Error) else failure.__cause__

@@ -61,6 +61,8 @@ class LiveReplies:
         self._saving_share_s = SAVING_SHARE_S
         self._checked_abandoned_at = 0.0
         self._is_store_away = False
+        # Replies whose rows may exist although they never began, and until when to look for each.
+        self._never_begun: dict[UUID, float] = {}
 
     @property
     def is_shutting_down(self) -> bool:
@@ -83,6 +85,15 @@ class LiveReplies:
             self._forget(generation)
             raise
         return generation
+
+    def note_never_begun(self, reply_id: UUID) -> None:
+        """Have the keeper end a reply that nothing generates, because it is unknown whether its row was saved.
+
+        The row may also appear a little later, so the keeper looks for it until it would count as abandoned.
+        """
+        with self._lock:
+            self._never_begun[reply_id] = time.monotonic() + settings.ABANDONED_AFTER_SECONDS
+        self.keep()
 
     def _pause_s(self) -> float:
         """How long each reader may rest, so that all together wake this process up WAKEUPS_PER_SECOND times a second.
@@ -168,6 +179,9 @@ class LiveReplies:
         try:
             now = time.monotonic()
             self._checkpoint(now)
+            if self._never_begun or self._is_store_away:
+                # If no replies run, this is what finds out that the store is back.
+                self._end_never_begun(now)
             if self._is_store_away:
                 # No worker could renew its heartbeats. Live workers renew them now. A reply is abandoned if its heartbeat is
                 # still old after one more interval.
@@ -211,6 +225,14 @@ class LiveReplies:
         for reply_id in directives.to_stop | directives.deleted:
             if running := self.get(reply_id):
                 running.stop()
+
+    def _end_never_begun(self, now: float) -> None:
+        with self._lock:
+            known = dict(self._never_begun)
+        ended = self._store.interrupt(list(known))
+        with self._lock:
+            for reply_id in (each for each, until in known.items() if each in ended or until < now):
+                del self._never_begun[reply_id]
 
     def _watch_worker(self) -> None:
         while self._is_alive():

@@ -54,6 +54,10 @@ class ReplyStore(Protocol):
         """Save a reply's end. Safe to repeat."""
         ...
 
+    def interrupt(self, reply_ids: Sequence[UUID]) -> frozenset[UUID]:
+        """Mark those of these replies `interrupted` that exist and are running; return them. No id is a question, too."""
+        ...
+
     def interrupt_abandoned(self) -> int:
         """Mark replies `interrupted` whose heartbeat is too old; return how many."""
         ...

@@ -10,7 +10,7 @@ from django.db import connection, connections
 from psycopg_pool import PoolTimeout
 
 from chatapi import database
-from chatapi.database import SeparatePool, is_database_away
+from chatapi.database import SeparatePool, is_database_away, is_outcome_unknown
 
 TIMEOUT_S = 2.0
 
@@ -63,6 +63,21 @@ def test_an_error_stays_an_error(state: str) -> None:
 def test_a_database_that_was_not_reached_is_away(kind: type[psycopg.Error]) -> None:
     assert is_database_away(kind("no connection"))
     assert is_database_away(as_django_raises(kind("no connection")))
+
+
+@pytest.mark.parametrize(
+    ("failure", "is_unknown"),
+    [
+        (psycopg.OperationalError("server closed the connection"), True),
+        (psycopg.errors.lookup("57P01")("terminating connection"), True),
+        (psycopg.errors.lookup("08006")("connection failure"), True),
+        (psycopg.errors.lookup("25006")("read-only"), False),
+        (psycopg.errors.lookup("40P01")("deadlock"), False),
+        (psycopg.DataError("x"), False),
+    ],
+)
+def test_only_a_lost_connection_leaves_open_whether_a_commit_succeeded(failure: psycopg.Error, is_unknown: bool) -> None:
+    assert is_outcome_unknown(as_django_raises(failure)) == is_unknown
 
 
 @pytest.mark.parametrize("failure", [ValueError("x"), psycopg.DataError("x"), psycopg.ProgrammingError("x")])

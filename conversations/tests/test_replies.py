@@ -148,6 +148,13 @@ def test_a_reply_is_abandoned_after_30_seconds_without_a_heartbeat(
     assert reload(reply).status == ("interrupted" if is_abandoned else "streaming")
 
 
+def test_replies_that_never_began_are_interrupted_if_they_are_running(store: DatabaseReplyStore, running: Message) -> None:
+    ended, other = make_reply(make_message(make_conversation())), make_running_reply(make_message(make_conversation()))
+    assert store.interrupt([running.id, ended.id, uuid.uuid4()]) == {running.id}
+    assert [reload(each).status for each in (running, ended, other)] == ["interrupted", "complete", "streaming"]
+    assert store.interrupt([]) == frozenset()
+
+
 def test_only_running_replies_are_abandoned(store: DatabaseReplyStore) -> None:
     asked = make_message(make_conversation())
     make_reply(asked)
@@ -219,6 +226,7 @@ def test_an_absent_database_is_said_to_be_away(store: DatabaseReplyStore) -> Non
             for call in (
                 lambda: store.checkpoint([Draft(running.id, "text")]),
                 lambda: store.finish(finished(running)),
+                lambda: store.interrupt([]),
                 store.interrupt_abandoned,
             ):
                 with pytest.raises(StoreUnavailable):
@@ -237,6 +245,7 @@ def test_the_store_keeps_no_connection(store: DatabaseReplyStore) -> None:
     running = make_running_reply(make_message(make_conversation()))
     for call in (
         lambda: store.checkpoint([Draft(running.id, "text")]),
+        lambda: store.interrupt([]),
         store.interrupt_abandoned,
         lambda: store.finish(finished(running)),
     ):

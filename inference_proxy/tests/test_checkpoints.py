@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from inference_proxy.exceptions import StoreUnavailable
 from inference_proxy.generation import Generation
 from inference_proxy.live import CHECKPOINT_CHARACTERS, LiveReplies
 from inference_proxy.protocols.base import GenerationRequest
@@ -18,9 +19,25 @@ class Store:
     def __init__(self) -> None:
         self.drafts: list[Draft] = []
 
+        self.is_away = False
+        self.rows: set[uuid.UUID] = set()
+        self.interrupted: list[uuid.UUID] = []
+
     def checkpoint(self, drafts: Sequence[Draft]) -> Directives:
         self.drafts = list(drafts)
         return Directives()
+
+    def interrupt(self, reply_ids: Sequence[uuid.UUID]) -> frozenset[uuid.UUID]:
+        if self.is_away:
+            raise StoreUnavailable
+        found = self.rows.intersection(reply_ids)
+        self.interrupted += found
+        return frozenset(found)
+
+    def interrupt_abandoned(self) -> int:
+        if self.is_away:
+            raise StoreUnavailable
+        return 0
 
 
 @pytest.fixture
@@ -97,3 +114,54 @@ def test_long_reasoning_is_saved_less_often(replies: LiveReplies, store: Store) 
         [draft] = store.drafts
         saved.append(draft.reasoning is not None)
     assert saved == [True, True, False, True]
+
+
+# --- Replies that never began ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def no_keeper(replies: LiveReplies, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replies, "keep", lambda: None)
+
+
+def test_a_reply_that_never_began_is_interrupted_when_its_row_appears(
+    replies: LiveReplies, store: Store, no_keeper: None
+) -> None:
+    reply_id = uuid.uuid4()
+    replies.note_never_begun(reply_id)
+    store.is_away = True
+    replies._tick()
+    store.is_away = False
+    replies._tick()
+    assert store.interrupted == []
+    store.rows.add(reply_id)
+    for _ in range(3):
+        replies._tick()
+    assert store.interrupted == [reply_id]
+
+
+def test_it_is_forgotten_when_it_would_count_as_abandoned(
+    replies: LiveReplies, store: Store, no_keeper: None, settings: Any
+) -> None:
+    settings.ABANDONED_AFTER_SECONDS = -1
+    replies.note_never_begun(uuid.uuid4())
+    replies._tick()
+    assert replies._never_begun == {}
+
+
+# --- A store that is away -------------------------------------------------------------------------------------------------
+
+
+def test_checkpoints_resume_only_when_the_store_has_answered(
+    replies: LiveReplies, store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "inference_proxy.live")
+    store.is_away = True
+    # No reply runs, so no checkpoint asks the store.
+    for _ in range(3):
+        replies._tick()
+    assert caplog.messages == ["checkpoints paused: database unavailable"]
+    store.is_away = False
+    for _ in range(3):
+        replies._tick()
+    assert caplog.messages == ["checkpoints paused: database unavailable", "checkpoints resumed"]

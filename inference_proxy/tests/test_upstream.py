@@ -148,6 +148,9 @@ class SlowStore:
         assert self.may_save.wait(LIMIT_S)
         self.saved[reply.reply_id] = reply
 
+    def interrupt(self, reply_ids: Sequence[uuid.UUID]) -> frozenset[uuid.UUID]:
+        return frozenset()
+
     def interrupt_abandoned(self) -> int:
         return 0
 

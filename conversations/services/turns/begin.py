@@ -22,6 +22,7 @@ from django.contrib.postgres.functions import TransactionNow
 from django.db import IntegrityError, transaction
 from django.db.models.functions import Now
 
+from chatapi.database import WITHOUT_CONNECTION, is_outcome_unknown
 from conversations.exceptions import (
     ConversationNotFound,
     GenerationInProgress,
@@ -37,7 +38,7 @@ from conversations.querysets import MessageQuerySet
 from conversations.services.model_tags import model_of_turn, with_model_list
 from conversations.services.quotas import refuse_over_quota
 from conversations.services.turns.context import SEPARATOR, Budget, Context, build_context
-from conversations.services.turns.replies import room_for_reply
+from conversations.services.turns.replies import live_replies, room_for_reply
 from conversations.services.turns.retries import Earlier, find_earlier, fingerprint_of, read_earlier, require_same
 from conversations.services.turns.statements import (
     Survey,
@@ -128,7 +129,7 @@ def start_turn(
     """
     terms = terms or Terms()
     fingerprint = terms.fingerprint or (fingerprint_of(content, sampling.choices()) if idempotency_key else "")
-    with _one_running_reply(conversation_id), transaction.atomic():
+    with _one_running_reply(conversation_id) as begun, transaction.atomic():
         setting, survey = _lock_and_survey(conversation_id, user_id, content, sampling, idempotency_key)
         setting = setting.under(terms)
         earlier = None
@@ -145,12 +146,13 @@ def start_turn(
             raise TooManyGenerations(retry_after_s=RETRY_AFTER_S)
         if earlier is not None:
             asked = _move_to_the_end(Message.objects.in_conversation(conversation_id), earlier.asked_id)
-            return _add_answer(setting, asked.id, content, _context_before(asked, content, setting))
+            return _add_answer(begun, setting, asked.id, content, _context_before(asked, content, setting))
         if terms.after is not None:
             _require_last(Message.objects.in_conversation(conversation_id), terms.after)
         budget = Budget.left_by(content, setting.system_prompt)
         context = build_context(History(conversation_id), budget, survey.history[: budget.rows_to_read])
         message_id, reply_id = new_id(), new_id()
+        begun.append(reply_id)
         insert_turn(
             conversation_id=conversation_id,
             message_id=message_id,
@@ -176,7 +178,7 @@ def regenerate_turn(*, conversation_id: UUID, user_id: UUID | None, sampling: Sa
     `TooManyGenerations`, `NothingToRegenerate`, `IdempotencyMismatch`, `NotTheLastTurn`.
     """
     fingerprint = fingerprint_of("regenerate", None, sampling.choices()) if idempotency_key else ""
-    with _one_running_reply(conversation_id), transaction.atomic():
+    with _one_running_reply(conversation_id) as begun, transaction.atomic():
         setting = _lock_conversation(conversation_id, user_id, sampling)
         messages = Message.objects.in_conversation(conversation_id)
         _interrupt_abandoned(messages)
@@ -194,7 +196,7 @@ def regenerate_turn(*, conversation_id: UUID, user_id: UUID | None, sampling: Sa
             messages.filter(idempotency_key=idempotency_key).update(idempotency_key=None)
         _adopt_answers(messages, asked)
         context = _context_before(asked, asked.content, setting)
-        return _add_answer(setting, asked.id, asked.content, context, key=idempotency_key, fingerprint=fingerprint)
+        return _add_answer(begun, setting, asked.id, asked.content, context, key=idempotency_key, fingerprint=fingerprint)
 
 
 @with_model_list
@@ -214,7 +216,7 @@ def edit_turn(
     `GenerationInProgress`, `TooManyGenerations`, `IdempotencyMismatch`.
     """
     fingerprint = fingerprint_of("edit", str(message_id), content, sampling.choices()) if idempotency_key else ""
-    with _one_running_reply(conversation_id), transaction.atomic():
+    with _one_running_reply(conversation_id) as begun, transaction.atomic():
         setting = _lock_conversation(conversation_id, user_id, sampling)
         messages = Message.objects.in_conversation(conversation_id)
         _interrupt_abandoned(messages)
@@ -244,15 +246,24 @@ def edit_turn(
         if last.id != version_id:
             _adopt_answers(messages, last)
             switch_version(messages, leaving=last, to_id=version_id)
-        return _add_answer(setting, version_id, content, context, sent=1 if earlier is None else 0)
+        return _add_answer(begun, setting, version_id, content, context, sent=1 if earlier is None else 0)
 
 
 @contextmanager
-def _one_running_reply(conversation_id: UUID) -> Iterator[None]:
-    """Refuse while this worker has no room. Raise `GenerationInProgress` for a violation of uq_messages_running."""
+def _one_running_reply(conversation_id: UUID) -> Iterator[list[UUID]]:
+    """Refuse while this worker has no room. Raise `GenerationInProgress` for a violation of uq_messages_running.
+
+    The block appends the id of the reply that it saves. If its connection is lost, the reply may be saved all the same.
+    """
+    begun: list[UUID] = []
     try:
         with room_for_reply():
-            yield
+            yield begun
+    except WITHOUT_CONNECTION as failure:
+        if is_outcome_unknown(failure):
+            for reply_id in begun:
+                live_replies.note_never_begun(reply_id)
+        raise
     except IntegrityError as violation:
         cause = violation.__cause__
         if isinstance(cause, psycopg.errors.UniqueViolation) and cause.diag.constraint_name == "uq_messages_running":
@@ -355,6 +366,7 @@ def _adopt_answers(messages: MessageQuerySet, asked: Message) -> None:
 
 
 def _add_answer(
+    begun: list[UUID],
     setting: _Setting,
     asked_id: UUID,
     content: str,
@@ -387,6 +399,7 @@ def _add_answer(
         request_fingerprint=fingerprint or None,
         request_options=setting.terms.options,
     )
+    begun.append(reply.id)
     Message.objects.bulk_create([reply])
     touch_conversation(setting.id, setting.new_title(content), sent=sent)
     return _turn(setting, asked_id, reply.id, context)

@@ -7,6 +7,7 @@ Only a reply's own generation gives it a final status, with one exception: a rep
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from uuid import UUID
 
 from django.conf import settings
 
@@ -80,6 +81,10 @@ WHERE status = 'streaming'
   AND (heartbeat_at IS NULL OR heartbeat_at < statement_timestamp() - make_interval(secs => %s))
 """
 
+INTERRUPT_THESE_SQL = (
+    "UPDATE messages SET status = 'interrupted' WHERE id = ANY(%s::uuid[]) AND status = 'streaming' RETURNING id"
+)
+
 # The keeper and the poller each run one statement at a time. Ends of replies are short and come in bursts; they share these.
 KEEPER_CONNECTIONS = 2
 ENDING_CONNECTIONS = 4
@@ -132,6 +137,11 @@ class DatabaseReplyStore:
             statements.insert(0, (GIVE_BACK_SQL, values))
         with _translated_errors():
             self._ending(*statements)
+
+    def interrupt(self, reply_ids: Sequence[UUID]) -> frozenset[UUID]:
+        with _translated_errors(), self._keeping() as cursor:
+            cursor.execute(INTERRUPT_THESE_SQL, [list(reply_ids)])
+            return frozenset(reply_id for (reply_id,) in cursor.fetchall())
 
     def interrupt_abandoned(self) -> int:
         with _translated_errors(), self._keeping() as cursor:
