@@ -31,6 +31,7 @@ from chatapi.outbound import UnusableAnswer, call_json_idempotently, new_session
 from chatapi.problem import Problem
 from chatapi.rejected_tokens import rejected_tokens
 from chatapi.remembered_tokens import RememberedToken, cache_key, recall, remember
+from chatapi.throttling import recalling
 
 logger = logging.getLogger(__name__)
 
@@ -93,10 +94,12 @@ class TokenValidator:
         self._lock = threading.Lock()
         self._calls: dict[str, Future[Caller | None]] = {}
 
-    def validate(self, token: str, address: str = "") -> Caller | None:
+    def validate(
+        self, token: str, address: str = "", recall: Callable[[str], RememberedToken | None] = recall
+    ) -> Caller | None:
         """Return the token's user, or None if the token is not valid. The limit on rejected tokens counts per `address`.
 
-        Raises `AuthUnavailable`, `TooManyRejectedTokens`.
+        `recall` returns what is remembered under a key. Raises `AuthUnavailable`, `TooManyRejectedTokens`.
         """
         key = cache_key(token)
         if (remembered := recall(key)) is not None:
@@ -228,7 +231,9 @@ class BearerAuthentication(authentication.BaseAuthentication):
         if scheme.lower() != "bearer":
             return None
         token = token.strip()
-        caller = validator.validate(token, address_group(request._request)) if TOKEN_FORM.fullmatch(token) else None
+        caller = None
+        if TOKEN_FORM.fullmatch(token):
+            caller = validator.validate(token, address_group(request._request), recalling(request._request))
         if caller is None:
             raise exceptions.AuthenticationFailed("The token is invalid or has expired.", code="invalid_token")
         user_id_var.set(str(caller.id))

@@ -25,18 +25,31 @@ MOST_KEYS = 50_000
 # ARGV: the microseconds until a place comes back, and the period's. Returns how many microseconds to wait; 0: a place is taken.
 # Also returns after how many microseconds all places are free.
 # A number that no count can reach was forged, or comes from a clock that was set back; it counts as a full key.
-TAKE_PLACE = """
+_TAKE = """
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
-local stored = redis.pcall('GET', KEYS[1])
-local free_at = type(stored) == 'string' and tonumber(stored) or now
+local held = redis.pcall('GET', key)
+local free_at = type(held) == 'string' and tonumber(held) or now
 local place, period = tonumber(ARGV[1]), tonumber(ARGV[2])
 if not (free_at > now) then free_at = now end
 if free_at > now + period then free_at = now + period end
-local wait = free_at + place - now - period
-if wait > 0 then return {wait, free_at - now} end
-redis.call('SET', KEYS[1], string.format('%.0f', free_at + place), 'PX', math.ceil((free_at + place - now) / 1000))
-return {0, free_at + place - now}
+local wait, left = free_at + place - now - period, free_at - now
+if wait <= 0 then
+  wait, left = 0, free_at + place - now
+  redis.call('SET', key, string.format('%.0f', free_at + place), 'PX', math.ceil(left / 1000))
+end
+"""
+TAKE_PLACE = f"local key = KEYS[1] {_TAKE} return {{wait, left}}"
+# Reads a sealed value. If it names a user, also takes a place under ARGV[3] and that user's id. Returns the value, then
+# what TAKE_PLACE returns. A sealed value is a MAC of 32 bytes, then JSON. The script does not check the MAC: a client of the
+# server that can forge the value can also forge the count.
+READ_AND_TAKE_PLACE = f"""
+local value = redis.pcall('GET', KEYS[1])
+if type(value) ~= 'string' then return {{false}} end
+local id = string.match(value, '"id":"([%x-]+)"', 33)
+if not id then return {{value}} end
+local key = ARGV[3] .. id
+{_TAKE} return {{value, wait, left}}
 """
 GIVE_PLACE_BACK = """
 local stored = redis.pcall('GET', KEYS[1])

@@ -13,6 +13,9 @@ from uuid import UUID
 from django.conf import settings
 from django.core.cache import cache, caches
 
+from chatapi.environment import Rate
+from chatapi.rates import Count
+
 KEY_PREFIX = "auth:"
 # Change it when the form of the keys or the values changes.
 VERSION = "3"
@@ -43,7 +46,17 @@ def remember(key: str, token: RememberedToken, seconds: float) -> None:
 
 
 def recall(key: str) -> RememberedToken | None:
-    value = cache.get(key)
+    return _token_of(cache.get(key))
+
+
+def recall_and_count(key: str, counted: str, rate: Rate) -> tuple[RememberedToken | None, Count | None]:
+    """Recall a token, and count its user under `counted` and the user's id if that is possible in the same round trip."""
+    # Both caches of this project have this method: see process_cache and shared_cache.
+    value, count = cache.get_and_count(key, counted, rate)  # type: ignore[attr-defined]
+    return _token_of(value), count
+
+
+def _token_of(value: Any) -> RememberedToken | None:
     # Ignore other types: a process that can write to a shared cache could store a bare number there.
     if not isinstance(value, dict):
         return None

@@ -16,7 +16,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
 from chatapi.environment import Rate
-from chatapi.rates import GIVE_PLACE_BACK, TAKE_PLACE, Count, period_us, place_us, process_meter
+from chatapi.rates import GIVE_PLACE_BACK, READ_AND_TAKE_PLACE, TAKE_PLACE, Count, period_us, place_us, process_meter
 from chatapi.sealed_values import ABSENT, seal, unseal
 
 logger = logging.getLogger(__name__)
@@ -100,6 +100,7 @@ class SharedServer:
         )
         redis = self.client.get_client(write=True)
         self.take_place: Script = redis.register_script(TAKE_PLACE)
+        self.read_and_take_place: Script = redis.register_script(READ_AND_TAKE_PLACE)
         self.give_place_back: Script = redis.register_script(GIVE_PLACE_BACK)
 
 
@@ -165,6 +166,25 @@ class SharedRedisCache(RedisCache):
             return Count(rate, wait_us=int(wait), all_free_us=int(all_free))
 
         return self._attempt(take, None) or process_meter.count(key, rate)
+
+    def get_and_count(self, key: str, counted: str, rate: Rate) -> tuple[Any, Count | None]:
+        """Return the value of a key, and count the user whose `id` it holds under `counted` and that id: one round trip.
+
+        (None, None) without a value or without a server.
+        """
+
+        def ask() -> tuple[Any, Count | None]:
+            name = self.make_key(key)
+            stored, *count = self._server.read_and_take_place(
+                keys=[name], args=[place_us(rate), period_us(rate), self.make_key(counted)]
+            )
+            value = ABSENT if stored is None else unseal(name, stored)
+            if value is ABSENT:
+                return None, None
+            return value, Count(rate, wait_us=int(count[0]), all_free_us=int(count[1])) if count else None
+
+        nothing: tuple[Any, Count | None] = (None, None)
+        return self._attempt(ask, nothing)
 
     def take_place(self, key: str, rate: Rate) -> float:
         return self.count(key, rate).wait_s

@@ -9,14 +9,16 @@ from typing import Any
 
 from django.http import HttpRequest
 from rest_framework import views, viewsets
-from rest_framework.permissions import BasePermission
+from rest_framework.permissions import BasePermission, IsAuthenticated
 from rest_framework.request import Request
 
+from chatapi.throttling import count_early
 from chatapi.wire import AlwaysJSON, FastJSONRenderer, StrictJSONParser
 
 NEGOTIATOR = AlwaysJSON()
 PARSERS = [StrictJSONParser()]
 RENDERER = FastJSONRenderer()
+ONLY_WITH_TOKEN = [IsAuthenticated]
 
 
 class APIView(views.APIView):
@@ -31,6 +33,9 @@ class APIView(views.APIView):
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         request.accepted_renderer, request.accepted_media_type = self.perform_content_negotiation(request)
+        # A refusal by any other permission must not count for the user.
+        if self.permission_classes == ONLY_WITH_TOKEN:
+            count_early(request._request, self.get_throttles())
         self.perform_authentication(request)
         self.check_permissions(request)
         self.check_throttles(request)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from redis.exceptions import RedisError
@@ -363,3 +364,33 @@ def test_a_user_of_the_server_with_only_these_rights_is_enough(cache: SharedRedi
     assert limited.delete_matching("pla", lambda _: True) == 1
     assert limited.add("counter", 0, 60)
     assert limited.incr("counter") == 1
+    limited.set("token", {"id": "0a-1"}, 60)
+    assert limited.get_and_count("token", "of-", Rate(2, 3600))[1] is not None
+
+
+def test_a_value_and_the_count_of_its_user_are_one_round_trip(cache: SharedRedisCache) -> None:
+    rate, user_id = Rate(3, 3600), str(uuid4())
+    cache.set("token", {"id": user_id, "is_admin": False}, 60)
+    for left in (2, 1):
+        value, count = cache.get_and_count("token", "read:user-", rate)
+        assert value == {"id": user_id, "is_admin": False}
+        assert count is not None
+        assert (count.wait_us, count.places_left) == (0, left)
+    # The same places as those of `count`.
+    assert cache.count(f"read:user-{user_id}", rate).places_left == 0
+    value, count = cache.get_and_count("token", "read:user-", rate)
+    assert value is not None
+    assert count is not None
+    assert 1190 < count.wait_s <= 1200
+
+
+def test_what_names_no_user_is_not_counted(cache: SharedRedisCache) -> None:
+    rate = Rate(1, 3600)
+    cache.set("rejected", {}, 60)
+    assert cache.get_and_count("rejected", "read:user-", rate) == ({}, None)
+    assert cache.get_and_count("unknown", "read:user-", rate) == (None, None)
+    cache._cache.get_client(write=True).set(cache.make_key("forged"), b"x" * 32 + b'[null,{"id":"0a-1"}]')
+    assert cache.get_and_count("forged", "read:user-", rate) == (None, None)
+    cache._cache.get_client(write=True).lpush(cache.make_key("list"), "x")
+    assert cache.get_and_count("list", "read:user-", rate) == (None, None)
+    assert SharedRedisCache(UNREACHABLE, {}).get_and_count("rejected", "read:user-", rate) == (None, None)

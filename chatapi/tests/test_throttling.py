@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from django.core.cache import caches
 from pytest_django.fixtures import Settings
 from rest_framework.request import Request
 from rest_framework.test import APIRequestFactory
@@ -10,9 +11,11 @@ from rest_framework.test import APIRequestFactory
 from chatapi.environment import Rate
 from chatapi.process_cache import ProcessCache
 from chatapi.rates import Count, process_meter
+from chatapi.shared_cache import SharedRedisCache
 from chatapi.tests.clients import UserClient
 from chatapi.throttling import ReadThrottle, SendThrottle
 from tests.support.parallel import at_once
+from tests.support.valkey import running_valkey
 
 ADDRESS = "/api/conversations"
 pytestmark = pytest.mark.django_db
@@ -247,6 +250,35 @@ def test_a_request_is_counted_once(user: UserClient, anonymous: UserClient, trip
         trips.clear()
         visit(anonymous, path)
         assert len(trips) == 1, path
+
+
+def test_with_a_shared_cache_a_request_is_one_round_trip(
+    user: UserClient, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.THROTTLE_READ = Rate(3, 3600)
+    trips: list[str] = []
+    attempt = SharedRedisCache._attempt
+
+    def note(self: SharedRedisCache, operation: Any, instead: Any) -> Any:
+        trips.append(operation.__qualname__)
+        return attempt(self, operation, instead)
+
+    with running_valkey() as server:
+        settings.CACHES = {"default": {"BACKEND": "chatapi.shared_cache.SharedRedisCache", "LOCATION": server.connection_url}}
+        assert user.get(ADDRESS).headers["RateLimit-Remaining"] == "2"
+        monkeypatch.setattr(SharedRedisCache, "_attempt", note)
+        for left in ("1", "0"):
+            trips.clear()
+            assert user.get(ADDRESS).headers["RateLimit-Remaining"] == left
+            assert len(trips) == 1
+        assert user.get(ADDRESS).status_code == 429
+        # The verdict comes from the cache at each request, so a token that is forgotten there is asked about again.
+        caches["default"].clear()
+        trips.clear()
+        assert user.get(ADDRESS).headers["RateLimit-Remaining"] == "2"
+        assert len(trips) > 1
+        for pool in caches["default"]._cache._pools.values():  # type: ignore[attr-defined]
+            pool.disconnect()
 
 
 def test_a_browser_can_read_the_refusal(anonymous: UserClient, settings: Settings, clock: Any) -> None:
