@@ -16,7 +16,7 @@ from django.db.models import Expression, QuerySet
 from django.db.models.sql import InsertQuery, UpdateQuery
 from django.db.models.sql.compiler import SQLCompiler
 
-from chatapi.postgresql.round_trips import Statement, read_together
+from chatapi.postgresql.round_trips import Statement, read_together, run_together
 
 Rows = QuerySet[Any, dict[str, Any]]
 # Of a page: how many rows, and how many before them are skipped.
@@ -94,12 +94,8 @@ class PreparedStatement:
         """Return the rows. One query. With the values `limit` and `offset`, which the function does not get, it is a page."""
         built = self._built_for(shape, values)
         statement = built.with_values(values)
-        if built.only_reads:
-            (rows,) = read_together(statement)
-            return built.as_dicts(rows)
-        with connection.cursor() as cursor:
-            cursor.execute(*statement)
-            return built.as_dicts(cursor.fetchall())
+        (rows,) = read_together(statement) if built.only_reads else run_together(statement)
+        return built.as_dicts(rows)
 
     def reading(self, *shape: Hashable, **values: Any) -> Read:
         """Return the call as a part of `read_all`. The function returns a `.values()`."""
@@ -136,15 +132,13 @@ class PreparedStatement:
             for place, one in zip(places, parameters, strict=True)
         ]
         columns = tuple(returned.query.selected or ())
-        only_reads = isinstance(statement, QuerySet)
-        return _Built(_name_places(sql, places, for_psycopg=not only_reads), named, columns, only_reads)
+        return _Built(_name_places(sql, places), named, columns, only_reads=isinstance(statement, QuerySet))
 
 
-def _name_places(sql: str, places: Sequence[str], *, for_psycopg: bool) -> str:
-    """Give the places in SQL their names. psycopg wants a percent sign doubled, as Django writes it."""
+def _name_places(sql: str, places: Sequence[str]) -> str:
+    """Give the places in SQL their names. Django doubles percent signs, as psycopg wants them."""
     names = iter(places)
-    named = re.sub("%s", lambda _: f"%({next(names)})s", sql)
-    return named if for_psycopg else named.replace("%%", "%")
+    return re.sub("%s", lambda _: f"%({next(names)})s", sql).replace("%%", "%")
 
 
 def _returning(change: Insert | Update, compiler: SQLCompiler) -> tuple[str, list[Any]]:

@@ -8,6 +8,7 @@ from django.db import OperationalError, connection, transaction
 from psycopg_pool import PoolTimeout
 
 from conversations.models import Conversation
+from conversations.services.conversations import create_conversation
 from conversations.services.turns.context import Budget
 from conversations.services.turns.statements import lock_and_survey
 from conversations.surfaces.api.queries import read_conversation_and_messages
@@ -77,6 +78,14 @@ def test_a_write_outside_of_a_transaction_is_not_repeated() -> None:
     end_session()
     with pytest.raises(OperationalError):
         Conversation.objects.update(title="changed")
+
+
+def test_an_insert_in_one_round_trip_is_not_repeated() -> None:
+    end_session()
+    with pytest.raises(OperationalError):
+        create_conversation(("id",), user_id=USER_ID)
+    connection.close()
+    assert not Conversation.objects.exists()
 
 
 def test_a_transaction_that_has_begun_is_not_continued_elsewhere() -> None:
