@@ -10,9 +10,10 @@ export async function* streamReply(address, { token, method = "GET", body, key, 
   for (let failures = 0; ; failures++) {
     const connection = new AbortController(), either = AbortSignal.any([connection.signal, signal ?? connection.signal]);
     const watch = () => setTimeout(() => connection.abort(), SILENCE_MS);
-    let silence = watch();
+    let silence = watch(), wait = 0;
     try {
       const answer = await fetch(address, { method, headers, body: body && JSON.stringify(body), signal: either });
+      wait = Number(answer.headers.get("Retry-After")) || 0;
       const refusal = answer.ok ? null : await answer.json().catch(() => ({}));
       if (refusal) throw Object.assign(new Error(refusal.detail ?? answer.statusText), refusal, { status: answer.status });
       const place = answer.headers.get("Content-Location"); // The reply has begun. From now on, it is followed there.
@@ -30,9 +31,10 @@ export async function* streamReply(address, { token, method = "GET", body, key, 
         }
       }
     } catch (problem) {
-      const isLost = problem.status ? method === "GET" && (problem.status === 429 || problem.status >= 500) : !signal?.aborted;
-      if (!isLost || failures >= MOST_FAILURES || (method !== "GET" && !key)) throw problem;
+      const passing = method === "GET" ? [429, 500, 502, 503, 504] : wait ? [502, 503, 504] : []; // A send: if told when.
+      const mayPass = problem.status ? passing.includes(problem.status) : !signal?.aborted;
+      if (!mayPass || wait > 30 || failures >= MOST_FAILURES || (method !== "GET" && !key)) throw problem;
     } finally { clearTimeout(silence); connection.abort(); }
-    await new Promise((resume) => setTimeout(resume, Math.min(250 * 2 ** failures, 8000)));
+    await new Promise((resume) => setTimeout(resume, Math.max(wait * 1000, Math.min(250 * 2 ** failures, 8000))));
   }
 }

@@ -11,26 +11,26 @@ from httpx_sse import connect_sse
 
 
 def stream_reply(client: httpx.Client, conversation_id: str, content: str, key: str) -> Iterator[dict]:
-    """Yield the objects of a reply, `done` last. Raises `httpx.HTTPStatusError` if the service refuses."""
+    """Yield the objects of a reply, `done` last. Raises `httpx.HTTPStatusError` for a refusal that does not pass."""
     call = {"method": "POST", "url": f"/api/conversations/{conversation_id}/messages", "json": {"content": content}}
-    headers, failures = {"Idempotency-Key": key}, 0
+    headers, failures, wait = {"Idempotency-Key": key}, 0, 0
     while True:
         try:
             with connect_sse(client, **call, headers=headers) as source:
-                source.response.raise_for_status()
-                if place := source.response.headers.get("Content-Location"):  # The reply has begun, and is followed there.
+                if place := source.response.raise_for_status().headers.get("Content-Location"):  # From now on, follow it.
                     call = {"method": "GET", "url": f"{place}/stream"}
                 for event in source.iter_sse():
-                    headers["Last-Event-ID"], failures = event.id, 0
+                    headers["Last-Event-ID"], failures, wait = event.id, 0, 0
                     yield event.json()
                     if event.id == "done":
                         return
         except (httpx.TransportError, httpx.HTTPStatusError) as problem:
-            status = problem.response.status_code if isinstance(problem, httpx.HTTPStatusError) else 0
-            if failures >= 8 or (status and (call["method"] == "POST" or (status < 500 and status != 429))):
+            answer = getattr(problem, "response", None)
+            wait = int(after) if answer and (after := answer.headers.get("Retry-After", "")).isdigit() else 0
+            passing = (429, 500, 502, 503, 504) if call["method"] == "GET" else (502, 503, 504) if wait else ()
+            if failures >= 8 or wait > 30 or (answer and answer.status_code not in passing):
                 raise
-        failures += 1
-        time.sleep(min(0.25 * 2**failures, 8))
+        time.sleep(max(wait, min(0.25 * 2 ** (failures := failures + 1), 8)))
 
 
 if __name__ == "__main__":

@@ -4,8 +4,10 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -133,6 +135,60 @@ def test_a_refusal_is_thrown_and_the_same_key_tries_again(
     upstream.reset()
     assert text_of(read(url, client, conversation, "hello")()) == "hello"
     assert [message["content"] for message in client.messages(conversation) if message["role"] == "user"] == ["hello"]
+
+
+class RefusingProxy(ThreadingHTTPServer):
+    """Refuses the first two requests as a proxy or a server that ends does. Then it answers with a whole reply."""
+
+    daemon_threads = True
+
+    def __init__(self, status: int, retry_after: str) -> None:
+        super().__init__(("127.0.0.1", 0), RefusingHandler)
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        self.refusal = (status, retry_after)
+        self.keys: list[str | None] = []
+
+    def __enter__(self) -> "RefusingProxy":
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.shutdown()
+        self.server_close()
+
+
+class RefusingHandler(BaseHTTPRequestHandler):
+    server: RefusingProxy
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.keys.append(self.headers["Idempotency-Key"])
+        status, retry_after = self.server.refusal if len(self.server.keys) <= 2 else (200, "")
+        body = b'id: 5\ndata: {"token":"hello"}\n\nid: done\ndata: {"done":true,"status":"complete"}\n\n'
+        self.send_response(status)
+        if retry_after:
+            self.send_header("Retry-After", retry_after)
+        self.send_header("Content-Type", "text/event-stream" if status == 200 else "text/html")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Keep the test's output short."""
+
+
+@pytest.mark.parametrize("status", [502, 503, 504])
+def test_a_send_is_repeated_with_its_key_after_the_time_that_a_refusal_names(read: Read, client: Client, status: int) -> None:
+    with RefusingProxy(status, "1") as proxy:
+        assert text_of(read(proxy.url, client, "any", "hello", "its-key")()) == "hello"
+    assert proxy.keys == ["its-key"] * 3
+
+
+@pytest.mark.parametrize(("status", "retry_after"), [(503, ""), (503, "31"), (429, "1"), (409, "1")])
+def test_a_refusal_that_does_not_pass_soon_is_thrown(read: Read, client: Client, status: int, retry_after: str) -> None:
+    with RefusingProxy(status, retry_after) as proxy:
+        assert read(proxy.url, client, "any", "hello", "its-key")()["thrown"]
+    assert proxy.keys == ["its-key"]
 
 
 def test_the_python_example_prints_a_reply(service: Server, client: Client, conversation: str) -> None:
