@@ -14,7 +14,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextvars import ContextVar, Token
 from pathlib import Path
 from typing import Any
@@ -189,6 +189,11 @@ class _WatchedMixin:
         else:
             self._unsent.append(data)
 
+    def answer(self) -> http.client.HTTPResponse:
+        """Wait for the head of the answer to the request, and return it as http.client reads it."""
+        self.sock.settimeout(None)
+        return http.client.HTTPConnection.getresponse(self)  # type: ignore[arg-type]
+
     @property
     def is_connected(self) -> bool:
         """Whether an idle connection can be used: its other end has neither closed it nor sent anything yet."""
@@ -259,7 +264,50 @@ class _HTTPSConnection(_WatchedMixin, HTTPSConnection):
                 self._shaking_hands = None
 
 
+class PooledAnswer:
+    """The head of an answer, and the connection that its body comes over."""
+
+    def __init__(self, pool: Any, connection: Any, head: http.client.HTTPResponse) -> None:
+        self._pool = pool
+        self._connection = connection
+        self.head = head
+
+    def keep_connection(self) -> None:
+        """Give the connection back, because it can serve another call. Once."""
+        self._pool._put_conn(self._connection)
+
+    def drop_connection(self) -> None:
+        """Close the connection, whatever is still to come."""
+        self.head.close()
+        self._connection.close()
+
+
 class _PoolMixin:
+    def post(self, target: str, body: bytes, headers: Mapping[str, str], *, connect_timeout_s: float) -> PooledAnswer:
+        """Send a request and wait for the head of its answer. Raises the exceptions of `urlopen`, or an `OSError`.
+
+        `urlopen` costs twice as much: it also redirects, retries and decodes.
+        """
+        connection = self._get_conn()  # type: ignore[attr-defined]
+        try:
+            connection.timeout = connect_timeout_s
+            if connection.is_closed:
+                # Before the request, which hands the socket to its call.
+                connection.connect()
+            # A service may answer and close the connection before it has read everything.
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                connection.request("POST", target, body, headers)
+            return PooledAnswer(self, connection, connection.answer())
+        except BaseException as failure:
+            connection.close()
+            # In place of the connection.
+            self._put_conn(None)
+            if isinstance(failure, ssl.SSLError):
+                raise urllib3.exceptions.SSLError(failure) from failure
+            if isinstance(failure, http.client.HTTPException):
+                raise urllib3.exceptions.ProtocolError("Connection aborted.", failure) from failure
+            raise
+
     def _put_conn(self, conn: Any) -> None:
         # The reader comes here when it has read the answer to its end.
         if conn is not None and not conn.leave_call():

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from typing import Any
 
 import httptools
-import urllib3
+
+from chatapi.connections import PooledAnswer
 
 READ_BYTES = 65536
 # The framing around one piece of the body: chunk sizes with their extensions, trailers.
@@ -43,26 +44,27 @@ class BodyBroken(OSError):
 
 
 class Body:
-    """The rest of an answer whose headers urllib3 has read."""
+    """The rest of an answer whose headers have been read."""
 
-    def __init__(self, response: urllib3.BaseHTTPResponse) -> None:
-        self._response = response
-        answer: Any = response._fp  # type: ignore[attr-defined]  # http.client's
-        self._socket: Any = answer.fp.raw._sock
+    def __init__(self, answer: PooledAnswer) -> None:
+        self._answer = answer
+        head: Any = answer.head
+        self._socket: Any = head.fp.raw._sock
         # Decrypted bytes may wait where no event loop sees them.
         self._is_encrypted = isinstance(self._socket, ssl.SSLSocket)
         # What http.client's buffer holds beyond the headers. It comes first.
-        self._early = _take_buffered(answer.fp, self._socket)
-        self._remaining: int | None = answer.length
-        self._is_reusable = not answer.will_close
+        self._early = _take_buffered(head.fp, self._socket)
+        self._remaining: int | None = head.length
+        self._is_reusable = not head.will_close
         if self._is_reusable:
             # Its buffer is not needed again, and the connection keeps the socket open.
-            answer.close()
+            head.close()
         self._parser: Any = None
         self._pieces: list[bytes] = []
         self._framing_bytes = 0
+        self._is_closed = False
         self.is_whole = self._remaining == 0
-        if answer.chunked:
+        if head.chunked:
             self._parser = httptools.HttpResponseParser(self)
             self._parser.feed_data(CHUNKED_HEAD)
 
@@ -85,11 +87,15 @@ class Body:
         if self._parser is not None and not self.is_whole:
             self._read_what_is_there()
         self._parser = None
+        if self._is_closed:
+            # The connection may serve another call by now.
+            return
+        self._is_closed = True
         if self.is_whole and self._is_reusable:
-            self._response.release_conn()
+            self._answer.keep_connection()
         else:
-            with contextlib.suppress(OSError, urllib3.exceptions.HTTPError):
-                self._response.close()
+            with contextlib.suppress(OSError):
+                self._answer.drop_connection()
 
     def _read_what_is_there(self) -> None:
         # A service may end the reply in one packet and the body in the next.

@@ -11,7 +11,7 @@ import orjson
 import urllib3
 from django.conf import settings
 
-from chatapi.connections import Call, new_pools
+from chatapi.connections import Call, PooledAnswer, new_pools
 from chatapi.outbound import CONNECT_TIMEOUT_S
 from inference_proxy.body import Body
 from inference_proxy.compatibility import read_refusal
@@ -26,13 +26,11 @@ LEAST_READ_BYTES = 1024
 REFUSAL_BYTES = 64 * 1024
 REFUSAL_SECONDS = 2.0
 
-NO_RETRIES = urllib3.Retry(total=False, redirect=False)
-
 _pools = new_pools(hosts=4, connections=POOLED_CONNECTIONS)
 
 
 @functools.lru_cache(maxsize=8)
-def _route(pools: urllib3.PoolManager, url: str) -> tuple[urllib3.HTTPConnectionPool, str]:
+def _route(pools: urllib3.PoolManager, url: str) -> tuple[Any, str]:
     """Return the connections to an address, and what a request's first line says of it."""
     return pools.connection_from_url(url), urllib3.util.parse_url(url).request_uri
 
@@ -63,38 +61,31 @@ class UpstreamCall:
         try:
             with self._call:
                 pool, target = _route(_pools, settings.INFERENCE_SERVICE_URL + path)
-                response = pool.urlopen(
-                    "POST",
-                    target,
-                    body=orjson.dumps(body),
-                    # identity: a compressor would hold the stream back.
-                    headers={"Content-Type": "application/json", "Accept-Encoding": "identity", **headers},
-                    retries=NO_RETRIES,
-                    redirect=False,
-                    assert_same_host=False,
-                    timeout=urllib3.Timeout(connect=min(CONNECT_TIMEOUT_S, self._start_timeout_s), read=None),
-                    preload_content=False,
-                )
+                # identity: a compressor would hold the stream back.
+                headers = {"Content-Type": "application/json", "Accept-Encoding": "identity", **headers}
+                connect_timeout_s = min(CONNECT_TIMEOUT_S, self._start_timeout_s)
+                answer = pool.post(target, orjson.dumps(body), headers, connect_timeout_s=connect_timeout_s)
         except (urllib3.exceptions.HTTPError, OSError) as failure:
             raise failure_of_exception(TimeoutError() if self._call.is_late else failure) from None
-        if response.status != 200:
-            raise self._read_refusal(response)
-        self._body = Body(response)
+        if answer.head.status != 200:
+            raise self._read_refusal(answer)
+        self._body = Body(answer)
 
-    def _read_refusal(self, response: urllib3.BaseHTTPResponse) -> UpstreamFailure:
+    def _read_refusal(self, answer: PooledAnswer) -> UpstreamFailure:
         """Return the failure with the reason that the service gives in a short and prompt answer."""
-        failure = failure_of_status(response.status)
-        answer = b""
+        status = answer.head.status
+        failure = failure_of_status(status)
+        said = b""
         self._call.deadline.move(min(self._start_by, time.monotonic() + REFUSAL_SECONDS))
         try:
-            body = Body(response)
-            while len(answer) < REFUSAL_BYTES and (chunk := body.read()):
-                answer += chunk
+            body = Body(answer)
+            while len(said) < REFUSAL_BYTES and (chunk := body.read()):
+                said += chunk
             body.close()
         except OSError:
-            response.close()
+            answer.drop_connection()
         self._call.deadline.move(self._start_by)
-        failure.refusal = read_refusal(response.status, answer[:REFUSAL_BYTES])
+        failure.refusal = read_refusal(status, said[:REFUSAL_BYTES])
         return failure
 
     def read(self, *, is_ready: bool = False) -> bytes:

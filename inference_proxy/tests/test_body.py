@@ -5,8 +5,8 @@ import socket
 from collections.abc import Iterator
 
 import pytest
-import urllib3
 
+from chatapi.connections import PooledAnswer
 from inference_proxy import body as body_module
 from inference_proxy.body import MAX_FRAMING_BYTES, Body, BodyBroken, receive_with
 
@@ -23,7 +23,12 @@ class Peer:
         answer = http.client.HTTPResponse(ours)
         answer.begin()
         self.ours = ours
-        self.body = Body(urllib3.HTTPResponse(body=answer, preload_content=False))
+        connection = http.client.HTTPConnection("service")
+        connection.sock = ours
+        self.body = Body(PooledAnswer(self, connection, answer))
+
+    def _put_conn(self, connection: object) -> None:
+        """Take a connection back, as a pool does."""
 
     def read_all(self, *pieces: bytes) -> bytes:
         """Read to the end of the body; the connection ends behind the pieces."""
