@@ -33,6 +33,11 @@ class Sampling:
         """Return what tells two requests apart. Modes that are off are left out: older requests knew none."""
         return {name: value for name, value in asdict(self).items() if value is not False}
 
+    def with_defaults(self, **defaults: Any) -> "Sampling":
+        """Return this choice with these values where it makes none. A default of None makes none either."""
+        missing = {name: value for name, value in defaults.items() if value is not None and getattr(self, name) is None}
+        return replace(self, **missing) if missing else self
+
 
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:
@@ -69,11 +74,10 @@ class Delta:
 
 def fill_in(sampling: Sampling) -> Sampling:
     """Return a choice with the operator's defaults where neither the client nor an assistant chose."""
-    return replace(
-        sampling,
-        temperature=settings.INFERENCE_DEFAULT_TEMPERATURE if sampling.temperature is None else sampling.temperature,
-        max_tokens=settings.INFERENCE_DEFAULT_MAX_TOKENS if sampling.max_tokens is None else sampling.max_tokens,
-        top_k=settings.INFERENCE_DEFAULT_TOP_K if sampling.top_k is None else sampling.top_k,
+    return sampling.with_defaults(
+        temperature=settings.INFERENCE_DEFAULT_TEMPERATURE,
+        max_tokens=settings.INFERENCE_DEFAULT_MAX_TOKENS,
+        top_k=settings.INFERENCE_DEFAULT_TOP_K,
     )
 
 

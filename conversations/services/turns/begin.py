@@ -12,7 +12,7 @@ All three have the same steps: refuse while this worker shuts down (`ShuttingDow
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -82,6 +82,9 @@ class Terms:
     options: dict[str, Any] | None = None
 
 
+NO_TERMS = Terms()
+
+
 @dataclass(frozen=True, slots=True)
 class _Setting:
     """The settings for a conversation's replies."""
@@ -92,7 +95,7 @@ class _Setting:
     model_tag: str
     system_prompt: str
     sampling: Sampling
-    terms: Terms = field(default_factory=Terms)
+    terms: Terms = NO_TERMS
 
     def new_title(self, content: str) -> str | None:
         """Return the automatic title for a conversation with this question, or None if it has a title."""
@@ -100,6 +103,8 @@ class _Setting:
 
     def under(self, terms: Terms) -> "_Setting":
         """Return the settings for a turn with these terms. Raises `ModelListNeeded`."""
+        if terms == self.terms:
+            return self
         prompt = SEPARATOR.join(filter(None, (self.system_prompt, terms.instructions)))
         tag = model_of_turn(terms.model_tag, self.model_tag) if terms.model_tag else self.model_tag
         return replace(self, system_prompt=prompt, model_tag=tag, terms=terms)
@@ -127,7 +132,7 @@ def start_turn(
     Raises `ConversationNotFound`, `QuotaExceeded`, `GenerationInProgress`, `TooManyGenerations`, `IdempotencyMismatch`,
     `NotTheLastResponse`.
     """
-    terms = terms or Terms()
+    terms = terms or NO_TERMS
     fingerprint = terms.fingerprint or (fingerprint_of(content, sampling.choices()) if idempotency_key else "")
     with _one_running_reply(conversation_id) as begun, transaction.atomic():
         setting, survey = _lock_and_survey(conversation_id, user_id, content, sampling, idempotency_key)
@@ -301,12 +306,7 @@ def _setting_of(conversation_id: UUID, row: tuple[Any, ...] | None, sampling: Sa
         title_source=title_source,
         model_tag=model_of_turn(own_tag, assistant_tag),
         system_prompt=system_prompt or (sampling.thinking_mode and settings.THINKING_PROMPT) or settings.SYSTEM_PROMPT,
-        sampling=replace(
-            sampling,
-            temperature=temperature if sampling.temperature is None else sampling.temperature,
-            max_tokens=max_tokens if sampling.max_tokens is None else sampling.max_tokens,
-            top_k=top_k if sampling.top_k is None else sampling.top_k,
-        ),
+        sampling=sampling.with_defaults(temperature=temperature, max_tokens=max_tokens, top_k=top_k),
     )
 
 
