@@ -44,7 +44,6 @@ class Cursor(CursorWrapper):
 
 class DatabaseWrapper(base.DatabaseWrapper):
     connection: Any
-    pool: Any
     # Whether the connection has answered since it was taken from the pool.
     has_answered = False
 
@@ -62,7 +61,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def replace_dead_connection(self) -> bool:
         """Take another connection if this one was dead when it came from the pool. Return whether it was."""
         dead = self.connection
-        if self.has_answered or not self.pool or not dead.closed:
+        # There is none if the pool could not lend one.
+        if dead is None or self.has_answered or not self.pool or not dead.closed:
             return False
         replace_connections()
         self._close()  # type: ignore[attr-defined]
