@@ -29,6 +29,7 @@ from chatapi.observability.logs import user_id_var
 from chatapi.observability.tracing import trace_headers, traced
 from chatapi.outbound import UnusableAnswer, call_json_idempotently, new_session
 from chatapi.problem import Problem
+from chatapi.recent_writes import note_write, user_key
 from chatapi.rejected_tokens import rejected_tokens
 from chatapi.remembered_tokens import RememberedToken, cache_key, recall, remember
 from chatapi.throttling import recalling
@@ -237,6 +238,7 @@ class BearerAuthentication(authentication.BaseAuthentication):
         if caller is None:
             raise exceptions.AuthenticationFailed("The token is invalid or has expired.", code="invalid_token")
         user_id_var.set(str(caller.id))
+        note_write(request._request, user_key(caller.id))
         return caller, None
 
     def authenticate_header(self, request: Request) -> str:

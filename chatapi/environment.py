@@ -21,6 +21,8 @@ DATABASE_URL_FORM = re.compile(
 DATABASE_HOST_FORM = re.compile(r"(?P<host>\[[^\[\]]+\]|[^:\[\]]*)(?::(?P<port>[0-9]*))?")
 # libpq knows more. With them, the service would write to a standby, which can't work.
 DATABASE_ROLES = ("read-write", "primary", "any")
+# The freshness of any other server can't be proved.
+REPLICA_ROLES = ("standby",)
 CACHE_SCHEMES = ("redis", "rediss", "unix")
 CACHE_OPTIONS = frozenset(
     {"client_name", "db", "ssl_ca_certs", "ssl_cert_reqs", "ssl_certfile", "ssl_check_hostname", "ssl_keyfile"}
@@ -187,7 +189,11 @@ class EnvironmentReader:
             )
         return Rate(requests=int(match[1]), period_s=PERIOD_SECONDS[match[2]])
 
-    def database(self, name: str, default: str) -> DatabaseAddress:
+    def replica(self, name: str) -> DatabaseAddress | None:
+        """Return the address of one or several standbys, or None if the variable is empty."""
+        return self.database(name, "", roles=REPLICA_ROLES) if self.text(name) else None
+
+    def database(self, name: str, default: str, *, roles: tuple[str, ...] = DATABASE_ROLES) -> DatabaseAddress:
         # The message does not repeat the value, because it may contain a password.
         form = (
             f"{name} must have the form postgresql://user:password@host:5432/database, "
@@ -207,10 +213,10 @@ class EnvironmentReader:
         if url["scheme"].lower() == "postgresql+asyncpg" and "ssl" in options:
             # asyncpg's name for sslmode. libpq refuses unknown parameters.
             options["sslmode"] = options.pop("ssl")
-        _check_database_options(name, options)
-        if "," in host:
-            # Without it, the first server that answers would be used, also as a standby.
-            options.setdefault("target_session_attrs", "read-write")
+        if "," in host or "any" not in roles:
+            # Without it, the first server that answers would be used, whatever its role is.
+            options.setdefault("target_session_attrs", roles[0])
+        _check_database_options(name, options, roles)
         return DatabaseAddress(
             name=unquote(url["database"]),
             user=unquote(url["user"] or ""),
@@ -313,7 +319,7 @@ def _with_all_ports(host: str, port: str) -> tuple[str, str]:
     return host, ",".join(ports)
 
 
-def _check_database_options(name: str, options: dict[str, str]) -> None:
+def _check_database_options(name: str, options: dict[str, str], roles: tuple[str, ...]) -> None:
     if unknown := sorted(set(options) - _libpq_parameters()):
         # An unknown parameter would make every connection fail later.
         raise EnvironmentProblem(
@@ -321,8 +327,8 @@ def _check_database_options(name: str, options: dict[str, str]) -> None:
             "remove them (parameters of asyncpg do not work here)"
         )
     role = options.get("target_session_attrs", "any")
-    if role not in DATABASE_ROLES:
-        raise EnvironmentProblem(f"{name} accepts as target_session_attrs only {', '.join(DATABASE_ROLES)}, not {role!r}")
+    if role not in roles:
+        raise EnvironmentProblem(f"{name} accepts as target_session_attrs only {', '.join(roles)}, not {role!r}")
 
 
 def _libpq_parameters() -> set[str]:

@@ -8,6 +8,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from chatapi.environment import INFERENCE_CHANGES, INFERENCE_PROTOCOLS, EnvironmentProblem, EnvironmentReader, has_domain
 from chatapi.observability.logs import logging_configuration
+from chatapi.postgresql.options import connection_settings, replica_settings
 
 LEAST_SECRET_KEY_CHARACTERS = 32
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -94,6 +95,11 @@ try:
     _database = _environment.database("DATABASE_URL", "postgresql://localhost/samosachaat")
     DB_POOL_SIZE = _environment.whole("DB_POOL_SIZE", 10, least=1, most=1000)
     _cache_url = _environment.cache_url("CACHE_URL")
+    _replica = _environment.replica("DATABASE_REPLICA_URL")
+    DATABASE_REPLICA_MAX_LAG = _environment.seconds("DATABASE_REPLICA_MAX_LAG", 5, least=2)
+    if _replica is not None and not _cache_url:
+        # The workers tell each other through it which users have just written.
+        raise EnvironmentProblem("DATABASE_REPLICA_URL needs CACHE_URL, the shared cache")
     # Django's default of 300 entries would be too few for tokens.
     _cache_entries = _environment.whole("AUTH_CACHE_MAX_SIZE", 100_000, least=1)
 except EnvironmentProblem as problem:
@@ -154,39 +160,16 @@ TEMPLATES: list[dict[str, Any]] = [
     }
 ]
 
+# The pool for requests. Replies are saved over separate connections. A request that waits longer than `timeout` is refused with
+# Retry-After.
 DATABASES: dict[str, dict[str, Any]] = {
-    "default": {
-        "ENGINE": "chatapi.postgresql",
-        "NAME": _database.name,
-        "USER": _database.user,
-        "PASSWORD": _database.password,
-        "HOST": _database.host,
-        "PORT": _database.port,
-        # The pool requires that each use returns its connection, and checks each connection before the next use (see
-        # `chatapi.database`). So requests do not get a dead connection after a restart of PostgreSQL.
-        "CONN_MAX_AGE": 0,
-        "CONN_HEALTH_CHECKS": True,
-        "OPTIONS": {
-            # A machine that vanishes (a power cut, a cut cable) closes no connection. Without these, TCP waits for it for 15
-            # minutes. They count for TCP only: the milliseconds until sent data must be acknowledged, and the seconds of
-            # silence after which the other end must prove that it is there.
-            "tcp_user_timeout": "10000",
-            "keepalives_idle": "10",
-            "keepalives_interval": "5",
-            "keepalives_count": "2",
-            **_database.options,
-            # Per server. A request waits for a connection for the `timeout` below, which must suffice for a second server.
-            "connect_timeout": _database.options.get("connect_timeout", "2" if _database.has_several_hosts else "5"),
-            "application_name": _database.options.get("application_name", "chat-api"),
-            # Send parameters separately from the statement: PostgreSQL's log quotes failed statements, which must not contain
-            # users' text. Django uses no named prepared statements, so PgBouncer works too.
-            "server_side_binding": True,
-            # The pool for requests. Replies are saved over separate connections. A request that waits longer than `timeout`
-            # is refused with Retry-After.
-            "pool": {"min_size": 1, "max_size": DB_POOL_SIZE, "timeout": 5, "max_idle": 60},
-        },
-    }
+    "default": connection_settings(_database, pool={"min_size": 1, "max_size": DB_POOL_SIZE, "timeout": 5, "max_idle": 60})
 }
+# Not among DATABASES, because a block of reads uses it in the place of the primary (see `chatapi.postgresql.replica`).
+DATABASE_REPLICA: dict[str, Any] | None = None
+if _replica is not None:
+    DATABASE_REPLICA = replica_settings(_replica)
+    MIDDLEWARE.append("chatapi.recent_writes.SlowWritesMiddleware")
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 CACHES: dict[str, dict[str, Any]]

@@ -111,7 +111,9 @@ def _shared_server(address: str) -> SharedServer:
 
 
 class SharedRedisCache(RedisCache):
-    """One connection pool per process. An unreachable server is an empty cache, not an error. Also a `rates.Meter`.
+    """One connection pool per process. An unreachable server is an empty cache, not an error.
+
+    Also a `rates.Meter`, and has the `recent_writes.Marks`.
 
     The service can do without the cached values (verdicts on tokens, counts of requests, figures). While the server is away,
     requests are counted in this process.
@@ -197,13 +199,25 @@ class SharedRedisCache(RedisCache):
         if not self._attempt(give_back, False):
             process_meter.give_place_back(key, rate)
 
+    def mark(self, key: str, seconds: int | None) -> bool:
+        """Set a key without a value; see `recent_writes.Marks`."""
+        return self._attempt(lambda: bool(self._redis.set(self.make_key(key), b"", ex=seconds)), False)
+
+    def marked(self, *keys: str) -> list[bool] | None:
+        names = [self.make_key(key) for key in keys]
+        return self._attempt(lambda: [stored is not None for stored in self._redis.mget(names)], None)
+
+    @property
+    def _redis(self) -> Any:
+        return self._cache.get_client(write=True)
+
     def delete_matching(self, prefix: str, is_wanted: Callable[[Any], bool]) -> int:
         """Delete the wanted values among the keys with this prefix, and return how many there were.
 
         It reads the keys in batches, so it does not block the server. Unlike the other methods it raises `RedisError`, because
         the caller must know whether the values are deleted.
         """
-        client = self._cache.get_client(write=True)
+        client = self._redis
         count = 0
         for name in client.scan_iter(match=f"{self.make_key(prefix)}*", count=1000):
             # Others may have written any key, also one that is not text.

@@ -16,6 +16,7 @@ from chatapi.database import sample_pools
 from chatapi.observability.exporters import start_exporters
 from chatapi.observability.metrics_page import MetricsPage
 from chatapi.observability.sampling import start_sampling
+from chatapi.postgresql.replica import watch_replica
 from chatapi.request_bodies import WholeBodies
 
 admission = Admission(get_wsgi_application())
@@ -34,6 +35,8 @@ from conversations.services.turns.replies import live_replies  # noqa: E402  # n
 
 # From the start, not from the first reply on: a worker that took another's place marks what that one left behind.
 live_replies.keep()
+
+watch_replica()
 
 if settings.ARE_METRICS_SERVED:
     start_sampling(admission.sample, sample_pools, sample_replies)

@@ -136,7 +136,7 @@ admission_waiting = Gauge(
 )
 pool_in_use = Gauge(
     "chat_database_connections_in_use",
-    "Database connections lent by a pool: requests, reply-keeper or reply-ends.",
+    "Database connections lent by a pool: requests, reply-keeper, reply-ends or replica.",
     ["pool"],
     registry=registry,
     multiprocess_mode="livesum",
@@ -160,6 +160,12 @@ database_reached = Gauge(
     "When the database last answered (Unix time), at the worker where this is longest ago.",
     registry=registry,
     multiprocess_mode="livemin",
+)
+replica_lag = Gauge(
+    "chat_replica_lag_seconds",
+    "How far the replica is behind, at the worker where it is furthest; +Inf while it can't be read, 0 without a replica.",
+    registry=registry,
+    multiprocess_mode="livemax",
 )
 
 # Series that exist from the start, so that the first event counts as an increase.

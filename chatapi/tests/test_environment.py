@@ -79,11 +79,14 @@ DEFAULTS: dict[str, Any] = {
     "ANONYMOUS_MAX_GENERATIONS": 2,
     "ALLOWED_MODELS": [],
     "DATABASE": ["samosachaat", "localhost", ""],
+    "DATABASE_REPLICA": None,
+    "DATABASE_REPLICA_MAX_LAG": 5,
     "POOL": 10,
     "CACHE": "chatapi.process_cache.ProcessCache",
     "AUTH_CACHE_MAX_SIZE": 100_000,
 }
 CHOSEN: dict[str, tuple[str, Any]] = {
+    "DATABASE_REPLICA_MAX_LAG": ("2.5", 2.5),
     "AUTH_SERVICE_URL": ("https://auth.example.com/base/", "https://auth.example.com/base"),
     "INFERENCE_SERVICE_URL": ("http://10.0.0.7:9000", "http://10.0.0.7:9000"),
     "INFERENCE_GENERATE_PATH": ("/v2/generate", "/v2/generate"),
@@ -139,6 +142,16 @@ CHOSEN: dict[str, tuple[str, Any]] = {
     "ALLOWED_MODELS": ("small, org/large:7b", ["org/large:7b", "small"]),
 }
 MALFORMED = {
+    "DATABASE_REPLICA_URL": [
+        "mysql://localhost/x",
+        "postgresql://localhost",
+        "postgresql://h/b?target_session_attrs=any",
+        "postgresql://h1,h2/b?target_session_attrs=prefer-standby",
+        "postgresql://h/b?pgbouncer=true",
+        # Without CACHE_URL.
+        "postgresql://h/b",
+    ],
+    "DATABASE_REPLICA_MAX_LAG": ["1.5", "-2", "long"],
     "DATABASE_URL": [
         "mysql://localhost/x",
         "postgresql://localhost",
@@ -383,6 +396,24 @@ def test_the_role_that_a_server_must_have_is_the_operators_choice() -> None:
         address = EnvironmentReader({"D": f"postgresql://a,b/chat?target_session_attrs={role}"}).database("D", "")
         assert address.options == {"target_session_attrs": role}
     assert EnvironmentReader({"D": "postgresql://a/chat"}).database("D", "").options == {}
+
+
+def test_a_replica_must_be_a_standby_and_is_given_up_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    variables = {"DATABASE_REPLICA_URL": "postgresql://u:p@r1:5433,r2/chat", "CACHE_URL": "redis://cache"}
+    found = read_settings(monkeypatch, variables)
+    replica = found["DATABASE_REPLICA"]
+    assert (replica["HOST"], replica["PORT"], replica["USER"], replica["NAME"]) == ("r1,r2", "5433,5432", "u", "chat")
+    assert replica["OPTIONS"]["target_session_attrs"] == "standby"
+    assert replica["OPTIONS"]["tcp_user_timeout"] == "3000"
+    assert replica["OPTIONS"]["connect_timeout"] == "2"
+    assert found["DATABASES"].keys() == {"default"}
+    assert "chatapi.recent_writes.SlowWritesMiddleware" in found["MIDDLEWARE"]
+    assert "chatapi.recent_writes.SlowWritesMiddleware" not in read_settings(monkeypatch, {})["MIDDLEWARE"]
+
+
+def test_a_replica_needs_the_shared_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ImproperlyConfigured, match=r"^DATABASE_REPLICA_URL needs CACHE_URL"):
+        read_settings(monkeypatch, {"DATABASE_REPLICA_URL": "postgresql://r/chat"})
 
 
 def test_several_servers_share_the_time_of_a_request(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,8 @@
 """Conversations in the admin: list, filters, search, reading, deletion and export."""
 
+from functools import partial
 from typing import Any
+from uuid import UUID
 
 from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
@@ -12,7 +14,7 @@ from django.urls import path, reverse
 from django.utils.html import format_html
 
 from conversations.admin.access import note_access_of
-from conversations.admin.chat import read_chat_page
+from conversations.admin.chat import ChatPage, read_chat_page
 from conversations.admin.dashboard import dashboard
 from conversations.admin.deleting import confirm_or_delete, delete_selection
 from conversations.admin.exporting import export_as_csv, export_as_jsonl
@@ -25,6 +27,7 @@ from conversations.admin.filters import (
     TroubleFilter,
 )
 from conversations.admin.lists import ReadOnlyAdmin
+from conversations.admin.replica import from_replica, read_for
 from conversations.admin.search import search_conversations
 from conversations.admin.summaries import NOTHING_KNOWN, Summary, summaries_of
 from conversations.ids import parse_id
@@ -43,6 +46,16 @@ class ConversationList(ChangeList):
             row.summary = summaries.get(row.pk, NOTHING_KNOWN)
             row.matching_message = matching.get(row.pk)
         self.result_list = rows
+
+
+def _read_page(request: HttpRequest, conversation_id: UUID) -> tuple[ChatPage, Summary]:
+    page = read_chat_page(
+        conversation_id=conversation_id,
+        before=request.GET.get("before", ""),
+        wanted=request.GET.get("message", ""),
+        whole=request.GET.get("whole", ""),
+    )
+    return page, summaries_of([conversation_id]).get(conversation_id, NOTHING_KNOWN)
 
 
 @admin.register(Conversation)
@@ -73,6 +86,7 @@ class ConversationAdmin(ReadOnlyAdmin):
     search_help_text = "Words in a title or message, an e-mail address, or the id of a conversation, message or user"
     actions = (export_as_csv, export_as_jsonl, delete_selection)
 
+    @from_replica
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         return super().changelist_view(request, {"title": "Conversations", **(extra_context or {})})
 
@@ -140,19 +154,14 @@ class ConversationAdmin(ReadOnlyAdmin):
             raise PermissionDenied
         if conversation is None:
             return self.redirect_missing(request, object_id)
-        page = read_chat_page(
-            conversation_id=conversation.pk,
-            before=request.GET.get("before", ""),
-            wanted=request.GET.get("message", ""),
-            whole=request.GET.get("whole", ""),
-        )
+        page, summary = read_for(request, partial(_read_page, request, conversation.pk))
         note_access_of(request, AccessKind.READ, [(conversation.pk, conversation.user_id)])
         context = {
             **self.admin_site.each_context(request),
             "title": str(conversation),
             "opts": self.opts,
             "conversation": conversation,
-            "summary": summaries_of([conversation.pk]).get(conversation.pk, NOTHING_KNOWN),
+            "summary": summary,
             "page": page,
             "may_delete": self.has_delete_permission(request, conversation),
             "may_export": self.has_export_permission(request),

@@ -12,6 +12,7 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 
 from conversations.admin.lists import ReadOnlyAdmin
+from conversations.admin.replica import from_replica
 from conversations.admin.summaries import NOTHING_KNOWN, summaries_of
 from conversations.exceptions import BadCursor
 from conversations.ids import parse_id
@@ -35,6 +36,10 @@ class ChatUserAdmin(ReadOnlyAdmin):
     search_fields = ("email",)
     search_help_text = "The beginning of an e-mail address or a name, or a user's id"
 
+    @from_replica
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        return super().changelist_view(request, extra_context)
+
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
         wanted = search_term.strip().replace("\x00", "")
         if wanted_id := parse_id(wanted):
@@ -43,6 +48,7 @@ class ChatUserAdmin(ReadOnlyAdmin):
             return queryset, False
         return queryset.filter(Q(email__istartswith=wanted) | Q(name__istartswith=wanted)), False
 
+    @from_replica
     def change_view(self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None) -> HttpResponse:
         user_id = parse_id(object_id)
         user = _find_user(user_id) if user_id else None

@@ -1,12 +1,14 @@
 """How replies are saved while they run and when they end."""
 
 import uuid
+from types import SimpleNamespace
 from typing import Any
 
 import psycopg
 import pytest
 from django.db import connection
 
+from chatapi import recent_writes
 from conversations.models import Message
 from conversations.services.turns.replies import DatabaseReplyStore
 from conversations.tests.factories import make_conversation, make_message, make_reply, make_running_reply
@@ -129,6 +131,23 @@ def test_a_late_result_overwrites_a_guess(store: DatabaseReplyStore, status: Any
     assert (reload(lost).status, reload(lost).content) == ("interrupted", "half")
     store.finish(finished(lost, status, "half and the rest"))
     assert (reload(lost).status, reload(lost).content) == (status, "half and the rest")
+
+
+def test_a_guess_and_its_correction_send_everyone_to_the_primary(
+    store: DatabaseReplyStore, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A replica that has only one of them would count no reply as running."""
+    set_keys: list[str] = []
+    settings.DATABASE_REPLICA = {}
+    monkeypatch.setattr(recent_writes, "marks", SimpleNamespace(mark=lambda key, seconds: set_keys.append(key) or True))
+    lost = make_running_reply(make_message(make_conversation()), "half", heartbeat_age_s=31)
+    assert store.interrupt_abandoned() == 1
+    assert set_keys == [recent_writes.PAUSE]
+    store.finish(finished(lost, "complete", "half and the rest"))
+    assert set_keys == [recent_writes.PAUSE] * 2
+    assert store.interrupt_abandoned() == 0
+    store.finish(finished(make_running_reply(make_message(make_conversation()), "half")))
+    assert set_keys == [recent_writes.PAUSE] * 2
 
 
 def test_finishing_what_was_deleted_is_nothing(store: DatabaseReplyStore, running: Message) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from datetime import time as time_of_day
+from functools import partial
 
 from django.core.cache import cache
 from django.db import connection
@@ -17,6 +18,7 @@ from django.forms.models import model_to_dict
 
 from conversations.expressions import MESSAGE_DAY_SQL
 from conversations.models import DailyFigures
+from conversations.services.replica_reads import read_for_anyone
 
 PERIOD_DAYS = 30
 # A reply that began before midnight has ended, or is marked as interrupted, an hour later.
@@ -89,9 +91,13 @@ def count_day(day: date) -> DailyFigures:
     )
 
 
+def _count_day(day: date) -> DailyFigures:
+    return read_for_anyone(partial(count_day, day))
+
+
 def _figures_of(day: date, now: datetime) -> DailyFigures:
     if now >= datetime.combine(day + timedelta(days=1), time_of_day(), UTC) + SETTLED_AFTER:
-        figures = count_day(day)
+        figures = _count_day(day)
         # Another worker may have counted the day at the same time, with the same result.
         DailyFigures.objects.bulk_create([figures], ignore_conflicts=True)
         return figures
@@ -99,6 +105,6 @@ def _figures_of(day: date, now: datetime) -> DailyFigures:
     kept = cache.get(key)
     if isinstance(kept, dict):
         return DailyFigures(day=day, **kept)
-    figures = count_day(day)
+    figures = _count_day(day)
     cache.set(key, model_to_dict(figures, exclude=["day"]), KEPT_SECONDS)
     return figures

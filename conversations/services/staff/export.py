@@ -4,6 +4,7 @@ import csv
 import io
 import re
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any, Literal
 from uuid import UUID
 
@@ -14,6 +15,7 @@ from conversations.keyset import SortKey, after_key
 from conversations.message_batches import cut_batch, select_batch
 from conversations.models import Conversation, Message
 from conversations.querysets import MessageQuerySet
+from conversations.services.replica_reads import read_for_anyone
 
 ExportFormat = Literal["csv", "jsonl"]
 
@@ -60,7 +62,7 @@ def export_conversations(*, conversation_ids: Sequence[UUID], export_format: Exp
         yield _csv_lines([CSV_HEADER])
     for start in range(0, len(conversation_ids), CONVERSATION_BATCH):
         batch = conversation_ids[start : start + CONVERSATION_BATCH]
-        found = {row["id"]: row for row in _read_conversations(batch, export_format)}
+        found = read_for_anyone(partial(_read_conversations, batch, export_format))
         for conversation in (found[conversation_id] for conversation_id in batch if conversation_id in found):
             for messages in _message_batches(conversation["id"], export_format):
                 # The reader may be slow.
@@ -69,13 +71,14 @@ def export_conversations(*, conversation_ids: Sequence[UUID], export_format: Exp
     release_connections()
 
 
-def _read_conversations(conversation_ids: Sequence[UUID], export_format: ExportFormat) -> Iterator[dict[str, Any]]:
+def _read_conversations(conversation_ids: Sequence[UUID], export_format: ExportFormat) -> dict[UUID, dict[str, Any]]:
     columns = CSV_CONVERSATION_COLUMNS if export_format == "csv" else CONVERSATION_COLUMNS
-    for row in Conversation.objects.filter(id__in=conversation_ids).values(*columns):
+    rows = list(Conversation.objects.filter(id__in=conversation_ids).values(*columns))
+    for row in rows:
         if row["user_id"] is None and "session_id" in row:
             # Without a token, anyone who knows the id of a session can read and write it.
             row["session_id"] = None
-        yield row
+    return {row["id"]: row for row in rows}
 
 
 def _message_batches(conversation_id: UUID, export_format: ExportFormat) -> Iterator[list[dict[str, Any]]]:
@@ -91,7 +94,8 @@ def _message_batches(conversation_id: UUID, export_format: ExportFormat) -> Iter
 
 
 def _read_batch(messages: MessageQuerySet, columns: Sequence[str]) -> tuple[list[dict[str, Any]], bool]:
-    return cut_batch(list(select_batch(messages, columns, MESSAGE_BATCH, descending=False)), MESSAGE_BATCH)
+    rows = read_for_anyone(lambda: list(select_batch(messages, columns, MESSAGE_BATCH, descending=False)))
+    return cut_batch(rows, MESSAGE_BATCH)
 
 
 def _lines(conversation: dict[str, Any], messages: list[dict[str, Any]], export_format: ExportFormat) -> bytes:

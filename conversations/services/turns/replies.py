@@ -12,6 +12,7 @@ from uuid import UUID
 from django.conf import settings
 
 from chatapi.database import Cursors, Runner, SeparatePool, is_database_away, own_cursor, run_on_own_connection
+from chatapi.recent_writes import pause_replica_reads
 from conversations.exceptions import ShuttingDown, TooManyReplies
 from conversations.services.usage import COUNT_RESULT_SQL
 from inference_proxy.exceptions import StoreUnavailable
@@ -35,6 +36,7 @@ RETURNING messages.id, messages.stop_requested
 FINISH_SQL = f"""
 WITH before AS (
     SELECT id, conversation_id, parent_id, NOT is_active AND status = 'streaming' AND %(counts)s AS takes_over,
+           status = 'interrupted' AS was_guessed,
            created_at, token_count, prompt_tokens, inference_time_ms
     FROM messages WHERE id = %(id)s AND status IN ('streaming', 'interrupted') FOR UPDATE
 ), replaced AS (
@@ -48,6 +50,7 @@ SET status = %(status)s, content = %(text)s, reasoning = %(reasoning)s, error_co
     first_token_ms = %(first_token_ms)s, finish_reason = %(finish_reason)s, heartbeat_at = now(),
     is_active = reply.is_active OR before.takes_over
 FROM before WHERE reply.id = before.id
+RETURNING before.was_guessed
 """  # noqa: S608  # only a constant of `usage` goes into it
 
 # If the inference service refuses an edit, the old version and its answer become active again (`was_active` marks them). This
@@ -136,7 +139,10 @@ class DatabaseReplyStore:
         if reply.status == "failed" and not reply.text:
             statements.insert(0, (GIVE_BACK_SQL, values))
         with _translated_errors():
-            self._ending(*statements)
+            ended = self._ending(*statements)[-1]
+        if ended and ended[0][0]:
+            # The replica may still have the guess, which it does not count as running.
+            pause_replica_reads()
 
     def interrupt(self, reply_ids: Sequence[UUID]) -> frozenset[UUID]:
         with _translated_errors(), self._keeping() as cursor:
@@ -146,7 +152,11 @@ class DatabaseReplyStore:
     def interrupt_abandoned(self) -> int:
         with _translated_errors(), self._keeping() as cursor:
             cursor.execute(INTERRUPT_SQL, [settings.ABANDONED_AFTER_SECONDS])
-            return int(cursor.rowcount)
+            count = int(cursor.rowcount)
+        if count:
+            # They may have begun before the time that `replica_reads` looks back to.
+            pause_replica_reads()
+        return count
 
 
 @contextmanager

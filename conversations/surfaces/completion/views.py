@@ -15,6 +15,7 @@ from conversations.surfaces.completion.requests import CompletionSerializer
 from conversations.surfaces.delivery import TEXT_STREAM_FORMATS, Delivery
 from conversations.surfaces.headers import next_link
 from conversations.surfaces.ids import require_conversation_id
+from conversations.surfaces.replica import from_replica
 from conversations.surfaces.request_fields import read_body
 from conversations.surfaces.responses import known_time
 from conversations.surfaces.sending import answer_with_reply
@@ -23,6 +24,7 @@ from inference_proxy.protocols.base import Sampling
 
 class ConversationView(APIView):
     @operations.list_conversations
+    @from_replica
     def get(self, request: Request) -> Response:
         params = request.query_params
         page = read_conversation_page(caller_id(request), params)

@@ -24,6 +24,7 @@ from conversations.surfaces.delivery import TEXT_STREAM_FORMATS, Delivery
 from conversations.surfaces.headers import next_link
 from conversations.surfaces.ids import require_conversation_id
 from conversations.surfaces.probes import ProbeView
+from conversations.surfaces.replica import from_replica
 from conversations.surfaces.request_fields import read_body
 from conversations.surfaces.sending import answer_with_reply
 from inference_proxy.protocols.base import Sampling
@@ -38,6 +39,7 @@ class HealthView(ProbeView):
 
 class ConversationViewSet(ViewSet):
     @operations.list_conversations
+    @from_replica
     def list(self, request: Request) -> Response:
         params = request.query_params
         page = read_conversation_page(caller_id(request), params)

@@ -37,6 +37,7 @@ from conversations.surfaces.callers import caller_id
 from conversations.surfaces.ids import require_conversation_id
 from conversations.surfaces.paging import MAX_OFFSET
 from conversations.surfaces.query_parameters import read_flag, read_text, read_whole_number, read_zone
+from conversations.surfaces.replica import from_replica
 from conversations.surfaces.request_fields import read_body
 
 
@@ -45,6 +46,7 @@ class ConversationViewSet(ViewSet):
         return [SendThrottle()] if self.action == "regenerate" else super().get_throttles()
 
     @operations.list_conversations
+    @from_replica
     def list(self, request: Request) -> Response:
         params = request.query_params
         offset = read_whole_number(params, "offset", 0, least=0, most=MAX_OFFSET)

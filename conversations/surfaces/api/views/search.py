@@ -14,6 +14,7 @@ from conversations.surfaces.api import operations
 from conversations.surfaces.api.responses import HitSchema
 from conversations.surfaces.callers import caller_id
 from conversations.surfaces.query_parameters import read_text, read_whole_number
+from conversations.surfaces.replica import from_replica
 
 DEFAULT_LIMIT = 20
 MAX_LIMIT = 50
@@ -22,6 +23,7 @@ MAX_CURSOR_CHARACTERS = 300
 
 class SearchView(APIView):
     @operations.search
+    @from_replica
     def get(self, request: Request) -> Response:
         params = request.query_params
         limit = read_whole_number(params, "limit", DEFAULT_LIMIT, least=1, most=MAX_LIMIT)

@@ -15,6 +15,7 @@ from conversations.services.usage import COUNTS, MOST_DAYS, read_usage
 from conversations.surfaces.api import operations
 from conversations.surfaces.callers import caller_id
 from conversations.surfaces.query_parameters import read_whole_number, read_zone
+from conversations.surfaces.replica import from_replica
 
 DEFAULT_DAYS = 30
 # Away from the ends of the calendar, so that one more day or a time zone still fits.
@@ -23,6 +24,7 @@ FIRST_DATE, LAST_DATE = date(1970, 1, 1), date(9998, 12, 31)
 
 class UsageView(APIView):
     @operations.usage
+    @from_replica
     def get(self, request: Request) -> Response:
         zone = read_zone(request.query_params)
         first, last = _read_range(request.query_params, zone)

@@ -11,6 +11,7 @@ from conversations.services.staff.users import count_totals, list_users
 from conversations.surfaces.api import operations
 from conversations.surfaces.paging import read_cursor
 from conversations.surfaces.query_parameters import read_whole_number
+from conversations.surfaces.replica import from_replica
 
 USERS_CURSOR = "u"
 DEFAULT_LIMIT = 50
@@ -21,6 +22,7 @@ class UsersView(APIView):
     permission_classes = [IsAuthenticated, IsAdmin]
 
     @operations.list_users
+    @from_replica
     def get(self, request: Request) -> Response:
         params = request.query_params
         limit = read_whole_number(params, "limit", DEFAULT_LIMIT, least=1, most=MAX_LIMIT)
