@@ -13,7 +13,7 @@ from typing import Any
 
 from django.db import connection
 from django.db.models import Expression, QuerySet
-from django.db.models.sql import InsertQuery, UpdateQuery
+from django.db.models.sql import DeleteQuery, InsertQuery, UpdateQuery
 from django.db.models.sql.compiler import SQLCompiler
 
 from chatapi.postgresql.round_trips import Statement, read_together, run_together
@@ -51,6 +51,16 @@ class Update:
 
 
 @dataclass(frozen=True, slots=True)
+class Delete:
+    """Delete the rows of a `.values()` and return them."""
+
+    returned: Rows
+
+
+Change = Insert | Update | Delete
+
+
+@dataclass(frozen=True, slots=True)
 class _Built:
     sql: str
     # Of each place in the SQL: its name there, and the name of a value, or None and a constant.
@@ -80,13 +90,13 @@ def read_all(*reads: Read) -> list[list[dict[str, Any]]]:
 
 
 class PreparedStatement:
-    """A decorator for a function that takes values and returns a `.values()`, an `Insert` or an `Update`.
+    """A decorator for a function that takes values and returns a `.values()`, an `Insert`, an `Update` or a `Delete`.
 
     The function gets a `Parameter` for each keyword argument, but None for None, so that it can leave a condition out. It gets
     positional arguments as they are. So the SQL is built once for each combination of positional arguments, names and Nones.
     """
 
-    def __init__(self, describe: Callable[..., Rows | Insert | Update]) -> None:
+    def __init__(self, describe: Callable[..., Rows | Change]) -> None:
         self._describe = describe
         self._built: dict[Hashable, _Built] = {}
 
@@ -141,7 +151,7 @@ def _name_places(sql: str, places: Sequence[str]) -> str:
     return re.sub("%s", lambda _: f"%({next(names)})s", sql).replace("%%", "%")
 
 
-def _returning(change: Insert | Update, compiler: SQLCompiler) -> tuple[str, list[Any]]:
+def _returning(change: Change, compiler: SQLCompiler) -> tuple[str, list[Any]]:
     """Return the SQL of a change that returns what `compiler` selects, and its parameters."""
     query: Any
     if isinstance(change, Insert):
@@ -150,6 +160,10 @@ def _returning(change: Insert | Update, compiler: SQLCompiler) -> tuple[str, lis
         # `raw`, because the attributes are no model's: it need not be asked for values.
         query.insert_values([table.get_field(name) for name in change.row], [SimpleNamespace(**change.row)], raw=True)
         ((sql, parameters),) = query.get_compiler(connection=connection).as_sql()
+    elif isinstance(change, Delete):
+        query = change.returned.query.chain(DeleteQuery)
+        query.clear_select_clause()
+        sql, parameters = query.get_compiler(connection=connection).as_sql()
     else:
         query = change.returned.query.chain(UpdateQuery)
         query.add_update_values(change.changes)

@@ -16,7 +16,7 @@ from conversations.models import (
     TitleSource,
     new_id,
 )
-from conversations.prepared_statements import Insert, PreparedStatement, Rows, Update
+from conversations.prepared_statements import Delete, Insert, PreparedStatement, Rows, Update
 from conversations.querysets import ConversationQuerySet
 from conversations.services.assistants import find_assistant
 from conversations.services.model_tags import may_choose, require_allowed
@@ -116,11 +116,23 @@ def _visible(conversation_id: UUID, user_id: UUID | None) -> Rows:
 
 
 def delete_conversation(*, conversation_id: UUID, user_id: UUID | None) -> None:
-    """Stop the running reply of a conversation and delete it with its messages. Raises `ConversationNotFound`."""
+    """Stop the running reply of a conversation and delete it with its messages. Raises `ConversationNotFound`.
+
+    One query without a running reply.
+    """
+    # ON DELETE CASCADE in the database deletes the messages.
+    if _delete_idle(conversation_id=conversation_id, user_id=user_id):
+        return
     require_conversation(conversation_id=conversation_id, user_id=user_id)
     stop_running_reply(conversation_id)
-    # ON DELETE CASCADE in the database deletes the messages.
     Conversation.objects.visible_to(user_id).filter(id=conversation_id).delete()
+
+
+@PreparedStatement
+def _delete_idle(conversation_id: UUID, user_id: UUID | None) -> Delete:
+    found = Conversation.objects.visible_to(user_id).filter(id=conversation_id)
+    rows: Rows = found.without_running_reply().values(*("id",))
+    return Delete(rows)
 
 
 def stop_running_replies(*, conversation_ids: Sequence[UUID]) -> None:

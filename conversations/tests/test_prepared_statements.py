@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from conversations.models import Conversation, Message
-from conversations.prepared_statements import Insert, PreparedStatement, Rows, Update
+from conversations.prepared_statements import Delete, Insert, PreparedStatement, Rows, Update
 from conversations.tests.factories import USER_ID, make_conversation, make_message, make_running_reply, make_turns
 
 pytestmark = pytest.mark.django_db
@@ -103,3 +103,16 @@ def test_changed_rows_are_returned_as_they_are_afterwards(django_assert_num_quer
     assert change(user_id=USER_ID, is_favorited=True) == [{**rows[0], "is_favorited": True}]
     other.refresh_from_db()
     assert other.title == "Another user's"
+
+
+def test_deleted_rows_are_returned(django_assert_num_queries: Any) -> None:
+    @PreparedStatement
+    def delete(title: str) -> Delete:
+        return Delete(Conversation.objects.filter(title=title).without_running_reply().values("id"))
+
+    gone, busy, kept = (make_conversation(title=title) for title in ("gone", "gone", "kept"))
+    make_running_reply(make_message(busy))
+    with django_assert_num_queries(1):
+        assert delete(title="gone") == [{"id": gone.id}]
+    assert delete(title="gone") == []
+    assert set(Conversation.objects.values_list("id", flat=True)) == {busy.id, kept.id}
