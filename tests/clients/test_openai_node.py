@@ -113,6 +113,7 @@ def test_a_cut_connection_asks_once(api: NodeScript, service: Server, client: Cl
 
 def test_models_and_errors(api: NodeScript, upstream: ScriptedUpstream) -> None:
     assert [model["id"] for model in collect(api, "models.list")] == ["tiny", "large"]
+    assert call(api, "models.retrieve", "large")["id"] == "large"
     missing = call(api, "responses.retrieve", "resp_nothing")
     assert missing == {
         "error": "NotFoundError",

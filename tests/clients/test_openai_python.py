@@ -316,7 +316,9 @@ def test_a_failure_in_the_middle_keeps_the_text(stream: bool, api: OpenAI, upstr
 
 
 def test_models(api: OpenAI) -> None:
-    assert [(model.id, model.object) for model in api.models.list()] == [("tiny", "model"), ("large", "model")]
+    listed = list(api.models.list())
+    assert [(model.id, model.object) for model in listed] == [("tiny", "model"), ("large", "model")]
+    assert [api.models.retrieve(model.id) for model in listed] == listed
 
 
 @pytest.mark.parametrize(
@@ -324,6 +326,8 @@ def test_models(api: OpenAI) -> None:
     [
         (lambda api: api.responses.retrieve("resp_nothing"), openai.NotFoundError, "not_found", None),
         (lambda api: api.conversations.retrieve("conv_0"), openai.NotFoundError, "not_found", None),
+        (lambda api: api.models.retrieve("gone"), openai.NotFoundError, "not_found", None),
+        (lambda api: api.models.retrieve("an/owner's model"), openai.NotFoundError, "not_found", None),
         (lambda api: api.responses.create(input="x", conversation="conv_0"), openai.NotFoundError, "not_found", None),
         (lambda api: api.responses.create(input=" "), openai.BadRequestError, "invalid", "input"),
         (lambda api: api.responses.create(input="x", model="gone"), openai.BadRequestError, "invalid", "model"),

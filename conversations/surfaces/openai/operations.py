@@ -17,6 +17,7 @@ def errors(*statuses: int) -> dict[Any, Any]:
 
 GUARDED = errors(401, 429, 503)
 CONVERSATION = OpenApiParameter("conversation_id", OpenApiTypes.STR, OpenApiParameter.PATH, description="`conv_…`")
+MODEL = OpenApiParameter("model", OpenApiTypes.STR, OpenApiParameter.PATH, description="The `id` of a listed model")
 RESPONSE = OpenApiParameter("response_id", OpenApiTypes.STR, OpenApiParameter.PATH, description="`resp_…`")
 PAGE = [
     query("limit", "1 to 100 items, by default 20", OpenApiTypes.INT),
@@ -55,6 +56,13 @@ list_models = operation(
     "List the models",
     TAG,
     responses={(200, JSON): responses.ModelListSchema, **GUARDED, **errors(502, 504)},
+)
+read_model = operation(
+    "openai_read_model",
+    "Read a model",
+    TAG,
+    parameters=[MODEL],
+    responses={(200, JSON): responses.ModelSchema, **GUARDED, **errors(404, 502, 504)},
 )
 create_conversation = operation(
     "openai_create_conversation",

@@ -3,7 +3,7 @@
 from django.urls import path
 
 from conversations.surfaces.openai.views.conversations import ConversationViewSet
-from conversations.surfaces.openai.views.models import ModelsView
+from conversations.surfaces.openai.views.models import ModelsView, ModelView
 from conversations.surfaces.openai.views.response import ResponseViewSet
 
 conversations = ConversationViewSet.as_view({"post": "create"})
@@ -12,6 +12,8 @@ response = ResponseViewSet.as_view({"get": "retrieve", "delete": "destroy"})
 
 urlpatterns = [
     path("models", ModelsView.as_view()),
+    # Names of models may contain slashes.
+    path("models/<path:model>", ModelView.as_view()),
     path("conversations", conversations),
     path("conversations/<str:conversation_id>", conversation),
     path("conversations/<str:conversation_id>/items", ConversationViewSet.as_view({"get": "items"})),

@@ -2,6 +2,7 @@
 
 from rest_framework.request import Request
 
+from chatapi.errors import NotFound
 from chatapi.views import APIView
 from chatapi.wire import Response
 from conversations.surfaces.openai import operations
@@ -12,5 +13,16 @@ from inference_proxy.model_list import list_allowed_models
 class ModelsView(APIView):
     @operations.list_models
     def get(self, request: Request) -> Response:
-        tags = [model["model_tag"] for model in list_allowed_models()["models"]]
-        return Response({"object": "list", "data": [model_body(tag) for tag in tags]})
+        return Response({"object": "list", "data": [model_body(tag) for tag in _model_tags()]})
+
+
+class ModelView(APIView):
+    @operations.read_model
+    def get(self, request: Request, model: str) -> Response:
+        if model not in _model_tags():
+            raise NotFound("There is no such model, or you may not use it.")
+        return Response(model_body(model))
+
+
+def _model_tags() -> list[str]:
+    return [model["model_tag"] for model in list_allowed_models()["models"]]
