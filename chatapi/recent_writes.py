@@ -17,10 +17,12 @@ from typing import Protocol, cast
 
 from django.conf import settings
 from django.core.cache import cache
+from django.db import connections
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
 from chatapi.addresses import ADMIN
+from chatapi.database import release_connections
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 # From the mark to the commit. A send may wait 10 s for another reply to stop, before its own transaction.
@@ -95,6 +97,9 @@ def make_up_for_lost_marks() -> None:
 
 def _mark(key: str) -> None:
     global _unmarked_at
+    if connections["default"].connection is not None:
+        # The cache may take its time. Only new users and staff have used the database by now, and slow requests.
+        release_connections()
     if not marks.mark(key, _lifetime_s()):
         _unmarked_at = time.monotonic()
 

@@ -1,16 +1,16 @@
-"""Reads from a standby, where that can't be noticed: lists, search, usage, the admin's pages, exports.
+"""Reads from a standby, where users can't notice it: lists, search, usage, the admin's pages, exports.
 
 Principle: the replica must prove that it has everything that was committed until DATABASE_REPLICA_MAX_LAG ago, and the reader's
-own writes. What can't be proved, the primary answers, and what fails at the replica, it answers again. So a replica that is
-behind, away, restarted or promoted costs time and never a wrong answer or an error.
+own writes. Otherwise the primary answers. If a read fails at the replica, it is repeated at the primary. So a replica that is
+behind, away, restarted or promoted costs time, but never causes a wrong answer or an error.
 
 A thread asks the primary once a second how far its log is. A replica that has replayed the log to a position of the last
 DATABASE_REPLICA_MAX_LAG seconds has everything from before. Positions of two servers can only be compared on one timeline: a
 standby that did not follow the primary through a fail-over may have a higher position and lack the newest commits. The reader's
 own writes are those of `recent_writes`, and what the caller adds as a condition.
 
-A block of reads gets the replica in the place of the primary: its `connections["default"]` leads there. So all its queries do,
-and code that reads need not know from where.
+A block of reads gets the replica in the place of the primary: its `connections["default"]` leads there. So all queries of the
+block go there, and the code that makes them does not change.
 """
 
 import functools
@@ -40,9 +40,9 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 PAUSE_S = 1.0
-# A replica that can't be used is asked less often.
+# A replica that is away is asked less often.
 AWAY_PAUSE_S = 5.0
-MOST_SAMPLES = 64
+MOST_POSITIONS = 64
 
 # Not the position that is on disk: with `synchronous_commit = off`, commits are visible before.
 PRIMARY_SQL = """
@@ -167,7 +167,7 @@ class Watch:
     def __init__(self) -> None:
         self._primary = Session(lambda: connections["default"])
         self._replica = Session(_pool_owner)
-        self._positions: deque[Position] = deque(maxlen=MOST_SAMPLES)
+        self._positions: deque[Position] = deque(maxlen=MOST_POSITIONS)
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._ask_replica_at = 0.0
@@ -217,7 +217,7 @@ class Watch:
         if position.timeline != last.timeline or position.lsn < last.lsn:
             self._positions.clear()
         # The positions reach back further than DATABASE_REPLICA_MAX_LAG.
-        if not self._positions or at - last.at >= 2 * settings.DATABASE_REPLICA_MAX_LAG / MOST_SAMPLES:
+        if not self._positions or at - last.at >= 2 * settings.DATABASE_REPLICA_MAX_LAG / MOST_POSITIONS:
             self._positions.append(position)
 
     def _look_at_replica(self) -> None:
@@ -312,6 +312,6 @@ def _lsn_number(text: str) -> int:
     return (int(high, 16) << 32) + int(low, 16)
 
 
-@functools.lru_cache(MOST_SAMPLES)
+@functools.lru_cache(MOST_POSITIONS)
 def _lsn_text(number: int) -> str:
     return f"{number >> 32:X}/{number & 0xFFFFFFFF:X}"

@@ -83,6 +83,13 @@ def test_an_export_comes_from_the_replica(staff: Staff, conversation: UUID) -> N
     assert "quince" not in exported
 
 
+def test_history_is_exported_from_a_standby(pair: Pair, conversation: UUID) -> None:
+    exported = manage(pair.standby.url(), "export_history", "--all", "-").splitlines()
+    own = [line for line in exported if str(conversation) in line]
+    assert len(own) == 2
+    assert all("marmalade" in line and "quince" not in line for line in own)
+
+
 def test_the_figures_of_today_come_from_the_replica(pair: Pair, marks: Marks, staff: Staff, user_id: UUID) -> None:
     add_history(pair, user_id, "one more")
     marks.forget("daily-figures")

@@ -50,6 +50,27 @@ def test_a_promoted_replica_is_not_read(pair: Pair, marks: Marks, start_node: St
         client.close()
 
 
+def test_a_standby_that_followed_the_new_primary_is_read_after_its_restart_point(
+    pair: Pair, marks: Marks, start_node: StartNode
+) -> None:
+    with temporary_postgres(copy_of=pair.primary) as primary, temporary_postgres(copy_of=pair.primary) as standby:
+        with standby.connect() as connection:
+            connection.execute(f"ALTER SYSTEM SET primary_conninfo = 'host={primary.host} user=postgres'")
+            connection.execute("SELECT pg_reload_conf()")
+        primary.promote()
+        with start_node(database_url=primary.url(), DATABASE_REPLICA_URL=standby.url()) as node:
+            Pair(primary, standby).wait_for_standby()
+            with standby.connect() as connection:
+                wait_until_looked_at(connection, times=3)
+            assert "reading from the replica" not in node.log
+            # PostgreSQL does both by itself, every `checkpoint_timeout`.
+            for server in (primary, standby):
+                Pair(primary, standby).wait_for_standby()
+                with server.connect() as connection:
+                    connection.execute("CHECKPOINT")
+            reading(node)
+
+
 def wait_until_looked_at(standby: "psycopg.Connection[tuple[object, ...]]", times: int) -> None:
     """Wait until a node has asked a standby so many times how far it is."""
     asked = "SELECT query_start FROM pg_stat_activity WHERE query LIKE '%%pg_last_wal_replay_lsn%%' AND pid <> pg_backend_pid()"
