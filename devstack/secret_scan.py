@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from detect_secrets.core.plugins.util import get_mapping_from_secret_type_to_class
 from detect_secrets.plugins.base import RegexBasedDetector
@@ -21,9 +21,10 @@ from devstack.folder import PROJECT
 
 # Tools write these files, with a hash in each line.
 HASHES = {"requirements.lock", "tests/clients/package-lock.json"}
+DETECTORS: dict[str, Any] = get_mapping_from_secret_type_to_class()
 FORMATS: list[tuple[str, re.Pattern[str]]] = [
     (name, pattern)
-    for name, detector in get_mapping_from_secret_type_to_class().items()
+    for name, detector in DETECTORS.items()
     if issubclass(detector, RegexBasedDetector) and name != "Public IP (ipv4)"
     for pattern in vars(detector)["denylist"]
 ]
