@@ -1,6 +1,6 @@
 """The body of a streamed answer, read from its socket as the bytes arrive.
 
-urllib3 connects, keeps connections and reads the answer's headers. After the headers, http.client's reader would make five
+urllib3 connects and keeps connections; http.client reads the answer's headers. After them, http.client's reader would make five
 Python calls and a buffered `readline` per chunk, more than all other work for a token. So this module reads the body with
 `recv`, and httptools (llhttp, in C) removes the chunks' framing.
 """
