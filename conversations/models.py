@@ -40,9 +40,9 @@ __all__ = [
 DEFAULT_TITLE = "New conversation"
 DEFAULT_MODEL_TAG = "default"
 MAX_TITLE_CHARACTERS = 500
-# "stream" is an address of the session surface. A slash, or what a URL would have to spell differently, can't be addressed.
+# "stream" is an address of the session surface. A slash, and characters that a URL must escape, can't be in an address.
 SESSION_ID_PATTERN = r"^(?!stream$)[A-Za-z0-9][A-Za-z0-9._:@-]{0,199}$"
-# How long a temporary chat, or an anonymous caller's session, is kept after its last turn.
+# How long temporary chats and sessions of anonymous callers are kept after their last turn.
 TEMPORARY_LIFETIME = timedelta(hours=24)
 
 
@@ -112,7 +112,7 @@ class Assistant(models.Model):
 
 class Conversation(models.Model):
     id = models.UUIDField(primary_key=True, default=new_id, db_default=RandomUUID(), editable=False)
-    # Not a foreign key: users belong to the auth service. Null: an anonymous caller's.
+    # Not a foreign key, because users belong to the auth service. Null for anonymous callers.
     user_id = models.UUIDField(null=True, blank=True)
     title = models.CharField(max_length=MAX_TITLE_CHARACTERS, null=True, blank=True)
     model_tag = models.CharField(max_length=100, null=True, blank=True, default=DEFAULT_MODEL_TAG, db_default=DEFAULT_MODEL_TAG)
@@ -125,7 +125,7 @@ class Conversation(models.Model):
     title_source = models.CharField(
         max_length=10, choices=TitleSource.choices, default=TitleSource.DEFAULT, db_default=TitleSource.DEFAULT
     )
-    # Set for temporary chats: not listed, and pruned after this time.
+    # Set for temporary chats, which are not listed, and pruned after this time.
     expires_at = models.DateTimeField(null=True, blank=True)
     # False for the conversations that a client did not ask for: the first response of a chain makes one (surface `openai`).
     is_listed = models.BooleanField(default=True, db_default=True)
@@ -146,10 +146,10 @@ class Conversation(models.Model):
                 name="idx_conversations_listed",
                 condition=Q(is_listed=True, expires_at__isnull=True),
             ),
-            # Staff see, and operators prune, the conversations of all users by their last turn.
+            # For staff, who see the conversations of all users by their last turn, and for pruning.
             models.Index(F("updated_at").desc(), F("id").desc(), name="idx_conversations_activity"),
             models.Index(fields=["assistant"], name="idx_conversations_assistant", condition=Q(assistant__isnull=False)),
-            # The filters of the admin's list, each in the list's order.
+            # For the filters of the admin's list, each in the order of the list.
             models.Index(F("model_tag"), F("updated_at").desc(), F("id").desc(), name="idx_conversations_model"),
             models.Index(
                 F("updated_at").desc(), F("id").desc(), name="idx_conversations_favorited", condition=Q(is_favorited=True)
@@ -181,8 +181,8 @@ class Message(models.Model):
     """One message. Of a reply, also how its generation went."""
 
     id = models.UUIDField(primary_key=True, default=new_id, db_default=RandomUUID(), editable=False)
-    # The foreign key with ON DELETE CASCADE is the database's own (migration 0001): Django leaves it alone and collects
-    # nothing. Its index is idx_messages_conversation.
+    # Migration 0001 makes the foreign key in the database, with ON DELETE CASCADE, so Django does not collect messages to
+    # delete. Its index is idx_messages_conversation.
     conversation = models.ForeignKey(
         Conversation, on_delete=models.DO_NOTHING, related_name="messages", db_constraint=False, db_index=False
     )
@@ -194,19 +194,19 @@ class Message(models.Model):
     created_at = transaction_time()
 
     status = models.CharField(max_length=12, choices=Status.choices, default=Status.COMPLETE, db_default=Status.COMPLETE)
-    # What the model thought before and between its text. Shown, and not sent upstream unless INFERENCE_SEND_REASONING says so.
+    # What the model thought before and between its text. It is sent upstream only with INFERENCE_SEND_REASONING.
     reasoning = models.TextField(blank=True, default="", db_default="")
-    # Of a reply: the user message that it answers. Of an edited user message: its first version. No constraint:
-    # messages are deleted with their conversation or session, and a constraint would check them row by row.
+    # For a reply, the user message that it answers. For an edited user message, its first version. There is no constraint,
+    # because it would check row by row when messages are deleted with their conversation.
     parent = models.ForeignKey("self", null=True, blank=True, on_delete=models.DO_NOTHING, db_constraint=False, db_index=False)
     is_active = models.BooleanField(default=True, db_default=True)
-    # Set when a turn is switched to another version of it: whether this question, or this answer of the version that was
-    # left, counted until then. Null: not switched since this is remembered.
+    # Set when a turn is switched to another of its versions: whether this message of the version that was left was active
+    # until then. Null if that has not happened since migration 0009.
     was_active = models.BooleanField(null=True, blank=True)
     error_code = models.CharField(max_length=50, null=True, blank=True)
     heartbeat_at = models.DateTimeField(null=True, blank=True)
     stop_requested = models.BooleanField(default=False, db_default=False)
-    # Of a running reply: whether a client followed it at its worker's last checkpoint, and when one last did elsewhere.
+    # For a running reply: whether a client followed it at its worker's last checkpoint, and when one last did elsewhere.
     is_followed = models.BooleanField(null=True, blank=True)
     followed_at = models.DateTimeField(null=True, blank=True)
     idempotency_key = models.CharField(max_length=200, null=True, blank=True)
@@ -216,7 +216,7 @@ class Message(models.Model):
     finish_reason = models.CharField(max_length=20, null=True, blank=True)
     # What went upstream: {"messages", "characters", "left_out", "reason"}.
     context = models.JSONField(null=True, blank=True)
-    # Of a reply: what its client asked for besides the question, as the surface `openai` shows it again.
+    # For a reply: what its client asked for besides the question. The surface `openai` shows it again.
     request_options = models.JSONField(null=True, blank=True)
     feedback = models.SmallIntegerField(null=True, blank=True)
     feedback_comment = models.TextField(null=True, blank=True)
@@ -228,8 +228,8 @@ class Message(models.Model):
         indexes: ClassVar = [
             models.Index(fields=["conversation", "created_at"], name="idx_messages_conversation"),
             models.Index(fields=["parent"], name="idx_messages_parent", condition=Q(parent__isnull=False)),
-            # By day and not by time: an index in the order of time would tempt the planner to search it backwards for the
-            # newest messages of one conversation, through everybody else's.
+            # By day, because PostgreSQL might read an index in the order of time backwards to find the newest messages of one
+            # conversation, past the messages of all others.
             models.Index(MESSAGE_DAY, name="idx_messages_day"),
             # The rare replies that staff look for. Neither index has a column that a checkpoint writes: checkpoints stay HOT.
             models.Index(

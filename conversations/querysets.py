@@ -40,6 +40,11 @@ ORDER BY conversation_id, created_at, id
 
 # Replies that failed or were interrupted before their first word: a retry answers anew.
 VOID = Q(status__in=("failed", "interrupted"), content="")
+# A running reply is abandoned if its worker has not renewed its heartbeat for ABANDONED_AFTER_SECONDS, by the database's clock.
+# This condition is for SQL that knows that the reply is running, `MessageQuerySet.abandoned` for the ORM.
+IS_ABANDONED_SQL = (
+    "(heartbeat_at IS NULL OR heartbeat_at < statement_timestamp() - make_interval(secs => %(abandoned_after_s)s))"
+)
 
 
 def _words(wanted: str) -> SearchQuery:
@@ -177,6 +182,6 @@ class MessageQuerySet(models.QuerySet["Message"]):
         return self.filter(status="streaming")
 
     def abandoned(self) -> "MessageQuerySet":
-        """Restrict to running replies whose worker is gone, by the database's clock: their heartbeat is too old."""
+        """Restrict to running replies whose worker is gone: the condition of IS_ABANDONED_SQL."""
         oldest = Now() - timedelta(seconds=settings.ABANDONED_AFTER_SECONDS)
         return self.running().filter(Q(heartbeat_at__lt=oldest) | Q(heartbeat_at__isnull=True))

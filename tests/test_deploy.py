@@ -80,6 +80,10 @@ def test_every_variable_is_documented() -> None:
     named = {name for service in COMPOSE["services"].values() for name in service.get("environment", {})}
     named |= set(re.findall(r"\$\{(\w+)", (DEPLOY / "compose.yaml").read_text()))
     named |= set(re.findall(r"^(\w+)=", (DEPLOY / "example.env").read_text(), re.MULTILINE))
+    # The example of /etc/chat-api.env.
+    page = set(re.findall(r"^([A-Z_]+)=\S", (PROJECT / "docs" / "deploying.md").read_text(), re.MULTILINE))
+    assert "TRUSTED_PROXIES" in page
+    named |= page
     for settings in kinds("ConfigMap"):
         named |= set(settings["data"])
     assert named

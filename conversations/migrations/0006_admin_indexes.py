@@ -1,6 +1,6 @@
-"""The indexes behind the admin's lists, filters, search and dashboard, built while the service writes to the tables.
+"""Build the indexes for the admin's lists, filters, search and dashboard, while the service writes to the tables.
 
-Not one transaction: CREATE INDEX CONCURRENTLY can't run in one. If it breaks off, run it again: see `migrating.indexes`.
+CREATE INDEX CONCURRENTLY can't run in a transaction. If the migration breaks off, run it again: see `migrating.indexes`.
 """
 
 from typing import Any
@@ -14,13 +14,13 @@ from conversations.migrating.indexes import BuildIndex, DropIndex
 
 
 def newest_first(*columns: models.F | str, time: str, **options: Any) -> models.Index:
-    """Return an index in the order of a list: its filter's columns, then the newest first."""
+    """Return an index in the order of a list: first the columns of its filter, then the newest rows first."""
     order = [models.OrderBy(models.F(column), descending=True) for column in (time, "id")]
     return models.Index(*columns, *order, **options)
 
 
 def beginnings(column: str, name: str) -> models.Index:
-    """Return an index that finds a column by its beginning, whatever the case and the database's collation."""
+    """Return an index that finds the beginning of a column, in upper or lower case and with any collation of the database."""
     expression = django.db.models.functions.text.Upper(column)
     return models.Index(django.contrib.postgres.indexes.OpClass(expression, name="text_pattern_ops"), name=name)
 

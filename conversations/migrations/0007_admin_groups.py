@@ -1,7 +1,7 @@
-"""The two groups of staff: `support` reads, `operators` also delete and export.
+"""Make two groups of staff: `support` may read, `operators` may also delete and export.
 
-Permissions are made by Django only after all migrations ran, so on a new database they don't exist yet: they are made here,
-by the same keys, and Django leaves them as they are.
+Django makes permissions only after all migrations have run, so a new database has none yet. This migration makes them with the
+same keys, and Django keeps them.
 """
 
 from typing import Any

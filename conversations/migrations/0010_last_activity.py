@@ -1,10 +1,10 @@
-"""The predecessor's messages count as activity: a trigger that keeps `updated_at` right while both services write.
+"""Add a trigger that keeps `updated_at` correct while the predecessor also writes messages.
 
-The predecessor does not touch `updated_at` when it saves a message, so a conversation that is used today would be listed and
-pruned by what it was a year ago. Only messages that are written just now count, those whose `created_at` is the column's
-default: an import, which puts rows back as they were, changes nothing else. This service sets `updated_at` by itself, in the
-same transaction; the trigger is deferred to its end, and then finds nothing to do. Being deferred, it also holds the
-conversation's row for no longer than the commit takes.
+The predecessor does not change `updated_at` when it saves a message. Without the trigger, a conversation that is used today
+could be listed and pruned by a time of a year ago. The trigger looks only at messages whose `created_at` is the column's
+default, so an import, which restores old times, changes nothing else. This service sets `updated_at` in the same transaction.
+The trigger is deferred to the end of the transaction, so it then finds nothing to do, and it locks the conversation's row only
+during the commit.
 """
 
 from django.db import migrations

@@ -200,7 +200,7 @@ def _no_trace(play: Play, turn: Turn, replies: dict[str, Reply]) -> list[Violati
     if play.was_hit("database") and not play.cluster.upstream.generations(turn.prompt):
         return []  # the answer to the commit was lost: the turn is saved, its reply never began
     return [
-        Violation(Invariant.NO_TRACE, f"{reply} is not complete, although nobody stopped it")
+        Violation(Invariant.NO_TRACE, f"{reply} is not complete, although no client stopped it")
         for reply in replies.values()
         if reply.status != "complete" and reply.id not in turn.regenerated_ids and not _was_tried_again(play, reply, replies)
     ]

@@ -16,7 +16,7 @@ SCHEDULES = 60
 def main() -> int:
     parser = argparse.ArgumentParser(description="Show that the fault suite finds deliberate defects.")
     parser.add_argument("defects", nargs="*", metavar="DEFECT", help=f"of {', '.join(DEFECTS)}; without any: all")
-    parser.add_argument("--schedules", type=int, default=SCHEDULES, help="at most so many for each defect")
+    parser.add_argument("--schedules", type=int, default=SCHEDULES, help="the most for each defect")
     options = parser.parse_args()
     if unknown := set(options.defects) - set(DEFECTS):
         parser.error(f"no such defect: {', '.join(sorted(unknown))}")

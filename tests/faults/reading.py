@@ -25,7 +25,7 @@ FINAL = ("complete", "stopped", "failed")
 class Reader:
     """Read one reply, however often the connection breaks, and note what was seen when.
 
-    It leaves by itself after so many characters, a few times, and comes back to the same node or to the next one.
+    A few times, it leaves after a number of characters, and comes back to the same node or to the next one.
     """
 
     def __init__(
@@ -123,7 +123,7 @@ class Reader:
             self._complain(Invariant.ONE_QUESTION, f"one send has two replies: {self.message_id} and {stream.message_id}")
         self._name(stream.message_id)
         while self._may_read.wait() and (frame := stream.read()) is not None:
-            # A stream can last for ever: the service says that it is alive while the reply says nothing.
+            # A stream has no longest time: the service sends comments while the reply is silent.
             if time.monotonic() > self._give_up_at:
                 return
             if frame.object is None:

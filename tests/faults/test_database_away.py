@@ -1,4 +1,4 @@
-"""A database that goes away and comes back: replies that run meanwhile are saved, and nobody waits for long afterwards."""
+"""A database that goes away and comes back: replies that run meanwhile are saved, and no request waits for long afterwards."""
 
 import time
 from collections.abc import Iterator

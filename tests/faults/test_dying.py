@@ -204,7 +204,7 @@ def accepted(user: Client, conversation: str):
 
 
 def send_and_leave(user: Client, content: str) -> str:
-    """Have a reply made that nobody follows, and return where it is."""
+    """Begin a reply that no client follows, and return its address."""
     path = f"/api/conversations/{user.create_conversation()}/messages"
     answer = user.request("POST", path, {"content": content}, {"Prefer": "respond-async"})
     assert answer.status == 202

@@ -184,9 +184,7 @@ def regenerate_turn(*, conversation_id: UUID, user_id: UUID | None, sampling: Sa
     """
     fingerprint = fingerprint_of("regenerate", None, sampling.choices()) if idempotency_key else ""
     with _one_running_reply(conversation_id) as begun, transaction.atomic():
-        setting = _lock_conversation(conversation_id, user_id, sampling)
-        messages = Message.objects.in_conversation(conversation_id)
-        _interrupt_abandoned(messages)
+        setting, messages = _lock_conversation(conversation_id, user_id, sampling)
         earlier = find_earlier(messages, idempotency_key, fingerprint)
         if earlier is not None and not earlier.is_void:
             return _follow(conversation_id, earlier)
@@ -222,9 +220,7 @@ def edit_turn(
     """
     fingerprint = fingerprint_of("edit", str(message_id), content, sampling.choices()) if idempotency_key else ""
     with _one_running_reply(conversation_id) as begun, transaction.atomic():
-        setting = _lock_conversation(conversation_id, user_id, sampling)
-        messages = Message.objects.in_conversation(conversation_id)
-        _interrupt_abandoned(messages)
+        setting, messages = _lock_conversation(conversation_id, user_id, sampling)
         earlier = find_earlier(messages, idempotency_key, fingerprint)
         if earlier is not None and not earlier.is_void:
             return _follow(conversation_id, earlier)
@@ -277,8 +273,12 @@ def _one_running_reply(conversation_id: UUID) -> Iterator[list[UUID]]:
         raise
 
 
-def _lock_conversation(conversation_id: UUID, user_id: UUID | None, sampling: Sampling) -> _Setting:
-    return _setting_of(conversation_id, lock_conversation(conversation_id, user_id, limited=_is_limited(user_id)), sampling)
+def _lock_conversation(conversation_id: UUID, user_id: UUID | None, sampling: Sampling) -> tuple[_Setting, MessageQuerySet]:
+    """Lock a conversation, end its reply if that is abandoned, and return its settings and messages."""
+    row = lock_conversation(conversation_id, user_id, limited=_is_limited(user_id))
+    setting, messages = _setting_of(conversation_id, row, sampling), Message.objects.in_conversation(conversation_id)
+    _interrupt_abandoned(messages)
+    return setting, messages
 
 
 def _lock_and_survey(

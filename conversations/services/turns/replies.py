@@ -14,6 +14,7 @@ from django.conf import settings
 from chatapi.database import Cursors, Runner, SeparatePool, is_database_away, own_cursor, run_on_own_connection
 from chatapi.recent_writes import pause_replica_reads
 from conversations.exceptions import ShuttingDown, TooManyReplies
+from conversations.querysets import IS_ABANDONED_SQL
 from conversations.services.usage import COUNT_RESULT_SQL
 from inference_proxy.exceptions import StoreUnavailable
 from inference_proxy.live import LiveReplies
@@ -77,12 +78,7 @@ WHERE turn.conversation_id = refused.conversation_id
        OR (turn.parent_id = refused.replaced_id AND turn.role = 'assistant' AND turn.was_active))
 """
 
-# The same condition as `MessageQuerySet.abandoned`, for a connection that is not Django's.
-INTERRUPT_SQL = """
-UPDATE messages SET status = 'interrupted'
-WHERE status = 'streaming'
-  AND (heartbeat_at IS NULL OR heartbeat_at < statement_timestamp() - make_interval(secs => %s))
-"""
+INTERRUPT_SQL = f"UPDATE messages SET status = 'interrupted' WHERE status = 'streaming' AND {IS_ABANDONED_SQL}"  # noqa: S608
 
 INTERRUPT_THESE_SQL = (
     "UPDATE messages SET status = 'interrupted' WHERE id = ANY(%s::uuid[]) AND status = 'streaming' RETURNING id"
@@ -151,7 +147,7 @@ class DatabaseReplyStore:
 
     def interrupt_abandoned(self) -> int:
         with _translated_errors(), self._keeping() as cursor:
-            cursor.execute(INTERRUPT_SQL, [settings.ABANDONED_AFTER_SECONDS])
+            cursor.execute(INTERRUPT_SQL, {"abandoned_after_s": settings.ABANDONED_AFTER_SECONDS})
             count = int(cursor.rowcount)
         if count:
             # They may have begun before the time that `replica_reads` looks back to.

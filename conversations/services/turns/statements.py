@@ -13,6 +13,7 @@ from django.conf import settings
 
 from chatapi.postgresql.round_trips import Rows, Statement, run_together
 from conversations.models import TEMPORARY_LIFETIME
+from conversations.querysets import IS_ABANDONED_SQL
 from conversations.services.turns.context import Budget
 from conversations.services.turns.upstream_messages import HISTORY_SQL, HistoryRow, sends_reasoning
 from conversations.services.usage import COUNT_TURN_SQL
@@ -39,8 +40,7 @@ FROM (
     ) ELSE 0 END AS count
 ) AS theirs
 LEFT JOIN LATERAL (
-    SELECT id, heartbeat_at IS NULL
-        OR heartbeat_at < statement_timestamp() - make_interval(secs => %(abandoned_after_s)s) AS is_abandoned
+    SELECT id, {IS_ABANDONED_SQL} AS is_abandoned
     FROM messages WHERE conversation_id = %(conversation_id)s AND status = 'streaming'
 ) AS running ON true
 LEFT JOIN LATERAL (
@@ -49,7 +49,7 @@ LEFT JOIN LATERAL (
 ) AS earlier ON true
 LEFT JOIN LATERAL ({HISTORY_SQL}) AS history ON true
 ORDER BY history.created_at DESC, history.id DESC
-"""  # noqa: S608  # only a constant of `upstream_messages` goes into it
+"""  # noqa: S608  # only constants of other modules go into it
 
 # What each turn does to its conversation. Sending, regenerating and editing all use it.
 TOUCH_SQL = """
