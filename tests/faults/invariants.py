@@ -134,11 +134,12 @@ def _of_reader(play: Play, turn: Turn, reader: Reader, replies: dict[str, Reply]
         return [Violation(Invariant.GUESS, f"a client was told that {reply} is interrupted, although no worker was lost")]
     if reply.content.startswith(reader.text) and reply.reasoning.startswith(reader.reasoning):
         return []
-    if turn.pid not in play.killed or not _agree(reader, reply):
+    worker = turn.workers.get(reply.id)
+    if worker not in play.killed or not _agree(reader, reply):
         problem = f"{reply} does not begin with what a client saw: {reader.text!r} against {reply.content!r}"
         return [Violation(Invariant.SHOWN, problem)]
-    allowance_s = KILL_ALLOWANCE_S + play.checkpoints_held_s[turn.pid]
-    shown = max((length for at, length in reader.seen if at < play.killed[turn.pid] - allowance_s), default=0)
+    allowance_s = KILL_ALLOWANCE_S + play.checkpoints_held_s[worker]
+    shown = max((length for at, length in reader.seen if at < play.killed[worker] - allowance_s), default=0)
     if shown > len(reply.content) + len(reply.reasoning) and not play.was_hit("database"):
         problem = f"{reply} lacks what a client saw more than {allowance_s:.1f} s before the kill ({shown} characters)"
         return [Violation(Invariant.SHOWN, problem)]

@@ -89,7 +89,7 @@ class Play:
 
     def reach(self, point: str, subject: str, pid: int | None) -> Step | None:
         """Strike where a fault waits for this; return what the inference service shall do instead of going on."""
-        turns = [turn for turn in self.turns if turn.prompt in subject or any(name in subject for name in turn.reply_ids)]
+        turns = [turn for turn in self.turns if turn.prompt in subject or any(name in subject for name in turn.workers)]
         for turn in turns:
             self._note(point, subject, pid, turn)
         with self._lock:
@@ -103,19 +103,18 @@ class Play:
             turn = self.turns[fault.turn]
             turn.faults.append(fault)
             self.struck.append(fault)
-            instead = getattr(self, f"_strike_{fault.victim}")(fault, turn, pid or turn.pid)
+            instead = getattr(self, f"_strike_{fault.victim}")(fault, turn, pid or turn.newest_worker)
         self._hold(point, turns)
         if point == "checkpoint" and pid is not None:
             self.checkpoints_held_s[pid] += time.monotonic() - began
         return instead
 
     def _note(self, point: str, subject: str, pid: int | None, turn: Turn) -> None:
-        if point == "start":
-            turn.pid = pid
+        if point == "start" and pid is not None:
             reply_id = subject.split()[0]
             if turn.is_regenerated:
                 turn.regenerated_ids.add(reply_id)
-            turn.reply_ids.add(reply_id)
+            turn.workers[reply_id] = pid
         elif point == "done":
             turn.is_saved.set()
 

@@ -29,8 +29,8 @@ class Turn:
     prompt: str
     plan: TurnPlan
     reader: Reader
-    pid: int | None = None
-    reply_ids: set[str] = field(default_factory=set)
+    # The replies, oldest first, each with the worker that makes it. A retry may begin another one at another worker.
+    workers: dict[str, int] = field(default_factory=dict)
     # Of these, the ones that were asked for by regenerating.
     regenerated_ids: set[str] = field(default_factory=set)
     opening: Step | None = None  # what the inference service does instead of answering
@@ -45,6 +45,10 @@ class Turn:
     has_held_checkpoint: bool = False
     is_saved: threading.Event = field(default_factory=threading.Event)
     faults: list[Fault] = field(default_factory=list)
+
+    @property
+    def newest_worker(self) -> int | None:
+        return next(reversed(self.workers.values()), None)
 
     @property
     def key(self) -> dict[str, str]:
