@@ -106,7 +106,7 @@ def post_worker_init(worker):  # type: ignore[no-untyped-def]
         is_alive=lambda: worker.alive,
         graceful_timeout_s=worker.cfg.graceful_timeout,
         # When a stream ends in the last seconds, its connection would wait for another request until the worker is killed.
-        close_idle_connections=lambda: worker.cfg.set("keepalive", 0),
+        close_idle_connections=worker.close_idle_connections,
     )
     # After `adopt_worker`, which looks at psycopg's own choice.
     psycopg.waiting.wait = database_wait(psycopg.waiting.wait)

@@ -107,10 +107,14 @@ class Worker(GeventWorker):
     """A gevent worker that also ends gracefully on SIGHUP and without its master, and logs slow clients as information."""
 
     def init_process(self):  # type: ignore[no-untyped-def]
-        # gunicorn asks some thirty settings for each request, and looks each up through `__getattr__`. In a worker they don't
-        # change, so they can be attributes.
+        # gunicorn asks some thirty settings for each request, and looks each up through `__getattr__`. In a worker only
+        # `keepalive` changes (see below), so they can be attributes.
         vars(self.cfg).update({name: setting.get() for name, setting in self.cfg.settings.items()})
         super().init_process()
+
+    def close_idle_connections(self):  # type: ignore[no-untyped-def]
+        """Keep no connection open after its request. Sets the attribute, which hides the setting."""
+        vars(self.cfg)["keepalive"] = 0
 
     def handle(self, listener, client, addr):  # type: ignore[no-untyped-def]
         # TLS sockets keep their own class: they encrypt in `send`.
