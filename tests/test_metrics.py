@@ -199,10 +199,9 @@ def test_port_and_token_go_together(new_server: StartServer) -> None:
         assert get_page(server.port, **allowed).status == 404
 
 
-def test_without_either_there_is_no_page(new_server: StartServer) -> None:
-    with new_server() as server:
-        assert get_page(server.port, Authorization="Bearer ").status == 404
-        assert metrics_folders(server) == set()
+def test_without_either_there_is_no_page(open_service: Server) -> None:
+    assert get_page(open_service.port, Authorization="Bearer ").status == 404
+    assert metrics_folders(open_service) == set()
 
 
 def metrics_folders(server: Server) -> set[Path]:

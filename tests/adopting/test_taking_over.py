@@ -12,7 +12,7 @@ from tests.adopting.databases import predecessors_database
 from tests.adopting.predecessor import ALIEN, EMPTY, EQUAL_TIMES, NULLS, OLD, ORDINARY, OTHER_USER, STALE, USER
 from tests.support.auth import ScriptedAuth, make_token
 from tests.support.client import Client
-from tests.support.database import empty_database, manage
+from tests.support.database import manage, migrated_database
 from tests.support.server import Server
 from tests.support.upstream import ScriptedUpstream
 
@@ -55,8 +55,7 @@ def test_nothing_that_was_there_has_changed(adopted: tuple[str, dict[str, list[t
 
 def test_the_first_migration_is_what_was_there(database_url: str) -> None:
     """A database made by migrations has the same columns, indexes and constraints as the one that was taken over."""
-    with empty_database() as url:
-        manage(url, "migrate", "--verbosity=0")
+    with migrated_database() as url:
         assert definitions(url) == definitions(database_url)
 
 

@@ -1,4 +1,4 @@
-"""Both nodes are replaced under 50 streams. Clients retry with their keys, and every question gets one complete reply."""
+"""Both nodes are replaced while many streams run. Clients retry with their keys, and every question gets one complete reply."""
 
 import importlib.util
 import threading
@@ -21,7 +21,6 @@ from tests.support.waiting import wait_until
 from .cluster import Cluster
 
 pytestmark = pytest.mark.slow
-USERS = 50
 WORDS = ["One", " word", " after", " another", ",", " wörld", " 👩‍👩‍👧", " and", " the", " end"]
 REPLY = "".join(WORDS)
 # What a client that repeats its request with its key may get meanwhile.
@@ -61,15 +60,18 @@ class User:
         raise AssertionError(f"refused {MOST_ATTEMPTS} times: {self.refusals}")
 
 
-def test_a_rolling_restart_of_both_nodes_loses_and_doubles_nothing(cluster: Cluster, upstream: ScriptedUpstream) -> None:
+@pytest.mark.parametrize("count", [12, pytest.param(50, marks=pytest.mark.exhaustive)])
+def test_a_rolling_restart_of_both_nodes_loses_and_doubles_nothing(
+    cluster: Cluster, upstream: ScriptedUpstream, count: int
+) -> None:
     upstream.script(*(step for word in WORDS for step in (token(word), rest(0.25))), done(), when="question")
-    users = [begin(cluster) for _ in range(USERS)]
+    users = [begin(cluster) for _ in range(count)]
     stream, enough, operator = load_example(), threading.Event(), Client(cluster.nginx.port, make_token())
-    with ThreadPoolExecutor(USERS) as threads:
+    with ThreadPoolExecutor(count) as threads:
         conversing = [threads.submit(user.converse, stream, enough) for user in users]
         try:
             for port in cluster.ports:
-                wait_until(lambda: running(upstream) >= USERS // 2, "many replies run")
+                wait_until(lambda: running(upstream) >= count // 2, "many replies run")
                 cluster.restart(port, operator)
         finally:
             enough.set()

@@ -8,7 +8,11 @@ from tests.support.upstream import ScriptedUpstream
 
 
 @pytest.mark.parametrize(
-    ("base", "path", "asked"), [("", "/", "/"), ("/run", "", "/run"), ("/run", "/v2/reply", "/run/v2/reply")]
+    ("base", "path", "asked"),
+    [
+        ("/run", "/v2/reply", "/run/v2/reply"),
+        pytest.param("/run", "", "/run", marks=pytest.mark.exhaustive),
+    ],
 )
 def test_replies_are_asked_for_at_the_configured_path(
     new_server: StartServer, client: Client, conversation: str, upstream: ScriptedUpstream, base: str, path: str, asked: str
@@ -20,10 +24,12 @@ def test_replies_are_asked_for_at_the_configured_path(
     assert [call.path for call in upstream.calls] == [asked]
 
 
-def test_models_stay_relative_to_the_base_url(
+def test_the_path_may_be_the_root_and_models_stay_relative_to_the_base_url(
     new_server: StartServer, client: Client, conversation: str, upstream: ScriptedUpstream
 ) -> None:
     with new_server(INFERENCE_GENERATE_PATH="/") as elsewhere:
         visitor = client.at(elsewhere.port)
+        assert visitor.ask(conversation, "hello there").text == "hello there"
         assert visitor.get("/api/models")["current_model"] == "tiny"
         visitor.close()
+    assert [call.path for call in upstream.generations()] == ["/"]

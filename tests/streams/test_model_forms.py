@@ -230,12 +230,21 @@ def test_a_value_that_a_user_chose_badly_changes_no_other_request(
     assert len(upstream.generations("first")) == 1
 
 
-def test_known_differences_can_be_configured(new_server: StartServer, upstream: ScriptedUpstream) -> None:
-    names = "max_completion_tokens, no_stream_options,no_temperature,no_top_k"
-    with new_server(INFERENCE_PROTOCOL="openai", INFERENCE_COMPATIBILITY=names) as server:
-        client = Client(server.port, make_token())
-        client.send(client.create_conversation(), "first", temperature=1, top_k=3, max_tokens=64).finish()
-        client.close()
+@pytest.fixture(scope="module")
+def configured(new_server: StartServer) -> Iterator[Server]:
+    """A server whose operator has chosen something else everywhere."""
+    choices = {
+        "INFERENCE_COMPATIBILITY": "max_completion_tokens, no_stream_options,no_temperature,no_top_k",
+        "INFERENCE_SEND_REASONING": "true",
+        "INFERENCE_THINK_TAGS": "false",
+    }
+    with new_server(INFERENCE_PROTOCOL="openai", **choices) as server:
+        yield server
+
+
+def test_known_differences_can_be_configured(configured: Server, client: Client, upstream: ScriptedUpstream) -> None:
+    visitor = client.at(configured.port)
+    visitor.send(visitor.create_conversation(), "first", temperature=1, top_k=3, max_tokens=64).finish()
     [call] = upstream.generations("first")
     assert set(call.body) == {"messages", "stream", "max_completion_tokens"}
 
@@ -281,24 +290,20 @@ def test_any_refusal_is_a_502(client: Client, conversation: str, upstream: Scrip
 
 
 def test_reasoning_goes_upstream_only_where_the_operator_says_so(
-    new_server: StartServer, client: Client, upstream: ScriptedUpstream
+    configured: Server, client: Client, upstream: ScriptedUpstream
 ) -> None:
     upstream.script(thought("Hm"), token("Yes"), done(), when="first")
     conversation = client.create_conversation()
     client.ask(conversation, "first")
     client.ask(conversation, "second")
     assert {"role": "assistant", "content": "Yes"} in upstream.wait_call("second").messages
-    with new_server(INFERENCE_PROTOCOL="openai", INFERENCE_SEND_REASONING="true") as server:
-        client.at(server.port).ask(conversation, "third")
+    client.at(configured.port).ask(conversation, "third")
     messages = upstream.wait_call("third").messages
     assert {"role": "assistant", "content": "Yes", "reasoning_content": "Hm"} in messages
     assert {"role": "assistant", "content": "second"} in messages
 
 
-def test_tags_are_text_where_the_operator_says_so(new_server: StartServer, upstream: ScriptedUpstream) -> None:
+def test_tags_are_text_where_the_operator_says_so(configured: Server, client: Client, upstream: ScriptedUpstream) -> None:
     upstream.script(tokens("<think>Hm", "</think>Yes"), done())
-    with new_server(INFERENCE_PROTOCOL="openai", INFERENCE_THINK_TAGS="false") as server:
-        client = Client(server.port, make_token())
-        stream = client.ask(client.create_conversation(), "question")
-        assert (stream.text, stream.reasoning) == ("<think>Hm</think>Yes", "")
-        client.close()
+    stream = client.at(configured.port).ask(client.create_conversation(), "question")
+    assert (stream.text, stream.reasoning) == ("<think>Hm</think>Yes", "")

@@ -69,7 +69,7 @@ def test_deadlines_hold(client: Client, conversation: str, upstream: ScriptedUps
     assert_failed(client, other, client.send(other, "go on"), code="upstream_timeout", text="half")
 
 
-@pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"])
+@pytest.mark.parametrize("variable", ["SSL_CERT_FILE", pytest.param("REQUESTS_CA_BUNDLE", marks=pytest.mark.exhaustive)])
 def test_the_usual_variables_work_for_both_services(
     fronts: tuple[TLSFront, TLSFront], database_url: str, ca_file: str, variable: str
 ) -> None:

@@ -1,6 +1,7 @@
 """Staff of each kind, signed in."""
 
 import pytest
+from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from django.contrib.auth.models import User
 from django.core.cache import cache
 from django.test import Client
@@ -27,6 +28,12 @@ def operator(db) -> Client:
 @pytest.fixture
 def superuser(db) -> Client:
     return _signed_in(make_staff("root", superuser=True))
+
+
+@pytest.fixture(autouse=True)
+def quick_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hash passwords in a thousandth of the time that it should take."""
+    monkeypatch.setattr(PBKDF2PasswordHasher, "iterations", 1000)
 
 
 @pytest.fixture(autouse=True)
