@@ -80,7 +80,7 @@ def victim(client: Client) -> Victim:
     conversation = client.get("/api/conversations")["items"][0]["id"]
     asked, reply = client.messages(conversation)
     places = {"conversation_id": conversation, "message_id": reply["id"], "response_id": reply["id"]}
-    places |= {"session_id": session, "chat_id": session}
+    places |= {"session_id": session, "chat_id": session, "model": "absent"}
     return Victim(client=client, places=places, known={SECRET, asked["id"], client.token[5:]})
 
 
@@ -167,7 +167,7 @@ def test_the_schema_names_every_route(service: Server) -> None:
 
     named = {operation.path.lstrip("/") for operation in OPERATIONS}
     served = {
-        route.replace("<str:", "{").replace(">", "}")
+        route.replace("<str:", "{").replace("<path:", "{").replace(">", "}")
         for route in routes(get_resolver().url_patterns)
         if not route.startswith("admin/")
     }
