@@ -146,6 +146,14 @@ class Conversation(models.Model):
                 name="idx_conversations_listed",
                 condition=Q(is_listed=True, expires_at__isnull=True),
             ),
+            # Of a user's thousands of conversations, a few are favourites.
+            models.Index(
+                F("user_id"),
+                F("updated_at").desc(),
+                F("id").desc(),
+                name="idx_conversations_favourites",
+                condition=Q(is_favorited=True, is_listed=True, expires_at__isnull=True),
+            ),
             # For staff, who see the conversations of all users by their last turn, and for pruning.
             models.Index(F("updated_at").desc(), F("id").desc(), name="idx_conversations_activity"),
             models.Index(fields=["assistant"], name="idx_conversations_assistant", condition=Q(assistant__isnull=False)),

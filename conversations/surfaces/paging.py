@@ -55,6 +55,17 @@ def read_page(
     return _page(rows[:limit], limit, kind, time_field, has_more=len(rows) > limit)
 
 
+def read_key(
+    select: PreparedStatement, params: QueryDict, *, kind: str, time_field: str, offset: int, **values: Any
+) -> SortKey | None:
+    """Return the key of the row that comes `offset` rows after the first one after `?cursor=`, or None if there are fewer.
+
+    `select` is as for `read_page`.
+    """
+    rows = select(**_after_cursor(params, kind), limit=1, offset=offset, **values)
+    return SortKey(time=rows[0][time_field], id=rows[0]["id"]) if rows else None
+
+
 def select_page(
     ordered: QuerySet[Any], columns: Sequence[str], time_field: str, after_time: datetime | None, after_id: UUID | None
 ) -> Rows:

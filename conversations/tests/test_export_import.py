@@ -72,6 +72,19 @@ def test_pruning_is_undone_to_the_byte(manage: Manage, tmp_path: Path, suffix: s
     assert second.read_bytes() == first.read_bytes()
 
 
+def test_line_ends_inside_a_value_break_no_line(manage: Manage, tmp_path: Path) -> None:
+    """PostgreSQL keeps the spaces of a column of the type `json`, which other software may have added."""
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE conversations ADD COLUMN added json")
+        conversation = make_old_conversation(age_days=1, messages=1)
+        cursor.execute("UPDATE conversations SET added = %s", ['{\n\t"path":\r\n"C:\\\\new\\n"}'])
+    file = tmp_path / "all.jsonl"
+    manage("export_history", str(file), "--all")
+    first, second = [json.loads(line) for line in file.read_bytes().split(b"\n")[:-1]]
+    assert first["conversation"]["added"] == {"path": "C:\\new\n"}
+    assert second["message"]["conversation_id"] == str(conversation.id)
+
+
 def test_importing_again_changes_nothing(manage: Manage, manage_json: Manage, tmp_path: Path) -> None:
     fill(manage)
     file = str(tmp_path / "all.jsonl.gz")

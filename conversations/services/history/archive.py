@@ -59,7 +59,10 @@ class Archive:
 
     @contextmanager
     def batch(self, lines: Iterable[bytes]) -> Iterator[None]:
-        """Write a batch to the disk before the block deletes its rows. Remove it again if the block fails."""
+        """Write a batch of lines to the disk before the block deletes its rows. Remove it again if the block fails.
+
+        Each line has its line end.
+        """
         assert self._file is not None
         start = self._file.tell()
         try:
@@ -75,11 +78,11 @@ class Archive:
     def _write(self, lines: Iterable[bytes]) -> None:
         assert self._file is not None
         if not self._is_compressed:
-            self._file.writelines(line + b"\n" for line in lines)
+            self._file.writelines(lines)
             return
         compressor = zlib.compressobj(COMPRESSION_LEVEL, wbits=GZIP_WINDOW)
         for line in lines:
-            if packed := compressor.compress(line + b"\n"):
+            if packed := compressor.compress(line):
                 self._file.write(packed)
         self._file.write(compressor.flush())
 

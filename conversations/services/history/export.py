@@ -107,7 +107,7 @@ def _write_lines(target: BinaryIO, window: IdArray, result: ExportResult) -> Non
     lines = 0
     for line in history_lines(window):
         lines += 1
-        target.write(line + b"\n")
+        target.write(line)
     conversations = len(window)
     result.conversations += conversations
     result.messages += lines - conversations

@@ -86,7 +86,7 @@ list_conversations = operation(
         query("offset", "0 to 10,000. Use `cursor` for further pages", OpenApiTypes.INT),
         query("tz", "Time zone of the days in `grouped`, such as Asia/Kolkata. Default: UTC"),
         query("favorited", "`true`: only favourites. `false`: only other conversations", OpenApiTypes.BOOL),
-        query("q", "Only conversations whose title contains this text"),
+        query("q", "Only conversations whose title contains this text, among 10,000 per request. `next` leads on"),
     ],
     responses={(200, JSON): responses.ConversationListSchema, **GUARDED, **errors(400)},
 )

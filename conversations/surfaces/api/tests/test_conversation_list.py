@@ -9,6 +9,7 @@ from django.db import connection
 
 from chatapi.tests.clients import UserClient
 from conversations.models import Conversation
+from conversations.surfaces.api import queries
 from conversations.tests.factories import (
     NOON,
     make_conversation,
@@ -178,6 +179,41 @@ def test_titles_that_contain_something(user: UserClient, wanted: str, found: int
     assert len(user.get(ADDRESS, {"q": wanted}).json()["items"]) == found
 
 
+@pytest.mark.parametrize("limit", [1, 2, 50])
+def test_a_list_by_title_looks_through_a_bounded_number(
+    user: UserClient, monkeypatch: pytest.MonkeyPatch, django_assert_max_num_queries: Any, limit: int
+) -> None:
+    monkeypatch.setattr(queries, "MOST_TITLES", 3)
+    # Three have the same time, where the third window of them would end.
+    times = [NOON - timedelta(hours=hours) for hours in (0, 1, 2, 2, 2, 3, 4, 5, 6)]
+    titles = ["tea", "soup", "tea", "soup", "tea", "soup", "soup", "soup", "tea"]
+    made = [make_conversation(user.user_id, title=title, updated_at=at) for title, at in zip(titles, times, strict=True)]
+    wanted = sorted((row for row in made if row.title == "tea"), key=lambda row: (row.updated_at, row.id), reverse=True)
+    user.get(ADDRESS)  # notes the user
+    found: list[str] = []
+    cursor: dict[str, str] = {}
+    while True:
+        with django_assert_max_num_queries(2):
+            page = user.get(ADDRESS, {"q": "TEA", "limit": limit, **cursor}).json()
+        found += ids(page)
+        if page["next"] is None:
+            break
+        cursor = {"cursor": page["next"]}
+        assert len(ids(page)) <= limit
+    assert found == [str(row.id) for row in wanted]
+
+
+def test_a_title_that_is_far_away_is_on_a_later_page(user: UserClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queries, "MOST_TITLES", 2)
+    made = make_list(user, 5)
+    Conversation.objects.filter(id=made[4]).update(title="tea")
+    first = user.get(ADDRESS, {"q": "tea"}).json()
+    second = user.get(ADDRESS, {"q": "tea", "cursor": first["next"]}).json()
+    third = user.get(ADDRESS, {"q": "tea", "cursor": second["next"]}).json()
+    assert [ids(first), ids(second), ids(third)] == [[], [], [made[4]]]
+    assert third["next"] is None
+
+
 def test_rows_of_the_predecessor_lack_nothing(user: UserClient) -> None:
     conversation = make_conversation(user.user_id)
     Conversation.objects.filter(id=conversation.id).update(title=None, model_tag=None, created_at=None, updated_at=None)
@@ -194,13 +230,16 @@ def test_one_query_however_many(user: UserClient, django_assert_num_queries: Any
         assert len(user.get(ADDRESS).json()["items"]) == min(count, 50)
 
 
-def test_the_page_is_read_from_the_index(user: UserClient) -> None:
+@pytest.mark.parametrize(
+    ("conditions", "index"), [({}, "idx_conversations_listed"), ({"is_favorited": True}, "idx_conversations_favourites")]
+)
+def test_the_page_is_read_from_the_index(user: UserClient, conditions: dict[str, bool], index: str) -> None:
     make_list(user, 1)
     # With statistics of a nearly empty table, any index would do for the planner.
-    Conversation.objects.bulk_create(Conversation(user_id=uuid.uuid4(), updated_at=NOON) for _ in range(500))
+    others = [Conversation(user_id=uuid.uuid4(), updated_at=NOON, is_favorited=number % 5 == 0) for number in range(2000)]
+    Conversation.objects.bulk_create([*others, *(Conversation(user_id=user.user_id, updated_at=NOON) for _ in range(500))])
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE conversations")
         cursor.execute("SET LOCAL enable_seqscan = off")
-    rows = Conversation.objects.owned_by(user.user_id).listed().newest_activity_first()[:50]
-    plan = rows.explain()
-    assert "idx_conversations_listed" in plan
+    rows = Conversation.objects.owned_by(user.user_id).listed().filter(**conditions).newest_activity_first()[:50]
+    assert index in rows.explain()
