@@ -18,16 +18,16 @@ def read_body(body: type[Body], request: Request) -> Body:
     """Return the validated body of a request. Raises a 400 that names each invalid field."""
     # DRF would copy the fields for each body. Validation does not change them, so all bodies of a class share them.
     read = object.__new__(body)
-    read.__dict__ = {**_empty_body(body), "initial_data": request.data}
+    vars(read).update(vars(_empty_body(body)), initial_data=request.data)
     read.is_valid(raise_exception=True)
     return read
 
 
 @cache
-def _empty_body(body: type[serializers.Serializer[Any]]) -> dict[str, Any]:
+def _empty_body(body: type[Body]) -> Body:
     made = body()
     assert made.fields  # made at the first use, and kept in the attributes
-    return vars(made)
+    return made
 
 
 class BodySerializer(serializers.Serializer[Any]):
