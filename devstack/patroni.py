@@ -1,6 +1,6 @@
 """A primary and a standby of PostgreSQL that Patroni manages, with etcd: for `make cluster` and the test of a fail-over.
 
-The programs are Debian's packages `patroni`, `etcd-server` and `postgresql`. As root they run as `nobody`.
+The programs are Debian's packages `patroni`, `etcd-server` and `postgresql`. Started by root, they run as the user `nobody`.
 """
 
 import json
@@ -222,7 +222,7 @@ def temporary_cluster() -> Iterator[PatroniCluster]:
     """Run a cluster in a temporary folder, which is removed at the end, even if this process is killed."""
     if missing := missing_packages():
         raise ClusterProblem(f"These Debian packages are missing: {', '.join(missing)}. Install them with apt-get install.")
-    # Not below TMPDIR: `nobody` may be unable to enter that.
+    # Not below TMPDIR, which the user `nobody` may not be allowed to enter.
     folder = Path(tempfile.mkdtemp(dir="/tmp", prefix="chat-api-cluster-"))
     remove_at_the_end(folder)
     folder.chmod(0o711)

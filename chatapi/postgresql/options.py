@@ -8,7 +8,7 @@ from chatapi.environment import DatabaseAddress
 # count for TCP only: the milliseconds until sent data must be acknowledged, and the seconds of silence after which the other
 # end must prove that it is there.
 PATIENT = {"tcp_user_timeout": "10000", "keepalives_idle": "10", "keepalives_interval": "5", "keepalives_count": "2"}
-# For a server that another one can stand in for at once.
+# For a server that another one can replace at once.
 IMPATIENT = {"tcp_user_timeout": "3000", "keepalives_idle": "2", "keepalives_interval": "1", "keepalives_count": "2"}
 # Per worker. One more asks how far the replica is.
 REPLICA_CONNECTIONS = 4

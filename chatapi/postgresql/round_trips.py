@@ -117,7 +117,7 @@ def _results(pgconn: Any) -> Generator[Wait, Ready, list[Any]]:
                 pgconn.consume_input()
         result = pgconn.get_result()
         if result is None:
-            # It stands between the results of two statements. A broken connection has nothing else.
+            # libpq returns None between the results of two statements, and always on a broken connection.
             if pgconn.status != ConnStatus.OK:
                 raise psycopg.OperationalError("the connection is lost")
         elif result.status == ExecStatus.PIPELINE_SYNC:

@@ -4,7 +4,7 @@
 variable is set, nothing is read. A send reads the user's totals in its own transaction (see `usage`, where the end of a reply
 is counted for the time at which the reply began) and is refused if they have reached a limit.
 
-Nobody knows how long a running reply becomes, so it counts when it ends. A user who sends just below the limit can therefore
+The length of a running reply is not known yet, so it counts when it ends. A user who sends just below the limit can therefore
 exceed it by the replies that run at that moment, of which `USER_MAX_GENERATIONS` limits the number.
 """
 

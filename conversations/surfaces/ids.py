@@ -7,12 +7,12 @@ from conversations.ids import parse_id
 
 
 def require_conversation_id(value: str) -> UUID:
-    """Parse the id of a conversation. Raises `ConversationNotFound` if it is malformed, because such an id matches nothing."""
+    """Parse the id of a conversation. Raises `ConversationNotFound` if it is malformed, because no row has that id."""
     return _require_id(value, ConversationNotFound)
 
 
 def require_message_id(value: str) -> UUID:
-    """Parse the id of a message. Raises `MessageNotFound` if it is malformed, because such an id matches nothing."""
+    """Parse the id of a message. Raises `MessageNotFound` if it is malformed, because no row has that id."""
     return _require_id(value, MessageNotFound)
 
 

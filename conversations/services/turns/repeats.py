@@ -1,6 +1,6 @@
 """Find the turn of a request that its client library repeats on its own, without an Idempotency-Key.
 
-The `openai` packages repeat a request whose connection broke, with the same body and a count of the repetitions. Such a request
+The `openai` packages repeat a request whose connection broke, with the same body and a count of the repetitions. This request
 must not ask its question a second time. So a send stores a fingerprint of its body with the question, and a repetition follows
 the newest turn with the same fingerprint.
 

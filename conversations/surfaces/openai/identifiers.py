@@ -31,7 +31,7 @@ def reasoning_form(reply_id: UUID) -> str:
 
 
 def read_conversation_id(form: str) -> UUID:
-    """Raises `ConversationNotFound` if it is malformed, because such an id matches nothing."""
+    """Parse an id. Raises `ConversationNotFound` if it is malformed, because no row has that id."""
     found = parse_id(form.removeprefix(CONVERSATION))
     if found is None:
         raise ConversationNotFound
@@ -39,7 +39,7 @@ def read_conversation_id(form: str) -> UUID:
 
 
 def read_response_id(form: str) -> UUID:
-    """Raises `ResponseNotFound` if it is malformed, because such an id matches nothing."""
+    """Parse an id. Raises `ResponseNotFound` if it is malformed, because no row has that id."""
     found = parse_id(form.removeprefix(RESPONSE))
     if found is None:
         raise ResponseNotFound
