@@ -23,6 +23,14 @@ class UpstreamError(UpstreamFailure):
     """It answered with an error, closed the connection early, or violated its protocol."""
 
 
+class ContentRefused(UpstreamFailure):
+    """It refused the request because of what the user wrote. The question stays out of later requests."""
+
+    code = "content_refused"
+    status = 400
+    detail = "The model's provider refused this message because of its content. Write it in other words."
+
+
 class UpstreamUnavailable(UpstreamFailure):
     code = "upstream_unavailable"
     status = 503
@@ -72,7 +80,8 @@ class StoreUnavailable(Exception):
 
 
 FAILURES: dict[str, type[UpstreamFailure]] = {
-    kind.code: kind for kind in (UpstreamError, UpstreamUnavailable, UpstreamTimeout, NotSaved, NoAnswer, ToolCallUnsupported)
+    kind.code: kind
+    for kind in (UpstreamError, ContentRefused, UpstreamUnavailable, UpstreamTimeout, NotSaved, NoAnswer, ToolCallUnsupported)
 }
 
 

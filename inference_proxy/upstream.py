@@ -15,7 +15,14 @@ from chatapi.connections import Call, PooledAnswer, new_pools
 from chatapi.outbound import CONNECT_TIMEOUT_S
 from inference_proxy.body import Body
 from inference_proxy.compatibility import read_refusal
-from inference_proxy.exceptions import UpstreamFailure, UpstreamTimeout, failure_of_exception, failure_of_status
+from inference_proxy.content_refusals import is_about_content
+from inference_proxy.exceptions import (
+    ContentRefused,
+    UpstreamFailure,
+    UpstreamTimeout,
+    failure_of_exception,
+    failure_of_status,
+)
 
 POOLED_CONNECTIONS = 256
 # A service that sends faster than we read never makes its reader wait. Other replies get their turn after this much of one;
@@ -85,6 +92,8 @@ class UpstreamCall:
         except OSError:
             answer.drop_connection()
         self._call.deadline.move(self._start_by)
+        if is_about_content(status, said[:REFUSAL_BYTES]):
+            failure = ContentRefused()
         failure.refusal = read_refusal(status, said[:REFUSAL_BYTES])
         return failure
 

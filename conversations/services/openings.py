@@ -3,9 +3,11 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Literal
 from uuid import UUID
 
+from django.contrib.postgres.functions import TransactionNow
 from django.db import transaction
 from django.db.models.functions import Now
 from django.utils import timezone
@@ -82,8 +84,11 @@ def _create_once(conversation: Conversation) -> UUID:
 def _as_messages(conversation_id: UUID, history: Sequence[Said]) -> list[Message]:
     messages: list[Message] = []
     asked_id: UUID | None = None
-    for said in history:
+    for place, said in enumerate(history):
+        # Each has its own time, so that ids, which a node's clock makes, decide no order.
+        said_at = TransactionNow() + timedelta(microseconds=place)
         message: dict[str, Any] = {"id": new_id(), "conversation_id": conversation_id, "content": said.content}
+        message["created_at"] = said_at
         is_answer = said.role == "assistant"
         messages.append(Message(role=said.role, parent_id=asked_id if is_answer else None, **message))
         asked_id = messages[-1].id if said.role == "user" else asked_id

@@ -109,13 +109,57 @@ def test_characters_are_code_points(conversation: Conversation, settings: Any) -
 # --- Roles ----------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("status", "text"), [("failed", "half"), ("failed", ""), ("stopped", ""), ("interrupted", "")])
-def test_a_question_without_an_answer_is_left_out_with_it(conversation: Conversation, status: str, text: str) -> None:
+@pytest.mark.parametrize("status", ["failed", "stopped", "interrupted"])
+def test_a_question_without_an_answer_goes_up_with_the_next_one(conversation: Conversation, status: str) -> None:
     make_turns(conversation, 1)
-    make_reply(make_message(conversation, "lost"), text, status=status)
+    make_reply(make_message(conversation, "lost"), "", status=status)
     context = build(conversation)
-    assert contents(context) == ["question 1", "answer 1", "newest"]
-    assert (context.summary["left_out"], context.summary["reason"]) == (1 + bool(text), "unanswered")
+    assert contents(context) == ["question 1", "answer 1", "lost\n\nnewest"]
+    assert (context.summary["left_out"], context.summary["reason"]) == (0, None)
+    make_reply(make_message(conversation, "next"), "answered")
+    assert contents(build(conversation)) == ["question 1", "answer 1", "lost\n\nnext", "answered", "newest"]
+
+
+def test_a_failed_reply_with_text_is_seen(conversation: Conversation) -> None:
+    make_reply(make_message(conversation, "asked"), "half", status="failed", error_code="upstream_error")
+    assert contents(build(conversation)) == ["asked", "half", "newest"]
+
+
+def test_a_question_that_was_refused_for_its_content_stays_out(conversation: Conversation) -> None:
+    make_turns(conversation, 1)
+    make_reply(make_message(conversation, "lost"), "", status="failed", error_code="upstream_unavailable")
+    make_reply(make_message(conversation, "rude"), "", status="failed", error_code="content_refused")
+    context = build(conversation)
+    assert contents(context) == ["question 1", "answer 1", "lost\n\nnewest"]
+    assert (context.summary["left_out"], context.summary["reason"]) == (1, "refused")
+
+
+def test_a_refused_question_with_another_answer_is_seen(conversation: Conversation) -> None:
+    asked = make_message(conversation, "asked")
+    make_reply(asked, "", status="failed", error_code="content_refused", is_active=False)
+    make_reply(asked, "answered")
+    assert contents(build(conversation)) == ["asked", "answered", "newest"]
+
+
+@pytest.mark.parametrize(
+    ("room", "kept"),
+    [
+        (100, ["oldest\n\nlost\n\nasked", "answer", "newest"]),
+        (22, ["lost\n\nasked", "answer", "newest"]),
+        (16, ["asked", "answer", "newest"]),
+        (10, ["newest"]),
+    ],
+)
+def test_of_several_questions_the_newest_that_fit(
+    conversation: Conversation, settings: Any, room: int, kept: list[str]
+) -> None:
+    budgets(settings, characters=room + len("newest"))
+    for text in ("oldest", "lost"):
+        make_reply(make_message(conversation, text), "", status="failed")
+    make_reply(make_message(conversation, "asked"), "answer")
+    context = build(conversation)
+    assert contents(context) == kept
+    assert context.summary["reason"] == (None if room == 100 else "characters")
 
 
 def test_answers_that_were_cut_off_or_stopped_are_seen_and_others_are_not(conversation: Conversation) -> None:
@@ -128,10 +172,10 @@ def test_answers_that_were_cut_off_or_stopped_are_seen_and_others_are_not(conver
     assert (context.summary["left_out"], context.summary["reason"]) == (0, None)
 
 
-def test_many_failures_in_a_row_hide_nothing_that_was_before_them(conversation: Conversation) -> None:
+def test_many_refusals_in_a_row_hide_nothing_that_was_before_them(conversation: Conversation) -> None:
     make_turns(conversation, 1)
     for _ in range(60):
-        make_reply(make_message(conversation, "lost"), "", status="failed")
+        make_reply(make_message(conversation, "rude"), "", status="failed", error_code="content_refused")
     context = build(conversation)
     assert contents(context) == ["question 1", "answer 1", "newest"]
     assert context.summary["left_out"] == 60
@@ -145,12 +189,10 @@ def test_several_messages_of_one_side_are_joined(conversation: Conversation) -> 
     assert context.summary == {"messages": 3, "characters": 25, "left_out": 0, "reason": None}
 
 
-def test_questions_that_were_never_answered_are_left_out(conversation: Conversation) -> None:
+def test_a_question_without_any_reply_goes_up_with_the_next_one(conversation: Conversation) -> None:
     make_turns(conversation, 1)
     make_message(conversation, "never answered")
-    context = build(conversation)
-    assert contents(context) == ["question 1", "answer 1", "newest"]
-    assert (context.summary["left_out"], context.summary["reason"]) == (1, "unanswered")
+    assert contents(build(conversation)) == ["question 1", "answer 1", "never answered\n\nnewest"]
 
 
 def test_answers_without_a_question_are_left_out(conversation: Conversation) -> None:
@@ -164,13 +206,13 @@ def test_answers_without_a_question_are_left_out(conversation: Conversation) -> 
 def test_system_text_goes_before_the_next_question_that_is_seen(conversation: Conversation) -> None:
     make_message(conversation, "Be brief.", role="system")
     make_reply(make_message(conversation, "lost"), "", status="failed")
-    assert contents(build(conversation)) == ["Be brief.\n\nnewest"]
+    assert contents(build(conversation)) == ["Be brief.\n\nlost\n\nnewest"]
     make_turns(conversation, 1)
     make_message(conversation, "Be kind.", role="system")
     make_message(conversation, "Be wise.", role="system")
     context = build(conversation)
-    assert contents(context) == ["Be brief.\n\nquestion 1", "answer 1", "Be kind.\n\nBe wise.\n\nnewest"]
-    assert (context.summary["characters"], context.summary["left_out"]) == (55, 1)
+    assert contents(context) == ["Be brief.\n\nlost\n\nquestion 1", "answer 1", "Be kind.\n\nBe wise.\n\nnewest"]
+    assert (context.summary["characters"], context.summary["left_out"]) == (61, 0)
 
 
 def test_system_text_that_does_not_fit_is_left_out_with_all_that_is_older(conversation: Conversation, settings: Any) -> None:

@@ -25,7 +25,7 @@ LENGTHS = st.sampled_from([0, 8, 40, 300, 7_990, 9_000])
 ROWS = st.lists(
     st.tuples(
         st.sampled_from(["user", "assistant", "user", "assistant", "system"]),
-        st.sampled_from(["complete", "complete", "complete", "stopped", "interrupted", "failed"]),
+        st.sampled_from(["complete", "complete", "complete", "stopped", "interrupted", "failed", "refused"]),
         st.sampled_from([True, True, True, True, False]),
         LENGTHS,
     ),
@@ -64,14 +64,22 @@ def store(case: Case) -> Conversation:
             id=new_id(),
             conversation=conversation,
             role=role,
-            status=status if role == "assistant" else "complete",
             is_active=is_active,
-            content=f"[{number:05}]".ljust(length, "-") if length else "",
             created_at=NOON + timedelta(seconds=number // 2),
+            **outcome(role, status, f"[{number:05}]".ljust(length, "-") if length else ""),
         )
         for number, (role, status, is_active, length) in enumerate(case.rows)
     )
     return conversation
+
+
+def outcome(role: str, status: str, content: str) -> dict[str, Any]:
+    """A refused reply has no text, and a code that says so. Only replies have an outcome."""
+    if role != "assistant":
+        return {"status": "complete", "content": content}
+    if status == "refused":
+        return {"status": "failed", "content": "", "error_code": "content_refused"}
+    return {"status": status, "content": content}
 
 
 def build_as_a_send_does(case: Case, conversation: Conversation) -> Context:
@@ -100,30 +108,30 @@ def check_choice(case: Case, conversation: Conversation, context: Context) -> No
     """Nothing unusable goes up, in its order, within the budget, and nothing else than what was said."""
     sent = "\n\n".join(message["content"] for message in context.messages)
     assert sent.endswith(case.newest)
-    usable = conversation.messages.filter(is_active=True).exclude(content="").exclude(status="failed").oldest_first()
+    usable = conversation.messages.filter(is_active=True).exclude(content="").oldest_first()
     seen = [text for text in usable.values_list("content", flat=True) if text in sent]
     assert sent == "\n\n".join([*seen, case.newest])
-    assert not lost_questions(conversation) & set(seen)
+    assert not refused_questions(conversation) & set(seen)
+    if not context.summary["reason"]:
+        assert set(seen) == set(usable.values_list("content", flat=True))
     assert len(context.messages) <= max(1, case.most_messages - bool(case.prompt))
     room = max(0, case.most_characters - len(case.newest) - len(context.system_prompt))
     assert sum(len(message["content"]) for message in context.messages) - len(case.newest) <= room
 
 
-def lost_questions(conversation: Conversation) -> set[str]:
-    """The questions whose answers the model may not see, and those that have none."""
-    lost: set[str] = set()
-    asked: list[str] = []
-    answers: list[bool] = []
+def refused_questions(conversation: Conversation) -> set[str]:
+    """The questions that were refused for their content, by the answers right after each of them."""
+    refused: set[str] = set()
+    last_question = ""
+    answers: list[tuple[str, str | None]] = []
     for message in [*conversation.messages.filter(is_active=True).oldest_first(), Message(role="user", content="")]:
         if message.role == "assistant":
-            answers.append(message.status != "failed" and message.content != "")
-            continue
-        if answers:
-            lost |= set() if any(answers) else set(asked)
-            asked, answers = [], []
-        if message.role == "user" and message.content:
-            asked.append(message.content)
-    return lost | set(asked)
+            answers.append((message.content, message.error_code))
+        elif message.role == "user":
+            if ("", "content_refused") in answers and not any(content for content, _ in answers):
+                refused.add(last_question)
+            last_question, answers = message.content, []
+    return refused - {""}
 
 
 def check_upstream(case: Case, context: Context) -> None:

@@ -131,15 +131,21 @@ def test_a_question_that_was_answered_by_regenerating_is_not_answered_again(conv
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_late_retry_moves_its_question_to_the_end(conversation: Conversation) -> None:
+def test_a_late_retry_asks_its_question_again_at_the_end(conversation: Conversation) -> None:
     first = send(conversation)
     end(first, "failed", "")
     end(send(conversation, "meanwhile", key="other"), "complete", "fine")
     retry = send(conversation)
-    assert retry.user_message_id == first.user_message_id
-    assert contents(retry) == ["meanwhile", "fine", "hello"]
-    end(retry)
-    assert [text for text, _ in branch(conversation)] == ["meanwhile", "fine", "hello", "an answer"]
+    assert retry.user_message_id != first.user_message_id
+    end(retry, "complete", "at last")
+    order = list(conversation.messages.oldest_first().values_list("id", flat=True))
+    # The failed turn stays where it was.
+    assert order[:2] == [first.user_message_id, first.reply_id]
+    assert order[-2:] == [retry.user_message_id, retry.reply_id]
+    repeated = send(conversation)
+    assert (repeated.reply_id, repeated.request) == (retry.reply_id, None)
+    with pytest.raises(IdempotencyMismatch):
+        send(conversation, "another text")
 
 
 def test_a_question_that_was_edited_since_is_not_answered(conversation: Conversation) -> None:

@@ -1,5 +1,6 @@
 """The hand-written statements of a send find what they should."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ from django.db import transaction
 
 from conversations.keyset import SortKey, after_key
 from conversations.models import Conversation, Message, Status
+from conversations.services.turns.begin import edit_turn, regenerate_turn, start_turn
 from conversations.services.turns.context import Budget
 from conversations.services.turns.statements import Survey, survey_conversation
 from conversations.services.turns.upstream_messages import History
@@ -18,6 +20,7 @@ from conversations.tests.factories import (
     make_running_reply,
     make_turns,
 )
+from inference_proxy.protocols.base import Sampling
 
 pytestmark = pytest.mark.django_db
 
@@ -36,19 +39,19 @@ def conversation() -> Conversation:
     make_reply(turns[0], "another answer", is_active=False)
     asked = make_message(conversation, "ünïcödé " * 10, created_at=turns[-1].created_at)
     make_reply(asked, "partly", status=Status.FAILED)
-    make_reply(asked, "", status=Status.STOPPED)
+    make_reply(asked, "", status=Status.FAILED, error_code="content_refused")
     make_running_reply(asked, "so far")
     return conversation
 
 
 HISTORY = [
-    ("assistant", False, 0, "", ""),
+    ("assistant", True, 0, "", ""),
     ("assistant", False, 6, "partly", ""),
-    ("user", True, 80, "ünïcödé ünïcöd", ""),
-    ("assistant", True, 8, "answer 2", ""),
-    ("user", True, 10, "question 2", ""),
-    ("assistant", True, 8, "answer 1", ""),
-    ("user", True, 10, "question 1", ""),
+    ("user", False, 80, "ünïcödé ünïcöd", ""),
+    ("assistant", False, 8, "answer 2", ""),
+    ("user", False, 10, "question 2", ""),
+    ("assistant", False, 8, "answer 1", ""),
+    ("user", False, 10, "question 1", ""),
 ]
 
 
@@ -111,3 +114,24 @@ def test_an_earlier_send_is_found_by_its_key_in_its_conversation() -> None:
     assert (found.earlier_id, found.earlier_fingerprint) == (asked.id, "f")
     assert survey(conversation, budget, "other").earlier_id is None
     assert survey(conversation, budget).earlier_id is None
+
+
+@pytest.mark.parametrize("verb", ["send", "regenerate", "edit"])
+def test_what_is_said_next_is_the_newest_although_the_clock_stepped_back(verb: str) -> None:
+    conversation = make_conversation()
+    ahead = datetime.now(UTC) + timedelta(hours=1)
+    asked = make_message(conversation, "asked", created_at=ahead)
+    make_reply(asked, "answered", created_at=ahead + timedelta(seconds=1))
+    sampling = Sampling()
+    place: dict[str, Any] = {"conversation_id": conversation.id, "user_id": USER_ID, "sampling": sampling}
+    if verb == "send":
+        turn = start_turn(content="next", **place)
+    elif verb == "regenerate":
+        turn = regenerate_turn(**place)
+    else:
+        turn = edit_turn(message_id=asked.id, content="edited", **place)
+    newest = list(conversation.messages.order_by("-created_at").values_list("id", "created_at"))
+    assert newest[0][0] == turn.reply_id
+    assert len({created_at for _, created_at in newest}) == len(newest)
+    if verb != "regenerate":
+        assert newest[1][0] == turn.user_message_id

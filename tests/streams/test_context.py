@@ -1,13 +1,15 @@
 """What the model gets to see, and who it is told that we are."""
 
 from collections.abc import Iterator
+from typing import Any
 
+import orjson
 import pytest
 
 from tests.conftest import StartServer
 from tests.support.client import Client
 from tests.support.server import INTERNAL_API_KEY, Server
-from tests.support.steps import done, tokens
+from tests.support.steps import done, respond, tokens
 from tests.support.upstream import ScriptedUpstream
 
 
@@ -73,21 +75,44 @@ def test_a_question_and_its_answer_go_up_together(client: Client, conversation: 
 
 
 @pytest.mark.parametrize("said", ["", "half"], ids=["empty", "with text"])
-def test_failed_replies_stay_out_with_their_questions(
+def test_a_question_whose_reply_failed_is_not_forgotten(
     client: Client, conversation: str, upstream: ScriptedUpstream, said: str
 ) -> None:
     client.ask(conversation, "before")
     upstream.script(tokens(*[said] if said else []), when="broken")
     client.send(conversation, "broken").finish()
+    upstream.script(tokens("ok"), done(), when="again")
     again = client.ask(conversation, "again")
     sent = upstream.generations()[-1].messages
     assert [(item["role"], item["content"]) for item in sent] == [
         ("user", "before"),
         ("assistant", "before"),
-        ("user", "again"),
+        *([("user", "broken"), ("assistant", "half"), ("user", "again")] if said else [("user", "broken\n\nagain")]),
     ]
     receipt = client.message(conversation, again.message_id)["context"]
-    assert (receipt["messages"], receipt["left_out"], receipt["reason"]) == (3, 1 + bool(said), "unanswered")
+    assert (receipt["messages"], receipt["left_out"], receipt["reason"]) == (len(sent), 0, None)
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "is_refusal"),
+    [
+        (400, {"code": "content_filter", "message": "The response was filtered."}, True),
+        (400, {"code": "invalid_value", "param": "messages[2].content", "message": "Invalid content."}, True),
+        (400, {"code": "invalid_value", "param": "temperature", "message": "Must be below 2."}, False),
+        (500, {"code": "content_filter", "message": "The response was filtered."}, False),
+    ],
+)
+def test_only_a_question_that_was_refused_for_its_content_stays_out(
+    client: Client, conversation: str, upstream: ScriptedUpstream, status: int, error: dict[str, Any], is_refusal: bool
+) -> None:
+    client.ask(conversation, "before")
+    upstream.script(respond(f"{status} Refused", orjson.dumps({"error": error})), when="rude")
+    assert client.send(conversation, "rude").status >= 400
+    upstream.script(tokens("ok"), done(), when="again")
+    again = client.ask(conversation, "again")
+    assert upstream.generations()[-1].messages[-1]["content"] == ("again" if is_refusal else "rude\n\nagain")
+    receipt = client.message(conversation, again.message_id)["context"]
+    assert (receipt["left_out"], receipt["reason"]) == ((1, "refused") if is_refusal else (0, None))
 
 
 def test_the_system_prompt_is_folded_into_the_first_message(

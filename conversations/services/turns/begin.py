@@ -18,7 +18,6 @@ from uuid import UUID
 
 import psycopg
 from django.conf import settings
-from django.contrib.postgres.functions import TransactionNow
 from django.db import IntegrityError, transaction
 from django.db.models.functions import Now
 
@@ -45,6 +44,7 @@ from conversations.services.turns.statements import (
     insert_turn,
     lock_and_survey,
     lock_conversation,
+    next_place,
     survey_conversation,
     touch_conversation,
 )
@@ -128,7 +128,8 @@ def start_turn(
     """Save a user message and the empty reply to it.
 
     If the conversation already has this idempotency key, return the turn of that request and save nothing. But if that turn's
-    reply failed or was interrupted without text, begin a new reply to the same message.
+    reply failed or was interrupted without text, begin a new reply to the same message. After other turns, ask it once more
+    at the end.
     Raises `ConversationNotFound`, `QuotaExceeded`, `GenerationInProgress`, `TooManyGenerations`, `IdempotencyMismatch`,
     `NotTheLastResponse`.
     """
@@ -150,8 +151,12 @@ def start_turn(
         if _is_limited(user_id) and survey.running_of_user >= settings.USER_MAX_GENERATIONS:
             raise TooManyGenerations(retry_after_s=RETRY_AFTER_S)
         if earlier is not None:
-            asked = _move_to_the_end(Message.objects.in_conversation(conversation_id), earlier.asked_id)
-            return _add_answer(begun, setting, asked.id, content, _context_before(asked, content, setting))
+            messages = Message.objects.in_conversation(conversation_id)
+            asked = last_question(messages)
+            if asked is not None and asked.id == earlier.asked_id:
+                return _add_answer(begun, setting, asked.id, content, _context_before(asked, content, setting))
+            # Other turns came after it. The question stays where it was asked, and is asked once more at the end, with the key.
+            messages.filter(idempotency_key=idempotency_key).update(idempotency_key=None)
         if terms.after is not None:
             _require_last(Message.objects.in_conversation(conversation_id), terms.after)
         budget = Budget.left_by(content, setting.system_prompt)
@@ -237,6 +242,7 @@ def edit_turn(
                 conversation_id=conversation_id,
                 role=Role.USER,
                 content=content,
+                created_at=next_place(conversation_id),
                 # The parent of every later version is the first version.
                 parent_id=first_version(last),
                 is_active=False,
@@ -344,15 +350,6 @@ def _require_last(messages: MessageQuerySet, reply_id: UUID) -> None:
         raise NotTheLastResponse
 
 
-def _move_to_the_end(messages: MessageQuerySet, asked_id: UUID) -> Message:
-    """Make a question the last message of its conversation, so that the messages after it become its history. Return it."""
-    asked = last_question(messages)
-    if asked is None or asked.id != asked_id:
-        messages.filter(id=asked_id).update(created_at=TransactionNow())
-        asked = messages.only("id", "parent_id", "content", "created_at").get(id=asked_id)
-    return asked
-
-
 def _context_before(asked: Message, content: str, setting: _Setting) -> Context:
     """Return the context for `content` if it takes the place of the question `asked`."""
     history = History(setting.id, before=SortKey(asked.created_at, asked.id))
@@ -391,6 +388,7 @@ def _add_answer(
         content="",
         model_tag=setting.model_tag,
         status=Status.STREAMING,
+        created_at=next_place(setting.id),
         parent_id=asked_id,
         is_active=not has_answer,
         heartbeat_at=Now(),

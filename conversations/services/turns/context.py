@@ -1,9 +1,11 @@
 """Choose what goes upstream: the newest messages of a conversation, within two budgets and the protocol's limits.
 
 Principle: what goes upstream is valid for the strictest chat template. It begins with a user message, and roles alternate. So
-messages are kept or dropped in exchanges, each a question with its answers. Several messages in a row from one side are joined.
-A question without an answer is left out unless it is the newest. Messages of the role `system`, which only the predecessor
-wrote, are put before the next user message. The summary says how much is left out.
+messages are kept or dropped in exchanges, each questions with their answers. Several messages in a row from one side are
+joined, so a question without an answer goes up together with the next question. If not all questions of an exchange fit, the
+oldest are left out. A question that the inference service refused for its content stays out, because it would be refused again.
+Messages of the role `system`, which only the predecessor wrote, are put before the next user message. The summary says how much
+is left out.
 """
 
 import sys
@@ -21,7 +23,7 @@ from inference_proxy.protocols import PROTOCOLS
 MOST_COUNTED = 1_000
 SEPARATOR = "\n\n"
 
-# Read more rows than may go upstream, because failed and empty ones use nothing of the budget.
+# Read more rows than may go upstream, because empty and refused ones use nothing of the budget.
 SPARE_ROWS = 8
 # If those are not enough, read eight times as many rows, and so on, up to this number.
 MOST_READ = 1_000
@@ -121,11 +123,13 @@ def build_context(history: History, budget: Budget, rows: list[HistoryRow] | Non
     used = choice.rows - 1
     said = sum(bool(row[2]) for row in rows) if len(rows) < most else history.count(MOST_COUNTED + used)
     left_out = said - used
+    if left_out and not reason:
+        reason = "refused" if any(row[1] for row in rows) else "unanswered"
     summary: dict[str, Any] = {
         "messages": len(messages),
         "characters": len(budget.system_prompt) + choice.characters,
         "left_out": left_out,
-        "reason": reason or ("unanswered" if left_out else None),
+        "reason": reason if left_out else None,
     }
     if budget.prompt_left_out:
         summary["system_prompt_left_out"] = budget.prompt_left_out
@@ -134,32 +138,65 @@ def build_context(history: History, budget: Budget, rows: list[HistoryRow] | Non
 
 def _choose(rows: list[HistoryRow], budget: Budget) -> tuple[_Choice, str | None]:
     """Return what fits, and the limit that was reached, or None if nothing older remains."""
+    newest: HistoryRow = (Role.USER, False, len(budget.newest), budget.newest, "")
     exchanges = _exchanges(_usable(rows))
-    newest: HistoryRow = (Role.USER, True, len(budget.newest), budget.newest, "")
     unanswered = next(exchanges)[0]
-    system_text = [row for row in unanswered if row[0] == Role.SYSTEM]
     choice = _Choice(budget)
-    reason = choice.refusal([newest, *system_text]) if system_text else None
-    choice.add([newest] if reason else [newest, *system_text])
+    asked, reason = _asked_that_fit(choice, [newest, *unanswered], [])
+    choice.add(asked)
     for asked, answered in exchanges:
         # Without a question, these are the oldest rows of the conversation or of those that were read.
-        reason = reason or (choice.refusal(answered, asked) if asked else None)
         if reason or not asked:
             break
-        choice.add(answered, asked)
+        asked, reason = _asked_that_fit(choice, asked, answered)
+        if asked:
+            choice.add(answered, asked)
     return choice, reason
 
 
+def _asked_that_fit(
+    choice: _Choice, asked: list[HistoryRow], answered: list[HistoryRow]
+) -> tuple[list[HistoryRow], str | None]:
+    """Return the newest of these questions that fit together with their answers, and the limit that keeps the others out.
+
+    The newest message of all, which has no answers yet, fits always.
+    """
+    answers = [answered] if answered else []
+    reason = choice.refusal(*answers, asked)
+    if reason is None:
+        return asked, None
+    fewest = 0 if answered else 1
+    # A longer beginning is never shorter in characters, so the limit can be found by halving.
+    fit, too_many = fewest, len(asked)
+    while too_many - fit > 1:
+        middle = (fit + too_many) // 2
+        if choice.refusal(*answers, asked[:middle]) is None:
+            fit = middle
+        else:
+            too_many = middle
+    # Of rows of the role `system` alone, the model would not know what they belong to.
+    kept = asked[:fit] if not answered or any(row[0] == Role.USER for row in asked[:fit]) else []
+    return kept, reason
+
+
 def _usable(rows: list[HistoryRow]) -> Iterator[HistoryRow]:
-    """Yield the rows that the model may see, newest first. Leave out questions without a usable answer."""
+    """Yield the rows that the model may see, newest first. Leave out empty ones, and questions that were refused."""
+    is_refused = False
+    has_text = False
     is_after_answers = False
-    has_usable_answer = True
     for row in rows:
-        role, is_usable, *_ = row
+        role, is_refusal, length, *_ = row
         if role == Role.ASSISTANT:
-            has_usable_answer = is_usable or (is_after_answers and has_usable_answer)
-        is_after_answers = role == Role.ASSISTANT
-        if is_usable and (has_usable_answer or role == Role.SYSTEM):
+            # Of several answers to one question, any text shows that the question was taken.
+            has_text = bool(length) or (is_after_answers and has_text)
+            is_refused = (is_refusal or (is_after_answers and is_refused)) and not has_text
+            is_after_answers = True
+        elif role == Role.USER:
+            is_after_answers = False
+            was_refused, is_refused = is_refused, False
+            if was_refused:
+                continue
+        if length:
             yield row
 
 

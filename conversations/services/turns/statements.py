@@ -10,6 +10,8 @@ from uuid import UUID
 
 import orjson
 from django.conf import settings
+from django.db.models import DateTimeField
+from django.db.models.expressions import RawSQL
 
 from chatapi.postgresql.round_trips import Rows, Statement, run_together
 from conversations.models import TEMPORARY_LIFETIME
@@ -32,7 +34,7 @@ FOR NO KEY UPDATE OF c
 # After the lock, so that it sees what the last holder of the lock has committed.
 SURVEY_SQL = f"""
 SELECT running.id, running.is_abandoned, earlier.id, earlier.request_fingerprint, earlier.is_active, theirs.count,
-       history.role, history.is_usable, history.length, history.beginning, history.reasoning
+       history.role, history.is_refusal, history.length, history.beginning, history.reasoning
 FROM (
     SELECT CASE WHEN %(limited)s THEN (
         SELECT count(*) FROM messages AS m JOIN conversations AS c ON c.id = m.conversation_id
@@ -51,6 +53,18 @@ LEFT JOIN LATERAL ({HISTORY_SQL}) AS history ON true
 ORDER BY history.created_at DESC, history.id DESC
 """  # noqa: S608  # only constants of other modules go into it
 
+# When the next message of a conversation is said: now, and after every other message of it, also if the clock stepped back. The
+# conversation's lock makes it true. It leaves out times that only a broken clock can have written.
+PLACE_SQL = """
+greatest(now(), (
+    SELECT created_at + interval '1 microsecond' FROM messages
+    WHERE conversation_id = %(conversation_id)s AND created_at < timestamptz '9999-01-01+00'
+    ORDER BY created_at DESC LIMIT 1
+))
+"""
+
+ORM_PLACE_SQL = PLACE_SQL.replace("%(conversation_id)s", "%s")
+
 # What each turn does to its conversation. Sending, regenerating and editing all use it.
 TOUCH_SQL = """
 UPDATE conversations SET updated_at = now(), title = coalesce(%(title)s, title),
@@ -62,13 +76,13 @@ WHERE id = %(conversation_id)s
 TOUCH_AND_COUNT_SQL = f"WITH touched AS ({TOUCH_SQL} RETURNING user_id) {COUNT_TURN_SQL}"
 
 INSERT_SQL = f"""
-WITH touched AS ({TOUCH_SQL} RETURNING user_id), counted AS ({COUNT_TURN_SQL})
+WITH touched AS ({TOUCH_SQL} RETURNING user_id), counted AS ({COUNT_TURN_SQL}), place AS (SELECT {PLACE_SQL} AS time)
 INSERT INTO messages (id, conversation_id, role, content, model_tag, status, parent_id, heartbeat_at,
-                      idempotency_key, request_fingerprint, context, request_options)
+                      idempotency_key, request_fingerprint, context, request_options, created_at)
 VALUES (%(message_id)s, %(conversation_id)s, 'user', %(content)s, NULL, 'complete', NULL, NULL,
-        %(key)s, %(fingerprint)s, NULL, NULL),
+        %(key)s, %(fingerprint)s, NULL, NULL, (SELECT time FROM place)),
        (%(reply_id)s, %(conversation_id)s, 'assistant', '', %(model_tag)s, 'streaming', %(message_id)s, now(),
-        NULL, NULL, %(context)s, %(options)s)
+        NULL, NULL, %(context)s, %(options)s, (SELECT time + interval '1 microsecond' FROM place))
 """  # noqa: S608  # only constants of this module go into it
 
 
@@ -143,6 +157,11 @@ def _read_survey(rows: Rows) -> Survey:
         running_of_user=count,
         history=[row[6:] for row in rows if row[6] is not None],
     )
+
+
+def next_place(conversation_id: UUID) -> RawSQL:
+    """Return the expression of PLACE_SQL for an insert. The caller holds the conversation's lock."""
+    return RawSQL(ORM_PLACE_SQL, [conversation_id], output_field=DateTimeField())  # noqa: S611  # a constant
 
 
 def touch_conversation(conversation_id: UUID, title: str | None, *, sent: int) -> None:

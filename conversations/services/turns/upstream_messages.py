@@ -1,6 +1,7 @@
 """Which messages of a conversation may go upstream, and reading them.
 
-These are the messages of the active branch, except a running reply. Of those, the model does not see failed and empty ones.
+These are the messages of the active branch, except a running reply. Of those, the model does not see empty ones, nor a question
+that the inference service refused for its content.
 `statements.SURVEY_SQL` and `History` read them with the same SQL.
 """
 
@@ -12,20 +13,22 @@ from django.conf import settings
 from django.db import connection
 
 from conversations.keyset import SortKey
+from inference_proxy.exceptions import ContentRefused
 from inference_proxy.protocols import PROTOCOLS
 
-# Role, whether the model may see it, length in characters, and the beginnings of the content and of the reasoning: all of them
-# where they fit. The length counts the reasoning if that is sent; otherwise the reasoning is "".
+# Role, whether this reply says that the question before it was refused for its content, length in characters, and the
+# beginnings of the content and of the reasoning: all of them where they fit. The length counts the reasoning if that is sent;
+# otherwise the reasoning is "".
 HistoryRow = tuple[str, bool, int, str, str]
 
 ROWS_SQL = "FROM messages WHERE conversation_id = %(conversation_id)s AND is_active AND status <> 'streaming'"
 NEWEST_FIRST_SQL = "ORDER BY created_at DESC, id DESC LIMIT %(rows)s"
-SELECT_SQL = """
-SELECT role, status <> 'failed' AND content <> '' AS is_usable,
+SELECT_SQL = f"""
+SELECT role, coalesce(error_code = '{ContentRefused.code}', false) AS is_refusal,
        length(content) + CASE WHEN %(with_reasoning)s AND content <> '' THEN length(reasoning) ELSE 0 END AS length,
        left(content, %(characters)s) AS beginning,
        CASE WHEN %(with_reasoning)s THEN left(reasoning, %(characters)s) ELSE '' END AS reasoning, created_at, id
-"""
+"""  # only a constant goes into it
 # Messages without a time, which only the predecessor wrote, sort as the newest.
 BEFORE_SQL = """
 AND created_at <= %(before_time)s AND (created_at < %(before_time)s OR id < %(before_id)s)

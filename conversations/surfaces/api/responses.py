@@ -67,10 +67,11 @@ class ContextSchema(serializers.Serializer[Any]):
         min_value=0, help_text="Number of older messages that the model did not receive, up to 1,000."
     )
     reason = serializers.ChoiceField(
-        choices=["messages", "characters", "unanswered"],
+        choices=["messages", "characters", "refused", "unanswered"],
         allow_null=True,
-        help_text="Why messages were left out. `messages` or `characters`: that limit was reached. `unanswered`: only failed "
-        "replies and questions without a usable answer were left out. Null: none were left out.",
+        help_text="Why messages were left out. `messages` or `characters`: that limit was reached. `refused`: a question that "
+        "the model's provider refused for its content. `unanswered`: only answers without a question. Null: nothing "
+        "was left out.",
     )
     system_prompt_left_out = serializers.IntegerField(
         min_value=1,
