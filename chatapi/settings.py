@@ -94,6 +94,7 @@ try:
     LOG_LEVEL = _environment.log_level("LOG_LEVEL")
     _database = _environment.database("DATABASE_URL", "postgresql://localhost/samosachaat")
     DB_POOL_SIZE = _environment.whole("DB_POOL_SIZE", 10, least=1, most=1000)
+    DATABASE_PREPARED_STATEMENTS = _environment.choice("DATABASE_PREPARED_STATEMENTS", "auto", ("auto", "true", "false"))
     _cache_url = _environment.cache_url("CACHE_URL")
     _replica = _environment.replica("DATABASE_REPLICA_URL")
     DATABASE_REPLICA_MAX_LAG = _environment.seconds("DATABASE_REPLICA_MAX_LAG", 5, least=2)

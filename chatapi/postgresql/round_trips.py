@@ -4,6 +4,9 @@ Each wait for PostgreSQL is a turn of the event loop, which takes tens of millis
 Each message is a system call, and Django and psycopg do much for each statement that a statement in a fixed form does not need.
 So this module hands the statements to libpq itself, in its pipeline mode. psycopg's own pipeline waits after BEGIN, and sends
 each statement by itself.
+
+PostgreSQL plans a statement once per session and keeps the plan under a name (see `statement_names`). Planning is more than
+half of what a short statement costs it.
 """
 
 import functools
@@ -14,15 +17,18 @@ from typing import Any
 import psycopg
 from django.db import OperationalError, connections
 from psycopg.adapt import PyFormat, Transformer
-from psycopg.errors import error_from_result
+from psycopg.errors import SerializationFailure, error_from_result
 from psycopg.pq import ConnStatus, ExecStatus, TransactionStatus
 from psycopg.waiting import Ready, Wait
+
+from chatapi.postgresql.statement_names import StatementNames, forget_after, names_of
 
 Rows = list[tuple[Any, ...]]
 # The SQL, with a place `%(name)s` for each value, and the values.
 Statement = tuple[str, Mapping[str, Any]]
 
 PLACE = re.compile(r"%\((\w+)\)s")
+PROCESS_SQL = b"SELECT pg_backend_pid()"
 
 
 def run_together(*statements: Statement, is_last: bool = False) -> list[Rows]:
@@ -55,18 +61,40 @@ def run_together(*statements: Statement, is_last: bool = False) -> list[Rows]:
 
 def exchange(session: Any, statements: Sequence[Statement], *, commits: bool = False) -> list[Rows]:
     """Do the same on a connection of psycopg's. Without a transaction, the statements are one. Raises psycopg's exceptions."""
+    was_idle = session.pgconn.transaction_status == TransactionStatus.IDLE
+    try:
+        return _exchange(session, statements, commits=commits)
+    except psycopg.Error as failure:
+        if not forget_after(session, failure):
+            raise
+        if not was_idle:
+            # What this transaction did before is undone.
+            raise SerializationFailure("a prepared statement was lost") from failure
+    # That was the beginning of a transaction, which has changed nothing.
+    return _exchange(session, statements, commits=commits)
+
+
+def _exchange(session: Any, statements: Sequence[Statement], *, commits: bool) -> list[Rows]:
     pgconn = session.pgconn
     adapting = _adapting(session)
+    names = names_of(session)
     messages = [_message(adapting, sql, values) for sql, values in statements]
-    begins = not session.autocommit and pgconn.transaction_status == TransactionStatus.IDLE
+    sent = _Sent(pgconn, names)
+    asks_for_process = names.asks_for_process
     try:
         pgconn.enter_pipeline_mode()
-        if begins:
-            pgconn.send_query_params(b"BEGIN", None)
-        for message in messages:
-            pgconn.send_query_params(*message)
+        if not session.autocommit:
+            if pgconn.transaction_status == TransactionStatus.INERROR:
+                sent.command(b"ROLLBACK")
+            if pgconn.transaction_status != TransactionStatus.INTRANS:
+                sent.command(b"BEGIN")
+        if names.must_be_cleared:
+            sent.command(b"DEALLOCATE ALL")
+        places = [sent.statement(*message) for message in messages]
+        if asks_for_process:
+            process_place = sent.command(PROCESS_SQL)
         if commits:
-            pgconn.send_query_params(b"COMMIT", None)
+            sent.command(b"COMMIT")
         pgconn.pipeline_sync()
         results = session.wait(_results(pgconn))
         pgconn.exit_pipeline_mode()
@@ -74,11 +102,45 @@ def exchange(session: Any, statements: Sequence[Statement], *, commits: bool = F
         # In the middle of an exchange, it is of no use for another one. The pool replaces it.
         session.close()
         raise
+    names.must_be_cleared = False
+    # A name outlives a rollback.
+    names.known.update(name for name, place in sent.names.items() if results[place].status == ExecStatus.COMMAND_OK)
     for result in results:
         if result.status == ExecStatus.FATAL_ERROR:
             raise error_from_result(result, session.info.encoding)
-    first = 1 if begins else 0
-    return [_rows(adapting, result) for result in results[first : first + len(statements)]]
+    if asks_for_process:
+        names.check_process(pgconn.backend_pid, int(results[process_place].get_value(0, 0)))
+    return [_rows(adapting, results[place]) for place in places]
+
+
+class _Sent:
+    """What was sent in one exchange. Each message has one result, at the place that is returned."""
+
+    def __init__(self, pgconn: Any, names: StatementNames) -> None:
+        self._pgconn = pgconn
+        self._names = names
+        self._count = 0
+        # Where the answers are to the statements that got a name in this exchange.
+        self.names: dict[bytes, int] = {}
+
+    def command(self, sql: bytes) -> int:
+        self._pgconn.send_query_params(sql, None)
+        return self._next_place()
+
+    def statement(self, query: bytes, parameters: Any, types: Any, formats: Any) -> int:
+        name = self._names.find(query, types)
+        if name is None:
+            self._pgconn.send_query_params(query, parameters, types, formats)
+            return self._next_place()
+        if name not in self._names.known and name not in self.names:
+            self._pgconn.send_prepare(name, query, types)
+            self.names[name] = self._next_place()
+        self._pgconn.send_query_prepared(name, parameters, formats)
+        return self._next_place()
+
+    def _next_place(self) -> int:
+        self._count += 1
+        return self._count - 1
 
 
 def _adapting(session: Any) -> Any:

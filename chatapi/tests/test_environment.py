@@ -79,6 +79,7 @@ DEFAULTS: dict[str, Any] = {
     "ANONYMOUS_MAX_GENERATIONS": 2,
     "ALLOWED_MODELS": [],
     "DATABASE": ["samosachaat", "localhost", ""],
+    "DATABASE_PREPARED_STATEMENTS": "auto",
     "DATABASE_REPLICA": None,
     "DATABASE_REPLICA_MAX_LAG": 5,
     "POOL": 10,
@@ -86,6 +87,7 @@ DEFAULTS: dict[str, Any] = {
     "AUTH_CACHE_MAX_SIZE": 100_000,
 }
 CHOSEN: dict[str, tuple[str, Any]] = {
+    "DATABASE_PREPARED_STATEMENTS": ("false", "false"),
     "DATABASE_REPLICA_MAX_LAG": ("2.5", 2.5),
     "AUTH_SERVICE_URL": ("https://auth.example.com/base/", "https://auth.example.com/base"),
     "INFERENCE_SERVICE_URL": ("http://10.0.0.7:9000", "http://10.0.0.7:9000"),
@@ -142,6 +144,7 @@ CHOSEN: dict[str, tuple[str, Any]] = {
     "ALLOWED_MODELS": ("small, org/large:7b", ["org/large:7b", "small"]),
 }
 MALFORMED = {
+    "DATABASE_PREPARED_STATEMENTS": ["maybe", "1"],
     "DATABASE_REPLICA_URL": [
         "mysql://localhost/x",
         "postgresql://localhost",
