@@ -2,10 +2,10 @@
 
 For a small statement, Django takes longer to build the SQL than PostgreSQL takes to execute it, and it builds the same SQL for
 each request. `PreparedStatement` builds it at the first call, with a `Parameter` in the place of each value. Later calls only
-insert the values. PostgreSQL itself prepares nothing.
+insert the values. PostgreSQL plans it once per session (see `chatapi.postgresql.statement_names`), so constants are part of the
+SQL: a plan for any status can't use the index of running replies.
 """
 
-import re
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -15,12 +15,17 @@ from django.db import connection
 from django.db.models import Expression, QuerySet
 from django.db.models.sql import DeleteQuery, InsertQuery, UpdateQuery
 from django.db.models.sql.compiler import SQLCompiler
+from psycopg.sql import quote
 
-from chatapi.postgresql.round_trips import Statement, read_together, run_together
+from chatapi.postgresql.round_trips import PLANNED_EACH_TIME, Statement, read_together, run_together
 
 Rows = QuerySet[Any, dict[str, Any]]
+# Constants of these types are written into the SQL.
+INLINED = (str, bool, int)
 # Of a page: how many rows, and how many before them are skipped.
 LIMIT, OFFSET = "limit", "offset"
+# The value that says after which row a page begins.
+AFTER = "after_time"
 
 
 class Parameter(Expression):
@@ -133,22 +138,29 @@ class PreparedStatement:
             sql, parameters = _returning(statement, compiler)
         if page:
             sql, parameters = f"{sql} LIMIT %s OFFSET %s", [*parameters, *page]
+        if AFTER in described and described[AFTER] is not None:
+            # A plan for any cursor expects few rows after it, and sorts what may be thousands.
+            sql = PLANNED_EACH_TIME + sql
         given = {one.name for one in parameters if isinstance(one, Parameter)}
         if given != {name for name, value in values.items() if value is not None}:
             raise TypeError("each value must be a parameter of the SQL")
-        places = [f"p{number}" for number in range(len(parameters))]
-        named: list[tuple[str, str | None, Any]] = [
-            (place, one.name, None) if isinstance(one, Parameter) else (place, None, one)
-            for place, one in zip(places, parameters, strict=True)
-        ]
+        named: list[tuple[str, str | None, Any]] = []
+        written: list[str] = []
+        for number, one in enumerate(parameters):
+            if isinstance(one, INLINED):
+                written.append(quote(one).strip())
+            else:
+                place = f"p{number}"
+                named.append((place, one.name, None) if isinstance(one, Parameter) else (place, None, one))
+                written.append(f"%({place})s")
         columns = tuple(returned.query.selected or ())
-        return _Built(_name_places(sql, places), named, columns, only_reads=isinstance(statement, QuerySet))
+        return _Built(_fill_places(sql, written), named, columns, only_reads=isinstance(statement, QuerySet))
 
 
-def _name_places(sql: str, places: Sequence[str]) -> str:
-    """Give the places in SQL their names. Django doubles percent signs, as psycopg wants them."""
-    names = iter(places)
-    return re.sub("%s", lambda _: f"%({next(names)})s", sql).replace("%%", "%")
+def _fill_places(sql: str, written: Sequence[str]) -> str:
+    """Write into each place of the SQL what belongs there. Django doubles percent signs, as psycopg wants them."""
+    pieces = [piece.replace("%%", "%") for piece in sql.split("%s")]
+    return "".join(piece + value for piece, value in zip(pieces, [*written, ""], strict=True))
 
 
 def _returning(change: Change, compiler: SQLCompiler) -> tuple[str, list[Any]]:

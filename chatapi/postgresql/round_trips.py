@@ -28,6 +28,9 @@ Rows = list[tuple[Any, ...]]
 Statement = tuple[str, Mapping[str, Any]]
 
 PLACE = re.compile(r"%\((\w+)\)s")
+# Begins a statement that no single plan suits, whatever its values are.
+PLANNED_EACH_TIME = "/* planned each time */ "
+UNNAMED = PLANNED_EACH_TIME.encode()
 PROCESS_SQL = b"SELECT pg_backend_pid()"
 
 
@@ -128,7 +131,7 @@ class _Sent:
         return self._next_place()
 
     def statement(self, query: bytes, parameters: Any, types: Any, formats: Any) -> int:
-        name = self._names.find(query, types)
+        name = None if query.startswith(UNNAMED) else self._names.find(query, types)
         if name is None:
             self._pgconn.send_query_params(query, parameters, types, formats)
             return self._next_place()

@@ -1,0 +1,100 @@
+"""The one plan that PostgreSQL may use for all values of a repeated statement suits a user with ten conversations and one with
+thousands, a short conversation and a long one."""
+
+from typing import Any
+from uuid import UUID
+
+import pytest
+from django.db import connection, transaction
+from django.http import QueryDict
+
+from conversations.services.conversations import update_conversation
+from conversations.services.turns.context import Budget
+from conversations.services.turns.statements import lock_and_survey
+from conversations.surfaces.api import queries
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
+
+BUSY_USER = UUID("00000000-0000-4000-8000-00000000beef")
+LONG = UUID("00000000-0000-4000-8000-00000000cafe")
+FILL_SQL = """
+INSERT INTO conversations (id, user_id, title, model_tag, created_at, updated_at, title_source)
+SELECT CASE WHEN n = 1 THEN %(long)s::uuid ELSE gen_random_uuid() END,
+       CASE WHEN n <= 5000 THEN %(busy)s::uuid ELSE md5((n / 10)::text)::uuid END,
+       'title ' || n, 'default', now() - n * interval '1 minute', now() - n * interval '1 minute', 'user'
+FROM generate_series(1, 15000) AS n
+"""
+MESSAGES_SQL = """
+INSERT INTO messages (id, conversation_id, role, content, created_at, status, is_active)
+SELECT gen_random_uuid(), c.id, CASE WHEN n % 2 = 0 THEN 'user' ELSE 'assistant' END, 'message ' || n,
+       c.created_at + n * interval '1 second', 'complete', true
+FROM conversations AS c, generate_series(1, CASE WHEN c.id = %(long)s THEN 5000 ELSE 6 END) AS n
+"""
+
+
+@pytest.fixture(autouse=True)
+def many_rows() -> None:
+    connection.close()
+    connection.pool.drain()  # type: ignore[attr-defined]
+    with connection.cursor() as cursor:
+        for statement in (FILL_SQL, MESSAGES_SQL):
+            cursor.execute(statement.replace(" % 2", " %% 2"), {"busy": BUSY_USER, "long": LONG})
+        cursor.execute("ANALYZE conversations, messages")
+
+
+def use_everything() -> None:
+    """Run the statements of the most frequent requests, each in the forms that it has."""
+    for text in ("", "limit=5"):
+        params = QueryDict(text)
+        _, _, cursor = queries.read_conversation_page(BUSY_USER, params, is_favorited=None, title="", offset=0)
+        following = QueryDict(f"limit=5&cursor={cursor}")
+        queries.read_conversation_page(BUSY_USER, following, is_favorited=None, title="", offset=0)
+        queries.read_conversation_page(BUSY_USER, params, is_favorited=True, title="", offset=0)
+        _, _, older = queries.read_conversation_and_messages(LONG, BUSY_USER)
+        queries.read_messages(LONG, params)
+        queries.read_messages(LONG, QueryDict(f"limit=5&cursor={older}"))
+        queries.read_messages(LONG, params, versions="all")
+        update_conversation(("id",), conversation_id=LONG, user_id=BUSY_USER, changes={"title": "new"})
+        with transaction.atomic():
+            budget = Budget.left_by("newest", "")
+            lock_and_survey(LONG, BUSY_USER, budget, idempotency_key="key", limited=True)
+
+
+def generic_plans() -> dict[str, list[str]]:
+    """Return the lines of the generic plan of each statement that the session has a name for."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT statement FROM pg_prepared_statements")
+        statements = [statement for (statement,) in cursor.fetchall()]
+    session: Any = connection.connection
+    plans = {}
+    for statement in statements:
+        # Apart from psycopg, which would take `$1` for a place of its own.
+        result = session.pgconn.exec_(b"EXPLAIN (GENERIC_PLAN) " + statement.encode())
+        assert result.ntuples, result.error_message
+        plans[statement] = [result.get_value(row, 0).decode() for row in range(result.ntuples)]
+    return plans
+
+
+def test_plans_read_no_table_and_sort_no_long_list_whatever_the_values_are() -> None:
+    use_everything()
+    plans = generic_plans()
+    assert len(plans) >= 8
+    for statement, plan in plans.items():
+        text = "\n".join([statement, *plan])
+        assert not [line for line in plan if "Seq Scan on conversations" in line or "Seq Scan on messages" in line], text
+        # Below a LIMIT the order comes from an index; an incremental sort orders equal times only.
+        below_limit = plan[1:] if plan[0].startswith("Limit") else []
+        assert not [line for line in below_limit if "->  Sort" in line or "Bitmap" in line], text
+
+
+def test_running_replies_are_found_in_their_own_index() -> None:
+    use_everything()
+    lists = {statement: plan for statement, plan in generic_plans().items() if "'streaming')" in statement}
+    assert len(lists) >= 3
+    for statement, plan in lists.items():
+        assert [line for line in plan if "uq_messages_running" in line], "\n".join([statement, *plan])
+
+
+def test_a_page_after_a_cursor_is_planned_for_its_values() -> None:
+    use_everything()
+    assert not [statement for statement in generic_plans() if 'created_at" <= ' in statement or 'updated_at" <= ' in statement]
