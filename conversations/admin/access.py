@@ -1,4 +1,4 @@
-"""Which staff read, exported or deleted which conversation. Other pages write it; superusers read it."""
+"""Which staff read, exported or deleted which conversation. Other pages write it; superusers and auditors read it."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -36,8 +36,8 @@ class StaffAccessAdmin(ReadOnlyAdmin):
         return self.has_view_permission(request)
 
     def has_view_permission(self, request: HttpRequest, obj: StaffAccess | None = None) -> bool:
-        user: Any = request.user
-        return bool(user.is_active and user.is_superuser)
+        # In no group: a superuser gives `view_staffaccess` to an auditor, who needs no other permission.
+        return request.user.has_perm("conversations.view_staffaccess")
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
         wanted = search_term.strip().replace("\x00", "")

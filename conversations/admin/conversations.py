@@ -30,6 +30,7 @@ from conversations.admin.lists import ReadOnlyAdmin
 from conversations.admin.replica import from_replica, read_for
 from conversations.admin.search import search_conversations
 from conversations.admin.summaries import NOTHING_KNOWN, Summary, summaries_of
+from conversations.admin.visible import visible
 from conversations.ids import parse_id
 from conversations.models import AccessKind, Conversation
 
@@ -45,6 +46,8 @@ class ConversationList(ChangeList):
         for row in rows:
             row.summary = summaries.get(row.pk, NOTHING_KNOWN)
             row.matching_message = matching.get(row.pk)
+            # Django also puts it into the label of the row's checkbox.
+            row.title = row.title and visible(row.title)
         self.result_list = rows
 
 
@@ -111,21 +114,21 @@ class ConversationAdmin(ReadOnlyAdmin):
         address = reverse("admin:conversations_conversation_change", args=[conversation.pk])
         if conversation.matching_message:
             address += f"?message={conversation.matching_message}#message-{conversation.matching_message}"
-        return format_html('<a href="{}">{}</a>', address, conversation)
+        return format_html('<a href="{}">{}</a>', address, visible(conversation))
 
     @admin.display(description="User")
     def user(self, conversation: Any) -> str:
         if conversation.user_id is None:
             return "anonymous"
         address = reverse("admin:conversations_chatuser_change", args=[conversation.user_id])
-        return format_html('<a href="{}">{}</a>', address, conversation.summary.email or conversation.user_id)
+        return format_html('<a href="{}">{}</a>', address, visible(conversation.summary.email or conversation.user_id))
 
     @admin.display(description="Messages")
     def message_count(self, conversation: Any) -> str:
         summary: Summary = conversation.summary
         return summary.message_count
 
-    @admin.display(description="Last activity", ordering="updated_at")
+    @admin.display(description="Last activity (UTC)", ordering="updated_at")
     def last_activity(self, conversation: Conversation) -> str:
         return f"{conversation.updated_at:%Y-%m-%d %H:%M}" if conversation.updated_at else "–"
 
@@ -135,11 +138,11 @@ class ConversationAdmin(ReadOnlyAdmin):
         if not summary.last_status:
             return "–"
         badge = '<span class="badge badge-{}" title="{}">{}</span>'
-        return format_html(badge, summary.last_status, summary.last_error, summary.last_status_label)
+        return format_html(badge, summary.last_status, visible(summary.last_error), summary.last_status_label)
 
     @admin.display(description="Model")
     def model_name(self, conversation: Conversation) -> str:
-        return conversation.model_tag or "–"
+        return visible(conversation.model_tag or "–")
 
     @admin.display(description="★")
     def favourite(self, conversation: Conversation) -> str:
@@ -158,7 +161,7 @@ class ConversationAdmin(ReadOnlyAdmin):
         note_access_of(request, AccessKind.READ, [(conversation.pk, conversation.user_id)])
         context = {
             **self.admin_site.each_context(request),
-            "title": str(conversation),
+            "title": visible(conversation),
             "opts": self.opts,
             "conversation": conversation,
             "summary": summary,

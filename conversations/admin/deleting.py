@@ -11,6 +11,7 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 
 from conversations.admin.access import note_access_of
+from conversations.admin.owners import owners_of
 from conversations.models import AccessKind, Conversation, Message
 from conversations.services.conversations import delete_conversations
 
@@ -43,6 +44,7 @@ def confirm_or_delete(model_admin: Any, request: HttpRequest, selected: Sequence
         "selected": selected,
         "shown": selected[:TITLES_SHOWN],
         "not_shown": len(ids[TITLES_SHOWN:]),
+        "owners": owners_of(one.user_id for one in selected),
         "message_count": _count_messages(ids),
         "running_count": Message.objects.running().filter(conversation_id__in=ids).count(),
         "is_action": request.method == "POST",

@@ -12,6 +12,7 @@ from django.db import connection
 from django.db.models import OuterRef, QuerySet, Subquery
 from django.http import HttpRequest
 
+from conversations.admin.visible import visible
 from conversations.models import Message, Status
 from conversations.querysets import MessageQuerySet
 
@@ -108,7 +109,7 @@ class ModelFilter(admin.SimpleListFilter):
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         with connection.cursor() as cursor:
             cursor.execute(MODELS_SQL, [MOST_MODELS])
-            return [(tag, tag or "(none)") for (tag,) in cursor.fetchall()]
+            return [(tag, visible(tag) or "(none)") for (tag,) in cursor.fetchall()]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         return queryset if self.value() is None else queryset.filter(model_tag=self.value())

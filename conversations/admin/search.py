@@ -34,16 +34,37 @@ class Found:
 
 
 def search_conversations(conversations: ConversationQuerySet, wanted: str) -> Found:
-    """Filter by an exact id, by the beginning of the user's e-mail address, or by words in titles and messages."""
+    """Filter by an exact id, by the user's e-mail address or its beginning, or by words in titles and messages."""
     wanted = wanted.strip().replace("\x00", "")
     if not wanted:
         return Found(conversations)
     if wanted_id := parse_id(wanted):
         return _find_by_id(conversations, wanted_id)
     if "@" in wanted:
-        users = ChatUser.objects.filter(email__istartswith=wanted).values_list("id", flat=True)[:MOST_USERS]
-        return Found(conversations.filter(user_id__in=list(users)))
+        return _find_by_address(conversations, wanted)
     return _find_words(conversations, wanted)
+
+
+def users_with_address(wanted: str) -> list[UUID]:
+    """Return the ids of users with exactly this e-mail address, in any case. Only if there are none, those whose address
+    begins like this.
+
+    Otherwise `jo@acme.co` would also select the conversations of `jo@acme.com`. At most 50 users and one more.
+    """
+    exact = list(ChatUser.objects.filter(email__iexact=wanted).values_list("id", flat=True)[: MOST_USERS + 1])
+    if exact:
+        return exact
+    return list(ChatUser.objects.filter(email__istartswith=wanted).values_list("id", flat=True)[: MOST_USERS + 1])
+
+
+def _find_by_address(conversations: ConversationQuerySet, wanted: str) -> Found:
+    users = users_with_address(wanted)
+    notice = ""
+    if len(users) > MOST_USERS:
+        notice = (
+            f"More than {MOST_USERS} users have an address like this: only {MOST_USERS} of them are shown. Type more of it."
+        )
+    return Found(conversations.filter(user_id__in=users[:MOST_USERS]), notice)
 
 
 def _find_by_id(conversations: ConversationQuerySet, wanted_id: UUID) -> Found:

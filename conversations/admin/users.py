@@ -14,6 +14,7 @@ from django.urls import reverse
 from conversations.admin.lists import ReadOnlyAdmin
 from conversations.admin.replica import from_replica
 from conversations.admin.summaries import NOTHING_KNOWN, summaries_of
+from conversations.admin.visible import visible
 from conversations.exceptions import BadCursor
 from conversations.ids import parse_id
 from conversations.keyset import SortKey, after_key, decode_cursor, encode_cursor
@@ -29,12 +30,20 @@ MOST_MESSAGES_COUNTED = 10_000
 
 @admin.register(ChatUser)
 class ChatUserAdmin(ReadOnlyAdmin):
-    list_display = ("__str__", "name", "id", "is_admin", "first_seen_at", "last_seen_at")
+    list_display = ("address", "shown_name", "id", "is_admin", "first_seen_at", "last_seen_at")
     list_per_page = 50
     ordering = ("-last_seen_at", "-id")
     sortable_by = ("last_seen_at",)
     search_fields = ("email",)
     search_help_text = "The beginning of an e-mail address or a name, or a user's id"
+
+    @admin.display(description="User", ordering="email")
+    def address(self, user: ChatUser) -> str:
+        return visible(user)
+
+    @admin.display(description="Name")
+    def shown_name(self, user: ChatUser) -> str:
+        return visible(user.name)
 
     @from_replica
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
@@ -46,6 +55,10 @@ class ChatUserAdmin(ReadOnlyAdmin):
             return queryset.filter(id=wanted_id), False
         if not wanted:
             return queryset, False
+        exact = queryset.filter(email__iexact=wanted)
+        if "@" in wanted and exact.exists():
+            # As in the search for conversations: a longer address is another person.
+            return exact, False
         return queryset.filter(Q(email__istartswith=wanted) | Q(name__istartswith=wanted)), False
 
     @from_replica
@@ -60,7 +73,7 @@ class ChatUserAdmin(ReadOnlyAdmin):
         context = {
             **self.admin_site.each_context(request),
             **_conversations_page(user.id, before),
-            "title": str(user),
+            "title": visible(user),
             "opts": self.opts,
             "chat_user": user,
             "totals": _totals(user.id),

@@ -6,7 +6,10 @@ from django.template import Library
 from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
 
+from conversations.admin.visible import visible
+
 register = Library()
+register.filter("visible", visible)
 
 # A fenced code block. In a reply that broke off, it may lack its closing fence.
 CODE_BLOCK = re.compile(r"^```[^\n`]*\n(.*?)(?:^```[ \t]*$\n?|\Z)", re.MULTILINE | re.DOTALL)

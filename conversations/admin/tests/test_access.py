@@ -147,3 +147,24 @@ def test_the_notes_carry_the_databases_time(support: Client) -> None:
 
     support.get(f"{LIST}{make_conversation().pk}/change/")
     assert abs(StaffAccess.objects.get().at - timezone.now()) < timedelta(hours=1)
+
+
+def test_an_auditor_reads_the_notes_and_nothing_else(support: Client) -> None:
+    conversation = make_conversation()
+    support.get(f"{LIST}{conversation.pk}/change/")
+    auditor = make_staff("audrey")
+    auditor.user_permissions.add(Permission.objects.get(codename="view_staffaccess"))
+    client = Client()
+    client.force_login(auditor)
+    assert "sue" in client.get(LOG).content.decode()
+    assert "staffaccess" in client.get("/admin/").content.decode()
+    for path in (LIST, f"{LIST}{conversation.pk}/change/", "/admin/conversations/chatuser/", f"{LIST}dashboard/"):
+        assert client.get(path).status_code == 403
+
+
+@pytest.mark.parametrize(("field", "value"), [("temperature", "3"), ("max_tokens", "0"), ("top_k", "201")])
+def test_a_value_out_of_range_is_named_at_its_field(superuser: Client, field: str, value: str) -> None:
+    answer = superuser.post(
+        "/admin/conversations/assistant/add/", {"name": "Poet", "requires_authentication": "on", field: value}
+    )
+    assert list(answer.context["adminform"].form.errors) == [field]

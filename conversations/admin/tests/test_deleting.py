@@ -39,6 +39,7 @@ def test_a_selection_is_deleted_after_a_confirmation(operator: Client) -> None:
     page = operator.post(LIST, _selection(first, second))
     assert page.context["message_count"] == "10"
     assert page.content.decode().count('name="_selected_action"') == 2
+    assert f"{USER_ID} (2 conversations)" in page.content.decode()
     assert operator.post(LIST, _selection(first, second, confirmed="yes")).status_code == 302
     assert list(Conversation.objects.all()) == [kept]
     assert not Message.objects.exists()

@@ -14,13 +14,15 @@ from conversations.services.staff import export
 from conversations.services.staff.export import export_conversations
 from conversations.tests.factories import NOON, USER_ID, make_conversation
 
-from .factories import make_long_conversation, make_message, make_staff
+from .factories import make_chat_user, make_long_conversation, make_message, make_staff
 
 LIST = "/admin/conversations/conversation/"
 
 
 def _export(client: Client, action: str, *conversations: Conversation, **more: str):
-    return client.post(LIST, {"action": action, "_selected_action": [str(one.pk) for one in conversations], **more})
+    return client.post(
+        LIST, {"action": action, "_selected_action": [str(one.pk) for one in conversations], "confirmed": "yes", **more}
+    )
 
 
 @pytest.mark.django_db
@@ -135,10 +137,30 @@ def test_an_export_is_noted_for_each_conversation(operator: Client) -> None:
 
 @pytest.mark.django_db
 def test_select_all_means_as_many_as_the_list_counts(operator: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("conversations.admin.exporting.MOST_COUNTED", 2)
-    several = [make_conversation() for _ in range(4)]
-    answer = _export(operator, "export_as_jsonl", several[0], select_across="1")
-    assert len(answer.getvalue().splitlines()) == 2
+    monkeypatch.setattr("conversations.admin.exporting.MOST_EXPORTED", 2)
+    several = [make_conversation() for _ in range(5)]
+    asked = _export(operator, "export_as_jsonl", several[0], select_across="1", confirmed="")
+    assert not asked.streaming and not StaffAccess.objects.exists()
+    assert "2 of 5" in asked.content.decode()
+    exported = []
+    for part, size in (("", 2), ("2", 2), ("3", 1), ("4", 0), ("nonsense", 2)):
+        answer = _export(operator, "export_as_jsonl", several[0], select_across="1", part=part)
+        lines = answer.getvalue().splitlines()
+        assert len(lines) == size
+        exported += [json.loads(line)["conversation"]["id"] for line in lines]
+    assert set(exported[:5]) == {str(one.pk) for one in several}
+    assert 'filename="conversations.jsonl"' in answer["Content-Disposition"]
+
+
+@pytest.mark.django_db
+def test_an_export_of_several_names_whose_they_are_before_it_begins(operator: Client) -> None:
+    make_chat_user()
+    several = [make_conversation(), make_conversation(), make_conversation(user_id=None)]
+    page = _export(operator, "export_as_csv", *several, confirmed="").content.decode()
+    assert "ada@example.com (2 conversations)" in page and "anonymous (1 conversation)" in page
+    assert page.count('name="_selected_action"') == 3
+    assert not StaffAccess.objects.exists()
+    assert _export(operator, "export_as_csv", several[0], confirmed="").streaming, "one conversation needs no question"
 
 
 @pytest.mark.django_db(transaction=True)

@@ -8,6 +8,7 @@ from django.test import Client
 from django.utils import timezone
 
 from conversations.admin import search
+from conversations.admin.visible import visible
 from conversations.models import Assistant
 from conversations.tests.factories import NOON, USER_ID, make_conversation
 
@@ -58,6 +59,50 @@ def some(db) -> None:
 )
 def test_search(support: Client, wanted: str, found: list[str]) -> None:
     assert titles(support, q=wanted) == found
+
+
+def test_an_exact_address_finds_no_longer_ones(support: Client) -> None:
+    make_chat_user(USER_ID, "Jo@acme.co", name="Jo")
+    make_chat_user(OTHER_USER, "jo@acme.com", name="Joan")
+    make_conversation(title="short")
+    make_conversation(title="long", user_id=OTHER_USER)
+    assert titles(support, q="jo@acme.co") == ["short"]
+    assert titles(support, q=" JO@ACME.COM ") == ["long"]
+    assert set(titles(support, q="jo@acme.c")) == {"short", "long"}
+    users = support.get("/admin/conversations/chatuser/", {"q": "jo@acme.co"}).context["cl"].result_list
+    assert [user.email for user in users] == ["Jo@acme.co"]
+
+
+def test_more_users_than_are_taken_are_announced(support: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "MOST_USERS", 2)
+    for number in range(3):
+        make_chat_user(UUID(int=number + 1), f"jo{number}@acme.com")
+        make_chat_user(UUID(int=number + 10), f"jo@acme{number}.com")
+        make_conversation(user_id=UUID(int=number + 10), title=str(number))
+    answer = support.get(LIST, {"q": "jo@"})
+    assert len(answer.context["cl"].result_list) == 2
+    assert "More than 2 users" in answer.content.decode()
+
+
+def test_titles_names_and_tags_stay_on_their_line(support: Client) -> None:
+    hostile = "inv\u202egnp.exe\x1b[31m\u2066\u200b\nx"
+    make_chat_user(email=f"a{hostile}@x", name=hostile)
+    conversation = make_conversation(title=hostile, model_tag=hostile[:20])
+    make_message(conversation, "assistant", "x", model_tag=hostile[:20], status="failed", error_code="\u202e")
+    for path in (
+        LIST,
+        f"{LIST}{conversation.pk}/change/",
+        f"/admin/conversations/chatuser/{USER_ID}/change/",
+        "/admin/conversations/chatuser/",
+    ):
+        page = support.get(path).content.decode()
+        assert not set("\u202e\x1b\u2066\u200b") & set(page), path
+        assert "\\u202e" in page
+
+
+def test_visible_text_keeps_what_people_write() -> None:
+    for text in ("Größe – “naïve”", "مرحبا שלום", "👩\u200d🚀❤\ufe0f", "a\u00a0b", "日本語"):
+        assert visible(text) == text
 
 
 def test_exact_ids_find_a_conversation_and_a_message(support: Client) -> None:

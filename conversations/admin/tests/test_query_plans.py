@@ -147,7 +147,7 @@ def test_the_search_uses_the_index_on_words() -> None:
 
 def test_exporting_reads_what_it_exports(operator: Client) -> None:
     chosen = Conversation.objects.newest_activity_first()[:2]
-    selection = {"action": "export_as_csv", "_selected_action": [str(one.pk) for one in chosen]}
+    selection = {"action": "export_as_csv", "_selected_action": [str(one.pk) for one in chosen], "confirmed": "yes"}
     with CaptureQueriesContext(connection) as asked:
         operator.post(LIST, selection).getvalue()
     for query in asked:

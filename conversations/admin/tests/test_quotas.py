@@ -56,6 +56,16 @@ def test_quotas_are_found_by_the_user_s_id(superuser: Client, search: str) -> No
     assert len(found) == {"": 2, str(USER_ID): 1}.get(search, 2 if search == "\x00" else 0)
 
 
+def test_quotas_are_found_by_the_user_s_address(superuser: Client) -> None:
+    make_chat_user()
+    for user_id in (USER_ID, uuid.uuid4()):
+        UserQuota.objects.create(user_id=user_id, tokens_day=5)
+    for search, found in (("ADA@example.com", [USER_ID]), ("ada@", [USER_ID]), ("bob@", [])):
+        answer = superuser.get(LIST, {"q": search})
+        assert [row.user_id for row in answer.context["cl"].result_list] == found
+    assert "ada@example.com" in superuser.get(LIST).content.decode()
+
+
 def test_other_staff_change_no_quota(operator: Client, support: Client) -> None:
     make_chat_user()
     UserQuota.objects.create(user_id=USER_ID, tokens_day=5)

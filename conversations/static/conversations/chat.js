@@ -1,5 +1,7 @@
 // Load older messages above the others without leaving the page. Without this script, the link opens them.
 "use strict";
+// Open at the newest message, unless the address names a message or a page of older ones.
+if (!location.hash && !location.search) document.querySelector(".chat > .chat-message:last-of-type")?.scrollIntoView({ block: "end" });
 document.addEventListener("click", async (event) => {
   const link = event.target.closest(".chat-older a");
   if (!link || event.metaKey || event.ctrlKey || event.shiftKey) return;
