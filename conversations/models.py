@@ -79,6 +79,10 @@ class TitleSource(models.TextChoices):
     USER = "user"
 
 
+# The same ranges as ck_assistants_sampling.
+SAMPLING_RANGES = {"temperature": (0, 2), "max_tokens": (1, 131_072), "top_k": (0, 200)}
+
+
 class Assistant(models.Model):
     """A persona that staff define: a system prompt, a model and how to sample from it."""
 
@@ -100,9 +104,9 @@ class Assistant(models.Model):
         constraints: ClassVar = [
             models.CheckConstraint(
                 name="ck_assistants_sampling",
-                condition=(Q(temperature__isnull=True) | Q(temperature__range=(0, 2)))
-                & (Q(max_tokens__isnull=True) | Q(max_tokens__range=(1, 131_072)))
-                & (Q(top_k__isnull=True) | Q(top_k__range=(0, 200))),
+                condition=(Q(temperature__isnull=True) | Q(temperature__range=SAMPLING_RANGES["temperature"]))
+                & (Q(max_tokens__isnull=True) | Q(max_tokens__range=SAMPLING_RANGES["max_tokens"]))
+                & (Q(top_k__isnull=True) | Q(top_k__range=SAMPLING_RANGES["top_k"])),
             )
         ]
 
