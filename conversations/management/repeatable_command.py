@@ -6,10 +6,8 @@ from argparse import ArgumentParser
 from collections.abc import Callable
 from typing import Any, Generic, Protocol, TypeVar
 
-from django.core.management.base import CommandError
-from django.db import DatabaseError
-
 from conversations.management.arguments import seconds
+from conversations.management.failures import failing_clearly
 from conversations.management.interruption import Interruption
 from conversations.management.operator_command import OperatorCommand
 from conversations.management.progress import ProgressReport
@@ -42,12 +40,8 @@ class RepeatableCommand(OperatorCommand, Generic[Result]):
     def handle(self, **options: Any) -> None:
         silent = not options["verbosity"]
         with Interruption(options["max_seconds"]) as interruption:
-            try:
-                with ProgressReport(self.unit, self.stderr, total=None, is_silent=silent) as progress:
-                    result = self.work(options, should_stop=interruption, reach=progress.reach)
-            except DatabaseError as failure:
-                # The exception's text may quote a row, so only its type is shown.
-                raise CommandError(f"The database failed ({type(failure).__name__}). Run the command again.") from failure
+            with failing_clearly(), ProgressReport(self.unit, self.stderr, total=None, is_silent=silent) as progress:
+                result = self.work(options, should_stop=interruption, reach=progress.reach)
         if options["json"]:
             self.stdout.write(json.dumps(self.summary(result)))
         elif options["verbosity"]:

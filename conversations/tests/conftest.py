@@ -37,11 +37,11 @@ def spawn(transactional_db: None) -> Iterator[Callable[..., "subprocess.Popen[st
     """Start a command as a process of its own on this test's database."""
     started: list[subprocess.Popen[str]] = []
 
-    def start(*arguments: str) -> "subprocess.Popen[str]":
+    def start(*arguments: str, file_limit: int | None = None) -> "subprocess.Popen[str]":
         settings = connection.settings_dict
         url = f"postgresql://{settings['USER']}:{settings['PASSWORD']}@/{settings['NAME']}?host={settings['HOST']}"
         url += f"&port={settings['PORT']}" if settings["PORT"] else ""
-        started.append(start_command(url, *arguments))
+        started.append(start_command(url, *arguments, file_limit=file_limit))
         return started[-1]
 
     yield start

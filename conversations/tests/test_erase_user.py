@@ -50,9 +50,19 @@ def test_everything_of_the_user_goes_and_nothing_of_others(manage: Manage, tmp_p
     assert "mira" not in receipt_file.read_text()
 
 
-def test_erasing_again_is_an_empty_receipt(manage: Manage) -> None:
-    receipt = json.loads(manage("erase_user", str(uuid4()), "--yes"))
-    assert (receipt["conversations"], receipt["is_complete"]) == (0, True)
+@pytest.mark.parametrize("options", [("--yes",), ("--dry-run",)])
+def test_an_unknown_user_is_said_to_be_unknown(manage: Manage, options: tuple[str, ...]) -> None:
+    with pytest.raises(CommandError, match="Nothing is stored about the user") as failure:
+        manage("erase_user", str(uuid4()), *options)
+    assert failure.value.returncode == 3
+
+
+@pytest.mark.parametrize("model", [ChatUser, UserQuota])
+def test_a_user_without_conversations_is_erased(manage: Manage, model: Any) -> None:
+    user = uuid4()
+    model.objects.create(**{"id" if model is ChatUser else "user_id": user})
+    receipt = json.loads(manage("erase_user", str(user), "--yes"))
+    assert (receipt["conversations"], receipt["is_complete"], model.objects.count()) == (0, True, 0)
 
 
 def test_a_dry_run_and_a_missing_yes_change_nothing(manage: Manage) -> None:

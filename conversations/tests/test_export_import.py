@@ -285,3 +285,18 @@ def test_an_export_from_before_there_was_reasoning_is_imported(manage: Manage, t
     conversation.messages.all().delete()
     manage("import_history", str(file))
     assert set(conversation.messages.values_list("reasoning", flat=True)) == {""}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("history.csv", "--all"), "names no format"),
+        (("missing/history.jsonl", "--all"), "no folder"),
+        (("history.jsonl", "--since=2026-03-01", "--until=2026-02-01"), "not before"),
+    ],
+)
+def test_an_export_that_cannot_be_meant_is_refused(manage: Any, tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:
+    with pytest.raises(CommandError, match=said) as failure:
+        manage("export_history", str(tmp_path / arguments[0]), *arguments[1:])
+    assert failure.value.returncode == 2
+    assert list(tmp_path.iterdir()) == []

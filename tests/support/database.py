@@ -59,10 +59,11 @@ def cut_connections(url: str) -> None:
         connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'chat-api'")
 
 
-def start_command(url: str, *arguments: str) -> "subprocess.Popen[str]":
-    """Start a command of manage.py on a database."""
+def start_command(url: str, *arguments: str, file_limit: int | None = None) -> "subprocess.Popen[str]":
+    """Start a command of manage.py on a database. It can write no file beyond `file_limit` bytes, as on a full disk."""
+    limit = [] if file_limit is None else ["prlimit", f"--fsize={file_limit}"]
     return subprocess.Popen(
-        [sys.executable, "manage.py", *arguments],
+        [*limit, sys.executable, "manage.py", *arguments],
         cwd=PROJECT,
         env={"SECRET_KEY": "only-for-commands-long-enough-to-start-with", **os.environ, "DATABASE_URL": url},
         stdin=subprocess.DEVNULL,

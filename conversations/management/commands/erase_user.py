@@ -1,30 +1,36 @@
 """`manage.py erase_user`: erase everything about one user. See services.history.erase."""
 
 import json
+import os
 from argparse import ArgumentParser
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from django.core.management.base import CommandError
 from django.core.serializers.json import DjangoJSONEncoder
-from django.db import DatabaseError
 from redis.exceptions import RedisError
 
 from conversations.management.arguments import user_id
 from conversations.management.confirmation import confirm
+from conversations.management.failures import failing_clearly
 from conversations.management.interruption import Interruption
 from conversations.management.operator_command import OperatorCommand
 from conversations.management.progress import ProgressReport
-from conversations.services.history.erase import Receipt, count_of_user, erase_user
+from conversations.services.history.erase import Receipt, count_of_user, erase_user, is_known_user
 
 EPILOG = """
 Close the account at the auth service first: a user who can still log in can create new conversations. The command also erases
 favourites, and it stops running replies. The receipt contains the user's id and the number of erased rows, but none of their
 content.
 
-exit codes: 0 everything is erased, 1 failed, 2 wrong arguments or not confirmed, 130 and 143 interrupted. After every code
-except 0, run the command again.
+exit codes: 0 everything is erased, 1 failed, 2 wrong arguments or not confirmed, 3 nothing is stored about this user, 130 and
+143 interrupted. After 1, 130 and 143, run the command again.
 """
+
+
+UNKNOWN = 3
 
 
 class Command(OperatorCommand):
@@ -39,7 +45,9 @@ class Command(OperatorCommand):
 
     def handle(self, **options: Any) -> None:
         user = options["user"]
-        with Interruption() as interruption:
+        with Interruption() as interruption, failing_clearly(), _receipt_file(options["receipt"]) as receipt_file:
+            if not is_known_user(user_id=user):
+                raise CommandError(f"Nothing is stored about the user {user}. Nothing was changed.", returncode=UNKNOWN)
             try:
                 if options["dry_run"]:
                     receipt = count_of_user(user_id=user)
@@ -47,14 +55,12 @@ class Command(OperatorCommand):
                     if not options["yes"]:
                         confirm(lambda: _consequence(count_of_user(user_id=user)), self.stderr)
                     receipt = self._erase(options, interruption)
-            except DatabaseError as failure:
-                raise CommandError(f"The database failed ({type(failure).__name__}). Run the command again.") from failure
             except RedisError as failure:
                 raise CommandError(f"The shared cache failed ({type(failure).__name__}). Run the command again.") from None
-        text = json.dumps(receipt.as_json(), cls=DjangoJSONEncoder, indent=2)
-        self.stdout.write(text)
-        if options["receipt"]:
-            options["receipt"].write_text(text + "\n")
+            text = json.dumps(receipt.as_json(), cls=DjangoJSONEncoder, indent=2)
+            self.stdout.write(text)
+            if receipt_file is not None:
+                _write_receipt(receipt_file, text)
         if not options["dry_run"] and not receipt.is_complete:
             raise SystemExit(interruption.exit_code or 1)
 
@@ -70,3 +76,32 @@ class Command(OperatorCommand):
 
 def _consequence(receipt: Receipt) -> str:
     return f"{receipt.conversations:,} conversations with {receipt.messages:,} messages will be erased permanently."
+
+
+@contextmanager
+def _receipt_file(path: Path | None) -> Iterator[TextIO | None]:
+    """Open the file of the receipt before anything is erased: afterwards a wrong path would lose it."""
+    if path is None:
+        yield None
+        return
+    try:
+        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+", encoding="utf-8")
+    except OSError as failure:
+        raise CommandError(f"Cannot write the receipt: {failure}", returncode=2) from None
+    try:
+        with file:
+            yield file
+    finally:
+        if not path.stat().st_size:
+            path.unlink()
+
+
+def _write_receipt(file: TextIO, text: str) -> None:
+    try:
+        # An earlier, incomplete run may have left its receipt there.
+        file.truncate(0)
+        file.write(text + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    except OSError as failure:
+        raise CommandError(f"Cannot write the receipt, which is printed above: {failure}") from None

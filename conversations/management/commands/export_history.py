@@ -3,22 +3,25 @@
 import json
 from argparse import ArgumentParser
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from django.core.management.base import CommandError
-from django.db import DatabaseError
 
 from conversations.management.arguments import past_moment, positive, user_id
+from conversations.management.failures import failing_clearly
 from conversations.management.interruption import Interruption
 from conversations.management.operator_command import OperatorCommand
 from conversations.management.progress import ProgressReport
 from conversations.services.history.export import STANDARD_OUTPUT, ExportResult, Format, export_file, export_history
 from conversations.services.history.id_batches import DEFAULT_BATCH_SIZE
 
+MARKDOWN_ENDINGS = (".md", ".markdown")
+LINES_ENDINGS = (".jsonl", ".json", ".ndjson")
 EPILOG = """
 JSON lines contain every column, and import_history can read them. Markdown is for people: it contains only the active branch,
-so one version of each answer. The file's name selects the format (.md is Markdown, everything else JSON lines) unless you give
---format. A file whose name ends in .gz is compressed. The file appears when the export is complete, and only its owner can
+so one version of each answer. The file's name selects the format (.jsonl, .json, .md or .markdown) unless you give --format. A
+file whose name ends in .gz is compressed. The file appears when the export is complete, and only its owner can
 read it.
 
 exit codes: 0 done, 1 failed, 2 wrong arguments, 130 and 143 interrupted. After every code except 0, no file is written;
@@ -54,13 +57,11 @@ class Command(OperatorCommand):
             )
         if options["user"] and options["anonymous"]:
             raise CommandError("--user and --anonymous exclude each other. Use only one of them.", returncode=2)
-        with Interruption() as interruption:
-            try:
-                result = self._export(options, interruption)
-            except OSError as failure:
-                raise CommandError(f"Cannot write the file: {failure}") from None
-            except DatabaseError as failure:
-                raise CommandError(f"The database failed ({type(failure).__name__}). Run the command again.") from failure
+        if options["since"] and options["until"] and options["since"] >= options["until"]:
+            raise CommandError("--since is not before --until, so nothing would be exported.", returncode=2)
+        _refuse_name(options["output"], options["format"])
+        with Interruption() as interruption, failing_clearly("Cannot write the file"):
+            result = self._export(options, interruption)
         self._summarize(result, options)
 
     def _export(self, options: dict[str, Any], interruption: Interruption) -> ExportResult:
@@ -94,4 +95,16 @@ class Command(OperatorCommand):
 
 
 def _format_of(name: str) -> Format:
-    return "markdown" if name.removesuffix(".gz").endswith((".md", ".markdown")) else "jsonl"
+    return "markdown" if name.removesuffix(".gz").endswith(MARKDOWN_ENDINGS) else "jsonl"
+
+
+def _refuse_name(name: str, file_format: str | None) -> None:
+    """Refuse a file that can't be written, or whose name promises another format, before anything is read."""
+    if name == STANDARD_OUTPUT:
+        return
+    if not file_format and not name.removesuffix(".gz").endswith((*MARKDOWN_ENDINGS, *LINES_ENDINGS)):
+        raise CommandError(
+            f"{name} names no format that can be written. End it in .jsonl or .md, or add --format.", returncode=2
+        )
+    if not Path(name).parent.is_dir():
+        raise CommandError(f"There is no folder {Path(name).parent}.", returncode=2)

@@ -9,6 +9,7 @@ from typing import Any
 from django.core.management.base import CommandError
 
 from conversations.management.arguments import positive
+from conversations.management.failures import failing_clearly
 from conversations.management.interruption import Interruption
 from conversations.management.operator_command import OperatorCommand
 from conversations.management.progress import ProgressReport
@@ -41,7 +42,7 @@ class Command(OperatorCommand):
 
     def handle(self, **options: Any) -> None:
         silent = not options["verbosity"]
-        with Interruption() as interruption:
+        with Interruption() as interruption, failing_clearly("The import failed"):
             try:
                 with (
                     ProgressReport("messages read", self.stderr, total=None, is_silent=silent) as progress,
@@ -53,7 +54,7 @@ class Command(OperatorCommand):
                         should_stop=interruption,
                         on_batch=lambda so_far: progress.reach(so_far.messages.inserted + so_far.messages.present),
                     )
-            except (ImportProblem, OSError) as failure:
+            except ImportProblem as failure:
                 raise CommandError(f"The import failed: {failure}") from None
         self._summarize(result, options)
         if not result.is_complete:

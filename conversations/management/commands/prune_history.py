@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from django.core.management.base import CommandError
-from django.db import DatabaseError
 from django.template.defaultfilters import filesizeformat
 
 from conversations.management.arguments import past_moment, positive, seconds, user_id
 from conversations.management.confirmation import confirm
+from conversations.management.failures import failing_clearly
 from conversations.management.interruption import Interruption
 from conversations.management.operator_command import OperatorCommand
 from conversations.management.progress import ProgressReport
 from conversations.models import Status
-from conversations.services.history.archive import Archive, ArchiveProblem
+from conversations.services.history.archive import Archive, ArchiveProblem, problem_with_name
 from conversations.services.history.prune import (
     BATCH_S,
     LARGEST_BATCH,
@@ -87,16 +87,15 @@ class Command(OperatorCommand):
             )
         if criteria.user_id and criteria.is_anonymous:
             raise CommandError("--user and --anonymous exclude each other. Use only one of them.", returncode=2)
-        with Interruption(options["max_seconds"]) as interruption:
+        if options["archive"] and (problem := problem_with_name(options["archive"])):
+            raise CommandError(f"Cannot write the archive: {problem}", returncode=2)
+        with Interruption(options["max_seconds"]) as interruption, failing_clearly("Cannot write the archive"):
             if not options["dry_run"] and not options["yes"]:
                 confirm(lambda: f"{matching(criteria).count():,} conversations will be deleted permanently.", self.stderr)
             try:
                 result = self._run(criteria, options, interruption)
-            except (ArchiveProblem, OSError) as failure:
+            except ArchiveProblem as failure:
                 raise CommandError(f"Cannot write the archive: {failure}") from None
-            except DatabaseError as failure:
-                # The exception's text may quote a row, so only its type is shown.
-                raise CommandError(f"The database failed ({type(failure).__name__}). Run the command again.") from failure
         self._summarize(result, options)
         if not result.is_complete:
             raise SystemExit(interruption.exit_code)

@@ -58,6 +58,19 @@ class Receipt:
         }
 
 
+def is_known_user(*, user_id: UUID) -> bool:
+    """Return whether anything is stored about a user that `erase_user` would erase."""
+    return any(
+        rows.exists()
+        for rows in (
+            Conversation.objects.owned_by(user_id),
+            ChatUser.objects.filter(id=user_id),
+            UsageTotal.objects.filter(user_id=user_id),
+            UserQuota.objects.filter(user_id=user_id),
+        )
+    )
+
+
 def count_of_user(*, user_id: UUID) -> Receipt:
     """Count what `erase_user` would erase. The receipt is not marked complete."""
     return Receipt(

@@ -4,8 +4,8 @@ import gzip
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -105,9 +105,10 @@ def export_file(path: str) -> Iterator[BinaryIO]:
 
 def _write_lines(target: BinaryIO, window: IdArray, result: ExportResult) -> None:
     lines = 0
-    for line in history_lines(window):
-        lines += 1
-        target.write(line)
+    with closing(history_lines(window)) as found:
+        for line in found:
+            lines += 1
+            target.write(line)
     conversations = len(window)
     result.conversations += conversations
     result.messages += lines - conversations
@@ -120,9 +121,10 @@ def _write_markdown(target: BinaryIO, window: IdArray, result: ExportResult) -> 
             continue
         target.write(_heading(conversation).encode())
         messages = Message.objects.in_conversation(conversation_id).active_branch().oldest_first()
-        for message in messages.iterator(chunk_size=MESSAGES_AT_ONCE):
-            target.write(_paragraph(message).encode())
-            result.messages += 1
+        with closing(cast(Generator[Any, None, None], messages.iterator(chunk_size=MESSAGES_AT_ONCE))) as found:
+            for message in found:
+                target.write(_paragraph(message).encode())
+                result.messages += 1
         result.conversations += 1
 
 

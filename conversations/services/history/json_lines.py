@@ -5,7 +5,7 @@ PostgreSQL writes lines with row_to_json and reads them with json_populate_recor
 Generated columns are left out. Times are in UTC, to the microsecond.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 
 from django.db import connection
 from psycopg import sql
@@ -46,8 +46,12 @@ def column_names(kind: str) -> list[str]:
         return [name for (name,) in cursor.fetchall()]
 
 
-def history_lines(conversation_ids: IdArray) -> Iterator[bytes]:
-    """Yield the lines of these conversations and their messages, each with its line end. Only one is in memory at a time."""
+def history_lines(conversation_ids: IdArray) -> Generator[bytes, None, None]:
+    """Yield the lines of these conversations and their messages, each with its line end. Only one is in memory at a time.
+
+    Close the generator before the transaction ends, whatever happens: until then it holds the lock of psycopg's connection, and
+    a rollback would wait for it for ever.
+    """
     statement = sql.SQL(LINES_SQL).format(
         ids=sql.Literal(conversation_ids.text),
         conversation_columns=_identifiers(column_names(CONVERSATION)),

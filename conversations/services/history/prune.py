@@ -9,6 +9,7 @@ deletes all of it, and the next run continues from there.
 
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, fields
 from datetime import datetime
 from uuid import UUID
@@ -194,7 +195,7 @@ def _prune_window(walk: Walk, criteria: PruneCriteria, archive: Archive | None) 
         if archive is None:
             return len(window), *delete_with_messages(chosen)
         # If the commit fails, the batch stays in the archive, because its rows may be gone all the same.
-        with archive.batch(history_lines(chosen)):
+        with closing(history_lines(chosen)) as lines, archive.batch(lines):
             return len(window), *delete_with_messages(chosen)
 
 
