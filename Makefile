@@ -85,9 +85,11 @@ fix: $(STAMP) ## Format the code and apply the linter's fixes
 schema: $(STAMP) ## Write docs/openapi.yaml from the code
 	@$(CHECK_ENV) $(BIN)/python manage.py spectacular --validate --fail-on-warn --file docs/openapi.yaml
 
-lock: $(STAMP) ## Pin everything that ships in requirements.lock, with hashes (ARGS=--upgrade for newer versions)
+lock: $(STAMP) ## Pin everything that ships, and what sends traces, with hashes (ARGS=--upgrade for newer versions)
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock" \
 		--output-file requirements.lock requirements.txt $(ARGS)
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock" \
+		--constraint requirements.lock --output-file requirements-observability.lock requirements-observability.txt $(ARGS)
 
 bench: $(STAMP) $(if $(filter streams,$(BENCH)),$(BENCH_STAMP)) ## Measure (BENCH=streams, capacity, growth, prune or requests; ARGS="--help" shows the options)
 	@for name in $(BENCH); do $(BIN)/python -m benchmarks.$$name $(ARGS) || exit 1; done

@@ -11,13 +11,17 @@ from collections.abc import Callable, Iterator
 from importlib import resources
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import jsonschema
 import kubernetes_validate
+import psycopg
 import pytest
 import yaml
 
 from devstack.folder import PROJECT
+from devstack.lock import read_lock, read_requirements
+from devstack.postgres import programs_folder
 from tests.support.client import Client
 from tests.support.database import manage
 from tests.support.nginx import CONFIGURATION
@@ -35,6 +39,7 @@ DOCUMENTED = set(re.findall(r"`([A-Z_0-9]+)`", (PROJECT / "docs" / "configuratio
 GRACEFUL_TIMEOUT_S = 30
 # Of the images of PostgreSQL and the stand-ins, and of the compose file itself.
 NOT_OURS = {"POSTGRES_USER", "POSTGRES_DB", "POSTGRES_PASSWORD", "DEVSTACK_DIR", "HTTP_PORT"}
+NOT_OURS |= {"POSTGRES_SUPERUSER_PASSWORD", "CHAT_PASSWORD", "VALKEY_PASSWORD", "REDISCLI_AUTH"}
 
 
 def kinds(kind: str) -> list[dict[str, Any]]:
@@ -187,7 +192,8 @@ def test_docker_compose_accepts_the_file() -> None:
     version = subprocess.run([*command, "version", "--short"], capture_output=True, text=True, check=False).stdout.split(".")
     if [int(part) for part in version[:2] if part.isdigit()] < [2, 23]:
         pytest.skip("Docker Compose 2.23 or newer is not installed")
-    secrets = dict.fromkeys(("SECRET_KEY", "INTERNAL_API_KEY", "POSTGRES_PASSWORD"), "only-for-checks")
+    names = re.findall(r"\$\{(\w+):\?", (DEPLOY / "compose.yaml").read_text())
+    secrets = dict.fromkeys(names, "only-for-checks")
     arguments = ["--profile", "dev", "config", "--quiet"]
     checked = subprocess.run([*command, *arguments], env={**os.environ, **secrets}, capture_output=True, text=True, check=False)
     assert (checked.returncode, checked.stderr) == (0, "")
@@ -226,3 +232,84 @@ def test_systemd_accepts_the_units(tmp_path: Path) -> None:
         (tmp_path / path.name).write_text(text)
     checked = subprocess.run([analyze, "verify", *sorted(tmp_path.iterdir())], capture_output=True, text=True, check=False)
     assert (checked.returncode, checked.stderr) == (0, "")
+
+
+def test_every_container_runs_without_needless_rights_and_rotates_its_log() -> None:
+    for name, service in COMPOSE["services"].items():
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert {"max-size", "max-file"} <= set(service["logging"]["options"]), name
+
+
+def test_the_first_start_of_postgresql_makes_a_role_without_rights(database_url: str, tmp_path: Path) -> None:
+    folder = COMPOSE["services"]["postgres"]["volumes"][1].split(":")[0]
+    text = (DEPLOY / folder).read_text().replace("--username postgres --dbname postgres", f"--dbname '{database_url}'")
+    text = text.replace("ROLE chat", "ROLE deployed").replace("DATABASE chat OWNER chat", "DATABASE deployed OWNER deployed")
+    (tmp_path / "make-role.sh").write_text(text)
+    environment = {**os.environ, "CHAT_PASSWORD": "it's secret", "PATH": f"{programs_folder()}:{os.environ['PATH']}"}
+    subprocess.run(["sh", str(tmp_path / "make-role.sh")], env=environment, check=True, timeout=30)
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        rights = "rolsuper, rolcreatedb, rolcreaterole, rolreplication, rolcanlogin"
+        row = connection.execute(f"SELECT {rights} FROM pg_roles WHERE rolname = 'deployed'").fetchone()
+        assert row == (False, False, False, False, True)
+        connection.execute("DROP DATABASE deployed")
+        connection.execute("DROP ROLE deployed")
+
+
+def test_valkey_reads_its_password_from_standard_input() -> None:
+    command = COMPOSE["services"]["valkey"]["command"]
+    assert "requirepass" in command[-1] and "valkey-server - " in command[-1]
+    assert "VALKEY_PASSWORD" not in " ".join(command)
+
+
+def test_nginx_of_compose_carries_the_streams_of_the_capacity_page() -> None:
+    mounted = dict(volume.split(":")[:2] for volume in COMPOSE["services"]["nginx"]["volumes"])
+    main = (DEPLOY / "nginx" / "nginx.conf").read_text()
+    assert mounted["./nginx/nginx.conf"] == "/etc/nginx/nginx.conf"
+    (connections,) = map(int, re.findall(r"worker_connections (\d+);", main))
+    (descriptors,) = map(int, re.findall(r"worker_rlimit_nofile (\d+);", main))
+    assert connections >= 2 * 4000 and descriptors >= 2 * connections
+
+
+def test_neither_the_ingress_nor_the_gateway_publishes_the_admin() -> None:
+    (ingress,) = kinds("Ingress")
+    public = {path["path"] for path in ingress["spec"]["rules"][0]["http"]["paths"]}
+    gateway, route = yaml.safe_load_all((DEPLOY / "kubernetes" / "gateway" / "gateway.yaml").read_text())
+    assert {match["path"]["value"] for match in route["spec"]["rules"][0]["matches"]} == public
+    assert public >= {"/api", "/v1", "/conversations", "/conversation", "/health"}
+    assert not [path for path in public if "/admin".startswith(path) or "/metrics".startswith(path)]
+    assert route["spec"]["parentRefs"] == [{"name": gateway["metadata"]["name"]}]
+    assert route["spec"]["rules"][0]["backendRefs"][0]["name"] == kinds("Service")[0]["metadata"]["name"]
+
+
+def test_only_prometheus_reaches_the_metrics_port() -> None:
+    (policy,) = kinds("NetworkPolicy")
+    assert policy["spec"]["podSelector"]["matchLabels"] == DEPLOYMENT["spec"]["template"]["metadata"]["labels"]
+    sources = {rule["ports"][0]["port"]: rule.get("from") for rule in policy["spec"]["ingress"]}
+    ports = {port["name"]: port["containerPort"] for port in SERVER["ports"]}
+    assert set(sources) == set(ports.values())
+    assert sources[ports["metrics"]] and not sources[ports["http"]]
+
+
+def test_the_units_have_the_same_limits() -> None:
+    server, pruning = unit("chat-api.service"), unit("chat-api-prune.service")
+    assert "MemoryMax" in server and "MemoryMax" in pruning
+    for name in ("NoNewPrivileges", "ProtectSystem", "ProtectHome", "CapabilityBoundingSet", "RestrictAddressFamilies"):
+        assert pruning[name] == server[name]
+
+
+def test_the_packages_for_traces_are_pinned_with_hashes() -> None:
+    locked = (PROJECT / "requirements-observability.lock").read_text()
+    wanted = read_requirements((PROJECT / "requirements-observability.txt").read_text())
+    assert {name: str(read_lock(locked)[name].requirement.specifier) for name in wanted} == wanted
+    assert "--hash=sha256:" in locked
+    shipped = read_lock((PROJECT / "requirements.lock").read_text())
+    both = set(shipped) & set(read_lock(locked))
+    assert not [name for name in both if shipped[name].requirement.specifier != read_lock(locked)[name].requirement.specifier]
+
+
+def test_no_documented_command_puts_a_password_on_a_command_line() -> None:
+    page = (PROJECT / "docs" / "deploying.md").read_text()
+    assert "/etc/chat-api.env)" not in page and "~/.pgpass" in page
+    (address,) = re.findall(r"^DATABASE_URL=(\S+chat@\S+)", page, re.MULTILINE)
+    assert urlsplit(address).password is None
