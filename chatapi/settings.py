@@ -31,6 +31,7 @@ try:
     INFERENCE_THINK_TAGS = _environment.flag("INFERENCE_THINK_TAGS", True)
     INFERENCE_SEND_REASONING = _environment.flag("INFERENCE_SEND_REASONING", False)
     ALLOWED_MODELS = frozenset(_environment.several("ALLOWED_MODELS"))
+    UNNAMED_TITLES = frozenset(_environment.several("UNNAMED_TITLES"))
     INTERNAL_API_KEY = _environment.text("INTERNAL_API_KEY")
     # Sampling defaults if neither the client nor the assistant sets a value. None: the protocol's default.
     INFERENCE_DEFAULT_TEMPERATURE = _environment.number_or_none("INFERENCE_DEFAULT_TEMPERATURE", least=0, most=2)
@@ -263,6 +264,7 @@ CORS_EXPOSE_HEADERS = [
     "Retry-After",
     "X-Message-Id",
     "X-Request-Id",
+    "X-Stream-Restarted",
     "X-Trace-Id",
     "X-User-Message-Id",
 ]

@@ -86,11 +86,18 @@ class FrameStream:
     """The body of a streaming response: what a follower reads, encoded."""
 
     def __init__(
-        self, follower: Follower, stream_format: StreamFormat, request: HttpRequest, on_close: Callable[[], None]
+        self,
+        follower: Follower,
+        stream_format: StreamFormat,
+        request: HttpRequest,
+        on_close: Callable[[], None],
+        on_delivered: Callable[[], None] | None = None,
     ) -> None:
         self._request: HttpRequest | None = request
         self._follower = follower
         self._on_close = on_close
+        # Called after the last chunk has been sent, and not if the client has left before.
+        self._on_delivered = on_delivered
         self._encode = stream_format.encode
         self._heartbeat = stream_format.heartbeat
         self._cut = stream_format.cut
@@ -111,6 +118,7 @@ class FrameStream:
             self._forget_request()
             return greeting + b"".join(map(self._encode, self._read(None)))
         if self._follower.has_ended:
+            self._note_delivered()
             raise StopIteration
         frames = self._read(self._heartbeat_s)
         return b"".join(map(self._encode, frames)) or self._wait_for_more(frames)
@@ -134,6 +142,13 @@ class FrameStream:
             logger.exception("following a reply failed")
             self._follower.has_ended = True
             return [(None, orjson.dumps({"error": Problem.code, "detail": Problem.detail}))]
+
+    def _note_delivered(self) -> None:
+        if self._on_delivered is not None:
+            try:
+                self._on_delivered()
+            except Exception:
+                logger.exception("noting that a stream was delivered failed")
 
     def _forget_request(self) -> None:
         """Drop what the request holds, about 8 KiB. The middleware is through with it, and the stream may take minutes."""

@@ -38,6 +38,7 @@ DEFAULTS: dict[str, Any] = {
     "INFERENCE_PROTOCOL": "nanochat",
     "INFERENCE_MODEL": "",
     "INFERENCE_COMPATIBILITY": [],
+    "UNNAMED_TITLES": [],
     "INFERENCE_THINK_TAGS": True,
     "INFERENCE_SEND_REASONING": False,
     "MAX_MESSAGE_CHARACTERS": 8_000,
@@ -98,6 +99,7 @@ CHOSEN: dict[str, tuple[str, Any]] = {
     "LOG_LEVEL": ("debug", "DEBUG"),
     "INFERENCE_PROTOCOL": ("openai", "openai"),
     "INFERENCE_MODEL": ("a-model", "a-model"),
+    "UNNAMED_TITLES": ("Neue Unterhaltung, Nouveau chat", ["Neue Unterhaltung", "Nouveau chat"]),
     "INFERENCE_COMPATIBILITY": ("no_top_k, max_completion_tokens", ["max_completion_tokens", "no_top_k"]),
     "INFERENCE_THINK_TAGS": ("no", False),
     "INFERENCE_SEND_REASONING": ("yes", True),
@@ -245,7 +247,8 @@ names = %r
 database, cache = s.DATABASES["default"], s.CACHES["default"]
 shown = {name: getattr(s, name) for name in names if hasattr(s, name)}
 shown |= {name: rate and [rate.requests, rate.period_s] for name, rate in shown.items() if name.startswith("THROTTLE")}
-shown |= {name: sorted(getattr(s, name)) for name in ("ADMIN_EMAILS", "ALLOWED_MODELS", "INFERENCE_COMPATIBILITY")}
+several = ("ADMIN_EMAILS", "ALLOWED_MODELS", "INFERENCE_COMPATIBILITY", "UNNAMED_TITLES")
+shown |= {name: sorted(getattr(s, name)) for name in several}
 shown["TRUSTED_PROXIES"] = [str(network) for network in s.TRUSTED_PROXIES]
 shown["DATABASE"] = [database["NAME"], database["HOST"], database["USER"]]
 shown["POOL"] = database["OPTIONS"]["pool"]["max_size"]

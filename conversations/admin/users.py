@@ -124,7 +124,8 @@ def _totals(user_id: UUID) -> dict[str, Any]:
     """Return a user's totals, of at most 1,000 conversations and 10,000 messages."""
     newest = Conversation.objects.owned_by(user_id).newest_activity_first()
     ids = list(newest.values_list("id", flat=True)[: MOST_CONVERSATIONS_COUNTED + 1])
-    counted = Message.objects.filter(conversation_id__in=ids[:MOST_CONVERSATIONS_COUNTED])[:MOST_MESSAGES_COUNTED]
+    said = Message.objects.filter(conversation_id__in=ids[:MOST_CONVERSATIONS_COUNTED], source=None)
+    counted = said[:MOST_MESSAGES_COUNTED]
     figures = counted.aggregate(
         messages=Count("id"),
         tokens=Sum("token_count", filter=Q(role="assistant")),

@@ -12,6 +12,7 @@ from conversations.models import Conversation
 from conversations.services.conversations import require_conversation, update_conversation
 from conversations.services.model_tags import require_allowed
 from conversations.services.sessions import find_session, open_session
+from conversations.services.turns.first_turns import Opening
 
 
 def find_chat(*, name: str, user_id: UUID) -> UUID:
@@ -26,17 +27,26 @@ def find_chat(*, name: str, user_id: UUID) -> UUID:
     return conversation_id
 
 
-def open_chat(*, name: str, user_id: UUID, model_tag: str | None = None) -> UUID:
-    """Return the conversation of a chat. Create it at its first use. A given model is used from now on.
+def open_chat(*, name: str, user_id: UUID, model_tag: str | None = None) -> UUID | Opening:
+    """Return the conversation of a chat or, before its first use, a function that creates it: see `turns.first_turns`.
+
+    A given model is used from now on.
 
     Raises `ModelNotAllowed`, `ShuttingDown`, `TooManyReplies`, `UnknownUser`.
     """
     try:
         conversation_id = find_chat(name=name, user_id=user_id)
     except ConversationNotFound:
-        # Otherwise the chat would be created although its first message is refused.
         require_allowed(model_tag)
-        conversation_id = open_session(session_id=name, user_id=user_id)
+        opened = open_session(session_id=name, user_id=user_id)
+        if isinstance(opened, UUID):
+            # A simultaneous request has created it in the meantime.
+            return _with_model(opened, user_id, model_tag)
+        return lambda: _with_model(opened(), user_id, model_tag)
+    return _with_model(conversation_id, user_id, model_tag)
+
+
+def _with_model(conversation_id: UUID, user_id: UUID, model_tag: str | None) -> UUID:
     # Clients send the model with each message.
     if model_tag and not Conversation.objects.filter(id=conversation_id, model_tag=model_tag).exists():
         update_conversation(("id",), conversation_id=conversation_id, user_id=user_id, changes={"model_tag": model_tag})

@@ -17,6 +17,9 @@ from conversations.services.model_tags import require_allowed
 from conversations.services.turns.replies import refuse_new_replies
 from conversations.services.user_directory import requires_known_user
 
+# The source of messages that a client brought: nobody may rate them, and they count for nothing.
+BROUGHT = "client"
+
 
 @dataclass(frozen=True, slots=True)
 class Said:
@@ -62,13 +65,6 @@ def open_conversation(
     return found_id
 
 
-def discard_if_empty(*, conversation_id: UUID) -> None:
-    """Delete a conversation in which no reply was ever begun, because its first message was refused."""
-    begun = Message.objects.in_conversation(conversation_id).filter(context__isnull=False)
-    if not begun.exists():
-        Conversation.objects.filter(id=conversation_id, is_listed=False).delete()
-
-
 def _create_once(conversation: Conversation) -> UUID:
     if conversation.session_id is None:
         conversation.save(force_insert=True)
@@ -88,7 +84,7 @@ def _as_messages(conversation_id: UUID, history: Sequence[Said]) -> list[Message
         # Each has its own time, so that ids, which a node's clock makes, decide no order.
         said_at = TransactionNow() + timedelta(microseconds=place)
         message: dict[str, Any] = {"id": new_id(), "conversation_id": conversation_id, "content": said.content}
-        message["created_at"] = said_at
+        message |= {"created_at": said_at, "source": BROUGHT}
         is_answer = said.role == "assistant"
         messages.append(Message(role=said.role, parent_id=asked_id if is_answer else None, **message))
         asked_id = messages[-1].id if said.role == "user" else asked_id

@@ -7,6 +7,7 @@ from django.db import transaction
 from conversations.exceptions import MessageNotFound
 from conversations.models import Conversation, Message
 from conversations.services.turns.stop import stop_one_reply
+from conversations.services.turns.versions import activate_newest_answer
 
 
 def find_reply(*, reply_id: UUID, user_id: UUID) -> UUID:
@@ -21,7 +22,9 @@ def find_reply(*, reply_id: UUID, user_id: UUID) -> UUID:
 
 
 def delete_reply(*, reply_id: UUID, user_id: UUID) -> None:
-    """Stop a reply if it runs, and delete it. Its question stays, except in an unlisted conversation without other replies.
+    """Stop a reply if it runs, and delete it. Of its question's other answers, the newest becomes active instead.
+
+    The question stays, except in an unlisted conversation without other replies.
 
     Raises `MessageNotFound`.
     """
@@ -32,7 +35,10 @@ def delete_reply(*, reply_id: UUID, user_id: UUID) -> None:
         conversations = Conversation.objects.filter(id=conversation_id)
         unlisted = conversations.select_for_update(no_key=True).values_list("is_listed", flat=True).first() is False
         messages = Message.objects.in_conversation(conversation_id)
+        deleted = messages.filter(id=reply_id).values("is_active", "parent_id").first()
         messages.filter(id=reply_id).delete()
+        if deleted is not None and deleted["is_active"] and deleted["parent_id"]:
+            activate_newest_answer(messages, deleted["parent_id"])
         # Only replies that were begun here have a context, not those of the history that a client brought.
         if unlisted and not messages.replies().filter(context__isnull=False).exists():
             # ON DELETE CASCADE in the database deletes the messages.

@@ -5,6 +5,7 @@ the session, so it must be a UUID, and the session expires a day after its last 
 """
 
 import re
+from functools import partial
 from uuid import UUID
 
 from django.conf import settings
@@ -25,6 +26,7 @@ from conversations.models import (
     new_id,
 )
 from conversations.services.assistants import find_assistant
+from conversations.services.turns.first_turns import Opening
 from conversations.services.turns.replies import refuse_new_replies
 from conversations.services.turns.stop import stop_running_reply
 from conversations.services.user_directory import requires_known_user
@@ -32,13 +34,14 @@ from conversations.services.user_directory import requires_known_user
 SESSION_ID_FORM = re.compile(SESSION_ID_PATTERN)
 
 
-def open_session(*, session_id: str, user_id: UUID | None, assistant_id: str | None = None) -> UUID:
-    """Return the conversation of a session. Create it at its first use. A given assistant is used from now on.
+def open_session(*, session_id: str, user_id: UUID | None, assistant_id: str | None = None) -> UUID | Opening:
+    """Return the conversation of a session or, before its first use, a function that creates it: see `turns.first_turns`.
+
+    A given assistant is used from now on.
 
     Raises `AuthenticationRequired`, `MalformedSession`, `AssistantNotFound`, `ShuttingDown`, `TooManyReplies`,
     `UnknownUser`.
     """
-    # Otherwise the session would be created although its first message is refused.
     refuse_new_replies()
     if user_id is None and not settings.ALLOW_ANONYMOUS:
         raise AuthenticationRequired("A valid token is needed here.")
@@ -52,9 +55,7 @@ def open_session(*, session_id: str, user_id: UUID | None, assistant_id: str | N
     if user_id is None:
         _require_public(assistant or (found.assistant if found else None))
     if found is None:
-        _create_session(session_id, user_id, assistant)
-        # The new row, or that of a simultaneous request.
-        found = sessions.get()
+        return partial(_create_session, session_id, user_id, assistant)
     if assistant is not None and found.assistant_id != assistant.id:
         sessions.update(assistant=assistant)
     return found.id
@@ -103,7 +104,7 @@ def _require_public(assistant: Assistant | None) -> None:
         raise AuthenticationRequired
 
 
-def _create_session(session_id: str, user_id: UUID | None, assistant: Assistant | None) -> None:
+def _create_session(session_id: str, user_id: UUID | None, assistant: Assistant | None) -> UUID:
     session = Conversation(
         id=new_id(),
         user_id=user_id,
@@ -118,3 +119,9 @@ def _create_session(session_id: str, user_id: UUID | None, assistant: Assistant 
     # Of two simultaneous first uses, the unique indexes accept one. The other finds its row.
     with requires_known_user():
         Conversation.objects.bulk_create([session], ignore_conflicts=True)
+    sessions = Conversation.objects.of_session(session_id, user_id)
+    # The new row, or that of a simultaneous request.
+    found = sessions.only("id", "assistant_id").get()
+    if assistant is not None and found.assistant_id != assistant.id:
+        sessions.update(assistant=assistant)
+    return found.id

@@ -155,8 +155,13 @@ def stream_turn(
     user_id: UUID | None,
     resumes: bool = True,
     is_background: bool = False,
+    on_delivered: Callable[[], None] | None = None,
 ) -> HttpResponseBase:
-    """Begin a turn's reply and stream it. The stream of a repeated send continues after its `Last-Event-ID` if it `resumes`."""
+    """Begin a turn's reply and stream it. The stream of a repeated send continues after its `Last-Event-ID` if it `resumes`.
+
+    A `Last-Event-ID` belongs to an earlier reply if the send begins a new one. The stream then starts at the beginning, and a
+    header says so. `on_delivered` is called when the whole stream has been sent.
+    """
     last_event = read_last_event(request) if turn.request is None and resumes else None
     if last_event is not None and last_event.is_end:
         release_connections()
@@ -165,7 +170,9 @@ def stream_turn(
     with open_place(_owner_id(turn, user_id), is_present, limited=turn.request is None) as place:
         after = last_event.cursor if last_event else START
         follower = begin_reply(turn, is_present, after=after, is_background=is_background)
-        return _relay(request, follower, stream_format, headers, place)
+        if turn.request is not None and resumes and read_last_event(request) is not None:
+            headers = {**headers, "X-Stream-Restarted": "true"}
+        return _relay(request, follower, stream_format, headers, place, on_delivered)
 
 
 def _owner_id(turn: Turn, user_id: UUID | None) -> UUID:
@@ -174,12 +181,16 @@ def _owner_id(turn: Turn, user_id: UUID | None) -> UUID:
 
 
 def _relay(
-    request: HttpRequest, follower: Follower, stream_format: StreamFormat, headers: dict[str, str], place: Place
+    request: HttpRequest,
+    follower: Follower,
+    stream_format: StreamFormat,
+    headers: dict[str, str],
+    place: Place,
+    on_delivered: Callable[[], None] | None = None,
 ) -> FrameStreamResponse:
     forget_connections()
-    return FrameStreamResponse(
-        FrameStream(follower, stream_format, request, on_close=place.close), stream_format.media_type, headers
-    )
+    stream = FrameStream(follower, stream_format, request, on_close=place.close, on_delivered=on_delivered)
+    return FrameStreamResponse(stream, stream_format.media_type, headers)
 
 
 def no_more_events(reply_id: UUID) -> Response:

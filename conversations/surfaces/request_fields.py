@@ -8,6 +8,7 @@ from rest_framework.fields import empty
 from rest_framework.request import Request
 
 from conversations.models import SESSION_ID_PATTERN
+from conversations.visible_text import is_blank
 
 MAX_SESSION_ID_CHARACTERS = 200
 
@@ -53,7 +54,7 @@ class ClosedSerializer(BodySerializer):
 
 
 class StrictCharField(serializers.CharField):
-    """A string, not trimmed. Refuses other types and, unless `allow_blank` is set, strings of white space only."""
+    """A string, not trimmed. Refuses other types and, unless `allow_blank` is set, strings without a visible character."""
 
     def __init__(self, **options: Any) -> None:
         options.setdefault("trim_whitespace", False)
@@ -62,7 +63,7 @@ class StrictCharField(serializers.CharField):
     def to_internal_value(self, data: Any) -> str:
         if not isinstance(data, str):
             self.fail("invalid")
-        if not self.allow_blank and not data.strip():
+        if not self.allow_blank and is_blank(data):
             self.fail("blank")
         return super().to_internal_value(data)
 

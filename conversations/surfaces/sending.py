@@ -11,6 +11,7 @@ from rest_framework.request import Request
 from conversations.exceptions import GenerationInProgress
 from conversations.services.turns.begin import Turn
 from conversations.services.turns.busy import WhenBusy, begin_when_free
+from conversations.services.turns.first_turns import Opening, begin_together
 from conversations.services.turns.resume import find_begun_turn
 from conversations.surfaces.callers import caller_id
 from conversations.surfaces.counting import count_sends
@@ -56,7 +57,7 @@ def begin_turn(
     verb: BeginReply,
     *,
     how: Delivery,
-    conversation_id: UUID,
+    conversation_id: UUID | Opening,
     user_id: UUID | None,
     idempotency_key: str,
     when_busy: WhenBusy | None = None,
@@ -64,9 +65,19 @@ def begin_turn(
 ) -> Turn:
     """Begin a turn, or return the turn that this client began earlier, if the request continues its stream.
 
+    The conversation may be one that this turn creates.
+
     Raises `GenerationInProgress`, and what the verb raises.
     """
-    asked: dict[str, Any] = {"conversation_id": conversation_id, "user_id": user_id, "idempotency_key": idempotency_key}
+    asked: dict[str, Any] = {"user_id": user_id, "idempotency_key": idempotency_key}
+    if not isinstance(conversation_id, UUID):
+        create = conversation_id
+
+        def begin_first() -> Turn:
+            return begin_together(lambda: verb(conversation_id=create(), **asked, **question))
+
+        return begin_when_free(begin_first, when_busy)
+    asked["conversation_id"] = conversation_id
     if _continues_a_stream(request, how, idempotency_key):
         begun = find_begun_turn(content=question.get("content"), **asked)
         if begun is not None:

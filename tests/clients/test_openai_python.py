@@ -264,14 +264,21 @@ def test_a_cut_connection_asks_once(api: OpenAI, service: Server, client: Client
 
 
 def test_a_repetition_of_a_stream_gets_it_from_its_beginning(api: OpenAI, upstream: ScriptedUpstream) -> None:
-    upstream.script(*SCRIPT)
-    first = dumped(api.responses.create(input="again", stream=True))
+    gate = upstream.gate()
+    upstream.script(*SCRIPT[:-1], hold(gate), SCRIPT[-1])
+    broken = api.responses.create(input="again", stream=True)
+    first = [next(iter(broken)).to_dict()]
+    broken.close()
+    gate.open()
     repeated = dumped(api.responses.create(input="again", stream=True, extra_headers={"x-stainless-retry-count": "1"}))
-    assert repeated[-1] == first[-1]
+    assert repeated[0] == first[0]
     assert said(repeated) == (REASONING, TEXT)
+    # Its answer was delivered whole. A repetition now belongs to another request, which never arrived.
+    other = api.responses.create(input="again", extra_headers={"x-stainless-retry-count": "1"})
+    assert other.id != repeated[-1]["response"]["id"]
     # Asked anew, the same question is another one.
-    assert api.responses.create(input="again").id != first[-1]["response"]["id"]
-    assert len(upstream.generations()) == 2
+    assert api.responses.create(input="again").id not in (other.id, repeated[-1]["response"]["id"])
+    assert len(upstream.generations()) == 3
 
 
 def test_a_key_makes_one_response(api: OpenAI, upstream: ScriptedUpstream) -> None:
@@ -289,6 +296,19 @@ def test_a_key_makes_one_response(api: OpenAI, upstream: ScriptedUpstream) -> No
     with pytest.raises(openai.UnprocessableEntityError) as refusal:
         api.responses.create(input="another", **once)
     assert refusal.value.code == "idempotency_mismatch"
+
+
+def test_the_pages_of_items_are_full(api: OpenAI, upstream: ScriptedUpstream) -> None:
+    conversation = api.conversations.create()
+    upstream.script(respond("503 Service Unavailable"), when="empty")
+    for _ in range(3):
+        with pytest.raises(openai.APIStatusError):
+            api.with_options(max_retries=0).responses.create(input="empty", conversation=conversation.id)
+    upstream.script(tokens("said"), done(), when="last")
+    api.responses.create(input="last", conversation=conversation.id)
+    for order in ("asc", "desc"):
+        listed = list(api.conversations.items.list(conversation.id, limit=1, order=order))
+        assert len(listed) == 5
 
 
 def test_a_failure_of_the_model_is_not_repeated(api: OpenAI, client: Client, upstream: ScriptedUpstream) -> None:

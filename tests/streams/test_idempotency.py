@@ -184,3 +184,17 @@ def test_sends_without_a_key_are_turns_of_their_own(client: Client, conversation
     client.ask(conversation, "same words")
     client.ask(conversation, "same words")
     assert len(client.messages(conversation)) == 4
+
+
+def test_a_retry_that_begins_anew_starts_at_the_beginning(
+    client: Client, conversation: str, upstream: ScriptedUpstream
+) -> None:
+    upstream.script(respond("503 Service Unavailable"), when="anew")
+    assert client.send(conversation, "anew", headers=KEY).status == 503
+    upstream.script(tokens("from ", "the start"), done(), when="anew")
+    retry = client.send(conversation, "anew", headers={**KEY, "Last-Event-ID": "5"})
+    assert retry.finish()["status"] == "complete"
+    assert (retry.text, retry.headers["X-Stream-Restarted"]) == ("from the start", "true")
+    again = client.send(conversation, "anew", headers={**KEY, "Last-Event-ID": "5"})
+    again.finish()
+    assert (again.text, "X-Stream-Restarted" in again.headers) == ("the start", False)

@@ -26,7 +26,7 @@ SETTLED_AFTER = timedelta(hours=1)
 KEPT_SECONDS = 60
 COUNTING_BUDGET_S = 0.5
 
-# Both parts read one day of idx_messages_day. Percentiles ignore nulls.
+# Both parts read one day of idx_messages_day, without what clients brought. Percentiles ignore nulls.
 DAY_SQL = f"""
 SELECT count(*) FILTER (WHERE role = 'user'),
        count(*) FILTER (WHERE role = 'assistant'),
@@ -38,10 +38,10 @@ SELECT count(*) FILTER (WHERE role = 'user'),
        round(percentile_cont(0.95) WITHIN GROUP (ORDER BY inference_time_ms)),
        (SELECT count(DISTINCT conversations.user_id)
         FROM (SELECT DISTINCT conversation_id FROM messages
-              WHERE {MESSAGE_DAY_SQL} = %(day)s AND role = 'user') AS talked
+              WHERE {MESSAGE_DAY_SQL} = %(day)s AND role = 'user' AND source IS NULL) AS talked
         JOIN conversations ON conversations.id = talked.conversation_id)
 FROM messages
-WHERE {MESSAGE_DAY_SQL} = %(day)s
+WHERE {MESSAGE_DAY_SQL} = %(day)s AND source IS NULL
 """  # noqa: S608  # only constants go into it
 
 

@@ -11,10 +11,10 @@ def rate_reply(
 ) -> None:
     """Set the rating of a reply (-1 or 1) and its comment. None removes both.
 
-    Raises `ConversationNotFound`, `MessageNotFound`.
+    An answer that a client brought can't be rated. Raises `ConversationNotFound`, `MessageNotFound`.
     """
     if not Conversation.objects.visible_to(user_id).filter(id=conversation_id).exists():
         raise ConversationNotFound
-    replies = Message.objects.in_conversation(conversation_id).filter(id=message_id, role=Role.ASSISTANT)
+    replies = Message.objects.in_conversation(conversation_id).filter(id=message_id, role=Role.ASSISTANT, source=None)
     if not replies.update(feedback=rating, feedback_comment=None if rating is None else comment):
         raise MessageNotFound

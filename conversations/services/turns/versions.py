@@ -69,6 +69,15 @@ def switch_version(messages: MessageQuerySet, *, leaving: Message, to_id: UUID) 
     messages.filter(id__in=[message_id for message_id in chosen if message_id]).update(is_active=True)
 
 
+def activate_newest_answer(messages: MessageQuerySet, asked_id: UUID) -> None:
+    """Make the newest answer to a question active, if none is. Prefer one with text. Runs in the caller's transaction."""
+    answers = messages.filter(parent_id=asked_id).replies()
+    if not answers.active_branch().exists():
+        is_empty = Case(When(content="", then=Value(True)), default=Value(False))
+        ranked = answers.alias(is_empty=is_empty).order_by("is_empty", "-created_at", "-id")
+        answers.filter(id__in=list(ranked.values_list("id", flat=True)[:1])).update(is_active=True)
+
+
 def _make_active(*, conversation_id: UUID, parent_id: UUID, reply_id: UUID) -> None:
     """Make one of the answers to a user message the active one. Runs in the caller's transaction."""
     answers = Message.objects.filter(conversation_id=conversation_id, parent_id=parent_id, role=Role.ASSISTANT)

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Exists, Q
+from django.db.models import Exists, Q, Subquery
 from django.http import QueryDict
 
 from conversations.exceptions import ConversationNotFound, MessageNotFound
@@ -12,7 +12,7 @@ from conversations.keyset import SortKey, encode_cursor
 from conversations.message_batches import select_batch
 from conversations.models import Conversation, Message
 from conversations.prepared_statements import PreparedStatement, Rows, read_all
-from conversations.querysets import ConversationQuerySet
+from conversations.querysets import ConversationQuerySet, MessageQuerySet
 from conversations.surfaces.api.responses import ConversationSchema, MessageDetailSchema, MessageSchema
 from conversations.surfaces.paging import (
     Page,
@@ -32,6 +32,7 @@ MAX_MESSAGES = 1000
 # The most conversations that one list by title looks through: 20 ms for a user with more.
 MOST_TITLES = 10_000
 LEAST_ID = UUID(int=0)
+RUNNING = "running_message_id"
 
 
 def read_conversation(conversation_id: UUID, user_id: UUID) -> dict[str, Any]:
@@ -71,7 +72,30 @@ def read_conversation_and_messages(
     if not found:
         raise ConversationNotFound
     page = message_page(messages, MAX_MESSAGES, MESSAGES_CURSOR)
-    return ConversationSchema.from_row(found[0]), _oldest_first(page), page.next
+    return ConversationSchema.from_row({**found[0], **_running_beside(page)}), _oldest_first(page), page.next
+
+
+def read_conversation_and_page(
+    conversation_id: UUID, user_id: UUID, params: QueryDict
+) -> tuple[dict[str, Any], list[dict[str, Any]], str | None]:
+    """Do the same for a page of the messages. Two queries."""
+    rows = _conversation(conversation_id=conversation_id, user_id=user_id)
+    if not rows:
+        raise ConversationNotFound
+    page = read_message_page(
+        _active_messages, params, kind=MESSAGES_CURSOR, default=DEFAULT_LIMIT, conversation_id=conversation_id
+    )
+    return ConversationSchema.from_row({**rows[0], **_running_beside(page)}), _oldest_first(page), page.next
+
+
+def _running_beside(page: Page) -> dict[str, Any]:
+    """Return `running_message_id` as the statement saw it that read the messages, so that both are of one moment."""
+    return {RUNNING: page.rows[0][RUNNING] if page.rows else None}
+
+
+def _with_running(messages: MessageQuerySet, conversation_id: UUID) -> MessageQuerySet:
+    running = Message.objects.in_conversation(conversation_id).running().values("id")[:1]
+    return messages.annotate(**{RUNNING: Subquery(running)})
 
 
 @PreparedStatement
@@ -79,7 +103,7 @@ def _newest_messages(conversation_id: UUID, user_id: UUID) -> Rows:
     # PostgreSQL finds out once whether the user may see the conversation, and reads no message otherwise.
     is_visible = Exists(Conversation.objects.visible_to(user_id).filter(id=conversation_id))
     messages = Message.objects.in_conversation(conversation_id).active_branch().filter(is_visible)
-    return select_batch(messages, MessageSchema.columns, None)
+    return select_batch(_with_running(messages, conversation_id), (*MessageSchema.columns, RUNNING), None)
 
 
 def read_messages(
@@ -96,8 +120,8 @@ def read_messages(
 
 @PreparedStatement
 def _active_messages(conversation_id: UUID, after_time: datetime | None, after_id: UUID | None) -> Rows:
-    messages = Message.objects.in_conversation(conversation_id).active_branch()
-    return select_message_page(messages, MessageSchema.columns, after_time, after_id)
+    messages = _with_running(Message.objects.in_conversation(conversation_id).active_branch(), conversation_id)
+    return select_message_page(messages, (*MessageSchema.columns, RUNNING), after_time, after_id)
 
 
 @PreparedStatement

@@ -1,6 +1,5 @@
 """Begin the turn of a response, so that a request that is repeated asks its question once."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -8,15 +7,20 @@ from uuid import UUID
 import orjson
 from django.http import HttpRequest
 
+from chatapi.problem import Problem
 from conversations.exceptions import GenerationInProgress
-from conversations.services.openings import Said, discard_if_empty, open_conversation
+from conversations.services.model_tags import require_allowed
+from conversations.services.openings import Said, open_conversation
 from conversations.services.responses import find_reply
 from conversations.services.turns.begin import Terms, Turn, start_turn
 from conversations.services.turns.busy import begin_when_free
-from conversations.services.turns.repeats import find_repeated_turn
+from conversations.services.turns.first_turns import begin_together
+from conversations.services.turns.repeats import Same, find_repeated_turn, forget_ended_turns, wait_for_same_request
 from conversations.services.turns.retries import fingerprint_of
+from conversations.surfaces.delivery import Delivery
 from conversations.surfaces.openai.identifiers import read_conversation_id, read_response_id
 from conversations.surfaces.openai.requests import ResponseCreateSerializer
+from conversations.surfaces.sending import refuse_too_many_streams
 
 # What the reply's row keeps of a request, so that the response shows it again.
 KEPT = ("temperature", "max_output_tokens", "background", "instructions", "metadata")
@@ -33,27 +37,49 @@ class _Place:
 def begin_response(request: HttpRequest, body: ResponseCreateSerializer, *, user_id: UUID, key: str) -> Turn:
     """Begin the turn of a response, or return the turn that the same request has begun.
 
-    Raises `ConversationNotFound`, `ResponseNotFound`, `NotTheLastResponse`, and what `begin_when_free` raises.
+    Raises `ConversationNotFound`, `ResponseNotFound`, `NotTheLastResponse`, `TooManyStreams`, and what `begin_when_free`
+    raises.
     """
     asked = body.validated_data
     place = _place_of(asked, user_id)
     fingerprint = fingerprint_of("response", orjson.dumps(body.initial_data, option=orjson.OPT_SORT_KEYS).hex())
+    same = Same(user_id, fingerprint, place.conversation_id)
+    try:
+        refuse_too_many_streams(user_id, Delivery.LATER if asked.get("background") else Delivery.SSE)
+        return _begin(body, place, same, key=key, is_repeated=not key and _retry_count(request) > 0)
+    except Problem:
+        if not key:
+            # The package repeats this request, which asked nothing. An earlier turn with the same words is not its answer.
+            forget_ended_turns(same)
+        raise
 
-    def find_earlier() -> Turn | None:
-        return find_repeated_turn(user_id=user_id, fingerprint=fingerprint, conversation_id=place.conversation_id)
 
-    is_repeated = not key and _retry_count(request) > 0
-    earlier = find_earlier() if is_repeated else None
+def _begin(body: ResponseCreateSerializer, place: _Place, same: Same, *, key: str, is_repeated: bool) -> Turn:
+    earlier = find_repeated_turn(same) if is_repeated else None
     if earlier is not None:
         return earlier
-    terms = _terms(asked, place, fingerprint)
-    question: dict[str, Any] = {"content": asked["input"][-1].content, "sampling": body.sampling(), "terms": terms}
+    asked, user_id = body.validated_data, same.user_id
+    question: dict[str, Any] = {
+        "content": asked["input"][-1].content,
+        "sampling": body.sampling(),
+        "terms": _terms(asked, place, same.fingerprint),
+    }
 
     def start(conversation_id: UUID) -> Turn:
         return start_turn(conversation_id=conversation_id, user_id=user_id, idempotency_key=key, **question)
 
+    def start_first() -> Turn:
+        if not key:
+            wait_for_same_request(same)
+            begun = find_repeated_turn(same) if is_repeated else None
+            if begun is not None:
+                return begun
+        return start(_open(asked, user_id, key))
+
     if place.conversation_id is None:
-        return _start_in_new_conversation(start, asked, user_id, key)
+        # Before the transaction, because it may call the inference service.
+        require_allowed(asked.get("model"))
+        return begin_when_free(lambda: begin_together(start_first))
     conversation_id = place.conversation_id
     if not is_repeated:
         return begin_when_free(lambda: start(conversation_id))
@@ -61,25 +87,18 @@ def begin_response(request: HttpRequest, body: ResponseCreateSerializer, *, user
         return start(conversation_id)
     except GenerationInProgress:
         # The request that this one repeats may have been saved in the meantime.
-        earlier = find_earlier()
+        earlier = find_repeated_turn(same)
         return earlier if earlier is not None else begin_when_free(lambda: start(conversation_id))
 
 
-def _start_in_new_conversation(start: Callable[[UUID], Turn], asked: dict[str, Any], user_id: UUID, key: str) -> Turn:
-    conversation_id = open_conversation(
+def _open(asked: dict[str, Any], user_id: UUID, key: str) -> UUID:
+    return open_conversation(
         user_id=user_id,
         history=[Said(message.role, message.content) for message in asked["input"][:-1]],
         model_tag=asked.get("model") or "",
         temporary=asked.get("store") is False,
         key=key,
     )
-    try:
-        return begin_when_free(lambda: start(conversation_id))
-    except Exception:
-        # A keyed conversation may already have the turn of another request.
-        if not key:
-            discard_if_empty(conversation_id=conversation_id)
-        raise
 
 
 def _place_of(asked: dict[str, Any], user_id: UUID) -> _Place:

@@ -11,7 +11,7 @@ from conversations.exceptions import ConversationNotFound, MessageNotFound
 from conversations.ids import parse_id
 from conversations.keyset import SortKey, after_key
 from conversations.message_batches import cut_batch, select_batch
-from conversations.models import Conversation, Message
+from conversations.models import Conversation, Message, Role
 from conversations.querysets import MessageQuerySet
 from conversations.surfaces.openai.identifiers import MESSAGE, REASONING, ResponseNotFound
 from conversations.surfaces.openai.responses import ITEM_COLUMNS, RESPONSE_COLUMNS, Row, conversation_body, item_list, items_of
@@ -78,7 +78,8 @@ def _read_page(messages: MessageQuerySet, params: QueryDict) -> dict[str, Any]:
     if after is not None:
         # The row itself too, because a reply may have a second item.
         messages = messages.filter(after_key(after.key, "created_at", descending=descending)) | messages.filter(id=after.key.id)
-    # Rows without an item, which are replies without a word, make a page shorter.
+    # Replies without a word have no item.
+    messages = messages.exclude(role=Role.ASSISTANT, content="", reasoning="")
     rows, has_more = cut_batch(list(select_batch(messages, ITEM_COLUMNS, limit + 1, descending=descending)), limit + 1)
     items = [item for row in rows for item in items_of(row)[:: -1 if descending else 1]]
     if after is not None:

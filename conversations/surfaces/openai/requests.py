@@ -14,6 +14,7 @@ from conversations.surfaces.request_fields import (
     StrictFloatField,
     StrictIntegerField,
 )
+from conversations.visible_text import is_blank
 from inference_proxy.protocols.base import Sampling
 
 MOST_MESSAGES = 500
@@ -72,7 +73,7 @@ class InputField(MessagesField):
         if not messages or messages[-1].role != "user":
             raise serializers.ValidationError("Must end with a message of the role user.")
         question = messages[-1].content
-        if not question.strip():
+        if is_blank(question):
             raise serializers.ValidationError("The last message must not be blank.")
         if len(question) > settings.MAX_MESSAGE_CHARACTERS:
             most = settings.MAX_MESSAGE_CHARACTERS

@@ -19,11 +19,10 @@ from conversations.services.turns.begin import regenerate_turn
 from conversations.services.turns.stop import stop_reply
 from conversations.surfaces.api import operations
 from conversations.surfaces.api.queries import (
-    read_conversation,
     read_conversation_and_messages,
+    read_conversation_and_page,
     read_conversation_page,
     read_message,
-    read_messages,
 )
 from conversations.surfaces.api.requests import (
     ConversationCreateSerializer,
@@ -72,8 +71,7 @@ class ConversationViewSet(ViewSet):
     def retrieve(self, request: Request, conversation_id: str) -> Response:
         found_id, user_id, params = require_conversation_id(conversation_id), caller_id(request), request.query_params
         if "limit" in params or "cursor" in params:
-            conversation = read_conversation(found_id, user_id)
-            page, _, next_cursor = read_messages(found_id, params)
+            conversation, page, next_cursor = read_conversation_and_page(found_id, user_id, params)
         else:
             conversation, page, next_cursor = read_conversation_and_messages(found_id, user_id)
         return Response({**conversation, "messages": page, "next": next_cursor})

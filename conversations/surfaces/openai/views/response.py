@@ -1,19 +1,22 @@
 """/v1/responses: create, retrieve, follow, cancel, delete, list input items."""
 
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 
+from chatapi.database import release_connections
 from chatapi.throttling import SendThrottle
 from chatapi.views import ViewSet
 from chatapi.wire import Response
 from conversations.services.responses import delete_reply
+from conversations.services.turns.begin import Turn
+from conversations.services.turns.repeats import note_delivered
 from conversations.services.turns.stop import stop_one_reply
 from conversations.surfaces.callers import caller_id
 from conversations.surfaces.delivery import (
-    Delivery,
     begin_reply,
     open_place,
     presence_of,
@@ -33,7 +36,6 @@ from conversations.surfaces.openai.sequence import MAX_NUMBER
 from conversations.surfaces.openai.streaming import event_stream
 from conversations.surfaces.query_parameters import read_flag, read_whole_number
 from conversations.surfaces.request_fields import read_body
-from conversations.surfaces.sending import refuse_too_many_streams
 
 
 class ResponseViewSet(ViewSet):
@@ -44,14 +46,23 @@ class ResponseViewSet(ViewSet):
     def create(self, request: Request) -> HttpResponseBase:
         body = read_body(ResponseCreateSerializer, request)
         asked, user_id, key = body.validated_data, caller_id(request), read_idempotency_key(request)
-        refuse_too_many_streams(user_id, Delivery.LATER if asked.get("background") else Delivery.SSE)
         turn = begin_response(request._request, body, user_id=user_id, key=key)
         is_background = bool(asked.get("background"))
         if asked.get("stream"):
             events, _ = event_stream(turn.reply_id, user_id)
-            return stream_turn(request._request, turn, events, {}, user_id=user_id, is_background=is_background, resumes=False)
+            return stream_turn(
+                request._request,
+                turn,
+                events,
+                {},
+                user_id=user_id,
+                is_background=is_background,
+                resumes=False,
+                on_delivered=partial(_note_delivered, turn),
+            )
         if is_background:
             begin_reply(turn, presence_of(request._request), is_background=True).close()
+            note_delivered(turn)
             return self._answer(turn.reply_id, user_id)
         is_present = presence_of(request._request)
         with open_place(user_id, is_present, limited=turn.request is None) as place:
@@ -60,6 +71,8 @@ class ResponseViewSet(ViewSet):
         body_of_answer = response_body(read_response_row(turn.reply_id, user_id))
         if body_of_answer["status"] == "in_progress":
             raise StillRunning
+        if is_present():
+            note_delivered(turn)
         return Response(body_of_answer)
 
     @operations.read_response
@@ -90,3 +103,10 @@ class ResponseViewSet(ViewSet):
 
     def _answer(self, reply_id: UUID, user_id: UUID) -> Response:
         return Response(response_body(read_response_row(reply_id, user_id)))
+
+
+def _note_delivered(turn: Turn) -> None:
+    try:
+        note_delivered(turn)
+    finally:
+        release_connections()

@@ -1,0 +1,29 @@
+"""Begin the first turn of a conversation together with the conversation, so that a refused send leaves nothing behind."""
+
+from collections.abc import Callable
+from uuid import UUID
+
+from django.db import transaction
+
+from chatapi.database import WITHOUT_CONNECTION, is_outcome_unknown
+from conversations.services.turns.begin import Turn
+from conversations.services.turns.replies import live_replies
+
+# Creates a conversation in the caller's transaction, or finds the one that a simultaneous request has created.
+Opening = Callable[[], UUID]
+
+
+def begin_together(begin: Callable[[], Turn]) -> Turn:
+    """Run a function that creates a conversation and begins its first turn. Both are saved, or neither.
+
+    The function must not need the list of models: reading it may call the inference service. Raises what the function raises.
+    """
+    turn: Turn | None = None
+    try:
+        with transaction.atomic():
+            turn = begin()
+    except WITHOUT_CONNECTION as failure:
+        if turn is not None and turn.request is not None and is_outcome_unknown(failure):
+            live_replies.note_never_begun(turn.reply_id)
+        raise
+    return turn
