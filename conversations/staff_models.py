@@ -1,27 +1,38 @@
 """Tables for staff: the access log, and the daily figures of past days."""
 
 from typing import ClassVar
+from uuid import UUID
 
 from django.conf import settings
 from django.db import models
 from django.db.models import F
 from django.db.models.functions import Now
 
+# The conversation of a record about a list or a user's page. Not null: programs of the version before make a link of it.
+NO_CONVERSATION = UUID(int=0)
+MOST_SEARCH_CHARACTERS = 200
+
 
 class AccessKind(models.TextChoices):
     READ = "read"
     EXPORTED = "exported"
     DELETED = "deleted"
+    LISTED = "listed"
 
 
 class StaffAccess(models.Model):
-    """A staff user read, exported or deleted a conversation. The row outlives the staff user, the user and the conversation."""
+    """A staff user read, exported or deleted a conversation, or saw a list.
+
+    The row outlives the staff user, the user and the conversation.
+    """
 
     staff = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
     staff_name = models.CharField(max_length=150)
     kind = models.CharField(max_length=10, choices=AccessKind.choices)
     conversation_id = models.UUIDField()
     user_id = models.UUIDField(null=True)
+    # What staff searched for in a list.
+    search = models.CharField(max_length=MOST_SEARCH_CHARACTERS, blank=True, default="", db_default="")
     at = models.DateTimeField(db_default=Now())
 
     class Meta:

@@ -18,6 +18,7 @@ from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
 
 from chatapi.client_address import address_group
+from chatapi.observability.logs import user_id_var
 from chatapi.rates import meter
 
 logger = logging.getLogger(__name__)
@@ -37,7 +38,7 @@ class StaffAuthenticationForm(AdminAuthenticationForm):
 
 
 class StaffSite(admin.AdminSite):
-    """Limit sign-ins before the password is hashed, and remove NUL characters from query strings."""
+    """Limit sign-ins before the password is hashed, remove NUL characters from query strings, and name staff in the log."""
 
     login_form = StaffAuthenticationForm
     _sign_ins = threading.BoundedSemaphore(MOST_SIGN_INS_AT_ONCE)
@@ -61,6 +62,9 @@ class StaffSite(admin.AdminSite):
             # PostgreSQL refuses text with a NUL character, and not every filter checks for it.
             if "%00" in request.META.get("QUERY_STRING", ""):
                 request.GET = QueryDict(request.META["QUERY_STRING"].replace("%00", ""))
+            if request.user.is_authenticated:
+                # For the request's log line. Users of the API have UUIDs.
+                user_id_var.set(f"staff-{request.user.pk}")
             return inner(request, *arguments, **options)
 
         return cast(View, without_null_characters)

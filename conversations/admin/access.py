@@ -10,9 +10,11 @@ from django.urls import reverse
 from django.utils.html import format_html
 
 from conversations.admin.lists import ReadOnlyAdmin
+from conversations.admin.visible import visible
 from conversations.ids import parse_id
-from conversations.models import AccessKind, StaffAccess
-from conversations.services.staff.access import note_access
+from conversations.models import AccessKind, Conversation, StaffAccess
+from conversations.services.staff.access import note_access, note_list, note_reading
+from conversations.staff_models import NO_CONVERSATION
 
 
 def note_access_of(request: HttpRequest, kind: AccessKind, conversations: Iterable[tuple[UUID, UUID | None]]) -> None:
@@ -21,9 +23,28 @@ def note_access_of(request: HttpRequest, kind: AccessKind, conversations: Iterab
     note_access(staff_id=staff.pk, staff_name=staff.get_username(), kind=kind, conversations=conversations)
 
 
+def note_reading_of(request: HttpRequest, conversation: Conversation) -> None:
+    """Record that the signed-in staff user reads a conversation, once since they signed in."""
+    staff: Any = request.user
+    note_reading(
+        staff_id=staff.pk,
+        staff_name=staff.get_username(),
+        conversation_id=conversation.pk,
+        user_id=conversation.user_id,
+        since=staff.last_login,
+    )
+
+
+def note_list_of(request: HttpRequest, *, user_id: UUID | None = None) -> None:
+    """Record that the signed-in staff user sees a page with titles or addresses, with what they searched for."""
+    staff: Any = request.user
+    search = "" if user_id else request.GET.get("q", "").replace("\x00", "").strip()
+    note_list(staff_id=staff.pk, staff_name=staff.get_username(), user_id=user_id, search=search)
+
+
 @admin.register(StaffAccess)
 class StaffAccessAdmin(ReadOnlyAdmin):
-    list_display = ("at", "staff_name", "kind", "conversation", "user")
+    list_display = ("at_utc", "staff_name", "kind", "conversation", "user", "searched")
     list_display_links = None
     list_filter = ("kind", ("at", admin.DateFieldListFilter))
     allowed_lookups = frozenset({"kind__exact", "at__gte", "at__lt", "at__isnull"})
@@ -45,12 +66,22 @@ class StaffAccessAdmin(ReadOnlyAdmin):
             return queryset.filter(conversation_id=wanted_id) | queryset.filter(user_id=wanted_id), False
         return (queryset.filter(staff_name=wanted) if wanted else queryset), False
 
-    @admin.display(description="Conversation")
-    def conversation(self, access: StaffAccess) -> str:
+    @admin.display(description="At (UTC)")
+    def at_utc(self, access: StaffAccess) -> str:
+        return f"{access.at:%Y-%m-%d %H:%M:%S}"
+
+    @admin.display(description="Searched for")
+    def searched(self, access: StaffAccess) -> str:
+        return visible(access.search or "–")
+
+    @admin.display(description="Conversation", empty_value="a list")
+    def conversation(self, access: StaffAccess) -> str | None:
+        if access.conversation_id == NO_CONVERSATION:
+            return None
         address = reverse("admin:conversations_conversation_change", args=[access.conversation_id])
         return format_html('<a href="{}">{}</a>', address, access.conversation_id)
 
-    @admin.display(description="User", empty_value="anonymous")
+    @admin.display(description="User", empty_value="–")
     def user(self, access: StaffAccess) -> str | None:
         if access.user_id is None:
             return None

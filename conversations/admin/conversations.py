@@ -13,7 +13,7 @@ from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils.html import format_html
 
-from conversations.admin.access import note_access_of
+from conversations.admin.access import note_list_of, note_reading_of
 from conversations.admin.chat import ChatPage, read_chat_page
 from conversations.admin.dashboard import dashboard
 from conversations.admin.deleting import confirm_or_delete, delete_selection
@@ -32,7 +32,7 @@ from conversations.admin.search import search_conversations
 from conversations.admin.summaries import NOTHING_KNOWN, Summary, summaries_of
 from conversations.admin.visible import visible
 from conversations.ids import parse_id
-from conversations.models import AccessKind, Conversation
+from conversations.models import Conversation
 
 
 class ConversationList(ChangeList):
@@ -89,8 +89,14 @@ class ConversationAdmin(ReadOnlyAdmin):
     search_help_text = "Words in a title or message, an e-mail address, or the id of a conversation, message or user"
     actions = (export_as_csv, export_as_jsonl, delete_selection)
 
-    @from_replica
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        response: HttpResponse = self._list(request, extra_context)
+        if request.method == "GET" and response.status_code == 200:
+            note_list_of(request)
+        return response
+
+    @from_replica
+    def _list(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         return super().changelist_view(request, {"title": "Conversations", **(extra_context or {})})
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
@@ -158,7 +164,7 @@ class ConversationAdmin(ReadOnlyAdmin):
         if conversation is None:
             return self.redirect_missing(request, object_id)
         page, summary = read_for(request, partial(_read_page, request, conversation.pk))
-        note_access_of(request, AccessKind.READ, [(conversation.pk, conversation.user_id)])
+        note_reading_of(request, conversation)
         context = {
             **self.admin_site.each_context(request),
             "title": visible(conversation),

@@ -11,6 +11,7 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import reverse
 
+from conversations.admin.access import note_list_of
 from conversations.admin.lists import ReadOnlyAdmin
 from conversations.admin.replica import from_replica
 from conversations.admin.summaries import NOTHING_KNOWN, summaries_of
@@ -45,8 +46,14 @@ class ChatUserAdmin(ReadOnlyAdmin):
     def shown_name(self, user: ChatUser) -> str:
         return visible(user.name)
 
-    @from_replica
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        response: HttpResponse = self._list(request, extra_context)
+        if request.method == "GET" and response.status_code == 200:
+            note_list_of(request)
+        return response
+
+    @from_replica
+    def _list(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         return super().changelist_view(request, extra_context)
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
@@ -61,8 +68,14 @@ class ChatUserAdmin(ReadOnlyAdmin):
             return exact, False
         return queryset.filter(Q(email__istartswith=wanted) | Q(name__istartswith=wanted)), False
 
-    @from_replica
     def change_view(self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None) -> HttpResponse:
+        response: HttpResponse = self._page(request, object_id)
+        if response.status_code == 200:
+            note_list_of(request, user_id=parse_id(object_id))
+        return response
+
+    @from_replica
+    def _page(self, request: HttpRequest, object_id: str) -> HttpResponse:
         user_id = parse_id(object_id)
         user = _find_user(user_id) if user_id else None
         if not self.has_view_permission(request, user) or not request.user.has_perm("conversations.view_conversation"):

@@ -3,10 +3,13 @@
 from datetime import timedelta
 
 import pytest
-from django.contrib.auth.models import Group, Permission
+from django.contrib.auth.models import Group, Permission, User
 from django.test import Client
 
+from chatapi.observability.logs import user_id_var
 from conversations.models import StaffAccess
+from conversations.services.history.erase import erase_user
+from conversations.staff_models import NO_CONVERSATION
 from conversations.tests.factories import USER_ID, make_conversation
 
 from .factories import make_chat_user, make_groups, make_long_conversation, make_staff
@@ -93,24 +96,44 @@ def test_reading_is_noted(support: Client) -> None:
     assert (noted.staff_name, noted.kind, noted.conversation_id, noted.user_id) == ("sue", "read", conversation.pk, USER_ID)
 
 
-def test_older_pages_are_noted_as_well(support: Client) -> None:
+def test_a_conversation_is_noted_once_per_sitting(support: Client) -> None:
     conversation = make_long_conversation(40)
-    page = support.get(f"{LIST}{conversation.pk}/change/")
-    support.get(f"{LIST}{conversation.pk}/change/?before={page.context['page'].older_cursor}")
+    path = f"{LIST}{conversation.pk}/change/"
+    page = support.get(path)
+    support.get(f"{path}?before={page.context['page'].older_cursor}")
+    support.get(path)
+    assert StaffAccess.objects.count() == 1
+    support.force_login(User.objects.get(username="sue"))
+    support.get(path)
     assert StaffAccess.objects.count() == 2
 
 
-def test_lists_are_not_noted(support: Client) -> None:
+def test_lists_and_pages_of_users_are_noted_with_the_search(support: Client, superuser: Client) -> None:
+    make_chat_user()
     make_conversation()
     support.get(LIST)
-    assert not StaffAccess.objects.exists()
+    support.get(LIST, {"q": " ada@example.com\x00 "})
+    support.get("/admin/conversations/chatuser/", {"q": "a" * 300})
+    support.get(f"/admin/conversations/chatuser/{USER_ID}/change/")
+    noted = StaffAccess.objects.order_by("id").values_list("staff_name", "kind", "user_id", "search")
+    assert list(noted) == [
+        ("sue", "listed", None, ""),
+        ("sue", "listed", None, "ada@example.com"),
+        ("sue", "listed", None, "a" * 200),
+        ("sue", "listed", USER_ID, ""),
+    ]
+    page = superuser.get(LOG).content.decode()
+    assert "ada@example.com" in page and str(NO_CONVERSATION) not in page
+
+
+def test_the_log_line_of_a_page_names_the_staff_user(support: Client) -> None:
+    support.get(LIST)
+    assert user_id_var.get() == f"staff-{User.objects.get(username='sue').pk}"
 
 
 def test_a_note_outlives_conversation_and_staff(operator: Client) -> None:
     conversation = make_conversation(title="A secret title")
     operator.post(f"{LIST}{conversation.pk}/delete/", {"confirmed": "yes"})
-    from django.contrib.auth.models import User
-
     User.objects.get(username="olga").delete()
     (noted,) = StaffAccess.objects.all()
     assert (noted.staff, noted.staff_name, noted.kind, noted.conversation_id) == (None, "olga", "deleted", conversation.pk)
@@ -168,3 +191,11 @@ def test_a_value_out_of_range_is_named_at_its_field(superuser: Client, field: st
         "/admin/conversations/assistant/add/", {"name": "Poet", "requires_authentication": "on", field: value}
     )
     assert list(answer.context["adminform"].form.errors) == [field]
+
+
+def test_erasing_a_user_blanks_searches_for_their_address(support: Client) -> None:
+    make_chat_user()
+    for wanted in ("ADA@example.com", "bob@example.com"):
+        support.get(LIST, {"q": wanted})
+    erase_user(user_id=USER_ID)
+    assert set(StaffAccess.objects.values_list("search", flat=True)) == {"(erased)", "bob@example.com"}

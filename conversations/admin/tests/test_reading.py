@@ -134,8 +134,9 @@ def test_the_page_is_not_kept_by_browsers(support: Client) -> None:
 def test_a_pages_queries_do_not_grow_with_the_conversation(support: Client, django_assert_num_queries) -> None:
     short, long = make_long_conversation(1), make_long_conversation(300)
     for conversation in (short, long):
-        # Session, user, permissions twice (the user's, the groups'), conversation, messages, note, summary.
-        with django_assert_num_queries(8):
+        # Session, user, permissions twice (the user's, the groups'), conversation, messages, whether it is noted, note,
+        # summary.
+        with django_assert_num_queries(9):
             support.get(address(conversation))
 
 

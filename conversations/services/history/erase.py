@@ -110,12 +110,20 @@ def erase_user(
         receipt.tokens_forgotten_by = timezone.now() + timedelta(seconds=settings.AUTH_CACHE_SECONDS)
     receipt.usage_totals, _ = UsageTotal.objects.filter(user_id=user_id).delete()
     receipt.quotas, _ = UserQuota.objects.filter(user_id=user_id).delete()
+    _blank_searches_for(user_id)
     receipt.directory_entries, _ = ChatUser.objects.filter(id=user_id).delete()
     receipt.admin_log_entries += _blank_admin_log(ChatUser, [user_id])
     receipt.access_records_kept = StaffAccess.objects.filter(user_id=user_id).count()
     receipt.erased_at = timezone.now()
     receipt.is_complete = not owned.exists()
     return receipt
+
+
+def _blank_searches_for(user_id: UUID) -> None:
+    """Blank the user's address in the record of what staff searched for. It reads the whole record, once per erasure."""
+    email = ChatUser.objects.filter(id=user_id).values_list("email", flat=True).first()
+    if email:
+        StaffAccess.objects.filter(search__iexact=email).update(search=ERASED)
 
 
 def _erase_batch(window: list[UUID], receipt: Receipt) -> None:
