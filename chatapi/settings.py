@@ -54,7 +54,7 @@ try:
     INFERENCE_IDLE_TIMEOUT = _environment.seconds("INFERENCE_IDLE_TIMEOUT", 60)
     GENERATION_TIMEOUT = _environment.seconds("GENERATION_TIMEOUT", 600)
     CHECKPOINT_SECONDS = _environment.seconds("CHECKPOINT_SECONDS", 1)
-    # Only for the fault suite, which shortens it. A worker renews its replies' heartbeats every CHECKPOINT_SECONDS.
+    # Only for the fault suite, which shortens it. See `services.turns.leases`.
     ABANDONED_AFTER_SECONDS = _environment.seconds("ABANDONED_AFTER_SECONDS", 30)
     WAKEUPS_PER_SECOND = _environment.whole("WAKEUPS_PER_SECOND", 9_000, least=0)
     MAX_RUNNING_REPLIES = _environment.whole("MAX_RUNNING_REPLIES", 4_000, least=0)

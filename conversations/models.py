@@ -18,6 +18,7 @@ from django.db.models.functions import Upper
 from uuid_utils.compat import uuid7
 
 from conversations.expressions import MESSAGE_DAY, TITLE_WORDS
+from conversations.lease_models import Worker
 from conversations.querysets import ConversationQuerySet, MessageQuerySet
 from conversations.staff_models import AccessKind, DailyFigures, StaffAccess
 from conversations.usage_models import UsageTotal, UserQuota
@@ -35,6 +36,7 @@ __all__ = [
     "TitleSource",
     "UsageTotal",
     "UserQuota",
+    "Worker",
 ]
 
 DEFAULT_TITLE = "New conversation"
@@ -216,6 +218,9 @@ class Message(models.Model):
     # until then. Null if that has not happened since migration 0009.
     was_active = models.BooleanField(null=True, blank=True)
     error_code = models.CharField(max_length=50, null=True, blank=True)
+    # The worker that makes the reply; see `services.turns.leases`. Null for replies of the version before, which renews
+    # `heartbeat_at` instead. For all others that is infinity, so that nodes of that version do not take them for abandoned.
+    worker = models.UUIDField(null=True, blank=True)
     heartbeat_at = models.DateTimeField(null=True, blank=True)
     stop_requested = models.BooleanField(default=False, db_default=False)
     # For a running reply: whether a client followed it at its worker's last checkpoint, and when one last did elsewhere.

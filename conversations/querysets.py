@@ -1,7 +1,7 @@
 """Which rows: the questions that are asked of conversations and messages, each with an index that answers it."""
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from functools import reduce
 from typing import TYPE_CHECKING, Any
@@ -11,9 +11,9 @@ from django.apps import apps
 from django.conf import settings
 from django.contrib.postgres.search import SearchQuery
 from django.db import models
-from django.db.models import Case, Exists, F, Func, OuterRef, Q, RowRange, Subquery, Sum, When, Window
+from django.db.models import Case, Exists, F, Func, OuterRef, Q, RowRange, Subquery, Sum, Value, When, Window
 from django.db.models.expressions import OrderBy, RawSQL
-from django.db.models.functions import Now
+from django.db.models.functions import Cast, Now
 from django.db.models.query import RawQuerySet
 
 from conversations.expressions import MESSAGE_WORDS, TITLE_WORDS
@@ -40,11 +40,15 @@ ORDER BY conversation_id, created_at, id
 
 # Replies that failed or were interrupted before their first word: a retry answers anew.
 VOID = Q(status__in=("failed", "interrupted"), content="")
-# A running reply is abandoned if its worker has not renewed its heartbeat for ABANDONED_AFTER_SECONDS, by the database's clock.
+# What nodes of the version before read of a reply whose worker has a lease.
+NO_HEARTBEAT = Cast(Value("infinity"), models.DateTimeField())
+# A running reply is abandoned if its worker is dead (see `services.turns.leases`). A worker of the version before is not
+# named. It renews `heartbeat_at`, which must not be older than ABANDONED_AFTER_SECONDS by the database's clock.
 # This condition is for SQL that knows that the reply is running, `MessageQuerySet.abandoned` for the ORM.
-IS_ABANDONED_SQL = (
-    "(heartbeat_at IS NULL OR heartbeat_at < statement_timestamp() - make_interval(secs => %(abandoned_after_s)s))"
-)
+IS_ABANDONED_SQL = """
+(CASE WHEN worker IS NOT NULL THEN worker = ANY(%(dead_workers)s::uuid[])
+      ELSE heartbeat_at IS NULL OR heartbeat_at < statement_timestamp() - make_interval(secs => %(abandoned_after_s)s) END)
+"""
 
 
 def _words(wanted: str) -> SearchQuery:
@@ -181,7 +185,8 @@ class MessageQuerySet(models.QuerySet["Message"]):
         """Restrict to replies that are being written (answered by uq_messages_running)."""
         return self.filter(status="streaming")
 
-    def abandoned(self) -> "MessageQuerySet":
+    def abandoned(self, dead_workers: Collection[UUID]) -> "MessageQuerySet":
         """Restrict to running replies whose worker is gone: the condition of IS_ABANDONED_SQL."""
         oldest = Now() - timedelta(seconds=settings.ABANDONED_AFTER_SECONDS)
-        return self.running().filter(Q(heartbeat_at__lt=oldest) | Q(heartbeat_at__isnull=True))
+        is_silent = Q(heartbeat_at__lt=oldest) | Q(heartbeat_at__isnull=True)
+        return self.running().filter(Q(worker__in=dead_workers) | Q(worker__isnull=True) & is_silent)

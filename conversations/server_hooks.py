@@ -5,7 +5,8 @@ from collections.abc import Callable
 
 import psycopg.waiting
 
-from conversations.services.turns.replies import live_replies
+from conversations.services.turns.leases import lease
+from conversations.services.turns.replies import live_replies, reply_store
 
 logger = logging.getLogger(__name__)
 
@@ -15,12 +16,17 @@ def adopt_worker(is_alive: Callable[[], bool], graceful_timeout_s: float, close_
     if psycopg.waiting.wait is getattr(psycopg.waiting, "wait_c", None):
         # A slow query would stop every other greenlet of the worker.
         logger.critical("psycopg blocks the whole worker during queries: it was imported before gevent patched the process")
+    lease.keep()
     live_replies.adopt_worker(is_alive, graceful_timeout_s, close_idle_connections)
 
 
 def let_replies_end() -> None:
-    """Wait until the worker's replies are saved. The server waits for connections only, and a reply needs none."""
+    """Wait until the worker's replies are saved, then give its lease up.
+
+    The server waits for connections only, and a reply needs none.
+    """
     live_replies.wait_until_ended()
+    reply_store.give_up_lease()
 
 
 def end_replies_now() -> None:

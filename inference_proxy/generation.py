@@ -9,6 +9,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import copy_context
 from uuid import UUID
 
@@ -39,6 +40,8 @@ logger = logging.getLogger(__name__)
 
 SAVE_RETRY_SECONDS = 60.0
 SAVE_RETRY_PAUSE_S = 0.5
+# A thread that has not begun by then never will: there was no memory for it.
+THREAD_START_S = 10.0
 
 
 def no_pause() -> float:
@@ -76,6 +79,11 @@ class Generation:
             idle_timeout_s=settings.INFERENCE_IDLE_TIMEOUT,
             total_timeout_s=settings.GENERATION_TIMEOUT,
         )
+        self._thread: threading.Thread | None = None
+        self._has_run = False
+        # The end, once it is known, and whether the store has it.
+        self._finished: FinishedReply | None = None
+        self.is_saved = False
         self._cut_status: FinalStatus | None = None
         self._save_until: float | None = None
         # Set when a rest is over, or cut short.
@@ -97,7 +105,31 @@ class Generation:
     def start(self) -> None:
         """Run in a thread of its own, which inherits the trace id and the user for its log lines."""
         context = copy_context()
-        threading.Thread(target=context.run, args=(self._run,), name=f"reply-{self.reply_id}", daemon=True).start()
+        self._thread = threading.Thread(target=context.run, args=(self._run,), name=f"reply-{self.reply_id}", daemon=True)
+        self._thread.start()
+
+    @property
+    def is_thread_gone(self) -> bool:
+        """Whether nothing will end this reply, or has ended it already. Not so before `start`."""
+        if self.has_ended.is_set():
+            return True
+        if self._thread is None or self._thread.is_alive():
+            return False
+        return self._has_run or time.monotonic() - self._started_at > THREAD_START_S
+
+    def save_for_gone_thread(self) -> None:
+        """Save the end that this reply's own thread could not save. Raises `StoreUnavailable`."""
+        reply = self._finished or self._result("interrupted", None)
+        try:
+            self._store.finish(reply)
+        except StoreUnavailable:
+            raise
+        except Exception:
+            logger.exception("a reply can't be saved whole", extra={"message_id": str(self.reply_id)})
+            self._store.interrupt([self.reply_id])
+        self.is_saved = True
+        self._tell("interrupted", NotSaved(), reply.inference_time_ms)
+        self._conclude()
 
     def stop(self) -> None:
         """End the reply because its user asked to; what came is kept."""
@@ -135,15 +167,36 @@ class Generation:
     @traced("generate reply")
     def _run(self) -> None:
         try:
+            self._has_run = True
             status, failure = self._read_upstream()
             self._end(status, failure)
-        except Exception:
-            # Without this, followers would wait forever for a thread that has ended.
-            logger.exception("generation failed unexpectedly", extra={"message_id": str(self.reply_id)})
-            self._tell("interrupted", NotSaved(), self._inference_time_ms())
+        except BaseException:  # noqa: BLE001  # whatever ends this thread ends the reply
+            self._end_unexpectedly()
         finally:
+            self._conclude()
+
+    def _end_unexpectedly(self) -> None:
+        """End the reply after a failure of this module or of the process: it may lack memory for anything.
+
+        What fails here too is left to the keeper, which looks for threads that are gone.
+        """
+        with suppress(BaseException):
+            # First: what the user does not get must stop costing.
+            self._call.cut()
+        with suppress(BaseException):
+            logger.exception("generation failed unexpectedly", extra={"message_id": str(self.reply_id)})
+        with suppress(BaseException):
+            self._end("interrupted", None)
+        with suppress(BaseException):
+            # Where that was not possible, followers would wait forever for a thread that has ended.
+            self._tell("interrupted", NotSaved(), self._inference_time_ms())
+
+    def _conclude(self) -> None:
+        with suppress(BaseException):
             self.has_begun.set()
+        with suppress(BaseException):
             self.has_ended.set()
+        with suppress(BaseException):
             # Only now, because meanwhile the body has usually ended too, so that the connection can be used again.
             self._call.close()
 
@@ -290,9 +343,24 @@ class Generation:
             self._prompt_tokens = delta.prompt_tokens
 
     def _end(self, status: FinalStatus, failure: UpstreamFailure | None) -> None:
-        inference_time_ms = self._inference_time_ms()
+        if self._finished is None:
+            self._finished = self._result(status, failure)
+        reply = self._finished
+        saved_status = self._save(reply)
+        if saved_status is None:
+            # The row still says `streaming`. The keeper saves the end once the store is back.
+            saved_status, failure = "interrupted", NotSaved()
+        elif saved_status != reply.status:
+            # A stop from elsewhere was stored before the end.
+            failure = None
+        try:
+            self._note_end(reply, saved_status, failure)
+        finally:
+            self._tell(saved_status, failure, reply.inference_time_ms)
+
+    def _result(self, status: FinalStatus, failure: UpstreamFailure | None) -> FinishedReply:
         first = self._first_token_at
-        reply = FinishedReply(
+        return FinishedReply(
             reply_id=self.reply_id,
             status=status,
             text=self.transcript.text(),
@@ -300,17 +368,19 @@ class Generation:
             error_code=failure.code if failure else "",
             token_count=self._tokens(),
             prompt_tokens=self._prompt_tokens,
-            inference_time_ms=inference_time_ms,
+            inference_time_ms=self._inference_time_ms(),
             first_token_ms=None if first is None else round((first - self._started_at) * 1000),
             finish_reason=self._finish_reason,
         )
+
+    def _note_end(self, reply: FinishedReply, status: FinalStatus, failure: UpstreamFailure | None) -> None:
         metrics.note_reply(
             status=status,
-            error_code=reply.error_code,
+            error_code=failure.code if failure else "",
             token_count=reply.token_count,
             prompt_token_count=reply.prompt_tokens,
-            duration_s=inference_time_ms / 1000,
-            first_token_s=None if first is None else first - self._started_at,
+            duration_s=reply.inference_time_ms / 1000,
+            first_token_s=None if self._first_token_at is None else self._first_token_at - self._started_at,
         )
         logger.log(
             logging.INFO if failure is None else logging.ERROR,
@@ -319,30 +389,27 @@ class Generation:
                 "message_id": str(self.reply_id),
                 "status": status,
                 "token_count": reply.token_count,
-                "inference_time_ms": inference_time_ms,
+                "inference_time_ms": reply.inference_time_ms,
                 "first_token_ms": reply.first_token_ms,
                 **({"error": failure.code} if failure else {}),
             },
         )
-        if self._save(reply):
-            self._tell(status, failure, inference_time_ms)
-        else:
-            # The row says `streaming` with an old heartbeat: some worker will mark it once the store is back.
-            self._tell("interrupted", NotSaved(), inference_time_ms)
 
-    def _save(self, reply: FinishedReply) -> bool:
+    def _save(self, reply: FinishedReply) -> FinalStatus | None:
+        """Save the end and return the status that the store gave it, or None if the store stays away."""
         give_up_at = time.monotonic() + SAVE_RETRY_SECONDS
         while True:
             try:
-                self._store.finish(reply)
+                status = self._store.finish(reply)
             except StoreUnavailable:
                 if time.monotonic() + SAVE_RETRY_PAUSE_S > min(give_up_at, self._save_until or give_up_at):
                     metrics.replies_not_saved.inc()
                     logger.error("reply not saved", extra={"message_id": str(reply.reply_id), "error": "not_saved"})
-                    return False
+                    return None
                 time.sleep(SAVE_RETRY_PAUSE_S)
             else:
-                return True
+                self.is_saved = True
+                return status
 
     def _tell(self, status: FinalStatus, failure: UpstreamFailure | None, inference_time_ms: int) -> None:
         frames = closing_frames(

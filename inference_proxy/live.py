@@ -12,6 +12,7 @@ import math
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from uuid import UUID
 
 from django.conf import settings
@@ -36,6 +37,8 @@ WARDEN_PAUSE_S = 0.25
 # Every 5 s where replies count as abandoned after 30 s.
 ABANDONED_CHECKS_PER_AGE = 6
 MAX_PAUSE_S = 1.0
+# A reply begins right after it is saved. One that has not begun by then never will.
+EXPECTED_S = 60.0
 # PostgreSQL writes a text as a whole. Up to this length each checkpoint saves it; a longer one is saved less often, so that
 # no reply writes more than this many characters per checkpoint interval on average.
 CHECKPOINT_CHARACTERS = 32_768
@@ -60,9 +63,13 @@ class LiveReplies:
         self._interrupt_at: float | None = None
         self._saving_share_s = SAVING_SHARE_S
         self._checked_abandoned_at = 0.0
+        # Replies that the store says run here, although nothing here makes them; as of the last look.
+        self._unknown: frozenset[UUID] = frozenset()
         self._is_store_away = False
         # Replies whose rows may exist although they never began, and until when to look for each.
         self._never_begun: dict[UUID, float] = {}
+        # Replies that are saved and begin soon, and when to expect them no longer. Each takes a place.
+        self._expected: dict[UUID, float] = {}
 
     @property
     def is_shutting_down(self) -> bool:
@@ -79,12 +86,24 @@ class LiveReplies:
         self.keep()
         with self._lock:
             self._running[reply_id] = generation
+            self._expected.pop(reply_id, None)
         try:
             generation.start()
         except BaseException:
             self._forget(generation)
+            self.note_never_begun(reply_id)
             raise
         return generation
+
+    def expect(self, reply_id: UUID) -> None:
+        """Keep a place for a reply that is about to be saved and to begin."""
+        with self._lock:
+            self._expected[reply_id] = time.monotonic() + EXPECTED_S
+
+    def expect_no_longer(self, reply_id: UUID) -> None:
+        """Give the place back: the reply was not saved."""
+        with self._lock:
+            self._expected.pop(reply_id, None)
 
     def note_never_begun(self, reply_id: UUID) -> None:
         """Have the keeper end a reply that nothing generates, because it is unknown whether its row was saved.
@@ -92,6 +111,7 @@ class LiveReplies:
         The row may also appear a little later, so the keeper looks for it until it would count as abandoned.
         """
         with self._lock:
+            self._expected.pop(reply_id, None)
             self._never_begun[reply_id] = time.monotonic() + settings.ABANDONED_AFTER_SECONDS
         self.keep()
 
@@ -115,7 +135,7 @@ class LiveReplies:
 
     def has_room(self, beginning: int = 0) -> bool:
         """Whether MAX_RUNNING_REPLIES allows another reply beside those that run here and `beginning` others."""
-        most = settings.MAX_RUNNING_REPLIES
+        most, beginning = settings.MAX_RUNNING_REPLIES, beginning + len(self._expected)
         if not most or len(self._running) + beginning < most:
             return True
         # Replies that have ended are forgotten only at the next checkpoint.
@@ -133,10 +153,11 @@ class LiveReplies:
 
     def keep(self) -> None:
         """Start the keeper where it isn't running yet."""
-        if self._keeper is not None:
+        keeper = self._keeper
+        if keeper is not None and keeper.is_alive():
             return
         with self._lock:
-            if self._keeper is None:
+            if self._keeper is keeper:
                 self._keeper = threading.Thread(target=self._keep, name="reply-keeper", daemon=True)
                 self._keeper.start()
 
@@ -170,27 +191,26 @@ class LiveReplies:
                     next_checkpoint = time.monotonic() + settings.CHECKPOINT_SECONDS
                     self._tick()
             except Exception:
-                # The keeper must outlive whatever goes wrong in one round.
-                metrics.checkpoint_failures.inc()
-                logger.exception("checkpoint round failed unexpectedly")
+                # The keeper must outlive whatever goes wrong in one round, also if there is no memory to say so.
+                with suppress(Exception):
+                    metrics.checkpoint_failures.inc()
+                    logger.exception("checkpoint round failed unexpectedly")
             time.sleep(min(settings.CHECKPOINT_SECONDS, MAX_PAUSE_S))
 
     def _tick(self) -> None:
         try:
             now = time.monotonic()
             self._checkpoint(now)
+            self._save_for_gone_threads()
             if self._never_begun or self._is_store_away:
                 # If no replies run, this is what finds out that the store is back.
                 self._end_never_begun(now)
-            if self._is_store_away:
-                # No worker could renew its heartbeats. Live workers renew them now. A reply is abandoned if its heartbeat is
-                # still old after one more interval.
-                self._checked_abandoned_at = now + settings.ABANDONED_AFTER_SECONDS
-            if now - self._checked_abandoned_at >= settings.ABANDONED_AFTER_SECONDS / ABANDONED_CHECKS_PER_AGE:
+            is_due = now - self._checked_abandoned_at >= settings.ABANDONED_AFTER_SECONDS / ABANDONED_CHECKS_PER_AGE
+            if is_due or self._store.has_abandoned():
+                self._mark_abandoned()
+            if is_due:
                 self._checked_abandoned_at = now
-                if count := self._store.interrupt_abandoned():
-                    metrics.replies_abandoned.inc(count)
-                    logger.warning("replies of a dead worker marked as interrupted", extra={"count": count})
+                self._end_unknown(now)
         except StoreUnavailable:
             metrics.checkpoint_failures.inc()
             if not self._is_store_away:
@@ -201,15 +221,47 @@ class LiveReplies:
                 logger.info("checkpoints resumed")
             self._is_store_away = False
 
+    def _mark_abandoned(self) -> None:
+        if count := self._store.interrupt_abandoned():
+            metrics.replies_abandoned.inc(count)
+            logger.warning("replies of a dead worker marked as interrupted", extra={"count": count})
+
+    def _save_for_gone_threads(self) -> None:
+        """Save the ends that threads could not save. This worker's lease covers their replies, so no other worker will."""
+        for generation in self.running():
+            if not generation.is_thread_gone:
+                continue
+            try:
+                if not generation.is_saved:
+                    generation.save_for_gone_thread()
+                self._forget(generation)
+            except MemoryError:
+                logger.warning("no memory to save the end of a reply")
+
+    def _end_unknown(self, now: float) -> None:
+        """End the replies that the store says run here, although at two looks nothing here makes them."""
+        with self._lock:
+            for reply_id in [each for each, until in self._expected.items() if until < now]:
+                del self._expected[reply_id]
+        unknown = self._store.running_here().difference(self._running, self._expected)
+        if lost := unknown & self._unknown:
+            logger.error("replies that nothing generates are interrupted", extra={"count": len(lost)})
+            self._store.interrupt(list(lost))
+        self._unknown = unknown
+
     def _checkpoint(self, now: float) -> None:
         """Save every running reply. The texts are taken before the statement, their lengths noted only after it succeeded."""
         saved: list[tuple[Generation, Draft]] = []
         drafts: list[Draft] = []
         for generation in self.running():
-            if generation.has_ended.is_set():
-                self._forget(generation)
+            if generation.is_thread_gone:
                 continue
-            draft = generation.draft(with_text=now >= generation.save_text_at)
+            try:
+                draft = generation.draft(with_text=now >= generation.save_text_at)
+            except MemoryError:
+                # One long text must not keep the others from being saved.
+                logger.warning("no memory to save a reply at this checkpoint")
+                continue
             drafts.append(draft)
             if draft.text is not None or draft.reasoning is not None:
                 saved.append((generation, draft))
@@ -219,6 +271,8 @@ class LiveReplies:
             directives = self._store.checkpoint(drafts)
         metrics.note_checkpoint(len(drafts), [text for draft in drafts for text in (draft.text, draft.reasoning) if text])
         for generation, draft in saved:
+            if draft.reply_id in directives.skipped:
+                continue
             written = generation.note_saved(draft)
             if written > CHECKPOINT_CHARACTERS:
                 generation.save_text_at = now + settings.CHECKPOINT_SECONDS * written / CHECKPOINT_CHARACTERS

@@ -21,10 +21,14 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class Directives:
-    """What the store knows of the running replies: those that a user asked to stop, and those that exist no more."""
+    """What the store knows of the running replies: those that a user asked to stop, and those that exist no more.
+
+    `skipped` are those whose rows somebody has locked: their drafts are not saved.
+    """
 
     to_stop: frozenset[UUID] = frozenset()
     deleted: frozenset[UUID] = frozenset()
+    skipped: frozenset[UUID] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,17 +51,25 @@ class ReplyStore(Protocol):
     """Where replies are kept. Every method may raise `StoreUnavailable`; none keeps a connection when it returns."""
 
     def checkpoint(self, drafts: Sequence[Draft]) -> Directives:
-        """Save all running replies of this process and renew their heartbeats, in one statement."""
+        """Save the running replies of this process in one statement, except those whose rows are locked."""
         ...
 
-    def finish(self, reply: FinishedReply) -> None:
-        """Save a reply's end. Safe to repeat."""
+    def finish(self, reply: FinishedReply) -> FinalStatus:
+        """Save a reply's end and return the status that it got: `stopped` if a user asked for that first. Safe to repeat."""
         ...
 
     def interrupt(self, reply_ids: Sequence[UUID]) -> frozenset[UUID]:
         """Mark those of these replies `interrupted` that exist and are running; return them. No id is a question, too."""
         ...
 
+    def has_abandoned(self) -> bool:
+        """Whether a worker was found dead whose replies may not be marked yet. Asks no database."""
+        ...
+
     def interrupt_abandoned(self) -> int:
-        """Mark replies `interrupted` whose heartbeat is too old; return how many."""
+        """Mark replies `interrupted` whose worker is dead; return how many."""
+        ...
+
+    def running_here(self) -> frozenset[UUID]:
+        """Return the replies that run in this process, as the store knows it."""
         ...

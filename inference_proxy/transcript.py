@@ -60,24 +60,41 @@ class Transcript:
 
     def append(self, payload: bytes, text: str) -> None:
         """Add a frame with some text, or with none. Followers see it at the next `wake`."""
-        if text:
-            self._texts.append(text)
-            self.length += len(text)
-        self._payloads += payload
-        self._ends.append(len(self._payloads))
-        if self.reasoning_length:
-            self._reasoning_offsets.append(self.reasoning_length)
-        # Last, because readers count these: what they count is there.
-        self._offsets.append(self.length)
+        size, count = len(self._payloads), len(self._offsets)
+        try:
+            self._payloads += payload
+            self._ends.append(len(self._payloads))
+            if self.reasoning_length:
+                self._reasoning_offsets.append(self.reasoning_length)
+            if text:
+                self._texts.append(text)
+            # Last, because readers count these: what they count is there.
+            self._offsets.append(self.length + len(text))
+        except MemoryError:
+            # What is saved must be what is shown: no part of a frame stays.
+            del self._payloads[size:], self._ends[count:], self._reasoning_offsets[count:]
+            if text and self._texts and self._texts[-1] is text:
+                self._texts.pop()
+            raise
+        self.length += len(text)
 
     def append_reasoning(self, reasoning: str) -> None:
         """Add a frame with a piece of reasoning, which is not empty."""
         if not self.reasoning_length:
             # The frames before this one have no reasoning.
             self._reasoning_offsets = array("I", [0]) * len(self._offsets)
+        payload = reasoning_payload(reasoning)
         self._reasonings.append(reasoning)
         self.reasoning_length += len(reasoning)
-        self.append(reasoning_payload(reasoning), "")
+        try:
+            self.append(payload, "")
+        except MemoryError:
+            if self._reasonings[-1] is reasoning:
+                self._reasonings.pop()
+                self.reasoning_length -= len(reasoning)
+                if not self.reasoning_length:
+                    del self._reasoning_offsets[:]
+            raise
 
     def wake(self) -> None:
         """Tell every follower that there is more."""

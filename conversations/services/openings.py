@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from conversations.models import DEFAULT_MODEL_TAG, DEFAULT_TITLE, TEMPORARY_LIFETIME, Conversation, Message, new_id
 from conversations.services.model_tags import require_allowed
-from conversations.services.turns.replies import refuse_new_replies
+from conversations.services.turns.places import refuse_while_ending
 from conversations.services.user_directory import requires_known_user
 
 # The source of messages that a client brought: nobody may rate them, and they count for nothing.
@@ -44,8 +44,7 @@ def open_conversation(
     With a `key`, requests with this key open one conversation, and the later ones get its id. Raises `ModelNotAllowed`,
     `ShuttingDown`, `UnknownUser`.
     """
-    # Otherwise the conversation would be created although its first message is refused.
-    refuse_new_replies()
+    refuse_while_ending()
     require_allowed(model_tag)
     conversation = Conversation(
         id=new_id(),

@@ -27,7 +27,7 @@ from conversations.models import (
 )
 from conversations.services.assistants import find_assistant
 from conversations.services.turns.first_turns import Opening
-from conversations.services.turns.replies import refuse_new_replies
+from conversations.services.turns.places import refuse_while_ending
 from conversations.services.turns.stop import stop_running_reply
 from conversations.services.user_directory import requires_known_user
 
@@ -42,7 +42,7 @@ def open_session(*, session_id: str, user_id: UUID | None, assistant_id: str | N
     Raises `AuthenticationRequired`, `MalformedSession`, `AssistantNotFound`, `ShuttingDown`, `TooManyReplies`,
     `UnknownUser`.
     """
-    refuse_new_replies()
+    refuse_while_ending()
     if user_id is None and not settings.ALLOW_ANONYMOUS:
         raise AuthenticationRequired("A valid token is needed here.")
     assistant = None if assistant_id is None else find_assistant(assistant_id)

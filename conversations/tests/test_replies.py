@@ -49,15 +49,40 @@ def reload(message: Message) -> Message:
 # --- Checkpoints ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_checkpoint_saves_texts_and_heartbeats(store: DatabaseReplyStore, running: Message) -> None:
+def test_a_checkpoint_saves_texts(store: DatabaseReplyStore, running: Message) -> None:
     silent = make_running_reply(make_message(make_conversation()), "kept", heartbeat_age_s=20)
     directives = store.checkpoint([Draft(running.id, "so far and more"), Draft(silent.id, None)])
     assert (directives.to_stop, directives.deleted) == (frozenset(), frozenset())
     assert (reload(running).content, reload(silent).content) == ("so far and more", "kept")
-    for before in (running, silent):
-        assert before.heartbeat_at is not None
-        assert (reload(before).heartbeat_at or before.heartbeat_at) > before.heartbeat_at
     assert reload(running).status == "streaming"
+
+
+def test_a_checkpoint_writes_no_reply_that_says_nothing_new(store: DatabaseReplyStore, running: Message) -> None:
+    def place() -> Any:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT ctid::text FROM messages WHERE id = %s", [running.id])
+            return cursor.fetchone()
+
+    store.checkpoint([Draft(running.id, "so far and more")])
+    before = place()
+    store.checkpoint([Draft(running.id, None)])
+    assert place() == before
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_checkpoint_skips_a_locked_reply_and_saves_the_others(store: DatabaseReplyStore, running: Message) -> None:
+    other = make_running_reply(make_message(make_conversation()), "so far")
+    Message.objects.filter(id=running.id).update(stop_requested=True)
+    known = connection.get_connection_params()
+    same = {key: known[key] for key in ("dbname", "user", "password", "host", "port") if key in known}
+    drafts = [Draft(running.id, "more"), Draft(other.id, "more")]
+    with psycopg.connect(**same) as holder:
+        holder.execute("SELECT FROM messages WHERE id = %s FOR UPDATE", [running.id])
+        directives = store.checkpoint(drafts)
+        assert (directives.skipped, directives.deleted, directives.to_stop) == ({running.id}, frozenset(), {running.id})
+        assert (reload(running).content, reload(other).content) == ("so far", "more")
+    assert store.checkpoint(drafts).skipped == frozenset()
+    assert reload(running).content == "more"
 
 
 def test_a_checkpoint_notes_who_is_followed(store: DatabaseReplyStore, running: Message) -> None:
@@ -114,6 +139,25 @@ def test_the_end_is_saved_whole(store: DatabaseReplyStore, running: Message, sta
     assert (reply.token_count, reply.prompt_tokens, reply.inference_time_ms, reply.first_token_ms) == (3, 7, 41, 5)
     assert reply.finish_reason == "stop"
     assert reply.error_code == ("upstream_error" if status == "failed" else None)
+
+
+@pytest.mark.parametrize("status", FINAL)
+def test_a_stop_that_was_stored_before_the_end_wins(store: DatabaseReplyStore, running: Message, status: Any) -> None:
+    Message.objects.filter(id=running.id).update(stop_requested=True)
+    end = finished(running, status, "what was shown", error_code="upstream_error" if status == "failed" else "")
+    # The second attempt is one whose predecessor's answer was lost.
+    assert [store.finish(end), store.finish(end)] == ["stopped", "stopped"]
+    reply = reload(running)
+    assert (reply.status, reply.content, reply.error_code) == ("stopped", "what was shown", None)
+
+
+def test_an_answer_whose_stop_was_stored_counts_if_it_has_text(store: DatabaseReplyStore) -> None:
+    for text, counts in (("new", True), ("", False)):
+        asked = make_message(make_conversation())
+        make_reply(asked, "old")
+        new = make_running_reply(asked, is_active=False, stop_requested=True)
+        store.finish(finished(new, "failed", text, error_code="upstream_error"))
+        assert reload(new).is_active is counts
 
 
 @pytest.mark.parametrize("first", ["complete", "stopped", "failed"])

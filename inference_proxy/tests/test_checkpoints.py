@@ -10,7 +10,7 @@ from inference_proxy.exceptions import StoreUnavailable
 from inference_proxy.generation import Generation
 from inference_proxy.live import CHECKPOINT_CHARACTERS, LiveReplies
 from inference_proxy.protocols.base import GenerationRequest
-from inference_proxy.store import Directives, Draft
+from inference_proxy.store import Directives, Draft, FinishedReply
 
 
 class Store:
@@ -19,13 +19,15 @@ class Store:
     def __init__(self) -> None:
         self.drafts: list[Draft] = []
 
+        self.skipped: set[uuid.UUID] = set()
+        self.finished: list[FinishedReply] = []
         self.is_away = False
         self.rows: set[uuid.UUID] = set()
         self.interrupted: list[uuid.UUID] = []
 
     def checkpoint(self, drafts: Sequence[Draft]) -> Directives:
         self.drafts = list(drafts)
-        return Directives()
+        return Directives(skipped=frozenset(self.skipped))
 
     def interrupt(self, reply_ids: Sequence[uuid.UUID]) -> frozenset[uuid.UUID]:
         if self.is_away:
@@ -34,10 +36,22 @@ class Store:
         self.interrupted += found
         return frozenset(found)
 
+    def has_abandoned(self) -> bool:
+        return False
+
     def interrupt_abandoned(self) -> int:
         if self.is_away:
             raise StoreUnavailable
         return 0
+
+    def running_here(self) -> frozenset[uuid.UUID]:
+        return frozenset(self.rows)
+
+    def finish(self, reply: FinishedReply) -> str:
+        if self.is_away:
+            raise StoreUnavailable
+        self.finished.append(reply)
+        return reply.status
 
 
 @pytest.fixture
@@ -71,10 +85,18 @@ def test_every_checkpoint_saves_what_is_new(replies: LiveReplies, store: Store) 
     assert saved_lengths(replies, store, add_running(replies, store), "word", 3) == [4, 8, 12]
 
 
-def test_a_checkpoint_without_new_text_renews_the_heartbeat_alone(replies: LiveReplies, store: Store) -> None:
+def test_a_checkpoint_without_new_text_saves_no_text(replies: LiveReplies, store: Store) -> None:
     generation = add_running(replies, store)
     assert saved_lengths(replies, store, generation, "word", 1) == [4]
     assert saved_lengths(replies, store, generation, "", 1) == [None]
+
+
+def test_what_a_checkpoint_skipped_comes_with_the_next_one(replies: LiveReplies, store: Store) -> None:
+    generation = add_running(replies, store)
+    store.skipped = {generation.reply_id}
+    assert saved_lengths(replies, store, generation, "word", 1) == [4]
+    store.skipped = set()
+    assert saved_lengths(replies, store, generation, "", 2) == [4, None]
 
 
 def test_a_long_reply_is_saved_less_often(replies: LiveReplies, store: Store) -> None:
@@ -147,6 +169,112 @@ def test_it_is_forgotten_when_it_would_count_as_abandoned(
     replies.note_never_begun(uuid.uuid4())
     replies._tick()
     assert replies._never_begun == {}
+
+
+@pytest.mark.usefixtures("no_keeper")
+def test_a_reply_of_this_worker_that_nothing_makes_is_interrupted_at_the_second_look(
+    replies: LiveReplies, store: Store, settings: Any
+) -> None:
+    settings.ABANDONED_AFTER_SECONDS = 0
+    lost, expected = uuid.uuid4(), uuid.uuid4()
+    replies.expect(expected)
+    running = add_running(replies, store)
+    store.rows |= {lost, expected, running.reply_id}
+    replies._tick()
+    assert store.interrupted == []
+    replies._tick()
+    assert store.interrupted == [lost]
+
+
+# --- Threads that are gone ------------------------------------------------------------------------------------------------
+
+
+class DeadThread:
+    def is_alive(self) -> bool:
+        return False
+
+
+def lose_thread(generation: Generation) -> None:
+    generation._has_run = True
+    generation._thread = DeadThread()  # type: ignore[assignment]
+
+
+@pytest.mark.usefixtures("no_keeper")
+def test_the_keeper_saves_what_was_shown_where_the_thread_is_gone(replies: LiveReplies, store: Store) -> None:
+    generation = add_running(replies, store)
+    follower = generation.transcript.follow()
+    generation.transcript.append(b'{"token": "shown"}', "shown")
+    lose_thread(generation)
+    store.is_away = True
+    replies._tick()
+    assert not generation.has_ended.is_set()
+    store.is_away = False
+    replies._tick()
+    [reply] = store.finished
+    assert (reply.reply_id, reply.status, reply.text) == (generation.reply_id, "interrupted", "shown")
+    assert generation.has_ended.is_set() and generation.has_begun.is_set()
+    follower.take()
+    assert follower.has_ended
+    assert replies.running() == []
+
+
+@pytest.mark.usefixtures("no_keeper")
+def test_an_end_that_can_t_be_saved_whole_is_an_interruption(
+    replies: LiveReplies, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: FinishedReply) -> str:
+        raise ValueError
+
+    generation = add_running(replies, store)
+    lose_thread(generation)
+    store.rows.add(generation.reply_id)
+    monkeypatch.setattr(store, "finish", fail)
+    replies._tick()
+    assert store.interrupted == [generation.reply_id]
+    assert replies.running() == []
+
+
+@pytest.mark.usefixtures("no_keeper")
+def test_one_text_without_memory_keeps_no_other_from_being_saved(
+    replies: LiveReplies, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(**_: Any) -> Draft:
+        raise MemoryError
+
+    monkeypatch.setattr(add_running(replies, store), "draft", fail)
+    other = add_running(replies, store)
+    replies._tick()
+    assert [draft.reply_id for draft in store.drafts] == [other.reply_id]
+
+
+@pytest.mark.parametrize("failure", [MemoryError, SystemExit, ValueError])
+def test_whatever_ends_a_thread_ends_its_reply(store: Store, monkeypatch: pytest.MonkeyPatch, failure: Any) -> None:
+    def fail() -> None:
+        raise failure
+
+    generation = Generation(uuid.uuid4(), GenerationRequest([]), store)  # type: ignore[arg-type]
+    generation.transcript.append(b'{"token": "shown"}', "shown")
+    monkeypatch.setattr(generation, "_read_upstream", fail)
+    generation._run()
+    assert [(reply.status, reply.text) for reply in store.finished] == [("interrupted", "shown")]
+    assert generation.is_saved and generation.has_ended.is_set()
+    assert generation.transcript.closing
+
+
+def test_without_memory_for_the_end_the_keeper_saves_it(
+    replies: LiveReplies, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generation = add_running(replies, store)
+    generation.transcript.append(b'{"token": "shown"}', "shown")
+    with monkeypatch.context() as without_memory:
+        for name in ("_read_upstream", "_result", "_tell"):
+            without_memory.setattr(generation, name, lambda *_: (_ for _ in ()).throw(MemoryError))
+        generation._run()
+    assert (generation.is_saved, generation.transcript.closing) == (False, None)
+    monkeypatch.setattr(replies, "keep", lambda: None)
+    replies._tick()
+    assert [(reply.status, reply.text) for reply in store.finished] == [("interrupted", "shown")]
+    assert generation.transcript.closing
 
 
 # --- A store that is away -------------------------------------------------------------------------------------------------

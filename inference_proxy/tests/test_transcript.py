@@ -2,6 +2,7 @@
 
 import json
 import threading
+from array import array
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -283,3 +284,21 @@ def test_the_text_is_a_prefix_while_others_join_it() -> None:
         ended.set()
         assert [joiner.result(LIMIT_S) for joiner in joiners] == [[], [], []]
     assert (written.text(), written.length) == (whole, len(whole))
+
+
+@pytest.mark.parametrize("reasoning", [False, True])
+def test_a_frame_that_does_not_fit_into_memory_leaves_no_text(monkeypatch: pytest.MonkeyPatch, reasoning: bool) -> None:
+    class Full(array):  # type: ignore[type-arg]
+        def append(self, _: int) -> None:
+            raise MemoryError
+
+    transcript = Transcript()
+    transcript.append(b"first", "first")
+    offsets = transcript._offsets
+    transcript._offsets = Full("I", offsets)
+    with pytest.raises(MemoryError):
+        transcript.append_reasoning("lost") if reasoning else transcript.append(b"lost", "lost")
+    transcript._offsets = offsets
+    transcript.append(b"next", "next")
+    assert (transcript.text(), transcript.reasoning()) == ("firstnext", "")
+    assert [payload for _, payload in transcript.frames_from(0)[0]] == [b"first", b"next"]

@@ -66,9 +66,9 @@ def done_before_commit(service: Any) -> Changes:
 
 
 @defect
-def heartbeat_skipped(service: Any) -> Changes:
-    """A checkpoint saves the text and does not renew the heartbeat."""
-    yield edited(service.replies, "CHECKPOINT_SQL", ", heartbeat_at = now()", "")
+def lease_not_renewed(service: Any) -> Changes:
+    """A worker writes its lease once and does not renew it."""
+    yield edited(service.leases, "RENEW_SQL", "lease.renewals + 1", "lease.renewals")
 
 
 @defect
@@ -88,7 +88,8 @@ def checkpoint_shortens(service: Any) -> Changes:
 def late_checkpoint_counts(service: Any) -> Changes:
     """A checkpoint that comes after the end of its reply puts the older text back."""
     guard = "(messages.status = 'streaming' OR (messages.status = 'interrupted' AND messages.inference_time_ms IS NULL))"
-    yield edited(service.replies, "CHECKPOINT_SQL", guard, "true")
+    sql = service.replies.CHECKPOINT_SQL
+    yield set_to(service.replies, "CHECKPOINT_SQL", sql.replace(guard, "true"))
 
 
 @defect
@@ -133,7 +134,7 @@ def guess_overwrites_final_status(service: Any) -> Changes:
     def interrupt_abandoned(original: Original, store: Any) -> int:
         oldest = Now() - timedelta(seconds=settings.ABANDONED_AFTER_SECONDS)
         try:
-            old = service.Message.objects.replies().filter(heartbeat_at__lt=oldest)
+            old = service.Message.objects.replies().filter(created_at__lt=oldest)
             return int(old.exclude(status="interrupted").update(status="interrupted"))
         finally:
             service.release_connections()

@@ -6,7 +6,7 @@ Imported by instrumented servers, before the views are: those take some of these
 from chatapi.database import release_connections
 from conversations.models import Message
 from conversations.services import conversations as deleting
-from conversations.services.turns import begin, replies
+from conversations.services.turns import begin, leases, replies
 from conversations.services.turns.poll import SharedReply
 from conversations.services.turns.replies import DatabaseReplyStore, live_replies
 from conversations.services.turns.retries import read_earlier
@@ -29,6 +29,7 @@ __all__ = [
     "begin",
     "deleting",
     "generation",
+    "leases",
     "live_replies",
     "read_earlier",
     "release_connections",

@@ -19,9 +19,8 @@ from uuid import UUID
 import psycopg
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.db.models.functions import Now
 
-from chatapi.database import WITHOUT_CONNECTION, is_outcome_unknown
+from chatapi.database import is_outcome_unknown
 from conversations.exceptions import (
     ConversationNotFound,
     GenerationInProgress,
@@ -33,11 +32,13 @@ from conversations.exceptions import (
 )
 from conversations.keyset import SortKey, after_key
 from conversations.models import Message, Role, Status, new_id
-from conversations.querysets import MessageQuerySet
+from conversations.querysets import NO_HEARTBEAT, MessageQuerySet
 from conversations.services.model_tags import model_of_turn, with_model_list
 from conversations.services.quotas import refuse_over_quota
 from conversations.services.turns.context import SEPARATOR, Budget, Context, build_context
-from conversations.services.turns.replies import live_replies, room_for_reply
+from conversations.services.turns.leases import lease
+from conversations.services.turns.places import Place, room_for_reply
+from conversations.services.turns.replies import live_replies
 from conversations.services.turns.retries import Earlier, find_earlier, fingerprint_of, read_earlier, require_same
 from conversations.services.turns.statements import (
     Survey,
@@ -135,7 +136,7 @@ def start_turn(
     """
     terms = terms or NO_TERMS
     fingerprint = terms.fingerprint or (fingerprint_of(content, sampling.choices()) if idempotency_key else "")
-    with _one_running_reply(conversation_id) as begun, transaction.atomic():
+    with _one_running_reply(conversation_id) as place, transaction.atomic():
         setting, survey = _lock_and_survey(conversation_id, user_id, content, sampling, idempotency_key)
         setting = setting.under(terms)
         earlier = None
@@ -154,7 +155,7 @@ def start_turn(
             messages = Message.objects.in_conversation(conversation_id)
             asked = last_question(messages)
             if asked is not None and asked.id == earlier.asked_id:
-                return _add_answer(begun, setting, asked.id, content, _context_before(asked, content, setting))
+                return _add_answer(place, setting, asked.id, content, _context_before(asked, content, setting))
             # Other turns came after it. The question stays where it was asked, and is asked once more at the end, with the key.
             messages.filter(idempotency_key=idempotency_key).update(idempotency_key=None)
         if terms.after is not None:
@@ -162,7 +163,7 @@ def start_turn(
         budget = Budget.left_by(content, setting.system_prompt)
         context = build_context(History(conversation_id), budget, survey.history[: budget.rows_to_read])
         message_id, reply_id = new_id(), new_id()
-        begun.append(reply_id)
+        place.claim(reply_id)
         insert_turn(
             conversation_id=conversation_id,
             message_id=message_id,
@@ -188,7 +189,7 @@ def regenerate_turn(*, conversation_id: UUID, user_id: UUID | None, sampling: Sa
     `TooManyGenerations`, `NothingToRegenerate`, `IdempotencyMismatch`, `NotTheLastTurn`.
     """
     fingerprint = fingerprint_of("regenerate", None, sampling.choices()) if idempotency_key else ""
-    with _one_running_reply(conversation_id) as begun, transaction.atomic():
+    with _one_running_reply(conversation_id) as place, transaction.atomic():
         setting, messages = _lock_conversation(conversation_id, user_id, sampling)
         earlier = find_earlier(messages, idempotency_key, fingerprint)
         if earlier is not None and not earlier.is_void:
@@ -204,7 +205,7 @@ def regenerate_turn(*, conversation_id: UUID, user_id: UUID | None, sampling: Sa
             messages.filter(idempotency_key=idempotency_key).update(idempotency_key=None)
         _adopt_answers(messages, asked)
         context = _context_before(asked, asked.content, setting)
-        return _add_answer(begun, setting, asked.id, asked.content, context, key=idempotency_key, fingerprint=fingerprint)
+        return _add_answer(place, setting, asked.id, asked.content, context, key=idempotency_key, fingerprint=fingerprint)
 
 
 @with_model_list
@@ -224,7 +225,7 @@ def edit_turn(
     `GenerationInProgress`, `TooManyGenerations`, `IdempotencyMismatch`.
     """
     fingerprint = fingerprint_of("edit", str(message_id), content, sampling.choices()) if idempotency_key else ""
-    with _one_running_reply(conversation_id) as begun, transaction.atomic():
+    with _one_running_reply(conversation_id) as place, transaction.atomic():
         setting, messages = _lock_conversation(conversation_id, user_id, sampling)
         earlier = find_earlier(messages, idempotency_key, fingerprint)
         if earlier is not None and not earlier.is_void:
@@ -253,30 +254,35 @@ def edit_turn(
         if last.id != version_id:
             _adopt_answers(messages, last)
             switch_version(messages, leaving=last, to_id=version_id)
-        return _add_answer(begun, setting, version_id, content, context, sent=1 if earlier is None else 0)
+        return _add_answer(place, setting, version_id, content, context, sent=1 if earlier is None else 0)
 
 
 @contextmanager
-def _one_running_reply(conversation_id: UUID) -> Iterator[list[UUID]]:
-    """Refuse while this worker has no room. Raise `GenerationInProgress` for a violation of uq_messages_running.
+def _one_running_reply(conversation_id: UUID) -> Iterator[Place]:
+    """Refuse while this worker ends. Raise `GenerationInProgress` for a violation of uq_messages_running.
 
-    The block appends the id of the reply that it saves. If its connection is lost, the reply may be saved all the same.
+    The block claims the place for the reply that it saves. If its connection is lost, the reply may be saved all the same.
     """
-    begun: list[UUID] = []
+    claimed: list[UUID] = []
     try:
-        with room_for_reply():
-            yield begun
-    except WITHOUT_CONNECTION as failure:
-        if is_outcome_unknown(failure):
-            for reply_id in begun:
-                live_replies.note_never_begun(reply_id)
+        with room_for_reply() as place:
+            claimed = place.replies
+            yield place
+    except BaseException as failure:
+        # A request may also be ended in the middle of its commit.
+        may_be_saved = is_outcome_unknown(failure) or not isinstance(failure, Exception)
+        for reply_id in claimed:
+            (live_replies.note_never_begun if may_be_saved else live_replies.expect_no_longer)(reply_id)
+        if isinstance(failure, IntegrityError):
+            _refuse_second_reply(conversation_id, failure)
         raise
-    except IntegrityError as violation:
-        cause = violation.__cause__
-        if isinstance(cause, psycopg.errors.UniqueViolation) and cause.diag.constraint_name == "uq_messages_running":
-            running = Message.objects.in_conversation(conversation_id).running().values_list("id", flat=True).first()
-            raise GenerationInProgress(running) from None
-        raise
+
+
+def _refuse_second_reply(conversation_id: UUID, violation: IntegrityError) -> None:
+    cause = violation.__cause__
+    if isinstance(cause, psycopg.errors.UniqueViolation) and cause.diag.constraint_name == "uq_messages_running":
+        running = Message.objects.in_conversation(conversation_id).running().values_list("id", flat=True).first()
+        raise GenerationInProgress(running) from None
 
 
 def _lock_conversation(conversation_id: UUID, user_id: UUID | None, sampling: Sampling) -> tuple[_Setting, MessageQuerySet]:
@@ -318,7 +324,7 @@ def _setting_of(conversation_id: UUID, row: tuple[Any, ...] | None, sampling: Sa
 
 def _interrupt_abandoned(messages: MessageQuerySet) -> None:
     """Mark a reply whose worker died as interrupted, so that it does not block its conversation until a keeper does that."""
-    messages.abandoned().update(status=Status.INTERRUPTED)
+    messages.abandoned(lease.dead_workers).update(status=Status.INTERRUPTED)
 
 
 def _is_limited(user_id: UUID | None) -> bool:
@@ -363,7 +369,7 @@ def _adopt_answers(messages: MessageQuerySet, asked: Message) -> None:
 
 
 def _add_answer(
-    begun: list[UUID],
+    place: Place,
     setting: _Setting,
     asked_id: UUID,
     content: str,
@@ -391,13 +397,14 @@ def _add_answer(
         created_at=next_place(setting.id),
         parent_id=asked_id,
         is_active=not has_answer,
-        heartbeat_at=Now(),
+        heartbeat_at=NO_HEARTBEAT,
+        worker=lease.worker_id,
         context=setting.summary_of(context),
         idempotency_key=key or None,
         request_fingerprint=fingerprint or None,
         request_options=setting.terms.options,
     )
-    begun.append(reply.id)
+    place.claim(reply.id)
     Message.objects.bulk_create([reply])
     touch_conversation(setting.id, setting.new_title(content), sent=sent)
     return _turn(setting, asked_id, reply.id, context)

@@ -16,6 +16,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 from django.conf import settings
+from django.db.models.expressions import RawSQL
 from django.db.models.functions import Now
 
 from chatapi.database import release_connections
@@ -23,6 +24,7 @@ from conversations.exceptions import GenerationInProgress
 from conversations.models import Message, Status
 from conversations.services.turns.begin import Turn
 from conversations.services.turns.follow import reply_poller
+from conversations.services.turns.places import inherited_place
 from conversations.services.turns.poll import NOTE_LIFETIME_S
 from conversations.services.turns.replies import live_replies
 from conversations.services.turns.stop import stop_one_reply
@@ -46,7 +48,7 @@ def begin_when_free(begin: Callable[[], Turn], when_busy: WhenBusy | None = None
     stopped_id: UUID | None = None
     for _ in range(MOST_ATTEMPTS):
         try:
-            return begin()
+            return _begin_after(stopped_id, begin)
         except GenerationInProgress as refusal:
             release_connections()
             running_id = refusal.running_id
@@ -58,7 +60,15 @@ def begin_when_free(begin: Callable[[], Turn], when_busy: WhenBusy | None = None
                 raise
         stop_one_reply(running_id)
         stopped_id = running_id
-    return begin()
+    return _begin_after(stopped_id, begin)
+
+
+def _begin_after(stopped_id: UUID | None, begin: Callable[[], Turn]) -> Turn:
+    """Begin a turn. If a reply was stopped for it, the new one takes its place."""
+    if stopped_id is None:
+        return begin()
+    with inherited_place():
+        return begin()
 
 
 def is_followed(reply_id: UUID) -> bool:
@@ -67,7 +77,7 @@ def is_followed(reply_id: UUID) -> bool:
     Waits for notes from other workers, by default for at most three seconds. If they don't come, returns True: a client may be
     reading the reply.
     """
-    asked_at: datetime | None = None
+    first_look: dict[str, Any] | None = None
     give_up_at = time.monotonic() + max(NOTE_LIFETIME_S, settings.CHECKPOINT_SECONDS) + LATENESS_S
     while time.monotonic() < give_up_at:
         if reply_poller.is_followed(reply_id):
@@ -78,8 +88,8 @@ def is_followed(reply_id: UUID) -> bool:
         row = _read_notes(reply_id)
         if row is None or row["status"] != Status.STREAMING:
             return False
-        asked_at = asked_at or row["now"]
-        verdicts = {_noted_elsewhere(row, asked_at), False if generation else _noted_by_its_worker(row, asked_at)}
+        first_look = first_look or row
+        verdicts = {_noted_elsewhere(row, first_look["now"]), False if generation else _noted_by_its_worker(row, first_look)}
         if True in verdicts:
             return True
         if verdicts == {False}:
@@ -90,19 +100,28 @@ def is_followed(reply_id: UUID) -> bool:
 
 def _read_notes(reply_id: UUID) -> dict[str, Any] | None:
     try:
-        notes = Message.objects.filter(id=reply_id).annotate(now=Now())
-        row = notes.values("status", "is_followed", "followed_at", "heartbeat_at", "now").first()
+        # The id of the transaction that last wrote the row.
+        notes = Message.objects.filter(id=reply_id).annotate(now=Now(), written_by=RawSQL("messages.xmin::text", ()))
+        row = notes.values("status", "is_followed", "followed_at", "heartbeat_at", "worker", "written_by", "now").first()
         return None if row is None else dict(row)
     finally:
         release_connections()
 
 
-def _noted_by_its_worker(row: dict[str, Any], asked_at: datetime) -> bool | None:
+def _noted_by_its_worker(row: dict[str, Any], first_look: dict[str, Any]) -> bool | None:
     """Return what the last checkpoint of the reply's worker says, or None if that may be out of date."""
-    if row["is_followed"] and row["heartbeat_at"] and row["heartbeat_at"] > asked_at:
+    if row["is_followed"] and _is_newer(row, first_look):
         return True
     # Null before the first checkpoint, while the client that asked for the reply connects.
     return False if row["is_followed"] is False else None
+
+
+def _is_newer(row: dict[str, Any], first_look: dict[str, Any]) -> bool:
+    """Whether a checkpoint has written the row since the first look."""
+    if row["worker"] is not None:
+        return bool(row["written_by"] != first_look["written_by"])
+    # A worker of the version before renews a heartbeat.
+    return row["heartbeat_at"] is not None and row["heartbeat_at"] > first_look["now"]
 
 
 def _noted_elsewhere(row: dict[str, Any], asked_at: datetime) -> bool | None:

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from django.db import transaction
 
-from chatapi.database import WITHOUT_CONNECTION, is_outcome_unknown
+from chatapi.database import is_outcome_unknown
 from conversations.services.turns.begin import Turn
 from conversations.services.turns.replies import live_replies
 
@@ -22,8 +22,9 @@ def begin_together(begin: Callable[[], Turn]) -> Turn:
     try:
         with transaction.atomic():
             turn = begin()
-    except WITHOUT_CONNECTION as failure:
-        if turn is not None and turn.request is not None and is_outcome_unknown(failure):
-            live_replies.note_never_begun(turn.reply_id)
+    except BaseException as failure:
+        if turn is not None and turn.request is not None:
+            may_be_saved = is_outcome_unknown(failure) or not isinstance(failure, Exception)
+            (live_replies.note_never_begun if may_be_saved else live_replies.expect_no_longer)(turn.reply_id)
         raise
     return turn

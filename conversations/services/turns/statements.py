@@ -17,6 +17,7 @@ from chatapi.postgresql.round_trips import Rows, Statement, run_together
 from conversations.models import TEMPORARY_LIFETIME
 from conversations.querysets import IS_ABANDONED_SQL
 from conversations.services.turns.context import Budget
+from conversations.services.turns.leases import lease
 from conversations.services.turns.upstream_messages import HISTORY_SQL, HistoryRow, sends_reasoning
 from conversations.services.usage import COUNT_TURN_SQL
 
@@ -77,12 +78,12 @@ TOUCH_AND_COUNT_SQL = f"WITH touched AS ({TOUCH_SQL} RETURNING user_id) {COUNT_T
 
 INSERT_SQL = f"""
 WITH touched AS ({TOUCH_SQL} RETURNING user_id), counted AS ({COUNT_TURN_SQL}), place AS (SELECT {PLACE_SQL} AS time)
-INSERT INTO messages (id, conversation_id, role, content, model_tag, status, parent_id, heartbeat_at,
+INSERT INTO messages (id, conversation_id, role, content, model_tag, status, parent_id, heartbeat_at, worker,
                       idempotency_key, request_fingerprint, context, request_options, created_at)
-VALUES (%(message_id)s, %(conversation_id)s, 'user', %(content)s, NULL, 'complete', NULL, NULL,
+VALUES (%(message_id)s, %(conversation_id)s, 'user', %(content)s, NULL, 'complete', NULL, NULL, NULL,
         %(key)s, %(fingerprint)s, NULL, NULL, (SELECT time FROM place)),
-       (%(reply_id)s, %(conversation_id)s, 'assistant', '', %(model_tag)s, 'streaming', %(message_id)s, now(),
-        NULL, NULL, %(context)s, %(options)s, (SELECT time + interval '1 microsecond' FROM place))
+       (%(reply_id)s, %(conversation_id)s, 'assistant', '', %(model_tag)s, 'streaming', %(message_id)s, 'infinity',
+        %(worker)s, NULL, NULL, %(context)s, %(options)s, (SELECT time + interval '1 microsecond' FROM place))
 """  # noqa: S608  # only constants of this module go into it
 
 
@@ -140,6 +141,7 @@ def _survey(conversation_id: UUID, user_id: UUID | None, budget: Budget, *, idem
         "limited": limited,
         "key": idempotency_key or None,
         "abandoned_after_s": settings.ABANDONED_AFTER_SECONDS,
+        "dead_workers": lease.dead_workers,
         "characters": budget.characters_to_read,
         "rows": budget.rows_to_read,
         "with_reasoning": sends_reasoning(),
@@ -191,6 +193,7 @@ def insert_turn(
         "conversation_id": conversation_id,
         "message_id": message_id,
         "reply_id": reply_id,
+        "worker": lease.worker_id,
         "content": content,
         "title": title,
         "model_tag": model_tag,

@@ -6,6 +6,7 @@ from uuid import UUID
 from chatapi.database import release_connections
 from chatapi.observability import metrics
 from conversations.models import Message, Status
+from conversations.services.turns.leases import lease
 from conversations.services.turns.replies import live_replies
 
 # Another worker learns of a stop at its next checkpoint. If it has not by then, it is dead, and its reply will be marked.
@@ -34,7 +35,7 @@ def stop_reply(conversation_id: UUID) -> UUID | None:
 def stop_running_reply(conversation_id: UUID) -> UUID | None:
     """Stop the running reply of a conversation and wait until it is saved. Return its id, or None if none is running.
 
-    Holds no connection while it waits. A reply whose worker died stays `streaming` until its heartbeat is too old.
+    Holds no connection while it waits. A reply whose worker died stays `streaming` until the worker is known to be dead.
     """
     running = Message.objects.in_conversation(conversation_id).running()
     reply_id = running.values_list("id", flat=True).first()
@@ -56,7 +57,7 @@ def stop_one_reply(reply_id: UUID) -> None:
     running.update(stop_requested=True)
     give_up_at = time.monotonic() + STOP_WAIT_S
     while time.monotonic() < give_up_at:
-        if running.abandoned().update(status=Status.INTERRUPTED) or not running.exists():
+        if running.abandoned(lease.dead_workers).update(status=Status.INTERRUPTED) or not running.exists():
             break
         release_connections()
         time.sleep(STOP_POLL_S)
