@@ -8,13 +8,17 @@ import os
 import select
 import signal
 from collections.abc import Callable, Generator
+from functools import partial
 from typing import Any
 
 import gevent
 import gevent.socket
 from gevent.monkey import get_original
+from gevent.server import StreamServer
 from gunicorn.glogging import Logger
 from gunicorn.workers.ggevent import GeventWorker
+
+from chatapi.arrival import note_arrival
 
 # gevent would note the stack that spawned each greenlet. Every stream has two greenlets, and only gevent's debugger reads it.
 gevent.config.track_greenlet_tree = False
@@ -112,6 +116,20 @@ class Worker(GeventWorker):
         vars(self.cfg).update({name: setting.get() for name, setting in self.cfg.settings.items()})
         super().init_process()
 
+    def server_class(self, listener, *, spawn, application, log, handler_class, environ, **tls):  # type: ignore[no-untyped-def]
+        """Return what accepts connections, as gunicorn's own worker makes it, and remember it."""
+        server = StreamServer(listener, handle=partial(self.handle, listener), spawn=spawn, **tls)
+        if self.cfg.workers > 1:
+            server.max_accept = 1
+        vars(self).setdefault("servers", []).append(server)
+        return server
+
+    def handle_exit(self, sig, frame):  # type: ignore[no-untyped-def]
+        """Accept nothing more from now on. gunicorn's loop looks once a second, and what it accepts until then is refused."""
+        super().handle_exit(sig, frame)
+        for server in vars(self).get("servers", ()):
+            gevent.spawn(server.stop_accepting)
+
     def close_idle_connections(self):  # type: ignore[no-untyped-def]
         """Keep no connection open after its request. Sets the attribute, which hides the setting."""
         vars(self.cfg)["keepalive"] = 0
@@ -120,11 +138,14 @@ class Worker(GeventWorker):
         # TLS sockets keep their own class: they encrypt in `send`.
         if type(client) is gevent.socket.socket:
             client.__class__ = ClientSocket
+        # An ending worker accepts no connection. Of one that it has accepted, it answers the first request.
+        note_arrival(before_end=True)
         super().handle(listener, client, addr)
 
     def handle_request(self, listener_name, req, sock, addr):  # type: ignore[no-untyped-def]
         try:
             super().handle_request(listener_name, req, sock, addr)
+            note_arrival(before_end=self.alive)
         except OSError as failure:
             # The socket timed out, or a deadline shut it down. The client is slow; gunicorn would log an error.
             if isinstance(failure, TimeoutError) or failure.errno == errno.EBADF:

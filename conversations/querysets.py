@@ -42,12 +42,12 @@ ORDER BY conversation_id, created_at, id
 VOID = Q(status__in=("failed", "interrupted"), content="")
 # What nodes of the version before read of a reply whose worker has a lease.
 NO_HEARTBEAT = Cast(Value("infinity"), models.DateTimeField())
-# A running reply is abandoned if its worker is dead (see `services.turns.leases`). A worker of the version before is not
-# named. It renews `heartbeat_at`, which must not be older than ABANDONED_AFTER_SECONDS by the database's clock.
+# A running reply is abandoned if its worker is dead (see `services.turns.leases`). Workers of the version before name
+# themselves nowhere: they renew `heartbeat_at`, which must not be older than ABANDONED_AFTER_SECONDS by the database's clock.
 # This condition is for SQL that knows that the reply is running, `MessageQuerySet.abandoned` for the ORM.
 IS_ABANDONED_SQL = """
-(CASE WHEN worker IS NOT NULL THEN worker = ANY(%(dead_workers)s::uuid[])
-      ELSE heartbeat_at IS NULL OR heartbeat_at < statement_timestamp() - make_interval(secs => %(abandoned_after_s)s) END)
+(worker = ANY(%(dead_workers)s::uuid[])
+ OR heartbeat_at IS NULL OR heartbeat_at < statement_timestamp() - make_interval(secs => %(abandoned_after_s)s))
 """
 
 
@@ -189,4 +189,4 @@ class MessageQuerySet(models.QuerySet["Message"]):
         """Restrict to running replies whose worker is gone: the condition of IS_ABANDONED_SQL."""
         oldest = Now() - timedelta(seconds=settings.ABANDONED_AFTER_SECONDS)
         is_silent = Q(heartbeat_at__lt=oldest) | Q(heartbeat_at__isnull=True)
-        return self.running().filter(Q(worker__in=dead_workers) | Q(worker__isnull=True) & is_silent)
+        return self.running().filter(Q(worker__in=dead_workers) | is_silent)

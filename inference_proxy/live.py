@@ -37,6 +37,8 @@ WARDEN_PAUSE_S = 0.25
 # Every 5 s where replies count as abandoned after 30 s.
 ABANDONED_CHECKS_PER_AGE = 6
 MAX_PAUSE_S = 1.0
+# How much of the graceful time must be left for a reply to begin.
+LEAST_TIME_SHARE = 0.75
 # A reply begins right after it is saved. One that has not begun by then never will.
 EXPECTED_S = 60.0
 # PostgreSQL writes a text as a whole. Up to this length each checkpoint saves it; a longer one is saved less often, so that
@@ -74,6 +76,14 @@ class LiveReplies:
     @property
     def is_shutting_down(self) -> bool:
         return self._interrupt_at is not None or not self._is_alive()
+
+    @property
+    def has_time_to_begin(self) -> bool:
+        """Whether a reply that begins now may still run for most of the graceful time."""
+        if self._interrupt_at is None:
+            return True
+        graceful_s = self._graceful_timeout_s - SHUTDOWN_RESERVE_S
+        return self._interrupt_at - time.monotonic() > graceful_s * LEAST_TIME_SHARE
 
     @property
     def must_streams_end(self) -> bool:

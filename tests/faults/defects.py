@@ -245,13 +245,13 @@ def two_replies_at_once(service: Any) -> Changes:
 @defect
 def failed_answer_takes_over(service: Any) -> Changes:
     """A new answer counts in place of the one before it although it failed or is empty."""
-    yield edited(service.replies, "FINISH_SQL", " AND %(counts)s AS takes_over", " AS takes_over")
+    yield edited(service.replies, "FINISH_SQL", " AND (%(counts)s OR stop_requested) AS takes_over", " AS takes_over")
 
 
 @defect
 def new_answer_never_counts(service: Any) -> Changes:
     """A regenerated answer is whole and does not take the place of the one before it."""
-    yield edited(service.replies, "FINISH_SQL", "AND %(counts)s AS takes_over", "AND %(counts)s AND false AS takes_over")
+    yield edited(service.replies, "FINISH_SQL", "AND (%(counts)s OR stop_requested) AS takes_over", "AND false AS takes_over")
 
 
 # Stopping

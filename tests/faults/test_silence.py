@@ -173,7 +173,6 @@ def test_a_killed_worker_of_another_machine_is_known_by_its_free_lock(
         wait_until(
             lambda: elsewhere.message(conversation, stream.message_id)["status"] == "interrupted", "it is interrupted", 20
         )
-        assert elsewhere.ask(conversation, "go on").text == "go on"
 
 
 def test_no_clock_but_the_reader_s_own_judges_a_worker() -> None:

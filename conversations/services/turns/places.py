@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from uuid import UUID
 
+from chatapi.arrival import was_accepted_before_end
 from conversations.exceptions import ShuttingDown, TooManyReplies
 from conversations.services.turns.replies import live_replies
 
@@ -35,6 +36,7 @@ class Place:
 
     def __init__(self, *, is_free: bool) -> None:
         self._is_free = is_free
+        self._is_counted = is_free
         self.replies: list[UUID] = []
 
     def claim(self, reply_id: UUID) -> None:
@@ -42,12 +44,24 @@ class Place:
         if not self._is_free:
             raise TooManyReplies(retry_after_s=RETRY_AFTER_S)
         self.replies.append(reply_id)
+        # From here on, the reply that is expected holds the place.
         live_replies.expect(reply_id)
+        self.leave()
+
+    def leave(self) -> None:
+        """Give the place back, unless a reply holds it."""
+        if self._is_counted:
+            self._is_counted = False
+            with _beginning.lock:
+                _beginning.count -= 1
 
 
 def refuse_while_ending() -> None:
-    """Raise `ShuttingDown` in a worker that was told to end: it could not finish a new reply."""
-    if live_replies.is_shutting_down:
+    """Raise `ShuttingDown` in a worker that was told to end: it could not finish a new reply.
+
+    A request that this worker accepted just before gets its reply: the next worker never sees it.
+    """
+    if live_replies.is_shutting_down and not (was_accepted_before_end() and live_replies.has_time_to_begin):
         raise ShuttingDown(retry_after_s=1)
 
 
@@ -58,12 +72,11 @@ def room_for_reply() -> Iterator[Place]:
     with _beginning.lock:
         is_free = _inherits.get() or live_replies.has_room(_beginning.count)
         _beginning.count += is_free
+    place = Place(is_free=is_free)
     try:
-        yield Place(is_free=is_free)
+        yield place
     finally:
-        # A claimed place is held by the reply that is expected.
-        with _beginning.lock:
-            _beginning.count -= is_free
+        place.leave()
 
 
 @contextmanager
