@@ -47,9 +47,11 @@ class Server:
         upstream_url: str,
         application: str = "chatapi.wsgi",
         arguments: tuple[str, ...] = (),
+        folder: Path = PROJECT,
         **settings: str,
     ) -> None:
         self.port = int(settings.get("PORT") or free_port())
+        self._code = folder
         self._command = [sys.executable, "-m", "gunicorn", *arguments, application]
         self._environment = {
             **os.environ,
@@ -86,7 +88,7 @@ class Server:
         with self._stdout.open("wb") as stdout, self._stderr.open("wb") as stderr:
             self._process = subprocess.Popen(
                 self._command,
-                cwd=PROJECT,
+                cwd=self._code,
                 env=self._environment,
                 stdout=stdout,
                 stderr=stderr,
