@@ -9,7 +9,7 @@ from conversations.migrating.locks import LockingMigration
 
 
 class Migration(LockingMigration):
-    dependencies = [("conversations", "0020_turn_notes")]
+    dependencies = [("conversations", "0021_staff_searches")]
     locked_tables = ("messages",)
 
     operations = [
