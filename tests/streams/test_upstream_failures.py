@@ -146,5 +146,5 @@ def test_a_failure_inside_the_stream_does_not_replace_the_good_answer(
     good = client.ask(conversation, "question")
     upstream.script(tokens("frag"), sign, event('{"done": true}'), when="question")
     client.regenerate(conversation).finish()
-    replies = [message for message in client.messages(conversation) if message["role"] == "assistant"]
+    replies = [message for message in client.messages(conversation) if message["role"] == "assistant" and message["is_active"]]
     assert [(message["id"], message["status"]) for message in replies] == [(good.message_id, "complete")]
