@@ -20,6 +20,19 @@ DATABASE_URL_FORM = re.compile(
 )
 DATABASE_HOST_FORM = re.compile(r"(?P<host>\[[^\[\]]+\]|[^:\[\]]*)(?::(?P<port>[0-9]*))?")
 # libpq knows more. With them, the service would write to a standby, which can't work.
+_WHOLE, _ONE_OR_NONE = re.compile(r"-?\d{1,9}"), re.compile(r"[01]")
+# The forms of libpq's parameters that it checks only when it connects.
+DATABASE_PARAMETER_FORMS = {
+    **dict.fromkeys(("connect_timeout", "keepalives_idle", "keepalives_interval", "keepalives_count"), _WHOLE),
+    **dict.fromkeys(("tcp_user_timeout", "keepalives"), _WHOLE),
+    **dict.fromkeys(("sslcompression", "sslsni", "requiressl"), _ONE_OR_NONE),
+    "sslmode": re.compile(r"disable|allow|prefer|require|verify-ca|verify-full"),
+    "sslnegotiation": re.compile(r"postgres|direct"),
+    "channel_binding": re.compile(r"disable|prefer|require"),
+    "gssencmode": re.compile(r"disable|prefer|require"),
+    "load_balance_hosts": re.compile(r"disable|random"),
+    **dict.fromkeys(("ssl_min_protocol_version", "ssl_max_protocol_version"), re.compile(r"TLSv1(\.[123])?|")),
+}
 DATABASE_ROLES = ("read-write", "primary", "any")
 # The freshness of any other server can't be proved.
 REPLICA_ROLES = ("standby",)
@@ -326,6 +339,11 @@ def _check_database_options(name: str, options: dict[str, str], roles: tuple[str
             f"{name} has parameters that PostgreSQL's client library does not know: {', '.join(map(repr, unknown))}; "
             "remove them (parameters of asyncpg do not work here)"
         )
+    for parameter, value in options.items():
+        form = DATABASE_PARAMETER_FORMS.get(parameter)
+        if form and not form.fullmatch(value):
+            # libpq would refuse each connection.
+            raise EnvironmentProblem(f"{name} has a malformed value of {parameter}: {value!r}")
     role = options.get("target_session_attrs", "any")
     if role not in roles:
         raise EnvironmentProblem(f"{name} accepts as target_session_attrs only {', '.join(roles)}, not {role!r}")

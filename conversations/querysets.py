@@ -121,8 +121,17 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
 
     def beyond_newest(self, count: int) -> "ConversationQuerySet":
         """Leave out each user's `count` newest conversations. Anonymous ones have no user: they all stay in."""
-        newest = self.model.objects.filter(user_id=OuterRef("user_id")).newest_activity_first().values("id")[:count]
-        return self.filter(~Q(id__in=newest))
+        newest = self.model.objects.filter(user_id=OuterRef("user_id")).newest_activity_first()
+        return self.filter(~Q(id__in=newest.values("id")[:count]))
+
+    def without_message_since_newest(self, count: int) -> "ConversationQuerySet":
+        """Leave out conversations with a message since the last activity in their user's `count` newest ones.
+
+        The predecessor saves messages without noting a turn, so the order of `beyond_newest` may be out of date.
+        """
+        newest = self.model.objects.filter(user_id=OuterRef("user_id")).newest_activity_first()
+        last = self.alias(last_kept=Subquery(newest.values("updated_at")[count - 1 : count]))
+        return last.filter(~Exists(self._their_messages().filter(created_at__gte=OuterRef("last_kept"))))
 
     def _their_messages(self) -> "MessageQuerySet":
         # By name, because the models import this module.

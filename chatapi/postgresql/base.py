@@ -8,6 +8,7 @@ from django.db.backends.utils import CursorWrapper
 from psycopg.pq import PipelineStatus
 
 from chatapi.database import replace_connections
+from chatapi.postgresql.session import configure_session
 from chatapi.timestamps import with_all_timestamps
 
 
@@ -54,6 +55,11 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         self.has_answered = False
         return super().get_new_connection(conn_params)
+
+    def _configure_connection(self, connection: Any) -> bool:
+        super()._configure_connection(connection)  # type: ignore[misc]
+        configure_session(connection)
+        return True
 
     def make_cursor(self, cursor: Any) -> CursorWrapper:
         return Cursor(cursor, self)

@@ -87,7 +87,7 @@ class ReplicaPool(DatabaseWrapper):
         super().__init__(_replica_settings(), "replica")
 
     def _configure_connection(self, connection: Any) -> bool:
-        super()._configure_connection(connection)  # type: ignore[misc]
+        super()._configure_connection(connection)
         # A standby is read-only anyway. So the session stays read-only if the standby is promoted.
         connection.execute("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY")
         return True

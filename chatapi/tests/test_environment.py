@@ -158,6 +158,10 @@ MALFORMED = {
     ],
     "DATABASE_REPLICA_MAX_LAG": ["1.5", "-2", "long"],
     "DATABASE_URL": [
+        "postgresql://h/b?sslmode=no-verify",
+        "postgresql://h/b?keepalives_idle=10s",
+        "postgresql://h/b?connect_timeout=soon",
+        "postgresql://h/b?channel_binding=yes",
         "mysql://localhost/x",
         "postgresql://localhost",
         "postgresql://localhost:notaport/x",

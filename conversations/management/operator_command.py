@@ -5,6 +5,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser, DjangoHelpFormatter
 
+from chatapi.postgresql.session import serve_commands
+
 
 class HelpAsWritten(DjangoHelpFormatter, argparse.RawDescriptionHelpFormatter):
     """Keep the line breaks of a command's description and epilog."""
@@ -16,6 +18,10 @@ class OperatorCommand(BaseCommand):
     epilog = ""
     # System checks import every URL and view, which slows the start of a cron job.
     requires_system_checks = ()
+
+    def execute(self, *args: Any, **options: Any) -> Any:
+        serve_commands()
+        return super().execute(*args, **options)
 
     def create_parser(self, prog_name: str, subcommand: str, **options: Any) -> CommandParser:
         return super().create_parser(prog_name, subcommand, epilog=self.epilog, formatter_class=HelpAsWritten, **options)

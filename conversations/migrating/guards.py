@@ -36,17 +36,64 @@ WHERE pg_class.oid IN (SELECT to_regclass(name) FROM unnest(%s::text[]) AS wante
 """
 
 
+DATABASE_SQL = """
+SELECT current_setting('server_encoding'), current_schema(),
+       current_schema() IS NOT NULL AND has_schema_privilege(current_schema(), 'CREATE')
+"""
+
+
 class MigrationRefused(CommandError):
     """`migrate` must not continue. The text says why and what to do. Nothing was changed."""
 
 
 def check_plan(*, using: str, plan: list[tuple[Any, bool]], **_: object) -> None:
-    """Check the plan of `migrate`. A receiver of `pre_migrate`. Raises `MigrationRefused`."""
+    """Check the plan of `migrate` before its first step. A receiver of `pre_migrate`. Raises `MigrationRefused`."""
+    connection = connections[using]
+    lift_time_limits(connection)
+    check_database(connection)
     ours = {migration.name: is_backwards for migration, is_backwards in plan if migration.app_label == "conversations"}
     if ours.get(FIRST):
         refuse_to_drop_history()
+    if ours.get(ADDITIONS):
+        check_way_back(connection)
     if ours.get(ADDITIONS) is False:
-        check_tables(connections[using], may_be_absent=FIRST in ours)
+        check_tables(connection, may_be_absent=FIRST in ours)
+
+
+def lift_time_limits(connection: BaseDatabaseWrapper) -> None:
+    """Let migrations take their time, whatever the role's own settings are. Their locks have limits of their own."""
+    with connection.cursor() as cursor:
+        for name in ("statement_timeout", "idle_in_transaction_session_timeout", "lock_timeout"):
+            cursor.execute("SELECT set_config(%s, '0', false)", [name])
+
+
+def check_database(connection: BaseDatabaseWrapper) -> None:
+    """Check that the database can hold the tables, and what users write. Raises `MigrationRefused`."""
+    with connection.cursor() as cursor:
+        cursor.execute(DATABASE_SQL)
+        encoding, schema, may_create = cursor.fetchone()
+    if encoding != "UTF8":
+        raise MigrationRefused(
+            f"The database's encoding is {encoding}. It must be UTF8, or messages with other characters would be lost: "
+            "create a database with ENCODING 'UTF8' TEMPLATE template0. Nothing was changed."
+        )
+    if schema is None or not may_create:
+        where = "any schema of its search_path" if schema is None else f"the schema {schema}"
+        raise MigrationRefused(
+            f"The role in DATABASE_URL may not create tables in {where}. Grant it USAGE and CREATE there. Nothing was changed."
+        )
+
+
+def check_way_back(connection: BaseDatabaseWrapper) -> None:
+    """Check what would stop the way back to the predecessor half-way. Raises `MigrationRefused`."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT EXISTS (SELECT 1 FROM conversations WHERE user_id IS NULL)")
+        (has_anonymous,) = cursor.fetchone()
+    if has_anonymous:
+        raise MigrationRefused(
+            "There are conversations of anonymous callers, which the predecessor's tables can't hold. Delete them first: "
+            "manage.py prune_history --anonymous. Nothing was changed."
+        )
 
 
 def refuse_to_drop_history() -> None:

@@ -66,3 +66,17 @@ def test_the_trigger_leaves_old_messages_alone() -> None:
     with connection.cursor() as cursor:
         cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
     assert times()[conversation.id] == days_ago(100)
+
+
+def test_times_that_cannot_be_are_not_copied(manage: Manage) -> None:
+    """The predecessor's columns may hold infinity, which would be the newest for good."""
+    conversations = [make_stale() for _ in range(2)]
+    with connection.cursor() as cursor:
+        for time in ("infinity", "2999-01-01Z", "-infinity"):
+            cursor.execute(
+                "INSERT INTO messages (conversation_id, role, content, created_at) VALUES (%s, 'user', 'odd', %s::timestamptz)",
+                [conversations[0].id, time],
+            )
+        cursor.execute("UPDATE conversations SET updated_at = 'infinity' WHERE id = %s", [conversations[1].id])
+    manage("correct_activity")
+    assert {times()[each.id] for each in conversations} == {days_ago(1)}

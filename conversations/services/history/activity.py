@@ -17,10 +17,12 @@ CORRECT_SQL = """
 WITH stale AS MATERIALIZED (
     SELECT conversations.id, newest.created_at FROM conversations
     CROSS JOIN LATERAL (
-        SELECT created_at FROM messages WHERE conversation_id = conversations.id AND created_at IS NOT NULL
+        SELECT created_at FROM messages
+        WHERE conversation_id = conversations.id AND created_at < clock_timestamp() + interval '1 hour'
         ORDER BY created_at DESC LIMIT 1
     ) AS newest
-    WHERE conversations.id = ANY(%s::uuid[]) AND (updated_at IS NULL OR updated_at < newest.created_at)
+    WHERE conversations.id = ANY(%s::uuid[]) AND newest.created_at > '-infinity'
+      AND (updated_at IS NULL OR updated_at = 'infinity' OR updated_at < newest.created_at)
     FOR NO KEY UPDATE OF conversations SKIP LOCKED
 )
 UPDATE conversations SET updated_at = stale.created_at FROM stale WHERE conversations.id = stale.id

@@ -75,9 +75,13 @@ class PruneResult:
 
 
 def matching(criteria: PruneCriteria) -> ConversationQuerySet:
-    """Return the conversations that a run may delete: never one with a running reply or, by age, with a newer message."""
+    """Return the conversations that a run may delete: never one with a running reply or with a newer message."""
     rows = _likely(criteria)
-    return rows if criteria.older_than is None else rows.without_message_since(criteria.older_than)
+    if criteria.older_than is not None:
+        rows = rows.without_message_since(criteria.older_than)
+    if criteria.keep_last is not None:
+        rows = rows.without_message_since_newest(criteria.keep_last)
+    return rows
 
 
 def _likely(criteria: PruneCriteria) -> ConversationQuerySet:

@@ -1,0 +1,66 @@
+"""What every session of this service sets, whatever the role, the database or the server has as its default.
+
+Three kinds: what the code relies on (isolation, forms of values), how long a session may wait for a lock or keep one without
+doing anything, and how soon the server notices that this end is gone. A client that freezes or vanishes in the middle of a
+transaction would otherwise keep its locks until TCP gives up, after minutes, and other requests for the same rows would wait.
+"""
+
+from typing import Any
+
+from psycopg.rows import tuple_row
+
+# Below the 5 s that a request waits for a connection, so that a lock that somebody forgot can't take all connections.
+LOCK_TIMEOUT_S = 3
+IDLE_IN_TRANSACTION_S = 5
+
+FORMS = {
+    "default_transaction_isolation": "read committed",
+    "default_transaction_deferrable": "off",
+    "DateStyle": "ISO, MDY",
+    "IntervalStyle": "postgres",
+    "bytea_output": "hex",
+    "extra_float_digits": "1",
+    "standard_conforming_strings": "on",
+    "synchronize_seqscans": "on",
+}
+# For TCP; a local socket ignores them. The last one is absent before PostgreSQL 14 and on some systems.
+NOTICING = {
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "2",
+    "tcp_user_timeout": "10000",
+    "client_connection_check_interval": "5000",
+}
+# `statement_timeout` stays as the role has it: operators may bound what a request can cost.
+SERVING = {
+    **FORMS,
+    **NOTICING,
+    "lock_timeout": f"{LOCK_TIMEOUT_S}s",
+    "idle_in_transaction_session_timeout": f"{IDLE_IN_TRANSACTION_S}s",
+}
+# Commands work in batches for hours, write to slow disks, and wait for locks where they must.
+COMMANDS = {
+    **FORMS,
+    **NOTICING,
+    "lock_timeout": "0",
+    "idle_in_transaction_session_timeout": "5min",
+    "statement_timeout": "0",
+}
+SET_SQL = """
+SELECT set_config(wanted.name, wanted.value, false)
+FROM unnest(%s::text[], %s::text[]) AS wanted (name, value) JOIN pg_settings ON pg_settings.name = wanted.name
+"""
+
+_settings = SERVING
+
+
+def serve_commands() -> None:
+    """Have the connections that this process opens from now on wait as long as an operator's command needs."""
+    global _settings
+    _settings = COMMANDS
+
+
+def configure_session(session: Any) -> None:
+    """Set what this process needs in a new connection of psycopg's. One statement."""
+    with session.cursor(row_factory=tuple_row) as cursor:
+        cursor.execute(SET_SQL, [list(_settings), list(_settings.values())])
