@@ -212,6 +212,7 @@ class LiveReplies:
             now = time.monotonic()
             self._checkpoint(now)
             self._save_for_gone_threads()
+            self._store.count_uncounted()
             if self._never_begun or self._is_store_away:
                 # If no replies run, this is what finds out that the store is back.
                 self._end_never_begun(now)

@@ -62,6 +62,10 @@ class ReplyStore(Protocol):
         """Mark those of these replies `interrupted` that exist and are running; return them. No id is a question, too."""
         ...
 
+    def count_uncounted(self) -> None:
+        """Count the usage of replies whose end could not count it at once, because that would have meant to wait."""
+        ...
+
     def has_abandoned(self) -> bool:
         """Whether a worker was found dead whose replies may not be marked yet. Asks no database."""
         ...

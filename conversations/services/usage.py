@@ -3,9 +3,10 @@
 Totals per user and quarter of an hour are updated as users send. Deleting and pruning messages does not change them;
 `erase_user` removes them. The offset of every time zone is a multiple of 15 minutes, so its days consist of whole quarters.
 
-The statements that save a turn and its result also count it, so it is counted if and only if it is saved. They lock the user's
-row of the current quarter last, and no other row of totals. So a send waits for another one of the same user for the time of a
-commit at most, and never for other users. Conversations without a user are not counted.
+The statements that save a turn and its result also count it. They lock the user's row of one quarter last, and no other row
+of totals. So a send waits for another one of the same user for the time of a commit at most, and never for other users. The end
+of a reply waits for nobody: if the row is locked, its worker adds the result a moment later. If that worker dies first, the
+command `count_usage` adds it. Conversations without a user are not counted.
 """
 
 from datetime import date, datetime, time, timedelta
@@ -27,18 +28,51 @@ DO UPDATE SET messages = total.messages + excluded.messages, replies = total.rep
 
 # Part of a statement that saves a reply's result; `before` is the row until then. A result may be saved twice, or after a
 # guess, so this counts the difference. An infinite time belongs to no quarter and must not keep the reply from being saved.
-COUNT_RESULT_SQL = """
-INSERT INTO usage_totals AS total (user_id, bucket, tokens, prompt_tokens, inference_time_ms)
-SELECT conversations.user_id,
-       date_bin('15 minutes', CASE WHEN isfinite(before.created_at) THEN before.created_at ELSE now() END, 'epoch'),
-       %(token_count)s - coalesce(before.token_count, 0),
-       coalesce(%(prompt_tokens)s, 0) - coalesce(before.prompt_tokens, 0),
-       %(inference_time_ms)s - coalesce(before.inference_time_ms, 0)
-FROM before JOIN conversations ON conversations.id = before.conversation_id
-WHERE conversations.user_id IS NOT NULL
-ON CONFLICT (user_id, bucket)
-DO UPDATE SET tokens = total.tokens + excluded.tokens, prompt_tokens = total.prompt_tokens + excluded.prompt_tokens,
-    inference_time_ms = total.inference_time_ms + excluded.inference_time_ms
+# Nor must a lock: where another statement holds the totals, `counted` is empty, and the difference is added later.
+COUNT_RESULT_CTES = """
+difference AS MATERIALIZED (
+    SELECT conversations.user_id,
+           date_bin('15 minutes', CASE WHEN isfinite(before.created_at) THEN before.created_at ELSE now() END, 'epoch')
+               AS bucket,
+           %(token_count)s - coalesce(before.token_count, 0) AS tokens,
+           coalesce(%(prompt_tokens)s, 0) - coalesce(before.prompt_tokens, 0) AS prompt_tokens,
+           %(inference_time_ms)s - coalesce(before.inference_time_ms, 0) AS inference_time_ms
+    FROM before JOIN conversations ON conversations.id = before.conversation_id
+    WHERE conversations.user_id IS NOT NULL
+), free AS MATERIALIZED (
+    SELECT user_id, bucket FROM usage_totals AS total
+    WHERE (user_id, bucket) = (SELECT user_id, bucket FROM difference)
+    FOR NO KEY UPDATE SKIP LOCKED
+), added AS (
+    UPDATE usage_totals AS total SET tokens = total.tokens + difference.tokens,
+        prompt_tokens = total.prompt_tokens + difference.prompt_tokens,
+        inference_time_ms = total.inference_time_ms + difference.inference_time_ms
+    FROM difference JOIN free USING (user_id, bucket)
+    WHERE total.user_id = free.user_id AND total.bucket = free.bucket
+    RETURNING total.user_id
+), begun AS (
+    INSERT INTO usage_totals (user_id, bucket, tokens, prompt_tokens, inference_time_ms)
+    SELECT difference.* FROM difference
+    WHERE NOT EXISTS (
+        SELECT FROM usage_totals AS known WHERE known.user_id = difference.user_id AND known.bucket = difference.bucket
+    )
+    ON CONFLICT (user_id, bucket) DO NOTHING
+    RETURNING user_id
+), counted AS MATERIALIZED (SELECT user_id FROM added UNION ALL SELECT user_id FROM begun)
+"""
+
+# Adds a difference that was not counted with its reply, unless the totals are still locked.
+COUNT_LATER_SQL = """
+WITH free AS MATERIALIZED (
+    SELECT user_id, bucket FROM usage_totals AS total
+    WHERE user_id = %(user_id)s::uuid AND bucket = %(bucket)s::timestamptz
+    FOR NO KEY UPDATE SKIP LOCKED
+)
+UPDATE usage_totals AS total SET tokens = total.tokens + %(tokens)s::bigint,
+    prompt_tokens = total.prompt_tokens + %(prompt_tokens)s::bigint,
+    inference_time_ms = total.inference_time_ms + %(inference_time_ms)s::bigint
+FROM free WHERE total.user_id = free.user_id AND total.bucket = free.bucket
+RETURNING total.user_id
 """
 
 USAGE_SQL = """

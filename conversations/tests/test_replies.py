@@ -9,7 +9,7 @@ import pytest
 from django.db import connection
 
 from chatapi import recent_writes
-from conversations.models import Message
+from conversations.models import Message, UsageTotal
 from conversations.services.turns.replies import DatabaseReplyStore
 from conversations.tests.factories import make_conversation, make_message, make_reply, make_running_reply
 from inference_proxy.exceptions import StoreUnavailable
@@ -222,6 +222,23 @@ def test_only_running_replies_are_abandoned(store: DatabaseReplyStore) -> None:
     asked = make_message(make_conversation())
     make_reply(asked)
     assert store.interrupt_abandoned() == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_end_waits_for_no_lock_on_totals_and_is_counted_later(store: DatabaseReplyStore, running: Message) -> None:
+    store.finish(finished(make_running_reply(make_message(make_conversation()))))
+    [before] = UsageTotal.objects.all()
+    known = connection.get_connection_params()
+    same = {key: known[key] for key in ("dbname", "user", "password", "host", "port") if key in known}
+    Message.objects.filter(id=running.id).update(created_at=before.bucket)
+    with psycopg.connect(**same) as holder:
+        holder.execute("SELECT FROM usage_totals FOR UPDATE")
+        assert store.finish(finished(running)) == "complete"
+        store.count_uncounted()
+        assert UsageTotal.objects.get().tokens == 3
+    for _ in range(2):
+        store.count_uncounted()
+        assert UsageTotal.objects.get().tokens == 6
 
 
 # --- Which answer counts --------------------------------------------------------------------------------------------------

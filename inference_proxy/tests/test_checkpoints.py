@@ -36,6 +36,9 @@ class Store:
         self.interrupted += found
         return frozenset(found)
 
+    def count_uncounted(self) -> None:
+        pass
+
     def has_abandoned(self) -> bool:
         return False
 

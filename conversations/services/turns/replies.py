@@ -7,9 +7,10 @@ Only a reply's own generation gives it a final status, with one exception: a rep
 import logging
 import math
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import cast
+from typing import Any, cast
 from uuid import UUID
 
 from django.conf import settings
@@ -18,7 +19,7 @@ from chatapi.database import Cursors, Runner, SeparatePool, is_database_away, ow
 from chatapi.recent_writes import pause_replica_reads
 from conversations.querysets import IS_ABANDONED_SQL
 from conversations.services.turns.leases import FORGET_OWN_SQL, FORGET_SQL, Lease, lease
-from conversations.services.usage import COUNT_RESULT_SQL
+from conversations.services.usage import COUNT_LATER_SQL, COUNT_RESULT_CTES
 from inference_proxy.exceptions import StoreUnavailable
 from inference_proxy.live import LiveReplies
 from inference_proxy.store import Directives, Draft, FinalStatus, FinishedReply
@@ -69,7 +70,7 @@ WITH before AS (
     UPDATE messages AS other SET is_active = false FROM before
     WHERE before.takes_over AND other.conversation_id = before.conversation_id AND other.parent_id = before.parent_id
       AND other.role = 'assistant' AND other.is_active AND other.id <> before.id
-), counted AS ({COUNT_RESULT_SQL})
+), {COUNT_RESULT_CTES}
 UPDATE messages AS reply
 SET status = CASE WHEN before.is_stopped THEN 'stopped' ELSE %(status)s END, content = %(text)s, reasoning = %(reasoning)s,
     error_code = CASE WHEN NOT before.is_stopped THEN %(error_code)s END,
@@ -77,7 +78,9 @@ SET status = CASE WHEN before.is_stopped THEN 'stopped' ELSE %(status)s END, con
     first_token_ms = %(first_token_ms)s, finish_reason = %(finish_reason)s, heartbeat_at = NULL,
     is_active = reply.is_active OR before.takes_over
 FROM before WHERE reply.id = before.id
-RETURNING before.was_guessed, reply.status
+RETURNING before.was_guessed, reply.status,
+    (SELECT ARRAY[user_id::text, bucket::text, tokens::text, prompt_tokens::text, inference_time_ms::text] FROM difference
+     WHERE NOT EXISTS (SELECT FROM counted))
 """  # noqa: S608  # only a constant of `usage` goes into it
 
 # If the inference service refuses an edit, the old version and its answer become active again (`was_active` marks them). This
@@ -132,6 +135,8 @@ ENDING_CONNECTIONS = 4
 KEEPER_WAIT_S = 5.0
 ENDING_WAIT_S = 20.0
 
+DIFFERENCE = ("user_id", "bucket", "tokens", "prompt_tokens", "inference_time_ms")
+MOST_UNCOUNTED = 10_000
 # An interval that PostgreSQL can subtract, longer than any reply runs.
 LONG_S = 10 * 365 * 24 * 3600
 
@@ -147,6 +152,8 @@ class DatabaseReplyStore:
         self._ending = ending
         self._lease = lease
         self._away_at = -math.inf
+        # What results add to totals that were locked. Bounded: in a long trouble, `count_usage` adds the rest.
+        self._uncounted: deque[dict[str, str]] = deque(maxlen=MOST_UNCOUNTED)
 
     def checkpoint(self, drafts: Sequence[Draft]) -> Directives:
         ids = [draft.reply_id for draft in drafts]
@@ -185,7 +192,9 @@ class DatabaseReplyStore:
             if not ended:
                 found = self._ending((STATUS_SQL, values))[0]
                 return cast(FinalStatus, found[0][0]) if found else reply.status
-        was_guessed, status = ended[0]
+        was_guessed, status, uncounted = ended[0]
+        if uncounted:
+            self._uncounted.append(dict(zip(DIFFERENCE, uncounted, strict=True)))
         if was_guessed:
             # The replica may still have the guess, which it does not count as running.
             pause_replica_reads()
@@ -212,6 +221,18 @@ class DatabaseReplyStore:
             # They may have begun before the time that `replica_reads` looks back to.
             pause_replica_reads()
         return count
+
+    def count_uncounted(self) -> None:
+        """Add the results to the usage whose totals were locked. Those that still are wait for the next time."""
+        for _ in range(len(self._uncounted)):
+            difference = self._uncounted.popleft()
+            counted: list[Any] = []
+            try:
+                with self._translated_errors():
+                    counted = self._ending((COUNT_LATER_SQL, difference))[0]
+            finally:
+                if not counted:
+                    self._uncounted.append(difference)
 
     def has_abandoned(self) -> bool:
         return self._lease.has_news
