@@ -144,7 +144,10 @@ class ConversationAdmin(ReadOnlyAdmin):
         if not summary.last_status:
             return "–"
         badge = '<span class="badge badge-{}" title="{}">{}</span>'
-        return format_html(badge, summary.last_status, visible(summary.last_error), summary.last_status_label)
+        last = format_html(badge, summary.last_status, visible(summary.last_error), summary.last_status_label)
+        if not summary.earlier_trouble:
+            return last
+        return format_html('{} <span class="badge badge-failed">{}</span>', last, summary.earlier_trouble)
 
     @admin.display(description="Model")
     def model_name(self, conversation: Conversation) -> str:

@@ -19,7 +19,7 @@ from conversations.admin.visible import visible
 from conversations.exceptions import BadCursor
 from conversations.ids import parse_id
 from conversations.keyset import SortKey, after_key, decode_cursor, encode_cursor
-from conversations.models import ChatUser, Conversation, Message, UserQuota
+from conversations.models import ChatUser, Conversation, Message, UsageTotal, UserQuota
 from conversations.services.quotas import read_quota
 
 CONVERSATIONS_SHOWN = 50
@@ -27,6 +27,7 @@ CURSOR_KIND = "admin-user"
 # Totals stop here, so that a user with 100,000 conversations does not slow the page down.
 MOST_CONVERSATIONS_COUNTED = 1_000
 MOST_MESSAGES_COUNTED = 10_000
+MOST_QUARTERS_ADDED = 20_000
 
 
 @admin.register(ChatUser)
@@ -90,6 +91,7 @@ class ChatUserAdmin(ReadOnlyAdmin):
             "opts": self.opts,
             "chat_user": user,
             "totals": _totals(user.id),
+            "usage": _usage(user.id),
             "quota": read_quota(user.id),
             "quota_address": _quota_address(request, user.id),
             "is_older_page": bool(before),
@@ -131,6 +133,13 @@ def _conversations_page(user_id: UUID, before: str) -> dict[str, Any]:
     if len(rows) > CONVERSATIONS_SHOWN:
         older = encode_cursor(CURSOR_KIND, SortKey(time=shown[-1].updated_at, id=shown[-1].id))
     return {"conversations": shown, "older_cursor": older}
+
+
+def _usage(user_id: UUID) -> dict[str, int]:
+    """Return what a user sent and what was generated for them, deleted or not, in their newest 20,000 quarters of an hour."""
+    newest = UsageTotal.objects.filter(user_id=user_id).order_by("-bucket")[:MOST_QUARTERS_ADDED]
+    sums = newest.aggregate(messages=Sum("messages"), replies=Sum("replies"), tokens=Sum("tokens"))
+    return {name: int(value or 0) for name, value in sums.items()}
 
 
 def _totals(user_id: UUID) -> dict[str, Any]:

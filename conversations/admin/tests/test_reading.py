@@ -1,13 +1,14 @@
 """A conversation's page."""
 
+from datetime import timedelta
 from uuid import UUID, uuid4
 
 import pytest
 from django.test import Client
 
 from conversations.admin.chat import CHARACTERS_SHOWN
-from conversations.models import Conversation, Message
-from conversations.tests.factories import USER_ID, make_conversation
+from conversations.models import Conversation, Message, UsageTotal
+from conversations.tests.factories import NOON, USER_ID, make_conversation
 
 from .factories import make_chat_user, make_long_conversation, make_message
 
@@ -193,3 +194,32 @@ def test_a_message_without_reasoning_has_nothing_folded(support: Client) -> None
     conversation = make_conversation()
     make_message(conversation, "assistant", "Yes")
     assert "chat-thought" not in support.get(address(conversation)).content.decode()
+
+
+def test_a_failed_reply_shows_its_id_and_an_earlier_one_is_seen_in_the_list(support: Client) -> None:
+    conversation = make_conversation()
+    failed = make_message(conversation, "assistant", "", status="failed", error_code="upstream_error")
+    make_message(conversation, "assistant", "fine", minute=1)
+    assert f"message <code>{failed.pk}</code>" in support.get(address(conversation)).content.decode()
+    for page in ("/admin/conversations/conversation/", f"/admin/conversations/chatuser/{USER_ID}/change/"):
+        assert "Earlier: failed" in support.get(page).content.decode(), page
+    Message.objects.filter(pk=failed.pk).delete()
+    assert "Earlier:" not in support.get("/admin/conversations/conversation/").content.decode()
+
+
+def test_what_a_client_brought_is_shown_as_such(support: Client) -> None:
+    conversation = make_conversation()
+    make_message(conversation, "assistant", "invented", source="client")
+    make_message(conversation, "assistant", "said here", minute=1)
+    assert support.get(address(conversation)).content.decode().count("Brought by the client") == 1
+
+
+def test_a_users_page_tells_stored_from_generated(support: Client) -> None:
+    make_chat_user()
+    for quarter in (0, 15):
+        bucket = NOON + timedelta(minutes=quarter)
+        UsageTotal.objects.create(user_id=USER_ID, bucket=bucket, messages=2, replies=1, tokens=1500)
+    page = support.get(f"/admin/conversations/chatuser/{USER_ID}/change/")
+    assert page.context["usage"] == {"messages": 4, "replies": 2, "tokens": 3000}
+    assert page.context["totals"]["messages"] == 0
+    assert "<b>3,000</b> tokens generated" in page.content.decode()
