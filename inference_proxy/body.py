@@ -62,10 +62,14 @@ class Body:
         self._parser: Any = None
         self._pieces: list[bytes] = []
         self._framing_bytes = 0
+        self._is_malformed = False
+        # Whether the framing tells where the body ends. Otherwise it ends with the connection, and so may be cut.
+        self.is_framed = bool(head.chunked) or head.length is not None
         self._is_closed = False
         self.is_whole = self._remaining == 0
         if head.chunked:
             self._parser = httptools.HttpResponseParser(self)
+            self._parser.set_dangerous_leniencies(lenient_spaces_after_chunk_size=True)
             self._parser.feed_data(CHUNKED_HEAD)
 
     def read(self, *, is_ready: bool = False) -> bytes:
@@ -75,6 +79,8 @@ class Body:
         """
         receive = _receive if is_ready or self._is_encrypted else _receive_after_waiting
         while not self.is_whole:
+            if self._is_malformed:
+                raise BodyBroken
             data = self._early or receive(self._socket, READ_BYTES)
             self._early = b""
             if piece := self._unwrap(data):
@@ -120,15 +126,17 @@ class Body:
         return piece
 
     def _unchunk(self, data: bytes) -> bytes:
-        if not data:
+        if not data or self._is_malformed:
             raise BodyBroken
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError:
             # Whatever follows the end is not ours.
-            if not self.is_whole:
-                raise BodyBroken from None
+            # The reader gets what came before; its next read fails.
+            self._is_malformed = not self.is_whole
         piece = b"".join(self._pieces)
+        if self._is_malformed and not piece:
+            raise BodyBroken
         self._pieces.clear()
         self._framing_bytes = 0 if piece else self._framing_bytes + len(data)
         if self._framing_bytes > MAX_FRAMING_BYTES:

@@ -42,6 +42,9 @@ SAVE_RETRY_SECONDS = 60.0
 SAVE_RETRY_PAUSE_S = 0.5
 # A thread that has not begun by then never will: there was no memory for it.
 THREAD_START_S = 10.0
+# No vocabulary has longer tokens than runs of about this many spaces, and no model writes more tokens for one reply.
+LONGEST_TOKEN_CHARACTERS = 128
+MOST_TOKENS = 131_072
 
 
 def no_pause() -> float:
@@ -92,6 +95,7 @@ class Generation:
         self._token_count = 0
         self._completion_tokens: int | None = None
         self._prompt_tokens: int | None = None
+        self._max_tokens: int | None = None
         self._finish_reason = ""
         self._has_called_tool = False
         self._started_at = time.monotonic()
@@ -253,6 +257,7 @@ class Generation:
                     raise
                 body = other
             else:
+                self._max_tokens = body.get("max_tokens") or body.get("max_completion_tokens")
                 if body is not first:
                     self._protocol.note_taken(first, body)
                 return
@@ -277,10 +282,16 @@ class Generation:
                 return
             has_rested = self._rest(len(events))
         try:
-            is_whole = self._take(decoder.finish())
+            events = decoder.finish()
+            if decoder.is_document and len(events) == 1:
+                events = self._protocol.events_of_document(events[0])
+            is_whole = self._take(events)
         except UpstreamFailure:
+            if not self._protocol.may_end_here():
+                raise
             is_whole = False  # it broke off inside an event
-        if not (is_whole or self._protocol.may_end_here() or self._cut_status):
+        may_end_here = self._protocol.may_end_here(is_clean=self._call.has_ended_cleanly)
+        if not (is_whole or may_end_here or self._cut_status):
             # It closed the connection without saying that the reply is whole.
             raise UpstreamError
 
@@ -316,6 +327,8 @@ class Generation:
                 delta = self._protocol.read_event(data)
                 self._append(delta)
                 if delta.is_end:
+                    if delta.has_failed:
+                        raise UpstreamError
                     return True
         finally:
             self.transcript.wake()
@@ -423,10 +436,25 @@ class Generation:
         self.transcript.close(frames)
 
     def _tokens(self) -> int:
-        return self._token_count if self._completion_tokens is None else self._completion_tokens
+        characters = self.transcript.length + self.transcript.reasoning_length
+        return plausible_count(
+            self._completion_tokens, frames=self._token_count, characters=characters, max_tokens=self._max_tokens
+        )
 
     def _inference_time_ms(self) -> int:
         return round((time.monotonic() - self._started_at) * 1000)
+
+
+def plausible_count(counted: int | None, *, frames: int, characters: int, max_tokens: int | None) -> int:
+    """Return how many tokens a reply has, by the service's count where the reply allows that: quotas are counted in them.
+
+    Thoughts that the service keeps to itself count, so there may be more tokens than frames.
+    """
+    if not counted:
+        return frames
+    least = -(-characters // LONGEST_TOKEN_CHARACTERS)
+    most = max(max_tokens or MOST_TOKENS, frames, least)
+    return min(max(counted, least), most)
 
 
 def closing_frames(

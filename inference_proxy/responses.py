@@ -52,6 +52,15 @@ class StreamFormat:
     heartbeat: bytes
     encode: Callable[[Frame], bytes]
     cut: bytes = b""
+    # False for bare text.
+    is_json: bool = True
+
+
+def escape_line_ends(data: bytes) -> bytes:
+    """Escape U+0085, U+2028 and U+2029 in JSON. Clients that split lines as `str.splitlines` does would cut frames there."""
+    if b"\xc2\x85" in data or b"\xe2\x80\xa8" in data or b"\xe2\x80\xa9" in data:
+        return data.replace(b"\xc2\x85", b"\\u0085").replace(b"\xe2\x80\xa8", b"\\u2028").replace(b"\xe2\x80\xa9", b"\\u2029")
+    return data
 
 
 def _encode_sse(frame: Frame) -> bytes:
@@ -79,7 +88,7 @@ def _encode_text(frame: Frame) -> bytes:
 
 
 # Bare text has room for nothing but the reply: no heartbeat, and an end that looks the same whatever the reason.
-TEXT = StreamFormat("text/plain; charset=utf-8", b"", b"", _encode_text)
+TEXT = StreamFormat("text/plain; charset=utf-8", b"", b"", _encode_text, is_json=False)
 
 
 class FrameStream:
@@ -99,6 +108,7 @@ class FrameStream:
         # Called after the last chunk has been sent, and not if the client has left before.
         self._on_delivered = on_delivered
         self._encode = stream_format.encode
+        self._is_json = stream_format.is_json
         self._heartbeat = stream_format.heartbeat
         self._cut = stream_format.cut
         self._heartbeat_s: float = settings.HEARTBEAT_SECONDS
@@ -116,23 +126,27 @@ class FrameStream:
             # The headers leave with the first chunk, so there is one at once, with what has come by then.
             greeting, self._greeting = self._greeting, None
             self._forget_request()
-            return greeting + b"".join(map(self._encode, self._read(None)))
+            return greeting + self._encoded(self._read(None))
         if self._follower.has_ended:
             self._note_delivered()
             raise StopIteration
         frames = self._read(self._heartbeat_s)
-        return b"".join(map(self._encode, frames)) or self._wait_for_more(frames)
+        return self._encoded(frames) or self._wait_for_more(frames)
 
     def _wait_for_more(self, frames: list[Frame]) -> bytes:
         """Return what comes next, or a heartbeat if the frames are none. The format may leave out all frames for a while."""
         heartbeat_at = time.monotonic() + self._heartbeat_s
         while frames and not self._follower.has_ended and (rest_s := heartbeat_at - time.monotonic()) > 0:
             frames = self._read(rest_s)
-            if data := b"".join(map(self._encode, frames)):
+            if data := self._encoded(frames):
                 return data
         if self._cut and self._follower.has_ended and not frames:
             return self._cut
         return self._heartbeat
+
+    def _encoded(self, frames: list[Frame]) -> bytes:
+        data = b"".join(map(self._encode, frames))
+        return escape_line_ends(data) if self._is_json and not data.isascii() else data
 
     def _read(self, timeout_s: float | None) -> list[Frame]:
         try:

@@ -2,58 +2,173 @@
 
 Written against the event stream format of the HTML standard (https://html.spec.whatwg.org/multipage/server-sent-events.html):
 lines end in LF, CRLF or CR; a blank line ends an event; a byte order mark may lead; several `data:` lines are joined by LF.
+
+Beyond the standard, it reads what services send by mistake: JSON objects without a blank line between them, an answer that is
+one JSON document, and errors that stand in a field or in the event's name instead of its data.
+
+Each byte is looked at a fixed number of times, however small the chunks are: a service costs no more than it sends.
 """
 
 import re
 
+import orjson
+
 from inference_proxy.exceptions import UpstreamError
 
-MAX_UNFINISHED_BYTES = 1024 * 1024
+# One event may be as long as a whole reply.
+MAX_UNFINISHED_BYTES = 8 * 1024 * 1024
 # One event of one line: what most services send for most tokens, and read in a quarter of the time.
 SINGLE_EVENT = re.compile(rb"data: ([^\r\n]*)\n\n")
+BOM = b"\xef\xbb\xbf"
+# What an event is handed out as if its name or a field of its own says that it is an error.
+ERROR_EVENT = b'{"error":"event"}'
+ERROR_NAMES = (b"error", b"exception")
 
 
 class EventDecoder:
     """Turn chunks, cut anywhere, into the data of whole events."""
 
     def __init__(self) -> None:
-        self._rest = b""
-        self._at_start = True
+        # The last line, which has no end yet, and the data of the event that it belongs to.
+        self._line = bytearray()
+        self._data = bytearray()
+        self._has_data = False
+        self._is_error = False
+        # Whether the data so far may be an object of its own. Tried once an event.
+        self._may_be_whole = True
+        self._is_after_cr = False
+        self._is_at_start = True
+        # Whether nothing of all this is left of the last chunk.
+        self._is_between_events = False
+        # Whether the answer is a JSON document instead of a stream of events. It is handed out at the end.
+        self.is_document = False
 
     def feed(self, chunk: bytes) -> list[bytes]:
-        """Return the data of every event that ended in this chunk. Raises `UpstreamError` for an event over 1 MiB."""
-        if not self._rest and (single := SINGLE_EVENT.fullmatch(chunk)):
-            self._at_start = False
+        """Return the data of every event that ended in this chunk.
+
+        Raises `UpstreamError` for an event that is longer than a reply may be, after the events before it were returned.
+        """
+        if self._is_between_events and (single := SINGLE_EVENT.fullmatch(chunk)):
             return [single[1]]
-        unread = self._rest + chunk if self._rest else chunk
-        if self._at_start:
-            if len(unread) < 3 and b"\xef\xbb\xbf".startswith(unread):
-                self._rest = unread
-                return []
-            unread = unread.removeprefix(b"\xef\xbb\xbf")
-            self._at_start = False
-        held = b""
-        if b"\r" in unread:
-            # A CR at the very end may be the first half of a CRLF.
-            if unread.endswith(b"\r"):
-                unread, held = unread[:-1], b"\r"
-            unread = unread.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        *blocks, rest = unread.split(b"\n\n")
-        self._rest = rest + held
-        if len(self._rest) > MAX_UNFINISHED_BYTES:
-            raise UpstreamError
-        return [data for block in blocks if (data := _data_of(block)) is not None]
+        if self._is_at_start:
+            chunk = self._begin(chunk)
+        if self.is_document:
+            self._line += chunk
+            self._check_length([])
+            return []
+        if self._is_after_cr and chunk:
+            chunk = chunk.removeprefix(b"\n")
+            self._is_after_cr = False
+        if b"\r" in chunk:
+            self._is_after_cr = chunk.endswith(b"\r")
+            chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        events: list[bytes] = []
+        if self._is_between_events:
+            *blocks, chunk = chunk.split(b"\n\n")
+            for block in blocks:
+                self._read_block(block, events)
+        *lines, rest = chunk.split(b"\n")
+        for line in lines:
+            if self._line:
+                self._line += line
+                line = bytes(self._line)
+                self._line.clear()
+            self._read_line(line, events)
+        self._line += rest
+        self._is_between_events = not (self._line or self._has_data or self._is_error or self._is_after_cr or self._is_at_start)
+        self._check_length(events)
+        return events
 
     def finish(self) -> list[bytes]:
         """Return what the stream's last lines hold where it ended without a blank line."""
-        rest, self._rest = self._rest, b""
-        data = _data_of(rest.replace(b"\r\n", b"\n").replace(b"\r", b"\n"))
-        return [] if data is None else [data]
+        self._check_length([])
+        events: list[bytes] = []
+        rest = bytes(self._line)
+        self._line.clear()
+        if self.is_document:
+            return _events_of_document(rest.strip())
+        if rest and not self._is_at_start:
+            self._read_line(rest, events)
+        self._end_event(events)
+        return events
+
+    def _begin(self, chunk: bytes) -> bytes:
+        """Return the beginning of the stream without its byte order mark; b"" while it may still be one."""
+        chunk = bytes(self._line) + chunk
+        self._line.clear()
+        if len(chunk) < 3 and BOM.startswith(chunk):
+            self._line += chunk
+            return b""
+        chunk = chunk.removeprefix(BOM)
+        begin = chunk.lstrip()
+        if begin:
+            self._is_at_start = False
+            # No field of the format begins with a brace.
+            self.is_document = begin.startswith(b"{")
+        return begin if self.is_document else chunk
+
+    def _read_block(self, block: bytes, events: list[bytes]) -> None:
+        """Read a whole event, without the blank line behind it."""
+        if block.startswith(b"data: ") and b"\n" not in block:
+            events.append(block[6:])
+            return
+        for line in block.split(b"\n"):
+            self._read_line(line, events)
+        self._end_event(events)
+
+    def _read_line(self, line: bytes, events: list[bytes]) -> None:
+        if line.startswith(b"data:"):
+            self._read_data(line[6:] if line[5:6] == b" " else line[5:], events)
+        elif not line:
+            self._end_event(events)
+        elif line.startswith(b"event:"):
+            self._is_error = self._is_error or line[6:].strip().lower() in ERROR_NAMES
+        elif line.startswith(b"error:"):
+            self._is_error = True
+
+    def _read_data(self, data: bytes, events: list[bytes]) -> None:
+        if self._has_data:
+            # A whole object can't go on in the next line, so a next object is a next event.
+            if self._may_be_whole and _begins_event(data):
+                if _is_object(self._data):
+                    self._end_event(events)
+                else:
+                    self._may_be_whole = False
+            if self._has_data:
+                self._data += b"\n"
+        self._data += data
+        self._has_data = True
+
+    def _end_event(self, events: list[bytes]) -> None:
+        if self._is_error:
+            events.append(ERROR_EVENT)
+        elif self._has_data:
+            events.append(bytes(self._data))
+        self._data.clear()
+        self._has_data = self._is_error = False
+        self._may_be_whole = True
+
+    def _check_length(self, events: list[bytes]) -> None:
+        if len(self._line) + len(self._data) > MAX_UNFINISHED_BYTES and not events:
+            raise UpstreamError
 
 
-def _data_of(block: bytes) -> bytes | None:
-    """Return the joined data lines of one event; None where it has none (a comment, say)."""
-    if block.startswith(b"data: ") and b"\n" not in block:
-        return block[6:]
-    lines = [line[5:].removeprefix(b" ") for line in block.split(b"\n") if line.startswith(b"data:")]
-    return b"\n".join(lines) if lines else None
+def _events_of_document(document: bytes) -> list[bytes]:
+    """Return the document, or its lines if each of them is an object of its own."""
+    lines = [line for line in document.splitlines() if line.strip()]
+    is_stream = len(lines) > 1 and all(_begins_event(line) for line in lines)
+    return lines if is_stream else [document]
+
+
+def _begins_event(data: bytes) -> bool:
+    return data.startswith(b"{") or data.strip().upper() == b"[DONE]"
+
+
+def _is_object(data: bytearray) -> bool:
+    if not (data.startswith(b"{") and data.rstrip().endswith(b"}")):
+        return False
+    try:
+        orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return False
+    return True

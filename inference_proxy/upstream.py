@@ -24,6 +24,8 @@ from inference_proxy.exceptions import (
     failure_of_status,
 )
 
+# Some services answer 201 or 202 with the stream.
+SUCCESSES = range(200, 204)
 POOLED_CONNECTIONS = 256
 # A service that sends faster than we read never makes its reader wait. Other replies get their turn after this much of one;
 # a read counts at least as much as a small token, because it costs as much.
@@ -74,7 +76,7 @@ class UpstreamCall:
                 answer = pool.post(target, orjson.dumps(body), headers, connect_timeout_s=connect_timeout_s)
         except (urllib3.exceptions.HTTPError, OSError) as failure:
             raise failure_of_exception(TimeoutError() if self._call.is_late else failure) from None
-        if answer.head.status != 200:
+        if answer.head.status not in SUCCESSES:
             raise self._read_refusal(answer)
         self._body = Body(answer)
 
@@ -119,6 +121,11 @@ class UpstreamCall:
         self._has_read = True
         self._read_in_this_turn += max(LEAST_READ_BYTES, len(chunk))
         return chunk
+
+    @property
+    def has_ended_cleanly(self) -> bool:
+        """Whether the answer has ended where its framing says so."""
+        return self._body is not None and self._body.is_framed and self._body.is_whole
 
     def close(self) -> None:
         """Give the connection up. Never drains: a reply that its user stopped must stop costing."""

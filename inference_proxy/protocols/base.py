@@ -10,13 +10,16 @@ from django.conf import settings
 
 from inference_proxy.compatibility import Refusal
 from inference_proxy.exceptions import UpstreamError
+from inference_proxy.protocols.endings import finish_reason_of
 from inference_proxy.think_tags import ThinkTags
 
 # PostgreSQL stores neither, and no client can show them.
 UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 SURROGATE_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
-# What the column of finish reasons holds.
-MAX_LABEL_CHARACTERS = 20
+# What the column of a service's own finish word holds.
+MAX_LABEL_CHARACTERS = 100
+# A JSON text or a bare word that is no piece of a reply, but says that something went wrong.
+FAILURE_WORDS = re.compile(r"error|exception|fail|traceback|denied|unavailable|timeout|timed out|exceeded|overload|abort", re.I)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +70,11 @@ class Delta:
     is_end: bool = False
     # Whether it calls a tool, which this service has none of.
     calls_tool: bool = False
+    # Set with `is_end` if the stream says that the reply has failed.
+    has_failed: bool = False
+    # One of ours (`endings`), and the service's own word for it.
     finish_reason: str = ""
+    finish_word: str = ""
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
 
@@ -122,8 +129,15 @@ class InferenceProtocol(Protocol):
         """Return what was held back of the events, when there are no more."""
         ...
 
-    def may_end_here(self) -> bool:
-        """Tell whether the answer is whole if the stream ends without a word about it."""
+    def events_of_document(self, data: bytes) -> list[bytes]:
+        """Return the events that say what one JSON document says, for a service that does not stream."""
+        ...
+
+    def may_end_here(self, *, is_clean: bool = False) -> bool:
+        """Tell whether the answer is whole if the stream ends without the end marker.
+
+        `is_clean` says that the framing of the HTTP body is complete. Otherwise the connection may have broken.
+        """
         ...
 
     def read_models(self, answer: dict[str, Any]) -> dict[str, Any]:
@@ -170,13 +184,71 @@ def load_event(data: bytes) -> tuple[dict[str, Any], bool]:
         event = orjson.loads(data)
     except orjson.JSONDecodeError:
         is_strict = False
-        try:
-            event = json.loads(data)
-        except (ValueError, RecursionError):
-            raise UpstreamError from None
+        event = _load_tolerantly(data)
     if not isinstance(event, dict):
         raise UpstreamError
     return event, is_strict
+
+
+def load_spelled(data: bytes) -> Any:
+    """Parse JSON with its numbers as the text that they are written in. Raises `UpstreamError`."""
+    return _load_tolerantly(data, parse_int=str, parse_float=str, parse_constant=str)
+
+
+def _load_tolerantly(data: bytes, **options: Any) -> Any:
+    try:
+        # A tokenizer may cut a character in two. Each invalid byte costs one character, and not the reply.
+        return json.loads(data.decode(errors="replace"), strict=False, **options)
+    except (ValueError, RecursionError):
+        raise UpstreamError from None
+
+
+def text_of(value: Any) -> str | None:
+    """Return the text of a token, which some services send as a number or a truth value; None if it is none."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return value if isinstance(value, str) else None
+
+
+def read_other(data: bytes) -> Delta:
+    """Read an event that is no JSON object: the end marker or a keep-alive. Raises `UpstreamError` for all else."""
+    said = data.decode(errors="replace").strip()
+    if said.strip("\"' ").upper() == "[DONE]":
+        return Delta(is_end=True)
+    try:
+        value = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        # A word such as `ping`. A text that begins like an array or a text of JSON may be a part of the reply.
+        is_keepalive = said[:1] not in ("{", '"') and not said.startswith(("[[", "[{", '["')) and not FAILURE_WORDS.search(said)
+    else:
+        is_keepalive = value is None or value == "" or (isinstance(value, str) and "ping" in value.lower())
+    if not is_keepalive:
+        raise UpstreamError
+    return Delta()
+
+
+class Ending:
+    """What the stream of one reply has said about its end."""
+
+    def __init__(self) -> None:
+        self.has_reason = False
+        # Whether text came without a reason beside it. Some services send a reason with every piece of text.
+        self.has_open_text = False
+        # Whether the reply is whole even if the connection breaks now.
+        self.is_certain = False
+
+    def note(self, word: str, delta: Delta) -> None:
+        """Note the service's word for why the reply ended, and put it into the delta."""
+        delta.finish_word = clean_label(word)
+        delta.finish_reason = finish_reason_of(word)
+        if not delta.finish_reason:
+            delta.is_end = delta.has_failed = True
+            return
+        self.is_certain = self.has_open_text and not (self.has_reason and bool(delta.text))
+        self.has_reason = True
+
+    def may_end_here(self, *, is_clean: bool) -> bool:
+        return self.is_certain or (is_clean and self.has_reason)
 
 
 def encode_object(event: dict[str, Any]) -> bytes:
@@ -209,6 +281,37 @@ def clean_label(value: Any) -> str:
     return without_unstorable(value)[:MAX_LABEL_CHARACTERS] if isinstance(value, str) else ""
 
 
+PROMPT_NAMES = ("prompt_tokens", "input_tokens", "prompt_eval_count", "promptTokenCount", "prompt_n")
+COMPLETION_NAMES = (
+    "completion_tokens",
+    "output_tokens",
+    "eval_count",
+    "generated_tokens",
+    "candidatesTokenCount",
+    "predicted_n",
+)
+
+
+def read_usage(usage: Any, delta: Delta) -> None:
+    """Put a service's count of tokens into a delta. It has several names, and 0 means that it was not counted."""
+    if not isinstance(usage, dict):
+        return
+    delta.prompt_tokens = _first_count(usage, PROMPT_NAMES) or delta.prompt_tokens
+    delta.completion_tokens = _first_count(usage, COMPLETION_NAMES) or delta.completion_tokens
+
+
+def _first_count(usage: dict[str, Any], names: tuple[str, ...]) -> int | None:
+    return next((count for name in names if (count := whole_number(usage.get(name)))), None)
+
+
 def whole_number(value: Any) -> int | None:
-    # bool is an int to Python, and a column holds 32 bits.
+    """Return a count that a column of 32 bits holds; also from a text or a whole float."""
+    if isinstance(value, str) and len(value) <= 12:
+        try:
+            value = float(value)
+        except ValueError:
+            return None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    # bool is an int to Python.
     return value if type(value) is int and 0 <= value < 2**31 else None

@@ -8,13 +8,19 @@ from inference_proxy.compatibility import Refusal
 from inference_proxy.exceptions import UpstreamError
 from inference_proxy.protocols.base import (
     Delta,
+    Ending,
     GenerationRequest,
     TokenCleaner,
     encode_object,
     fill_in,
     load_event,
+    load_object,
+    load_spelled,
     new_think_tags,
+    read_other,
+    text_of,
 )
+from inference_proxy.protocols.endings import is_word, reports_failure
 
 # The service refuses longer messages, and longer conversations.
 MAX_MESSAGE_CHARACTERS = 8_000
@@ -26,6 +32,10 @@ ACKNOWLEDGEMENT = "Understood."
 DEFAULT_TEMPERATURE = 0.8
 DEFAULT_MAX_TOKENS = 512
 DEFAULT_TOP_K = 50
+# What ordinary events have. Those with other fields are searched for signs of a failure.
+ORDINARY_FIELDS = frozenset(("token", "gpu", "done", "reasoning"))
+# Where the text is in an answer that is one document.
+DOCUMENT_TEXTS = ("text", "response", "content", "output", "generated_text", "message")
 
 
 class Nanochat:
@@ -38,6 +48,7 @@ class Nanochat:
     swap_path: str | None = "/models/swap"
 
     def __init__(self) -> None:
+        self._ending = Ending()
         self._cleaner = TokenCleaner()
         self._reasoning_cleaner = TokenCleaner()
         # None as soon as all that follows is text.
@@ -67,15 +78,23 @@ class Nanochat:
         pass
 
     def read_event(self, data: bytes) -> Delta:
+        if data[:1] != b"{" and data.lstrip()[:1] != b"{":
+            return read_other(data)
         event, is_strict = load_event(data)
-        if event.get("error"):
-            raise UpstreamError
+        if not ORDINARY_FIELDS.issuperset(event):
+            if reports_failure(event):
+                raise UpstreamError
+            if is_word(event.get("finish_reason")):
+                return self._read_finish(event)
         # `done` is never relayed: clients are told of the end when the reply is saved.
         is_unchanged = is_strict and "done" not in event and "reasoning" not in event
         is_end = bool(event.pop("done", False))
         token = event.get("token")
         if token is not None and not isinstance(token, str):
-            raise UpstreamError
+            if not isinstance(token, int | float):
+                raise UpstreamError
+            token = event["token"] = text_of(load_spelled(data)["token"])
+            is_unchanged = False
         reasoning = self._take_reasoning(event) if "reasoning" in event else ""
         text = self._cleaner.clean(token or "")
         if self._tags is not None:
@@ -92,6 +111,13 @@ class Nanochat:
         payload = data.replace(b"\n", b" ") if is_unchanged else encode_object(event)
         return Delta(payload=payload, text=text, reasoning=reasoning, is_end=is_end)
 
+    def _read_finish(self, event: dict[str, Any]) -> Delta:
+        """Read an event that says why the reply ended. Its word is told in `done`, and not relayed."""
+        word = event.pop("finish_reason")
+        delta = self.read_event(encode_object(event))
+        self._ending.note(word, delta)
+        return delta
+
     def _take_reasoning(self, event: dict[str, Any]) -> str:
         """Take the reasoning out of an event: its frames are made elsewhere."""
         reasoning = event.pop("reasoning")
@@ -101,7 +127,14 @@ class Nanochat:
         reasoning, text = ("", "") if self._tags is None else self._tags.flush()
         return Delta(payload=encode_object({"token": text}) if text else None, text=text, reasoning=reasoning)
 
-    def may_end_here(self) -> bool:
+    def events_of_document(self, data: bytes) -> list[bytes]:
+        event = load_object(data)
+        if "token" not in event:
+            said = next((event.pop(name) for name in DOCUMENT_TEXTS if isinstance(event.get(name), str)), None)
+            event = {**event, "token": said}
+        return [encode_object(event), b"[DONE]"]
+
+    def may_end_here(self, *, is_clean: bool = False) -> bool:
         return False
 
     def read_models(self, answer: dict[str, Any]) -> dict[str, Any]:

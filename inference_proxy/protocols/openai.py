@@ -12,18 +12,27 @@ from inference_proxy.compatibility import Refusal, compatibility
 from inference_proxy.exceptions import UpstreamError
 from inference_proxy.protocols.base import (
     Delta,
+    Ending,
     GenerationRequest,
     TokenCleaner,
-    clean_label,
+    encode_object,
     fill_in,
     load_object,
+    load_spelled,
     new_think_tags,
-    whole_number,
+    read_other,
+    read_usage,
+    text_of,
     without_unstorable,
 )
+from inference_proxy.protocols.endings import is_word, reports_failure
 
 # Why a model ended that refused to answer.
 REFUSAL = "refusal"
+# What ordinary events have. Those with other fields are searched for signs of a failure.
+ORDINARY_FIELDS = frozenset(
+    ("id", "object", "created", "model", "choices", "usage", "system_fingerprint", "service_tier", "provider", "obfuscation")
+)
 
 
 class OpenAI:
@@ -37,7 +46,7 @@ class OpenAI:
     swap_path: str | None = None
 
     def __init__(self) -> None:
-        self._finish_reason = ""
+        self._ending = Ending()
         self._cleaner = TokenCleaner()
         self._reasoning_cleaner = TokenCleaner()
         # None as soon as all that follows is text.
@@ -76,41 +85,61 @@ class OpenAI:
         compatibility.learn(refused, taken)
 
     def read_event(self, data: bytes) -> Delta:
-        if data.strip() == b"[DONE]":
-            return Delta(is_end=True)
+        if data[:1] != b"{" and data.lstrip()[:1] != b"{":
+            return read_other(data)
         event = load_object(data)
-        if event.get("error"):
-            raise UpstreamError
         delta = Delta()
-        if isinstance(usage := event.get("usage"), dict):
-            delta.prompt_tokens = whole_number(usage.get("prompt_tokens"))
-            delta.completion_tokens = whole_number(usage.get("completion_tokens"))
-        # Servers send the usage in an event of its own, some without choices or with null.
         choices = event.get("choices")
+        if not choices or not ORDINARY_FIELDS.issuperset(event):
+            self._read_unusual(event, delta)
+        if (usage := event.get("usage")) is not None:
+            read_usage(usage, delta)
+        # Servers send the usage in an event of its own, some without choices or with null.
         if choices is not None and not isinstance(choices, list):
             raise UpstreamError
         if choices:
-            self._read_choice(choices[0], delta)
+            self._read_choice(choices[0], delta, data)
         return delta
 
-    def _read_choice(self, choice: Any, delta: Delta) -> None:
+    def _read_unusual(self, event: dict[str, Any], delta: Delta) -> None:
+        if reports_failure(event):
+            raise UpstreamError
+        # llama.cpp's count and Groq's. OpenAI's own comes after them, and counts.
+        read_usage(event.get("timings"), delta)
+        if isinstance(groq := event.get("x_groq"), dict):
+            read_usage(groq.get("usage"), delta)
+
+    def _read_choice(self, choice: Any, delta: Delta, data: bytes) -> None:
         changes = (choice.get("delta") or {}) if isinstance(choice, dict) else None
         if not isinstance(changes, dict):
             raise UpstreamError
         content = changes.get("content")
         if len(changes) > 1 or not isinstance(content, str):
             # Most events have a piece of text and nothing else.
-            content = self._take_the_rest(changes, delta)
+            content = self._take_the_rest(changes, delta, data)
         if content:
             self._take_text(content, delta)
-        if reason := clean_label(choice.get("finish_reason")):
-            self._finish_reason = reason
-            # A server says `stop` of a refusal, too.
-            delta.finish_reason = REFUSAL if self._has_refused else reason
+        if len(choice) > 3:
+            # Most servers add `logprobs` alone.
+            if choice.get("error"):
+                raise UpstreamError
+            if "usage" in choice:
+                read_usage(choice["usage"], delta)
+        word = choice.get("finish_reason")
+        if word is not None and is_word(word):
+            self._ending.note(word, delta)
+            if delta.finish_reason and self._has_refused:
+                # A server says `stop` of a refusal, too.
+                delta.finish_reason = REFUSAL
+        elif content or delta.reasoning:
+            self._ending.has_open_text = True
+            self._ending.is_certain = False
 
-    def _take_the_rest(self, changes: dict[str, Any], delta: Delta) -> str:
+    def _take_the_rest(self, changes: dict[str, Any], delta: Delta, data: bytes) -> str:
         """Read what else a choice may bring, and return its text."""
         content = changes.get("content")
+        if isinstance(content, int | float):
+            content = text_of(load_spelled(data)["choices"][0]["delta"]["content"])
         # vLLM and Ollama call it `reasoning`; SGLang, llama.cpp and DeepSeek `reasoning_content`; some send both, the same.
         reasoning = changes.get("reasoning_content") or changes.get("reasoning") or ""
         refusal = changes.get("refusal")
@@ -142,8 +171,16 @@ class OpenAI:
         reasoning, text = ("", "") if self._tags is None else self._tags.flush()
         return Delta(payload=orjson.dumps({"token": text}) if text else None, text=text, reasoning=reasoning)
 
-    def may_end_here(self) -> bool:
-        return bool(self._finish_reason)
+    def events_of_document(self, data: bytes) -> list[bytes]:
+        event = load_object(data)
+        choices = event.get("choices")
+        if isinstance(choices, list) and choices and isinstance(choice := choices[0], dict) and "delta" not in choice:
+            choice["delta"] = choice.pop("message", None) or {"content": choice.get("text")}
+            data = encode_object(event)
+        return [data, b"[DONE]"]
+
+    def may_end_here(self, *, is_clean: bool = False) -> bool:
+        return self._ending.may_end_here(is_clean=is_clean)
 
     def read_models(self, answer: dict[str, Any]) -> dict[str, Any]:
         listed = answer.get("data")

@@ -8,7 +8,7 @@ import pytest
 from django.conf import settings
 
 from inference_proxy.exceptions import UpstreamError
-from inference_proxy.protocols.base import GenerationRequest, Sampling
+from inference_proxy.protocols.base import Delta, GenerationRequest, Sampling
 from inference_proxy.protocols.nanochat import ACKNOWLEDGEMENT, FOLDING_RESERVE_CHARACTERS, Nanochat, fold_system_messages
 
 
@@ -108,26 +108,72 @@ def test_events(event: dict[str, Any], text: str, is_end: bool, is_relayed: bool
 @pytest.mark.parametrize(
     "data",
     [
-        b"",
-        b"hello",
+        b"Internal Server Error",
         b"[1]",
-        b"null",
         b'"text"',
         b"{",
-        b'{"token": 7}',
         b'{"token": ["a"]}',
-        b'{"token": 0}',
         b'{"token": []}',
         b'{"token": "a", "error": "x"}',
         b"[" * 9999,
         b'{"error": "x"}',
-        b"\xff",
         b"{}}",
     ],
 )
 def test_what_is_not_of_the_protocol(data: bytes) -> None:
     with pytest.raises(UpstreamError):
         Nanochat().read_event(data)
+
+
+@pytest.mark.parametrize(
+    ("token", "text"),
+    [
+        (b"1", "1"),
+        (b"0", "0"),
+        (b"-1.10", "-1.10"),
+        (b"1e3", "1e3"),
+        (b"true", "true"),
+        (b"false", "false"),
+        (b"9" * 30, "9" * 30),
+    ],
+)
+def test_a_token_that_is_no_text_is_taken_as_it_is_written(token: bytes, text: str) -> None:
+    delta = Nanochat().read_event(b'{"token": %b, "gpu": 0}' % token)
+    assert (delta.text, orjson.loads(delta.payload or b"")) == (text, {"token": text, "gpu": 0})
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"ping", b"PING", b": ping", b"keep-alive", b"[PING]", b"null", b'""', b'"ping"', b"\xff"]
+)
+def test_keepalives_that_are_data_bring_nothing(data: bytes) -> None:
+    assert Nanochat().read_event(data) == Delta()
+
+
+@pytest.mark.parametrize("data", [b"[DONE]", b"[done]", b' "[DONE]"', b"[Done]\n"])
+def test_forms_of_the_end_marker(data: bytes) -> None:
+    assert Nanochat().read_event(data) == Delta(is_end=True)
+
+
+def test_an_invalid_byte_costs_one_character() -> None:
+    delta = Nanochat().read_event(b'{"token": "a\xffb", "gpu": 0}')
+    assert (delta.text, orjson.loads(delta.payload or b"")) == ("a\ufffdb", {"token": "a\ufffdb", "gpu": 0})
+
+
+def test_a_finish_reason_is_told_and_not_relayed() -> None:
+    delta = Nanochat().read_event(b'{"done": true, "finish_reason": "MAX_TOKENS"}')
+    assert (delta.payload, delta.is_end, delta.finish_reason, delta.finish_word) == (None, True, "length", "MAX_TOKENS")
+    failed = Nanochat().read_event(b'{"token": "a", "finish_reason": "abort"}')
+    assert (failed.text, failed.is_end, failed.has_failed) == ("a", True, True)
+
+
+@pytest.mark.parametrize(
+    "document", [{"token": "Yes"}, {"text": "Yes"}, {"response": "Yes", "model": "m"}, {"content": "Yes", "done": True}]
+)
+def test_a_document_is_a_reply(document: dict[str, Any]) -> None:
+    protocol = Nanochat()
+    deltas = [protocol.read_event(event) for event in protocol.events_of_document(json.dumps(document).encode())]
+    assert "".join(delta.text for delta in deltas) == "Yes"
+    assert any(delta.is_end for delta in deltas)
 
 
 @pytest.mark.parametrize("done", [True, False, None])

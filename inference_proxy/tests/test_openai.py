@@ -71,9 +71,10 @@ def test_the_bearer_key(settings: Any, key: str) -> None:
         (chunk(None), "", False, ""),
         (chunk("last", "stop"), "last", False, "stop"),
         (chunk(None, "length"), "", False, "length"),
-        (chunk(None, "x" * 30), "", False, "x" * 20),
+        (chunk(None, "x" * 30), "", True, ""),
         (chunk(None, "st\x00o\ud800p"), "", False, "stop"),
-        (chunk(None, "\x00" * 20 + "stop"), "", False, "stop"),
+        (chunk(None, "null"), "", False, ""),
+        (chunk(None, ""), "", False, ""),
         (chunk(None, 7), "", False, ""),
         (b'{"choices": []}', "", False, ""),
         (b'{"choices": null}', "", False, ""),
@@ -82,6 +83,13 @@ def test_the_bearer_key(settings: Any, key: str) -> None:
         (b'{"choices": [{}]}', "", False, ""),
         (b"[DONE]", "", True, ""),
         (b" [DONE] ", "", True, ""),
+        (b"[done]", "", True, ""),
+        (b'"[DONE]"', "", True, ""),
+        (b"", "", False, ""),
+        (b"ping", "", False, ""),
+        (chunk(7), "7", False, ""),
+        (chunk(True), "true", False, ""),
+        (b'{"choices": [{"delta": {"content": 1.50}}]}', "1.50", False, ""),
     ],
 )
 def test_events(data: bytes, text: str, is_end: bool, reason: str) -> None:
@@ -93,15 +101,13 @@ def test_events(data: bytes, text: str, is_end: bool, reason: str) -> None:
 @pytest.mark.parametrize(
     "data",
     [
-        b"",
-        b"DONE",
         b"[]",
+        b"Error",
         b'{"error": {"message": "x"}}',
         b'{"choices": {}}',
         b'{"choices": ["x"]}',
         b'{"choices": [{"delta": "x"}]}',
         b'{"choices": [{"delta": ["x"]}]}',
-        b'{"choices": [{"delta": {"content": 7}}]}',
         b'{"choices": [{"delta": {"content": ["x"]}}]}',
     ],
 )
@@ -114,10 +120,12 @@ def test_what_is_not_of_the_protocol(data: bytes) -> None:
     ("usage", "tokens"),
     [
         ({"prompt_tokens": 3, "completion_tokens": 5}, (3, 5)),
-        ({"prompt_tokens": "3", "completion_tokens": 5.5}, (None, None)),
+        ({"prompt_tokens": "3", "completion_tokens": 5.5}, (3, None)),
+        ({"prompt_tokens": "many", "completion_tokens": 5.0}, (None, 5)),
+        ({"input_tokens": 3, "output_tokens": 5}, (3, 5)),
         ({"prompt_tokens": -1, "completion_tokens": 2**31}, (None, None)),
         ({"prompt_tokens": True, "completion_tokens": None}, (None, None)),
-        ({"completion_tokens": 0}, (None, 0)),
+        ({"completion_tokens": 0}, (None, None)),
         (None, (None, None)),
         ("much", (None, None)),
     ],
@@ -139,6 +147,10 @@ def test_an_emoji_in_two_tokens_is_joined() -> None:
     assert [(delta.text, delta.payload) for delta in deltas] == [("a", b'{"token":"a"}'), ("😀b", '{"token":"😀b"}'.encode())]
 
 
+def test_an_invalid_byte_costs_one_character() -> None:
+    assert OpenAI().read_event(b'{"choices": [{"delta": {"content": "a\xffb"}}]}').text == "a\ufffdb"
+
+
 def test_half_an_emoji_makes_no_frame() -> None:
     delta = OpenAI().read_event(chunk("\ud83d"))
     assert (delta.text, delta.payload) == ("", None)
@@ -156,6 +168,53 @@ def test_only_a_finish_reason_makes_an_end_without_done_whole() -> None:
     protocol.read_event(chunk(None, "stop"))
     assert protocol.may_end_here() is True
     assert OpenAI().may_end_here() is False
+
+
+def test_a_reason_that_comes_with_every_piece_is_no_end() -> None:
+    protocol = OpenAI()
+    for text in ("a", "b"):
+        protocol.read_event(chunk(text, "STOP"))
+    assert protocol.may_end_here() is False
+    # Where the body of the answer is complete, the reason counts.
+    assert protocol.may_end_here(is_clean=True) is True
+    protocol = OpenAI()
+    for text, reason in (("a", None), ("b", "stop"), ("c", None)):
+        protocol.read_event(chunk(text, reason))
+    assert protocol.may_end_here() is False
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"choices": [{"delta": {}, "usage": {"completion_tokens": 7}, "index": 0, "finish_reason": None}]},
+        {"choices": [], "x_groq": {"id": "x", "usage": {"completion_tokens": 7}}},
+        {"choices": [], "timings": {"predicted_n": 7}},
+        {"choices": [], "timings": {"predicted_n": 6}, "usage": {"completion_tokens": 7}},
+    ],
+)
+def test_places_of_usage(event: dict[str, Any]) -> None:
+    assert OpenAI().read_event(json.dumps(event).encode()).completion_tokens == 7
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {"message": {"role": "assistant", "content": "Yes"}, "finish_reason": "stop"},
+        {"text": "Yes"},
+        {"delta": {"content": "Yes"}},
+    ],
+)
+def test_a_document_is_a_reply(choice: dict[str, Any]) -> None:
+    protocol = OpenAI()
+    document = json.dumps({"choices": [choice], "usage": {"completion_tokens": 1}}).encode()
+    deltas = [protocol.read_event(event) for event in protocol.events_of_document(document)]
+    assert [(delta.text, delta.is_end) for delta in deltas] == [("Yes", False), ("", True)]
+
+
+def test_a_document_that_is_an_error_is_no_reply() -> None:
+    protocol = OpenAI()
+    with pytest.raises(UpstreamError):
+        protocol.read_event(protocol.events_of_document(b'{"detail": "Busy"}')[0])
 
 
 @pytest.mark.parametrize(

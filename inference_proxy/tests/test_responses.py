@@ -2,10 +2,11 @@
 
 import logging
 
+import orjson
 import pytest
 from django.test import RequestFactory
 
-from inference_proxy.responses import SSE, FrameStream
+from inference_proxy.responses import SSE, FrameStream, escape_line_ends
 from inference_proxy.transcript import Transcript
 
 
@@ -44,3 +45,11 @@ def test_a_failure_at_the_beginning_is_told(monkeypatch: pytest.MonkeyPatch, cap
     said = b"".join(stream_of(transcript))
     assert said.startswith(b': stream\ndata: {"error":"internal_error"')
     assert "following a reply failed" in caplog.text
+
+
+@pytest.mark.parametrize("character", ["\u0085", "\u2028", "\u2029"])
+def test_line_ends_of_unicode_are_escaped_in_json(character: str) -> None:
+    data = orjson.dumps({"token": f"ä{character}b"})
+    escaped = escape_line_ends(data)
+    assert orjson.loads(escaped) == {"token": f"ä{character}b"}
+    assert len(escaped.decode().splitlines()) == 1

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inference_proxy.exceptions import UpstreamError
-from inference_proxy.sse import MAX_UNFINISHED_BYTES, EventDecoder
+from inference_proxy.sse import ERROR_EVENT, MAX_UNFINISHED_BYTES, EventDecoder
 
 STREAM = (
     b'data: {"token": "h\xc3\xa9"}\n\n'
@@ -69,8 +69,8 @@ def test_events_come_as_soon_as_they_are_whole() -> None:
     decoder = EventDecoder()
     assert decoder.feed(b"data: 1\n") == []
     assert decoder.feed(b"\ndata: 2\n\nda") == [b"1", b"2"]
-    assert decoder.feed(b"ta: 3\r\n\r") == []
-    assert decoder.feed(b"\n") == [b"3"]
+    assert decoder.feed(b"ta: 3\r\n\r") == [b"3"]
+    assert decoder.feed(b"\n") == []
 
 
 def test_a_stream_may_end_without_a_blank_line() -> None:
@@ -85,7 +85,7 @@ def test_a_bom_is_only_one_at_the_start() -> None:
     assert decode([b"\xef\xbb"]) == []
 
 
-def test_an_event_without_end_is_refused_at_a_mebibyte() -> None:
+def test_an_event_without_end_is_refused_where_a_reply_would_be() -> None:
     decoder = EventDecoder()
     chunk = b"x" * 65536
     for _ in range(MAX_UNFINISHED_BYTES // len(chunk)):
@@ -94,6 +94,64 @@ def test_an_event_without_end_is_refused_at_a_mebibyte() -> None:
         decoder.feed(b"x")
 
 
-def test_many_events_in_one_chunk_may_be_more_than_a_mebibyte() -> None:
-    event = b"data: " + b"x" * 1000 + b"\n\n"
+def test_what_came_before_an_event_that_is_too_long_is_returned() -> None:
+    decoder = EventDecoder()
+    assert decoder.feed(b"data: 1\n\ndata: " + b"x" * (MAX_UNFINISHED_BYTES + 1)) == [b"1"]
+    with pytest.raises(UpstreamError):
+        decoder.feed(b"x")
+
+
+def test_many_events_in_one_chunk_may_be_longer_than_one_event() -> None:
+    event = b"data: " + b"x" * 10_000 + b"\n\n"
     assert len(EventDecoder().feed(event * 1200)) == 1200
+
+
+def test_an_event_may_be_long() -> None:
+    event = b"data: " + b"x" * (2 * 1024 * 1024) + b"\n\n"
+    assert decode([event[at : at + 65536] for at in range(0, len(event), 65536)]) == [event[6:-2]]
+
+
+class CountedBytes(bytearray):
+    """A buffer that counts the bytes that are copied out of it."""
+
+    copied = 0
+
+    def __bytes__(self) -> bytes:
+        CountedBytes.copied += len(self)
+        return bytes(memoryview(self))
+
+
+@pytest.mark.parametrize("line_end", [b"", b"\ndata: "])
+def test_small_pieces_cost_what_they_hold(line_end: bytes) -> None:
+    decoder = EventDecoder()
+    decoder._line, decoder._data = CountedBytes(), CountedBytes()
+    CountedBytes.copied = 0
+    pieces = [b"data: ", *[b"12345678" + line_end] * 20_000, b"\n\n"]
+    events = [event for piece in pieces for event in decoder.feed(piece)]
+    assert len(events) == 1
+    assert CountedBytes.copied <= 4 * sum(map(len, pieces))
+
+
+@pytest.mark.parametrize("size", [1, 5, 1000])
+@pytest.mark.parametrize(
+    ("stream", "events"),
+    [
+        # Objects with one line end between them.
+        (b'data: {"a": 1}\ndata: {"b": {}}\ndata: [DONE]\n', [b'{"a": 1}', b'{"b": {}}', b"[DONE]"]),
+        (b'data: {"a": 1}\r\ndata: {"b": 2}\r\n\r\n', [b'{"a": 1}', b'{"b": 2}']),
+        # One object over several lines, also where lines look like objects.
+        (b'data: {\ndata: "a": 1\ndata: }\n\n', [b'{\n"a": 1\n}']),
+        (b'data: {"a": [{}\ndata: ,\ndata: {}\ndata: ]}\n\n', [b'{"a": [{}\n,\n{}\n]}']),
+        # Errors beside the data.
+        (b'event: error\ndata: {"message": "x"}\n\ndata: 1\n\n', [ERROR_EVENT, b"1"]),
+        (b"data: 1\n\nevent: error\n\n", [b"1", ERROR_EVENT]),
+        (b'error: {"code": 500}\n\n', [ERROR_EVENT]),
+        (b'error: {"code": 500}', [ERROR_EVENT]),
+        (b"event: message\ndata: 1\n\n", [b"1"]),
+        # One JSON document.
+        (b' {"a":\n\n 1}\n', [b'{"a":\n\n 1}']),
+        (b'\xef\xbb\xbf{"a": 1}', [b'{"a": 1}']),
+    ],
+)
+def test_what_services_send_by_mistake(stream: bytes, events: list[bytes], size: int) -> None:
+    assert decode([stream[at : at + size] for at in range(0, len(stream), size)]) == events

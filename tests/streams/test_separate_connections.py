@@ -42,13 +42,12 @@ def test_requests_that_hold_every_connection_stop_neither_checkpoints_nor_ends(
 
 
 @pytest.mark.slow
-def test_a_request_that_gets_no_connection_in_5_s_is_refused(client: Client, service: Server, database_url: str) -> None:
+def test_a_forgotten_lock_does_not_take_the_service_down(client: Client, service: Server, database_url: str) -> None:
+    """Those that wait for it give up before those that wait for their connections."""
     with all_connections_held(client, database_url):
-        refused = client.request("GET", "/api/conversations")
-    assert (refused.status, refused.json["code"]) == (503, "database_unavailable")
-    assert int(refused.headers["Retry-After"]) > 0
-    (waited_ms,) = [line["duration_ms"] for line in service.log_lines() if line.get("status") == 503]
-    assert waited_ms < 3 * 5000  # a busy machine may add to it
+        assert client.request("GET", "/api/conversations").status == 200
+    refused = [line for line in service.log_lines() if line.get("status") == 503]
+    assert len(refused) == 2
 
 
 @contextmanager

@@ -32,7 +32,7 @@ def test_half_an_event_is_not_shown(
 
 @pytest.mark.parametrize(
     "garbage",
-    ["{broken", '"text"', "[1]", '{"token": 7}', '{"token": ["a"]}', '{"error": "node gpu-7 failed"}'],
+    ["{broken", '"text"', "[1]", '{"token": ["a"]}', '{"error": "node gpu-7 failed"}'],
 )
 def test_an_event_that_is_no_token_fails_the_reply(
     client: Client, conversation: str, upstream: ScriptedUpstream, garbage: str
@@ -128,3 +128,23 @@ def test_interim_answers_are_skipped(client: Client, conversation: str, upstream
     interim = wire(f"HTTP/1.1 {status}\r\nLink: </style.css>; rel=preload\r\n\r\n".encode())
     upstream.script(interim, interim, tokens("the answer"), done())
     assert client.ask(conversation, "hints").text == "the answer"
+
+
+@pytest.mark.parametrize(
+    "sign",
+    [
+        raw(b"event: error\ndata: {}\n\n"),
+        raw(b'error: {"code": 500}\n\n'),
+        event('{"object": "error", "message": "x"}'),
+        event('{"base_resp": {"status_code": 1}}'),
+        event('{"finish_reason": "abort"}'),
+    ],
+)
+def test_a_failure_inside_the_stream_does_not_replace_the_good_answer(
+    client: Client, conversation: str, upstream: ScriptedUpstream, sign: Step
+) -> None:
+    good = client.ask(conversation, "question")
+    upstream.script(tokens("frag"), sign, event('{"done": true}'), when="question")
+    client.regenerate(conversation).finish()
+    replies = [message for message in client.messages(conversation) if message["role"] == "assistant" and message["is_active"]]
+    assert [(message["id"], message["status"]) for message in replies] == [(good.message_id, "complete")]
