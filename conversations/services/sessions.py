@@ -34,6 +34,12 @@ from conversations.services.user_directory import requires_known_user
 SESSION_ID_FORM = re.compile(SESSION_ID_PATTERN)
 
 
+def require_caller(user_id: UUID | None) -> None:
+    """Raise `AuthenticationRequired` for an anonymous caller where nobody may be anonymous."""
+    if user_id is None and not settings.ALLOW_ANONYMOUS:
+        raise AuthenticationRequired("A valid token is needed here.")
+
+
 def open_session(*, session_id: str, user_id: UUID | None, assistant_id: str | None = None) -> UUID | Opening:
     """Return the conversation of a session or, before its first use, a function that creates it: see `turns.first_turns`.
 
@@ -43,8 +49,7 @@ def open_session(*, session_id: str, user_id: UUID | None, assistant_id: str | N
     `UnknownUser`.
     """
     refuse_while_ending()
-    if user_id is None and not settings.ALLOW_ANONYMOUS:
-        raise AuthenticationRequired("A valid token is needed here.")
+    require_caller(user_id)
     assistant = None if assistant_id is None else find_assistant(assistant_id)
     if user_id is None:
         if assistant is not None:

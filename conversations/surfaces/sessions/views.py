@@ -1,5 +1,7 @@
 """/api/v1/chat: conversations that the caller names."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
@@ -13,7 +15,7 @@ from chatapi.throttling import SendThrottle
 from chatapi.views import APIView
 from chatapi.wire import Response
 from conversations.exceptions import AuthenticationRequired
-from conversations.services.sessions import find_session, forget_history, open_session
+from conversations.services.sessions import find_session, forget_history, open_session, require_caller
 from conversations.services.turns.anonymous_replies import place_for_reply
 from conversations.services.turns.begin import Turn, start_turn
 from conversations.surfaces.callers import optional_caller_id
@@ -39,8 +41,12 @@ class StreamView(SessionSurfaceView):
 
     @operations.send_message
     def post(self, request: Request) -> HttpResponseBase:
+        user_id = optional_caller_id(request)
+        # Before the body is parsed: a body takes many times its size in memory.
+        with _asking_for_a_token():
+            require_caller(user_id)
         body: dict[str, Any] = read_body(SendSerializer, request).validated_data
-        user_id, key = optional_caller_id(request), read_idempotency_key(request)
+        key = read_idempotency_key(request)
         how = choose_delivery(request, default=Delivery.NDJSON)
         how = how if how is Delivery.SSE else Delivery.NDJSON
         refuse_too_many_streams(user_id, how)
@@ -52,14 +58,20 @@ class StreamView(SessionSurfaceView):
             return response
 
 
+@contextlib.contextmanager
+def _asking_for_a_token() -> Iterator[None]:
+    """Have DRF answer `AuthenticationRequired`: it adds `WWW-Authenticate` to its own exception, as to every 401."""
+    try:
+        yield
+    except AuthenticationRequired as refusal:
+        raise NotAuthenticated(refusal.text) from None
+
+
 def _send(
     request: Request, user_id: UUID | None, body: dict[str, Any], key: str, how: Delivery
 ) -> tuple[Turn, HttpResponseBase]:
-    try:
+    with _asking_for_a_token():
         conversation_id = open_session(session_id=body["session_id"], user_id=user_id, assistant_id=body.get("assistant_id"))
-    except AuthenticationRequired as refusal:
-        # DRF adds `WWW-Authenticate` to its own exception, as to every 401.
-        raise NotAuthenticated(refusal.text) from None
     turn = begin_turn(
         request,
         start_turn,
