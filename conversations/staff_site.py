@@ -7,6 +7,7 @@ import hashlib
 import logging
 import math
 import threading
+import unicodedata
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
@@ -74,8 +75,10 @@ class StaffSite(admin.AdminSite):
         rate = settings.THROTTLE_LOGIN
         if rate is None:
             return 0.0
-        # The name may be long and contain any characters.
-        account = hashlib.sha256(request.POST.get("username", "").casefold().encode()).hexdigest()
+        # The name as Django's form cleans it before it looks for the account; otherwise spellings of one name would each have
+        # attempts of their own. It may be long and contain any characters.
+        name = unicodedata.normalize("NFKC", request.POST.get("username", "").replace("\x00", "").strip()).casefold()
+        account = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()
         keys = (f"throttle:login:ip-{address_group(request)}", f"throttle:login:account-{account}")
         return max(meter.take_place(key, rate) for key in keys)
 

@@ -73,6 +73,14 @@ def test_an_account_is_limited_from_wherever_it_is_tried(hashes: CountedHashes) 
 
 
 @pytest.mark.django_db
+def test_every_spelling_of_a_name_counts_for_the_same_account(hashes: CountedHashes) -> None:
+    make_staff("alice", "support", password="a long password")
+    spellings = ["alice", " alice", "alice\t", "\uff41lice", "ALICE\u3000"]
+    statuses = [sign_in(name, address=f"203.0.113.{number}").status_code for number, name in enumerate(spellings)]
+    assert statuses == [200, 200, 200, 429, 429]
+
+
+@pytest.mark.django_db
 def test_reading_the_form_is_not_an_attempt() -> None:
     assert {Client().get(LOGIN).status_code for _ in range(5)} == {200}
 
