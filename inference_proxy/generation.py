@@ -359,8 +359,8 @@ class Generation:
         if self._finished is None:
             self._finished = self._result(status, failure)
         reply = self._finished
-        saved_status = self._save(reply)
-        if saved_status is None:
+        saved_status = self._save(reply) or reply.status
+        if not self.is_saved:
             # The row still says `streaming`. The keeper saves the end once the store is back.
             saved_status, failure = "interrupted", NotSaved()
         elif saved_status != reply.status:

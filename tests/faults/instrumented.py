@@ -29,7 +29,7 @@ from .product import DatabaseReplyStore, LiveReplies, begin, live_replies  # noq
 
 FOLDER = Path(os.environ["FAULTS_FOLDER"])
 # Those of the process, of the service as a whole, and of the database pools.
-LASTING_THREADS = re.compile("MainThread|reply-keeper|worker-warden|deadlines|rest-timer|window|pool-")
+LASTING_THREADS = re.compile("MainThread|reply-keeper|worker-lease|worker-warden|deadlines|rest-timer|window|pool-")
 
 
 def reach(point: str, subject: str) -> None:
@@ -55,10 +55,11 @@ def checkpoint(original: Callable[..., Any], store: DatabaseReplyStore, drafts: 
     return original(store, drafts)
 
 
-def finish(original: Callable[..., Any], store: DatabaseReplyStore, reply: Any) -> None:
+def finish(original: Callable[..., Any], store: DatabaseReplyStore, reply: Any) -> Any:
     reach("commit", str(reply.reply_id))
-    original(store, reply)
+    status = original(store, reply)
     reach("done", str(reply.reply_id))
+    return status
 
 
 # A defect is part of the service, so the points go around it.
