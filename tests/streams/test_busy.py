@@ -90,6 +90,8 @@ def test_a_send_that_was_aborted_before_the_first_word_gives_way(
     client: Client, conversation: str, upstream: ScriptedUpstream
 ) -> None:
     upstream.script(hold(upstream.gate()), when="first")
+    # A question without an answer is asked together with the next one.
+    upstream.script(tokens("answer"), done(), when="second")
     first = client.send(conversation, "first")
     first.abort()
     assert client.send(conversation, "second").finish()["status"] == "complete"
