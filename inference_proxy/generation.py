@@ -218,7 +218,7 @@ class Generation:
         if failure is not None or self._cut_status is not None:
             # At once: what the user stopped must stop costing.
             self._call.close()
-        self._append(self._protocol.flush())
+        self._append(self._protocol.flush(is_whole=failure is None and self._cut_status is None))
         if self._cut_status is not None:
             return self._cut_status, None
         failure = failure or self._missing_answer()

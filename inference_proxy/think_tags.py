@@ -1,23 +1,55 @@
-"""Split a leading `<think>…</think>` off a reply's text: many servers send a model's reasoning so."""
+"""Split the thought at the beginning of a reply, such as `<think>…</think>`, off its text: many servers send reasoning so."""
 
-OPENING, CLOSING = "<think>", "</think>"
+import re
+
+# The tags of models, and what ends the thought. The first two are DeepSeek's and most others', the last ones gpt-oss's.
+HARMONY_ENDS = (
+    "<|end|><|start|>assistant<|channel|>final<|message|>",
+    "<|start|>assistant<|channel|>final<|message|>",
+    "<|channel|>final<|message|>",
+)
+PAIRS: dict[str, tuple[str, ...]] = {
+    "<think>": ("</think>",),
+    "<thinking>": ("</thinking>",),
+    "<thought>": ("</thought>",),
+    "<reasoning>": ("</reasoning>",),
+    "<seed:think>": ("</seed:think>",),
+    "[THINK]": ("[/THINK]",),
+    "◁think▷": ("◁/think▷",),
+    "<|START_THINKING|>": ("<|END_THINKING|>",),
+    "<|begin_of_thought|>": ("<|end_of_thought|>",),
+    "<|channel|>analysis<|message|>": HARMONY_ENDS,
+    "<|start|>assistant<|channel|>analysis<|message|>": HARMONY_ENDS,
+    # No thought, and only text follows.
+    "<|channel|>final<|message|>": (),
+    "<|start|>assistant<|channel|>final<|message|>": (),
+}
+CLOSINGS = tuple(dict.fromkeys(closing for closings in PAIRS.values() for closing in closings))
 # White space before the opening tag, at most. More of it is text.
 LONGEST_LEAD = 64
+# What follows a tag in a sentence about the tag, and what may become that.
+MENTION = re.compile(r"[,;)`]| (?:is|are|was|and|or|means|marks|tags?|opens|should)\b")
+MAY_BE_MENTION = re.compile(r"(?: [a-z]{0,6})?")
 
 
 class ThinkTags:
     """Split the text of one reply, as it comes, into reasoning and text. Tags may be cut anywhere.
 
     White space around the tags belongs to neither, except before the closing tag. A tag that comes later is text.
+    `begins_inside` is for models whose template has the opening tag already, so that only the closing one comes.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, begins_inside: bool = False) -> None:
         # Set when all that follows is text.
         self.is_over = False
+        # Set if the service also sends reasoning beside the text. A closing tag may then come alone.
+        self.has_channel = False
+        self._begins_inside = begins_inside
         self._held = ""
+        self._closings: tuple[str, ...] = ()
         self._is_open = False
-        self._has_reasoning = False
         self._is_closed = False
+        self._thought: list[str] = []
 
     def split(self, piece: str) -> tuple[str, str]:
         """Return the reasoning and the text of the next piece, with what was held back of the one before."""
@@ -28,35 +60,74 @@ class ThinkTags:
             return self._reason(rest)
         return "", self._text(rest)
 
-    def flush(self) -> tuple[str, str]:
-        """Return what is held back when the reply has ended."""
-        rest, self._held = self._held, ""
-        return (rest, "") if self._is_open else ("", rest)
+    def flush(self, *, is_whole: bool = False) -> tuple[str, str]:
+        """Return what is held back when the reply has ended.
 
-    def _open(self, rest: str) -> str:
+        If a whole reply never left its thought, the thought is also its text: otherwise it would have none.
+        """
+        rest, self._held = self._held, ""
+        reasoning, text = "", ""
+        if not self._is_open and rest:
+            # An opening tag, and nothing that decides what it is.
+            rest = self._open(rest, is_end=True)
+        if not self._is_open:
+            text = rest
+        elif not self._is_closed:
+            reasoning = self._note_thought(rest)
+            text = "".join(self._thought).strip() if is_whole else ""
+        self._thought.clear()
+        return reasoning, text
+
+    def _open(self, rest: str, *, is_end: bool = False) -> str:
         """Look for the opening tag; return what follows it, or all if there is none. Hold back what may become one."""
         begin = rest.lstrip()
         if len(rest) - len(begin) <= LONGEST_LEAD:
-            if begin.startswith(OPENING):
-                self._is_open = True
-                return begin[len(OPENING) :]
-            if OPENING.startswith(begin):
+            opening = next((opening for opening in PAIRS if begin.startswith(opening)), None)
+            if opening is not None:
+                return self._enter(opening, rest, begin[len(opening) :], is_end)
+            stray = next((closing for closing in CLOSINGS if begin.startswith(closing)), None) if self.has_channel else None
+            if stray is not None:
+                self._is_open = self._is_closed = True
+                return begin[len(stray) :]
+            tags = (*PAIRS, *CLOSINGS) if self.has_channel else tuple(PAIRS)
+            if not is_end and any(tag.startswith(begin) for tag in tags):
                 self._held = rest
                 return ""
-        self.is_over = True
+        if self._begins_inside:
+            self._is_open, self._closings = True, CLOSINGS
+        else:
+            self.is_over = True
         return rest
 
+    def _enter(self, opening: str, rest: str, after: str, is_end: bool) -> str:
+        """Return what follows the opening tag, or all if this is a sentence about the tag."""
+        if not is_end and MAY_BE_MENTION.fullmatch(after):
+            self._held = rest
+            return ""
+        if MENTION.match(after):
+            self.is_over = True
+            return rest
+        self._is_open, self._closings = True, PAIRS[opening]
+        self._is_closed = not self._closings
+        return after
+
     def _reason(self, rest: str) -> tuple[str, str]:
-        reasoning, tag, text = rest.partition(CLOSING)
-        if tag:
+        places = [(place, -len(tag), tag) for tag in self._closings if (place := rest.find(tag)) >= 0]
+        if places:
+            place, _, tag = min(places)
             self._is_closed = True
-        else:
-            self._held = _beginning_of_tag(rest)
-            reasoning = rest.removesuffix(self._held)
-        if not self._has_reasoning:
+            reasoning = self._note_thought(rest[:place])
+            self._thought.clear()
+            return reasoning, self._text(rest[place + len(tag) :])
+        self._held = _beginning_of_tag(rest, self._closings)
+        return self._note_thought(rest.removesuffix(self._held)), ""
+
+    def _note_thought(self, reasoning: str) -> str:
+        if not self._thought:
             reasoning = reasoning.lstrip()
-            self._has_reasoning = bool(reasoning)
-        return reasoning, self._text(text)
+        if reasoning:
+            self._thought.append(reasoning)
+        return reasoning
 
     def _text(self, rest: str) -> str:
         if self.is_over:
@@ -66,7 +137,7 @@ class ThinkTags:
         return text
 
 
-def _beginning_of_tag(text: str) -> str:
-    """Return the end of a text that may be the beginning of the closing tag."""
-    place = text.rfind("<", -len(CLOSING) + 1)
-    return text[place:] if place >= 0 and CLOSING.startswith(text[place:]) else ""
+def _beginning_of_tag(text: str, tags: tuple[str, ...]) -> str:
+    """Return the longest end of a text that may be the beginning of one of the tags."""
+    tail = text[1 - max(map(len, tags)) :]
+    return next((tail[at:] for at in range(len(tail)) if any(tag.startswith(tail[at:]) for tag in tags)), "")

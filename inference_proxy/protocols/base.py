@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import asdict, dataclass, field, replace
+from fnmatch import fnmatchcase
 from typing import Any, Protocol
 
 import orjson
@@ -125,8 +126,8 @@ class InferenceProtocol(Protocol):
         """Read one event. Raises `UpstreamError` where it reports a failure or is not of the protocol."""
         ...
 
-    def flush(self) -> Delta:
-        """Return what was held back of the events, when there are no more."""
+    def flush(self, *, is_whole: bool = False) -> Delta:
+        """Return what was held back of the events, when there are no more. `is_whole` says that the reply is."""
         ...
 
     def events_of_document(self, data: bytes) -> list[bytes]:
@@ -145,8 +146,12 @@ class InferenceProtocol(Protocol):
         ...
 
 
-def new_think_tags() -> ThinkTags | None:
-    return ThinkTags() if settings.INFERENCE_THINK_TAGS else None
+def new_think_tags(model: str = "") -> ThinkTags | None:
+    """Return what splits the thought off a reply of this model; None where tags are text."""
+    if not settings.INFERENCE_THINK_TAGS:
+        return None
+    patterns = settings.INFERENCE_THINK_INSIDE
+    return ThinkTags(begins_inside=any(fnmatchcase(model.lower(), pattern.lower()) for pattern in patterns))
 
 
 class TokenCleaner:

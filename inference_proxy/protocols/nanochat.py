@@ -62,6 +62,7 @@ class Nanochat:
         return {"X-Internal-API-Key": settings.INTERNAL_API_KEY}
 
     def body(self, request: GenerationRequest) -> dict[str, Any]:
+        self._tags = new_think_tags(request.model_tag)
         sampling = fill_in(request.sampling)
         body = {
             "messages": fold_system_messages(request.system_prompt, request.messages),
@@ -121,10 +122,12 @@ class Nanochat:
     def _take_reasoning(self, event: dict[str, Any]) -> str:
         """Take the reasoning out of an event: its frames are made elsewhere."""
         reasoning = event.pop("reasoning")
+        if reasoning and self._tags is not None:
+            self._tags.has_channel = True
         return self._reasoning_cleaner.clean(reasoning) if isinstance(reasoning, str) else ""
 
-    def flush(self) -> Delta:
-        reasoning, text = ("", "") if self._tags is None else self._tags.flush()
+    def flush(self, *, is_whole: bool = False) -> Delta:
+        reasoning, text = ("", "") if self._tags is None else self._tags.flush(is_whole=is_whole)
         return Delta(payload=encode_object({"token": text}) if text else None, text=text, reasoning=reasoning)
 
     def events_of_document(self, data: bytes) -> list[bytes]:

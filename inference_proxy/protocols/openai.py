@@ -62,6 +62,7 @@ class OpenAI:
     def body(self, request: GenerationRequest) -> dict[str, Any]:
         system = [{"role": "system", "content": request.system_prompt}] if request.system_prompt else []
         model = settings.INFERENCE_MODEL if request.model_tag in ("", "default") else request.model_tag
+        self._tags = new_think_tags(model)
         sampling = fill_in(request.sampling)
         optional = {
             "model": model or None,
@@ -153,6 +154,8 @@ class OpenAI:
             content = (content or "") + refusal
         if reasoning and isinstance(reasoning, str):
             delta.reasoning = self._reasoning_cleaner.clean(reasoning)
+            if self._tags is not None:
+                self._tags.has_channel = True
         delta.calls_tool = bool(changes.get("tool_calls") or changes.get("function_call"))
         return content or ""
 
@@ -167,8 +170,8 @@ class OpenAI:
             delta.text = text
             delta.payload = orjson.dumps({"token": text})
 
-    def flush(self) -> Delta:
-        reasoning, text = ("", "") if self._tags is None else self._tags.flush()
+    def flush(self, *, is_whole: bool = False) -> Delta:
+        reasoning, text = ("", "") if self._tags is None else self._tags.flush(is_whole=is_whole)
         return Delta(payload=orjson.dumps({"token": text}) if text else None, text=text, reasoning=reasoning)
 
     def events_of_document(self, data: bytes) -> list[bytes]:

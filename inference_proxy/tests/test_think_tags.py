@@ -51,7 +51,17 @@ def test_a_split_depends_on_the_text_alone(words: list[str], chance) -> None:  #
         ("Hello", "", "Hello"),
         ("  Hello", "", "  Hello"),
         ("<b>Hello</b>", "", "<b>Hello</b>"),
-        ("<thinking>no</thinking>", "", "<thinking>no</thinking>"),
+        ("<thinking>Hm</thinking>Yes", "Hm", "Yes"),
+        ("[THINK]Hm[/THINK]Yes", "Hm", "Yes"),
+        ("<|channel|>analysis<|message|>Hm<|end|><|start|>assistant<|channel|>final<|message|>Yes", "Hm", "Yes"),
+        ("<|channel|>analysis<|message|>Hm<|channel|>final<|message|>Yes", "Hm", "Yes"),
+        ("<|channel|>final<|message|>Yes", "", "Yes"),
+        ("<think> is a tag of DeepSeek.", "", "<think> is a tag of DeepSeek."),
+        ("<think> is", "", "<think> is"),
+        ("<think> and </think> mark it", "", "<think> and </think> mark it"),
+        ("`<think>` opens it", "", "`<think>` opens it"),
+        ("<think> Is it?</think>Yes", "Is it?", "Yes"),
+        ("</think> closes it", "", "</think> closes it"),
         ("<think>no end", "no end", ""),
         ("<think>no end</thi", "no end</thi", ""),
         ("<thi", "", "<thi"),
@@ -63,6 +73,40 @@ def test_a_split_depends_on_the_text_alone(words: list[str], chance) -> None:  #
 )
 def test_what_is_reasoning(whole: str, reasoning: str, text: str) -> None:
     assert split_pieces([whole]) == split_pieces(list(whole)) == (reasoning, text)
+
+
+@pytest.mark.parametrize(
+    ("whole", "reasoning", "text"),
+    [
+        ("Hm\n</think>\n\nYes", "Hm\n", "Yes"),
+        ("<think>\nHm</think>Yes", "Hm", "Yes"),
+        ("Hm</thinking>Yes", "Hm", "Yes"),
+        ("Yes", "Yes", "Yes"),
+        ("<thi", "<thi", "<thi"),
+    ],
+)
+@pytest.mark.parametrize("size", [1, 3, 100])
+def test_a_reply_that_begins_inside_the_thought(whole: str, reasoning: str, text: str, size: int) -> None:
+    tags = ThinkTags(begins_inside=True)
+    parts = [tags.split(whole[at : at + size]) for at in range(0, len(whole), size)] + [tags.flush(is_whole=True)]
+    assert ("".join(part[0] for part in parts), "".join(part[1] for part in parts)) == (reasoning, text)
+
+
+@pytest.mark.parametrize(("is_whole", "text"), [(True, "Hm, so"), (False, "")])
+def test_a_thought_without_end_is_the_text_of_a_whole_reply(is_whole: bool, text: str) -> None:
+    tags = ThinkTags()
+    assert tags.split("<think>\nHm, ") == ("Hm, ", "")
+    assert tags.split("so</thi") == ("so", "")
+    assert tags.flush(is_whole=is_whole) == ("</thi", f"{text}</thi" if is_whole else "")
+
+
+@pytest.mark.parametrize("size", [1, 4, 100])
+@pytest.mark.parametrize("whole", ["</think>\n\nYes", "\n</think>Yes"])
+def test_a_stray_closing_tag_after_other_reasoning_is_dropped(whole: str, size: int) -> None:
+    tags = ThinkTags()
+    tags.has_channel = True
+    parts = [tags.split(whole[at : at + size]) for at in range(0, len(whole), size)]
+    assert "".join(text for _, text in parts) == "Yes"
 
 
 def test_ordinary_text_is_not_delayed() -> None:
