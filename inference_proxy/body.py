@@ -13,6 +13,7 @@ from typing import Any
 import httptools
 
 from chatapi.connections import PooledAnswer
+from inference_proxy.inflating import ENCODINGS, Inflater
 
 READ_BYTES = 65536
 # The framing around one piece of the body: chunk sizes with their extensions, trailers.
@@ -63,6 +64,8 @@ class Body:
         self._pieces: list[bytes] = []
         self._framing_bytes = 0
         self._is_malformed = False
+        encoding = (head.headers.get("Content-Encoding") or "").strip().lower()
+        self._inflater = Inflater(encoding) if encoding in ENCODINGS else None
         # Whether the framing tells where the body ends. Otherwise it ends with the connection, and so may be cut.
         self.is_framed = bool(head.chunked) or head.length is not None
         self._is_closed = False
@@ -78,13 +81,19 @@ class Body:
         Raises `BodyBroken` and other `OSError`.
         """
         receive = _receive if is_ready or self._is_encrypted else _receive_after_waiting
-        while not self.is_whole:
+        while True:
+            if self._inflater is not None and (inflated := self._inflater.take()):
+                return inflated
+            if self.is_whole:
+                break
             if self._is_malformed:
                 raise BodyBroken
             data = self._early or receive(self._socket, READ_BYTES)
             self._early = b""
             if piece := self._unwrap(data):
-                return piece
+                if self._inflater is None:
+                    return piece
+                self._inflater.put(piece)
         self.close()
         return b""
 

@@ -218,7 +218,9 @@ class Generation:
         if failure is not None or self._cut_status is not None:
             # At once: what the user stopped must stop costing.
             self._call.close()
-        self._append(self._protocol.flush(is_whole=failure is None and self._cut_status is None))
+        # A model that used up its tokens while it was thinking has not answered.
+        has_answered = failure is None and self._cut_status is None and self._finish_reason != "length"
+        self._append(self._protocol.flush(is_whole=has_answered and not self._has_called_tool))
         if self._cut_status is not None:
             return self._cut_status, None
         failure = failure or self._missing_answer()

@@ -1,13 +1,16 @@
 """Bodies of streamed answers, read from the socket, however they are framed and cut."""
 
+import gzip
 import http.client
 import socket
+import zlib
 from collections.abc import Iterator
 
 import pytest
 
 from chatapi.connections import PooledAnswer
 from inference_proxy import body as body_module
+from inference_proxy import inflating
 from inference_proxy.body import MAX_FRAMING_BYTES, Body, BodyBroken, receive_with
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -113,3 +116,45 @@ def test_an_end_that_has_arrived_is_read_when_the_body_is_closed(peers: list[Pee
     peer.service.sendall(b"0\r\n\r\n")
     peer.body.close()
     assert peer.body.is_whole
+
+
+def deflated(text: bytes, wbits: int) -> bytes:
+    compressor = zlib.compressobj(wbits=wbits)
+    return compressor.compress(text) + compressor.flush()
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body"),
+    [
+        (b"gzip", gzip.compress(b"abcde")),
+        (b"X-GZIP", gzip.compress(b"abcde")),
+        (b"deflate", deflated(b"abcde", 15)),
+        (b"deflate", deflated(b"abcde", -15)),
+    ],
+)
+def test_a_compressed_body_is_inflated(peers: list[Peer], encoding: bytes, body: bytes) -> None:
+    head = b"HTTP/1.1 200 OK\r\nContent-Encoding: %b\r\nContent-Length: %d\r\n\r\n" % (encoding, len(body))
+    peers.append(peer := Peer(head))
+    assert peer.read_all(*[body[at : at + 1] for at in range(len(body))]) == b"abcde"
+
+
+def test_a_body_that_inflates_without_end_is_given_up(peers: list[Peer], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inflating, "MOST_BYTES", 1024 * 1024)
+    body = gzip.compress(bytes(4 * 1024 * 1024))
+    peers.append(peer := Peer(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(body)))
+    with pytest.raises(inflating.InflatingFailed):
+        peer.read_all(body)
+
+
+@pytest.mark.parametrize("size", [b"4 ", b"4  \t"])
+def test_white_space_after_a_chunk_s_size(peers: list[Peer], size: bytes) -> None:
+    peers.append(peer := Peer(CHUNKED))
+    assert peer.read_all(size.replace(b"\t", b" ") + b"\r\nabcd\r\n0\r\n\r\n") == b"abcd"
+
+
+def test_what_came_before_malformed_framing_is_read_first(peers: list[Peer]) -> None:
+    peers.append(peer := Peer(CHUNKED))
+    receive_with(lambda _sock, _size: b"4\r\nabcd\r\nzz\r\n")
+    assert peer.body.read() == b"abcd"
+    with pytest.raises(BodyBroken):
+        peer.body.read()
