@@ -18,6 +18,7 @@ from django.db.models.functions import Upper
 from uuid_utils.compat import uuid7
 
 from conversations.expressions import MESSAGE_DAY, TITLE_WORDS
+from conversations.key_models import CreationKey
 from conversations.lease_models import Worker
 from conversations.querysets import ConversationQuerySet, MessageQuerySet
 from conversations.staff_models import AccessKind, DailyFigures, StaffAccess
@@ -28,6 +29,7 @@ __all__ = [
     "Assistant",
     "ChatUser",
     "Conversation",
+    "CreationKey",
     "DailyFigures",
     "Message",
     "Role",
@@ -135,6 +137,9 @@ class Conversation(models.Model):
     expires_at = models.DateTimeField(null=True, blank=True)
     # False for the conversations that a client did not ask for: the first response of a chain makes one (surface `openai`).
     is_listed = models.BooleanField(default=True, db_default=True)
+    # The last stop that found nothing to stop, and the key of the send that it is for: see `services.turns.stop_marks`.
+    stop_marked_at = models.DateTimeField(null=True, blank=True)
+    stop_marked_key = models.CharField(max_length=200, null=True, blank=True)
     # What a client stores with the conversation: `{key: text}`, up to 16 pairs.
     metadata = models.JSONField(null=True, blank=True)
 

@@ -19,6 +19,7 @@ from conversations.models import (
 from conversations.prepared_statements import Delete, Insert, PreparedStatement, Rows, Update
 from conversations.querysets import ConversationQuerySet
 from conversations.services.assistants import find_assistant
+from conversations.services.creation_keys import create_once
 from conversations.services.model_tags import may_choose, require_allowed
 from conversations.services.turns.stop import stop_running_reply
 from conversations.services.turns.titles import is_unnamed_title
@@ -35,18 +36,20 @@ def create_conversation(
     model_tag: str | None = None,
     assistant_id: str | None = None,
     temporary: bool = False,
+    idempotency_key: str = "",
 ) -> dict[str, Any]:
-    """Create a conversation and return these columns.
+    """Create a conversation and return these columns. Requests of a user with one key create one conversation.
 
     Without a title, or with one of UNNAMED_TITLES, it gets its title from the first message. A temporary conversation is in no
-    list and expires a day after its last turn. Raises `AssistantNotFound`, `UnknownUser`, `ModelNotAllowed`. One query, and one
-    for an assistant.
+    list and expires a day after its last turn. Raises `AssistantNotFound`, `UnknownUser`, `ModelNotAllowed`,
+    `IdempotencyMismatch`. Without a key: one query, and one for an assistant.
     """
     require_allowed(model_tag)
     assistant = None if assistant_id is None else find_assistant(assistant_id)
-    with requires_known_user():
+
+    def insert(returned: tuple[str, ...]) -> dict[str, Any]:
         (row,) = _insert(
-            columns,
+            returned,
             id=new_id(),
             user_id=user_id,
             title=title if title and title.strip() else DEFAULT_TITLE,
@@ -55,7 +58,14 @@ def create_conversation(
             assistant_id=assistant and assistant.id,
             expires_at=timezone.now() + TEMPORARY_LIFETIME if temporary else None,
         )
-    return row
+        return row
+
+    with requires_known_user():
+        if not idempotency_key or user_id is None:
+            return insert(columns)
+        request: list[object] = [title, model_tag, assistant_id, temporary]
+        made_id = create_once(user_id, idempotency_key, request, lambda: insert(("id",))["id"])
+    return update_conversation(columns, conversation_id=made_id, user_id=user_id, changes={})
 
 
 @PreparedStatement

@@ -6,6 +6,7 @@ from urllib.parse import urlencode
 
 from django.http import HttpRequest, QueryDict
 from rest_framework.exceptions import ValidationError
+from rest_framework.request import Request
 
 from inference_proxy.frames import END_ID, START, Cursor
 
@@ -26,6 +27,17 @@ def read_idempotency_key(request: HttpRequest) -> str:
     if key and not IDEMPOTENCY_KEY_FORM.fullmatch(key):
         raise ValidationError({"Idempotency-Key": ["Must be 1 to 200 visible ASCII characters."]})
     return key
+
+
+def read_stop_key(request: Request) -> str:
+    """Return the key of the send whose reply is to be stopped: the header's, or the body's `idempotency_key`. "" without one."""
+    key = read_idempotency_key(request._request)
+    given = request.data.get("idempotency_key") if not key and isinstance(request.data, dict) else None
+    if given is None:
+        return key
+    if not isinstance(given, str) or not IDEMPOTENCY_KEY_FORM.fullmatch(given):
+        raise ValidationError({"idempotency_key": ["Must be 1 to 200 visible ASCII characters."]})
+    return given
 
 
 def read_last_event(request: HttpRequest) -> LastEvent | None:

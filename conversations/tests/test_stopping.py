@@ -2,13 +2,15 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 
 import pytest
-from django.db import connection, connections
+from django.db import connection, connections, transaction
 
 from conversations.models import Conversation, Message
 from conversations.services.conversations import delete_conversation
 from conversations.services.turns import stop
+from conversations.services.turns.begin import Turn, start_turn
 from conversations.services.turns.replies import DatabaseReplyStore
 from conversations.services.turns.stop import stop_reply, stop_running_reply
 from conversations.tests.factories import (
@@ -19,6 +21,7 @@ from conversations.tests.factories import (
     make_running_reply,
     make_turns,
 )
+from inference_proxy.protocols.base import Sampling
 from inference_proxy.store import Draft, FinishedReply
 from tests.support.waiting import LIMIT_S, wait_until
 
@@ -146,3 +149,52 @@ def test_deleting_stops_first() -> None:
         assert worker.result(LIMIT_S) == "stopped"
     assert not Conversation.objects.exists()
     assert not Message.objects.exists()
+
+
+def send(conversation: Conversation, key: str = "") -> Turn:
+    sampling = Sampling()
+    return start_turn(conversation_id=conversation.id, user_id=USER_ID, content="hello", sampling=sampling, idempotency_key=key)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_stop_with_the_key_of_a_send_that_comes_later_stops_its_reply() -> None:
+    conversation = make_conversation()
+    assert stop_reply(conversation.id, "k") is None
+    other = send(conversation, "other")
+    assert other.request is not None
+    Message.objects.filter(id=other.reply_id).update(status="complete")
+    turn = send(conversation, "k")
+    assert turn.request is None
+    assert Message.objects.get(id=turn.reply_id).status == "stopped"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_mark_is_met_for_thirty_seconds() -> None:
+    conversation = make_conversation(stop_marked_key="k", stop_marked_at=datetime.now(UTC) - timedelta(seconds=31))
+    assert send(conversation, "k").request is not None
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_stop_without_a_key_does_not_stop_a_later_send() -> None:
+    conversation = make_conversation()
+    assert stop_reply(conversation.id) is None
+    assert send(conversation).request is not None
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_stop_stops_a_send_that_waits_for_its_lock() -> None:
+    conversation = make_conversation()
+    with transaction.atomic():
+        connection.cursor().execute("SELECT now()")
+        # Another connection's stop comes while this send's transaction has begun and its lock is not taken.
+        with ThreadPoolExecutor(1) as threads:
+            assert threads.submit(_stop, conversation).result(LIMIT_S) is None
+        turn = send(conversation)
+    assert turn.request is None
+
+
+def _stop(conversation: Conversation) -> object:
+    try:
+        return stop_reply(conversation.id)
+    finally:
+        connections.close_all()

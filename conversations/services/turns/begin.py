@@ -49,6 +49,7 @@ from conversations.services.turns.statements import (
     survey_conversation,
     touch_conversation,
 )
+from conversations.services.turns.stop_marks import is_marked
 from conversations.services.turns.titles import automatic_title, is_unnamed
 from conversations.services.turns.upstream_messages import History
 from conversations.services.turns.versions import first_version, last_question, switch_version
@@ -164,7 +165,7 @@ def start_turn(
         context = build_context(History(conversation_id), budget, survey.history[: budget.rows_to_read])
         message_id, reply_id = new_id(), new_id()
         place.claim(reply_id)
-        insert_turn(
+        goes_on = insert_turn(
             conversation_id=conversation_id,
             message_id=message_id,
             reply_id=reply_id,
@@ -176,7 +177,7 @@ def start_turn(
             context=setting.summary_of(context),
             options=terms.options,
         )
-    return _turn(setting, message_id, reply_id, context)
+    return _turn(setting, message_id, reply_id, context, goes_on=goes_on)
 
 
 @with_model_list
@@ -387,13 +388,14 @@ def _add_answer(
     has_answer = answers.exclude(content="").exists()
     if not has_answer:
         answers.update(is_active=False)
+    goes_on = not is_marked(setting.id, key)
     reply = Message(
         id=new_id(),
         conversation_id=setting.id,
         role=Role.ASSISTANT,
         content="",
         model_tag=setting.model_tag,
-        status=Status.STREAMING,
+        status=Status.STREAMING if goes_on else Status.STOPPED,
         created_at=next_place(setting.id),
         parent_id=asked_id,
         is_active=not has_answer,
@@ -407,14 +409,14 @@ def _add_answer(
     place.claim(reply.id)
     Message.objects.bulk_create([reply])
     touch_conversation(setting.id, setting.new_title(content), sent=sent)
-    return _turn(setting, asked_id, reply.id, context)
+    return _turn(setting, asked_id, reply.id, context, goes_on=goes_on)
 
 
-def _turn(setting: _Setting, asked_id: UUID, reply_id: UUID, context: Context) -> Turn:
+def _turn(setting: _Setting, asked_id: UUID, reply_id: UUID, context: Context, *, goes_on: bool) -> Turn:
     request = GenerationRequest(
         messages=context.messages,
         system_prompt=context.system_prompt,
         model_tag=setting.model_tag,
         sampling=setting.sampling,
     )
-    return Turn(conversation_id=setting.id, user_message_id=asked_id, reply_id=reply_id, request=request)
+    return Turn(conversation_id=setting.id, user_message_id=asked_id, reply_id=reply_id, request=request if goes_on else None)

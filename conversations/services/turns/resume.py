@@ -7,9 +7,10 @@ continues an earlier one, so it must not begin another reply.
 
 from uuid import UUID
 
-from conversations.models import Conversation, Message, Role
+from conversations.models import Conversation, Message
 from conversations.querysets import MessageQuerySet
 from conversations.services.turns.begin import Turn
+from conversations.services.turns.retries import find_keyed_reply, newest_reply
 from conversations.services.turns.versions import last_question
 
 
@@ -21,25 +22,14 @@ def find_begun_turn(*, conversation_id: UUID, user_id: UUID | None, content: str
     if not Conversation.objects.visible_to(user_id).filter(id=conversation_id).exists():
         return None
     messages = Message.objects.in_conversation(conversation_id)
-    reply = _keyed_reply(messages, idempotency_key) if idempotency_key else _last_reply(messages, content)
+    reply = find_keyed_reply(messages, idempotency_key) if idempotency_key else _last_reply(messages, content)
     if reply is None or reply.parent_id is None:
         return None
     return Turn(conversation_id=conversation_id, user_message_id=reply.parent_id, reply_id=reply.id, request=None)
-
-
-def _keyed_reply(messages: MessageQuerySet, key: str) -> Message | None:
-    keyed = messages.filter(idempotency_key=key).only("id", "role", "parent_id").first()
-    if keyed is None or keyed.role == Role.ASSISTANT:
-        return keyed
-    return _newest_reply(messages, keyed.id)
 
 
 def _last_reply(messages: MessageQuerySet, content: str | None) -> Message | None:
     asked = last_question(messages)
     if asked is None or content not in (None, asked.content):
         return None
-    return _newest_reply(messages, asked.id)
-
-
-def _newest_reply(messages: MessageQuerySet, asked_id: UUID) -> Message | None:
-    return messages.filter(parent_id=asked_id).replies().newest_first().only("id", "role", "parent_id").first()
+    return newest_reply(messages, asked.id)

@@ -14,7 +14,7 @@ import orjson
 from django.db.models import BooleanField, Case, Value, When
 
 from conversations.exceptions import IdempotencyMismatch
-from conversations.models import Role
+from conversations.models import Message, Role
 from conversations.querysets import VOID, MessageQuerySet
 
 
@@ -55,6 +55,18 @@ def require_same(earlier_fingerprint: str | None, fingerprint: str) -> None:
     """Raises `IdempotencyMismatch` if the key was used for another request."""
     if earlier_fingerprint != fingerprint:
         raise IdempotencyMismatch
+
+
+def find_keyed_reply(messages: MessageQuerySet, key: str) -> Message | None:
+    """Return the reply to the request with this key, the newest one of several. None if the key is unknown."""
+    keyed = messages.filter(idempotency_key=key).only("id", "role", "parent_id").first()
+    if keyed is None or keyed.role == Role.ASSISTANT:
+        return keyed
+    return newest_reply(messages, keyed.id)
+
+
+def newest_reply(messages: MessageQuerySet, asked_id: UUID) -> Message | None:
+    return messages.filter(parent_id=asked_id).replies().newest_first().only("id", "role", "parent_id").first()
 
 
 def _earlier(replies: MessageQuerySet, asked_id: UUID) -> Earlier:

@@ -66,6 +66,15 @@ greatest(now(), (
 
 ORM_PLACE_SQL = PLACE_SQL.replace("%(conversation_id)s", "%s")
 
+# Whether a stop came before the send that it is for: see `stop_marks`.
+MARKED_SQL = """
+EXISTS (
+    SELECT FROM conversations
+    WHERE id = %(conversation_id)s AND stop_marked_at > clock_timestamp() - interval '30 seconds'
+      AND CASE WHEN stop_marked_key IS NULL THEN stop_marked_at > now() ELSE stop_marked_key = %(key)s END
+)
+"""
+
 # What each turn does to its conversation. Sending, regenerating and editing all use it.
 TOUCH_SQL = """
 UPDATE conversations SET updated_at = now(), title = coalesce(%(title)s, title),
@@ -82,8 +91,10 @@ INSERT INTO messages (id, conversation_id, role, content, model_tag, status, par
                       idempotency_key, request_fingerprint, context, request_options, created_at)
 VALUES (%(message_id)s, %(conversation_id)s, 'user', %(content)s, NULL, 'complete', NULL, NULL, NULL,
         %(key)s, %(fingerprint)s, NULL, NULL, (SELECT time FROM place)),
-       (%(reply_id)s, %(conversation_id)s, 'assistant', '', %(model_tag)s, 'streaming', %(message_id)s, 'infinity',
+       (%(reply_id)s, %(conversation_id)s, 'assistant', '', %(model_tag)s,
+        CASE WHEN {MARKED_SQL} THEN 'stopped' ELSE 'streaming' END, %(message_id)s, 'infinity',
         %(worker)s, NULL, NULL, %(context)s, %(options)s, (SELECT time + interval '1 microsecond' FROM place))
+RETURNING status
 """  # noqa: S608  # only constants of this module go into it
 
 
@@ -187,8 +198,11 @@ def insert_turn(
     fingerprint: str,
     context: dict[str, Any],
     options: dict[str, Any] | None,
-) -> None:
-    """Save both messages of a turn; update the conversation and count the turn as `touch_conversation` does. Commit."""
+) -> bool:
+    """Save both messages of a turn; update the conversation and count the turn as `touch_conversation` does. Commit.
+
+    Return whether the reply is to be generated. It is not if a stop came before.
+    """
     values = {
         "conversation_id": conversation_id,
         "message_id": message_id,
@@ -204,4 +218,5 @@ def insert_turn(
         "context": orjson.dumps(context).decode(),
         "options": None if options is None else orjson.dumps(options).decode(),
     }
-    run_together((INSERT_SQL, values), is_last=True)
+    (saved,) = run_together((INSERT_SQL, values), is_last=True)
+    return ("stopped",) not in saved

@@ -8,20 +8,29 @@ from chatapi.observability import metrics
 from conversations.models import Message, Status
 from conversations.services.turns.leases import lease
 from conversations.services.turns.replies import live_replies
+from conversations.services.turns.retries import find_keyed_reply
+from conversations.services.turns.stop_marks import mark_stop
 
 # Another worker learns of a stop at its next checkpoint. If it has not by then, it is dead, and its reply will be marked.
 STOP_WAIT_S = 10.0
 STOP_POLL_S = 0.1
 
 
-def stop_reply(conversation_id: UUID) -> UUID | None:
+def stop_reply(conversation_id: UUID, key: str = "") -> UUID | None:
     """Stop the running reply of a conversation and return it, or the newest active reply if none is running.
 
-    None if the conversation has no reply.
+    With the Idempotency-Key of a send, stop the reply to that send. A stop that comes before its send leaves a mark for it.
+    None if the conversation has no reply, or no send with this key.
     """
+    if key:
+        return _stop_keyed_reply(conversation_id, key)
     stopped_id = stop_running_reply(conversation_id)
     if stopped_id is not None:
         return stopped_id
+    begun_id = mark_stop(conversation_id, "")
+    if begun_id is not None:
+        stop_one_reply(begun_id)
+        return begun_id
     replies = Message.objects.in_conversation(conversation_id).replies().active_branch()
     newest = replies.newest_first().values_list("id", "status").first()
     if newest is None:
@@ -30,6 +39,19 @@ def stop_reply(conversation_id: UUID) -> UUID | None:
         # A send was saved between the two queries.
         return stop_running_reply(conversation_id) or newest[0]
     return newest[0]
+
+
+def _stop_keyed_reply(conversation_id: UUID, key: str) -> UUID | None:
+    messages = Message.objects.in_conversation(conversation_id)
+    reply = find_keyed_reply(messages, key)
+    if reply is None:
+        mark_stop(conversation_id, key)
+        # A send may have been saved before the mark.
+        reply = find_keyed_reply(messages, key)
+    if reply is None:
+        return None
+    stop_one_reply(reply.id)
+    return reply.id
 
 
 def stop_running_reply(conversation_id: UUID) -> UUID | None:

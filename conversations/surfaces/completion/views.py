@@ -13,7 +13,7 @@ from conversations.surfaces.completion import operations
 from conversations.surfaces.completion.queries import read_conversation_page, read_message, read_messages
 from conversations.surfaces.completion.requests import CompletionSerializer
 from conversations.surfaces.delivery import TEXT_STREAM_FORMATS, Delivery
-from conversations.surfaces.headers import next_link
+from conversations.surfaces.headers import next_link, read_idempotency_key
 from conversations.surfaces.ids import require_conversation_id
 from conversations.surfaces.replica import from_replica
 from conversations.surfaces.request_fields import read_body
@@ -41,7 +41,9 @@ class ConversationView(APIView):
 
     @operations.create_conversation
     def post(self, request: Request) -> Response:
-        row = create_conversation(("id", "created_at"), user_id=caller_id(request))
+        row = create_conversation(
+            ("id", "created_at"), user_id=caller_id(request), idempotency_key=read_idempotency_key(request)
+        )
         return Response({"id": row["id"], "messages": [], "created_at": row["created_at"]}, status=201)
 
 

@@ -21,7 +21,7 @@ from conversations.surfaces.contract.requests import (
 )
 from conversations.surfaces.contract.responses import ConversationSchema, MessageSchema
 from conversations.surfaces.delivery import TEXT_STREAM_FORMATS, Delivery
-from conversations.surfaces.headers import next_link
+from conversations.surfaces.headers import next_link, read_idempotency_key
 from conversations.surfaces.ids import require_conversation_id
 from conversations.surfaces.probes import ProbeView
 from conversations.surfaces.replica import from_replica
@@ -49,7 +49,12 @@ class ConversationViewSet(ViewSet):
     @operations.create_conversation
     def create(self, request: Request) -> Response:
         body = read_body(ConversationCreateSerializer, request)
-        row = create_conversation(ConversationSchema.columns, user_id=caller_id(request), **body.validated_data)
+        row = create_conversation(
+            ConversationSchema.columns,
+            user_id=caller_id(request),
+            idempotency_key=read_idempotency_key(request),
+            **body.validated_data,
+        )
         return Response(ConversationSchema.from_row(row), status=201, headers={"Location": f"/conversations/{row['id']}"})
 
     @operations.read_conversation

@@ -33,6 +33,7 @@ from conversations.surfaces.api.requests import (
 from conversations.surfaces.api.responses import ConversationSchema, group_by_day
 from conversations.surfaces.api.views.replies import answer_with_reply
 from conversations.surfaces.callers import caller_id
+from conversations.surfaces.headers import read_idempotency_key, read_stop_key
 from conversations.surfaces.ids import require_conversation_id
 from conversations.surfaces.paging import MAX_OFFSET
 from conversations.surfaces.query_parameters import read_flag, read_text, read_whole_number, read_zone
@@ -63,7 +64,12 @@ class ConversationViewSet(ViewSet):
     @operations.create_conversation
     def create(self, request: Request) -> Response:
         body = read_body(ConversationCreateSerializer, request)
-        row = create_conversation(ConversationSchema.columns, user_id=caller_id(request), **body.validated_data)
+        row = create_conversation(
+            ConversationSchema.columns,
+            user_id=caller_id(request),
+            idempotency_key=read_idempotency_key(request),
+            **body.validated_data,
+        )
         location = f"/api/conversations/{row['id']}"
         return Response(ConversationSchema.from_row(row), status=201, headers={"Location": location})
 
@@ -102,7 +108,10 @@ class ConversationViewSet(ViewSet):
     def stop(self, request: Request, conversation_id: str) -> Response:
         found_id = require_conversation_id(conversation_id)
         require_conversation(conversation_id=found_id, user_id=caller_id(request))
-        reply_id = stop_reply(found_id)
+        key = read_stop_key(request)
+        reply_id = stop_reply(found_id, key)
+        if reply_id is None and key:
+            return Response({"detail": "The reply will be stopped as soon as its message arrives."}, status=202)
         if reply_id is None:
             raise NothingToStop
         return Response(read_message(found_id, reply_id))

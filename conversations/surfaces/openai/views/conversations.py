@@ -1,12 +1,16 @@
 """/v1/conversations: create, read, change, delete, list items."""
 
+from uuid import UUID
+
 from rest_framework.request import Request
 
 from chatapi.views import ViewSet
 from chatapi.wire import Response
 from conversations.services.conversations import delete_conversation, replace_metadata, require_conversation
+from conversations.services.creation_keys import create_once
 from conversations.services.openings import Said, open_conversation
 from conversations.surfaces.callers import caller_id
+from conversations.surfaces.headers import read_idempotency_key
 from conversations.surfaces.openai import operations
 from conversations.surfaces.openai.identifiers import conversation_form, read_conversation_id
 from conversations.surfaces.openai.queries import read_conversation, read_items
@@ -19,8 +23,13 @@ class ConversationViewSet(ViewSet):
     def create(self, request: Request) -> Response:
         asked = read_body(ConversationCreateSerializer, request).validated_data
         history = [Said(message.role, message.content) for message in asked.get("items") or ()]
-        user_id = caller_id(request)
-        made_id = open_conversation(user_id=user_id, history=history, metadata=asked.get("metadata"), is_listed=True)
+        user_id, key, metadata = caller_id(request), read_idempotency_key(request), asked.get("metadata")
+
+        def create_it() -> UUID:
+            return open_conversation(user_id=user_id, history=history, metadata=metadata, is_listed=True)
+
+        same: list[object] = [metadata, [[said.role, said.content] for said in history]]
+        made_id = create_once(user_id, key, same, create_it) if key else create_it()
         return Response(read_conversation(made_id, user_id))
 
     @operations.read_conversation
