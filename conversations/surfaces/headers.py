@@ -30,7 +30,7 @@ def read_idempotency_key(request: HttpRequest) -> str:
 
 
 def read_stop_key(request: Request) -> str:
-    """Return the key of the send whose reply is to be stopped: the header's, or the body's `idempotency_key`. "" without one."""
+    """Return the key of the send whose reply is to be stopped: the header's, or `idempotency_key` of the body, or ""."""
     key = read_idempotency_key(request._request)
     given = request.data.get("idempotency_key") if not key and isinstance(request.data, dict) else None
     if given is None:

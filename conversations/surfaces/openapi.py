@@ -117,8 +117,8 @@ LIMIT = query("limit", "1 to 200", OpenApiTypes.INT)
 CURSOR = query("cursor", "The `next` value of the previous page")
 IDEMPOTENCY_KEY = header(
     "Idempotency-Key",
-    "Makes retries safe: a repeated request with the same key creates no second message and follows the existing reply. If "
-    "that reply failed or was interrupted before its first word, the message gets a new reply",
+    "Makes retries safe: a repeated request with the same key creates nothing a second time. A repeated send follows the "
+    "existing reply. If that reply failed or was interrupted before its first word, the message gets a new reply",
 )
 RESUMED = header(
     "Last-Event-ID",

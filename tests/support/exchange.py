@@ -91,8 +91,8 @@ class Call:
 
     @property
     def prompt(self) -> str:
-        """The content of the newest message."""
-        return self.messages[-1]["content"] if self.messages else ""
+        """The newest question. Earlier ones without an answer come before it in the same message."""
+        return self.messages[-1]["content"].rsplit("\n\n", 1)[-1] if self.messages else ""
 
     def wait_over(self, limit_s: float = LIMIT_S) -> None:
         """Wait until the script has ended or the client has left."""

@@ -4,7 +4,7 @@ from typing import Any
 
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiExample
+from drf_spectacular.utils import OpenApiExample, OpenApiResponse
 
 from conversations.surfaces.api import requests, responses
 from conversations.surfaces.openapi import (
@@ -94,8 +94,9 @@ create_conversation = operation(
     "create_conversation",
     "Create a conversation",
     "conversations",
+    parameters=[IDEMPOTENCY_KEY],
     request=requests.ConversationCreateSerializer,
-    responses={(201, JSON): responses.ConversationSchema, **GUARDED, **errors(400, 403, 404, 413)},
+    responses={(201, JSON): responses.ConversationSchema, **GUARDED, **errors(400, 403, 404, 413, 422)},
 )
 read_conversation = operation(
     "read_conversation",
@@ -131,9 +132,14 @@ stop_reply = operation(
     "stop_reply",
     "Stop the running reply and keep its text",
     "conversations",
-    parameters=IN_CONVERSATION,
+    parameters=[*IN_CONVERSATION, IDEMPOTENCY_KEY],
     request=None,
-    responses={(200, JSON): responses.MessageDetailSchema, **GUARDED, **errors(404)},
+    responses={
+        (200, JSON): responses.MessageDetailSchema,
+        202: OpenApiResponse(description="The send with this key has not arrived. Its reply will be stopped when it does."),
+        **GUARDED,
+        **errors(400, 404),
+    },
 )
 regenerate = operation(
     "regenerate",

@@ -45,8 +45,9 @@ create_conversation = operation(
     "completion_create_conversation",
     "Create a conversation",
     TAG,
+    parameters=[IDEMPOTENCY_KEY],
     request=None,
-    responses={(201, JSON): responses.ConversationSchema, **GUARDED, **errors(403)},
+    responses={(201, JSON): responses.ConversationSchema, **GUARDED, **errors(403, 422)},
 )
 complete = operation(
     "completion_complete",

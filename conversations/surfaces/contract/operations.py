@@ -46,8 +46,9 @@ create_conversation = operation(
     "contract_create_conversation",
     "Create a conversation",
     TAG,
+    parameters=[IDEMPOTENCY_KEY],
     request=requests.ConversationCreateSerializer,
-    responses={(201, JSON): responses.ConversationSchema, **GUARDED, **errors(400, 403, 413)},
+    responses={(201, JSON): responses.ConversationSchema, **GUARDED, **errors(400, 403, 413, 422)},
 )
 read_conversation = operation(
     "contract_read_conversation", "Read a conversation", TAG, parameters=IN_CONVERSATION, responses=ONE_CONVERSATION

@@ -68,8 +68,9 @@ create_conversation = operation(
     "openai_create_conversation",
     "Create a conversation",
     TAG,
+    parameters=[IDEMPOTENCY_KEY],
     request=requests.ConversationCreateSerializer,
-    responses={(200, JSON): responses.ConversationSchema, **GUARDED, **errors(400, 403, 413)},
+    responses={(200, JSON): responses.ConversationSchema, **GUARDED, **errors(400, 403, 413, 422)},
 )
 read_conversation = operation(
     "openai_read_conversation",
