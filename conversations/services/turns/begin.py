@@ -413,6 +413,8 @@ def _add_answer(
 
 
 def _turn(setting: _Setting, asked_id: UUID, reply_id: UUID, context: Context, *, goes_on: bool) -> Turn:
+    if not goes_on:
+        live_replies.expect_no_longer(reply_id)
     request = GenerationRequest(
         messages=context.messages,
         system_prompt=context.system_prompt,
