@@ -16,7 +16,7 @@ FOREIGN KEY (conversation_id) REFERENCES conversations (id) ON DELETE CASCADE
 
 
 class Migration(LockingMigration):
-    dependencies = [("conversations", "0022_workers")]
+    dependencies = [("conversations", "0023_predecessors_activity")]
     locked_tables = ("conversations",)
 
     operations = [
