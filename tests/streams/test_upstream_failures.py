@@ -48,7 +48,8 @@ def test_an_upstream_that_is_away_is_a_503(client: Client, conversation: str, up
     with upstream.away():
         stream = client.send(conversation, "anyone there?")
         assert_refused(client, conversation, stream, status=503, code="upstream_unavailable")
-    assert client.ask(conversation, "and now?").text == "and now?"
+    # The question that was refused is asked again with the next one.
+    assert client.ask(conversation, "and now?").text == "anyone there?\n\nand now?"
 
 
 def test_an_upstream_that_restarted_between_two_sends_is_no_error(
@@ -93,7 +94,7 @@ def test_a_refusal_is_json_whatever_was_asked_for(
 def test_the_user_can_go_on_after_a_failure(client: Client, conversation: str, upstream: ScriptedUpstream) -> None:
     upstream.script(respond("500 Internal Server Error"), when="first")
     assert client.send(conversation, "first").status == 502
-    assert client.ask(conversation, "second").text == "second"
+    assert client.ask(conversation, "second").text == "first\n\nsecond"
 
 
 def test_a_slow_upstream_gets_a_stream_and_its_failure_is_a_frame(
