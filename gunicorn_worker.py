@@ -5,6 +5,7 @@ Like gunicorn.conf.py, this module must not import anything that imports psycopg
 
 import errno
 import os
+import re
 import select
 import signal
 from collections.abc import Callable, Generator
@@ -13,6 +14,7 @@ from typing import Any
 
 import gevent
 import gevent.socket
+import gunicorn.http.message
 from gevent.monkey import get_original
 from gevent.server import StreamServer
 from gunicorn.glogging import Logger
@@ -22,6 +24,8 @@ from chatapi.arrival import note_arrival
 
 # gevent would note the stack that spawned each greenlet. Every stream has two greenlets, and only gevent's debugger reads it.
 gevent.config.track_greenlet_tree = False
+# curl and scripts send `?q=größe` as it is typed. gunicorn refuses bytes above 0x7F in an address; Django reads them as UTF-8.
+gunicorn.http.message.RFC9112_TARGET_INVALID = re.compile(r"[^\x21-\x7e\x80-\xff]")
 # The same numbers in psycopg (`Wait` and `Ready`) and in gevent.
 READABLE, WRITABLE = 1, 2
 Wait = Callable[..., Any]

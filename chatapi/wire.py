@@ -1,5 +1,6 @@
 """JSON in and out for every surface."""
 
+import codecs
 from collections.abc import Mapping
 from typing import Any
 
@@ -32,7 +33,8 @@ class StrictJSONParser(BaseParser):
         if len(body) > limit:
             raise PayloadTooLarge
         try:
-            return orjson.loads(body)
+            # Editors and some clients on Windows put a byte order mark before UTF-8. RFC 8259 lets a reader ignore it.
+            return orjson.loads(body.removeprefix(codecs.BOM_UTF8))
         except (orjson.JSONDecodeError, RecursionError):
             raise ParseError("The request body is not valid JSON.", code="invalid") from None
 

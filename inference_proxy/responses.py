@@ -88,7 +88,7 @@ def _encode_text(frame: Frame) -> bytes:
 
 
 # Bare text has room for nothing but the reply: no heartbeat, and an end that looks the same whatever the reason.
-TEXT = StreamFormat("text/plain; charset=utf-8", b"", b"", _encode_text, is_json=False)
+TEXT = StreamFormat("text/plain", b"", b"", _encode_text, is_json=False)
 
 
 class FrameStream:
@@ -187,7 +187,8 @@ class FrameStreamResponse(StreamingHttpResponse):
     """A response whose body is a `FrameStream`, handed to the server as it is: one Python call a chunk."""
 
     def __init__(self, stream: FrameStream, media_type: str, headers: dict[str, str]) -> None:
-        super().__init__(stream, content_type=media_type, headers=headers)
+        # Both are UTF-8 by definition, but `requests` reads a `text/*` without a charset as Latin-1.
+        super().__init__(stream, content_type=f"{media_type}; charset=utf-8", headers=headers)
         self["Cache-Control"] = "no-cache, no-transform"
         self["X-Accel-Buffering"] = "no"
         self._stream = stream

@@ -97,6 +97,10 @@ def test_a_body_is_json_whatever_it_calls_itself(user: UserClient, content_type:
     assert user.post(ADDRESS, '{"title": "A title"}', content_type).json()["title"] == "A title"
 
 
+def test_a_byte_order_mark_before_a_body_is_ignored(user: UserClient) -> None:
+    assert user.post(ADDRESS, b'\xef\xbb\xbf{"title": "A title"}').json()["title"] == "A title"
+
+
 @pytest.mark.parametrize("accept", ["text/html", "text/event-stream", "nonsense", "image/png;q=1"])
 def test_errors_are_json_whatever_is_accepted(user: UserClient, accept: str) -> None:
     response = user.get(f"{ADDRESS}/nothing", headers={"Accept": accept})

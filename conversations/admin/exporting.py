@@ -14,7 +14,7 @@ from conversations.admin.owners import owners_of
 from conversations.models import AccessKind
 from conversations.services.staff.export import ExportFormat, export_conversations
 
-CONTENT_TYPES: dict[ExportFormat, str] = {"csv": "text/csv; charset=utf-8", "jsonl": "application/x-ndjson"}
+CONTENT_TYPES: dict[ExportFormat, str] = {"csv": "text/csv; charset=utf-8", "jsonl": "application/x-ndjson; charset=utf-8"}
 MOST_EXPORTED = 5_000
 # Larger selections are for the operators' command.
 MOST_PARTS = 20

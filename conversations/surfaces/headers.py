@@ -43,17 +43,22 @@ def read_stop_key(request: Request) -> str:
 def read_last_event(request: HttpRequest) -> LastEvent | None:
     """Return the event in `Last-Event-ID`, or None without one. Raises a 400 if it is malformed."""
     event_id: str = request.META.get("HTTP_LAST_EVENT_ID", "")
-    if not event_id:
-        return None
-    if event_id == END_ID:
-        return LastEvent(is_end=True)
-    return LastEvent(cursor=_parse_cursor("Last-Event-ID", event_id))
+    return _parse_event("Last-Event-ID", event_id) if event_id else None
 
 
-def read_after(params: QueryDict) -> Cursor:
-    """Return the cursor in `?after=`, or the start without one. Raises a 400 if it is malformed."""
-    form = params.get("after")
-    return START if form is None else _parse_cursor("after", str(form))
+def read_place(request: HttpRequest) -> LastEvent:
+    """Return the last event that a reader of a stream has, or the start. Raises a 400 if it is malformed.
+
+    A reconnecting browser repeats the address and adds the header, so the header is newer than `?after=`. Clients that can't
+    send the header, such as event-source-polyfill, add `?lastEventId=` to the address instead.
+    """
+    in_header, params = read_last_event(request), request.GET
+    in_address = [_parse_event(name, params[name]) for name in ("lastEventId", "after") if params.get(name)]
+    return in_header or (in_address[0] if in_address else LastEvent())
+
+
+def _parse_event(name: str, event_id: str) -> LastEvent:
+    return LastEvent(is_end=True) if event_id == END_ID else LastEvent(cursor=_parse_cursor(name, event_id))
 
 
 def _parse_cursor(name: str, form: str) -> Cursor:

@@ -37,7 +37,7 @@ def read_flag(params: QueryDict, name: str) -> bool | None:
 
 def read_zone(params: QueryDict) -> ZoneInfo:
     """Return the time zone in `?tz=`, else UTC. Its name is never sent to PostgreSQL, which may know other names."""
-    name = params.get("tz", "UTC")
+    name = params.get("tz") or "UTC"
     if name not in _zone_names():
         raise ValidationError({"tz": ["Must be a time zone such as Europe/Berlin."]})
     return ZoneInfo(name)

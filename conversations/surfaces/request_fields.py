@@ -71,6 +71,10 @@ class StrictCharField(serializers.CharField):
 class SessionIdField(serializers.RegexField):
     """The name that a caller gives to a session or a chat."""
 
+    default_error_messages = {
+        "invalid": "Must be 1 to 200 ASCII letters, digits and . _ : @ - (the first: a letter, digit, _ or -), not `stream`."
+    }
+
     def __init__(self) -> None:
         super().__init__(SESSION_ID_PATTERN, max_length=MAX_SESSION_ID_CHARACTERS, trim_whitespace=False)
 
@@ -112,6 +116,24 @@ class StrictChoiceField(serializers.ChoiceField):
         if not isinstance(data, str):
             self.fail("invalid_choice")
         return str(super().to_internal_value(data))
+
+
+class UnsupportedField(serializers.JSONField):
+    """Something that changes the answer and that the service does not do. Only empty and `harmless` values are accepted."""
+
+    def __init__(
+        self, help_text: str = "Not supported: only an empty value is accepted.", harmless: tuple[str | int, ...] = ()
+    ) -> None:
+        super().__init__(required=False, allow_null=True, write_only=True, help_text=help_text)
+        self._harmless = harmless
+
+    def to_internal_value(self, data: Any) -> Any:
+        # `0` is empty in Python, but as `top_p` it has a meaning.
+        is_empty = data is None or data is False or (isinstance(data, str | list | dict) and not data)
+        is_harmless = isinstance(data, str | int | float) and not isinstance(data, bool) and data in self._harmless
+        if not is_empty and not is_harmless:
+            raise serializers.ValidationError("The service does not support this.")
+        return None
 
 
 class IgnoredField(serializers.JSONField):

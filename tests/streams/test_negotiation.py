@@ -16,7 +16,7 @@ def test_lines_are_the_same_objects(client: Client, conversation: str, upstream:
     gate = upstream.gate()
     upstream.script(tokens("one"), hold(gate), tokens(" two"), done())
     stream = send_for(client, conversation, {"Accept": "application/x-ndjson"})
-    assert stream.headers["Content-Type"].split(";")[0] == "application/x-ndjson"
+    assert stream.headers["Content-Type"] == "application/x-ndjson; charset=utf-8"
     assert stream.headers["Cache-Control"] == "no-cache, no-transform"
     assert stream.read_object() == {"token": "one", "gpu": 0}
     gate.open()
@@ -27,7 +27,7 @@ def test_lines_are_the_same_objects(client: Client, conversation: str, upstream:
 @pytest.mark.parametrize("accept", ["*/*", "text/event-stream", "text/event-stream, application/json;q=0.5", ""])
 def test_events_are_the_default(client: Client, conversation: str, accept: str) -> None:
     stream = send_for(client, conversation, {"Accept": accept})
-    assert stream.headers["Content-Type"].split(";")[0] == "text/event-stream"
+    assert stream.headers["Content-Type"] == "text/event-stream; charset=utf-8"
     assert stream.finish()["status"] == "complete"
 
 
@@ -82,3 +82,18 @@ def test_following_by_lines(client: Client, conversation: str, upstream: Scripte
     reader = client.open("GET", path, headers={"Accept": "application/x-ndjson"})
     assert reader.finish()["status"] == "complete"
     assert reader.text == "one two"
+
+
+@pytest.mark.parametrize("parameter", ["after", "lastEventId"])
+def test_the_last_event_may_be_in_the_address(client: Client, conversation: str, parameter: str) -> None:
+    reply_id = client.send(conversation, "good morning").finish()["message_id"]
+    path = f"/api/conversations/{conversation}/messages/{reply_id}/stream"
+    rest = client.open("GET", f"{path}?{parameter}=5")
+    rest.finish()
+    assert rest.text == "morning"
+    assert client.request("GET", f"{path}?{parameter}=done").status == 204
+    assert client.request("GET", f"{path}?{parameter}=nonsense").status == 400
+    # The header is newer than the address, and the parameter of a reconnection newer than `after`.
+    newest = {"lastEventId": "&after=0", "after": ""}[parameter]
+    assert client.request("GET", f"{path}?{parameter}=done{newest}").status == 204
+    assert client.open("GET", f"{path}?{parameter}=done", headers={"Last-Event-ID": "5"}).finish()["status"] == "complete"

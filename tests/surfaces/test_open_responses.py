@@ -81,7 +81,7 @@ def test_a_response_has_every_field(case: str, stream: bool, client: Client) -> 
     if not stream:
         require_whole(answer.json)
         return
-    assert answer.headers["Content-Type"] == "text/event-stream"
+    assert answer.headers["Content-Type"] == "text/event-stream; charset=utf-8"
     blocks = answer.content.decode().removeprefix(": stream\n").split("\n\n")
     assert blocks.pop() == ""
     events = []

@@ -33,7 +33,7 @@ def test_json_lines_hold_everything(operator: Client) -> None:
     make_message(conversation, "assistant", "ok", minute=1, parent=asked, is_active=False, **measured)
     answer = _export(operator, "export_as_jsonl", conversation)
     assert answer.streaming
-    assert answer["Content-Type"] == "application/x-ndjson"
+    assert answer["Content-Type"] == "application/x-ndjson; charset=utf-8"
     assert answer["Content-Disposition"] == 'attachment; filename="conversations.jsonl"'
     first, second = [json.loads(line) for line in answer.getvalue().splitlines()]
     assert first["conversation"]["title"] == "Ünïcode"

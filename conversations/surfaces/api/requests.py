@@ -11,6 +11,7 @@ from conversations.surfaces.request_fields import (
     StrictChoiceField,
     StrictFloatField,
     StrictIntegerField,
+    UnsupportedField,
 )
 from inference_proxy.protocols.base import Sampling
 
@@ -36,6 +37,7 @@ class ConversationPatchSerializer(BodySerializer):
     title = StrictCharField(required=False, max_length=MAX_TITLE_CHARACTERS)
     model_tag = StrictCharField(required=False, max_length=100)
     is_favorited = StrictBooleanField(required=False)
+    is_archived = UnsupportedField("Not supported: only false is accepted.")
 
 
 class ConversationPutSerializer(ConversationPatchSerializer):
@@ -54,6 +56,12 @@ class SamplingSerializer(BodySerializer):
     force_web_search = StrictBooleanField(
         required=False, allow_null=True, help_text="Ask the inference service to search the web, if it supports that."
     )
+    # Ignored, these would change the answer without a word.
+    tools = UnsupportedField()
+    tool_choice = UnsupportedField("Only `auto` and `none`, because there are no tools.", harmless=("auto", "none"))
+    response_format = UnsupportedField()
+    stop = UnsupportedField()
+    top_p = UnsupportedField("Only 1, the default, is supported.", harmless=(1,))
     stream = StrictBooleanField(required=False, help_text="false: return the finished message as JSON instead of a stream.")
 
     when_busy = StrictChoiceField(

@@ -13,6 +13,7 @@ from conversations.surfaces.request_fields import (
     StrictCharField,
     StrictFloatField,
     StrictIntegerField,
+    UnsupportedField,
 )
 from conversations.visible_text import is_blank
 from inference_proxy.protocols.base import Sampling
@@ -127,18 +128,6 @@ class ConversationField(serializers.Field[Any, Any, Any, Any]):
         return found
 
 
-class UnsupportedField(serializers.JSONField):
-    """Something that changes the answer and that the service does not do. Only empty values are accepted."""
-
-    def __init__(self, help_text: str = "Not supported: only an empty value is accepted.") -> None:
-        super().__init__(required=False, allow_null=True, write_only=True, help_text=help_text)
-
-    def to_internal_value(self, data: Any) -> Any:
-        if data:
-            raise serializers.ValidationError("The service does not support this.")
-        return None
-
-
 class TextFormatField(UnsupportedField):
     def __init__(self) -> None:
         super().__init__("Only plain text is supported.")
@@ -174,6 +163,10 @@ class ResponseCreateSerializer(BodySerializer):
     max_output_tokens = StrictIntegerField(required=False, allow_null=True, min_value=1, max_value=settings.MAX_OUTPUT_TOKENS)
     metadata = MetadataField(required=False)
     tools = UnsupportedField()
+    tool_choice = UnsupportedField("Only `auto` and `none`, because there are no tools.", harmless=("auto", "none"))
+    response_format = UnsupportedField()
+    stop = UnsupportedField()
+    top_p = UnsupportedField("Only 1, the default, is supported.", harmless=(1,))
     prompt = UnsupportedField()
     text = TextFormatField()
 

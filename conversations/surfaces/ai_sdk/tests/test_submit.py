@@ -15,7 +15,7 @@ from tests.support.upstream import ScriptedUpstream
 def test_the_stream_is_a_stream_of_ui_messages(client: Client) -> None:
     stream = submit(client, question("hello there"))
     assert stream.headers["x-vercel-ai-ui-message-stream"] == "v1"
-    assert stream.headers["Content-Type"] == "text/event-stream"
+    assert stream.headers["Content-Type"] == "text/event-stream; charset=utf-8"
     assert stream.headers["Cache-Control"] == "no-cache, no-transform"
     reply_id = stream.headers["X-Message-Id"]
     found = events(stream)

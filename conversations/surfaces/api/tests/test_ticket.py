@@ -37,7 +37,7 @@ def assert_refused(answer: Answer) -> None:
 def test_a_ticket_opens_the_stream_without_a_token(service: Server, client: Client, reply: str) -> None:
     ticket = get_ticket(client, reply)
     answer = follow(service, reply, ticket)
-    assert (answer.status, answer.headers["Content-Type"]) == (200, "text/event-stream")
+    assert (answer.status, answer.headers["Content-Type"]) == (200, "text/event-stream; charset=utf-8")
     assert b"hello there" in answer.content
     assert answer.content.rstrip().rpartition(b"data: ")[2].startswith(b'{"done":true')
     # It is used again when the browser reconnects, then with the last event, or by a new EventSource with `after`.
