@@ -4,7 +4,7 @@ from functools import cache
 from typing import Any, TypeVar
 
 from rest_framework import serializers
-from rest_framework.fields import empty
+from rest_framework.fields import SkipField, empty
 from rest_framework.request import Request
 
 from conversations.models import SESSION_ID_PATTERN
@@ -126,6 +126,11 @@ class UnsupportedField(serializers.JSONField):
     ) -> None:
         super().__init__(required=False, allow_null=True, write_only=True, help_text=help_text)
         self._harmless = harmless
+
+    def run_validation(self, data: Any = empty) -> Any:
+        super().run_validation(data)
+        # There is nothing to tell the view.
+        raise SkipField
 
     def to_internal_value(self, data: Any) -> Any:
         # `0` is empty in Python, but as `top_p` it has a meaning.
