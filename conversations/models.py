@@ -17,6 +17,7 @@ from django.db.models import F, Func, Q
 from django.db.models.functions import Upper
 from uuid_utils.compat import uuid7
 
+from conversations.erased_models import ErasedUser
 from conversations.expressions import MESSAGE_DAY, TITLE_WORDS
 from conversations.key_models import CreationKey
 from conversations.lease_models import Worker
@@ -31,6 +32,7 @@ __all__ = [
     "Conversation",
     "CreationKey",
     "DailyFigures",
+    "ErasedUser",
     "Message",
     "Role",
     "StaffAccess",

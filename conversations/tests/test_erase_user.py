@@ -15,7 +15,7 @@ from django.core.cache import caches
 from django.core.management import CommandError
 
 from chatapi.remembered_tokens import RememberedToken, cache_key, forget_tokens_of, recall, remember
-from conversations.models import ChatUser, Conversation, Message, StaffAccess, UserQuota
+from conversations.models import ChatUser, Conversation, ErasedUser, Message, StaffAccess, UserQuota
 from conversations.services.history import erase
 from conversations.services.turns.stop import STOP_POLL_S
 from conversations.tests.conftest import remaining
@@ -138,3 +138,10 @@ def test_remembered_tokens_are_forgotten_in_a_shared_cache(settings: Any) -> Non
         assert forget_tokens_of(user) == 2
         assert [recall(cache_key(f"token-{number}")) for number in range(3)] == [None, None, RememberedToken(other)]
         assert cache.get("throttle:1") == [1]
+
+
+def test_erasing_again_is_no_failure_and_the_tombstone_does_not_name_the_user(manage: Manage) -> None:
+    user = make_old_conversation().user_id
+    manage("erase_user", str(user), "--yes")
+    assert manage("erase_user", str(user), "--yes") == ""
+    assert str(user).replace("-", "") not in ErasedUser.objects.get().digest

@@ -300,3 +300,38 @@ def test_an_export_that_cannot_be_meant_is_refused(manage: Any, tmp_path: Path, 
         manage("export_history", str(tmp_path / arguments[0]), *arguments[1:])
     assert failure.value.returncode == 2
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_changed_file_adds_nothing_to_another_users_conversation(manage: Manage, manage_json: Manage, tmp_path: Path) -> None:
+    theirs, own, missing = (make_old_conversation(messages=1) for _ in range(3))
+    file = tmp_path / "changed.jsonl"
+    lines: list[Any] = [
+        {"conversation": {"id": str(theirs.id), "user_id": str(own.user_id)}},
+        {"conversation": {"id": str(own.id), "user_id": str(own.user_id)}},
+    ]
+    for conversation in (theirs, own, missing):
+        row = {"id": str(uuid4()), "conversation_id": str(conversation.id), "role": "user", "content": "put there"}
+        lines.append({"message": row})
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    for batch_size in ("1", "1000"):
+        Message.objects.filter(content="put there").delete()
+        summary = manage_json("import_history", str(file), "--batch-size", batch_size)
+        assert summary["messages"] == {"inserted": 1, "present": 0, "left_out": 2}
+        assert Message.objects.get(content="put there").conversation_id == own.id
+
+
+def test_erased_users_stay_away_unless_they_are_asked_for(
+    manage: Manage, manage_json: Manage, tmp_path: Path, settings: Any
+) -> None:
+    erased, kept = make_old_conversation(), make_old_conversation()
+    file = str(tmp_path / "all.jsonl")
+    manage("export_history", file, "--all")
+    manage("erase_user", str(erased.user_id), "--yes")
+    # The tombstone's key is an earlier one now.
+    settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = "n" * 50, [settings.SECRET_KEY]
+    summary = manage_json("import_history", file)
+    assert (summary["erased_users"], remaining()) == (1, {kept.id})
+    assert (summary["conversations"]["left_out"], summary["messages"]["left_out"]) == (1, 2)
+    assert "1 erased users were left out" in manage("import_history", file)
+    assert manage_json("import_history", file, "--include-erased")["erased_users"] == 0
+    assert remaining() == {kept.id, erased.id}

@@ -18,15 +18,21 @@ from conversations.management.failures import failing_clearly
 from conversations.management.interruption import Interruption
 from conversations.management.operator_command import OperatorCommand
 from conversations.management.progress import ProgressReport
-from conversations.services.history.erase import Receipt, count_of_user, erase_user, is_known_user
+from conversations.services.history.erase import (
+    Receipt,
+    count_of_user,
+    erase_user,
+    is_erased_user,
+    is_known_user,
+)
 
 EPILOG = """
 Close the account at the auth service first: a user who can still log in can create new conversations. The command also erases
 favourites, and it stops running replies. The receipt contains the user's id and the number of erased rows, but none of their
-content.
+content. A keyed hash of the id stays, so that import_history leaves the user out and a second run says "already erased".
 
-exit codes: 0 everything is erased, 1 failed, 2 wrong arguments or not confirmed, 3 nothing is stored about this user, 130 and
-143 interrupted. After 1, 130 and 143, run the command again.
+exit codes: 0 everything is erased, now or by an earlier run, 1 failed, 2 wrong arguments or not confirmed, 3 nothing is
+stored about this user, 130 and 143 interrupted. After 1, 130 and 143, run the command again.
 """
 
 
@@ -47,6 +53,9 @@ class Command(OperatorCommand):
         user = options["user"]
         with Interruption() as interruption, failing_clearly(), _receipt_file(options["receipt"]) as receipt_file:
             if not is_known_user(user_id=user):
+                if is_erased_user(user_id=user):
+                    self.stderr.write(f"The user {user} is already erased. Nothing was changed.")
+                    return
                 raise CommandError(f"Nothing is stored about the user {user}. Nothing was changed.", returncode=UNKNOWN)
             try:
                 if options["dry_run"]:

@@ -24,8 +24,9 @@ from conversations.services.history.importing import (
 EPILOG = """
 The command changes no existing row. It skips rows whose id is already in the database, so you can repeat an import. Rows that
 it cannot restore are counted as left out: a newer conversation uses their session id, their user is missing from the
-predecessor's table of users, or their conversation is neither in the database nor in the file. A reply that was running at the
-time of the export is restored as interrupted. A line can have at most 16 MiB.
+predecessor's table of users, their user was erased (see --include-erased), or their conversation is not in the file before
+them or belongs to another user in the database. A reply that was running at the time of the export is restored as interrupted.
+A line can have at most 16 MiB.
 
 exit codes: 0 done, 1 failed (earlier batches are imported), 2 wrong arguments, 130 and 143 interrupted.
 """
@@ -37,6 +38,7 @@ class Command(OperatorCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("file", type=Path, metavar="FILE", help="FILE.jsonl or FILE.jsonl.gz")
+        parser.add_argument("--include-erased", action="store_true", help="also restore users whom erase_user has erased")
         parser.add_argument("--batch-size", type=positive, default=DEFAULT_BATCH_LINES, metavar="N", help="rows per batch")
         parser.add_argument("--json", action="store_true", help="print the summary as one JSON object")
 
@@ -50,6 +52,7 @@ class Command(OperatorCommand):
                 ):
                     result = import_history(
                         source=source,
+                        includes_erased=options["include_erased"],
                         batch_lines=options["batch_size"],
                         should_stop=interruption,
                         on_batch=lambda so_far: progress.reach(so_far.messages.inserted + so_far.messages.present),
@@ -68,6 +71,8 @@ class Command(OperatorCommand):
                 self.stdout.write(
                     f"{name}: {rows.inserted:,} restored, {rows.present:,} already present, {rows.left_out:,} left out"
                 )
+            if result.erased_users:
+                self.stdout.write(f"{result.erased_users:,} erased users were left out. --include-erased restores them.")
             if result.is_torn:
                 self.stdout.write(
                     "The file ends in the middle of a batch. In an archive, the rows of that batch were not deleted."

@@ -21,6 +21,7 @@ from conversations.models import ChatUser, Conversation, Message, StaffAccess, U
 from conversations.services.history.delete import delete_with_messages
 from conversations.services.history.id_arrays import ids_of
 from conversations.services.history.id_batches import prefer_indexes
+from conversations.services.history.tombstones import bury, erased_among
 from conversations.services.turns.stop import stop_running_reply
 
 BATCH_SIZE = 500
@@ -71,6 +72,11 @@ def is_known_user(*, user_id: UUID) -> bool:
     )
 
 
+def is_erased_user(*, user_id: UUID) -> bool:
+    """Return whether an earlier `erase_user` has left a tombstone for the user."""
+    return bool(erased_among([user_id]))
+
+
 def count_of_user(*, user_id: UUID) -> Receipt:
     """Count what `erase_user` would erase. The receipt is not marked complete."""
     return Receipt(
@@ -95,6 +101,8 @@ def erase_user(
     Close the account at the auth service first: a user with a valid token can create new conversations.
     """
     receipt = Receipt(user_id=user_id, erased_at=timezone.now())
+    # First, so that an import that runs meanwhile leaves the user out.
+    bury(user_id)
     owned = Conversation.objects.owned_by(user_id)
     while window := list(owned.order_by("id").values_list("id", flat=True)[:BATCH_SIZE]):
         if should_stop():

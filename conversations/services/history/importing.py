@@ -2,8 +2,8 @@
 
 Principle: existing rows are never changed. A row whose id already exists is skipped. So an import can be interrupted and
 repeated, and an archive may contain rows that were never deleted. A row that can't be restored (its session was started again,
-its user is missing from the predecessor's `users`, its conversation is neither in the file nor in the database) is counted and
-left out.
+its user is missing from the predecessor's `users`, its conversation is not in the file or belongs to someone else in the
+database, its user was erased) is counted and left out. `admission` decides the last two.
 """
 
 import gzip
@@ -19,6 +19,7 @@ import psycopg
 from django.db import DatabaseError, connection, transaction
 from psycopg import sql
 
+from conversations.services.history.admission import Admission, Row, json_array, read_row
 from conversations.services.history.json_lines import CONVERSATION, MESSAGE, TABLES, column_names
 
 DEFAULT_BATCH_LINES = 2000
@@ -76,6 +77,8 @@ class ImportResult:
 
     conversations: ImportedRows = field(default_factory=ImportedRows)
     messages: ImportedRows = field(default_factory=ImportedRows)
+    # Users whose conversations were left out, because they were erased.
+    erased_users: int = 0
     # The file ends in the middle of a batch. If it is an archive, the rows of that batch were not deleted.
     is_torn: bool = False
     is_complete: bool = False
@@ -87,6 +90,7 @@ class ImportResult:
 def import_history(
     *,
     source: BinaryIO,
+    includes_erased: bool = False,
     batch_lines: int = DEFAULT_BATCH_LINES,
     should_stop: Callable[[], bool] = lambda: False,
     on_batch: Callable[[ImportResult], None] = lambda result: None,
@@ -95,10 +99,11 @@ def import_history(
     result = ImportResult()
     known_columns = {kind: frozenset(column_names(kind)) for kind in TABLES}
     fits = {CONVERSATION: _condition_on_users(), MESSAGE: MESSAGE_FITS}
+    admission = Admission(includes_erased)
     for batch in _batches(_numbered_lines(source, result), batch_lines):
         if should_stop():
             return result
-        _import_batch(batch, known_columns, fits, result)
+        _import_batch(batch, known_columns, fits, admission, result)
         on_batch(result)
     result.is_complete = True
     return result
@@ -163,37 +168,50 @@ def _condition_on_users() -> str:
 
 
 def _import_batch(
-    batch: Sequence[Line], known_columns: dict[str, frozenset[str]], fits: dict[str, str], result: ImportResult
+    batch: Sequence[Line],
+    known_columns: dict[str, frozenset[str]],
+    fits: dict[str, str],
+    admission: Admission,
+    result: ImportResult,
 ) -> None:
-    # Grouped by kind and columns. A column that is missing from an older export gets its default.
-    groups: dict[tuple[str, tuple[str, ...]], list[bytes]] = {}
-    for number, line in batch:
-        kind, columns = _read_line(number, line, known_columns)
-        groups.setdefault((kind, columns), []).append(line)
+    rows = [_read_line(number, line, known_columns) for number, line in batch]
     try:
         with transaction.atomic():
             # Conversations first: the messages refer to them.
-            for (kind, columns), lines in sorted(groups.items(), key=lambda group: group[0]):
-                inserted, present = _insert(kind, columns, lines, fits[kind])
-                rows = result.of(kind)
-                rows.inserted += inserted
-                rows.present += present
-                rows.left_out += len(lines) - inserted - present
+            conversations = admission.conversations(rows)
+            counts = {CONVERSATION: _insert_all(conversations, fits[CONVERSATION])}
+            admission.trust(conversations)
+            counts[MESSAGE] = _insert_all(admission.messages(rows), fits[MESSAGE])
     except DatabaseError as failure:
         raise ImportProblem(f"the database refused lines {batch[0][0]} to {batch[-1][0]}: {_reason(failure)}") from None
+    for kind, (inserted, present) in counts.items():
+        handled = result.of(kind)
+        handled.inserted += inserted
+        handled.present += present
+        handled.left_out += sum(row.kind == kind for row in rows) - inserted - present
+    result.erased_users = len(admission.erased_users)
 
 
-def _read_line(number: int, line: bytes, known_columns: dict[str, frozenset[str]]) -> tuple[str, tuple[str, ...]]:
+def _insert_all(rows: Sequence[Row], fits: str) -> tuple[int, int]:
+    """Insert rows of one kind. Return how many were inserted and how many were present."""
+    # Grouped by columns. A column that is missing from an older export gets its default.
+    groups: dict[tuple[str, tuple[str, ...]], list[bytes]] = {}
+    for row in rows:
+        groups.setdefault((row.kind, row.columns), []).append(row.line)
+    counts = [_insert(kind, columns, lines, fits) for (kind, columns), lines in sorted(groups.items())]
+    return sum(inserted for inserted, _ in counts), sum(present for _, present in counts)
+
+
+def _read_line(number: int, line: bytes, known_columns: dict[str, frozenset[str]]) -> Row:
     try:
         parsed: Any = orjson.loads(line)
-        ((kind, row),) = parsed.items()
-        columns = tuple(row)
+        ((kind, values),) = parsed.items()
         known = known_columns[kind]
+        if unknown := set(values) - known:
+            raise ImportProblem(f"line {number} has columns that are not in this database: {_name_columns(unknown)}")
+        return read_row(kind, values, line)
     except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError, ValueError):
         raise ImportProblem(f"line {number} is not a line of an export or an archive") from None
-    if unknown := set(columns) - known:
-        raise ImportProblem(f"line {number} has columns that are not in this database: {_name_columns(unknown)}")
-    return kind, columns
 
 
 def _name_columns(names: set[str]) -> str:
@@ -215,8 +233,7 @@ def _insert(kind: str, columns: Sequence[str], lines: list[bytes], fits: str) ->
         fits=sql.SQL(fits),
     )
     with connection.cursor() as cursor:
-        # One text, because psycopg takes as long to write an array of JSON as PostgreSQL takes to insert it.
-        cursor.execute(statement, {"lines": f"[{b','.join(lines).decode()}]"})
+        cursor.execute(statement, {"lines": json_array(lines)})
         inserted, present = cursor.fetchone()
     return inserted, present
 

@@ -1,0 +1,80 @@
+"""Which lines of a file an import may restore.
+
+Principle: a file is not trusted to say whose a conversation is. A message is restored only if the file also has the line of its
+conversation, before or in the same batch, and that line names the same owner as the row in the database. Otherwise a changed
+file could add messages to another user's conversation. Conversations of erased users stay away, unless they are asked for.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from django.db import connection
+
+from conversations.services.history.json_lines import CONVERSATION, MESSAGE
+from conversations.services.history.tombstones import erased_among
+
+SAME_OWNER_SQL = """
+SELECT known.id
+FROM json_array_elements(%(lines)s::json) AS line
+CROSS JOIN json_populate_record(NULL::conversations, line -> 'conversation') AS given
+JOIN conversations AS known ON known.id = given.id AND known.user_id IS NOT DISTINCT FROM given.user_id
+"""
+
+
+class Row(NamedTuple):
+    """One line and what decides about it. A message has no `user_id`."""
+
+    kind: str
+    columns: tuple[str, ...]
+    conversation_id: UUID | None
+    user_id: UUID | None
+    line: bytes
+
+
+def read_row(kind: str, values: dict[str, Any], line: bytes) -> Row:
+    """Raises `ValueError` if an id is not a UUID."""
+    conversation_id = values.get("id" if kind == CONVERSATION else "conversation_id")
+    user_id = values.get("user_id") if kind == CONVERSATION else None
+    return Row(kind, tuple(values), _uuid(conversation_id), _uuid(user_id), line)
+
+
+@dataclass(slots=True)
+class Admission:
+    """What one import has learnt from the lines so far. It keeps about 100 bytes per conversation."""
+
+    includes_erased: bool = False
+    erased_users: set[UUID] = field(default_factory=set)
+    _trusted: set[bytes] = field(default_factory=set)
+
+    def conversations(self, rows: Sequence[Row]) -> list[Row]:
+        """Return the conversations of a batch that may be restored."""
+        found = [row for row in rows if row.kind == CONVERSATION]
+        if self.includes_erased:
+            return found
+        self.erased_users |= erased_among({row.user_id for row in found if row.user_id})
+        return [row for row in found if row.user_id not in self.erased_users]
+
+    def trust(self, conversations: Sequence[Row]) -> None:
+        """Trust these lines, now restored, as far as the database has the same owner."""
+        if not conversations:
+            return
+        with connection.cursor() as cursor:
+            cursor.execute(SAME_OWNER_SQL, {"lines": json_array([row.line for row in conversations])})
+            self._trusted.update(found.bytes for (found,) in cursor.fetchall())
+
+    def messages(self, rows: Sequence[Row]) -> list[Row]:
+        """Return the messages of a batch that may be restored."""
+        return [
+            row for row in rows if row.kind == MESSAGE and row.conversation_id and row.conversation_id.bytes in self._trusted
+        ]
+
+
+def json_array(lines: Sequence[bytes]) -> str:
+    # One text, because psycopg takes as long to write an array of JSON as PostgreSQL takes to insert it.
+    return f"[{b','.join(lines).decode()}]"
+
+
+def _uuid(value: Any) -> UUID | None:
+    return None if value is None else UUID(str(value))
