@@ -1,8 +1,9 @@
 """What some servers with OpenAI's chat completions refuse in a request, and how the request is changed for them.
 
 INFERENCE_COMPATIBILITY names changes that are always made. Others are learnt: if a server refuses a request with a 400 or 422
-that names a field, the request is repeated at once with the changed field. If the server takes it, this process changes all
-later requests for that model. The answer of a refusal may quote what a user wrote, so it is read and never logged or shown.
+that calls a field unsupported, the request is repeated at once with the changed field. If the server takes it,
+this process changes all later requests for that model. The answer of a refusal may quote what a user wrote, so it is read and
+never logged or shown.
 """
 
 import logging
@@ -32,12 +33,19 @@ LEARNT_FROM = (400, 422)
 MOST_MODELS = 1000
 # An error code or type, as servers write them: no text, and so nothing that a user wrote.
 IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
+# How servers say that they don't know a field. An answer about its value says none of this, and is that user's alone.
+UNSUPPORTED = re.compile(
+    rb"unsupported[ _]parameter|unknown[ _](?:parameter|argument|field|name)|unrecognized|unexpected (?:keyword|field|argument)"
+    rb"|extra (?:fields|inputs)|extra_forbidden|not permitted|max_completion_tokens"
+    rb"|(?:parameter|field|argument|top_k|max_tokens|stream_options)['\"`]*,? (?:is|are) not (?:supported|allowed|recognized)",
+    re.IGNORECASE,
+)
 FIELD = re.compile(rb"(?<![A-Za-z0-9_])(?:max_tokens|stream_options|top_k)(?![A-Za-z0-9_])")
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why the inference service refused a request: its status, its error's code and type, and the fields that it names."""
+    """Why the inference service refused a request: its status, its error's code and type, and the fields it doesn't know."""
 
     status: int
     error_code: str = ""
@@ -47,7 +55,7 @@ class Refusal:
 
 def read_refusal(status: int, answer: bytes) -> Refusal:
     """Read the answer of a refusal, or the beginning of a long one."""
-    fields = frozenset(found.decode() for found in FIELD.findall(answer))
+    fields = frozenset(found.decode() for found in FIELD.findall(answer)) if UNSUPPORTED.search(answer) else frozenset()
     try:
         said = orjson.loads(answer)
     except orjson.JSONDecodeError:
