@@ -33,6 +33,17 @@ logger = logging.getLogger(__name__)
 # Status line and headers together, those of interim answers included; trailers again as much.
 MAX_HEAD_BYTES = 64 * 1024
 
+# A kept connection that a router in between has forgotten is noticed within 20 s, as the database's are.
+KEEPALIVE = [
+    (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    *(
+        (socket.IPPROTO_TCP, getattr(socket, name), value)
+        for name, value in (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 2))
+        if hasattr(socket, name)
+    ),
+]
+
 _current_call: ContextVar["Call | None"] = ContextVar("outbound_call", default=None)
 
 
@@ -282,6 +293,18 @@ class PooledAnswer:
         self._connection.close()
 
 
+def _ask(connection: Any, target: str, body: bytes, headers: Mapping[str, str]) -> http.client.HTTPResponse:
+    """Send a request over a connection, which is made if need be, and return the head of the answer."""
+    if connection.is_closed:
+        # Before the request, which hands the socket to its call.
+        connection.connect()
+    # A service may answer and close the connection before it has read everything.
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        connection.request("POST", target, body, headers)
+    head: http.client.HTTPResponse = connection.answer()
+    return head
+
+
 class _PoolMixin:
     def post(self, target: str, body: bytes, headers: Mapping[str, str], *, connect_timeout_s: float) -> PooledAnswer:
         """Send a request and wait for the head of its answer. Raises the exceptions of `urlopen`, or an `OSError`.
@@ -289,15 +312,18 @@ class _PoolMixin:
         `urlopen` costs twice as much: it also redirects, retries and decodes.
         """
         connection = self._get_conn()  # type: ignore[attr-defined]
+        was_kept = not connection.is_closed
         try:
             connection.timeout = connect_timeout_s
-            if connection.is_closed:
-                # Before the request, which hands the socket to its call.
-                connection.connect()
-            # A service may answer and close the connection before it has read everything.
-            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                connection.request("POST", target, body, headers)
-            return PooledAnswer(self, connection, connection.answer())
+            try:
+                head = _ask(connection, target, body, headers)
+            except ConnectionResetError:
+                if not was_kept:
+                    raise
+                # A service may close a connection that it kept at the moment in which it is used again.
+                connection.close()
+                head = _ask(connection, target, body, headers)
+            return PooledAnswer(self, connection, head)
         except BaseException as failure:
             connection.close()
             # In place of the connection.
@@ -325,6 +351,6 @@ class _HTTPSPool(_PoolMixin, HTTPSConnectionPool):
 
 def new_pools(*, hosts: int, connections: int) -> urllib3.PoolManager:
     """Return connection pools for `hosts` hosts that keep up to `connections` connections each for the calls to come."""
-    pools = urllib3.PoolManager(num_pools=hosts, maxsize=connections, block=False, retries=False)
+    pools = urllib3.PoolManager(num_pools=hosts, maxsize=connections, block=False, retries=False, socket_options=KEEPALIVE)
     pools.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
     return pools

@@ -177,3 +177,30 @@ def test_a_stop_while_a_reply_is_saved_leaves_the_next_one_alone(
         assert generation.has_ended.wait(LIMIT_S)
     assert (store.saved[first.reply_id].text, store.saved[first.reply_id].status) == ("a", "complete")
     assert (store.saved[second.reply_id].text, store.saved[second.reply_id].status) == ("bc", "complete")
+
+
+def test_a_kept_connection_that_closes_at_its_reuse_is_replaced_once(settings: Any) -> None:
+    connections: list[socket.socket] = []
+
+    def serve(server: socket.socket) -> None:
+        for _ in range(2):
+            client, _address = server.accept()
+            connections.append(client)
+            client.recv(65536)
+            client.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+            if len(connections) == 1:
+                # The next request is read and never answered.
+                client.recv(65536)
+                client.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        settings.INFERENCE_SERVICE_URL = f"http://127.0.0.1:{server.getsockname()[1]}"
+        thread = threading.Thread(target=serve, args=(server,), daemon=True)
+        thread.start()
+        for content in ("first", "second"):
+            call = open_call(content)
+            assert read_all(call) == b"ok"
+            call.close()
+        thread.join(LIMIT_S)
+    assert len(connections) == 2
+    connections[1].close()
