@@ -11,7 +11,7 @@ from django.core.cache.backends.redis import RedisCache, RedisCacheClient
 from redis.backoff import NoBackoff
 from redis.commands.core import Script
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
+from redis.exceptions import MasterDownError, ReadOnlyError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
@@ -234,6 +234,10 @@ class SharedRedisCache(RedisCache):
             result = operation()
         except RedisError as failure:
             if isinstance(failure, RedisConnectionError | RedisTimeoutError):
+                breaker.note_failure()
+            elif isinstance(failure, ReadOnlyError | MasterDownError):
+                # After a planned fail-over the connections still lead to what was the primary. New ones find the new one.
+                self._redis.connection_pool.disconnect(inuse_connections=False)
                 breaker.note_failure()
             else:
                 breaker.note_success()
