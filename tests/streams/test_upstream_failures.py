@@ -48,8 +48,7 @@ def test_an_upstream_that_is_away_is_a_503(client: Client, conversation: str, up
     with upstream.away():
         stream = client.send(conversation, "anyone there?")
         assert_refused(client, conversation, stream, status=503, code="upstream_unavailable")
-    # The question that was refused is asked again with the next one.
-    assert client.ask(conversation, "and now?").text == "anyone there?\n\nand now?"
+    assert client.ask(conversation, "and now?").text == "and now?"
 
 
 def test_an_upstream_that_restarted_between_two_sends_is_no_error(
@@ -79,7 +78,9 @@ def test_a_refusal_is_an_http_error_without_its_body(
     upstream.script(refusal)
     stream = client.send(conversation, "no")
     assert_refused(client, conversation, stream, status=status, code=code)
-    assert [call.path for call in upstream.calls] == ["/generate"]
+    # A kept connection that breaks before a byte of the answer has come is tried once more.
+    assert {call.path for call in upstream.calls} == {"/generate"}
+    assert len(upstream.calls) <= 2
 
 
 @pytest.mark.parametrize("accept", ["application/json", "application/x-ndjson", "text/event-stream"])
@@ -94,7 +95,7 @@ def test_a_refusal_is_json_whatever_was_asked_for(
 def test_the_user_can_go_on_after_a_failure(client: Client, conversation: str, upstream: ScriptedUpstream) -> None:
     upstream.script(respond("500 Internal Server Error"), when="first")
     assert client.send(conversation, "first").status == 502
-    assert client.ask(conversation, "second").text == "first\n\nsecond"
+    assert client.ask(conversation, "second").text == "second"
 
 
 def test_a_slow_upstream_gets_a_stream_and_its_failure_is_a_frame(

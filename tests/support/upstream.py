@@ -51,10 +51,7 @@ class ScriptedUpstream:
     # What a test calls
 
     def script(self, *steps: Step, when: str = "") -> None:
-        """Play these steps for calls whose newest question contains `when`. The latest script that matches is played.
-
-        A question before it that has no answer is in the same message, before a blank line.
-        """
+        """Play these steps for calls whose newest question contains `when`. The latest script that matches is played."""
         with self._lock:
             self._scripts.append((when, steps))
 
@@ -157,7 +154,7 @@ class ScriptedUpstream:
     def _steps_for(self, call: Call) -> tuple[Step, ...]:
         if "messages" in call.body:
             for when, steps in reversed(self._scripts):
-                if when in call.prompt.rpartition("\n\n")[2]:
+                if when in call.prompt:
                     return steps
             return reply(re.findall(r"\s*\S+", call.prompt))
         answers = {
