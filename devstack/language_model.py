@@ -14,6 +14,8 @@ MODEL_NAME = "SmolLM2-135M-Instruct"
 # Fewer than USER_MAX_GENERATIONS: more do not help on a few cores. Further requests wait for a free slot.
 PARALLEL_REQUESTS = 4
 CONTEXT_TOKENS = 8192  # the model's training context
+# Without a penalty, a model this small repeats itself until it reaches its greatest length.
+REPETITION_PENALTY = 1.15
 
 
 def weights() -> Path | None:
@@ -39,6 +41,7 @@ def serve(port: int, path: Path, chat_template: str = "") -> None:
     parameters.kv_unified = True  # a request may use the whole context instead of a quarter
     parameters.cache_ram_mib = 64
     parameters.ui = False
+    parameters.sampling.penalty_repeat = REPETITION_PENALTY
     parameters.chat_template = chat_template
     parameters.cpuparams.n_threads = max(1, (os.cpu_count() or 2) - 1)
     server = xllamacpp.Server(parameters)

@@ -132,6 +132,8 @@ class Stack:
         if "INFERENCE_SERVICE_URL" in os.environ:
             say(f"Model … uses yours at {os.environ['INFERENCE_SERVICE_URL']}")
             return "your model"
+        # A small model may not find its end, and a CPU is slow.
+        self._environment.setdefault("INFERENCE_DEFAULT_MAX_TOKENS", "300")
         wants_nanochat = os.environ.get("INFERENCE_PROTOCOL") == "nanochat"
         if language_model.weights() and not wants_nanochat:
             self._environment["INFERENCE_PROTOCOL"] = "openai"

@@ -1,6 +1,6 @@
 // A small chat page on the public API: logging in, choosing a conversation, writing. Replies are streamed by ../stream.js.
 import { call, getToken, inWords, setToken, whenLoggedOut } from "./api.js";
-import { drawIcons } from "./elements.js";
+import { drawIcons, isComposing } from "./elements.js";
 import { Sidebar } from "./sidebar.js";
 import { Thread } from "./thread.js";
 
@@ -11,22 +11,39 @@ takeTokenFromAddress();
 drawIcons();
 
 const sidebar = new Sidebar();
-const thread = new Thread({ changed: () => (sidebar.load(), refreshHead()), busy: showBusy });
+const thread = new Thread({ changed: () => (sidebar.load(), refreshHead()), busy: showBusy, giveBack: putBack });
 let conversation = null;
 
 // --- Logging in ---
 
 /** `make run` prints a link that ends in #token=…. The token must not stay in the address bar or the history. */
-function takeTokenFromAddress() {
+function takeTokenFromAddress(before = "") {
   const token = new URLSearchParams(location.hash.slice(1)).get("token");
   if (!token) return false;
-  setToken(token);
-  history.replaceState(null, "", location.pathname);
+  const isAnotherUser = getToken() && getToken() !== token;
+  history.replaceState(null, "", location.pathname + (isAnotherUser ? before : ""));
+  // Anyone can send a link. What is written after it would land in the account of its token.
+  if (isAnotherUser) askToSwitch(token);
+  else setToken(token);
   return true;
 }
 
+function askToSwitch(token) {
+  const dialog = $("switch-dialog");
+  dialog.returnValue = "";
+  dialog.onclose = () => {
+    if (dialog.returnValue !== "switch") return;
+    thread.close();
+    clearQuestion();
+    setToken(token);
+    history.replaceState(null, "", location.pathname);
+    start();
+  };
+  if (!dialog.open) dialog.showModal();
+}
+
 function showLogin(problem = "") {
-  thread.close();
+  thread.close({ isLoggedOut: true });
   setToken(null);
   $("chat").hidden = true;
   $("login").hidden = false;
@@ -52,6 +69,7 @@ $("login-form").addEventListener("submit", (event) => {
 $("log-out").addEventListener("click", () => {
   history.replaceState(null, "", location.pathname);
   showLogin();
+  clearQuestion();
 });
 
 // --- Which conversation ---
@@ -103,13 +121,15 @@ async function refreshHead() {
   if (read && id === thread.id) showConversation(read);
 }
 
-window.addEventListener("hashchange", () => (takeTokenFromAddress() ? start() : getToken() && route()));
-// Another tab or device may have changed something.
-document.addEventListener("visibilitychange", () => {
+window.addEventListener("hashchange", (event) => (takeTokenFromAddress(new URL(event.oldURL).hash) ? start() : getToken() && route()));
+/** Another tab or device may have changed something, or the connection is back. */
+function refresh() {
   if (document.hidden || !getToken()) return;
   sidebar.load();
-  if (thread.id && !thread.isBusy && !$("thread").querySelector(".edit, .problem")) thread.open(thread.id).catch(() => {});
-});
+  if (thread.id && !thread.isBusy && !$("thread").querySelector(".edit")) thread.open(thread.id).catch(() => {});
+}
+document.addEventListener("visibilitychange", refresh);
+window.addEventListener("online", refresh);
 
 // --- Writing ---
 
@@ -128,8 +148,7 @@ $("composer").addEventListener("submit", async (event) => {
   $("send").disabled = true;
   try {
     if (!thread.id) await createConversation();
-    $("question").value = "";
-    fitQuestion();
+    clearQuestion();
     thread.send(content);
   } catch (problem) {
     showHeadProblem(problem);
@@ -137,6 +156,17 @@ $("composer").addEventListener("submit", async (event) => {
     $("send").disabled = false;
   }
 });
+
+function clearQuestion() {
+  $("question").value = "";
+  fitQuestion();
+}
+
+/** Put a message that was not saved back into the box, before what has been written since. */
+function putBack(content) {
+  $("question").value = [content, $("question").value].filter(Boolean).join("\n");
+  fitQuestion();
+}
 
 async function createConversation() {
   const temporary = $("temporary").checked;
@@ -153,7 +183,7 @@ $("stop").addEventListener("click", () => {
   thread.stop();
 });
 $("question").addEventListener("keydown", (event) => {
-  if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+  if (event.key !== "Enter" || event.shiftKey || isComposing(event)) return;
   event.preventDefault();
   $("composer").requestSubmit();
 });

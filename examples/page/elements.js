@@ -53,9 +53,9 @@ export function drawIcons() {
 export async function copyText(text) {
   try {
     await navigator.clipboard.writeText(text);
-    announce("Copied.");
+    tell("Copied.");
   } catch {
-    announce("This browser does not allow copying here.");
+    tell("This browser does not allow copying here.");
   }
 }
 
@@ -63,3 +63,15 @@ export async function copyText(text) {
 export function announce(text) {
   document.getElementById("announcer").textContent = text;
 }
+
+/** Say something to everybody, for a moment. */
+function tell(text) {
+  announce(text);
+  document.querySelector(".toast")?.remove();
+  const toast = el("div", { className: "toast", "aria-hidden": "true" }, text);
+  document.body.append(toast);
+  setTimeout(() => toast.remove(), 2000);
+}
+
+/** Tell whether an input method is writing a character. Safari says so only with the key code 229. */
+export const isComposing = (event) => event.isComposing || event.keyCode === 229;

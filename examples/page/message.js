@@ -1,6 +1,9 @@
 // One message as elements: its text, its reasoning, how it ended, its versions, and what can be done with it.
-import { el, iconButton } from "./elements.js";
-import { renderText } from "./markdown.js";
+import { el, iconButton, isComposing } from "./elements.js";
+import { renderText, settledLength } from "./markdown.js";
+
+// Of the time, at most this part is spent on drawing a reply that grows.
+const DRAWING_SHARE = 0.2;
 
 const FAILURES = {
   upstream_unavailable: "The model could not be reached.",
@@ -9,17 +12,44 @@ const FAILURES = {
   no_answer: "The model gave no answer.",
 };
 
+/** Text that grows at its end. Blocks that are settled are drawn once, only the rest is drawn again. */
+class GrowingText {
+  node = el("div", { className: "text" });
+  #settled = 0;
+  #rest = [];
+
+  draw(text, isGrowing) {
+    this.#rest.forEach((block) => block.remove());
+    const more = isGrowing ? settledLength(text.slice(this.#settled)) : 0;
+    if (more) this.node.append(...renderText(text.slice(this.#settled, this.#settled + more)));
+    this.#settled += more;
+    this.#rest = renderText(text.slice(this.#settled));
+    this.node.append(...this.#rest);
+  }
+
+  clear() {
+    this.node.replaceChildren();
+    this.#settled = 0;
+    this.#rest = [];
+  }
+}
+
 /** A reply that may still be growing. Text that arrives is drawn once per frame of the screen. */
 export class ReplyView {
   #text = "";
   #reasoning = "";
   #isDrawing = false;
-  #body = el("div", { className: "text" });
-  #thoughts = el("div", { className: "text" });
+  #pause = 0; // ms
+  #body = new GrowingText();
+  #thoughts = new GrowingText();
+  #waiting = el("p", { className: "waiting" }, el("span"), el("span"), el("span"));
   #summary = el("summary", {}, "Reasoning");
-  #details = el("details", { className: "reasoning", hidden: true }, this.#summary, this.#thoughts);
+  #details = el("details", { className: "reasoning", hidden: true }, this.#summary, this.#thoughts.node);
   #foot = el("footer");
-  node = el("article", { className: "message reply", "aria-label": "Reply" }, this.#details, this.#body, this.#foot);
+  node = el("article", { className: "message reply", "aria-label": "Reply" }, this.#details, this.#body.node, this.#foot);
+
+  /** Is called when more text has been drawn. */
+  ondraw = () => {};
 
   constructor(message = null, { actions = [], versions = null, note = null } = {}) {
     if (!message) {
@@ -30,7 +60,7 @@ export class ReplyView {
     this.#text = message.content;
     this.#reasoning = message.reasoning ?? "";
     this.#draw();
-    if (note) this.#body.append(el("p", { className: "note" }, note));
+    if (note) this.#body.node.append(el("p", { className: "note" }, note));
     this.#foot.append(...(versions ? [versions] : []), ...actions);
   }
 
@@ -41,6 +71,8 @@ export class ReplyView {
   /** Begin anew: the stream brings the text from its start. */
   begin() {
     this.#text = this.#reasoning = "";
+    this.#body.clear();
+    this.#thoughts.clear();
     this.node.classList.add("growing");
     // Screen readers hear of the end, not of every word.
     this.node.setAttribute("aria-busy", "true");
@@ -53,7 +85,7 @@ export class ReplyView {
     this.#reasoning += reasoning ?? "";
     if (this.#isDrawing) return;
     this.#isDrawing = true;
-    requestAnimationFrame(() => this.#draw());
+    setTimeout(() => requestAnimationFrame(() => this.#isDrawing && this.#draw()), this.#pause);
   }
 
   end() {
@@ -63,20 +95,23 @@ export class ReplyView {
   }
 
   #draw() {
+    const began = performance.now();
     this.#isDrawing = false;
     const isGrowing = this.node.classList.contains("growing");
     this.#details.hidden = !this.#reasoning;
     this.#summary.textContent = isGrowing && !this.#text ? "Thinking …" : "Reasoning";
-    this.#thoughts.replaceChildren(...renderText(this.#reasoning));
-    const blocks = renderText(this.#text);
-    this.#body.replaceChildren(...blocks);
-    if (isGrowing && !this.#text) this.#body.append(el("p", { className: "waiting" }, el("span"), el("span"), el("span")));
+    this.#thoughts.draw(this.#reasoning, isGrowing);
+    this.#body.draw(this.#text, isGrowing);
+    if (isGrowing && !this.#text) this.#body.node.append(this.#waiting);
+    else this.#waiting.remove();
+    this.ondraw(); // It scrolls, so its time has the layout in it.
+    this.#pause = (performance.now() - began) * (1 / DRAWING_SHARE - 1);
   }
 }
 
 /** Return a user's message. */
 export function questionView(content, id = null, actions = [], versions = null) {
-  const text = el("div", { className: "text plain" }, content);
+  const text = el("div", { className: "text plain", dir: "auto" }, content);
   const foot = el("footer", {}, ...(versions ? [versions] : []), ...actions);
   return el("article", { className: "message question", "aria-label": "Your message", ...(id && { id: `m-${id}` }) }, text, foot);
 }
@@ -99,7 +134,7 @@ export function versionSwitch(what, versions, shown, choose) {
 
 /** Return the form in which the last question is edited. */
 export function editForm(content, save, cancel) {
-  const field = el("textarea", { value: content, rows: Math.min(12, content.split("\n").length + 1), required: true, "aria-label": "Edit your message" });
+  const field = el("textarea", { value: content, rows: Math.min(12, content.split("\n").length + 1), required: true, dir: "auto", "aria-label": "Edit your message" });
   const form = el(
     "form",
     { className: "edit", onsubmit: (event) => (event.preventDefault(), field.value.trim() && save(field.value)) },
@@ -113,7 +148,7 @@ export function editForm(content, save, cancel) {
   );
   form.addEventListener("keydown", (event) => {
     if (event.key === "Escape") cancel();
-    if (event.key === "Enter" && !event.shiftKey && !event.isComposing) (event.preventDefault(), form.requestSubmit());
+    if (event.key === "Enter" && !event.shiftKey && !isComposing(event)) (event.preventDefault(), form.requestSubmit());
   });
   return form;
 }

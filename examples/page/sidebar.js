@@ -3,6 +3,7 @@ import { call, inWords } from "./api.js";
 import { announce, el, icon } from "./elements.js";
 
 const PAGE = 50;
+const MOST = 200; // that the service gives at once
 const SEARCH_AFTER_MS = 300;
 const ZONE = Intl.DateTimeFormat().resolvedOptions().timeZone;
 
@@ -38,18 +39,28 @@ export class Sidebar {
   async load() {
     const request = ++this.#request;
     const text = this.#search.value.trim();
+    // What was shown by "Show more" is shown again, so that the list keeps its place.
+    const limit = Math.min(MOST, Math.max(PAGE, this.#list.querySelectorAll("li").length));
     try {
-      const found = text ? await this.#find(text) : await this.#read(null);
+      const found = text ? await this.#find(text) : await this.#read({ limit });
       if (request !== this.#request) return;
+      const place = this.#list.scrollTop;
       if (text) this.#showFound(text, ...found);
       else {
         this.#groups.clear();
         this.#list.replaceChildren();
         this.#add(found);
       }
+      this.#list.scrollTop = place;
     } catch (problem) {
-      if (request === this.#request) this.#list.replaceChildren(el("p", { className: "problem-text" }, inWords(problem)));
+      if (request === this.#request) this.#showProblem(problem);
     }
+  }
+
+  /** The list stays: it is still good to read when the service can't be reached. */
+  #showProblem(problem) {
+    this.#list.querySelector(".problem-text")?.remove();
+    this.#list.prepend(el("p", { className: "problem-text" }, inWords(problem)));
   }
 
   #parameters(more) {
@@ -57,8 +68,8 @@ export class Sidebar {
     return new URLSearchParams({ limit: PAGE, tz: ZONE, ...chosen, ...more });
   }
 
-  #read(cursor) {
-    return call("GET", `/conversations?${this.#parameters(cursor ? { cursor } : {})}`);
+  #read(more) {
+    return call("GET", `/conversations?${this.#parameters(more)}`);
   }
 
   #find(text) {
@@ -73,16 +84,30 @@ export class Sidebar {
       if (!this.#groups.has(day)) this.#groups.set(day, this.#group(nameDay(day)));
       this.#groups.get(day).append(...conversations.map((conversation) => this.#item(conversation)));
     }
-    this.#list.querySelector(".more")?.remove();
-    this.#next = page.next;
-    if (page.next) this.#list.append(el("button", { type: "button", className: "quiet more", onclick: () => this.#more() }, "Show more"));
+    this.#offerMore(page.next, () => this.#read({ cursor: this.#next }), (more) => this.#add(more));
     if (!this.#groups.size) this.#list.append(el("p", { className: "nothing" }, "No conversations yet."));
   }
 
-  async #more() {
-    const request = ++this.#request;
-    const page = await this.#read(this.#next);
-    if (request === this.#request) this.#add(page);
+  #offerMore(next, read, add) {
+    this.#list.querySelector(".more")?.remove();
+    this.#next = next;
+    if (!next) return;
+    const onclick = async () => {
+      const request = ++this.#request;
+      try {
+        const page = await read();
+        if (request === this.#request) add(page);
+      } catch (problem) {
+        if (request === this.#request) this.#showProblem(problem);
+      }
+    };
+    this.#list.append(el("button", { type: "button", className: "quiet more", onclick }, "Show more"));
+  }
+
+  #addHits(group, text, page) {
+    group.append(...page.items.map((hit) => this.#hit(hit)));
+    const read = () => call("GET", `/search?${new URLSearchParams({ q: text, cursor: this.#next })}`);
+    this.#offerMore(page.next, read, (more) => this.#addHits(group, text, more));
   }
 
   #group(name) {
@@ -94,7 +119,7 @@ export class Sidebar {
   #item(conversation) {
     const star = conversation.is_favorited ? el("span", { className: "starred" }, icon("star"), el("span", { className: "unseen" }, "Favourite")) : null;
     const running = conversation.running_message_id ? el("span", { className: "running", title: "Writing" }, el("span", { className: "unseen" }, "Writing")) : null;
-    return el("li", {}, this.#link(conversation.id, el("span", { className: "name" }, conversation.title), running, star));
+    return el("li", {}, this.#link(conversation.id, el("span", { className: "name", dir: "auto" }, conversation.title), running, star));
   }
 
   #link(id, ...children) {
@@ -112,7 +137,7 @@ export class Sidebar {
     this.#list.replaceChildren();
     this.#groups.clear();
     if (titles.items.length) this.#group("Titles").append(...titles.items.map((conversation) => this.#item(conversation)));
-    if (hits.items.length) this.#group("Messages").append(...hits.items.map((hit) => this.#hit(hit)));
+    if (hits.items.length) this.#addHits(this.#group("Messages"), text, hits);
     const count = titles.items.length + hits.items.length;
     if (!count) this.#list.append(el("p", { className: "nothing" }, `Nothing matches “${text}”.`));
     announce(count === 1 ? "1 match" : `${count} matches`);
@@ -120,7 +145,7 @@ export class Sidebar {
 
   #hit(hit) {
     const snippet = el("span", { className: "snippet" }, ...readSnippet(hit.snippet));
-    return el("li", {}, this.#link(hit.conversation_id, el("span", { className: "name" }, hit.conversation_title, snippet)));
+    return el("li", {}, this.#link(hit.conversation_id, el("span", { className: "name", dir: "auto" }, hit.conversation_title, snippet)));
   }
 }
 

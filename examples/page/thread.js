@@ -4,7 +4,9 @@ import { announce, copyText, el, iconButton } from "./elements.js";
 import { ReplyView, describeEnd, describeFailure, editForm, hasFailed, problemView, questionView, versionSwitch } from "./message.js";
 
 const PAGE = 200;
-const NEAR_THE_END_PX = 120;
+const AT_THE_END_PX = 24;
+const MOST_ANNOUNCED = 2000; // characters
+const REFUSALS_THAT_PASS = [408, 425, 429];
 
 export class Thread {
   #section = document.getElementById("thread");
@@ -15,11 +17,17 @@ export class Thread {
   #views = new Map();
   #changed;
   #busy;
+  #giveBack;
+  #unsent = null; // the question that is being sent, until the service is known to have it
+  #staysAtEnd = true;
 
-  /** `changed` is called when a reply has begun or ended, `busy` with whether one is being written. */
-  constructor({ changed, busy }) {
+  /** `changed` is called when a reply has begun or ended, `busy` with whether one is being written, `giveBack` with a
+   * question that was not saved. */
+  constructor({ changed, busy, giveBack }) {
     this.#changed = changed;
     this.#busy = busy;
+    this.#giveBack = giveBack;
+    this.#watchScrolling();
   }
 
   get id() {
@@ -31,12 +39,14 @@ export class Thread {
   }
 
   /** Leave the conversation. A reply that is being written goes on without this page. */
-  close() {
+  close({ isLoggedOut = false } = {}) {
     this.#following?.abort();
     this.#setFollowing(null);
     this.#id = null;
     this.#messages = [];
+    this.#staysAtEnd = true;
     this.#section.replaceChildren();
+    this.#dropUnsent(isLoggedOut);
   }
 
   showWelcome() {
@@ -65,9 +75,10 @@ export class Thread {
   }
 
   send(content) {
-    const question = questionView(content);
     this.#section.querySelector(".welcome")?.remove();
     this.#section.querySelector(".problem")?.remove();
+    this.#dropUnsent();
+    const question = this.#newQuestion(content);
     this.#section.append(question);
     return this.#begin(`${this.#path}/messages`, { method: "POST", body: { content } }, question);
   }
@@ -96,20 +107,29 @@ export class Thread {
     const keyed = { key: crypto.randomUUID(), ...request };
     const view = new ReplyView();
     this.#section.append(view.node);
+    this.#staysAtEnd = true;
     this.#scrollToEnd();
-    return this.#follow(path, keyed, view, question);
+    const followed = this.#follow(path, keyed, view, question);
+    // The button that began this is gone.
+    if (document.activeElement === document.body) document.getElementById("stop").focus();
+    return followed;
   }
 
   async #follow(path, request, view, question = null) {
     const id = this.#id;
     const following = new AbortController();
     let failure = null;
+    const onStart = () => {
+      if (this.#unsent) this.#unsent.hasArrived = true;
+      this.#changed();
+    };
     this.#setFollowing(following);
+    view.ondraw = () => this.#scrollToEnd();
     announce("A reply is being written.");
     try {
-      for await (const said of stream(path, { ...request, signal: following.signal, onStart: () => this.#changed() })) {
+      for await (const said of stream(path, { ...request, signal: following.signal, onStart })) {
         if (said.error) failure = said;
-        else if (!said.done) this.#keepAtEnd(() => view.add(said));
+        else if (!said.done) view.add(said);
         else if (said.status !== "failed") failure = null;
       }
     } catch (problem) {
@@ -118,39 +138,91 @@ export class Thread {
     if (following.signal.aborted) return;
     this.#setFollowing(null);
     view.end();
-    announce(failure ? "" : `Reply: ${view.text}`);
+    announce(failure ? "" : `Reply: ${view.text.slice(0, MOST_ANNOUNCED)}`);
     await this.#settle(id, failure, () => this.#retry(path, request, view, question), question);
   }
 
   /** Show what the service has saved. A question that it has not saved stays, with a button that sends it again. */
   async #settle(id, failure, retry, question) {
+    const unsent = this.#unsent;
+    if (unsent && failure?.user_message_id) this.#unsent = null;
+    if (unsent && failure) Object.assign(unsent, { problem: inWords(failure), retry });
+    if (unsent && isRefused(failure)) this.#giveUp(unsent);
     try {
       await this.open(id);
     } catch (problem) {
       failure ??= problem;
     }
     if (id !== this.#id) return;
-    if (failure) {
-      const isSaved = failure.user_message_id || !question || question.isConnected || this.#hasQuestion(question);
-      if (!isSaved) this.#section.append(question);
-      this.#showProblem(inWords(failure), retry);
-    }
+    if (failure && !this.isBusy) this.#showProblem(inWords(failure), isRefused(failure) && question ? null : () => this.#tryAgain(retry));
     this.#changed();
   }
 
-  #hasQuestion(question) {
-    const asked = this.#messages.filter((message) => message.role === "user" && message.is_active);
-    return asked.at(-1)?.content === question.firstChild.textContent;
+  #newQuestion(content) {
+    const node = questionView(content);
+    this.#unsent = { node, content, after: this.#lastQuestionId() };
+    return node;
+  }
+
+  /** A refused question can be changed, and then be sent. */
+  #giveUp(unsent) {
+    this.#unsent = null;
+    unsent.node.remove();
+    this.#giveBack(unsent.content);
+  }
+
+  /** Give a question that failed back before its place is lost. */
+  #dropUnsent(isLoggedOut = false) {
+    if (this.#unsent?.problem || (isLoggedOut && this.#unsent && !this.#unsent.hasArrived)) this.#giveUp(this.#unsent);
+    this.#unsent = null;
+  }
+
+  #lastQuestionId() {
+    return this.#messages.filter((message) => message.role === "user" && message.is_active).at(-1)?.id;
+  }
+
+  /** Show the unsent question below what the service has, unless it is there by now. */
+  #showUnsent() {
+    if (!this.#unsent) return;
+    const last = this.#messages.filter((message) => message.role === "user" && message.is_active).at(-1);
+    if (last && last.id !== this.#unsent.after && last.content.trim() === this.#unsent.content.trim()) {
+      this.#unsent = null;
+      return;
+    }
+    this.#section.append(this.#unsent.node);
+    const { problem, retry } = this.#unsent;
+    if (problem) this.#showProblem(problem, () => this.#tryAgain(retry));
+  }
+
+  /** Ask the service first: the reply may still be written, or be there. Only if nothing is new, do it again. */
+  async #tryAgain(again) {
+    if (this.isBusy) return undefined;
+    const id = this.#id;
+    const before = this.#newest();
+    try {
+      await this.open(id);
+    } catch (problem) {
+      if (id === this.#id) this.#showProblem(inWords(problem), () => this.#tryAgain(again));
+      return undefined;
+    }
+    if (id !== this.#id || this.isBusy) return undefined;
+    return this.#newest() === before ? again() : this.#changed();
+  }
+
+  #newest() {
+    const last = this.#messages.at(-1);
+    return last && `${last.id} ${last.status}`;
   }
 
   /** Repeat a request with its key. A reply that failed with text has been shown, so another one takes its place. */
   #retry(path, request, view, question) {
     if (this.isBusy) return undefined;
-    if (view.text || !request.key) return this.#regenerate();
-    view.node.remove();
     const last = this.#messages.at(-1);
+    if (view.text || !request.key) return !last || last.role === "user" || hasFailed(last) ? this.#regenerate() : undefined;
+    view.node.remove();
     if (path.endsWith("/regenerate") || (last && hasFailed(last))) this.#removeLastReply();
     this.#section.querySelector(".problem")?.remove();
+    if (this.#unsent) this.#unsent.problem = null;
     return this.#begin(path, request, question);
   }
 
@@ -176,7 +248,7 @@ export class Thread {
 
   #show(runningId) {
     const place = this.#section.scrollHeight - this.#section.scrollTop;
-    const wasAtEnd = this.#isAtEnd();
+    const focused = this.#focused();
     this.#views.clear();
     const shown = this.#messages.filter((message) => message.is_active || message.id === runningId);
     const running = shown.find((message) => message.id === runningId);
@@ -189,12 +261,32 @@ export class Thread {
     if (this.#next) nodes.unshift(el("button", { type: "button", className: "quiet older", onclick: () => this.#showOlder() }, "Show older messages"));
     this.#section.replaceChildren(...nodes);
     const last = shown.at(-1);
-    if (last && last !== running && hasFailed(last)) this.#showProblem(describeFailure(last), () => this.#regenerate());
-    if (wasAtEnd) this.#scrollToEnd();
+    if (last && last !== running && hasFailed(last)) this.#showProblem(describeFailure(last), () => this.#tryAgain(() => this.#regenerate()));
+    this.#showUnsent();
+    this.#focusAgain(focused);
+    if (this.#staysAtEnd) this.#scrollToEnd();
     else this.#section.scrollTop = this.#section.scrollHeight - place;
   }
 
+  /** Return which button has the focus. Its message is drawn anew. */
+  #focused() {
+    const active = document.activeElement;
+    if (!this.#section.contains(active) || active === this.#section) return null;
+    return { label: active.getAttribute("aria-label"), id: active.closest(".message")?.id, kind: active.closest(".question") ? ".question" : ".reply" };
+  }
+
+  #focusAgain(focused) {
+    if (!focused || this.#section.contains(document.activeElement)) return;
+    const buttons = [...this.#section.querySelectorAll("button:not(:disabled)")];
+    const alike = buttons.filter((button) => button.getAttribute("aria-label") === focused.label);
+    const same = alike.find((button) => button.closest(".message")?.id === focused.id) ?? alike.at(-1);
+    // At the first and at the last version, one of the two buttons can't be pressed.
+    const beside = [...this.#section.querySelectorAll(`${focused.kind} .versions button:not(:disabled)`)].at(-1);
+    (same ?? beside ?? document.getElementById("question")).focus({ preventScroll: true });
+  }
+
   async #showOlder() {
+    this.#staysAtEnd = false;
     const page = await this.#read(this.#next);
     this.#messages = [...page.items, ...this.#messages];
     this.#next = page.next;
@@ -249,7 +341,8 @@ export class Thread {
   #sendEdited(form, message, content) {
     if (this.isBusy) return undefined;
     while (form.nextElementSibling) form.nextElementSibling.remove();
-    const question = questionView(content);
+    this.#dropUnsent();
+    const question = this.#newQuestion(content);
     form.replaceWith(question);
     return this.#begin(`${this.#path}/messages/${message.id}`, { method: "PUT", body: { content } }, question);
   }
@@ -282,18 +375,29 @@ export class Thread {
 
   // --- Scrolling ---
 
-  #isAtEnd() {
-    return this.#section.scrollHeight - this.#section.scrollTop - this.#section.clientHeight < NEAR_THE_END_PX;
-  }
-
   #scrollToEnd() {
-    this.#section.scrollTop = this.#section.scrollHeight;
+    if (this.#staysAtEnd) this.#section.scrollTop = this.#section.scrollHeight;
   }
 
-  /** Let the newest words stay in sight, unless the reader has scrolled away from them. */
-  #keepAtEnd(change) {
-    const wasAtEnd = this.#isAtEnd();
-    change();
-    if (wasAtEnd) requestAnimationFrame(() => this.#scrollToEnd());
+  /** The newest words stay in sight, unless the reader goes up. Where the page is does not tell: smooth scrolling begins at the end. */
+  #watchScrolling() {
+    const section = this.#section;
+    const goUp = () => (this.#staysAtEnd = section.scrollHeight <= section.clientHeight);
+    let before = { top: 0, height: 0 }, touchedAt = 0;
+    section.addEventListener("wheel", (event) => event.deltaY < 0 && goUp(), { passive: true });
+    section.addEventListener("keydown", (event) => ["ArrowUp", "PageUp", "Home"].includes(event.key) && goUp());
+    section.addEventListener("touchstart", (event) => (touchedAt = event.touches[0].clientY), { passive: true });
+    section.addEventListener("touchmove", (event) => event.touches[0].clientY > touchedAt && goUp(), { passive: true });
+    section.addEventListener("scroll", () => {
+      const { scrollTop: top, scrollHeight: height } = section;
+      if (top < before.top && height === before.height) goUp(); // with the scroll bar
+      else if (top > before.top && height - top - section.clientHeight < AT_THE_END_PX) this.#staysAtEnd = true;
+      before = { top, height };
+    });
   }
+}
+
+/** Tell whether the same request would be refused again. */
+function isRefused(failure) {
+  return failure?.status >= 400 && failure.status < 500 && !failure.user_message_id && !REFUSALS_THAT_PASS.includes(failure.status);
 }

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.page.conftest import OpenPage
 from tests.support.browser import PHONE, SCREENSHOTS, chromium
@@ -299,3 +299,93 @@ def test_everything_has_a_name_and_can_be_reached_with_the_keyboard(
     wanted = ["skip", "new-chat", "search", "Only favourites", "hello", "appearance", "log-out", "Favourite"]
     for name in [*wanted, "Rename", "Delete", "Edit", "Copy", "Good reply", "Write another reply", "question", "Send"]:
         assert name in reached, reached
+
+
+def test_trying_again_after_an_outage_follows_the_reply_that_still_runs(
+    open_page: OpenPage, client: Client, upstream: ScriptedUpstream
+) -> None:
+    gate = upstream.gate()
+    upstream.script(tokens("one "), hold(gate), tokens("two"), done())
+    page = open_page()
+    # The send arrives, but nothing of its answer reaches the page.
+    unreachable = {"status": 500, "json": {"detail": "Lost.", "code": "lost"}}
+
+    def lose_the_answer(route: Route) -> None:
+        if route.request.method == "POST":
+            sent = {"Authorization": f"Bearer {client.token}", "Prefer": "respond-async"}
+            route.fetch(headers={**route.request.headers, **sent})
+        route.fulfill(**unreachable)
+
+    page.route("**/messages*", lose_the_answer)
+    ask(page, "count")
+    expect(page.locator(".problem")).to_be_visible()
+    page.unroute("**/messages*")
+    page.get_by_role("button", name="Try again").click()
+    expect(page.locator(".reply > .text")).to_have_text("one")
+    gate.open()
+    expect(page.get_by_role("button", name="Write another reply")).to_be_visible()
+    assert contents(client) == ["count", "one two"]
+    assert page.locator(".question .text").all_inner_texts() == ["count"]
+
+
+def test_a_link_with_another_token_asks_first(open_page: OpenPage, client: Client, conversation: str) -> None:
+    page = open_page(f"#/c/{conversation}")
+    page.evaluate("location.hash = '#token=of-somebody-else'")
+    expect(page.get_by_role("button", name="Stay logged in")).to_be_focused()
+    assert "token" not in page.url
+    page.keyboard.press("Enter")
+    assert page.evaluate("sessionStorage.token") == client.token
+    assert page.url.endswith(f"#/c/{conversation}")
+    page.evaluate("location.hash = '#token=of-somebody-else'")
+    page.get_by_role("button", name="Switch").click()
+    expect(page.locator("#login")).to_be_visible()
+
+
+@pytest.mark.parametrize("status", [401, 409, 413])
+def test_a_refused_message_goes_back_into_the_box(open_page: OpenPage, client: Client, conversation: str, status: int) -> None:
+    page = open_page(f"#/c/{conversation}")
+    expect(page.get_by_role("heading", level=1)).to_have_text("New conversation")
+    refused = {"status": status, "json": {"detail": "Refused.", "code": "refused"}}
+    page.route("**/messages", lambda route: route.fulfill(**refused) if route.request.method == "POST" else route.continue_())
+    ask(page, "typed with care")
+    expect(page.get_by_label("Message", exact=True) if status != 401 else page.locator("#question")).to_have_value(
+        "typed with care"
+    )
+    expect(page.locator(".question")).to_have_count(0)
+
+
+def test_markdown_is_shown_and_only_safe_links_are_links(
+    open_page: OpenPage, client: Client, upstream: ScriptedUpstream
+) -> None:
+    text = (
+        "1. one\n   - inner\n2. two\n\n| a | b |\n|---|---|\n| 1 | *2* |\n\n> said\n\n"
+        "[bad](javascript:alert) [good](https://example.org/x) and https://example.org/y. <b>plain</b>"
+    )
+    upstream.script(tokens(text), done())
+    page = open_page()
+    ask(page, "show")
+    expect(page.get_by_role("button", name="Write another reply")).to_be_visible()
+    assert page.locator(".reply ol > li").count() == 2
+    assert page.locator(".reply ol > li ul > li").all_inner_texts() == ["inner"]
+    assert page.locator(".reply td em").all_inner_texts() == ["2"]
+    assert page.locator(".reply blockquote").inner_text() == "said"
+    links = page.locator(".reply a").evaluate_all("links => links.map((link) => [link.href, link.rel])")
+    assert links == [["https://example.org/x", "noopener noreferrer"], ["https://example.org/y", "noopener noreferrer"]]
+    assert page.locator(".reply b").count() == 0
+    photograph(page, "markdown")
+
+
+def test_a_long_reply_can_be_scrolled_while_it_grows(open_page: OpenPage, client: Client, upstream: ScriptedUpstream) -> None:
+    gate = upstream.gate()
+    paragraphs = [f"Paragraph {number}. {'word ' * 200}\n\n" for number in range(200)]
+    upstream.script(tokens(*paragraphs), hold(gate), tokens("The end."), done())
+    page = open_page()
+    ask(page, "go")
+    expect(page.locator(".reply > .text")).to_contain_text("Paragraph 199")
+    page.locator("#thread").hover()
+    page.mouse.wheel(0, -60)
+    gate.open()
+    expect(page.locator(".reply > .text")).to_contain_text("The end.")
+    place = page.locator("#thread").evaluate("(node) => node.scrollHeight - node.scrollTop - node.clientHeight")
+    assert place > 30
+    assert page.locator(".reply > .text p").count() == 201
