@@ -35,9 +35,7 @@ export async function* streamReply(address, { token, method = "GET", body, key, 
       const mayPass = problem.status ? passing.includes(problem.status) : !signal?.aborted;
       if (!mayPass || wait > 30 || failures >= MOST_FAILURES || (method !== "GET" && !key)) throw problem;
     } finally { clearTimeout(silence); connection.abort(); }
-    await new Promise((resume) => {
-      setTimeout(resume, Math.max(wait * 1000, Math.min(250 * 2 ** failures, 8000)));
-      if (!wait) globalThis.addEventListener?.("online", resume, { once: true });
-    });
+    const pause = new Promise((resume) => setTimeout(resume, Math.max(wait * 1000, Math.min(250 * 2 ** failures, 8000))));
+    await (wait ? pause : Promise.race([pause, new Promise((resume) => globalThis.addEventListener?.("online", resume, { once: true }))]));
   }
 }
