@@ -35,6 +35,8 @@ worker_class = Worker
 logger_class = ServerLog
 worker_connections = 10_000
 backlog = 2048
+# The longest token has 8,192 characters (`TOKEN_FORM` in chatapi.authentication); the default of 8,190 is for the whole line.
+limit_request_field_size = 16_384
 # Seconds a connection may be idle between two requests. Also the time limit for the headers of a request.
 keepalive = 5
 graceful_timeout = 30

@@ -109,8 +109,16 @@ class SendThrottle(UserThrottle):
     setting = "THROTTLE_SEND"
 
 
+class NoThrottle(BaseThrottle):
+    """For liveness, which costs nothing: whoever shares the monitor's address must not have a healthy process killed."""
+
+    def allow_request(self, request: Request, view: object) -> bool:
+        request._request.is_counted = True  # type: ignore[attr-defined]
+        return True
+
+
 class ProbeThrottle(Throttle):
-    """For health and readiness, counted in this process, because a probe must not depend on the cache."""
+    """For readiness, which asks the database. Counted in this process, because a probe must not depend on the cache."""
 
     scope = "probe"
     setting = "THROTTLE_PROBE"

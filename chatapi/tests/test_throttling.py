@@ -215,11 +215,17 @@ def test_a_user_is_served_whatever_the_others_at_this_address_did(
     assert {user.get(ADDRESS).status_code for _ in range(5)} == {200}
 
 
-@pytest.mark.parametrize("path", ["/api/health", "/api/ready", "/health"])
-def test_probes_have_a_limit_of_their_own(anonymous: UserClient, settings: Settings, clock: Any, path: str) -> None:
+@pytest.mark.parametrize("path", ["/api/health", "/health"])
+def test_health_is_never_refused(anonymous: UserClient, settings: Settings, clock: Any, path: str) -> None:
+    settings.THROTTLE_ADDRESS = settings.THROTTLE_PROBE = Rate(1, 60)
+    assert [anonymous.get("/nothing").status_code for _ in range(2)] == [404, 429]
+    assert {anonymous.get(path).status_code for _ in range(4)} == {200}
+
+
+def test_readiness_has_a_limit_of_its_own(anonymous: UserClient, settings: Settings, clock: Any) -> None:
     settings.THROTTLE_ADDRESS, settings.THROTTLE_PROBE = Rate(1, 60), Rate(3, 60)
     anonymous.get("/nothing")
-    assert [anonymous.get(path).status_code for _ in range(4)] == [200, 200, 200, 429]
+    assert [anonymous.get("/api/ready").status_code for _ in range(4)] == [200, 200, 200, 429]
 
 
 def test_probes_need_no_cache(anonymous: UserClient, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -246,7 +252,7 @@ def test_a_request_is_counted_once(user: UserClient, anonymous: UserClient, trip
     trips.clear()
     user.get(ADDRESS)
     assert trips == [f"throttle:read:user-{user.user_id}"]
-    for path in (*NOT_A_USER_S_READ, "/api/health"):
+    for path in (*NOT_A_USER_S_READ, "/api/ready"):
         trips.clear()
         visit(anonymous, path)
         assert len(trips) == 1, path

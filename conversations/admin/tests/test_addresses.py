@@ -80,3 +80,8 @@ def test_every_list_names_its_lookups() -> None:
     ours = [model for model in admin.site._registry if model._meta.app_label == "conversations"]
     assert len(ours) == len(LISTS)
     assert all(isinstance(admin.site._registry[model], ListedLookupsAdmin) for model in ours)
+
+
+@pytest.mark.django_db
+def test_there_is_no_redirect_to_a_row_s_own_page(admin_client: Client) -> None:
+    assert admin_client.get("/admin/r/1/1/").status_code == 404

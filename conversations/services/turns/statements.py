@@ -26,7 +26,7 @@ from conversations.services.usage import COUNT_TURN_SQL
 LOCK_SQL = """
 SELECT c.title, c.title_source, c.model_tag, a.system_prompt, a.model_tag, a.temperature, a.max_tokens, a.top_k,
        CASE WHEN %(limited)s THEN pg_advisory_xact_lock(hashtextextended(%(lock_name)s, 0)) END
-FROM conversations AS c LEFT JOIN assistants AS a ON a.id = c.assistant_id
+FROM conversations AS c LEFT JOIN assistants AS a ON a.id = c.assistant_id AND a.is_active
 WHERE c.id = %(conversation_id)s AND c.user_id IS NOT DISTINCT FROM %(user_id)s
   AND (c.expires_at IS NULL OR c.expires_at > statement_timestamp())
 FOR NO KEY UPDATE OF c

@@ -53,7 +53,8 @@ def read_input_items(reply_id: UUID, user_id: UUID, params: QueryDict) -> dict[s
     messages = Message.objects.in_conversation(reply["conversation_id"])
     asked = messages.filter(id=reply["parent_id"])
     question = asked.values("id", "created_at").first()
-    if question is not None and (reply["request_options"] or {}).get("has_history"):
+    options = reply["request_options"]
+    if question is not None and isinstance(options, dict) and options.get("has_history"):
         before = after_key(SortKey(question["created_at"], question["id"]), "created_at", descending=True)
         # The history is the beginning of the conversation, so it is all before the question.
         asked = messages.active_branch().filter(before) | asked

@@ -19,6 +19,8 @@ from conversations.visible_text import is_blank
 from inference_proxy.protocols.base import Sampling
 
 MOST_MESSAGES = 500
+# What a new conversation may begin with, as in the official service.
+MOST_ITEMS = 20
 MOST_PAIRS = 16
 LONGEST_KEY = 64
 LONGEST_VALUE = 512
@@ -56,13 +58,29 @@ class InputMessage:
 class MessagesField(serializers.Field[Any, Any, Any, Any]):
     """Messages in OpenAI's form. Reasoning is left out, because no model gets it back."""
 
+    most = MOST_MESSAGES
+
     def to_internal_value(self, data: Any) -> list[InputMessage]:
         if not isinstance(data, list):
             raise serializers.ValidationError("Must be a list of messages.")
-        if len(data) > MOST_MESSAGES:
-            raise serializers.ValidationError(f"Must have at most {MOST_MESSAGES} messages.")
+        if len(data) > self.most:
+            raise serializers.ValidationError(f"Must have at most {self.most} messages.")
         items = [item for item in data if not (isinstance(item, dict) and item.get("type") == "reasoning")]
         return [_read_message(item) for item in items]
+
+
+@extend_schema_field({"type": "array", "items": _MESSAGE, "maxItems": MOST_ITEMS})
+class ItemsField(MessagesField):
+    """What a new conversation begins with: a few messages, each as long as one may be that is sent."""
+
+    most = MOST_ITEMS
+
+    def to_internal_value(self, data: Any) -> list[InputMessage]:
+        messages = super().to_internal_value(data)
+        longest = settings.MAX_MESSAGE_CHARACTERS
+        if any(len(message.content) > longest for message in messages):
+            raise serializers.ValidationError(f"A message must have at most {longest} characters.")
+        return messages
 
 
 @extend_schema_field({"oneOf": [{"type": "string"}, {"type": "array", "items": _MESSAGE, "minItems": 1}]})
@@ -189,7 +207,7 @@ class ResponseCreateSerializer(BodySerializer):
 
 class ConversationCreateSerializer(BodySerializer):
     metadata = MetadataField(required=False)
-    items = MessagesField(required=False, allow_null=True)
+    items = ItemsField(required=False, allow_null=True)
 
     class Meta:
         ref_name = "OpenAIConversationCreate"

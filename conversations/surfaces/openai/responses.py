@@ -97,9 +97,9 @@ def seconds(time: datetime | None) -> int:
 
 def _asked(row: Row) -> dict[str, Any]:
     """Return what is known of a response when it begins."""
-    options = row["request_options"] or {}
-    previous = options.get("previous_response_id")
-    temperature = options.get("temperature")
+    options = row["request_options"] if isinstance(row["request_options"], dict) else {}
+    previous = _kept(options, "previous_response_id", str)
+    temperature = _kept(options, "temperature", int, float)
     if temperature is None:
         temperature = settings.INFERENCE_DEFAULT_TEMPERATURE
     return {
@@ -108,15 +108,28 @@ def _asked(row: Row) -> dict[str, Any]:
         "created_at": seconds(row["created_at"]),
         "model": row["model_tag"] or "default",
         "conversation": {"id": conversation_form(row["conversation_id"])},
-        "previous_response_id": response_form(UUID(previous)) if previous else None,
-        "instructions": options.get("instructions"),
-        "metadata": options.get("metadata") or {},
-        "background": options.get("background", False),
+        "previous_response_id": _form_of_previous(previous),
+        "instructions": _kept(options, "instructions", str),
+        "metadata": _kept(options, "metadata", dict) or {},
+        "background": options.get("background") is True,
         "store": row["conversation__expires_at"] is None,
         "temperature": UNCHOSEN_TEMPERATURE if temperature is None else temperature,
-        "max_output_tokens": options.get("max_output_tokens"),
+        "max_output_tokens": _kept(options, "max_output_tokens", int),
         **FIXED_FIELDS,
     }
+
+
+def _kept(options: dict[str, Any], name: str, *kinds: type) -> Any:
+    """Return an option that was kept with a reply, or None if it has another form: an imported archive may bring anything."""
+    value = options.get(name)
+    return value if isinstance(value, kinds) and not isinstance(value, bool) else None
+
+
+def _form_of_previous(kept: str | None) -> str | None:
+    try:
+        return response_form(UUID(kept)) if kept else None
+    except ValueError:
+        return None
 
 
 def _error_of(row: Row) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from rest_framework.request import Request
 
 from chatapi.readiness import check_readiness
+from chatapi.throttling import ProbeThrottle
 from chatapi.wire import Response
 from conversations.surfaces.api import operations
 from conversations.surfaces.probes import ProbeView
@@ -18,6 +19,8 @@ class HealthView(ProbeView):
 
 class ReadyView(ProbeView):
     """Readiness: whether requests can be served."""
+
+    throttle_classes = [ProbeThrottle]
 
     @operations.ready
     def get(self, request: Request) -> Response:

@@ -1,9 +1,11 @@
 """/v1/conversations: create, read, change, delete, list items."""
 
+from typing import Any
 from uuid import UUID
 
 from rest_framework.request import Request
 
+from chatapi.throttling import SendThrottle
 from chatapi.views import ViewSet
 from chatapi.wire import Response
 from conversations.services.conversations import delete_conversation, replace_metadata, require_conversation
@@ -19,6 +21,10 @@ from conversations.surfaces.request_fields import read_body
 
 
 class ConversationViewSet(ViewSet):
+    def get_throttles(self) -> list[Any]:
+        # Creating may store as much as a send.
+        return [SendThrottle()] if self.action == "create" else super().get_throttles()
+
     @operations.create_conversation
     def create(self, request: Request) -> Response:
         asked = read_body(ConversationCreateSerializer, request).validated_data

@@ -1,11 +1,13 @@
 """POST /api/v1/chat/stream"""
 
+import psycopg
 import pytest
 
 from conversations.surfaces.conftest import MakeAssistant
 from conversations.surfaces.sessions.tests.calls import STREAM, history, new_key, say
 from tests.support.client import Client, Stream
 from tests.support.parallel import at_once
+from tests.support.raw import RawConnection
 from tests.support.steps import done, hold, respond, tokens
 from tests.support.upstream import ScriptedUpstream
 
@@ -122,3 +124,22 @@ def test_a_refusal_of_the_model_is_an_http_error(client: Client, upstream: Scrip
     upstream.script(respond("503 Service Unavailable"))
     answer = say(client, "s")
     assert (answer.status, answer.json["code"]) == (503, "upstream_unavailable")
+
+
+def test_the_prompt_of_an_assistant_that_was_switched_off_is_not_used(
+    client: Client, upstream: ScriptedUpstream, make_assistant: MakeAssistant, database: psycopg.Connection
+) -> None:
+    assistant = make_assistant(system_prompt="Answer in verse.")
+    say(client, "s", assistant_id=assistant).finish()
+    database.execute("UPDATE assistants SET is_active = false WHERE id = %s", [assistant])
+    say(client, "s").finish()
+    first, second = (str(generation.body["messages"]) for generation in upstream.generations()[-2:])
+    assert "verse" in first
+    assert "verse" not in second
+
+
+def test_the_longest_token_reaches_the_service(client: Client) -> None:
+    with RawConnection(client.port) as stranger:
+        stranger.send_head("GET", "/api/conversations", "x" * 8_192)
+        status, _, answer = stranger.answer()
+    assert (status, answer["code"]) == (401, "invalid_token")
