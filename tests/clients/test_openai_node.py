@@ -67,6 +67,11 @@ def test_a_client_that_left_continues(api: NodeScript, upstream: ScriptedUpstrea
     whole = begun + collect(api, "responses.retrieve", response_id, after)
     check_events(whole)
     assert said(whole) == ("", "one two")
+    # The helper reads the whole stream again and skips events by their numbers.
+    for place, event in enumerate(whole):
+        asked = {"response_id": response_id, "starting_after": event["sequence_number"]}
+        rest = collect(api, "responses.stream", asked)
+        assert said(whole[: place + 1] + rest) == said(whole)
 
 
 def test_cancelling(api: NodeScript, upstream: ScriptedUpstream) -> None:

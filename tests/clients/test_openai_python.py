@@ -114,6 +114,32 @@ def test_a_stream_continues_behind_every_event_on_every_node(
     assert said(stored) == ("one two ", "three four")
 
 
+def test_the_helper_continues_behind_every_event_on_every_node(
+    api: OpenAI, other_node: Server, upstream: ScriptedUpstream
+) -> None:
+    """The helper reads the whole stream again and skips events by their numbers, so a replay must have the same events."""
+    gate = upstream.gate()
+    upstream.script(
+        thought("one t"), thought("wo"), tokens("thr", "ee fo", "ur "), hold(gate), tokens("fi", "ve, 六", "七"), done()
+    )
+    begun = api.responses.create(input="count", background=True)
+    first = api.responses.retrieve(begun.id, stream=True)
+    events = []
+    for event in first:
+        events.append(event.to_dict())
+        if event.type == "response.output_text.delta":
+            break
+    gate.open()
+    events += [event.to_dict() for event in first]
+    assert said(events) == ("one two", "three four five, 六七")
+    for node in (api.responses, at(api, other_node.port).responses):
+        for place, event in enumerate(events):
+            with node.stream(response_id=begun.id, starting_after=event["sequence_number"]) as stream:
+                rest = [one.to_dict(warnings=False) for one in stream]
+            assert [one["sequence_number"] for one in rest] == [one["sequence_number"] for one in events[place + 1 :]]
+            assert said(events[: place + 1] + rest) == said(events)
+
+
 def test_a_response_in_the_background(api: OpenAI, upstream: ScriptedUpstream) -> None:
     gate = upstream.gate()
     upstream.script(hold(gate), *SCRIPT)

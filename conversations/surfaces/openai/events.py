@@ -2,7 +2,8 @@
 
 Principle: what has happened before an event follows from the event's place (see `sequence`). So a stream that starts in the
 middle needs no memory of what was sent before: it infers its state from the place of the last event that the client has, and
-leaves out the events up to that one.
+leaves out the events up to that one. Deltas are cut by the text alone (see `pieces`), so a replay has the events of the first
+stream. The text after the last cut is held back until its piece is complete, the other channel goes on, or the reply ends.
 """
 
 import logging
@@ -15,6 +16,7 @@ import orjson
 from chatapi.database import release_connections
 from chatapi.problem import Problem
 from conversations.surfaces.openai.identifiers import message_form, reasoning_form
+from conversations.surfaces.openai.pieces import pieces
 from conversations.surfaces.openai.responses import (
     message_item,
     message_part,
@@ -67,6 +69,9 @@ class ResponseEvents:
         self._has_reasoning = place.cursor.reasoning > 0 or place.order is Order.RESUMED
         self._has_text = place.cursor.text > 0 or (place.order is not Order.USUAL and not self._is_text_due)
         self._failure: tuple[str, str] | None = None
+        # Text of one channel behind the cursor, whose piece is not complete.
+        self._held = ""
+        self._is_held_reasoning = False
 
     @property
     def cursor(self) -> Cursor:
@@ -87,25 +92,40 @@ class ResponseEvents:
         if cursor is None:
             return self._close(event)
         if is_reasoning(payload):
-            return self._think(event["reasoning"], cursor)
+            return self._think(event["reasoning"])
         text = event.get("token")
-        return self._say(text, cursor) if text else b""
+        return self._say(text) if text else b""
 
-    def _think(self, text: str, cursor: Cursor) -> bytes:
-        before = self._begin_text() if self._is_text_due else b""
+    def _think(self, text: str) -> bytes:
+        before = b"" if self._is_held_reasoning else self._release()
+        before += self._begin_text() if self._is_text_due else b""
         if self._has_text and self._order is Order.USUAL:
             self._order = Order.RESUMED if self._has_reasoning else Order.TEXT_FIRST
         if not self._has_reasoning:
             before += self._open_reasoning()
-        self._cursor = cursor
-        place = self._part_place(is_message=False)
-        return before + self._event(Step.DELTA, "response.reasoning_text.delta", **place, delta=text)
+        self._held, self._is_held_reasoning = self._held + text, True
+        return before + self._release(is_whole=False)
 
-    def _say(self, text: str, cursor: Cursor) -> bytes:
-        before = b"" if self._has_text else self._begin_text()
-        self._cursor = cursor
-        place = self._part_place(is_message=True)
-        return before + self._event(Step.DELTA, "response.output_text.delta", **place, delta=text, logprobs=[])
+    def _say(self, text: str) -> bytes:
+        before = self._release() if self._is_held_reasoning else b""
+        before += b"" if self._has_text else self._begin_text()
+        self._held, self._is_held_reasoning = self._held + text, False
+        return before + self._release(is_whole=False)
+
+    def _release(self, *, is_whole: bool = True) -> bytes:
+        """Return the deltas of the text that is held back. Unless it is whole, the last incomplete piece stays held."""
+        is_message = not self._is_held_reasoning
+        place = self._part_place(is_message=is_message)
+        more: dict[str, Any] = {"logprobs": []} if is_message else {}
+        kind = "response.output_text.delta" if is_message else "response.reasoning_text.delta"
+        offset, length, deltas = self._cursor[self._is_held_reasoning], 0, []
+        for piece in pieces(self._held, offset, is_whole=is_whole):
+            length += len(piece)
+            grown = offset + length
+            self._cursor = self._cursor._replace(text=grown) if is_message else self._cursor._replace(reasoning=grown)
+            deltas.append(self._event(Step.DELTA, kind, **place, delta=piece, **more))
+        self._held = self._held[length:]
+        return b"".join(deltas)
 
     def _begin_text(self) -> bytes:
         """Return the events between the reasoning and the text."""
@@ -134,7 +154,7 @@ class ResponseEvents:
             release_connections()
         if ended is None or ended["status"] == "in_progress":
             return self._error(*(self._failure or LOST))
-        return self._end(ended)
+        return self._release() + self._end(ended)
 
     def _end(self, ended: dict[str, Any]) -> bytes:
         items = {item["type"]: item for item in ended["output"]}

@@ -72,20 +72,22 @@ def test_the_events_of_reasoning_and_text() -> None:
         "content_part.added",
         "reasoning_text.delta",
         "reasoning_text.delta",
+        "reasoning_text.delta",
         "reasoning_text.done",
         "content_part.done",
         "output_item.done",
         "output_item.added",
         "content_part.added",
         "output_text.delta",
+        "output_text.delta",
         "output_text.done",
         "content_part.done",
         "output_item.done",
         "completed",
     ]
-    assert [event["output_index"] for event in events if "output_index" in event] == [0] * 7 + [1] * 6
-    assert events[6]["text"] == "r0 r1 "
-    assert events[8]["item"] == events[-1]["response"]["output"][0]
+    assert [event["output_index"] for event in events if "output_index" in event] == [0] * 8 + [1] * 7
+    assert events[7]["text"] == "r0 r1 "
+    assert events[9]["item"] == events[-1]["response"]["output"][0]
     assert events[-2]["item"] == events[-1]["response"]["output"][1]
 
 
@@ -116,6 +118,12 @@ def test_the_stream_behind_any_event_is_the_rest_of_the_stream(script: str) -> N
     events = reply.events()
     for place, event in enumerate(events):
         assert reply.events(event["sequence_number"]) == events[place + 1 :]
+
+
+@pytest.mark.parametrize("script", ["", "T", "TTT", "RRR", "RRTT"])
+def test_a_replay_from_the_row_has_the_events_of_the_first_stream(script: str) -> None:
+    reply = Reply(script)
+    assert reply.events(stored=True) == reply.events()
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
