@@ -18,6 +18,7 @@ import gunicorn.http.message
 from gevent.monkey import get_original
 from gevent.server import StreamServer
 from gunicorn.glogging import Logger
+from gunicorn.http.unreader import SocketUnreader
 from gunicorn.workers.ggevent import GeventWorker
 
 from chatapi.arrival import note_arrival
@@ -26,6 +27,8 @@ from chatapi.arrival import note_arrival
 gevent.config.track_greenlet_tree = False
 # curl and scripts send `?q=größe` as it is typed. gunicorn refuses bytes above 0x7F in an address; Django reads them as UTF-8.
 gunicorn.http.message.RFC9112_TARGET_INVALID = re.compile(r"[^\x21-\x7e\x80-\xff]")
+# gunicorn would read up to 1 MiB of a body ahead of what the application asks for, and so past every limit on memory.
+SocketUnreader.max_body_chunk = 64 * 1024
 # The same numbers in psycopg (`Wait` and `Ready`) and in gevent.
 READABLE, WRITABLE = 1, 2
 Wait = Callable[..., Any]

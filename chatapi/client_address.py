@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest
@@ -82,6 +83,15 @@ def is_trusted(address: Address) -> bool:
 def address_group(request: HttpRequest) -> str:
     """Return what limits count as one client: an IPv4 address, or an IPv6 /64, which is what one customer gets."""
     return _group_of(request.META.get("REMOTE_ADDR", ""))
+
+
+def address_group_of(environ: dict[str, Any]) -> str:
+    """Return the same before Django has the request, and so before `ClientAddressMiddleware`."""
+    remote_address: str = environ.get("REMOTE_ADDR", "")
+    peer = _read_remote_address(remote_address)
+    if peer is not None and settings.TRUSTED_PROXIES and is_trusted(peer):
+        remote_address = str(client_behind(peer, environ.get("HTTP_X_FORWARDED_FOR", "")))
+    return _group_of(remote_address)
 
 
 @lru_cache(maxsize=1024)

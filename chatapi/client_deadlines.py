@@ -26,6 +26,11 @@ class ClientDeadline:
     def lift(self) -> None:
         self._deadline.cancel()
 
+    def end_now(self) -> None:
+        """Don't wait any longer."""
+        self._deadline.cancel()
+        self._shut_down()
+
     def _shut_down(self) -> None:
         self.is_over = True
         logger.info("client too slow", extra={"error": self._purpose})

@@ -291,6 +291,8 @@ ORDINARY_BODY = 256 * 1024
 DATA_UPLOAD_MAX_MEMORY_SIZE = max(ORDINARY_BODY, 12 * MAX_MESSAGE_CHARACTERS + 16 * 1024)
 HISTORY_PATHS = frozenset({"/api/v1/chat/stream", "/api/chat"})
 MAX_BODY_WITH_HISTORY = 8 * 1024 * 1024
+# Of a caller without an Authorization header, where ALLOW_ANONYMOUS lets them send.
+MAX_STRANGERS_BODY = max(1024 * 1024, DATA_UPLOAD_MAX_MEMORY_SIZE)
 # No URL accepts files, so files in a multipart body are discarded.
 FILE_UPLOAD_HANDLERS: list[str] = []
 # Only staff have sessions. The API uses tokens.

@@ -16,16 +16,22 @@ from chatapi.throttling import count_early
 from chatapi.wire import AlwaysJSON, FastJSONRenderer, StrictJSONParser
 
 NEGOTIATOR = AlwaysJSON()
-PARSERS = [StrictJSONParser()]
 RENDERER = FastJSONRenderer()
 ONLY_WITH_TOKEN = [IsAuthenticated]
 
 
 class APIView(views.APIView):
+    parser: StrictJSONParser = StrictJSONParser()
+
+    @classmethod
+    def needs_token(cls) -> bool:
+        """Return whether every request without an Authorization header is refused, so that its body need not be read."""
+        return IsAuthenticated in cls.permission_classes
+
     def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:
         return Request(
             request,
-            parsers=PARSERS,
+            parsers=[self.parser],
             authenticators=self.get_authenticators(),
             negotiator=NEGOTIATOR,
             parser_context=self.get_parser_context(request),

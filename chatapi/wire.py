@@ -4,7 +4,9 @@ import codecs
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 import orjson
+from django.conf import settings
 from django.http import HttpResponse
 from rest_framework.exceptions import ParseError
 from rest_framework.negotiation import BaseContentNegotiation
@@ -34,9 +36,18 @@ class StrictJSONParser(BaseParser):
             raise PayloadTooLarge
         try:
             # Editors and some clients on Windows put a byte order mark before UTF-8. RFC 8259 lets a reader ignore it.
-            return orjson.loads(body.removeprefix(codecs.BOM_UTF8))
-        except (orjson.JSONDecodeError, RecursionError):
+            body = body.removeprefix(codecs.BOM_UTF8)
+            return orjson.loads(body) if len(body) <= settings.ORDINARY_BODY else self.parse_long(body)
+        except (orjson.JSONDecodeError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise ParseError("The request body is not valid JSON.", code="invalid") from None
+        finally:
+            del body
+            # The memory and the places of the body (see `request_bodies`) are free now, not when the answer begins.
+            parser_context["request"]._request.environ["wsgi.input"].close()
+
+    def parse_long(self, body: bytes) -> Any:
+        """Parse a body over ORDINARY_BODY. Views that ignore parts of long bodies override it."""
+        return orjson.loads(body)
 
 
 class FastJSONRenderer(BaseRenderer):

@@ -3,11 +3,14 @@
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 from django.conf import settings
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from chatapi.request_bodies import PayloadTooLarge
 from conversations.surfaces.headers import IDEMPOTENCY_KEY_FORM
+from conversations.surfaces.long_bodies import LongBodyParser
 from conversations.surfaces.request_fields import (
     BodySerializer,
     SessionIdField,
@@ -18,6 +21,8 @@ from conversations.surfaces.request_fields import (
 )
 from inference_proxy.protocols.base import Sampling
 
+# In a long body. Twenty times what one conversation gives to a model.
+MOST_MESSAGES = 20_000
 SUBMIT, REGENERATE = "submit-message", "regenerate-message"
 UI_MESSAGES = {
     "type": "array",
@@ -73,6 +78,50 @@ class QuestionField(serializers.Field[Any, Any, Any, Any]):
         if len(texts) < len(parts) or not all(isinstance(text, str) for text in texts):
             self.fail("not_text")
         return "\n".join(texts)
+
+
+class LongSubmit(msgspec.Struct, gc=False):
+    """A long body. Its messages are read one by one."""
+
+    id: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    messages: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    trigger: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    messageId: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET  # noqa: N815  # the SDK's name
+    temperature: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    max_tokens: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    model: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    when_busy: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+class LongMessage(msgspec.Struct, gc=False):
+    # Required, so that a list of other things ends at its first item instead of becoming millions of objects.
+    role: msgspec.Raw
+    id: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    parts: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+class SubmitParser(LongBodyParser):
+    fields = LongSubmit
+
+    def read_field(self, name: str, raw: Any) -> Any:
+        return super().read_field(name, raw) if name != "messages" else self._read_question(raw)
+
+    def _read_question(self, raw: Any) -> Any:
+        """Return the last user message in a list, as the field expects it."""
+        if bytes(memoryview(raw)).count(b'"role"') > MOST_MESSAGES:
+            raise PayloadTooLarge
+        try:
+            messages = msgspec.json.decode(raw, type=list[LongMessage])
+        except msgspec.ValidationError:
+            return None
+        asked = next((each for each in reversed(messages) if bytes(each.role) == b'"user"'), None)
+        if asked is None:
+            return []
+        given = {"id": asked.id, "parts": asked.parts}
+        read = {
+            name: super(SubmitParser, self).read_field(name, part) for name, part in given.items() if part is not msgspec.UNSET
+        }
+        return [{"role": "user", **read}]
 
 
 class SubmitSerializer(BodySerializer):

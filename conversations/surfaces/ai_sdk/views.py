@@ -17,7 +17,7 @@ from conversations.services.turns.named_questions import answer_again
 from conversations.services.turns.stop import stop_reply
 from conversations.surfaces.ai_sdk import operations
 from conversations.surfaces.ai_sdk.queries import read_chat_page, read_running_reply, read_title, read_ui_message
-from conversations.surfaces.ai_sdk.requests import REGENERATE, SubmitSerializer
+from conversations.surfaces.ai_sdk.requests import REGENERATE, SubmitParser, SubmitSerializer
 from conversations.surfaces.ai_sdk.responses import ChatSchema
 from conversations.surfaces.ai_sdk.stream_format import HEADERS, ui_message_stream
 from conversations.surfaces.callers import caller_id
@@ -29,6 +29,7 @@ from inference_proxy.frames import START
 
 
 class SubmitView(APIView):
+    parser = SubmitParser()
     throttle_classes = [SendThrottle]
 
     @operations.submit

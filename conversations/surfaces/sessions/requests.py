@@ -1,7 +1,9 @@
 """Request bodies of the session surface."""
 
+import msgspec
 from django.conf import settings
 
+from conversations.surfaces.long_bodies import LongBodyParser
 from conversations.surfaces.request_fields import BodySerializer, IgnoredField, SessionIdField, StrictCharField
 
 
@@ -14,3 +16,15 @@ class SendSerializer(BodySerializer):
 
     class Meta:
         ref_name = "SessionSend"
+
+
+class LongSend(msgspec.Struct, gc=False):
+    """What is read of a long body: not the history."""
+
+    session_id: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    message: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    assistant_id: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+class SendParser(LongBodyParser):
+    fields = LongSend

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.http.response import HttpResponseBase
 from rest_framework.exceptions import NotAuthenticated
 from rest_framework.permissions import AllowAny
@@ -26,7 +27,7 @@ from conversations.surfaces.sending import begin_turn, refuse_too_many_streams
 from conversations.surfaces.sessions import operations
 from conversations.surfaces.sessions.authentication import OptionalBearerAuthentication
 from conversations.surfaces.sessions.queries import read_history
-from conversations.surfaces.sessions.requests import SendSerializer
+from conversations.surfaces.sessions.requests import SendParser, SendSerializer
 from conversations.surfaces.sessions.responses import MessageSchema
 from inference_proxy.protocols.base import Sampling
 
@@ -35,8 +36,13 @@ class SessionSurfaceView(APIView):
     authentication_classes = [OptionalBearerAuthentication]
     permission_classes = [AllowAny]
 
+    @classmethod
+    def needs_token(cls) -> bool:
+        return not settings.ALLOW_ANONYMOUS
+
 
 class StreamView(SessionSurfaceView):
+    parser = SendParser()
     throttle_classes = [SendThrottle]
 
     @operations.send_message

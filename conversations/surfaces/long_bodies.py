@@ -1,0 +1,39 @@
+"""Parse long bodies without building what is ignored.
+
+Principle: a value of JSON takes many times its size as an object: 8 MiB of `{},` are 2.8 million of them. A long body is long
+because of the history that clients send along, which the service stores itself. So only the fields that are read become
+objects, and of those none may be longer than an ordinary body, unless it is one string.
+"""
+
+from typing import Any
+
+import msgspec
+import orjson
+from django.conf import settings
+
+from chatapi.request_bodies import PayloadTooLarge
+from chatapi.wire import StrictJSONParser
+
+
+class LongBodyParser(StrictJSONParser):
+    """The fields of `fields` are raw; all others are skipped."""
+
+    fields: type[msgspec.Struct]
+
+    def parse_long(self, body: bytes) -> Any:
+        try:
+            found = msgspec.json.decode(body, type=self.fields)
+        except msgspec.ValidationError:
+            # Well-formed so far, but not an object. Answered as such a body is when it is short.
+            return None
+        return {
+            name: self.read_field(name, raw)
+            for name in self.fields.__struct_fields__
+            if (raw := getattr(found, name)) is not msgspec.UNSET
+        }
+
+    def read_field(self, name: str, raw: Any) -> Any:
+        written = memoryview(raw)
+        if len(written) > settings.ORDINARY_BODY and written[0] != ord('"'):
+            raise PayloadTooLarge
+        return orjson.loads(written)

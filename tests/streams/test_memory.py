@@ -1,0 +1,75 @@
+"""The memory of a worker, while clients send bodies that are meant to fill it. docs/operating.md states the bound."""
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import StartServer
+from tests.support.auth import make_token
+from tests.support.client import Client
+from tests.support.raw import RawConnection
+from tests.support.server import Server
+
+# As in docs/operating.md: how much a worker grows at most.
+BOUND_BYTES = 320 * 1024 * 1024
+LONG = 8 * 1024 * 1024
+ORDINARY = 256 * 1024
+CONNECTIONS = 800
+
+
+@pytest.fixture(scope="module")
+def attacked(new_server: StartServer) -> Iterator[Server]:
+    with new_server(ALLOW_ANONYMOUS="true") as server:
+        yield server
+
+
+def most_memory(server: Server) -> int:
+    """The most memory that the worker has ever used, in bytes."""
+    (worker,) = server.workers()
+    (line,) = [line for line in Path(f"/proc/{worker}/status").read_text().splitlines() if line.startswith("VmHWM")]
+    return int(line.split()[1]) * 1024
+
+
+def empty_objects(field: str) -> bytes:
+    start = b'{"session_id": "s", "message": "hi", "id": "c", "%s": [' % field.encode()
+    return start + b"{}," * ((LONG - len(start) - 4) // 3) + b"{}]}"
+
+
+def send_together(port: int, path: str, token: str | None, body: bytes) -> None:
+    def send() -> None:
+        with contextlib.suppress(OSError), RawConnection(port) as connection:
+            connection.send_head("POST", path, token, Content_Length=str(len(body)))
+            connection.send(body)
+            connection.answer()
+
+    senders = [threading.Thread(target=send) for _ in range(16)]
+    for sender in senders:
+        sender.start()
+    for sender in senders:
+        sender.join()
+
+
+def test_bodies_of_millions_of_objects_and_unfinished_ones_stay_within_the_bound(attacked: Server) -> None:
+    token = make_token()
+    client = Client(attacked.port, token)
+    assert client.request("GET", "/api/conversations").status == 200
+    before = most_memory(attacked)
+    with contextlib.ExitStack() as stack:
+        for number in range(CONNECTIONS):
+            unfinished = stack.enter_context(RawConnection(attacked.port))
+            with contextlib.suppress(OSError):
+                sender = token if number % 2 else None
+                unfinished.send_head("POST", "/api/v1/chat/stream", sender, Content_Length=str(ORDINARY))
+                unfinished.socket.settimeout(0.05)
+                unfinished.send(b" " * (ORDINARY - 1))
+        for path, field in (("/api/v1/chat/stream", "history"), ("/api/chat", "messages"), ("/api/chat", "unknown")):
+            for sender in (token, None):
+                send_together(attacked.port, path, sender, empty_objects(field))
+        # Others are served meanwhile.
+        assert client.request("GET", "/api/conversations").status == 200
+    grown = most_memory(attacked) - before
+    assert grown < BOUND_BYTES
+    client.close()
