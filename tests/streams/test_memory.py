@@ -13,8 +13,8 @@ from tests.support.client import Client
 from tests.support.raw import RawConnection
 from tests.support.server import Server
 
-# As in docs/operating.md: how much a worker grows at most.
-BOUND_BYTES = 320 * 1024 * 1024
+# As in docs/operating.md: how much a worker grows at most because of one address.
+BOUND_BYTES = 160 * 1024 * 1024
 LONG = 8 * 1024 * 1024
 ORDINARY = 256 * 1024
 CONNECTIONS = 800
