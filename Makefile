@@ -91,7 +91,7 @@ lock: $(STAMP) ## Pin everything that ships, and what sends traces, with hashes 
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock" \
 		--constraint requirements.lock --output-file requirements-observability.lock requirements-observability.txt $(ARGS)
 
-bench: $(STAMP) $(if $(filter streams,$(BENCH)),$(BENCH_STAMP)) ## Measure (BENCH=streams, capacity, growth, prune or requests; ARGS="--help" shows the options)
+bench: $(STAMP) $(if $(filter streams,$(BENCH)),$(BENCH_STAMP)) ## Measure (BENCH=streams, database, capacity, growth, prune or requests; ARGS="--help" shows the options)
 	@for name in $(BENCH); do $(BIN)/python -m benchmarks.$$name $(ARGS) || exit 1; done
 
 # The service that this one is compared with has packages of its own. Without them, the benchmark says so and goes on.

@@ -15,6 +15,11 @@ BASELINE = Path(__file__).with_name("baseline.json")
 WORSE = 1.15
 # Of docs/speed.md: the most that each ratio may be.
 TARGETS = {
+    "PostgreSQL, send / pgbench -N prepared": 4.0,
+    "PostgreSQL, create / pgbench -N prepared": 0.8,
+    "PostgreSQL, rename / pgbench -N prepared": 0.8,
+    "PostgreSQL, get / pgbench -S prepared": 3.0,
+    "PostgreSQL, list / pgbench -S prepared": 5.0,
     "token, 50 streams / nginx": 3.0,
     "token, 500 streams / nginx": 2.0,
     "reply of 100 tokens, 50 streams / nginx": 5.0,

@@ -24,7 +24,7 @@ Request = tuple[str, str, object]
 class CommonRequests:
     """A user with 60 conversations, one of them with 10 messages, and the requests that front-ends make most."""
 
-    def __init__(self, port: int, worker: int) -> None:
+    def __init__(self, port: int, worker: int, *, send_tokens: int = 1) -> None:
         self._worker = worker
         self._user = user = Client(port, make_token(uuid.uuid4()))
         self._connection = http.client.HTTPConnection("127.0.0.1", port)  # opens itself again after `close`
@@ -40,7 +40,7 @@ class CommonRequests:
                 "POST",
                 # To many: the history that goes upstream stays short.
                 f"/api/conversations/{ids[1 + number % (CONVERSATIONS - 1)]}/messages",
-                {"content": "Hi", "max_tokens": 1, "top_k": 200},
+                {"content": "Hi", "max_tokens": send_tokens, "top_k": 200},
             ),
             "rename": lambda number: ("PATCH", f"/api/conversations/{ids[1]}", {"title": f"Renamed {number}"}),
         }
@@ -59,6 +59,17 @@ class CommonRequests:
                     seconds[name].append(time.perf_counter() - started_at)
                 cpu_s[name] += cpu_seconds(self._worker) - before
         return {name: (cpu_s[name] / count, percentile(sorted(seconds[name]), 50)) for name in self._kinds}
+
+    def ask(self, kind: str, count: int) -> None:
+        """Make a kind of request `count` times."""
+        self._connection.close()  # the server may have closed it meanwhile
+        for number in range(count):
+            self._ask(self._kinds[kind](number))
+
+    def ask_all(self, count: int) -> None:
+        """Make each kind of request `count` times."""
+        for kind in self._kinds:
+            self.ask(kind, count)
 
     def _ask(self, request: Request) -> None:
         method, path, body = request
