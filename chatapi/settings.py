@@ -35,6 +35,7 @@ try:
     ALLOWED_MODELS = frozenset(_environment.several("ALLOWED_MODELS"))
     UNNAMED_TITLES = frozenset(_environment.several("UNNAMED_TITLES"))
     INTERNAL_API_KEY = _environment.text("INTERNAL_API_KEY")
+    INFERENCE_SEND_INTERNAL_KEY = _environment.flag("INFERENCE_SEND_INTERNAL_KEY", INFERENCE_PROTOCOL == "nanochat")
     # Sampling defaults if neither the client nor the assistant sets a value. None: the protocol's default.
     INFERENCE_DEFAULT_TEMPERATURE = _environment.number_or_none("INFERENCE_DEFAULT_TEMPERATURE", least=0, most=2)
     INFERENCE_DEFAULT_MAX_TOKENS = _environment.whole_or_none("INFERENCE_DEFAULT_MAX_TOKENS", least=1, most=1_000_000)

@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 import urllib3
 from django.conf import settings
+from requests.utils import get_auth_from_url
 
 from chatapi.connections import Call, PooledAnswer, new_pools
 from chatapi.outbound import CONNECT_TIMEOUT_S
@@ -39,9 +40,12 @@ _pools = new_pools(hosts=4, connections=POOLED_CONNECTIONS)
 
 
 @functools.lru_cache(maxsize=8)
-def _route(pools: urllib3.PoolManager, url: str) -> tuple[Any, str]:
-    """Return the connections to an address, and what a request's first line says of it."""
-    return pools.connection_from_url(url), urllib3.util.parse_url(url).request_uri
+def _route(pools: urllib3.PoolManager, url: str) -> tuple[Any, str, dict[str, str]]:
+    """Return the connections to an address, its path, and the header that its `user:password@` means."""
+    user, password = get_auth_from_url(url)
+    # As in the calls that go through requests, they replace another Authorization.
+    login = {"Authorization": urllib3.util.make_headers(basic_auth=f"{user}:{password}")["authorization"]} if user else {}
+    return pools.connection_from_url(url), urllib3.util.parse_url(url).request_uri, login
 
 
 class UpstreamCall:
@@ -69,9 +73,9 @@ class UpstreamCall:
         """Send the request and wait for the answer's headers. Raises `UpstreamFailure`; after that it may be called again."""
         try:
             with self._call:
-                pool, target = _route(_pools, settings.INFERENCE_SERVICE_URL + path)
+                pool, target, login = _route(_pools, settings.INFERENCE_SERVICE_URL + path)
                 # identity: a compressor would hold the stream back.
-                headers = {"Content-Type": "application/json", "Accept-Encoding": "identity", **headers}
+                headers = {"Content-Type": "application/json", "Accept-Encoding": "identity", **headers, **login}
                 connect_timeout_s = min(CONNECT_TIMEOUT_S, self._start_timeout_s)
                 answer = pool.post(target, orjson.dumps(body), headers, connect_timeout_s=connect_timeout_s)
         except (urllib3.exceptions.HTTPError, OSError) as failure:

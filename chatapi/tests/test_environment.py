@@ -25,6 +25,7 @@ DEFAULTS: dict[str, Any] = {
     "INFERENCE_SERVICE_URL": "http://inference:8000",
     "INFERENCE_GENERATE_PATH": "/generate",
     "INTERNAL_API_KEY": "",
+    "INFERENCE_SEND_INTERNAL_KEY": True,
     "METRICS_PORT": None,
     "OTEL_EXPORTER_OTLP_ENDPOINT": "",
     "SENTRY_DSN": "",
@@ -95,6 +96,7 @@ CHOSEN: dict[str, tuple[str, Any]] = {
     "INFERENCE_SERVICE_URL": ("http://10.0.0.7:9000", "http://10.0.0.7:9000"),
     "INFERENCE_GENERATE_PATH": ("/v2/generate", "/v2/generate"),
     "INTERNAL_API_KEY": ("a key", "a key"),
+    "INFERENCE_SEND_INTERNAL_KEY": ("false", False),
     "MAX_CONVERSATION_HISTORY": ("7", 7),
     "MAX_TOKEN_BUDGET": ("12000", 12000),
     "LOG_LEVEL": ("debug", "DEBUG"),
@@ -193,6 +195,7 @@ MALFORMED = {
     "INFERENCE_COMPATIBILITY": ["max_tokens", "no_stream_options;no_top_k", "NO_TOP_K"],
     "INFERENCE_THINK_TAGS": ["perhaps"],
     "INFERENCE_SEND_REASONING": ["perhaps"],
+    "INFERENCE_SEND_INTERNAL_KEY": ["perhaps"],
     "MAX_MESSAGE_CHARACTERS": ["0", "200001", "many"],
     "MAX_OUTPUT_TOKENS": ["0", "131073", "4k"],
     "SECRET_KEY": ["", "   ", "too-short"],
@@ -536,3 +539,9 @@ def test_a_cache_url_shares_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
         "BACKEND": "chatapi.shared_cache.SharedRedisCache",
         "LOCATION": "redis://cache:6379/1",
     }
+
+
+@pytest.mark.parametrize(("protocol", "is_sent"), [("nanochat", True), ("openai", False)])
+def test_the_internal_key_is_for_our_own_services(monkeypatch: pytest.MonkeyPatch, protocol: str, is_sent: bool) -> None:
+    settings = read_settings(monkeypatch, {"INFERENCE_PROTOCOL": protocol})
+    assert settings["INFERENCE_SEND_INTERNAL_KEY"] is is_sent

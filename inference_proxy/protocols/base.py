@@ -102,13 +102,15 @@ class InferenceProtocol(Protocol):
     takes_reasoning: bool
     # Whether each request names its model; otherwise the one that is loaded answers, whatever a conversation's tag says.
     chooses_model: bool
-    models_path: str
     swap_path: str | None
 
     @property
     def path(self) -> str:
         """Where replies are asked for, relative to INFERENCE_SERVICE_URL."""
         ...
+
+    @property
+    def models_path(self) -> str: ...
 
     def headers(self) -> dict[str, str]: ...
 

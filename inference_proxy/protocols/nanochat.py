@@ -59,7 +59,7 @@ class Nanochat:
         return str(settings.INFERENCE_GENERATE_PATH)
 
     def headers(self) -> dict[str, str]:
-        return {"X-Internal-API-Key": settings.INTERNAL_API_KEY}
+        return {"X-Internal-API-Key": settings.INTERNAL_API_KEY} if settings.INFERENCE_SEND_INTERNAL_KEY else {}
 
     def body(self, request: GenerationRequest) -> dict[str, Any]:
         self._tags = new_think_tags(request.model_tag)

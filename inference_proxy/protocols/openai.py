@@ -1,9 +1,10 @@
-"""Any server with OpenAI's chat completions: `POST /v1/chat/completions`, `stream: true`.
+"""Any server with OpenAI's chat completions: `POST …/chat/completions`, `stream: true`.
 
 Servers differ in how they send what a model thinks, its refusals, and the end of a reply; this module knows the forms.
 """
 
 from typing import Any
+from urllib.parse import urlsplit
 
 import orjson
 from django.conf import settings
@@ -35,14 +36,17 @@ ORDINARY_FIELDS = frozenset(
 )
 
 
+def _version() -> str:
+    """Return "" where the base URL has a path: providers document theirs whole, such as `/v1` or `/v1beta/openai`."""
+    return "" if urlsplit(settings.INFERENCE_SERVICE_URL).path else "/v1"
+
+
 class OpenAI:
     max_message_characters: int | None = None
     max_total_characters: int | None = None
     has_system_role = True
     takes_reasoning = True
     chooses_model = True
-    path = "/v1/chat/completions"
-    models_path = "/v1/models"
     swap_path: str | None = None
 
     def __init__(self) -> None:
@@ -53,8 +57,19 @@ class OpenAI:
         self._tags = new_think_tags()
         self._has_refused = False
 
+    @property
+    def path(self) -> str:
+        return _version() + "/chat/completions"
+
+    @property
+    def models_path(self) -> str:
+        return _version() + "/models"
+
     def headers(self) -> dict[str, str]:
-        headers = {"X-Internal-API-Key": settings.INTERNAL_API_KEY}
+        headers = {}
+        # This server is usually someone else's: our services' shared key is not for it.
+        if settings.INFERENCE_SEND_INTERNAL_KEY:
+            headers["X-Internal-API-Key"] = settings.INTERNAL_API_KEY
         if settings.INFERENCE_API_KEY:
             headers["Authorization"] = f"Bearer {settings.INFERENCE_API_KEY}"
         return headers

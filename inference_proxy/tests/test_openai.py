@@ -284,3 +284,19 @@ def test_what_was_held_back_comes_at_the_end() -> None:
     protocol = OpenAI()
     protocol.read_event(chunk(" <th"))
     assert protocol.flush().payload == b'{"token":" <th"}'
+
+
+@pytest.mark.parametrize(
+    ("base", "path"),
+    [("http://m:1", "/v1"), ("https://m/v1", ""), ("https://m/v1beta/openai", ""), ("https://u:p@m/api/paas/v4", "")],
+)
+def test_only_a_base_url_without_a_path_gets_the_version(settings: Any, base: str, path: str) -> None:
+    settings.INFERENCE_SERVICE_URL = base
+    assert (OpenAI().path, OpenAI().models_path) == (f"{path}/chat/completions", f"{path}/models")
+
+
+@pytest.mark.parametrize("is_sent", [True, False])
+@pytest.mark.parametrize("protocol", [OpenAI, Nanochat])
+def test_the_internal_key_is_sent_where_the_operator_says_so(settings: Any, protocol: Any, is_sent: bool) -> None:
+    settings.INFERENCE_SEND_INTERNAL_KEY = is_sent
+    assert ("X-Internal-API-Key" in protocol().headers()) is is_sent

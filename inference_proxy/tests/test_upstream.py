@@ -1,5 +1,6 @@
 """Calls to the inference service, and the connections that they share."""
 
+import base64
 import http.client
 import select
 import socket
@@ -59,6 +60,13 @@ def read_all(call: UpstreamCall) -> bytes:
     while chunk := call.read():
         body += chunk
     return body
+
+
+def test_the_login_in_the_address_goes_with_replies(upstream: ScriptedUpstream, settings: Any) -> None:
+    settings.INFERENCE_SERVICE_URL = upstream.url.replace("http://", "http://us%40er:pass@")
+    upstream.script(tokens("a"), done())
+    read_all(open_call("hi"))
+    assert upstream.calls[-1].headers["authorization"] == "Basic " + base64.b64encode(b"us@er:pass").decode()
 
 
 def test_a_call_that_was_read_to_its_end_cuts_no_other(upstream: ScriptedUpstream, pools: urllib3.PoolManager) -> None:
