@@ -21,8 +21,7 @@ export async function* streamReply(address, { token, method = "GET", body, key, 
       onStart?.(answer.headers.get("X-Message-Id"));
       const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
       for (let unread = "", part; !(part = await reader.read()).done; clearTimeout(silence), (silence = watch())) {
-        const events = (unread + part.value).split("\n\n");
-        unread = events.pop();
+        const events = (unread + part.value).split("\n\n"); unread = events.pop(); // the part without its end
         for (const event of events) { // Its lines are `name: value`. Comments have no name.
           const { id, data } = Object.fromEntries(event.split("\n").map((line) => line.split(/: (.*)/s)));
           if (id) [headers["Last-Event-ID"], failures] = [id, -1];
