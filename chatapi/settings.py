@@ -270,6 +270,7 @@ CORS_EXPOSE_HEADERS = [
     "X-Stream-Restarted",
     "X-Trace-Id",
     "X-User-Message-Id",
+    "WWW-Authenticate",
 ]
 
 LANGUAGE_CODE = "en"

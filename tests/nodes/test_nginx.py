@@ -12,6 +12,7 @@ import pytest
 from devstack.processes import free_port
 from tests.support.client import Client
 from tests.support.nginx import MISSING, Nginx, find_nginx, running_nginx
+from tests.support.parallel import at_once
 from tests.support.raw import RawConnection
 from tests.support.waiting import LIMIT_S, wait_until
 
@@ -73,6 +74,16 @@ def test_a_request_that_only_reads_is_sent_to_the_other_node() -> None:
     with nodes(b"", b"") as (one, other), running_nginx(one.port, other.port) as nginx:
         assert Client(nginx.port, "a-token").request("GET", MESSAGE).status == 503
         assert (len(one.requests), len(other.requests)) == (1, 1)
+
+
+@pytest.mark.parametrize("path", ["/api/health", "/api/conversations"])
+def test_a_short_read_goes_to_the_other_node_if_the_first_is_frozen(path: str) -> None:
+    found = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}"
+    # Like a stopped process, it accepts connections in the kernel only.
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as frozen, nodes(found) as (node,):
+        with running_nginx(frozen.getsockname()[1], node.port) as nginx:
+            statuses = at_once(lambda number: Client(nginx.port, "a-token").request("GET", path).status, 12)
+    assert statuses == [200] * 12
 
 
 def test_a_send_goes_to_the_other_node_if_the_first_does_not_listen() -> None:

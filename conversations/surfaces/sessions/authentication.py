@@ -13,4 +13,5 @@ class OptionalBearerAuthentication(BearerAuthentication):
         try:
             return super().authenticate(request)
         except AuthenticationFailed:
+            request._request.has_invalid_token = True  # type: ignore[attr-defined]
             return None

@@ -40,6 +40,13 @@ class SessionSurfaceView(APIView):
     def needs_token(cls) -> bool:
         return not settings.ALLOW_ANONYMOUS
 
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
+        """Tell a client whose token is invalid that it was answered as an anonymous caller."""
+        response = super().finalize_response(request, response, *args, **kwargs)
+        if getattr(request._request, "has_invalid_token", False) and "WWW-Authenticate" not in response:
+            response["WWW-Authenticate"] = 'Bearer error="invalid_token"'
+        return response
+
 
 class StreamView(SessionSurfaceView):
     parser = SendParser()

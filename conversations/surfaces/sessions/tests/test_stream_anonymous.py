@@ -84,3 +84,13 @@ def test_a_caller_whose_token_can_t_be_checked_is_not_anonymous(
     headers = {"Authorization": f"Bearer user-{uuid.uuid4()}"}
     answer = say(anonymous_client, new_key(), "hi", headers, assistant_id=make_assistant(public=True))
     assert (answer.status, answer.json["code"]) == (503, "auth_unavailable")
+
+
+def test_the_answer_says_that_an_invalid_token_was_not_used(anonymous_client: Client, make_assistant: MakeAssistant) -> None:
+    public = make_assistant(public=True)
+    expected = {"Bearer not-a-token": 'Bearer error="invalid_token"', None: None}
+    for authorization, header in expected.items():
+        headers = {} if authorization is None else {"Authorization": authorization}
+        stream = say(anonymous_client, new_key(), "hi", headers, assistant_id=public)
+        assert (stream.status, stream.headers["WWW-Authenticate"]) == (200, header)
+        stream.finish()
