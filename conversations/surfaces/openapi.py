@@ -107,13 +107,35 @@ def operation(operation_id: str, summary: str, tag: str, **options: Any) -> Call
     """Return a decorator that describes a view's method in the OpenAPI file."""
 
     def describe(view: View) -> View:
-        described: View = extend_schema(operation_id=operation_id, summary=summary, tags=[tag], **options)(view)
+        parameters = [*options.pop("parameters", []), RETRY_AFTER]
+        described: View = extend_schema(
+            operation_id=operation_id, summary=summary, tags=[tag], parameters=parameters, **options
+        )(view)
         return described
 
     return describe
 
 
-LIMIT = query("limit", "1 to 200", OpenApiTypes.INT)
+def limit(most: int, default: int | None = None) -> OpenApiParameter:
+    bounds: dict[str, Any] = {"type": "integer", "minimum": 1, "maximum": most}
+    return query("limit", f"1 to {most:,}", bounds if default is None else {**bounds, "default": default})
+
+
+def answer_header(name: str, description: str, *statuses: int) -> OpenApiParameter:
+    return OpenApiParameter(name, OpenApiTypes.STR, OpenApiParameter.HEADER, response=list(statuses), description=description)
+
+
+def example(value: dict[str, Any]) -> OpenApiExample:
+    """Return the body that Swagger's "Try it out" begins with."""
+    return OpenApiExample("A request", value=value, request_only=True)
+
+
+LIMIT = limit(200)
+RETRY_AFTER = answer_header("Retry-After", "Seconds until the request may succeed, where that is known", 429, 502, 503)
+STARTED_REPLY = [
+    answer_header("X-Message-Id", "Id of the reply", 200, 202),
+    answer_header("Content-Location", "The reply. With `/stream` behind it: its stream", 200, 202),
+]
 CURSOR = query("cursor", "The `next` value of the previous page")
 IDEMPOTENCY_KEY = header(
     "Idempotency-Key",

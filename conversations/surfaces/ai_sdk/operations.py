@@ -6,7 +6,7 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse
 
 from conversations.surfaces.ai_sdk import requests, responses
-from conversations.surfaces.openapi import CURSOR, GUARDED, JSON, LINK, SEND_ERRORS, SSE, errors, operation, query
+from conversations.surfaces.openapi import CURSOR, GUARDED, JSON, LINK, SEND_ERRORS, SSE, errors, limit, operation
 
 TAG = "ai-sdk"
 CHAT = OpenApiParameter(
@@ -51,7 +51,7 @@ read_chat = operation(
     "Read the newest messages of a chat, oldest first. `Link` leads to older ones. While a reply is running, its question is "
     "the last message: resume the stream to get the reply",
     TAG,
-    parameters=[CHAT, query("limit", "1 to 1,000", OpenApiTypes.INT), CURSOR, LINK],
+    parameters=[CHAT, limit(1000), CURSOR, LINK],
     responses={(200, JSON): responses.ChatDetailSchema, **GUARDED, **errors(400, 404)},
 )
 resume = operation(

@@ -16,9 +16,12 @@ from conversations.surfaces.openapi import (
     RESUMED,
     SEND_ERRORS,
     SSE_EXAMPLE,
+    STARTED_REPLY,
     STREAMS,
     errors,
+    example,
     header,
+    limit,
     operation,
     path_id,
     query,
@@ -26,10 +29,14 @@ from conversations.surfaces.openapi import (
 
 IN_CONVERSATION = [path_id("conversation_id")]
 OF_MESSAGE = [*IN_CONVERSATION, path_id("message_id")]
-HOW = [header("Prefer", "`respond-async`: answer 202 at once; `Content-Location` says where to follow the reply")]
+HOW = [
+    header("Prefer", "`respond-async`: answer 202 at once; `Content-Location` says where to follow the reply"),
+    *STARTED_REPLY,
+]
 REPLY: dict[Any, Any] = {
-    **STREAMS,
+    # JSON comes first, because generators of clients take the first type.
     (200, JSON): responses.MessageDetailSchema,
+    **STREAMS,
     (202, JSON): responses.MessageDetailSchema,
     **GUARDED,
     **SEND_ERRORS,
@@ -96,6 +103,7 @@ create_conversation = operation(
     "conversations",
     parameters=[IDEMPOTENCY_KEY],
     request=requests.ConversationCreateSerializer,
+    examples=[example({"title": "Tea"})],
     responses={(201, JSON): responses.ConversationSchema, **GUARDED, **errors(400, 403, 404, 413, 422)},
 )
 read_conversation = operation(
@@ -111,6 +119,7 @@ replace_conversation = operation(
     "conversations",
     parameters=IN_CONVERSATION,
     request=requests.ConversationPutSerializer,
+    examples=[example({"title": "Green tea"})],
     responses={(200, JSON): responses.ConversationSchema, **GUARDED, **errors(400, 404, 413)},
 )
 change_conversation = operation(
@@ -119,6 +128,7 @@ change_conversation = operation(
     "conversations",
     parameters=IN_CONVERSATION,
     request=requests.ConversationPatchSerializer,
+    examples=[example({"title": "Green tea"})],
     responses={(200, JSON): responses.ConversationSchema, **GUARDED, **errors(400, 404, 413)},
 )
 delete_conversation = operation(
@@ -148,7 +158,7 @@ regenerate = operation(
     parameters=[*IN_CONVERSATION, *HOW, IDEMPOTENCY_KEY, RESUMED],
     request=requests.SamplingSerializer,
     responses=REPLY,
-    examples=[SSE_EXAMPLE],
+    examples=[example({"temperature": 0.7}), SSE_EXAMPLE],
 )
 list_messages = operation(
     "list_messages",
@@ -178,7 +188,7 @@ send_message = operation(
     ],
     request=requests.SendSerializer,
     responses=REPLY,
-    examples=[SSE_EXAMPLE],
+    examples=[example({"content": "hello"}), SSE_EXAMPLE],
 )
 read_message = operation(
     "read_message",
@@ -194,7 +204,7 @@ edit_message = operation(
     parameters=[*OF_MESSAGE, *HOW, IDEMPOTENCY_KEY, RESUMED],
     request=requests.SendSerializer,
     responses=REPLY,
-    examples=[SSE_EXAMPLE],
+    examples=[example({"content": "hello"}), SSE_EXAMPLE],
 )
 activate_message = operation(
     "activate_message",
@@ -250,7 +260,7 @@ search = operation(
             "Text without spaces between words, such as Chinese, Japanese or Thai, is searched as a substring.",
             required=True,
         ),
-        query("limit", "1 to 50", OpenApiTypes.INT),
+        limit(50),
         CURSOR,
     ],
     responses={(200, JSON): responses.HitListSchema, **GUARDED, **errors(400)},
@@ -293,6 +303,6 @@ list_users = operation(
     "List users by id, with their numbers of conversations and messages, and totals (admins only). "
     "The list includes the users of the predecessor's table `users`",
     "service",
-    parameters=[query("limit", "1 to 100", OpenApiTypes.INT), CURSOR],
+    parameters=[limit(100), CURSOR],
     responses={(200, JSON): responses.UserListSchema, **GUARDED, **errors(400, 403)},
 )

@@ -14,19 +14,20 @@ from conversations.surfaces.openapi import (
     SEND_ERRORS,
     TEXT,
     errors,
+    example,
+    limit,
     operation,
     path_id,
-    query,
 )
 
 TAG = "completion"
-# `stream` may also be a string, which a serializer field can't describe.
+# `stream` may also be the string "true" or "false". Generated clients need one type.
 COMPLETION_REQUEST = {
     "type": "object",
     "properties": {
         "message": {"type": "string", "minLength": 1, "maxLength": settings.MAX_MESSAGE_CHARACTERS},
         "stream": {
-            "enum": [True, False, "true", "false"],
+            "type": "boolean",
             "default": False,
             "description": "true: stream the reply as plain text",
         },
@@ -38,7 +39,7 @@ list_conversations = operation(
     "completion_list_conversations",
     "List your conversations, most recent activity first, each with its newest 200 messages",
     TAG,
-    parameters=[query("limit", "1 to 50", OpenApiTypes.INT), CURSOR, LINK],
+    parameters=[limit(50), CURSOR, LINK],
     responses={(200, JSON): responses.ConversationSchema(many=True), **GUARDED, **errors(400)},
 )
 create_conversation = operation(
@@ -56,5 +57,5 @@ complete = operation(
     parameters=[path_id("conversation_id"), IDEMPOTENCY_KEY],
     request={JSON: COMPLETION_REQUEST},
     responses={(200, JSON): responses.MessageSchema, (200, TEXT): OpenApiTypes.STR, **GUARDED, **SEND_ERRORS},
-    examples=[OpenApiExample("A streamed reply", value="hello", media_type=TEXT)],
+    examples=[example({"message": "hello"}), OpenApiExample("A streamed reply", value="hello", media_type=TEXT)],
 )

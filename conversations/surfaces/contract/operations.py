@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from drf_spectacular.types import OpenApiTypes
-
 from conversations.surfaces.contract import requests, responses
 from conversations.surfaces.openapi import (
     CURSOR,
@@ -19,9 +17,9 @@ from conversations.surfaces.openapi import (
     SSE_EVENT,
     SSE_EXAMPLE,
     errors,
+    limit,
     operation,
     path_id,
-    query,
 )
 
 TAG = "contract"
@@ -65,7 +63,7 @@ list_messages = operation(
     "contract_list_messages",
     "List the messages of the active branch, oldest first",
     TAG,
-    parameters=[*IN_CONVERSATION, query("limit", "1 to 1,000", OpenApiTypes.INT), CURSOR, LINK],
+    parameters=[*IN_CONVERSATION, limit(1000), CURSOR, LINK],
     responses={(200, JSON): responses.MessageSchema(many=True), **GUARDED, **errors(400, 404)},
 )
 send_message = operation(
@@ -74,6 +72,6 @@ send_message = operation(
     TAG,
     parameters=[*IN_CONVERSATION, IDEMPOTENCY_KEY, RESUMED],
     request=requests.SendSerializer,
-    responses={(200, SSE): SSE_EVENT, (200, JSON): responses.MessageSchema, **NO_MORE_EVENTS, **GUARDED, **SEND_ERRORS},
+    responses={(200, JSON): responses.MessageSchema, (200, SSE): SSE_EVENT, **NO_MORE_EVENTS, **GUARDED, **SEND_ERRORS},
     examples=[SSE_EXAMPLE],
 )

@@ -6,7 +6,7 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter
 
 from conversations.surfaces.openai import requests, responses
-from conversations.surfaces.openapi import IDEMPOTENCY_KEY, JSON, SSE, header, operation, query
+from conversations.surfaces.openapi import IDEMPOTENCY_KEY, JSON, SSE, header, limit, operation, query
 
 TAG = "openai"
 
@@ -20,7 +20,7 @@ CONVERSATION = OpenApiParameter("conversation_id", OpenApiTypes.STR, OpenApiPara
 MODEL = OpenApiParameter("model", OpenApiTypes.STR, OpenApiParameter.PATH, description="The `id` of a listed model")
 RESPONSE = OpenApiParameter("response_id", OpenApiTypes.STR, OpenApiParameter.PATH, description="`resp_…`")
 PAGE = [
-    query("limit", "1 to 100 items, by default 20", OpenApiTypes.INT),
+    limit(100, default=20),
     query("order", "`desc` (newest first, the default) or `asc`", enum=["asc", "desc"]),
     query("after", "The id of the last item of the page before"),
 ]

@@ -15,8 +15,8 @@ from conversations.surfaces.openapi import (
     SSE_EXAMPLE,
     STREAMS,
     errors,
+    limit,
     operation,
-    query,
 )
 from conversations.surfaces.sessions import requests, responses
 
@@ -46,7 +46,7 @@ read_history = operation(
     "session_read_history",
     "Read the newest messages of a session, oldest first. `Link` leads to older ones",
     TAG,
-    parameters=[SESSION, query("limit", "1 to 1,000", OpenApiTypes.INT), CURSOR, LINK],
+    parameters=[SESSION, limit(1000), CURSOR, LINK],
     responses={(200, JSON): responses.HistorySchema, **OPEN, **errors(400, 404)},
 )
 forget_history = operation(
