@@ -164,13 +164,10 @@ class TokenValidator:
         except (requests.RequestException, UnusableAnswer) as failure:
             logger.error("auth service call failed", extra={"error": type(failure).__name__})
             raise AuthUnavailable from None
-        if status == 401 or (status == 200 and answer.get("valid") is False):
+        is_success = 200 <= status < 300
+        if status == 401 or (is_success and answer.get("valid") is False):
             return Verdict(None, REJECTION_SECONDS)
-        if (
-            status == 200
-            and answer.get("valid") is True
-            and (verdict := _read_verdict(answer.get("user"), answer.get("claims")))
-        ):
+        if is_success and answer.get("valid") is True and (verdict := _read_verdict(answer.get("user"), answer.get("claims"))):
             return verdict
         if status == 403:
             logger.error("auth service refuses INTERNAL_API_KEY", extra={"error": "403"})

@@ -8,16 +8,17 @@ import time
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
-import orjson
 import requests
 import urllib3.exceptions
 from requests.adapters import HTTPAdapter
 
+from chatapi import tolerant_json
 from chatapi.connections import Call, new_pools
 from chatapi.database import release_connections
 
 CONNECT_TIMEOUT_S = 5.0
-MAX_ANSWER_BYTES = 1024 * 1024
+# Some providers list thousands of models.
+MAX_ANSWER_BYTES = 4 * 1024 * 1024
 READ_BYTES = 16 * 1024
 
 
@@ -85,10 +86,10 @@ def call_json(
     if call.is_late:
         # Its end is ours, not the service's.
         raise requests.ReadTimeout
-    try:
-        answer = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        answer = None
+    answer = tolerant_json.load(body)
+    if isinstance(answer, list):
+        # Some services send what they list without an object around it.
+        answer = {"data": answer}
     if isinstance(answer, dict):
         return response.status_code, answer
     if response.status_code < 300:
@@ -133,7 +134,7 @@ def _read_body(response: requests.Response) -> bytes:
     body = bytearray()
     try:
         # read1 returns what is there; iter_content waits for a full chunk.
-        while chunk := response.raw.read1(READ_BYTES):
+        while chunk := response.raw.read1(READ_BYTES, decode_content=True):
             body += chunk
             if len(body) > MAX_ANSWER_BYTES:
                 raise UnusableAnswer

@@ -76,8 +76,9 @@ def remembered_values() -> list[bytes]:
 # --- Outcomes ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_valid_token_is_let_in(outbound: responses.RequestsMock) -> None:
-    answer(outbound, json=valid())
+@pytest.mark.parametrize("status", [200, 201, 202])
+def test_a_valid_token_is_let_in(outbound: responses.RequestsMock, status: int) -> None:
+    answer(outbound, json=valid(), status=status)
     assert ask().status_code == 200
 
 

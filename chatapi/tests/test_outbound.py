@@ -1,5 +1,6 @@
 """Calls to the services beside this one end, whatever those do."""
 
+import gzip
 import socket
 import threading
 from collections.abc import Iterator
@@ -173,3 +174,31 @@ def test_cookies_are_refused_and_redirects_not_followed() -> None:
     ):
         assert call_json(session, "GET", url, headers={}, deadline_s=LIMIT_S) == (302, {})
         assert list(session.cookies) == []
+
+
+@pytest.mark.parametrize(
+    ("body", "read"),
+    [
+        (b'\xef\xbb\xbf{"valid":true}', {"valid": True}),
+        (b'{"name":"a\\ud83d"}', {"name": "a\ufffd\ufffd\ufffd"}),
+        (b'{"name":"a\xff"}', {"name": "a\ufffd"}),
+        (b'{"score":NaN,"most":1e999,"valid":true}', {"score": None, "most": None, "valid": True}),
+        (b'[{"id":"small"}]', {"data": [{"id": "small"}]}),
+    ],
+)
+def test_json_is_read_as_others_write_it(body: bytes, read: dict[str, object]) -> None:
+    with one_answer(b"HTTP/1.1 201 Created\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)) as url:
+        assert call(url) == (201, read)
+
+
+def test_a_compressed_answer_is_read() -> None:
+    body = gzip.compress(b'{"valid":true}')
+    with one_answer(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)) as url:
+        assert call(url) == (200, {"valid": True})
+
+
+def test_a_compressed_answer_is_capped_by_what_it_holds() -> None:
+    body = gzip.compress(b" " * (MAX_ANSWER_BYTES + 1))
+    with one_answer(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)) as url:
+        with pytest.raises(UnusableAnswer):
+            call(url)
