@@ -5,6 +5,8 @@ doing anything, and how soon the server notices that this end is gone. A client 
 transaction would otherwise keep its locks until TCP gives up, after minutes, and other requests for the same rows would wait.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from psycopg.rows import tuple_row
@@ -54,10 +56,15 @@ FROM unnest(%s::text[], %s::text[]) AS wanted (name, value) JOIN pg_settings ON 
 _settings = SERVING
 
 
-def serve_commands() -> None:
-    """Have the connections that this process opens from now on wait as long as an operator's command needs."""
+@contextmanager
+def session_of_command() -> Iterator[None]:
+    """Let the connections that this process opens in the block wait as long as an operator's command needs."""
     global _settings
-    _settings = COMMANDS
+    before, _settings = _settings, COMMANDS
+    try:
+        yield
+    finally:
+        _settings = before
 
 
 def configure_session(session: Any) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser, DjangoHelpFormatter
 
-from chatapi.postgresql.session import serve_commands
+from chatapi.postgresql.session import session_of_command
 
 
 class HelpAsWritten(DjangoHelpFormatter, argparse.RawDescriptionHelpFormatter):
@@ -20,8 +20,8 @@ class OperatorCommand(BaseCommand):
     requires_system_checks = ()
 
     def execute(self, *args: Any, **options: Any) -> Any:
-        serve_commands()
-        return super().execute(*args, **options)
+        with session_of_command():
+            return super().execute(*args, **options)
 
     def create_parser(self, prog_name: str, subcommand: str, **options: Any) -> CommandParser:
         return super().create_parser(prog_name, subcommand, epilog=self.epilog, formatter_class=HelpAsWritten, **options)

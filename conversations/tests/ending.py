@@ -17,4 +17,8 @@ def end(turn: Turn, status: FinalStatus = "complete", text: str = "an answer", *
         "first_token_ms": None,
         "finish_reason": "",
     }
-    DatabaseReplyStore().finish(FinishedReply(reply_id=turn.reply_id, status=status, text=text, **{**fields, **values}))
+    store = DatabaseReplyStore()
+    store.finish(FinishedReply(reply_id=turn.reply_id, status=status, text=text, **{**fields, **values}))
+    # Another end may have locked the totals. The worker's keeper counts it later.
+    while store._uncounted:
+        store.count_uncounted()

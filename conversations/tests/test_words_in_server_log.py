@@ -80,11 +80,13 @@ def test_a_title_that_is_too_long(logged: Callable[[], str]) -> None:
 
 def test_an_import_that_is_refused(tmp_path: Path, logged: Callable[[], str]) -> None:
     conversation = make_conversation()
-    line = (
+    # A message is only restored behind its conversation.
+    lines = (
+        f'{{"conversation": {{"id": "{conversation.id}", "user_id": "{conversation.user_id}"}}}}\n'
         f'{{"message": {{"conversation_id": "{conversation.id}", "role": "user", "content": "{SECRET}", "feedback": "x"}}}}\n'
     )
     file = tmp_path / "history.jsonl"
-    file.write_text(line)
+    file.write_text(lines)
     with file.open("rb") as source, pytest.raises(ImportProblem):
         import_history(source=source)
     assert "ERROR" in logged()
