@@ -1,7 +1,7 @@
-"""Divide what a worker has little of among the addresses that want it.
+"""Share the places or bytes of a worker among client addresses.
 
-Nobody may hold more than half of what is free: alone, one address ends at a third, and others find something left. Up to
-`least` everyone gets as long as that much is free.
+An address gets more only while it holds at most half of what is free. So one address alone gets a third, and others still find
+some. Each address gets up to `least`, as long as that much is free.
 """
 
 import threading
@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 
 class FairShares:
-    """So many places, or bytes."""
+    """A number of places or bytes that callers share."""
 
     def __init__(self, amount: int, *, least: int = 1) -> None:
         self._amount = amount

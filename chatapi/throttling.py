@@ -110,7 +110,7 @@ class SendThrottle(UserThrottle):
 
 
 class NoThrottle(BaseThrottle):
-    """For liveness, which costs nothing: whoever shares the monitor's address must not have a healthy process killed."""
+    """For liveness, which costs nothing. A client that shares the monitor's address must not get a healthy process killed."""
 
     def allow_request(self, request: Request, view: object) -> bool:
         request._request.is_counted = True  # type: ignore[attr-defined]

@@ -4,7 +4,7 @@ from django.db import models
 
 
 class Worker(models.Model):
-    """The lease of one worker process. Whoever sees `renewals` unchanged for long enough calls the worker dead."""
+    """The lease of one worker process. A reader that sees `renewals` unchanged for long enough calls the worker dead."""
 
     id = models.UUIDField(primary_key=True)
     # Compared for change only, never with a clock.

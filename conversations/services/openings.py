@@ -17,7 +17,7 @@ from conversations.services.model_tags import require_allowed
 from conversations.services.turns.places import refuse_while_ending
 from conversations.services.user_directory import requires_known_user
 
-# The source of messages that a client brought: nobody may rate them, and they count for nothing.
+# The source of messages that a client brought: they can't be rated, and usage does not count them.
 BROUGHT = "client"
 
 

@@ -1,6 +1,6 @@
 """Remember which users were erased, so that an import does not bring them back.
 
-A tombstone is a hash of the user's id, keyed with `SECRET_KEY`. Without the key, nobody can tell from the table whose it is.
+A tombstone is a hash of the user's id, keyed with `SECRET_KEY`. Without the key, the table does not show whose id it is.
 `SECRET_KEY_FALLBACKS` must name each earlier key whose tombstones should still count.
 """
 
