@@ -87,7 +87,7 @@ def call_json(
         # Its end is ours, not the service's.
         raise requests.ReadTimeout
     answer = tolerant_json.load(body)
-    if isinstance(answer, list):
+    if isinstance(answer, list) and all(isinstance(item, dict) for item in answer):
         # Some services send what they list without an object around it.
         answer = {"data": answer}
     if isinstance(answer, dict):
