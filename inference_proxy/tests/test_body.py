@@ -126,11 +126,13 @@ def deflated(text: bytes, wbits: int) -> bytes:
 @pytest.mark.parametrize(
     ("encoding", "body"),
     [
-        (b"gzip", gzip.compress(b"abcde")),
-        (b"X-GZIP", gzip.compress(b"abcde")),
+        # Without the time, so that each process of a test run finds the same cases.
+        (b"gzip", gzip.compress(b"abcde", mtime=0)),
+        (b"X-GZIP", gzip.compress(b"abcde", mtime=0)),
         (b"deflate", deflated(b"abcde", 15)),
         (b"deflate", deflated(b"abcde", -15)),
     ],
+    ids=["gzip", "x-gzip", "zlib", "deflate"],
 )
 def test_a_compressed_body_is_inflated(peers: list[Peer], encoding: bytes, body: bytes) -> None:
     head = b"HTTP/1.1 200 OK\r\nContent-Encoding: %b\r\nContent-Length: %d\r\n\r\n" % (encoding, len(body))
