@@ -97,7 +97,9 @@ def test_a_real_model_accepts_every_turn(model: str, client: Client, conversatio
         client.send(conversation, f"Name a colour, please ({turn}).", max_tokens=8, **ALWAYS_THE_SAME).finish()
         # A stop before the first token, and one after it.
         client.open("POST", path, {"content": "Tell me a tale."}, {"Prefer": "respond-async"})
-        assert client.stop(conversation).json["status"] == "stopped"
+        ended = client.stop(conversation).json
+        # The model may have ended by itself before, with nothing to say.
+        assert ended["status"] == "stopped" or ended["error_code"] == "no_answer", (ended["status"], ended["error_code"])
         tale = client.send(conversation, "Tell me a very long tale.", max_tokens=500, **ALWAYS_THE_SAME)
         tale.read_object()
         client.stop(conversation)
