@@ -35,7 +35,7 @@ SESSION_ID_FORM = re.compile(SESSION_ID_PATTERN)
 
 
 def require_caller(user_id: UUID | None) -> None:
-    """Raise `AuthenticationRequired` for an anonymous caller where nobody may be anonymous."""
+    """Raise `AuthenticationRequired` for an anonymous caller where ALLOW_ANONYMOUS is off."""
     if user_id is None and not settings.ALLOW_ANONYMOUS:
         raise AuthenticationRequired("A valid token is needed here.")
 

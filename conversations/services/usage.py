@@ -5,7 +5,7 @@ Totals per user and quarter of an hour are updated as users send. Deleting and p
 
 The statements that save a turn and its result also count it. They lock the user's row of one quarter last, and no other row
 of totals. So a send waits for another one of the same user for the time of a commit at most, and never for other users. The end
-of a reply waits for nobody: if the row is locked, its worker adds the result a moment later. If that worker dies first, the
+of a reply does not wait: if the row is locked, its worker adds the result a moment later. If that worker dies first, the
 command `count_usage` adds it. Conversations without a user are not counted.
 """
 

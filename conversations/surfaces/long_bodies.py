@@ -24,7 +24,7 @@ class LongBodyParser(StrictJSONParser):
         try:
             found = msgspec.json.decode(body, type=self.fields)
         except msgspec.ValidationError:
-            # Well-formed so far, but not an object. Answered as such a body is when it is short.
+            # Well-formed so far, but not an object. It gets the same answer as a short body of this kind.
             return None
         return {
             name: self.read_field(name, raw)

@@ -44,7 +44,7 @@ def test_a_lease_that_changes_is_alive() -> None:
 def test_counting_starts_anew_after_a_gap() -> None:
     watch = LeaseWatch(HERE)
     assert watch_for(watch, 29) == -1
-    # PostgreSQL was paused for 36 s: nobody could renew.
+    # PostgreSQL was paused for 36 s: no worker could renew.
     assert watch_for(watch, 29, begin=65) == -1
     assert watch_for(watch, 40, begin=95) == 0
 

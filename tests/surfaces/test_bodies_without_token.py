@@ -9,7 +9,7 @@ from tests.support.raw import RawConnection
 from tests.support.server import Server
 from tests.surfaces.operations import OPERATIONS, Operation
 
-# Where nobody may be anonymous, these need a token too.
+# Where ALLOW_ANONYMOUS is off, these need a token too.
 OPTIONAL = ("/api/v1/chat/stream",)
 WITH_BODY = [
     operation

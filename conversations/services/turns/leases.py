@@ -3,7 +3,7 @@
 Principle: silence has more causes than death. A worker renews its lease on a connection of its own, in a statement that touches
 nothing else, so neither a lock on `messages` nor a slow checkpoint keeps it from doing so. A reader compares a lease with its
 own last reading, and counts on its own clock for how long the lease has not changed. It reads only after it could renew its own
-lease: while nobody can write, nobody is judged. After a gap between two readings, counting starts anew.
+lease: while no worker can write, no worker is judged. After a gap between two readings, counting starts anew.
 
 A worker is dead if its lease has not changed for ABANDONED_AFTER_SECONDS, or sooner by a proof: its process is gone from this
 machine, or PostgreSQL has released the advisory lock that the lease's session held. A restart of PostgreSQL releases all locks,
@@ -109,7 +109,7 @@ class LeaseWatch:
         """Compare leases with the last reading, and return the dead workers."""
         age_s: float = settings.ABANDONED_AFTER_SECONDS
         if self._read_at is None or now - self._read_at > max(LEAST_GAP_S, age_s / GAPS_PER_AGE):
-            # Nobody knows what happened in between.
+            # What happened in between is unknown.
             self._seen.clear()
         self._read_at = now
         known, self._seen = self._seen, {}

@@ -1,4 +1,4 @@
-"""POST /api/v1/chat/stream without a valid token, where nobody may be anonymous."""
+"""POST /api/v1/chat/stream without a valid token, where ALLOW_ANONYMOUS is off."""
 
 from collections.abc import Iterator
 
