@@ -41,20 +41,15 @@ def read_stop_key(request: Request) -> str:
 
 
 def read_last_event(request: HttpRequest) -> LastEvent | None:
-    """Return the event in `Last-Event-ID`, or None without one. Raises a 400 if it is malformed."""
-    event_id: str = request.META.get("HTTP_LAST_EVENT_ID", "")
-    return _parse_event("Last-Event-ID", event_id) if event_id else None
-
-
-def read_place(request: HttpRequest) -> LastEvent:
-    """Return the last event that a reader of a stream has, or the start. Raises a 400 if it is malformed.
+    """Return the last event that a client has of a stream, or None if it names none. Raises a 400 if it is malformed.
 
     A reconnecting browser repeats the address and adds the header, so the header is newer than `?after=`. Clients that can't
     send the header, such as event-source-polyfill, add `?lastEventId=` to the address instead.
     """
-    in_header, params = read_last_event(request), request.GET
-    in_address = [_parse_event(name, params[name]) for name in ("lastEventId", "after") if params.get(name)]
-    return in_header or (in_address[0] if in_address else LastEvent())
+    params, in_header = request.GET, request.META.get("HTTP_LAST_EVENT_ID", "")
+    named = {"Last-Event-ID": in_header, **{name: params.get(name, "") for name in ("lastEventId", "after")}}
+    events = [_parse_event(name, event_id) for name, event_id in named.items() if event_id]
+    return events[0] if events else None
 
 
 def _parse_event(name: str, event_id: str) -> LastEvent:

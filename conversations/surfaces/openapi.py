@@ -39,7 +39,7 @@ SSE_EVENT: dict[str, Any] = {
 }
 NDJSON_LINE: dict[str, Any] = {"type": "object", "description": f"One line of the stream. {FRAME}"}
 # For clients that already have `done`. Only a 204 stops an EventSource from reconnecting.
-NO_MORE_EVENTS: dict[Any, Any] = {204: OpenApiResponse(description="`Last-Event-ID` is `done`, so there are no more events")}
+NO_MORE_EVENTS: dict[Any, Any] = {204: OpenApiResponse(description="Your last event is `done`, so there are no more")}
 STREAMS: dict[Any, Any] = {(200, SSE): SSE_EVENT, (200, NDJSON): NDJSON_LINE, **NO_MORE_EVENTS}
 
 SSE_EXAMPLE = OpenApiExample(
@@ -142,10 +142,15 @@ IDEMPOTENCY_KEY = header(
     "Makes retries safe: a repeated request with the same key creates nothing a second time. A repeated send follows the "
     "existing reply. If that reply failed or was interrupted before its first word, the message gets a new reply",
 )
-RESUMED = header(
-    "Last-Event-ID",
-    "For a repeated request with an Idempotency-Key: the id of the last event that you received. The stream continues after it",
-)
+RESUMED = [
+    header(
+        "Last-Event-ID",
+        "For a repeated request with an Idempotency-Key: the id of the last event that you received. The stream continues "
+        "after it. `done`: 204",
+    ),
+    query("lastEventId", "Like Last-Event-ID, for clients that can't send the header. The header wins"),
+    query("after", "The same. Both others win"),
+]
 LINK = OpenApiParameter(
     "Link",
     OpenApiTypes.STR,

@@ -1,7 +1,6 @@
 """A client library that repeats the POST when its connection breaks: it reads on, and nothing is begun twice."""
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
@@ -91,24 +90,31 @@ def test_an_impossible_id_is_refused_before_anything_is_saved(client: Client, co
     assert client.messages(conversation) == []
 
 
-@pytest.mark.parametrize("surface", ["contract", "session"])
-def test_on_other_surfaces_too(client: Client, upstream: ScriptedUpstream, surface: str) -> None:
+@pytest.mark.parametrize("surface", ["primary", "contract", "session"])
+@pytest.mark.parametrize("place", ["Last-Event-ID", "lastEventId", "after"])
+def test_every_surface_knows_every_way_to_name_the_last_event(
+    client: Client, upstream: ScriptedUpstream, surface: str, place: str
+) -> None:
     upstream.script(tokens("one", " two"), done())
     conversation = client.create_conversation()
     path, body = {
+        "primary": (f"/api/conversations/{conversation}/messages", {"content": "question"}),
         "contract": (f"/conversations/{conversation}/messages", {"message": {"content": "question"}}),
         "session": ("/api/v1/chat/stream", {"session_id": conversation, "message": "question"}),
     }[surface]
 
-    def send(headers: dict[str, Any]) -> Stream:
-        return client.open("POST", path, body, {"Accept": "text/event-stream", **headers})
+    def send(last_event_id: int | str = "") -> Stream:
+        headers, query = (seen(last_event_id), "") if place == "Last-Event-ID" else ({}, f"?{place}={last_event_id}")
+        return client.open("POST", f"{path}{query}", body, {"Accept": "text/event-stream", **headers})
 
-    first = send({})
+    first = send()
     first.finish()
-    again = send(seen(3))
+    again = send(3)
     again.finish()
     assert (again.text, again.message_id) == (" two", first.message_id)
-    assert send(seen("done")).status == 204
+    assert send("done").status == 204
+    refused = send("nonsense")
+    assert (refused.status, b"Must be the id of an event" in refused.body()) == (400, True)
     assert len(upstream.generations()) == 1
 
 

@@ -70,7 +70,7 @@ send_message = operation(
     "contract_send_message",
     "Send a message and receive the reply as a stream, or with `stream: false` as JSON",
     TAG,
-    parameters=[*IN_CONVERSATION, IDEMPOTENCY_KEY, RESUMED],
+    parameters=[*IN_CONVERSATION, IDEMPOTENCY_KEY, *RESUMED],
     request=requests.SendSerializer,
     responses={(200, JSON): responses.MessageSchema, (200, SSE): SSE_EVENT, **NO_MORE_EVENTS, **GUARDED, **SEND_ERRORS},
     examples=[SSE_EXAMPLE],

@@ -37,7 +37,7 @@ send_message = operation(
     "session_send_message",
     "Send a message and receive the reply, line by line. The first message creates the session",
     TAG,
-    parameters=[IDEMPOTENCY_KEY, RESUMED],
+    parameters=[IDEMPOTENCY_KEY, *RESUMED],
     request=requests.SendSerializer,
     responses={**STREAMS, **OPEN, **errors(401, 403), **SEND_ERRORS},
     examples=[NDJSON_EXAMPLE, SSE_EXAMPLE],

@@ -22,7 +22,7 @@ from conversations.surfaces.api.tickets import LIFETIME_S, issue_ticket
 from conversations.surfaces.api.views.replies import answer_with_reply
 from conversations.surfaces.callers import caller_id
 from conversations.surfaces.delivery import Delivery, choose_delivery, no_more_events, stream_reply
-from conversations.surfaces.headers import read_place
+from conversations.surfaces.headers import LastEvent, read_last_event
 from conversations.surfaces.ids import require_conversation_id, require_message_id
 from conversations.surfaces.request_fields import read_body
 from inference_proxy.responses import NDJSON, SSE
@@ -68,12 +68,12 @@ class MessageViewSet(ViewSet):
     @operations.follow_reply
     def stream(self, request: Request, conversation_id: str, message_id: str) -> HttpResponseBase:
         found_id, reply_id = require_conversation_id(conversation_id), require_message_id(message_id)
-        place = read_place(request._request)
+        last = read_last_event(request._request) or LastEvent()
         _require_reply(found_id, reply_id, caller_id(request))
-        if place.is_end:
+        if last.is_end:
             return no_more_events(reply_id)
         stream_format = NDJSON if choose_delivery(request) is Delivery.NDJSON else SSE
-        return stream_reply(request._request, reply_id, stream_format, after=place.cursor, owner_id=caller_id(request))
+        return stream_reply(request._request, reply_id, stream_format, after=last.cursor, owner_id=caller_id(request))
 
     @operations.issue_ticket
     def ticket(self, request: Request, conversation_id: str, message_id: str) -> Response:
