@@ -15,6 +15,11 @@ from chatapi.request_bodies import PayloadTooLarge
 from chatapi.wire import StrictJSONParser
 
 
+def raw_fields(*names: str) -> type[msgspec.Struct]:
+    """Return the type of an object of which only these fields are read, each when it is needed."""
+    return msgspec.defstruct("Fields", [(name, msgspec.Raw | msgspec.UnsetType, msgspec.UNSET) for name in names], gc=False)
+
+
 class LongBodyParser(StrictJSONParser):
     """The fields of `fields` are raw; all others are skipped."""
 

@@ -1,7 +1,10 @@
 """Request bodies: how they are read, and fields that accept only their own JSON type, without conversion."""
 
+import json
+from collections.abc import Mapping
 from functools import cache
-from typing import Any, TypeVar
+from types import MappingProxyType
+from typing import Any, ClassVar, TypeVar
 
 from rest_framework import serializers
 from rest_framework.fields import SkipField, empty
@@ -11,6 +14,50 @@ from conversations.models import SESSION_ID_PATTERN
 from conversations.visible_text import is_blank
 
 MAX_SESSION_ID_CHARACTERS = 200
+
+# What clients of other services may choose, and the values that change nothing here. A surface that lacks a field refuses it.
+_CHOICES: Mapping[str, tuple[Any, ...]] = MappingProxyType(
+    {
+        "model": (),
+        "system": (),
+        "system_prompt": (),
+        "instructions": (),
+        "temperature": (),
+        "max_tokens": (),
+        "max_completion_tokens": (),
+        "max_output_tokens": (),
+        "n": (1,),
+        "seed": (),
+        "stop": (),
+        "stop_sequences": (),
+        "top_k": (),
+        "top_p": (1,),
+        "min_p": (0,),
+        "logit_bias": (),
+        "logprobs": (),
+        "top_logprobs": (0,),
+        "presence_penalty": (0,),
+        "frequency_penalty": (0,),
+        "repetition_penalty": (1,),
+        "response_format": ({"type": "text"},),
+        "modalities": (["text"],),
+        "reasoning": (),
+        "reasoning_effort": (),
+        # The service always leaves out what does not fit the model.
+        "truncation": ("auto",),
+        "tools": (),
+        # There are no tools to choose from.
+        "tool_choice": ("auto", "none"),
+        "functions": (),
+        "function_call": ("auto", "none"),
+    }
+)
+
+
+def choices_except(*supported: str) -> Mapping[str, tuple[Any, ...]]:
+    """Return the fields that a surface refuses because it lacks what they choose, with the values that it accepts."""
+    return MappingProxyType({name: harmless for name, harmless in _CHOICES.items() if name not in supported})
+
 
 Body = TypeVar("Body", bound=serializers.Serializer[Any])
 
@@ -33,6 +80,14 @@ def _empty_body(body: type[Body]) -> Body:
 
 class BodySerializer(serializers.Serializer[Any]):
     # The base of all bodies. No docstring: the OpenAPI file would repeat it as the description of each subclass.
+
+    # Fields that are not in the OpenAPI file and would change the answer, with the values that change nothing.
+    unsupported: ClassVar[Mapping[str, tuple[Any, ...]]] = MappingProxyType({})
+
+    def to_internal_value(self, data: Any) -> Any:
+        if isinstance(data, dict) and (named := data.keys() & self.unsupported.keys()):
+            refuse_unsupported(data, {name: self.unsupported[name] for name in self.unsupported if name in named})
+        return super().to_internal_value(data)
 
     @property
     def _writable_fields(self) -> list[Any]:
@@ -118,14 +173,34 @@ class StrictChoiceField(serializers.ChoiceField):
         return str(super().to_internal_value(data))
 
 
-class UnsupportedField(serializers.JSONField):
-    """Something that changes the answer and that the service does not do. Only empty and `harmless` values are accepted."""
+def refuse_unsupported(given: Mapping[str, Any], unsupported: Mapping[str, tuple[Any, ...]]) -> None:
+    """Raise a 400 that names each field of a body that would change the answer and that the service does not support."""
+    problems = {name: [_refusal(unsupported[name])] for name in unsupported if not _is_harmless(given, name, unsupported[name])}
+    if problems:
+        raise serializers.ValidationError(problems)
 
-    def __init__(
-        self, help_text: str = "Not supported: only an empty value is accepted.", harmless: tuple[str | int, ...] = ()
-    ) -> None:
+
+def _refusal(harmless: tuple[Any, ...]) -> str:
+    accepted = " or ".join(json.dumps(value) for value in harmless)
+    return (
+        f"The service does not support this. Only {accepted} is accepted." if accepted else "The service does not support this."
+    )
+
+
+def _is_harmless(given: Mapping[str, Any], name: str, harmless: tuple[Any, ...]) -> bool:
+    value = given.get(name)
+    # `0` is empty in Python, but as `top_p` it has a meaning.
+    is_empty = value is None or value is False or (isinstance(value, str | list) and not value)
+    is_object_of_nulls = isinstance(value, dict) and all(member is None for member in value.values())
+    # Python takes true for 1.
+    return is_empty or is_object_of_nulls or (value is not True and value in harmless)
+
+
+class UnsupportedField(serializers.JSONField):
+    """Something that changes the answer and that the service does not do. Only empty values are accepted."""
+
+    def __init__(self, help_text: str = "Not supported: only an empty value is accepted.") -> None:
         super().__init__(required=False, allow_null=True, write_only=True, help_text=help_text)
-        self._harmless = harmless
 
     def run_validation(self, data: Any = empty) -> Any:
         super().run_validation(data)
@@ -133,11 +208,8 @@ class UnsupportedField(serializers.JSONField):
         raise SkipField
 
     def to_internal_value(self, data: Any) -> Any:
-        # `0` is empty in Python, but as `top_p` it has a meaning.
-        is_empty = data is None or data is False or (isinstance(data, str | list | dict) and not data)
-        is_harmless = isinstance(data, str | int | float) and not isinstance(data, bool) and data in self._harmless
-        if not is_empty and not is_harmless:
-            raise serializers.ValidationError("The service does not support this.")
+        if not _is_harmless({"": data}, "", ()):
+            raise serializers.ValidationError(_refusal(()))
         return None
 
 

@@ -1,11 +1,12 @@
 """What real clients send a little beside the standards, and what must not be ignored silently."""
 
 import http.client
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from tests.support.client import Client
+from tests.support.client import Answer, Client
 from tests.support.server import Server
 
 
@@ -26,30 +27,82 @@ def test_an_empty_time_zone_is_the_default(client: Client) -> None:
     assert client.request("GET", "/api/usage?tz=").status == 200
 
 
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        ("tools", [{"type": "function"}]),
-        ("tool_choice", "required"),
-        ("response_format", {"type": "json_object"}),
-        ("stop", ["END"]),
-        ("top_p", 0),
-        ("top_p", 0.1),
-    ],
-)
-def test_what_would_change_the_answer_is_refused(client: Client, conversation: str, field: str, value: Any) -> None:
-    answer = client.request("POST", f"/api/conversations/{conversation}/messages", {"content": "hello", field: value})
-    assert (answer.status, list(answer.json["fields"])) == (400, [field])
-    refusal = client.request("POST", "/v1/responses", {"input": "hello", field: value})
-    assert (refusal.status, refusal.json["error"]["param"]) == (400, field)
+CHOICES = [
+    ("tools", [{"type": "function"}]),
+    ("tool_choice", "required"),
+    ("response_format", {"type": "json_object"}),
+    ("stop", ["END"]),
+    ("top_p", 0),
+    ("top_p", 0.1),
+    ("n", 2),
+    ("n", True),
+    ("seed", 0),
+    ("seed", 7),
+    ("reasoning", {"effort": "high", "summary": None}),
+    ("truncation", "disabled"),
+    ("presence_penalty", 0.5),
+    ("logit_bias", {"50256": -100}),
+]
+HARMLESS = {
+    "tools": [],
+    "tool_choice": "auto",
+    "response_format": {"type": "text"},
+    "stop": None,
+    "top_p": 1.0,
+    "n": 1,
+    "seed": None,
+    "reasoning": {"effort": None, "summary": None},
+    "truncation": "auto",
+    "presence_penalty": 0,
+    "user": "someone",
+}
+
+
+@pytest.fixture(params=["primary", "contract", "session", "long session body", "completion", "openai"])
+def send(request: pytest.FixtureRequest, client: Client, conversation: str) -> Callable[..., Answer]:
+    """Send a message through a surface, with more fields, and wait for the reply."""
+    path, body = {
+        "primary": (f"/api/conversations/{conversation}/messages", {"content": "hello", "stream": False}),
+        "contract": (f"/conversations/{conversation}/messages", {"message": {"content": "hello"}, "stream": False}),
+        "session": ("/api/v1/chat/stream", {"session_id": conversation, "message": "hello"}),
+        "long session body": (
+            "/api/v1/chat/stream",
+            {"session_id": conversation, "message": "hello", "history": ["x" * 300_000]},
+        ),
+        "completion": (f"/conversation/completion/{conversation}", {"message": "hello"}),
+        "openai": ("/v1/responses", {"input": "hello", "conversation": f"conv_{conversation.replace('-', '')}"}),
+    }[request.param]
+    return lambda **fields: client.request("POST", path, {**body, **fields})
+
+
+@pytest.mark.parametrize(("field", "value"), CHOICES)
+def test_what_would_change_the_answer_is_refused(
+    client: Client, conversation: str, send: Callable[..., Answer], field: str, value: Any
+) -> None:
+    refusal = send(**{field: value})
+    assert refusal.status == 400
+    error = refusal.json.get("error")
+    assert (error["param"] if error else next(iter(refusal.json["fields"]))) == field
     assert client.get(f"/api/conversations/{conversation}")["messages"] == []
 
 
-def test_defaults_and_unknown_fields_are_ignored(client: Client, conversation: str) -> None:
-    harmless = {"tools": [], "tool_choice": "auto", "stop": None, "top_p": 1.0, "user": "someone"}
-    asked = {"content": "hello", "stream": False, **harmless}
-    assert client.request("POST", f"/api/conversations/{conversation}/messages", asked).status == 200
-    assert client.request("POST", "/v1/responses", {"input": "hello", **harmless}).status == 200
+def test_defaults_and_unknown_fields_are_ignored(send: Callable[..., Answer], request: pytest.FixtureRequest) -> None:
+    # The contract's schemas are closed.
+    assert send(**HARMLESS).status == (400 if "contract" in request.node.callspec.id else 200)
+
+
+@pytest.mark.parametrize(
+    ("address", "body", "field"),
+    [
+        ("/api/v1/chat/stream", {"session_id": "kitchen", "message": "hello"}, "temperature"),
+        ("/v1/responses", {"input": "hello"}, "max_tokens"),
+    ],
+)
+def test_a_choice_that_only_other_surfaces_have_is_refused(
+    client: Client, address: str, body: dict[str, Any], field: str
+) -> None:
+    assert client.request("POST", address, {**body, field: 1}).status == 400
+    assert client.request("POST", address, {**body, field: None}).status == 200
 
 
 def test_archiving_is_refused(client: Client, conversation: str) -> None:

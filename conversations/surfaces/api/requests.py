@@ -1,5 +1,7 @@
 """Request bodies of the primary surface."""
 
+from typing import ClassVar
+
 from django.conf import settings
 from rest_framework import serializers
 
@@ -12,6 +14,7 @@ from conversations.surfaces.request_fields import (
     StrictFloatField,
     StrictIntegerField,
     UnsupportedField,
+    choices_except,
 )
 from inference_proxy.protocols.base import Sampling
 
@@ -45,6 +48,8 @@ class ConversationPutSerializer(ConversationPatchSerializer):
 
 
 class SamplingSerializer(BodySerializer):
+    unsupported: ClassVar = choices_except("temperature", "max_tokens", "top_k")
+
     temperature = StrictFloatField(required=False, allow_null=True, min_value=0, max_value=2)
     max_tokens = StrictIntegerField(required=False, allow_null=True, min_value=1, max_value=settings.MAX_OUTPUT_TOKENS)
     top_k = StrictIntegerField(required=False, allow_null=True, min_value=0, max_value=200)
@@ -56,12 +61,6 @@ class SamplingSerializer(BodySerializer):
     force_web_search = StrictBooleanField(
         required=False, allow_null=True, help_text="Ask the inference service to search the web, if it supports that."
     )
-    # Ignored, these would change the answer without a word.
-    tools = UnsupportedField()
-    tool_choice = UnsupportedField("Only `auto` and `none`, because there are no tools.", harmless=("auto", "none"))
-    response_format = UnsupportedField()
-    stop = UnsupportedField()
-    top_p = UnsupportedField("Only 1, the default, is supported.", harmless=(1,))
     stream = StrictBooleanField(required=False, help_text="false: return the finished message as JSON instead of a stream.")
 
     when_busy = StrictChoiceField(

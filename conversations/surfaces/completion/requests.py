@@ -1,10 +1,10 @@
 """Request bodies of the completion surface."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django.conf import settings
 
-from conversations.surfaces.request_fields import BodySerializer, StrictBooleanField, StrictCharField
+from conversations.surfaces.request_fields import BodySerializer, StrictBooleanField, StrictCharField, choices_except
 
 
 class SpelledBooleanField(StrictBooleanField):
@@ -15,5 +15,7 @@ class SpelledBooleanField(StrictBooleanField):
 
 
 class CompletionSerializer(BodySerializer):
+    unsupported: ClassVar = choices_except()
+
     message = StrictCharField(max_length=settings.MAX_MESSAGE_CHARACTERS)
     stream = SpelledBooleanField(required=False, default=False)

@@ -1,7 +1,7 @@
 """Request bodies of the OpenAI surface. Fields that are not named here are ignored."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from django.conf import settings
 from drf_spectacular.utils import extend_schema_field
@@ -14,6 +14,7 @@ from conversations.surfaces.request_fields import (
     StrictFloatField,
     StrictIntegerField,
     UnsupportedField,
+    choices_except,
 )
 from conversations.visible_text import is_blank
 from inference_proxy.protocols.base import Sampling
@@ -157,6 +158,8 @@ class TextFormatField(UnsupportedField):
 
 
 class ResponseCreateSerializer(BodySerializer):
+    unsupported: ClassVar = choices_except("model", "instructions", "temperature", "max_output_tokens")
+
     input = InputField()
     model = StrictCharField(
         required=False, allow_null=True, max_length=100, help_text="For this response. Default: the conversation's model."
@@ -180,11 +183,6 @@ class ResponseCreateSerializer(BodySerializer):
     temperature = StrictFloatField(required=False, allow_null=True, min_value=0, max_value=2)
     max_output_tokens = StrictIntegerField(required=False, allow_null=True, min_value=1, max_value=settings.MAX_OUTPUT_TOKENS)
     metadata = MetadataField(required=False)
-    tools = UnsupportedField()
-    tool_choice = UnsupportedField("Only `auto` and `none`, because there are no tools.", harmless=("auto", "none"))
-    response_format = UnsupportedField()
-    stop = UnsupportedField()
-    top_p = UnsupportedField("Only 1, the default, is supported.", harmless=(1,))
     prompt = UnsupportedField()
     text = TextFormatField()
 

@@ -1,13 +1,22 @@
 """Request bodies of the session surface."""
 
-import msgspec
+from typing import ClassVar
+
 from django.conf import settings
 
-from conversations.surfaces.long_bodies import LongBodyParser
-from conversations.surfaces.request_fields import BodySerializer, IgnoredField, SessionIdField, StrictCharField
+from conversations.surfaces.long_bodies import LongBodyParser, raw_fields
+from conversations.surfaces.request_fields import (
+    BodySerializer,
+    IgnoredField,
+    SessionIdField,
+    StrictCharField,
+    choices_except,
+)
 
 
 class SendSerializer(BodySerializer):
+    unsupported: ClassVar = choices_except()
+
     session_id = SessionIdField()
     message = StrictCharField(max_length=settings.MAX_MESSAGE_CHARACTERS)
     assistant_id = StrictCharField(required=False, allow_null=True, max_length=100)
@@ -18,12 +27,8 @@ class SendSerializer(BodySerializer):
         ref_name = "SessionSend"
 
 
-class LongSend(msgspec.Struct, gc=False):
-    """What is read of a long body: not the history."""
-
-    session_id: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-    message: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-    assistant_id: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+# What is read of a long body: not the history.
+LongSend = raw_fields("session_id", "message", "assistant_id", *SendSerializer.unsupported)
 
 
 class SendParser(LongBodyParser):
