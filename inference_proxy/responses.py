@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
+from uuid import UUID
 
 import orjson
 from django.conf import settings
@@ -80,6 +81,22 @@ def without_reasoning(stream_format: StreamFormat) -> StreamFormat:
     """Return this format for clients that know only the text of a reply."""
     encode = stream_format.encode
     return replace(stream_format, encode=lambda frame: b"" if is_reasoning(frame[1]) else encode(frame))
+
+
+def mark_of(reply_id: UUID) -> str:
+    """Return what stands for this reply in the ids of its events."""
+    return reply_id.hex[-8:]
+
+
+def marked(stream_format: StreamFormat, mark: str) -> StreamFormat:
+    """Return this format with a mark in the ids of events: `5-0-9f3a1c2b`. It tells them from those of another reply."""
+    encode = stream_format.encode
+
+    def encode_marked(frame: Frame) -> bytes:
+        cursor = cursor_of(frame[0])
+        return encode(frame if cursor is None else (f"{cursor.text}-{cursor.reasoning}-{mark}", frame[1]))
+
+    return replace(stream_format, encode=encode_marked)
 
 
 def _encode_text(frame: Frame) -> bytes:

@@ -22,7 +22,7 @@ from chatapi.wire import Response
 from conversations.services.turns.begin import Turn
 from conversations.services.turns.follow import follow_reply
 from conversations.services.turns.replies import live_replies
-from conversations.surfaces.headers import read_last_event
+from conversations.surfaces.headers import LastEvent, read_last_event
 from conversations.surfaces.open_streams import Place, open_streams
 from inference_proxy.exceptions import FAILURES, UpstreamError
 from inference_proxy.frames import START, Cursor, cursor_of
@@ -35,6 +35,8 @@ from inference_proxy.responses import (
     FrameStream,
     FrameStreamResponse,
     StreamFormat,
+    mark_of,
+    marked,
     without_reasoning,
 )
 
@@ -42,6 +44,7 @@ from inference_proxy.responses import (
 REFUSAL_WAIT_S = 3.0
 SILENCE_S = 60.0
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+RESTARTED = {"X-Stream-Restarted": "true"}
 
 
 class Delivery(Enum):
@@ -159,20 +162,34 @@ def stream_turn(
 ) -> HttpResponseBase:
     """Begin a turn's reply and stream it. The stream of a repeated send continues after its `Last-Event-ID` if it `resumes`.
 
-    A `Last-Event-ID` belongs to an earlier reply if the send begins a new one. The stream then starts at the beginning, and a
-    header says so. `on_delivered` is called when the whole stream has been sent.
+    If the `Last-Event-ID` belongs to another reply, the stream starts at the beginning, and a header says so. `on_delivered` is
+    called when the whole stream has been sent.
     """
-    last_event = read_last_event(request) if turn.request is None and resumes else None
-    if last_event is not None and last_event.is_end:
+    last_event = read_last_event(request) if resumes else None
+    if last_event is not None and last_event.is_end and turn.request is None:
         release_connections()
         return no_more_events(turn.reply_id)
+    after = START
+    if last_event is not None:
+        after, headers = (last_event.cursor, headers) if _is_of(turn, last_event) else (START, {**headers, **RESTARTED})
+    if resumes and turn.is_another and stream_format.media_type == SSE.media_type:
+        stream_format = marked(stream_format, mark_of(turn.reply_id))
     is_present = presence_of(request)
     with open_place(_owner_id(turn, user_id), is_present, limited=turn.request is None) as place:
-        after = last_event.cursor if last_event else START
         follower = begin_reply(turn, is_present, after=after, is_background=is_background)
-        if turn.request is not None and resumes and read_last_event(request) is not None:
-            headers = {**headers, "X-Stream-Restarted": "true"}
         return _relay(request, follower, stream_format, headers, place, on_delivered)
+
+
+def place_in(reply_id: UUID, event: LastEvent) -> tuple[Cursor, Mapping[str, str]]:
+    """Return where a reader of a reply goes on, and the headers of its stream: at the start after an event of another reply."""
+    return (event.cursor, NO_HEADERS) if event.mark in ("", mark_of(reply_id)) else (START, RESTARTED)
+
+
+def _is_of(turn: Turn, event: LastEvent) -> bool:
+    """Whether an event was received from this turn's reply. Ids are marked only where there may be a doubt."""
+    if turn.request is not None:
+        return False
+    return event.mark == mark_of(turn.reply_id) if turn.is_another else not event.mark
 
 
 def _owner_id(turn: Turn, user_id: UUID | None) -> UUID:

@@ -10,6 +10,8 @@ from rest_framework.request import Request
 
 from inference_proxy.frames import END_ID, START, Cursor
 
+# `T-R-M`: see `inference_proxy.responses.marked`.
+MARKED_ID = re.compile(r"(\d+-\d+)-([0-9a-f]{8})", re.ASCII)
 IDEMPOTENCY_KEY_FORM = re.compile(r"[\x21-\x7e]{1,200}")
 
 
@@ -19,6 +21,8 @@ class LastEvent:
 
     cursor: Cursor = START
     is_end: bool = False
+    # Which reply the event belongs to, as `responses.mark_of` says it. "" if its id does not say so.
+    mark: str = ""
 
 
 def read_idempotency_key(request: HttpRequest) -> str:
@@ -53,12 +57,12 @@ def read_last_event(request: HttpRequest) -> LastEvent | None:
 
 
 def _parse_event(name: str, event_id: str) -> LastEvent:
-    return LastEvent(is_end=True) if event_id == END_ID else LastEvent(cursor=_parse_cursor(name, event_id))
-
-
-def _parse_cursor(name: str, form: str) -> Cursor:
+    if event_id == END_ID:
+        return LastEvent(is_end=True)
+    marked = MARKED_ID.fullmatch(event_id)
+    form, mark = marked.groups() if marked else (event_id, "")
     try:
-        return Cursor.parse(form)
+        return LastEvent(cursor=Cursor.parse(form), mark=mark)
     except ValueError:
         raise ValidationError({name: ["Must be the id of an event of this stream."]}) from None
 

@@ -101,6 +101,10 @@ class Reader:
     def _cursor(self) -> str:
         return f"{len(self.text)}-{len(self.reasoning)}" if self.reasoning else str(len(self.text))
 
+    def _marked_cursor(self, stream: Stream) -> str:
+        """Return the id of the same place in a reply that a retry began."""
+        return f"{len(self.text)}-{len(self.reasoning)}-{stream.message_id[-8:]}"
+
     def disturb(self) -> None:
         """Break the connection under the reader."""
         if self._stream is not None:
@@ -132,7 +136,7 @@ class Reader:
                 self.text += frame.object.get("token", "")
                 self.reasoning += frame.object.get("reasoning", "")
                 self.seen.append((time.monotonic(), len(self.text) + len(self.reasoning)))
-                if frame.event_id != self._cursor:
+                if frame.event_id not in (self._cursor, self._marked_cursor(stream)):
                     self._complain(Invariant.OFFSETS, f"id {frame.event_id} at {self._cursor} of {self.message_id}")
             if "error" in frame.object:
                 self.errors.append(frame.object["error"])

@@ -60,12 +60,16 @@ RETRY_AFTER_S = 5
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A reply to generate. If `request` is None, an earlier request has begun it."""
+    """A reply to generate. If `request` is None, an earlier request has begun it.
+
+    `is_another` tells that a retry began the reply, in place of a void one. A client may know a part of that other reply.
+    """
 
     conversation_id: UUID
     user_message_id: UUID
     reply_id: UUID
     request: GenerationRequest | None
+    is_another: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +102,8 @@ class _Setting:
     system_prompt: str
     sampling: Sampling
     terms: Terms = NO_TERMS
+    # Whether this request is a retry that begins another reply than the first one with its key.
+    restarts: bool = False
 
     def new_title(self, content: str) -> str | None:
         """Return the automatic title for a conversation with this question, or None if it has a title."""
@@ -114,7 +120,8 @@ class _Setting:
     def summary_of(self, context: Context) -> dict[str, Any]:
         """Return the summary of a context that `Message.context` stores."""
         instructions = len(self.terms.instructions)
-        return {**context.summary, "instructions": instructions} if instructions else context.summary
+        more = {"instructions": instructions} if instructions else {}
+        return {**context.summary, **more, **({"restarted": True} if self.restarts else {})}
 
 
 @with_model_list
@@ -153,6 +160,7 @@ def start_turn(
         if _is_limited(user_id) and survey.running_of_user >= settings.USER_MAX_GENERATIONS:
             raise TooManyGenerations(retry_after_s=RETRY_AFTER_S)
         if earlier is not None:
+            setting = replace(setting, restarts=True)
             messages = Message.objects.in_conversation(conversation_id)
             asked = last_question(messages)
             if asked is not None and asked.id == earlier.asked_id:
@@ -202,6 +210,7 @@ def regenerate_turn(*, conversation_id: UUID, user_id: UUID | None, sampling: Sa
         if earlier is not None:
             if earlier.asked_id != asked.id:
                 raise NotTheLastTurn
+            setting = replace(setting, restarts=True)
             # The new answer takes the key.
             messages.filter(idempotency_key=idempotency_key).update(idempotency_key=None)
         _adopt_answers(messages, asked)
@@ -255,6 +264,7 @@ def edit_turn(
         if last.id != version_id:
             _adopt_answers(messages, last)
             switch_version(messages, leaving=last, to_id=version_id)
+        setting = replace(setting, restarts=earlier is not None)
         return _add_answer(place, setting, version_id, content, context, sent=1 if earlier is None else 0)
 
 
@@ -348,7 +358,13 @@ def _refuse_while_busy(messages: MessageQuerySet, user_id: UUID | None) -> None:
 def _follow(conversation_id: UUID, earlier: Earlier) -> Turn:
     if earlier.reply_id is None:
         raise NotTheLastTurn
-    return Turn(conversation_id=conversation_id, user_message_id=earlier.asked_id, reply_id=earlier.reply_id, request=None)
+    return Turn(
+        conversation_id=conversation_id,
+        user_message_id=earlier.asked_id,
+        reply_id=earlier.reply_id,
+        request=None,
+        is_another=earlier.is_another,
+    )
 
 
 def _require_last(messages: MessageQuerySet, reply_id: UUID) -> None:
@@ -421,4 +437,10 @@ def _turn(setting: _Setting, asked_id: UUID, reply_id: UUID, context: Context, *
         model_tag=setting.model_tag,
         sampling=setting.sampling,
     )
-    return Turn(conversation_id=setting.id, user_message_id=asked_id, reply_id=reply_id, request=request if goes_on else None)
+    return Turn(
+        conversation_id=setting.id,
+        user_message_id=asked_id,
+        reply_id=reply_id,
+        request=request if goes_on else None,
+        is_another=setting.restarts,
+    )

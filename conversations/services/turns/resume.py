@@ -10,7 +10,7 @@ from uuid import UUID
 from conversations.models import Conversation, Message
 from conversations.querysets import MessageQuerySet
 from conversations.services.turns.begin import Turn
-from conversations.services.turns.retries import find_keyed_reply, newest_reply
+from conversations.services.turns.retries import find_keyed_reply, first_reply, newest_reply
 from conversations.services.turns.versions import last_question
 
 
@@ -32,4 +32,5 @@ def _last_reply(messages: MessageQuerySet, content: str | None) -> Message | Non
     asked = last_question(messages)
     if asked is None or content not in (None, asked.content):
         return None
-    return newest_reply(messages, asked.id)
+    # Later answers to a question were asked for by regenerating.
+    return newest_reply(messages, asked.id) if content is None else first_reply(messages, asked.id)

@@ -11,11 +11,14 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from django.db.models import BooleanField, Case, Value, When
+from django.db.models import BooleanField, Case, Exists, OuterRef, Q, Value, When
 
 from conversations.exceptions import IdempotencyMismatch
 from conversations.models import Message, Role
 from conversations.querysets import VOID, MessageQuerySet
+
+# A retry began this reply in place of a void one, and took the key with it (see `begin._Setting.summary_of`).
+RESTARTED = Q(context__restarted=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,8 @@ class Earlier:
     # None if the answer was deleted.
     reply_id: UUID | None
     is_void: bool
+    # Whether this is another reply than the one that the first request with the key began.
+    is_another: bool
 
 
 def fingerprint_of(*parts: Any) -> str:
@@ -43,12 +48,13 @@ def find_earlier(messages: MessageQuerySet, key: str, fingerprint: str) -> Earli
     require_same(keyed["request_fingerprint"], fingerprint)
     if keyed["role"] == Role.USER:
         return read_earlier(messages, keyed["id"])
-    return _earlier(messages.filter(id=keyed["id"]), keyed["parent_id"])
+    return _earlier(messages.filter(id=keyed["id"]), keyed["parent_id"], is_another=RESTARTED)
 
 
 def read_earlier(messages: MessageQuerySet, asked_id: UUID) -> Earlier:
     """Return the reply that a repeated request for this question follows: the first one that is not void."""
-    return _earlier(messages.filter(parent_id=asked_id).replies(), asked_id)
+    older = messages.filter(parent_id=asked_id, created_at__lt=OuterRef("created_at")).replies()
+    return _earlier(messages.filter(parent_id=asked_id).replies(), asked_id, is_another=RESTARTED | Q(Exists(older)))
 
 
 def require_same(earlier_fingerprint: str | None, fingerprint: str) -> None:
@@ -69,8 +75,16 @@ def newest_reply(messages: MessageQuerySet, asked_id: UUID) -> Message | None:
     return messages.filter(parent_id=asked_id).replies().newest_first().only("id", "role", "parent_id").first()
 
 
-def _earlier(replies: MessageQuerySet, asked_id: UUID) -> Earlier:
-    is_void = Case(When(VOID, then=Value(True)), default=Value(False), output_field=BooleanField())
-    found = replies.annotate(is_void=is_void).order_by("is_void", "created_at", "id").values_list("id", "is_void").first()
-    reply_id, was_void = found or (None, True)
-    return Earlier(asked_id=asked_id, reply_id=reply_id, is_void=was_void)
+def first_reply(messages: MessageQuerySet, asked_id: UUID) -> Message | None:
+    replies = messages.filter(parent_id=asked_id).replies().order_by("created_at", "id")
+    return replies.only("id", "role", "parent_id").first()
+
+
+def _earlier(replies: MessageQuerySet, asked_id: UUID, *, is_another: Q) -> Earlier:
+    judged = replies.annotate(is_void=_is(VOID), is_another=_is(is_another)).order_by("is_void", "created_at", "id")
+    reply_id, was_void, another = judged.values_list("id", "is_void", "is_another").first() or (None, True, False)
+    return Earlier(asked_id=asked_id, reply_id=reply_id, is_void=was_void, is_another=another)
+
+
+def _is(condition: Q) -> Case:
+    return Case(When(condition, then=Value(True)), default=Value(False), output_field=BooleanField())

@@ -83,6 +83,10 @@ class ContextSchema(serializers.Serializer[Any]):
         required=False,
         help_text="Number of characters of the request's own instructions, which follow the system prompt.",
     )
+    restarted = serializers.BooleanField(
+        required=False,
+        help_text="True if a request with a repeated Idempotency-Key began this reply, because an earlier one came to nothing.",
+    )
 
     class Meta:
         ref_name = "Context"

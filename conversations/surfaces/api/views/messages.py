@@ -21,7 +21,7 @@ from conversations.surfaces.api.requests import SendSerializer
 from conversations.surfaces.api.tickets import LIFETIME_S, issue_ticket
 from conversations.surfaces.api.views.replies import answer_with_reply
 from conversations.surfaces.callers import caller_id
-from conversations.surfaces.delivery import Delivery, choose_delivery, no_more_events, stream_reply
+from conversations.surfaces.delivery import Delivery, choose_delivery, no_more_events, place_in, stream_reply
 from conversations.surfaces.headers import LastEvent, read_last_event
 from conversations.surfaces.ids import require_conversation_id, require_message_id
 from conversations.surfaces.request_fields import read_body
@@ -73,7 +73,10 @@ class MessageViewSet(ViewSet):
         if last.is_end:
             return no_more_events(reply_id)
         stream_format = NDJSON if choose_delivery(request) is Delivery.NDJSON else SSE
-        return stream_reply(request._request, reply_id, stream_format, after=last.cursor, owner_id=caller_id(request))
+        after, headers = place_in(reply_id, last)
+        return stream_reply(
+            request._request, reply_id, stream_format, after=after, owner_id=caller_id(request), headers=headers
+        )
 
     @operations.issue_ticket
     def ticket(self, request: Request, conversation_id: str, message_id: str) -> Response:
