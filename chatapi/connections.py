@@ -1,10 +1,4 @@
-"""HTTP connections whose calls end in time, and at once where another thread says so.
-
-A call that waits can't be interrupted from outside: closing its response from another thread fails, and before the response's
-headers there is nothing to close. Shutting down the socket works at every stage and in every kind of thread. So a connection
-hands its socket to the call that uses it as soon as it has one, and takes it back before it returns to its pool: from then on
-the socket may serve another call.
-"""
+"""HTTP connections whose calls end in time, and at once where another thread says so (see `calls`)."""
 
 import contextlib
 import functools
@@ -12,10 +6,7 @@ import http.client
 import logging
 import socket
 import ssl
-import threading
-import time
 from collections.abc import Iterator, Mapping
-from contextvars import ContextVar, Token
 from pathlib import Path
 from typing import Any
 
@@ -26,25 +17,14 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.util import create_urllib3_context
 
-from chatapi.deadlines import Deadline
+from chatapi.calls import Call, current_call
+from chatapi.connecting import connect
 
 logger = logging.getLogger(__name__)
 
+CONNECT_TIMEOUT_S = 5.0
 # Status line and headers together, those of interim answers included; trailers again as much.
 MAX_HEAD_BYTES = 64 * 1024
-
-# A kept connection that a router in between has forgotten is noticed within 20 s, as the database's are.
-KEEPALIVE = [
-    (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
-    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
-    *(
-        (socket.IPPROTO_TCP, getattr(socket, name), value)
-        for name, value in (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 2))
-        if hasattr(socket, name)
-    ),
-]
-
-_current_call: ContextVar["Call | None"] = ContextVar("outbound_call", default=None)
 
 
 @functools.cache
@@ -67,60 +47,6 @@ def _trust(context: ssl.SSLContext, path: str) -> None:
         context.load_verify_locations(capath=path)
     else:
         context.load_verify_locations(cafile=path)
-
-
-class Call:
-    """One call's hold on its socket. In its `with` block connections of this thread belong to it."""
-
-    def __init__(self, deadline_s: float) -> None:
-        self._lock = threading.Lock()
-        self._socket: socket.socket | None = None
-        self._token: Token[Call | None] | None = None
-        self.is_cut = False
-        self.is_late = False
-        self.deadline = Deadline(time.monotonic() + deadline_s, self._cut_late)
-
-    def __enter__(self) -> "Call":
-        self._token = _current_call.set(self)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        assert self._token is not None
-        _current_call.reset(self._token)
-
-    def cut(self) -> None:
-        """End the call from any thread: its reader gets the end of the stream or a failure at once."""
-        with self._lock:
-            self.is_cut = True
-            self._shut_down()
-
-    def finish(self) -> None:
-        """Let go of socket and deadline: neither a cut nor the clock can do anything from here on."""
-        self.deadline.cancel()
-        self.detach()
-
-    def attach(self, sock: socket.socket) -> None:
-        """Take a socket over from its connection. Raises `ConnectionAbortedError` where the call has ended meanwhile."""
-        with self._lock:
-            if self.is_cut or self.is_late:
-                raise ConnectionAbortedError("the call was cut")
-            self._socket = sock
-
-    def detach(self) -> None:
-        """Give the socket back."""
-        with self._lock:
-            self._socket = None
-
-    def _cut_late(self) -> None:
-        with self._lock:
-            self.is_late = True
-            self._shut_down()
-
-    def _shut_down(self) -> None:
-        if self._socket is not None:
-            with contextlib.suppress(OSError):
-                # Not the method of a TLS socket, which would have its reader go on without decrypting.
-                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
 
 class _BoundedReader:
@@ -178,12 +104,16 @@ class _WatchedMixin:
 
     response_class: Any = _BoundedResponse
     sock: Any
+    host: str
+    port: int
+    timeout: Any
+    _dns_host: str
     _call: Call | None = None
     # The request's head and body, until both are known.
     _unsent: list[bytes] | None = None
 
     def request(self, *args: Any, **kwargs: Any) -> None:
-        self._call = _current_call.get()
+        self._call = current_call()
         if self._call is not None and self.sock is not None:
             self._call.attach(self.sock)
         unsent: list[bytes] = []
@@ -193,6 +123,19 @@ class _WatchedMixin:
         finally:
             self._unsent = None
         self.send(b"".join(unsent))
+
+    def _new_conn(self) -> socket.socket:
+        call = current_call()
+        try:
+            return connect(self._dns_host, self.port, call=call, limit_s=self.timeout or CONNECT_TIMEOUT_S)
+        except OSError as failure:
+            if call is not None and call.has_ended:
+                raise
+            if isinstance(failure, socket.gaierror):
+                raise urllib3.exceptions.NameResolutionError(self.host, self, failure) from failure  # type: ignore[arg-type]
+            if isinstance(failure, TimeoutError):
+                raise urllib3.exceptions.ConnectTimeoutError(self, f"{self.host} did not accept in time") from failure
+            raise urllib3.exceptions.NewConnectionError(self, f"{self.host} can't be reached: {failure}") from failure  # type: ignore[arg-type]
 
     def send(self, data: Any) -> None:
         if self._unsent is None:
@@ -228,24 +171,11 @@ class _WatchedMixin:
         if call is None:
             return True
         call.detach()
-        return not (call.is_cut or call.is_late)
-
-
-def _attach(sock: socket.socket, connected: socket.socket) -> None:
-    """Hand a socket to the call that is being made; close what was connected where the call has ended meanwhile."""
-    if (call := _current_call.get()) is not None:
-        try:
-            call.attach(sock)
-        except ConnectionAbortedError:
-            connected.close()
-            raise
+        return not call.has_ended
 
 
 class _HTTPConnection(_WatchedMixin, HTTPConnection):
-    def _new_conn(self) -> socket.socket:
-        sock = super()._new_conn()
-        _attach(sock, sock)
-        return sock
+    pass
 
 
 class _HTTPSConnection(_WatchedMixin, HTTPSConnection):
@@ -256,7 +186,12 @@ class _HTTPSConnection(_WatchedMixin, HTTPSConnection):
         # The TLS socket takes the descriptor away from this one at the start of the handshake, and exists for us only after
         # its end. Meanwhile the call holds a duplicate.
         self._shaking_hands = sock.dup()
-        _attach(self._shaking_hands, sock)
+        if (call := current_call()) is not None:
+            try:
+                call.attach(self._shaking_hands)
+            except ConnectionAbortedError:
+                sock.close()
+                raise
         return sock
 
     def connect(self) -> None:
@@ -269,7 +204,7 @@ class _HTTPSConnection(_WatchedMixin, HTTPSConnection):
             raise
         finally:
             if self._shaking_hands is not None:
-                if (call := _current_call.get()) is not None:
+                if (call := current_call()) is not None:
                     call.detach()
                 self._shaking_hands.close()
                 self._shaking_hands = None
@@ -351,6 +286,6 @@ class _HTTPSPool(_PoolMixin, HTTPSConnectionPool):
 
 def new_pools(*, hosts: int, connections: int) -> urllib3.PoolManager:
     """Return connection pools for `hosts` hosts that keep up to `connections` connections each for the calls to come."""
-    pools = urllib3.PoolManager(num_pools=hosts, maxsize=connections, block=False, retries=False, socket_options=KEEPALIVE)
+    pools = urllib3.PoolManager(num_pools=hosts, maxsize=connections, block=False, retries=False)
     pools.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
     return pools

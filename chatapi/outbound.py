@@ -13,10 +13,10 @@ import urllib3.exceptions
 from requests.adapters import HTTPAdapter
 
 from chatapi import tolerant_json
-from chatapi.connections import Call, new_pools
+from chatapi.calls import Call
+from chatapi.connections import CONNECT_TIMEOUT_S, new_pools
 from chatapi.database import release_connections
 
-CONNECT_TIMEOUT_S = 5.0
 # Some providers list thousands of models.
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
 READ_BYTES = 16 * 1024

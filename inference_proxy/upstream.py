@@ -12,8 +12,8 @@ import urllib3
 from django.conf import settings
 from requests.utils import get_auth_from_url
 
-from chatapi.connections import Call, PooledAnswer, new_pools
-from chatapi.outbound import CONNECT_TIMEOUT_S
+from chatapi.calls import Call
+from chatapi.connections import CONNECT_TIMEOUT_S, PooledAnswer, new_pools
 from inference_proxy.body import Body
 from inference_proxy.compatibility import read_refusal
 from inference_proxy.content_refusals import is_about_content

@@ -1,0 +1,156 @@
+"""The addresses of the services that this one calls.
+
+Callers can't limit or interrupt the operating system's resolver. So a thread of its own asks it, one per name at a time: on an
+event loop all look-ups share ten threads, and one slow name would fill them. Callers of one name share the answer, each waits
+for it as long as its call lasts, and it is remembered for `FRESH_S`. While the resolver is in trouble, an older one serves.
+"""
+
+import contextlib
+import socket
+import threading
+import time
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Any, NamedTuple
+
+from chatapi.calls import Call
+
+FRESH_S = 10.0
+# How long an answer serves while there is no newer one, and how long a caller that has one waits for the newer one.
+STALE_S = 300.0
+PATIENCE_S = 1.0
+# An address that could not be reached comes after the others for this long.
+AVOIDED_S = 30.0
+
+
+class Address(NamedTuple):
+    family: int
+    sockaddr: Any
+
+
+@dataclass(slots=True)
+class _Lookup:
+    """A question to the resolver that is not answered yet, and then its answer."""
+
+    waiting: list[threading.Event] = field(default_factory=list)
+    addresses: list[Address] = field(default_factory=list)
+    failure: OSError | None = None
+
+
+@dataclass(slots=True)
+class _Name:
+    addresses: list[Address] = field(default_factory=list)
+    found_at: float = float("-inf")
+    lookup: _Lookup | None = None
+
+
+class NameLookups:
+    """What the resolver has said to this process."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._names: dict[tuple[str, int], _Name] = {}
+        self._avoided_until: dict[Address, float] = {}
+
+    def find(
+        self, host: str, port: int, *, call: Call | None, limit_s: float | None, newer_than: float = float("-inf")
+    ) -> list[Address]:
+        """Return the addresses of a host, those that could not be reached last. Raises `OSError`.
+
+        Waits until the call ends, or for `limit_s`. `newer_than` is a time (monotonic) before which an answer is too old.
+        """
+        if literal := _literal(host, port):
+            return [literal]
+        woken = threading.Event()
+        with self._lock:
+            name = self._names.setdefault((host, port), _Name())
+            age_s = time.monotonic() - name.found_at
+            if age_s < FRESH_S and name.found_at > newer_than:
+                return self._sorted(name.addresses)
+            old = name.addresses if age_s < STALE_S else []
+            lookup = name.lookup or self._begin(host, port, name)
+            lookup.waiting.append(woken)
+        limits = [limit for limit in (limit_s, PATIENCE_S if old else None) if limit is not None]
+        _wait(woken, call, min(limits, default=None))
+        with self._lock:
+            found, failure = lookup.addresses, lookup.failure
+            if not found and failure is None:
+                with contextlib.suppress(ValueError):
+                    lookup.waiting.remove(woken)
+                failure = TimeoutError("the resolver did not answer in time")
+            has_vanished = isinstance(failure, socket.gaierror) and failure.errno == socket.EAI_NONAME
+            if not found and old and not has_vanished:
+                found = old
+            if found:
+                return self._sorted(found)
+        assert failure is not None
+        raise failure
+
+    def avoid(self, address: Address) -> None:
+        """Note that an address could not be reached."""
+        now = time.monotonic()
+        with self._lock:
+            self._avoided_until = {other: until for other, until in self._avoided_until.items() if until > now}
+            self._avoided_until[address] = now + AVOIDED_S
+
+    def clear(self) -> None:
+        with self._lock:
+            self._names, self._avoided_until = {}, {}
+
+    def _sorted(self, addresses: list[Address]) -> list[Address]:
+        now = time.monotonic()
+        return sorted(addresses, key=lambda address: self._avoided_until.get(address, 0.0) > now)
+
+    def _begin(self, host: str, port: int, name: _Name) -> _Lookup:
+        lookup = _Lookup()
+        thread = threading.Thread(target=self._look_up, args=(host, port, name, lookup), name=f"look-up {host}", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            raise OSError("there is no thread left to look up a name") from None
+        name.lookup = lookup
+        return lookup
+
+    def _look_up(self, host: str, port: int, name: _Name, lookup: _Lookup) -> None:
+        addresses: list[Address] = []
+        failure: OSError | None = None
+        try:
+            for family, _, _, _, sockaddr in socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM):
+                addresses.append(Address(family, sockaddr))
+        except OSError as problem:
+            failure = problem
+        except UnicodeError:
+            failure = socket.gaierror(socket.EAI_NONAME, "the host is no name")
+        except BaseException:
+            failure = socket.gaierror(socket.EAI_FAIL, "the look-up failed unexpectedly")
+            raise
+        finally:
+            with self._lock:
+                name.lookup = None
+                lookup.addresses, lookup.failure = addresses, failure
+                if addresses:
+                    name.addresses, name.found_at = addresses, time.monotonic()
+                for woken in lookup.waiting:
+                    woken.set()
+
+
+def _wait(event: threading.Event, call: Call | None, timeout_s: float | None) -> None:
+    if call is None:
+        event.wait(timeout_s)
+    else:
+        call.wait(event, timeout_s)
+
+
+def _literal(host: str, port: int) -> Address | None:
+    """Return the address that a host names by itself. The resolver would need one of its threads to say the same."""
+    try:
+        address: IPv4Address | IPv6Address = ip_address(host)
+    except ValueError:
+        return None
+    if isinstance(address, IPv4Address):
+        return Address(socket.AF_INET, (host, port))
+    # A scope must be translated.
+    return None if address.scope_id else Address(socket.AF_INET6, (host, port, 0, 0))
+
+
+name_lookups = NameLookups()
