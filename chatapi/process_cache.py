@@ -36,6 +36,9 @@ class ProcessCache(LocMemCache):
     def count(self, key: str, rate: Rate) -> Count:
         return process_meter.count(key, rate)
 
+    def count_several(self, key: str, rate: Rate, places: int) -> Count:
+        return process_meter.count_several(key, rate, places)
+
     def get_and_count(self, key: str, counted: str, rate: Rate) -> tuple[Any, Count | None]:
         """Return the value of a key. Unlike a shared cache, this one leaves the counting to `count`: that is no round trip."""
         return self.get(key), None

@@ -22,7 +22,7 @@ from chatapi.environment import Rate
 MICROSECONDS = 1_000_000
 MOST_KEYS = 50_000
 
-# ARGV: the microseconds until a place comes back, and the period's. Returns how many microseconds to wait; 0: a place is taken.
+# ARGV: the microseconds until the places come back, and the period's. Returns how many microseconds to wait; 0: they are taken.
 # Also returns after how many microseconds all places are free.
 # A number that no count can reach was forged, or comes from a clock that was set back; it counts as a full key.
 _TAKE = """
@@ -98,6 +98,10 @@ class Meter(Protocol):
         """Take a place if there is one."""
         ...
 
+    def count_several(self, key: str, rate: Rate, places: int) -> Count:
+        """Take so many places if there are as many, or none."""
+        ...
+
     def take_place(self, key: str, rate: Rate) -> float:
         """Take a place and return 0, or return how many seconds to wait for one."""
         ...
@@ -117,7 +121,10 @@ class ProcessMeter:
         return self.count(key, rate).wait_s
 
     def count(self, key: str, rate: Rate) -> Count:
-        place, period = place_us(rate), period_us(rate)
+        return self.count_several(key, rate, 1)
+
+    def count_several(self, key: str, rate: Rate, places: int) -> Count:
+        place, period = places * place_us(rate), period_us(rate)
         with self._lock:
             now = int(self._clock() * MICROSECONDS)
             free_at = max(now, self._free_at.get(key, 0))

@@ -163,11 +163,15 @@ class SharedRedisCache(RedisCache):
         self._attempt(lambda: super(SharedRedisCache, self).delete_many(keys, version), None)
 
     def count(self, key: str, rate: Rate) -> Count:
+        return self.count_several(key, rate, 1)
+
+    def count_several(self, key: str, rate: Rate, places: int) -> Count:
         def take() -> Count:
-            wait, all_free = self._server.take_place(keys=[self.make_key(key)], args=[place_us(rate), period_us(rate)])
+            arguments = [places * place_us(rate), period_us(rate)]
+            wait, all_free = self._server.take_place(keys=[self.make_key(key)], args=arguments)
             return Count(rate, wait_us=int(wait), all_free_us=int(all_free))
 
-        return self._attempt(take, None) or process_meter.count(key, rate)
+        return self._attempt(take, None) or process_meter.count_several(key, rate, places)
 
     def get_and_count(self, key: str, counted: str, rate: Rate) -> tuple[Any, Count | None]:
         """Return the value of a key, and count the user whose `id` it holds under `counted` and that id: one round trip.

@@ -13,6 +13,7 @@ from typing import Any
 from django.conf import settings
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
+from rest_framework.exceptions import Throttled
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
@@ -52,12 +53,15 @@ class Throttle(BaseThrottle):
         rate: Rate | None = getattr(settings, self.setting)
         if rate is None:
             return True
-        key = f"throttle:{self.scope}:{self.who(request)}"
+        key = self.key(request)
         early: EarlyCount | None = getattr(request._request, "early_count", None)
         counted = early.count if early is not None and early.key == key else self.count(key, rate)
         request._request.counted = counted  # type: ignore[attr-defined]
         self._wait_s = counted.wait_s
         return counted.wait_us == 0
+
+    def key(self, request: Request) -> str:
+        return f"throttle:{self.scope}:{self.who(request)}"
 
     def who(self, request: Request) -> str:
         return f"ip-{address_group(request._request)}"
@@ -107,6 +111,23 @@ class ReadThrottle(UserThrottle):
 class SendThrottle(UserThrottle):
     scope = "send"
     setting = "THROTTLE_SEND"
+
+
+def count_further_sends(request: Request, sends: int) -> None:
+    """Count a request that stores as much as several sends so many times more. If there is no room, its first count is undone.
+
+    One that counts for more than the whole limit takes all of it. Raises a 429.
+    """
+    rate: Rate | None = settings.THROTTLE_SEND
+    further = 0 if rate is None else min(sends, rate.requests - 1)
+    if rate is None or further <= 0:
+        return
+    key = SendThrottle().key(request)
+    counted = meter.count_several(key, rate, further)
+    request._request.counted = counted  # type: ignore[attr-defined]
+    if counted.wait_us:
+        meter.give_place_back(key, rate)
+        raise Throttled(wait=counted.wait_s)
 
 
 class NoThrottle(BaseThrottle):

@@ -90,6 +90,14 @@ def test_a_place_that_is_given_back_is_free(meter: ProcessMeter) -> None:
     meter.give_place_back("unknown", rate)
 
 
+def test_several_places_are_taken_together_or_not_at_all(meter: ProcessMeter, clock: Clock) -> None:
+    assert meter.count_several("key", A_MINUTE, 50).places_left == 10
+    assert meter.count_several("key", A_MINUTE, 20).wait_s == pytest.approx(10)
+    assert admitted(meter, 20) == 10
+    clock.now += 20
+    assert meter.count_several("key", A_MINUTE, 20).wait_us == 0
+
+
 def test_threads_lose_no_count(meter: ProcessMeter) -> None:
     assert sum(at_once(lambda _: admitted(meter, 5, Rate(7, 60)), 20)) == 7
 

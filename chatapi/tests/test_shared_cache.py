@@ -326,6 +326,13 @@ def test_a_count_says_how_full_its_key_is(cache: SharedRedisCache) -> None:
     assert [round(count.all_free_s, -2) for count in counts] == [1800, 3600, 3600]
 
 
+def test_several_places_are_taken_together_or_not_at_all(cache: SharedRedisCache) -> None:
+    rate = Rate(60, 3600)
+    assert cache.count_several("key", rate, 50).places_left == 10
+    assert cache.count_several("key", rate, 20).wait_us > 0
+    assert cache.count_several("key", rate, 10).wait_us == 0
+
+
 def test_a_refused_request_takes_no_place(cache: SharedRedisCache) -> None:
     first, *others = [cache.take_place("key", Rate(1, 3600)) for _ in range(5)]
     assert first == 0

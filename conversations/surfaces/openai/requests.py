@@ -19,8 +19,7 @@ from conversations.surfaces.request_fields import (
 from conversations.visible_text import is_blank
 from inference_proxy.protocols.base import Sampling
 
-MOST_MESSAGES = 500
-# What a new conversation may begin with, as in the official service.
+# What one request may bring, as when the official service creates a conversation. Each item counts as a send.
 MOST_ITEMS = 20
 MOST_PAIRS = 16
 LONGEST_KEY = 64
@@ -55,36 +54,27 @@ class InputMessage:
     content: str
 
 
-@extend_schema_field({"type": "array", "items": _MESSAGE})
+@extend_schema_field({"type": "array", "items": _MESSAGE, "maxItems": MOST_ITEMS})
 class MessagesField(serializers.Field[Any, Any, Any, Any]):
-    """Messages in OpenAI's form. Reasoning is left out, because no model gets it back."""
-
-    most = MOST_MESSAGES
+    """A few messages in OpenAI's form, each as long as a message may be. Reasoning is left out: no model gets it back."""
 
     def to_internal_value(self, data: Any) -> list[InputMessage]:
         if not isinstance(data, list):
             raise serializers.ValidationError("Must be a list of messages.")
-        if len(data) > self.most:
-            raise serializers.ValidationError(f"Must have at most {self.most} messages.")
+        if len(data) > MOST_ITEMS:
+            raise serializers.ValidationError(f"Must have at most {MOST_ITEMS} messages.")
         items = [item for item in data if not (isinstance(item, dict) and item.get("type") == "reasoning")]
-        return [_read_message(item) for item in items]
-
-
-@extend_schema_field({"type": "array", "items": _MESSAGE, "maxItems": MOST_ITEMS})
-class ItemsField(MessagesField):
-    """What a new conversation begins with: a few messages, each as long as one may be that is sent."""
-
-    most = MOST_ITEMS
-
-    def to_internal_value(self, data: Any) -> list[InputMessage]:
-        messages = super().to_internal_value(data)
+        messages = [_read_message(item) for item in items]
         longest = settings.MAX_MESSAGE_CHARACTERS
         if any(len(message.content) > longest for message in messages):
             raise serializers.ValidationError(f"A message must have at most {longest} characters.")
         return messages
 
 
-@extend_schema_field({"oneOf": [{"type": "string"}, {"type": "array", "items": _MESSAGE, "minItems": 1}]})
+_INPUT_LIST = {"type": "array", "items": _MESSAGE, "minItems": 1, "maxItems": MOST_ITEMS}
+
+
+@extend_schema_field({"oneOf": [{"type": "string"}, _INPUT_LIST]})
 class InputField(MessagesField):
     """A question, or a list of messages that ends with one."""
 
@@ -205,7 +195,7 @@ class ResponseCreateSerializer(BodySerializer):
 
 class ConversationCreateSerializer(BodySerializer):
     metadata = MetadataField(required=False)
-    items = ItemsField(required=False, allow_null=True)
+    items = MessagesField(required=False, allow_null=True)
 
     class Meta:
         ref_name = "OpenAIConversationCreate"

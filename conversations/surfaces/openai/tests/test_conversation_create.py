@@ -29,6 +29,23 @@ def test_an_item_is_as_long_as_a_message_may_be(user: UserClient, settings: Sett
     assert user.post(ADDRESS, items(1, "x" * 11)).status_code == 400
 
 
+def test_each_item_counts_as_a_send(user: UserClient, settings: Settings) -> None:
+    settings.THROTTLE_SEND = Rate(25, 3600)
+    assert user.post(ADDRESS, items(20)).status_code == 200
+    refused = user.post(ADDRESS, items(6))
+    assert (refused.status_code, refused["Retry-After"]) == (429, "144")
+    # The refused request counts for nothing.
+    assert user.post(ADDRESS, items(5)).status_code == 200
+    assert user.post(ADDRESS, {}).status_code == 429
+    assert Message.objects.count() == 25
+
+
+def test_a_request_with_more_items_than_the_whole_limit_takes_all_of_it(user: UserClient, settings: Settings) -> None:
+    settings.THROTTLE_SEND = Rate(3, 3600)
+    assert user.post(ADDRESS, items(20)).status_code == 200
+    assert user.post(ADDRESS, {}).status_code == 429
+
+
 def test_it_counts_as_a_send(user: UserClient, settings: Settings) -> None:
     settings.THROTTLE_SEND = Rate(2, 60)
     assert [user.post(ADDRESS, {}).status_code for _ in range(3)] == [200, 200, 429]

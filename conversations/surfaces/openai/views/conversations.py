@@ -5,7 +5,7 @@ from uuid import UUID
 
 from rest_framework.request import Request
 
-from chatapi.throttling import SendThrottle
+from chatapi.throttling import SendThrottle, count_further_sends
 from chatapi.views import ViewSet
 from chatapi.wire import Response
 from conversations.services.conversations import delete_conversation, replace_metadata, require_conversation
@@ -22,13 +22,14 @@ from conversations.surfaces.request_fields import read_body
 
 class ConversationViewSet(ViewSet):
     def get_throttles(self) -> list[Any]:
-        # Creating may store as much as a send.
+        # Creating may store as much as several sends: see `count_further_sends`.
         return [SendThrottle()] if self.action == "create" else super().get_throttles()
 
     @operations.create_conversation
     def create(self, request: Request) -> Response:
         asked = read_body(ConversationCreateSerializer, request).validated_data
         history = [Said(message.role, message.content) for message in asked.get("items") or ()]
+        count_further_sends(request, len(history) - 1)
         user_id, key, metadata = caller_id(request), read_idempotency_key(request), asked.get("metadata")
 
         def create_it() -> UUID:

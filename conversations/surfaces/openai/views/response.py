@@ -8,7 +8,7 @@ from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 
 from chatapi.database import release_connections
-from chatapi.throttling import SendThrottle
+from chatapi.throttling import SendThrottle, count_further_sends
 from chatapi.views import ViewSet
 from chatapi.wire import Response
 from conversations.services.responses import delete_reply
@@ -46,6 +46,7 @@ class ResponseViewSet(ViewSet):
     def create(self, request: Request) -> HttpResponseBase:
         body = read_body(ResponseCreateSerializer, request)
         asked, user_id, key = body.validated_data, caller_id(request), read_idempotency_key(request)
+        count_further_sends(request, len(asked["input"]) - 1)
         turn = begin_response(request._request, body, user_id=user_id, key=key)
         is_background = bool(asked.get("background"))
         if asked.get("stream"):
