@@ -4,8 +4,10 @@ import json
 import threading
 from array import array
 from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 from typing import Any
 
+import orjson
 import pytest
 
 from inference_proxy.frames import START, Cursor, Frame, cursor_of
@@ -205,6 +207,31 @@ def test_a_follower_resumes_anywhere_in_both_channels(text: int, reasoning: int)
         frames += follower.read(0)
     growing.close(list(DONE))
     assert what_comes(frames + read_to_end(follower), after) == lacked
+
+
+@pytest.mark.parametrize("most", range(4))
+def test_many_frames_are_merged(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("inference_proxy.transcript.MOST_SINGLE_FRAMES", most)
+    for pieces in (MIXED, MIXED[1:], [piece for piece in MIXED if piece[0] == "T"]):
+        text, reasoning = ("".join(piece for channel, piece in pieces if channel == wanted) for wanted in "TR")
+        whole = Transcript()
+        add_mixed(whole, pieces)
+        for after in (Cursor(*lengths) for lengths in product(range(len(text) + 1), range(len(reasoning) + 1))):
+            frames = whole.follow(after).take()
+            assert what_comes(frames, after) == (text[after.text :], reasoning[after.reasoning :])
+
+
+def test_a_long_reply_comes_in_a_few_frames() -> None:
+    written = Transcript()
+    for channel in "RTRT":
+        add_mixed(written, [(channel, "word ")] * 1000)
+    frames = written.follow().take()
+    assert [(str(event_id), len(orjson.loads(payload))) for event_id, payload in frames] == [
+        ("0-5000", 1),
+        ("5000-5000", 1),
+        ("5000-10000", 1),
+        ("10000-10000", 1),
+    ]
 
 
 def test_a_follower_that_is_ahead_in_one_channel_gets_the_other() -> None:

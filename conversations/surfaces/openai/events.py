@@ -7,6 +7,7 @@ stream. The text after the last cut is held back until its piece is complete, th
 """
 
 import logging
+import time
 from collections.abc import Callable
 from typing import Any
 from uuid import UUID
@@ -33,6 +34,8 @@ REASONING_OPENING = range(Step.REASONING_ADDED, Step.REASONING_PART_ADDED + 1)
 TEXT_OPENING = range(Step.REASONING_TEXT_DONE, Step.MESSAGE_PART_ADDED + 1)
 ENDS = {"completed": "response.completed", "failed": "response.failed"}
 GREETING = b": stream\n"
+# These take about 2 ms.
+PIECES_AT_A_TIME = 256
 LOST = ("not_saved", "The service could not read the end of the response. Retrieve the response later.")
 
 
@@ -119,7 +122,10 @@ class ResponseEvents:
         more: dict[str, Any] = {"logprobs": []} if is_message else {}
         kind = "response.output_text.delta" if is_message else "response.reasoning_text.delta"
         offset, length, deltas = self._cursor[self._is_held_reasoning], 0, []
-        for piece in pieces(self._held, offset, is_whole=is_whole):
+        for count, piece in enumerate(pieces(self._held, offset, is_whole=is_whole), 1):
+            if count % PIECES_AT_A_TIME == 0:
+                # Let other requests go on: a replay may have thousands of pieces.
+                time.sleep(0)
             length += len(piece)
             grown = offset + length
             self._cursor = self._cursor._replace(text=grown) if is_message else self._cursor._replace(reasoning=grown)

@@ -1,5 +1,6 @@
 """The events of a response: their order, and that a stream resumed after any event is the rest, from memory or from the row."""
 
+import time
 import uuid
 from datetime import UTC, datetime
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
-from conversations.surfaces.openai.events import ResponseEvents
+from conversations.surfaces.openai.events import PIECES_AT_A_TIME, ResponseEvents
 from conversations.surfaces.openai.responses import RESPONSE_COLUMNS, response_body, started_body
 from inference_proxy.frames import Frame, frames_behind
 from inference_proxy.transcript import Transcript
@@ -124,6 +125,16 @@ def test_the_stream_behind_any_event_is_the_rest_of_the_stream(script: str) -> N
 def test_a_replay_from_the_row_has_the_events_of_the_first_stream(script: str) -> None:
     reply = Reply(script)
     assert reply.events(stored=True) == reply.events()
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_a_long_replay_lets_other_requests_go_on(stored: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(time, "sleep", pauses.append)
+    reply = Reply("T" * 20_000)
+    deltas = [event["delta"] for event in reply.events(stored=stored) if event["type"] == "response.output_text.delta"]
+    assert "".join(deltas) == reply.row["content"]
+    assert len(pauses) == len(deltas) // PIECES_AT_A_TIME > 10
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
