@@ -31,6 +31,16 @@ class ContentRefused(UpstreamFailure):
     detail = "The model's provider refused this message because of its content. Write it in other words."
 
 
+class ContextTooLong(UpstreamFailure):
+    """It refused the request because it is longer than the model's context, also without the conversation before it."""
+
+    code = "context_too_long"
+    status = 400
+    detail = "This message is too long for the model, even without the earlier messages. Send a shorter one."
+    # The model's limit and the length of the request, in tokens, if the service names both.
+    named_tokens: tuple[int, int] | None = None
+
+
 class UpstreamUnavailable(UpstreamFailure):
     code = "upstream_unavailable"
     status = 503
@@ -81,7 +91,16 @@ class StoreUnavailable(Exception):
 
 FAILURES: dict[str, type[UpstreamFailure]] = {
     kind.code: kind
-    for kind in (UpstreamError, ContentRefused, UpstreamUnavailable, UpstreamTimeout, NotSaved, NoAnswer, ToolCallUnsupported)
+    for kind in (
+        UpstreamError,
+        ContentRefused,
+        ContextTooLong,
+        UpstreamUnavailable,
+        UpstreamTimeout,
+        NotSaved,
+        NoAnswer,
+        ToolCallUnsupported,
+    )
 }
 
 

@@ -17,9 +17,10 @@ import orjson
 from django.conf import settings
 
 from chatapi.observability import metrics
-from chatapi.observability.tracing import trace_headers, traced
-from inference_proxy.compatibility import Refusal
+from chatapi.observability.tracing import traced
+from inference_proxy.asking import Asking
 from inference_proxy.exceptions import (
+    ContextTooLong,
     NoAnswer,
     NotSaved,
     StoreUnavailable,
@@ -29,8 +30,8 @@ from inference_proxy.exceptions import (
 )
 from inference_proxy.frames import END_ID, START, Cursor, Frame
 from inference_proxy.pacing import Pacer, rest_timer
-from inference_proxy.protocols import new_protocol
 from inference_proxy.protocols.base import Delta, GenerationRequest
+from inference_proxy.refusals import failure_of_event
 from inference_proxy.sse import EventDecoder
 from inference_proxy.store import Draft, FinalStatus, FinishedReply, ReplyStore
 from inference_proxy.transcript import Transcript
@@ -74,14 +75,14 @@ class Generation:
         # How much of both channels a checkpoint has saved, and when the keeper saves more (monotonic).
         self._saved = START
         self.save_text_at = 0.0
-        self._request = request
         self._store = store
-        self._protocol = new_protocol()
         self._call = UpstreamCall(
             start_timeout_s=settings.INFERENCE_START_TIMEOUT,
             idle_timeout_s=settings.INFERENCE_IDLE_TIMEOUT,
             total_timeout_s=settings.GENERATION_TIMEOUT,
         )
+        self._asking = Asking(reply_id, request, self._call)
+        self._protocol = self._asking.protocol
         self._thread: threading.Thread | None = None
         self._has_run = False
         # The end, once it is known, and whether the store has it.
@@ -95,7 +96,6 @@ class Generation:
         self._token_count = 0
         self._completion_tokens: int | None = None
         self._prompt_tokens: int | None = None
-        self._max_tokens: int | None = None
         self._finish_reason = ""
         self._has_called_tool = False
         self._started_at = time.monotonic()
@@ -208,8 +208,7 @@ class Generation:
         failure: UpstreamFailure | None = None
         try:
             if self._cut_status is None:
-                self._open()
-                self._relay()
+                self._converse()
         except UpstreamFailure as problem:
             failure = problem
         except Exception:
@@ -232,48 +231,33 @@ class Generation:
             return None
         return ToolCallUnsupported() if self._has_called_tool else NoAnswer()
 
+    def _converse(self) -> None:
+        """Ask and relay the answer; ask again if the stream begins with the news that the request is too long."""
+        while True:
+            self._open()
+            try:
+                self._relay()
+            except ContextTooLong as failure:
+                if self._first_token_at is not None:
+                    # The model had begun: its own words have filled its context.
+                    raise UpstreamError from failure
+                if self._cut_status is not None or not self._asking.shorten(failure):
+                    raise
+                self._call.give_up_answer()
+            else:
+                return
+
     def _open(self) -> None:
         try:
             with metrics.inference_seconds.time():
-                self._ask()
+                self._asking.ask()
         except UpstreamFailure as failure:
             if self._cut_status is None:
                 self.refusal = failure
-            if failure.refusal is not None:
-                self._log_refusal(failure.refusal)
             raise
-        # The request with its history is not needed again; a long reply need not carry it along.
-        del self._request
+        finally:
+            self._protocol = self._asking.protocol
         self.has_begun.set()
-
-    def _ask(self) -> None:
-        """Send the request, again without what the service refused if it says so."""
-        headers = {**self._protocol.headers(), **trace_headers(), "Accept": "text/event-stream"}
-        body = first = self._protocol.body(self._request)
-        while True:
-            try:
-                self._call.open(self._protocol.path, body, headers)
-            except UpstreamFailure as failure:
-                other = None if failure.refusal is None else self._protocol.body_after(body, failure.refusal)
-                if other is None:
-                    raise
-                body = other
-            else:
-                self._max_tokens = body.get("max_tokens") or body.get("max_completion_tokens")
-                if body is not first:
-                    self._protocol.note_taken(first, body)
-                return
-
-    def _log_refusal(self, refusal: Refusal) -> None:
-        said = {"upstream_error_code": refusal.error_code, "upstream_error_type": refusal.error_type}
-        logger.warning(
-            "inference service refused a request",
-            extra={
-                "message_id": str(self.reply_id),
-                "upstream_status": refusal.status,
-                **{name: value for name, value in said.items() if value},
-            },
-        )
 
     def _relay(self) -> None:
         decoder = EventDecoder()
@@ -326,7 +310,10 @@ class Generation:
                 if not data:
                     # A keep-alive that is an event and not a comment.
                     continue
-                delta = self._protocol.read_event(data)
+                try:
+                    delta = self._protocol.read_event(data)
+                except UpstreamError:
+                    raise failure_of_event(data) from None
                 self._append(delta)
                 if delta.is_end:
                     if delta.has_failed:
@@ -348,6 +335,7 @@ class Generation:
             self._token_count += 1
             if self._first_token_at is None:
                 self._first_token_at = time.monotonic()
+                self._asking.forget_messages()
         if delta.finish_reason:
             self._finish_reason = delta.finish_reason
         if delta.calls_tool:
@@ -360,6 +348,8 @@ class Generation:
     def _end(self, status: FinalStatus, failure: UpstreamFailure | None) -> None:
         if self._finished is None:
             self._finished = self._result(status, failure)
+            if self._first_token_at is not None:
+                self._asking.note_end(self._prompt_tokens)
         reply = self._finished
         saved_status = self._save(reply) or reply.status
         if not self.is_saved:
@@ -386,6 +376,7 @@ class Generation:
             inference_time_ms=self._inference_time_ms(),
             first_token_ms=None if first is None else round((first - self._started_at) * 1000),
             finish_reason=self._finish_reason,
+            sent=self._asking.sent,
         )
 
     def _note_end(self, reply: FinishedReply, status: FinalStatus, failure: UpstreamFailure | None) -> None:
@@ -440,7 +431,7 @@ class Generation:
     def _tokens(self) -> int:
         characters = self.transcript.length + self.transcript.reasoning_length
         return plausible_count(
-            self._completion_tokens, frames=self._token_count, characters=characters, max_tokens=self._max_tokens
+            self._completion_tokens, frames=self._token_count, characters=characters, max_tokens=self._asking.max_tokens
         )
 
     def _inference_time_ms(self) -> int:

@@ -125,6 +125,8 @@ class EventDecoder:
             self._is_error = self._is_error or line[6:].strip().lower() in ERROR_NAMES
         elif line.startswith(b"error:"):
             self._is_error = True
+            if not self._has_data:
+                self._data += line[6:].strip()
 
     def _read_data(self, data: bytes, events: list[bytes]) -> None:
         if self._has_data:
@@ -141,7 +143,8 @@ class EventDecoder:
 
     def _end_event(self, events: list[bytes]) -> None:
         if self._is_error:
-            events.append(ERROR_EVENT)
+            # What it says may tell a request that is too long from other failures.
+            events.append(b'{"error":"event","detail":%b}' % bytes(self._data) if _is_object(self._data) else ERROR_EVENT)
         elif self._has_data:
             events.append(bytes(self._data))
         self._data.clear()

@@ -32,6 +32,15 @@ class Directives:
 
 
 @dataclass(frozen=True, slots=True)
+class SentContext:
+    """What went upstream because the model took no more: how many messages and characters, and how many stored messages not."""
+
+    messages: int
+    characters: int
+    left_out: int
+
+
+@dataclass(frozen=True, slots=True)
 class FinishedReply:
     """A reply's end."""
 
@@ -45,6 +54,8 @@ class FinishedReply:
     first_token_ms: int | None
     finish_reason: str
     reasoning: str = ""
+    # Set where less went upstream than was chosen when the reply was saved first.
+    sent: SentContext | None = None
 
 
 class ReplyStore(Protocol):

@@ -15,15 +15,8 @@ from requests.utils import get_auth_from_url
 from chatapi.calls import Call
 from chatapi.connections import CONNECT_TIMEOUT_S, PooledAnswer, new_pools
 from inference_proxy.body import Body
-from inference_proxy.compatibility import read_refusal
-from inference_proxy.content_refusals import is_about_content
-from inference_proxy.exceptions import (
-    ContentRefused,
-    UpstreamFailure,
-    UpstreamTimeout,
-    failure_of_exception,
-    failure_of_status,
-)
+from inference_proxy.exceptions import UpstreamFailure, UpstreamTimeout, failure_of_exception
+from inference_proxy.refusals import failure_of_answer
 
 # Some services answer 201 or 202 with the stream.
 SUCCESSES = range(200, 204)
@@ -86,8 +79,6 @@ class UpstreamCall:
 
     def _read_refusal(self, answer: PooledAnswer) -> UpstreamFailure:
         """Return the failure with the reason that the service gives in a short and prompt answer."""
-        status = answer.head.status
-        failure = failure_of_status(status)
         said = b""
         self._call.deadline.move(min(self._start_by, time.monotonic() + REFUSAL_SECONDS))
         try:
@@ -98,10 +89,7 @@ class UpstreamCall:
         except OSError:
             answer.drop_connection()
         self._call.deadline.move(self._start_by)
-        if is_about_content(status, said[:REFUSAL_BYTES]):
-            failure = ContentRefused()
-        failure.refusal = read_refusal(status, said[:REFUSAL_BYTES])
-        return failure
+        return failure_of_answer(answer.head.status, said[:REFUSAL_BYTES])
 
     def read(self, *, is_ready: bool = False) -> bytes:
         """Return the next bytes as soon as there are any, b"" at the end. `is_ready` says that there are some, most likely.
@@ -130,6 +118,13 @@ class UpstreamCall:
     def has_ended_cleanly(self) -> bool:
         """Whether the answer has ended where its framing says so."""
         return self._body is not None and self._body.is_framed and self._body.is_whole
+
+    def give_up_answer(self) -> None:
+        """Drop the answer, so that the request can be made again in what is left of the time for its start."""
+        if self._body is not None:
+            self._body.close()
+        self._body, self._has_read = None, False
+        self._call.deadline.move(self._start_by)
 
     def close(self) -> None:
         """Give the connection up. Never drains: a reply that its user stopped must stop costing."""

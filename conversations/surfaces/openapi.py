@@ -19,8 +19,8 @@ TEXT = "text/plain"
 FRAME = (
     'An object. Text: `{"token": "…"}` with any further fields from the inference service. Reasoning, only on the primary '
     'surface: `{"reasoning": "…"}`. After a failure: `{"error": "code", "detail"}` with the code `upstream_error`, '
-    "`upstream_timeout`, `upstream_unavailable`, `content_refused`, `no_answer`, `tool_call_unsupported` or `not_saved`. The "
-    "last one: "
+    "`upstream_timeout`, `upstream_unavailable`, `content_refused`, `context_too_long`, `no_answer`, "
+    "`tool_call_unsupported` or `not_saved`. The last one: "
     '`{"done": true, "status", "message_id", "token_count", "inference_time_ms", "finish_reason"}`.'
 )
 SSE_EVENT: dict[str, Any] = {

@@ -13,7 +13,7 @@ from conversations.models import Message, UsageTotal
 from conversations.services.turns.replies import DatabaseReplyStore
 from conversations.tests.factories import make_conversation, make_message, make_reply, make_running_reply
 from inference_proxy.exceptions import StoreUnavailable
-from inference_proxy.store import Draft, FinishedReply
+from inference_proxy.store import Draft, FinishedReply, SentContext
 
 pytestmark = pytest.mark.django_db
 FINAL = ("complete", "stopped", "interrupted", "failed")
@@ -331,3 +331,13 @@ def test_the_store_keeps_no_connection(store: DatabaseReplyStore) -> None:
     ):
         call()
         assert connection.connection is None
+
+
+def test_the_receipt_says_what_the_model_took(store: DatabaseReplyStore, running: Message) -> None:
+    Message.objects.filter(id=running.id).update(
+        context={"messages": 9, "characters": 90, "left_out": 2, "reason": "characters"}
+    )
+    end = finished(running, "interrupted", sent=SentContext(messages=3, characters=30, left_out=6))
+    for _ in range(2):
+        store.finish(end)
+    assert reload(running).context == {"messages": 3, "characters": 30, "left_out": 8, "reason": "model_limit"}

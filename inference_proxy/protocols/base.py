@@ -48,13 +48,18 @@ class GenerationRequest:
     """One question to the model.
 
     `messages` is `list[{"role": "user" | "assistant" | "system", "content": str}]`, oldest first. If the protocol takes it, an
-    answer may have `"reasoning_content"`, too.
+    answer may have `"reasoning_content"`, too. `rows` says of how many stored messages each of them is made; () means one each.
+    `newest` is the newest question, where it is joined with others in the last message. `left_out` is how many stored messages
+    were taken out of this request since the caller chose them.
     """
 
     messages: list[dict[str, str]]
     system_prompt: str = ""
     model_tag: str = ""
     sampling: Sampling = field(default_factory=Sampling)
+    rows: tuple[int, ...] = ()
+    newest: str = ""
+    left_out: int = 0
 
 
 @dataclass(slots=True)

@@ -143,10 +143,11 @@ def test_small_pieces_cost_what_they_hold(line_end: bytes) -> None:
         (b'data: {\ndata: "a": 1\ndata: }\n\n', [b'{\n"a": 1\n}']),
         (b'data: {"a": [{}\ndata: ,\ndata: {}\ndata: ]}\n\n', [b'{"a": [{}\n,\n{}\n]}']),
         # Errors beside the data.
-        (b'event: error\ndata: {"message": "x"}\n\ndata: 1\n\n', [ERROR_EVENT, b"1"]),
+        (b'event: error\ndata: {"message": "x"}\n\ndata: 1\n\n', [b'{"error":"event","detail":{"message": "x"}}', b"1"]),
+        (b"event: error\ndata: x\n\ndata: 1\n\n", [ERROR_EVENT, b"1"]),
         (b"data: 1\n\nevent: error\n\n", [b"1", ERROR_EVENT]),
-        (b'error: {"code": 500}\n\n', [ERROR_EVENT]),
-        (b'error: {"code": 500}', [ERROR_EVENT]),
+        (b'error: {"code": 500}\n\n', [b'{"error":"event","detail":{"code": 500}}']),
+        (b"error: x", [ERROR_EVENT]),
         (b"event: message\ndata: 1\n\n", [b"1"]),
         # One JSON document.
         (b' {"a":\n\n 1}\n', [b'{"a":\n\n 1}']),

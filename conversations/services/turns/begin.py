@@ -436,6 +436,8 @@ def _turn(setting: _Setting, asked_id: UUID, reply_id: UUID, context: Context, *
         system_prompt=context.system_prompt,
         model_tag=setting.model_tag,
         sampling=setting.sampling,
+        rows=context.rows,
+        newest=context.newest,
     )
     return Turn(
         conversation_id=setting.id,

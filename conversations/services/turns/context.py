@@ -75,6 +75,9 @@ class Context:
     system_prompt: str
     messages: list[dict[str, str]]
     summary: dict[str, Any]
+    # Of how many stored messages each message is made, and the newest question, which may be joined with others.
+    rows: tuple[int, ...] = ()
+    newest: str = ""
 
 
 @dataclass(slots=True)
@@ -83,6 +86,7 @@ class _Choice:
 
     budget: Budget
     messages: list[dict[str, str]] = field(default_factory=list)
+    rows_of_each: list[int] = field(default_factory=list)
     rows: int = 0
     characters: int = 0
 
@@ -103,6 +107,7 @@ class _Choice:
             if reasoning := SEPARATOR.join(row[4] for row in reversed(side) if row[4]):
                 message["reasoning_content"] = reasoning
             self.messages.append(message)
+            self.rows_of_each.append(len(side))
             self.rows += len(side)
             self.characters += _joined_length(side)
 
@@ -133,7 +138,7 @@ def build_context(history: History, budget: Budget, rows: list[HistoryRow] | Non
     }
     if budget.prompt_left_out:
         summary["system_prompt_left_out"] = budget.prompt_left_out
-    return Context(system_prompt=budget.system_prompt, messages=messages, summary=summary)
+    return Context(budget.system_prompt, messages, summary, rows=tuple(choice.rows_of_each[::-1]), newest=budget.newest)
 
 
 def _choose(rows: list[HistoryRow], budget: Budget) -> tuple[_Choice, str | None]:

@@ -59,6 +59,8 @@ FROM running LEFT JOIN saved ON saved.id = running.id
 # overwrites a guess does not become active, because the user may have chosen another answer in the meantime.
 #
 # A stop that was stored before the end wins, whatever the end was. The text is what followers were shown until then.
+#
+# The receipt of what went upstream changes once, where the model took less than was chosen: the statement may be repeated.
 FINISH_SQL = f"""
 WITH before AS (
     SELECT id, conversation_id, parent_id,
@@ -76,7 +78,12 @@ SET status = CASE WHEN before.is_stopped THEN 'stopped' ELSE %(status)s END, con
     error_code = CASE WHEN NOT before.is_stopped THEN %(error_code)s END,
     token_count = %(token_count)s, prompt_tokens = %(prompt_tokens)s, inference_time_ms = %(inference_time_ms)s,
     first_token_ms = %(first_token_ms)s, finish_reason = %(finish_reason)s, heartbeat_at = NULL,
-    is_active = reply.is_active OR before.takes_over
+    is_active = reply.is_active OR before.takes_over,
+    context = CASE WHEN %(left_out)s::int = 0 OR reply.context ->> 'reason' = 'model_limit' THEN reply.context
+        ELSE coalesce(reply.context, '{{}}') || jsonb_build_object(
+            'messages', %(sent_messages)s::int, 'characters', %(sent_characters)s::int, 'reason', 'model_limit',
+            'left_out', coalesce((reply.context ->> 'left_out')::int, 0) + %(left_out)s::int
+        ) END
 FROM before WHERE reply.id = before.id
 RETURNING before.was_guessed, reply.status,
     (SELECT ARRAY[user_id::text, bucket::text, tokens::text, prompt_tokens::text, inference_time_ms::text] FROM difference
@@ -182,6 +189,9 @@ class DatabaseReplyStore:
             "finish_reason": reply.finish_reason or None,
             "counts": reply.status in ("complete", "stopped"),
             "has_text": bool(reply.text),
+            "sent_messages": reply.sent.messages if reply.sent else 0,
+            "sent_characters": reply.sent.characters if reply.sent else 0,
+            "left_out": reply.sent.left_out if reply.sent else 0,
         }
         # It may find no row: the conversation was deleted, or an earlier attempt succeeded although its answer was lost.
         statements = [(FINISH_SQL, values)]

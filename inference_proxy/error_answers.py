@@ -1,0 +1,75 @@
+"""Reading the error that an inference service answers with, or sends in its stream.
+
+Such an answer may quote what a user wrote, so it is searched for known words and never logged or shown.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+# A service may repeat the user's own words. They are rarely at the beginning of its sentences.
+SENTENCE_CHARACTERS = 1_000
+# Where services put an error, one inside the other, and what it says.
+WRAPPERS = ("error", "errors", "detail", "message", "response", "x_groq", "metadata", "innererror")
+SENTENCES = ("message", "detail", "msg", "error", "error_message", "error_msg", "errorMessage", "raw", "reason")
+WORDS = ("code", "type", "error_type", "error_code", "status", "object")
+DEEPEST = 6
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorAnswer:
+    """What an error says: its words (code, type), its sentences, the parameter that it names, and its numbers by name."""
+
+    words: tuple[str, ...]
+    text: str
+    param: str
+    numbers: dict[str, int]
+
+
+def read_error(answer: bytes) -> ErrorAnswer:
+    """Read an error in any of the usual forms. Of a text that is not JSON, the beginning counts as its sentence."""
+    try:
+        said = orjson.loads(answer)
+    except orjson.JSONDecodeError:
+        return ErrorAnswer((), answer[: 4 * SENTENCE_CHARACTERS].decode(errors="replace")[:SENTENCE_CHARACTERS], "", {})
+    if isinstance(said, str):
+        return ErrorAnswer((), said[:SENTENCE_CHARACTERS], "", {})
+    words: list[str] = []
+    sentences: list[str] = []
+    numbers: dict[str, int] = {}
+    param = ""
+    for found in _errors(said, DEEPEST):
+        words += [word[:100] for name in WORDS if isinstance(word := found.get(name), str)]
+        sentences += [text[:SENTENCE_CHARACTERS] for name in SENTENCES if isinstance(text := found.get(name), str)]
+        param = param or _param_of(found)
+        numbers |= {name: number for name, number in found.items() if type(number) is int}
+    return ErrorAnswer(tuple(words), "\n".join(sentences), param, numbers)
+
+
+def _errors(said: Any, deepest: int) -> Iterator[dict[str, Any]]:
+    """Yield the object and the errors inside it, the outermost first."""
+    if isinstance(said, list):
+        said = said[0] if said else None
+    if isinstance(said, str) and said.lstrip()[:1] == "{":
+        # A gateway may hand on the provider's answer as a text.
+        try:
+            said = orjson.loads(said)
+        except orjson.JSONDecodeError:
+            return
+    if not isinstance(said, dict) or not deepest:
+        return
+    yield said
+    for name in (*WRAPPERS, "raw"):
+        if isinstance(said.get(name), dict | list | str):
+            yield from _errors(said[name], deepest - 1)
+
+
+def _param_of(found: dict[str, Any]) -> str:
+    """Return the name of the parameter: `param` as OpenAI has it, `loc` as FastAPI."""
+    if isinstance(param := found.get("param"), str):
+        return param[:100]
+    place = found.get("loc")
+    names = [name for name in place if isinstance(name, str) and name != "body"] if isinstance(place, list) else []
+    return names[0][:100] if names else ""
