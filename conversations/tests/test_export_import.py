@@ -12,7 +12,7 @@ from django.core.management import CommandError
 from django.db import connection
 
 from conversations.models import Assistant, Conversation, Message
-from conversations.services.history import importing
+from conversations.services.history import reading
 from conversations.services.history.json_lines import TABLES, column_names
 from conversations.tests.conftest import remaining
 from conversations.tests.factories import days_ago, make_old_conversation
@@ -80,7 +80,7 @@ def test_line_ends_inside_a_value_break_no_line(manage: Manage, tmp_path: Path) 
         cursor.execute("UPDATE conversations SET added = %s", ['{\n\t"path":\r\n"C:\\\\new\\n"}'])
     file = tmp_path / "all.jsonl"
     manage("export_history", str(file), "--all")
-    first, second = [json.loads(line) for line in file.read_bytes().split(b"\n")[:-1]]
+    _, first, second, _ = [json.loads(line) for line in file.read_bytes().split(b"\n")[:-1]]
     assert first["conversation"]["added"] == {"path": "C:\\new\n"}
     assert second["message"]["conversation_id"] == str(conversation.id)
 
@@ -116,7 +116,7 @@ def test_every_column_is_in_a_line(manage: Manage, tmp_path: Path) -> None:
     make_old_conversation(messages=1)
     file = tmp_path / "all.jsonl"
     manage("export_history", str(file), "--all")
-    lines = [json.loads(line) for line in file.read_bytes().splitlines()]
+    lines = [json.loads(line) for line in file.read_bytes().splitlines()[1:-1]]
     assert [list(line[kind]) for line, kind in zip(lines, TABLES, strict=True)] == [column_names(kind) for kind in TABLES]
     for model, kind in ((Conversation, "conversation"), (Message, "message")):
         assert {field.column for field in model._meta.concrete_fields} <= set(column_names(kind))
@@ -248,7 +248,7 @@ def test_a_refusal_shows_no_control_characters(manage: Manage, tmp_path: Path) -
 @pytest.mark.parametrize("suffix", ["jsonl", "jsonl.gz"])
 def test_a_line_without_end_is_refused_before_it_is_in_memory(manage: Manage, tmp_path: Path, suffix: str) -> None:
     file = tmp_path / f"bomb.{suffix}"
-    line = b'{"message": {"content": "' + bytes(importing.MAX_LINE_BYTES) + b'"}}\n'
+    line = b'{"message": {"content": "' + bytes(reading.MAX_LINE_BYTES) + b'"}}\n'
     file.write_bytes(gzip.compress(line) if suffix.endswith("gz") else line)
     with pytest.raises(CommandError, match="line 1 is longer than 16 MiB"):
         manage("import_history", str(file))
@@ -260,11 +260,14 @@ def test_a_torn_end_is_reported_and_the_rest_imported(manage: Manage, manage_jso
     manage("export_history", str(file), "--all")
     Message.objects.all().delete()
     Conversation.objects.all().delete()
-    lines = file.read_bytes().splitlines(keepends=True)
+    lines = file.read_bytes().splitlines(keepends=True)[1:-1]
     torn = tmp_path / "torn.jsonl.gz"
     torn.write_bytes(gzip.compress(b"".join(lines[:2])) + gzip.compress(lines[2])[:-4])
-    summary = manage_json("import_history", str(torn))
-    assert summary["is_torn"]
+    with pytest.raises(CommandError, match="ends before its end"):
+        manage("import_history", str(torn))
+    assert not remaining()
+    summary = manage_json("import_history", str(torn), "--accept-damaged")
+    assert (summary["is_torn"], summary["condition"]) == (True, "cut")
     assert summary["conversations"]["inserted"] == 1
     assert summary["messages"]["inserted"] >= 1
 
@@ -278,7 +281,7 @@ def test_an_export_from_before_there_was_reasoning_is_imported(manage: Manage, t
     file = tmp_path / "old.jsonl"
     conversation = make_old_conversation()
     manage("export_history", str(file), "--all")
-    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    rows = [json.loads(line) for line in file.read_text().splitlines()[1:-1]]
     for row in rows:
         row.get("message", {}).pop("reasoning", None)
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -332,6 +335,6 @@ def test_erased_users_stay_away_unless_they_are_asked_for(
     summary = manage_json("import_history", file)
     assert (summary["erased_users"], remaining()) == (1, {kept.id})
     assert (summary["conversations"]["left_out"], summary["messages"]["left_out"]) == (1, 2)
-    assert "1 erased users were left out" in manage("import_history", file)
+    assert "1 erased user was left out" in manage("import_history", file)
     assert manage_json("import_history", file, "--include-erased")["erased_users"] == 0
     assert remaining() == {kept.id, erased.id}

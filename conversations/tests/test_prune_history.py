@@ -229,8 +229,8 @@ def test_the_archive_holds_what_was_deleted(manage: Manage, tmp_path: Path) -> N
     make_old_conversation(age_days=1)
     manage(*OLD, "--archive", str(archive))
     lines = [json.loads(line) for line in gzip.decompress(archive.read_bytes()).splitlines()]
-    assert [next(iter(line)) for line in lines] == ["conversation", "message", "message", "message"]
-    assert lines[0]["conversation"]["id"] == str(gone.id)
+    assert [next(iter(line)) for line in lines] == ["archive", "conversation", "message", "message", "message", "end"]
+    assert lines[1]["conversation"]["id"] == str(gone.id)
     assert archive.stat().st_mode & 0o077 == 0
 
 
@@ -252,7 +252,8 @@ def test_an_archive_is_continued_behind_its_last_whole_batch(manage: Manage, tmp
     make_old_conversation(messages=1)
     manage(*OLD, "--archive", str(archive))
     assert archive.read_bytes().startswith(whole)
-    assert len(gzip.decompress(archive.read_bytes()).splitlines()) == 4
+    kinds = [next(iter(json.loads(line))) for line in gzip.decompress(archive.read_bytes()).splitlines()]
+    assert kinds == 2 * ["archive", "conversation", "message", "end"]
 
 
 @pytest.mark.parametrize("name", ["there.jsonl.gz", "there.jsonl", "there.txt"])

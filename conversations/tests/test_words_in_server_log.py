@@ -11,7 +11,8 @@ from django.test import Client
 from conversations.admin import search as admin_search
 from conversations.models import Conversation, Message
 from conversations.services import search
-from conversations.services.history.importing import ImportProblem, import_history
+from conversations.services.history.importing import import_history
+from conversations.services.history.reading import ImportProblem
 from conversations.tests.factories import USER_ID, make_conversation, make_message, make_running_reply
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -17,7 +17,8 @@ from conversations.management.interruption import Interruption
 from conversations.management.operator_command import OperatorCommand
 from conversations.management.progress import ProgressReport
 from conversations.models import Status
-from conversations.services.history.archive import Archive, ArchiveProblem, problem_with_name
+from conversations.services.history.archive import Archive, problem_with_name
+from conversations.services.history.archive_ends import ArchiveProblem
 from conversations.services.history.prune import (
     BATCH_S,
     LARGEST_BATCH,
@@ -110,6 +111,10 @@ class Command(OperatorCommand):
             if options["dry_run"]:
                 return measure(**shared)
             with Archive(options["archive"]) if options["archive"] else nullcontext() as archive:
+                if archive is not None and archive.had_no_end and options["verbosity"]:
+                    self.stderr.write(
+                        "The archive had no end: an earlier run was killed, or the file was cut. It is continued."
+                    )
                 pace = {"largest_batch": options["batch_size"], "pause_s": options["pause"]}
                 return prune_history(**shared, **pace, archive=archive)
 

@@ -3,9 +3,10 @@
 Principle: a file is not trusted to say whose a conversation is. A message is restored only if the file also has the line of its
 conversation, before or in the same batch, and that line names the same owner as the row in the database. Otherwise a changed
 file could add messages to another user's conversation. Conversations of erased users stay away, unless they are asked for.
+An import of one user does not look at the rows of others.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -45,8 +46,20 @@ class Admission:
     """What one import has learnt from the lines so far. It keeps about 100 bytes per conversation."""
 
     includes_erased: bool = False
+    only_user: UUID | None = None
     erased_users: set[UUID] = field(default_factory=set)
     _trusted: set[bytes] = field(default_factory=set)
+    # The conversations of `only_user` in the file.
+    _chosen: set[bytes] = field(default_factory=set)
+
+    def of_user(self, rows: Sequence[Row]) -> Sequence[Row]:
+        """Return the rows of the user that is imported."""
+        if self.only_user is None:
+            return rows
+        for row in rows:
+            if row.kind == CONVERSATION and row.conversation_id and row.user_id == self.only_user:
+                self._chosen.add(row.conversation_id.bytes)
+        return [row for row in rows if row.conversation_id and row.conversation_id.bytes in self._chosen]
 
     def conversations(self, rows: Sequence[Row]) -> list[Row]:
         """Return the conversations of a batch that may be restored."""
@@ -63,6 +76,12 @@ class Admission:
         with connection.cursor() as cursor:
             cursor.execute(SAME_OWNER_SQL, {"lines": json_array([row.line for row in conversations])})
             self._trusted.update(found.bytes for (found,) in cursor.fetchall())
+
+    def trust_new(self, conversation_ids: Iterable[UUID]) -> int:
+        """Trust conversations that a dry run would restore. Return how many of them are new to this run."""
+        before = len(self._trusted)
+        self._trusted.update(conversation_id.bytes for conversation_id in conversation_ids)
+        return len(self._trusted) - before
 
     def messages(self, rows: Sequence[Row]) -> list[Row]:
         """Return the messages of a batch that may be restored."""

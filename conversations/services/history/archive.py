@@ -2,6 +2,9 @@
 
 Each batch is a separate gzip member and is flushed to the disk before its rows are deleted. A run that is killed leaves at most
 one incomplete member at the end. Its rows were not deleted, and the next run cuts it off.
+
+The trailer (see `seals`) is the last member. A run cuts it off, continues the section and writes a new one. So a copy
+of the file that ends too early has no trailer, wherever it was cut.
 """
 
 import fcntl
@@ -13,15 +16,12 @@ from io import FileIO
 from pathlib import Path
 from types import TracebackType
 
+from conversations.services.history.archive_ends import GZIP_WINDOW, ArchiveProblem, End, last_line_end, last_member_end
+from conversations.services.history.seals import HEADER, Section
+
 # Takes about a third of the time of the default, 6, and a few percent more space.
 COMPRESSION_LEVEL = 3
-GZIP_WINDOW = 31  # zlib's code for the gzip format
-CHUNK_BYTES = 64 * 1024
 WRITE_BYTES = 1024 * 1024
-
-
-class ArchiveProblem(Exception):
-    """The archive can't be used; the text says why."""
 
 
 def problem_with_name(path: Path) -> str:
@@ -40,6 +40,9 @@ class Archive:
         self._path = path
         self._is_compressed = path.suffix == ".gz"
         self._file: FileIO | None = None
+        self._section: Section | None = None
+        # An earlier run was killed, or somebody cut the file.
+        self.had_no_end = False
 
     def __enter__(self) -> "Archive":
         try:
@@ -51,11 +54,12 @@ class Archive:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise ArchiveProblem(f"another run is writing {self._path}") from None
-            end = (_whole_members_end if self._is_compressed else _whole_lines_end)(self._file)
+            end = (last_member_end if self._is_compressed else last_line_end)(self._file)
             # Others may be able to read an existing file.
             os.fchmod(self._file.fileno(), 0o600)
-            self._file.truncate(end)
-            self._file.seek(end)
+            self._file.truncate(end.position)
+            self._file.seek(end.position)
+            self._begin(end)
             _sync_folder(self._path.parent)
         except (OSError, ArchiveProblem) as failure:
             self.__exit__(None, None, None)
@@ -63,8 +67,25 @@ class Archive:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, failure: BaseException | None, trace: TracebackType | None) -> None:
-        if self._file is not None:
+        if self._file is None:
+            return
+        try:
+            if self._section is not None:
+                # Also after a failure: what is in the archive is whole. A batch that did not fit has left its space free.
+                with self._appending(self._packed([self._section.trailer()])):
+                    pass
+        except OSError as problem:
+            if failure is None:
+                raise ArchiveProblem(str(problem)) from None
+        finally:
             self._file.close()
+
+    def _begin(self, end: End) -> None:
+        if end.section is None:
+            with self._appending(self._packed([HEADER])):
+                pass
+        self.had_no_end = end.section is not None and not end.has_trailer
+        self._section = end.section or Section()
 
     @contextmanager
     def batch(self, lines: Iterable[bytes]) -> Iterator[None]:
@@ -72,16 +93,36 @@ class Archive:
 
         Each line has its line end.
         """
+        assert self._section is not None
+        before = self._section.copy()
+        try:
+            with self._appending(self._packed(self._counted(lines))):
+                yield
+        except BaseException:
+            self._section = before
+            raise
+
+    def _counted(self, lines: Iterable[bytes]) -> Iterator[bytes]:
+        assert self._section is not None
+        for line in lines:
+            self._section.add(line)
+            yield line
+
+    @contextmanager
+    def _appending(self, pieces: Iterable[bytes]) -> Iterator[None]:
         assert self._file is not None
         start = self._file.tell()
         try:
-            self._write(_packed(lines) if self._is_compressed else lines)
+            self._write(pieces)
             os.fsync(self._file.fileno())
             yield
         except BaseException:
             self._file.seek(start)
             self._file.truncate()
             raise
+
+    def _packed(self, lines: Iterable[bytes]) -> Iterable[bytes]:
+        return _packed(lines) if self._is_compressed else lines
 
     def _write(self, pieces: Iterable[bytes]) -> None:
         pending = bytearray()
@@ -103,41 +144,6 @@ def _packed(lines: Iterable[bytes]) -> Iterator[bytes]:
     for line in lines:
         yield compressor.compress(line)
     yield compressor.flush()
-
-
-def _whole_members_end(file: FileIO) -> int:
-    """Return where the last complete gzip member of a file ends."""
-    end = 0
-    position = 0
-    decompressor = zlib.decompressobj(wbits=GZIP_WINDOW)
-    while chunk := file.read(CHUNK_BYTES):
-        while chunk:
-            try:
-                decompressor.decompress(chunk)
-            except zlib.error:
-                # A killed run does not leave this. Cutting it off could lose the members after it.
-                raise ArchiveProblem("the existing file is damaged or not in gzip format; use another name") from None
-            rest = decompressor.unused_data
-            position += len(chunk) - len(rest)
-            if decompressor.eof:
-                end = position
-                decompressor = zlib.decompressobj(wbits=GZIP_WINDOW)
-            chunk = rest
-    return end
-
-
-def _whole_lines_end(file: FileIO) -> int:
-    """Return where the last complete line of a file ends."""
-    end = 0
-    position = 0
-    if file.read(2) not in (b"", b"{", b'{"'):
-        raise ArchiveProblem("the existing file is not an archive; use another name")
-    file.seek(0)
-    while chunk := file.read(CHUNK_BYTES):
-        if (last := chunk.rfind(b"\n")) >= 0:
-            end = position + last + 1
-        position += len(chunk)
-    return end
 
 
 def _sync_folder(folder: Path) -> None:

@@ -19,6 +19,7 @@ from conversations.models import Conversation, Message
 from conversations.services.history.id_arrays import IdArray
 from conversations.services.history.id_batches import DEFAULT_BATCH_SIZE, Walk, prefer_indexes
 from conversations.services.history.json_lines import history_lines
+from conversations.services.history.seals import HEADER, Section
 
 Format = Literal["jsonl", "markdown"]
 STANDARD_OUTPUT = "-"
@@ -59,15 +60,21 @@ def export_history(
         # Conversations without `updated_at` belong to no period.
         conversations = conversations.filter(updated_at__isnull=False)
     walk = Walk(conversations, batch_size=batch_size, since=since, before=before)
-    write = _write_lines if file_format == "jsonl" else _write_markdown
+    section = Section()
     result = ExportResult()
+    if file_format == "jsonl":
+        target.write(HEADER)
     while not should_stop():
         with transaction.atomic():
             prefer_indexes()
             window = walk.next_window()
-            if window:
-                write(target, window, result)
+            if window and file_format == "jsonl":
+                _write_lines(target, window, section, result)
+            elif window:
+                _write_markdown(target, window, result)
         if not window:
+            if file_format == "jsonl":
+                target.write(section.trailer())
             result.is_complete = True
             break
         on_batch(result)
@@ -103,15 +110,12 @@ def export_file(path: str) -> Iterator[BinaryIO]:
         raise
 
 
-def _write_lines(target: BinaryIO, window: IdArray, result: ExportResult) -> None:
-    lines = 0
+def _write_lines(target: BinaryIO, window: IdArray, section: Section, result: ExportResult) -> None:
     with closing(history_lines(window)) as found:
         for line in found:
-            lines += 1
+            section.add(line)
             target.write(line)
-    conversations = len(window)
-    result.conversations += conversations
-    result.messages += lines - conversations
+    result.conversations, result.messages = section.conversations, section.messages
 
 
 def _write_markdown(target: BinaryIO, window: IdArray, result: ExportResult) -> None:

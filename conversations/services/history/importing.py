@@ -6,60 +6,25 @@ its user is missing from the predecessor's `users`, its conversation is not in t
 database, its user was erased) is counted and left out. `admission` decides the last two.
 """
 
-import gzip
-import zlib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
+from uuid import UUID
 
 import orjson
 import psycopg
-from django.db import DatabaseError, connection, transaction
-from psycopg import sql
+from django.db import DatabaseError, transaction
 
-from conversations.services.history.admission import Admission, Row, json_array, read_row
+from conversations.services.history.admission import Admission, Row, read_row
+from conversations.services.history.id_batches import prefer_indexes
+from conversations.services.history.insertion import Counts, conditions_to_fit, insert_rows, preview_rows
 from conversations.services.history.json_lines import CONVERSATION, MESSAGE, TABLES, column_names
+from conversations.services.history.reading import HistoryLines, ImportProblem, Line
+from conversations.services.history.seals import Condition
 
 DEFAULT_BATCH_LINES = 2000
 MAX_BATCH_BYTES = 8 * 1024 * 1024
-# Ten times the longest reply. A few kilobytes of gzip can contain a line of a gigabyte.
-MAX_LINE_BYTES = 16 * 1024 * 1024
 MAX_COLUMNS_NAMED = 5
-
-# `present` counts rows that existed before, and repeated rows in the batch. (An archive repeats rows if a run was killed after
-# it wrote a batch and before it deleted the rows.) Rows that are neither inserted nor present could not be restored.
-INSERT_SQL = """
-WITH given AS MATERIALIZED (
-    SELECT row.* FROM json_array_elements(%(lines)s::json) AS line, json_populate_record(NULL::{table}, line -> {kind}) AS row
-), present AS MATERIALIZED (
-    SELECT count(*) - count(DISTINCT given.id) FILTER (WHERE known.id IS NULL) AS total
-    FROM given LEFT JOIN {table} AS known ON known.id = given.id
-), inserted AS (
-    INSERT INTO {table} ({columns}) SELECT {values} FROM given WHERE {fits} ON CONFLICT DO NOTHING RETURNING 1
-)
-SELECT (SELECT count(*) FROM inserted), (SELECT total FROM present)
-"""
-# The predecessor's foreign key on users. A conversation whose user is missing there can't be restored.
-USERS_SQL = """
-SELECT confrelid::regclass::text, quote_ident(referred.attname)
-FROM pg_constraint
-JOIN pg_attribute AS own ON own.attrelid = conrelid AND own.attnum = conkey[1]
-JOIN pg_attribute AS referred ON referred.attrelid = confrelid AND referred.attnum = confkey[1]
-WHERE conrelid = 'conversations'::regclass AND contype = 'f' AND own.attname = 'user_id'
-  AND has_column_privilege(confrelid, referred.attnum, 'SELECT')
-"""
-# Values that are changed: an assistant that no longer exists, and the status of a reply that was running.
-REPLACED_VALUES = {
-    (CONVERSATION, "assistant_id"): "(SELECT id FROM assistants WHERE assistants.id = given.assistant_id)",
-    (MESSAGE, "status"): "CASE given.status WHEN 'streaming' THEN 'interrupted' ELSE given.status END",
-}
-MESSAGE_FITS = "EXISTS (SELECT 1 FROM conversations WHERE conversations.id = given.conversation_id)"
-
-
-class ImportProblem(Exception):
-    """The file can't be imported. The text says why and never quotes a row."""
 
 
 @dataclass(slots=True)
@@ -73,12 +38,14 @@ class ImportedRows:
 
 @dataclass(slots=True)
 class ImportResult:
-    """What was read so far."""
+    """What was read so far. In a dry run, `inserted` counts what would be inserted."""
 
     conversations: ImportedRows = field(default_factory=ImportedRows)
     messages: ImportedRows = field(default_factory=ImportedRows)
     # Users whose conversations were left out, because they were erased.
     erased_users: int = 0
+    # What the file's headers and trailers say about it. Only right when the file is read to its end.
+    condition: Condition = Condition.CUT
     # The file ends in the middle of a batch. If it is an archive, the rows of that batch were not deleted.
     is_torn: bool = False
     is_complete: bool = False
@@ -87,62 +54,45 @@ class ImportResult:
         return self.conversations if kind == CONVERSATION else self.messages
 
 
+class _Run:
+    """What is the same for all batches of an import."""
+
+    def __init__(self, *, only_user: UUID | None, includes_erased: bool, is_dry_run: bool) -> None:
+        self.is_dry_run = is_dry_run
+        self.known_columns = {kind: frozenset(column_names(kind)) for kind in TABLES}
+        self.fits = conditions_to_fit()
+        self.admission = Admission(includes_erased, only_user)
+
+
 def import_history(
     *,
     source: BinaryIO,
+    only_user: UUID | None = None,
     includes_erased: bool = False,
+    is_dry_run: bool = False,
     batch_lines: int = DEFAULT_BATCH_LINES,
     should_stop: Callable[[], bool] = lambda: False,
     on_batch: Callable[[ImportResult], None] = lambda result: None,
 ) -> ImportResult:
-    """Restore the rows of a file, each batch in one transaction. Raises `ImportProblem`."""
+    """Restore the rows of a file, each batch in one transaction. Raises `ImportProblem`.
+
+    A file that is cut or changed is imported too: `inspect_file` finds that out before, and the result's `condition` says it
+    afterwards. A dry run changes nothing. It counts a message twice if the file has it twice, and tries no check constraints.
+    """
     result = ImportResult()
-    known_columns = {kind: frozenset(column_names(kind)) for kind in TABLES}
-    fits = {CONVERSATION: _condition_on_users(), MESSAGE: MESSAGE_FITS}
-    admission = Admission(includes_erased)
-    for batch in _batches(_numbered_lines(source, result), batch_lines):
+    run = _Run(only_user=only_user, includes_erased=includes_erased, is_dry_run=is_dry_run)
+    lines = HistoryLines(source)
+    for batch in _batches(lines, batch_lines):
         if should_stop():
             return result
-        _import_batch(batch, known_columns, fits, admission, result)
+        _import_batch(batch, run, result)
         on_batch(result)
+    result.condition, result.is_torn = lines.condition, lines.is_torn
     result.is_complete = True
     return result
 
 
-@contextmanager
-def import_file(path: Path) -> Iterator[BinaryIO]:
-    """Open a file to import, compressed or not."""
-    with path.open("rb") as raw:
-        is_compressed = raw.read(2) == b"\x1f\x8b"
-        raw.seek(0)
-        if is_compressed:
-            with gzip.GzipFile(fileobj=raw, mode="rb") as unpacked:
-                yield cast(BinaryIO, unpacked)
-        else:
-            yield raw
-
-
-Line = tuple[int, bytes]
-
-
-def _numbered_lines(source: BinaryIO, result: ImportResult) -> Iterator[Line]:
-    number = 0
-    try:
-        while line := source.readline(MAX_LINE_BYTES):
-            number += 1
-            if not line.endswith(b"\n"):
-                if len(line) == MAX_LINE_BYTES:
-                    raise ImportProblem(f"line {number} is longer than {MAX_LINE_BYTES // 2**20} MiB")
-                result.is_torn = True
-                return
-            yield number, line
-    except EOFError:
-        result.is_torn = True
-    except (gzip.BadGzipFile, zlib.error):
-        raise ImportProblem(f"the file is damaged after line {number}") from None
-
-
-def _batches(lines: Iterator[Line], most: int) -> Iterator[list[Line]]:
+def _batches(lines: Iterable[Line], most: int) -> Iterator[list[Line]]:
     batch: list[Line] = []
     size = 0
     for numbered in lines:
@@ -155,33 +105,11 @@ def _batches(lines: Iterator[Line], most: int) -> Iterator[list[Line]]:
         yield batch
 
 
-def _condition_on_users() -> str:
-    """Return the SQL condition for conversations that the predecessor's foreign key accepts."""
-    with connection.cursor() as cursor:
-        cursor.execute(USERS_SQL)
-        found = cursor.fetchone()
-    if found is None:
-        return "true"
-    users, key = found
-    # S608: names that the database itself has quoted.
-    return f"(given.user_id IS NULL OR EXISTS (SELECT 1 FROM {users} AS known WHERE known.{key} = given.user_id))"  # noqa: S608
-
-
-def _import_batch(
-    batch: Sequence[Line],
-    known_columns: dict[str, frozenset[str]],
-    fits: dict[str, str],
-    admission: Admission,
-    result: ImportResult,
-) -> None:
-    rows = [_read_line(number, line, known_columns) for number, line in batch]
+def _import_batch(batch: Sequence[Line], run: _Run, result: ImportResult) -> None:
+    rows = run.admission.of_user([_read_line(number, line, run.known_columns) for number, line in batch])
     try:
         with transaction.atomic():
-            # Conversations first: the messages refer to them.
-            conversations = admission.conversations(rows)
-            counts = {CONVERSATION: _insert_all(conversations, fits[CONVERSATION])}
-            admission.trust(conversations)
-            counts[MESSAGE] = _insert_all(admission.messages(rows), fits[MESSAGE])
+            counts = _preview(rows, run) if run.is_dry_run else _restore(rows, run)
     except DatabaseError as failure:
         raise ImportProblem(f"the database refused lines {batch[0][0]} to {batch[-1][0]}: {_reason(failure)}") from None
     for kind, (inserted, present) in counts.items():
@@ -189,17 +117,30 @@ def _import_batch(
         handled.inserted += inserted
         handled.present += present
         handled.left_out += sum(row.kind == kind for row in rows) - inserted - present
-    result.erased_users = len(admission.erased_users)
+    result.erased_users = len(run.admission.erased_users)
 
 
-def _insert_all(rows: Sequence[Row], fits: str) -> tuple[int, int]:
-    """Insert rows of one kind. Return how many were inserted and how many were present."""
-    # Grouped by columns. A column that is missing from an older export gets its default.
-    groups: dict[tuple[str, tuple[str, ...]], list[bytes]] = {}
-    for row in rows:
-        groups.setdefault((row.kind, row.columns), []).append(row.line)
-    counts = [_insert(kind, columns, lines, fits) for (kind, columns), lines in sorted(groups.items())]
-    return sum(inserted for inserted, _ in counts), sum(present for _, present in counts)
+def _restore(rows: Sequence[Row], run: _Run) -> dict[str, Counts]:
+    # Conversations first: the messages refer to them.
+    conversations = run.admission.conversations(rows)
+    counts = {CONVERSATION: insert_rows(conversations, run.fits[CONVERSATION])}
+    run.admission.trust(conversations)
+    counts[MESSAGE] = insert_rows(run.admission.messages(rows), run.fits[MESSAGE])
+    return counts
+
+
+def _preview(rows: Sequence[Row], run: _Run) -> dict[str, Counts]:
+    prefer_indexes()
+    conversations = run.admission.conversations(rows)
+    ids, existing = preview_rows(conversations, run.fits[CONVERSATION])
+    run.admission.trust(conversations)
+    new = run.admission.trust_new(ids)
+    counts = {CONVERSATION: Counts(new, existing + len(ids) - new)}
+    # A message is admitted if its conversation exists or would be restored.
+    ids, existing = preview_rows(run.admission.messages(rows), "true")
+    new = len(set(ids))
+    counts[MESSAGE] = Counts(new, existing + len(ids) - new)
+    return counts
 
 
 def _read_line(number: int, line: bytes, known_columns: dict[str, frozenset[str]]) -> Row:
@@ -218,24 +159,6 @@ def _name_columns(names: set[str]) -> str:
     """List columns for a terminal. A file may contain anything, also control sequences."""
     shown = [ascii(name[:63])[1:-1] for name in sorted(names)[:MAX_COLUMNS_NAMED]]
     return ", ".join(shown) + (", …" if len(names) > len(shown) else "")
-
-
-def _insert(kind: str, columns: Sequence[str], lines: list[bytes], fits: str) -> tuple[int, int]:
-    values = [
-        sql.SQL(REPLACED_VALUES.get((kind, column), "given.{column}")).format(column=sql.Identifier(column))
-        for column in columns
-    ]
-    statement = sql.SQL(INSERT_SQL).format(
-        table=sql.Identifier(TABLES[kind]),
-        kind=sql.Literal(kind),
-        columns=sql.SQL(", ").join(map(sql.Identifier, columns)),
-        values=sql.SQL(", ").join(values),
-        fits=sql.SQL(fits),
-    )
-    with connection.cursor() as cursor:
-        cursor.execute(statement, {"lines": json_array(lines)})
-        inserted, present = cursor.fetchone()
-    return inserted, present
 
 
 def _reason(failure: DatabaseError) -> str:
