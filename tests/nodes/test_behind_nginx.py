@@ -69,6 +69,23 @@ def test_readers_go_on_at_the_other_node_when_one_is_killed(
         cluster.restart(cluster.ports[0], client)
 
 
+def test_a_frozen_node_holds_up_neither_reads_nor_sends(cluster: Cluster, client: Client, upstream: ScriptedUpstream) -> None:
+    conversations = [conversation_at(cluster, client, cluster.ports[0]) for _ in range(2)]
+    # One stopped worker of several would stop a part of the requests only. So does a machine that has no memory left.
+    cluster.nodes[cluster.ports[0]].freeze()
+    try:
+        paths = ["/api/health", "/api/conversations", *(f"/api/conversations/{name}" for name in conversations)] * 6
+        answers = at_once(lambda number: client.request("GET", paths[number]), len(paths))
+        assert {(answer.status, node_of(answer)) for answer in answers} == {(200, cluster.ports[1])}
+        # Now nginx knows.
+        for conversation in conversations:
+            stream = client.ask(conversation, "who answers?")
+            assert (node_of(stream), stream.text) == (cluster.ports[1], "who answers?")
+    finally:
+        cluster.nodes[cluster.ports[0]].thaw()
+    cluster.wait_until_used(cluster.ports[0], client)
+
+
 def test_a_user_s_limit_counts_at_both_nodes_together(cluster: Cluster, client: Client, upstream: ScriptedUpstream) -> None:
     conversations = [client.create_conversation() for _ in range(44)]
 

@@ -76,14 +76,68 @@ def test_a_request_that_only_reads_is_sent_to_the_other_node() -> None:
         assert (len(one.requests), len(other.requests)) == (1, 1)
 
 
-@pytest.mark.parametrize("path", ["/api/health", "/api/conversations"])
-def test_a_short_read_goes_to_the_other_node_if_the_first_is_frozen(path: str) -> None:
+SHORT_READS = [
+    "/api/health",
+    "/api/conversations",
+    "/api/conversations/{}",
+    "/api/conversations/{}/messages?limit=200",
+    "/api/conversations/{}/messages/0197f9c4-0000-7000-8000-000000000002",
+    "/api/search?q=stream",
+    "/api/chat/{}",
+    "/api/v1/chat/{}/history",
+    "/conversations/{}/messages",
+    "/v1/conversations/{}/items",
+    "/v1/responses/{}",
+]
+
+
+def test_short_reads_and_then_sends_go_to_the_other_node_if_the_first_is_frozen() -> None:
     found = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}"
     # Like a stopped process, it accepts connections in the kernel only.
     with socket.create_server(("127.0.0.1", 0), backlog=64) as frozen, nodes(found) as (node,):
         with running_nginx(frozen.getsockname()[1], node.port) as nginx:
-            statuses = at_once(lambda number: Client(nginx.port, "a-token").request("GET", path).status, 12)
-    assert statuses == [200] * 12
+            client = Client(nginx.port, "a-token")
+            paths = [path.format(number) for path in SHORT_READS for number in range(4)]
+            assert at_once(lambda number: client.request("GET", paths[number]).status, len(paths)) == [200] * len(paths)
+            # The reads have shown that it is frozen, so it gets no sends.
+            sends = [f"/api/conversations/{number}/messages" for number in range(10)]
+            assert [client.request("POST", path, {"content": "hi"}).status for path in sends] == [200] * 10
+
+
+def test_a_request_that_changes_something_is_refused_if_its_node_is_frozen() -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as frozen, nodes(b"") as (node,):
+        port = frozen.getsockname()[1]
+        with running_nginx(port, port) as nginx:
+            answer = Client(nginx.port, "a-token").request("POST", "/api/conversations", {})
+        assert (answer.status, answer.json["code"], node.requests) == (503, "unavailable", [])
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "kind"),
+    [
+        ("GET", "/api/conversations/1/messages/2/stream", {}, "stream"),
+        ("GET", "/api/conversations/1/messages/2/stream?after=5", {}, "stream"),
+        ("GET", "/api/chat/1/stream", {}, "stream"),
+        ("GET", "/v1/responses/resp_1?stream=true", {}, "stream"),
+        ("POST", MESSAGE, {"Accept": "text/event-stream"}, "stream"),
+        # With `"stream": false` in its body, it would be silent until the end of its reply.
+        ("POST", MESSAGE, {}, "other"),
+        ("POST", MESSAGE, {"Accept": "application/json, text/event-stream"}, "other"),
+        ("POST", "/api/chat", {}, "other"),
+        ("GET", "/admin/conversations/", {}, "other"),
+        ("GET", "/v1/responses/resp_1?stream=false", {}, "short"),
+        ("HEAD", "/api/conversations", {}, "short"),
+        ("POST", "/api/conversations", {}, "short"),
+        ("POST", "/api/conversations/1/stop", {}, "change"),
+        ("DELETE", "/api/conversations/1", {}, "change"),
+        ("PUT", MESSAGE, {}, "edit"),
+    ],
+)
+def test_nginx_tells_requests_apart(method: str, path: str, headers: dict[str, str], kind: str) -> None:
+    with nodes(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n") as (node,):
+        with running_nginx(node.port, node.port, add_headers={"X-Kind": "$chat_request"}) as nginx:
+            answer = Client(nginx.port, "a-token").request(method, path, headers=headers)
+    assert (answer.status, answer.headers["X-Kind"]) == (204, kind)
 
 
 def test_a_send_goes_to_the_other_node_if_the_first_does_not_listen() -> None:

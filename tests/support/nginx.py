@@ -32,6 +32,7 @@ http {{
     scgi_temp_path {folder}/scgi;
     proxy_bind {address};
     add_header X-Node $upstream_addr always;
+    {more}
     include {folder}/chat-api.conf;
 }}
 """
@@ -44,7 +45,7 @@ def find_nginx() -> str | None:
 class Nginx:
     """The proxy of some nodes on this machine."""
 
-    def __init__(self, folder: Path, nodes: Sequence[int]) -> None:
+    def __init__(self, folder: Path, nodes: Sequence[int], add_headers: dict[str, str] | None = None) -> None:
         self.port = free_port()
         self._program = find_nginx() or ""
         assert self._program, MISSING
@@ -52,7 +53,8 @@ class Nginx:
         # Run as root, nginx gives its workers another user, who needs the folder.
         folder.chmod(0o755)
         Path(folder, "chat-api.conf").write_text(self._adapt(CONFIGURATION.read_text(), nodes))
-        Path(folder, "nginx.conf").write_text(AROUND.format(folder=folder, address=ADDRESS))
+        more = " ".join(f"add_header {name} {value} always;" for name, value in (add_headers or {}).items())
+        Path(folder, "nginx.conf").write_text(AROUND.format(folder=folder, address=ADDRESS, more=more))
         self._command = [self._program, "-c", f"{folder}/nginx.conf", "-p", str(folder), "-e", f"{folder}/error.log"]
 
     @property
@@ -90,9 +92,9 @@ class Nginx:
 
 
 @contextmanager
-def running_nginx(*nodes: int) -> Iterator[Nginx]:
-    """Run nginx in front of the nodes that listen on these two ports."""
+def running_nginx(*nodes: int, add_headers: dict[str, str] | None = None) -> Iterator[Nginx]:
+    """Run nginx in front of the nodes that listen on these two ports. It adds headers to its answers."""
     with tempfile.TemporaryDirectory(prefix="chat-api-nginx-") as folder:
-        nginx = Nginx(Path(folder), nodes)
+        nginx = Nginx(Path(folder), nodes, add_headers)
         with nginx.run():
             yield nginx

@@ -149,6 +149,16 @@ class Server:
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
+    def freeze(self) -> None:
+        """Stop all its processes with SIGSTOP. Its kernel still accepts connections."""
+        assert self._process
+        os.killpg(self._process.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let its processes go on."""
+        assert self._process
+        os.killpg(self._process.pid, signal.SIGCONT)
+
     def _is_ready_or_dead(self) -> bool:
         assert self._process
         if self._process.poll() is not None:
