@@ -81,6 +81,43 @@ def test_every_spelling_of_a_name_counts_for_the_same_account(hashes: CountedHas
 
 
 @pytest.mark.django_db
+def test_one_address_does_not_lock_a_colleague_out(hashes: CountedHashes, settings: Any) -> None:
+    settings.THROTTLE_LOGIN = Rate(10, 60)
+    make_staff("sue", "support", password="a long password")
+    guesses = [sign_in("sue").status_code for _ in range(40)]
+    assert guesses == [200] * 10 + [429] * 30
+    assert [sign_in("sue", address="198.51.100.1").status_code for _ in range(5)] == [200] * 5
+    assert sign_in("sue", "a long password", address="198.51.100.1").status_code == 302
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("requests", [1, 2, 3])
+def test_a_low_limit_keeps_a_place_for_a_colleague(requests: int, hashes: CountedHashes, settings: Any) -> None:
+    settings.THROTTLE_LOGIN = Rate(requests, 60)
+    make_staff("sue", "support", password="a long password")
+    for _ in range(10):
+        sign_in("sue")
+    assert sign_in("sue", "a long password", address="198.51.100.1").status_code == 302
+
+
+@pytest.mark.django_db
+def test_guesses_from_many_addresses_stay_limited(hashes: CountedHashes, settings: Any) -> None:
+    settings.THROTTLE_LOGIN = Rate(10, 60)
+    make_staff("sue", "support", password="a long password")
+    statuses = [sign_in("sue", address=f"203.0.113.{number}").status_code for number in list(range(50)) * 4]
+    assert statuses.count(200) == 10
+
+
+@pytest.mark.django_db
+def test_a_successful_attempt_counts_for_nothing(hashes: CountedHashes) -> None:
+    make_staff("sue", "support", password="a long password")
+    assert [sign_in("sue", "a long password").status_code for _ in range(8)] == [302] * 8
+    assert [sign_in("sue").status_code for _ in range(4)] == [200] * 3 + [429]
+    # The limit holds for the right password too.
+    assert sign_in("sue", "a long password").status_code == 429
+
+
+@pytest.mark.django_db
 def test_reading_the_form_is_not_an_attempt() -> None:
     assert {Client().get(LOGIN).status_code for _ in range(5)} == {200}
 
