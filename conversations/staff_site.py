@@ -3,15 +3,12 @@
 It is outside the package `conversations.admin`, because importing that package registers its pages at this site.
 """
 
-import hashlib
 import logging
 import math
 import threading
-import unicodedata
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
-from django.conf import settings
 from django.contrib import admin
 from django.contrib.admin.forms import AdminAuthenticationForm
 from django.http import HttpRequest, HttpResponse, QueryDict
@@ -20,7 +17,7 @@ from django.template.response import TemplateResponse
 
 from chatapi.client_address import address_group
 from chatapi.observability.logs import user_id_var
-from chatapi.rates import meter
+from conversations.sign_in_limits import count_attempt
 
 logger = logging.getLogger(__name__)
 
@@ -47,14 +44,19 @@ class StaffSite(admin.AdminSite):
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         if request.method != "POST":
             return super().login(request, extra_context)
-        if wait_s := self._count_attempt(request):
-            return self._refuse(request, 429, "Too many sign-in attempts.", wait_s)
+        attempt = count_attempt(request)
+        if attempt.wait_s:
+            return self._refuse(request, 429, "Too many sign-in attempts.", attempt.wait_s)
         if not self._sign_ins.acquire(blocking=False):
             return self._refuse(request, 503, "Too many people are signing in right now.", 5)
         try:
-            return super().login(request, extra_context)
+            response = super().login(request, extra_context)
         finally:
             self._sign_ins.release()
+        if response.status_code == 302:
+            # The password was right. With a wrong one, the page is shown again.
+            attempt.give_back()
+        return response
 
     def get_urls(self) -> list[Any]:
         """Leave out Django's redirect to a row's own page: no row has one, and the redirect fails for rows without one."""
@@ -73,18 +75,6 @@ class StaffSite(admin.AdminSite):
             return inner(request, *arguments, **options)
 
         return cast(View, without_null_characters)
-
-    def _count_attempt(self, request: HttpRequest) -> float:
-        """Count an attempt for its address and its account. Return the seconds to wait, 0 if it may go on."""
-        rate = settings.THROTTLE_LOGIN
-        if rate is None:
-            return 0.0
-        # The name as Django's form cleans it before it looks for the account; otherwise spellings of one name would each have
-        # attempts of their own. It may be long and contain any characters.
-        name = unicodedata.normalize("NFKC", request.POST.get("username", "").replace("\x00", "").strip()).casefold()
-        account = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()
-        keys = (f"throttle:login:ip-{address_group(request)}", f"throttle:login:account-{account}")
-        return max(meter.take_place(key, rate) for key in keys)
 
     def _refuse(self, request: HttpRequest, status: int, reason: str, wait_s: float) -> HttpResponse:
         logger.warning("staff sign-in refused", extra={"address": address_group(request), "status": status})
