@@ -6,14 +6,14 @@ A stream is an object with `__next__` and `close`, not a generator: a generator 
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 from uuid import UUID
 
 import orjson
 from django.conf import settings
-from django.http import HttpRequest, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 
 from chatapi.problem import Problem
 from inference_proxy.frames import Frame, cursor_of, is_reasoning
@@ -200,14 +200,22 @@ class FrameStream:
             logger.exception("closing a stream failed")
 
 
+def stream_headers(media_type: str, headers: Mapping[str, str]) -> dict[str, str]:
+    # The streams are UTF-8 by definition, but `requests` reads a `text/*` without a charset as Latin-1.
+    own = {"Content-Type": f"{media_type}; charset=utf-8", "Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
+    return {**headers, **own}
+
+
+def headers_only(media_type: str, headers: Mapping[str, str]) -> HttpResponse:
+    """Return the headers of a stream without the stream."""
+    return HttpResponse(headers=stream_headers(media_type, headers))
+
+
 class FrameStreamResponse(StreamingHttpResponse):
     """A response whose body is a `FrameStream`, handed to the server as it is: one Python call a chunk."""
 
-    def __init__(self, stream: FrameStream, media_type: str, headers: dict[str, str]) -> None:
-        # Both are UTF-8 by definition, but `requests` reads a `text/*` without a charset as Latin-1.
-        super().__init__(stream, content_type=f"{media_type}; charset=utf-8", headers=headers)
-        self["Cache-Control"] = "no-cache, no-transform"
-        self["X-Accel-Buffering"] = "no"
+    def __init__(self, stream: FrameStream, media_type: str, headers: Mapping[str, str]) -> None:
+        super().__init__(stream, headers=stream_headers(media_type, headers))
         self._stream = stream
 
     def __iter__(self) -> Iterator[Any]:

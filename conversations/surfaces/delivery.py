@@ -35,6 +35,7 @@ from inference_proxy.responses import (
     FrameStream,
     FrameStreamResponse,
     StreamFormat,
+    headers_only,
     mark_of,
     marked,
     without_reasoning,
@@ -141,12 +142,19 @@ def stream_reply(
     after: Cursor,
     owner_id: UUID,
     headers: Mapping[str, str] = NO_HEADERS,
-) -> FrameStreamResponse:
-    """Return the stream of a reply, running or ended, from a cursor on. Raises `TooManyStreams`."""
+) -> HttpResponseBase:
+    """Return the stream of a reply, running or ended, from a cursor on. Raises `TooManyStreams`.
+
+    HEAD gets the headers at once: it has no body to wait for.
+    """
+    headers = {"X-Message-Id": str(reply_id), **headers}
+    if request.method == "HEAD":
+        release_connections()
+        return headers_only(stream_format.media_type, headers)
     is_present = presence_of(request)
     with open_place(owner_id, is_present) as place:
         follower = follow_reply(reply_id, after, is_present)
-        return _relay(request, follower, stream_format, {"X-Message-Id": str(reply_id), **headers}, place)
+        return _relay(request, follower, stream_format, headers, place)
 
 
 def stream_turn(

@@ -1,5 +1,7 @@
 """Following a reply from any point: nothing is missing and nothing comes twice."""
 
+import http.client
+
 import pytest
 
 from tests.support.auth import make_token
@@ -23,6 +25,30 @@ def test_a_second_reader_gets_the_whole_running_reply(client: Client, conversati
     assert sender.finish() == second.finish()
     assert sender.text == second.text == WHOLE
     assert sender.objects == second.objects
+
+
+@pytest.mark.parametrize("surface", ["primary", "AI SDK", "OpenAI"])
+def test_head_is_answered_at_once(client: Client, conversation: str, upstream: ScriptedUpstream, surface: str) -> None:
+    gate = upstream.gate()
+    upstream.script(tokens("one"), hold(gate), done())
+    sender = client.send(conversation, "go on")
+    sender.read_until("one")
+    path = {
+        "primary": f"/api/conversations/{conversation}/messages/{sender.message_id}/stream",
+        "AI SDK": f"/api/chat/{conversation}/stream",
+        "OpenAI": f"/v1/responses/{sender.message_id}?stream=true",
+    }[surface]
+    connection = http.client.HTTPConnection("127.0.0.1", client.port, timeout=10)
+    connection.request("HEAD", path, headers={"Authorization": f"Bearer {client.token}"})
+    answer = connection.getresponse()
+    assert (answer.status, answer.headers["Content-Type"], answer.read()) == (200, "text/event-stream; charset=utf-8", b"")
+    assert answer.headers["X-Message-Id"] == sender.message_id
+    # The connection is free, although the reply goes on.
+    connection.request("HEAD", "/api/health")
+    assert connection.getresponse().status == 200
+    connection.close()
+    gate.open()
+    assert sender.finish()["status"] == "complete"
 
 
 @pytest.mark.parametrize("by_header", [True, False], ids=["Last-Event-ID", "after"])
