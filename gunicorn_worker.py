@@ -3,11 +3,13 @@
 Like gunicorn.conf.py, this module must not import anything that imports psycopg.
 """
 
+import contextlib
 import errno
 import os
 import re
 import select
 import signal
+import socket
 from collections.abc import Callable, Generator
 from functools import partial
 from typing import Any
@@ -18,10 +20,14 @@ import gunicorn.http.message
 from gevent.monkey import get_original
 from gevent.server import StreamServer
 from gunicorn.glogging import Logger
+from gunicorn.http import errors
+from gunicorn.http.message import Request
+from gunicorn.http.parser import RequestParser
 from gunicorn.http.unreader import SocketUnreader
 from gunicorn.workers.ggevent import GeventWorker
 
 from chatapi.arrival import note_arrival
+from chatapi.problem import Problem
 
 # gevent would note the stack that spawned each greenlet. Every stream has two greenlets, and only gevent's debugger reads it.
 gevent.config.track_greenlet_tree = False
@@ -29,9 +35,34 @@ gevent.config.track_greenlet_tree = False
 gunicorn.http.message.RFC9112_TARGET_INVALID = re.compile(r"[^\x21-\x7e\x80-\xff]")
 # gunicorn would read up to 1 MiB of a body ahead of what the application asks for, and so past every limit on memory.
 SocketUnreader.max_body_chunk = 64 * 1024
+# Seconds in which a client may go on sending a request that is refused, so that it sees the answer before a reset.
+LINGER_S = 2
 # The same numbers in psycopg (`Wait` and `Ready`) and in gevent.
 READABLE, WRITABLE = 1, 2
 Wait = Callable[..., Any]
+
+
+class KnownRequest(Request):
+    """A request that hands over what could be read of it where the rest can't be read."""
+
+    head = b""
+
+    def __init__(self, *given):  # type: ignore[no-untyped-def]
+        try:
+            super().__init__(*given)
+        except errors.ParseException as failure:
+            failure.head = self.head
+            raise
+        finally:
+            self.head = b""
+
+    def read_into(self, unreader, buf, stop=False):  # type: ignore[no-untyped-def]
+        known = len(buf)
+        super().read_into(unreader, buf, stop)
+        self.head += buf[known:]
+
+
+RequestParser.mesg_class = KnownRequest
 
 
 class ClientSocket(gevent.socket.socket):
@@ -107,6 +138,21 @@ def database_wait(patient_wait: Wait) -> Wait:
     return wait
 
 
+def problem_of(failure: BaseException) -> Problem:
+    """Return what a client is told about a failure that kept the server from reading its request."""
+    from chatapi import unreadable_requests as known
+
+    if not isinstance(failure, errors.ParseException):
+        return Problem()
+    kinds = {
+        errors.LimitRequestLine: known.AddressTooLong,
+        errors.LimitRequestHeaders: known.HeadersTooLarge,
+        errors.ExpectationFailed: known.UnsupportedExpectation,
+        errors.UnsupportedTransferCoding: known.UnsupportedTransferCoding,
+    }
+    return next((problem for kind, problem in kinds.items() if isinstance(failure, kind)), known.UnreadableRequest)()
+
+
 class ServerLog(Logger):
     """gunicorn's messages without its access log, for which it would gather 20 values and all headers of every request."""
 
@@ -159,6 +205,28 @@ class Worker(GeventWorker):
                 self.log.info("client too slow")
                 raise StopIteration from None
             raise
+
+    def handle_error(self, req, client, addr, exc):  # type: ignore[no-untyped-def]
+        """Answer a request that could not be read, or that failed outside of Django, in the form of the service's errors."""
+        from chatapi.unreadable_requests import answer_unreadable
+
+        if isinstance(exc, OSError):
+            # A TLS connection that did not come about.
+            super().handle_error(req, client, addr, exc)
+            return
+        if not isinstance(exc, errors.ParseException):
+            self.log.exception("Error handling request")
+        head = getattr(exc, "head", b"")
+        if req is not None:
+            lines = [f"{req.method} {req.uri}", *(f"{name}: {value}" for name, value in req.headers), ""]
+            head = "\r\n".join(lines).encode("latin-1", "replace")
+        address = addr[0] if isinstance(addr, tuple) and addr else ""
+        with contextlib.suppress(OSError):
+            client.sendall(answer_unreadable(self.wsgi, problem_of(exc), head, address))
+            client.shutdown(socket.SHUT_WR)
+            with gevent.Timeout(LINGER_S, False):
+                while client.recv(64 * 1024):
+                    pass
 
     def init_signals(self):  # type: ignore[no-untyped-def]
         super().init_signals()

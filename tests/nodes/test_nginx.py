@@ -158,6 +158,31 @@ def test_the_service_s_errors_pass_through_unchanged() -> None:
         assert len(one.requests) == 1
 
 
+def test_the_longest_token_reaches_the_service() -> None:
+    with nodes(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n") as (node,):
+        with running_nginx(node.port, node.port) as nginx:
+            assert Client(nginx.port, "x" * 8192).request("GET", "/api/conversations").status == 204
+
+
+@pytest.mark.parametrize(
+    ("request_line", "header", "expected"),
+    [
+        ("GET /api/conversations HTTP/1.1", f"Cookie: {'x' * 20_000}", (431, "headers_too_large")),
+        (f"GET /?{'x' * 20_000} HTTP/1.1", "X-One: 1", (414, "url_too_long")),
+        ("nonsense", "X-One: 1", (400, "invalid")),
+        ("GET /api/conversations HTTP/1.1", "Content-Length: many", (400, "invalid")),
+    ],
+    ids=["header", "URL", "nonsense", "length"],
+)
+def test_a_request_that_nginx_cannot_read_is_refused_in_the_service_s_form(
+    request_line: str, header: str, expected: tuple[int, str]
+) -> None:
+    with nodes(b"") as (node,), running_nginx(node.port, node.port) as nginx, RawConnection(nginx.port) as connection:
+        connection.send(f"{request_line}\r\nHost: here\r\n{header}\r\n\r\n".encode())
+        status, headers, answer = connection.answer()
+    assert (status, answer["code"], headers.get_content_type()) == (*expected, "application/json")
+
+
 def test_a_body_over_the_service_s_limit_is_refused_in_the_service_s_form() -> None:
     with nodes(b"") as (node,), running_nginx(node.port, node.port) as nginx:
         answer = Client(nginx.port, "a-token").request("POST", MESSAGE, {"content": "x" * 256 * 1024})
