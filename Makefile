@@ -1,6 +1,6 @@
 # Start with `make run` and `make test`. Both install what they need into .venv.
 
-PYTHON ?= python3
+PYTHON ?= $(shell .ci/find-python)
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -14,7 +14,7 @@ BENCH_STAMP := $(BENCH_VENV)/.installed
 CHECK_ENV := SECRET_KEY=only-for-checks-8f2c1d7a5e9b4036a1c7d9e2f4b6a8c0d3e5 DATABASE_URL=postgresql://nobody@localhost/none
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run cluster test test-all test-cluster faults faults-power check fix schema lock bench clean
+.PHONY: help setup run cluster test test-fast test-all test-cluster faults faults-power check fix schema lock bench clean
 
 # If the command line sets PYTHON and .venv was made with another version, .venv is made again.
 ifneq ($(origin PYTHON),file)
@@ -52,6 +52,10 @@ cluster: $(STAMP) ## Run the service on two PostgreSQL servers with Patroni and 
 # The tests spend most of their time waiting for real servers, so four processes are faster even on two cores.
 test: $(STAMP) ## Run the tests against a real PostgreSQL (ARGS="-k stop" selects some)
 	@$(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
+
+test-fast: $(STAMP) ## Run the tests that start no server and no browser, in about two minutes
+	@$(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder -m "not slow and not exhaustive" \
+		chatapi inference_proxy conversations $(ARGS)
 
 test-all: $(STAMP) ## Run the tests, and the long forms of those that have a short one
 	@$(MAKE) --no-print-directory test ARGS='-m "" $(ARGS)'
