@@ -6,11 +6,13 @@ query blocks every greenlet of the worker.
 
 import gc
 import os
+import platform
 import shutil
 import signal
 import sys
 import tempfile
 
+from chatapi import __version__
 from chatapi.environment import EnvironmentProblem, EnvironmentReader
 from chatapi.observability.logs import logging_configuration
 from gunicorn_worker import ServerLog, Worker, database_wait, receive_when_ready
@@ -50,7 +52,8 @@ forwarded_allow_ips = ""
 
 
 def on_starting(server):  # type: ignore[no-untyped-def]
-    """Make the folder in which the workers keep their metrics: new for each master, in memory where there is such a place."""
+    """Log the version. Make the folder of the workers' metrics: new for each master, in memory where there is such a place."""
+    server.log.info(f"chat-api {__version__} on Python {platform.python_version()}")
     if _serves_metrics:
         shared_memory = "/dev/shm"  # noqa: S108  # mkdtemp makes a private folder in it
         place = shared_memory if os.access(shared_memory, os.W_OK) else None

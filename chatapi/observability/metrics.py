@@ -15,6 +15,7 @@ from functools import cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
+from chatapi import __version__
 from chatapi.problem import Problem
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -29,6 +30,8 @@ STATEMENT_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 CALL_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 LAG_BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
 
+info = Gauge("chat_api_info", "1, with the version as a label.", ["version"], multiprocess_mode="livemax", registry=registry)
+info.labels(__version__).set(1)
 requests_answered = Counter(
     "chat_requests",
     "Answered requests, by method, route pattern and class of the status.",

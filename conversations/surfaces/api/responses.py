@@ -160,6 +160,7 @@ class HealthSchema(serializers.Serializer[Any]):
     status = serializers.CharField()
     ready = serializers.BooleanField()
     service = serializers.CharField()
+    version = serializers.CharField()
 
 
 class ReadinessSchema(serializers.Serializer[Any]):

@@ -8,14 +8,15 @@ from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 from django.test import Client
 
-from chatapi import readiness
+from chatapi import __version__, readiness
 from chatapi.tests.clients import UserClient
 
 
 def test_alive_without_touching_anything(django_assert_num_queries: Any, db: None, outbound: Any) -> None:
     with django_assert_num_queries(0):
         response = Client().get("/api/health")
-    assert (response.status_code, response.json()) == (200, {"status": "ok", "ready": True, "service": "chat-api"})
+    body = {"status": "ok", "ready": True, "service": "chat-api", "version": __version__}
+    assert (response.status_code, response.json()) == (200, body)
     assert len(outbound.calls) == 0
 
 

@@ -2,6 +2,7 @@
 
 from rest_framework.request import Request
 
+from chatapi import __version__
 from chatapi.readiness import check_readiness
 from chatapi.throttling import ProbeThrottle
 from chatapi.wire import Response
@@ -14,7 +15,7 @@ class HealthView(ProbeView):
 
     @operations.health
     def get(self, request: Request) -> Response:
-        return Response({"status": "ok", "ready": True, "service": "chat-api"})
+        return Response({"status": "ok", "ready": True, "service": "chat-api", "version": __version__})
 
 
 class ReadyView(ProbeView):
