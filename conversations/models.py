@@ -239,6 +239,12 @@ class Message(models.Model):
     prompt_tokens = models.IntegerField(null=True, blank=True)
     first_token_ms = models.IntegerField(null=True, blank=True)
     finish_reason = models.CharField(max_length=20, null=True, blank=True)
+    # For staff: the inference service's own word for the end, and of its error the status and the code, never the text. The
+    # trace leads to the log lines of a reply that failed or was interrupted.
+    upstream_finish = models.CharField(max_length=100, null=True, blank=True)
+    upstream_status = models.SmallIntegerField(null=True, blank=True)
+    upstream_code = models.CharField(max_length=64, null=True, blank=True)
+    trace_id = models.CharField(max_length=128, null=True, blank=True)
     # What went upstream: {"messages", "characters", "left_out", "reason"}.
     context = models.JSONField(null=True, blank=True)
     # For a reply: what its client asked for besides the question. The surface `openai` shows it again.

@@ -12,8 +12,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
 from django.conf import settings
+
+from inference_proxy.error_answers import read_error
 
 logger = logging.getLogger(__name__)
 
@@ -31,8 +32,6 @@ LEARNT = ("max_completion_tokens", "no_stream_options", "no_top_k")
 LEARNT_FROM = (400, 422)
 # Models beyond this number learn nothing.
 MOST_MODELS = 1000
-# An error code or type, as servers write them: no text, and so nothing that a user wrote.
-IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
 # How servers say that they don't know a field. An answer about its value says none of this, and is that user's alone.
 UNSUPPORTED = re.compile(
     rb"unsupported[ _]parameter|unknown[ _](?:parameter|argument|field|name)|unrecognized|unexpected (?:keyword|field|argument)"
@@ -47,28 +46,18 @@ FIELD = re.compile(rb"(?<![A-Za-z0-9_])(?:max_tokens|stream_options|top_k)(?![A-
 class Refusal:
     """Why the inference service refused a request: its status, its error's code and type, and the fields it doesn't know."""
 
-    status: int
+    # None if it said so in the stream of a 200.
+    status: int | None
     error_code: str = ""
     error_type: str = ""
     fields: frozenset[str] = frozenset()
 
 
-def read_refusal(status: int, answer: bytes) -> Refusal:
+def read_refusal(status: int | None, answer: bytes) -> Refusal:
     """Read the answer of a refusal, or the beginning of a long one."""
     fields = frozenset(found.decode() for found in FIELD.findall(answer)) if UNSUPPORTED.search(answer) else frozenset()
-    try:
-        said = orjson.loads(answer)
-    except orjson.JSONDecodeError:
-        return Refusal(status, fields=fields)
-    # OpenAI and most servers put the error into an object, some answer with the error itself.
-    error = said.get("error", said) if isinstance(said, dict) else None
-    if not isinstance(error, dict):
-        return Refusal(status, fields=fields)
-    return Refusal(status, _identifier(error.get("code")), _identifier(error.get("type")), fields)
-
-
-def _identifier(value: Any) -> str:
-    return value if isinstance(value, str) and IDENTIFIER.fullmatch(value) else ""
+    error = read_error(answer)
+    return Refusal(status, error.code, error.kind, fields)
 
 
 class Compatibility:

@@ -3,8 +3,9 @@
 Such an answer may quote what a user wrote, so it is searched for known words and never logged or shown.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -14,18 +15,27 @@ SENTENCE_CHARACTERS = 1_000
 # Where services put an error, one inside the other, and what it says.
 WRAPPERS = ("error", "errors", "detail", "message", "response", "x_groq", "metadata", "innererror")
 SENTENCES = ("message", "detail", "msg", "error", "error_message", "error_msg", "errorMessage", "raw", "reason")
-WORDS = ("code", "type", "error_type", "error_code", "status", "object")
+CODES = ("code", "error_code", "errorCode")
+TYPES = ("type", "error_type")
+WORDS = (*CODES, *TYPES, "status", "object")
+# A code or type, as services write them: no text, and so nothing that a user wrote.
+IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
+DIGITS = re.compile(r"[0-9]{1,9}")
+# Says only that this is an error.
+NO_TYPE = "error"
 DEEPEST = 6
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorAnswer:
-    """What an error says: its words (code, type), its sentences, the parameter that it names, and its numbers by name."""
+    """What an error says: its code and type, other words, its sentences, the parameter that it names, its numbers by name."""
 
-    words: tuple[str, ...]
-    text: str
-    param: str
-    numbers: dict[str, int]
+    words: tuple[str, ...] = ()
+    text: str = ""
+    param: str = ""
+    numbers: dict[str, int] = field(default_factory=dict)
+    code: str = ""
+    kind: str = ""
 
 
 def read_error(answer: bytes) -> ErrorAnswer:
@@ -33,19 +43,34 @@ def read_error(answer: bytes) -> ErrorAnswer:
     try:
         said = orjson.loads(answer)
     except orjson.JSONDecodeError:
-        return ErrorAnswer((), answer[: 4 * SENTENCE_CHARACTERS].decode(errors="replace")[:SENTENCE_CHARACTERS], "", {})
+        return ErrorAnswer(text=answer[: 4 * SENTENCE_CHARACTERS].decode(errors="replace")[:SENTENCE_CHARACTERS])
     if isinstance(said, str):
-        return ErrorAnswer((), said[:SENTENCE_CHARACTERS], "", {})
+        return ErrorAnswer(text=said[:SENTENCE_CHARACTERS])
     words: list[str] = []
     sentences: list[str] = []
     numbers: dict[str, int] = {}
     param = ""
-    for found in _errors(said, DEEPEST):
+    errors = list(_errors(said, DEEPEST))
+    for found in errors:
         words += [word[:100] for name in WORDS if isinstance(word := found.get(name), str)]
         sentences += [text[:SENTENCE_CHARACTERS] for name in SENTENCES if isinstance(text := found.get(name), str)]
         param = param or _param_of(found)
         numbers |= {name: number for name, number in found.items() if type(number) is int}
-    return ErrorAnswer(tuple(words), "\n".join(sentences), param, numbers)
+    return ErrorAnswer(
+        words=tuple(words),
+        text="\n".join(sentences),
+        param=param,
+        numbers=numbers,
+        code=_identifier([found.get(name) for found in errors for name in CODES]),
+        kind=_identifier([found.get(name) for found in errors for name in TYPES]),
+    )
+
+
+def _identifier(values: Iterable[Any]) -> str:
+    """Return the first that is an identifier, or else a number."""
+    said = [str(value) for value in values if isinstance(value, str | int) and not isinstance(value, bool)]
+    words = [word for word in said if IDENTIFIER.fullmatch(word) and word != NO_TYPE]
+    return next(iter([*words, *filter(DIGITS.fullmatch, said)]), "")
 
 
 def _errors(said: Any, deepest: int) -> Iterator[dict[str, Any]]:

@@ -17,6 +17,7 @@ import orjson
 from django.conf import settings
 
 from chatapi.observability import metrics
+from chatapi.observability.logs import trace_id_var
 from chatapi.observability.tracing import traced
 from inference_proxy.asking import Asking
 from inference_proxy.exceptions import (
@@ -97,6 +98,9 @@ class Generation:
         self._completion_tokens: int | None = None
         self._prompt_tokens: int | None = None
         self._finish_reason = ""
+        self._finish_word = ""
+        # Another thread may have to save the end.
+        self._trace_id = trace_id_var.get()
         self._has_called_tool = False
         self._started_at = time.monotonic()
         self._first_token_at: float | None = None
@@ -338,6 +342,8 @@ class Generation:
                 self._asking.forget_messages()
         if delta.finish_reason:
             self._finish_reason = delta.finish_reason
+        if delta.finish_word:
+            self._finish_word = delta.finish_word
         if delta.calls_tool:
             self._has_called_tool = True
         if delta.completion_tokens is not None:
@@ -365,6 +371,7 @@ class Generation:
 
     def _result(self, status: FinalStatus, failure: UpstreamFailure | None) -> FinishedReply:
         first = self._first_token_at
+        refusal = failure.refusal if failure else None
         return FinishedReply(
             reply_id=self.reply_id,
             status=status,
@@ -377,6 +384,10 @@ class Generation:
             first_token_ms=None if first is None else round((first - self._started_at) * 1000),
             finish_reason=self._finish_reason,
             sent=self._asking.sent,
+            upstream_finish=self._finish_word,
+            upstream_status=refusal.status if refusal else None,
+            upstream_code=(refusal.error_code or refusal.error_type) if refusal else "",
+            trace_id=self._trace_id if status in ("failed", "interrupted") else "",
         )
 
     def _note_end(self, reply: FinishedReply, status: FinalStatus, failure: UpstreamFailure | None) -> None:

@@ -26,7 +26,9 @@ def failure_of_event(event: bytes) -> UpstreamFailure:
     if not event.lstrip().startswith(b"{"):
         return UpstreamError()
     error = read_error(event)
-    return _too_long(error) if error_says_too_long(error) else UpstreamError()
+    failure: UpstreamFailure = _too_long(error) if error_says_too_long(error) else UpstreamError()
+    failure.refusal = read_refusal(None, event)
+    return failure
 
 
 def _too_long(error: ErrorAnswer) -> ContextTooLong:

@@ -56,6 +56,11 @@ class FinishedReply:
     reasoning: str = ""
     # Set where less went upstream than was chosen when the reply was saved first.
     sent: SentContext | None = None
+    # For staff: the service's own word for the end; of its error the status and the code; the trace of a reply that failed.
+    upstream_finish: str = ""
+    upstream_status: int | None = None
+    upstream_code: str = ""
+    trace_id: str = ""
 
 
 class ReplyStore(Protocol):

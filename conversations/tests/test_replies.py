@@ -13,7 +13,7 @@ from conversations.models import Message, UsageTotal
 from conversations.services.turns.replies import DatabaseReplyStore
 from conversations.tests.factories import make_conversation, make_message, make_reply, make_running_reply
 from inference_proxy.exceptions import StoreUnavailable
-from inference_proxy.store import Draft, FinishedReply, SentContext
+from inference_proxy.store import Draft, FinalStatus, FinishedReply, SentContext
 
 pytestmark = pytest.mark.django_db
 FINAL = ("complete", "stopped", "interrupted", "failed")
@@ -341,3 +341,19 @@ def test_the_receipt_says_what_the_model_took(store: DatabaseReplyStore, running
     for _ in range(2):
         store.finish(end)
     assert reload(running).context == {"messages": 3, "characters": 30, "left_out": 8, "reason": "model_limit"}
+
+
+@pytest.mark.parametrize("status", FINAL)
+def test_what_the_inference_service_said_is_kept_for_staff(
+    store: DatabaseReplyStore, running: Message, status: FinalStatus
+) -> None:
+    said = {"upstream_finish": "MAX_TOKENS", "upstream_status": 529, "upstream_code": "overloaded_error", "trace_id": "t" * 128}
+    store.finish(finished(running, status, **said))
+    ended = reload(running)
+    assert {name: getattr(ended, name) for name in said} == said
+
+
+def test_what_was_not_said_is_null(store: DatabaseReplyStore, running: Message) -> None:
+    store.finish(finished(running))
+    ended = reload(running)
+    assert (ended.upstream_finish, ended.upstream_status, ended.upstream_code, ended.trace_id) == (None, None, None, None)

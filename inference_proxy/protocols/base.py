@@ -289,8 +289,8 @@ def without_unstorable(text: str) -> str:
 
 
 def clean_label(value: Any) -> str:
-    """Return a word that the service says about a reply (why it ended, say) as it can be stored; "" where it is no text."""
-    return without_unstorable(value)[:MAX_LABEL_CHARACTERS] if isinstance(value, str) else ""
+    """Return a word that the service says about a reply (why it ended, say) as it can be shown; "" where it is no text."""
+    return "".join(filter(str.isprintable, value))[:MAX_LABEL_CHARACTERS] if isinstance(value, str) else ""
 
 
 PROMPT_NAMES = ("prompt_tokens", "input_tokens", "prompt_eval_count", "promptTokenCount", "prompt_n")

@@ -91,7 +91,8 @@ def test_how_a_reply_went_is_told(support: Client) -> None:
     went = {"status": "failed", "error_code": "upstream_timeout", "model_tag": "d32", "token_count": 17, "prompt_tokens": 99}
     times = {"first_token_ms": 321, "inference_time_ms": 4321, "finish_reason": "length"}
     opinion = {"feedback": -1, "feedback_comment": "It stopped"}
-    make_message(conversation, "assistant", "Half", **went, **times, **opinion, context={"left_out": 3})
+    said = {"upstream_finish": "MAX_<b>TOKENS", "upstream_status": 529, "upstream_code": "overloaded_error", "trace_id": "t-1"}
+    make_message(conversation, "assistant", "Half", **went, **times, **opinion, **said, context={"left_out": 3})
     page = support.get(address(conversation)).content.decode()
     for told in (
         "badge-failed",
@@ -101,6 +102,10 @@ def test_how_a_reply_went_is_told(support: Client) -> None:
         "first token 321 ms",
         "total 4.3 s",
         "finish reason: length",
+        "upstream's word: <code>MAX_&lt;b&gt;TOKENS</code>",
+        "upstream status 529",
+        "upstream code <code>overloaded_error</code>",
+        "trace <code>t-1</code>",
         "Bad answer",
         "It stopped",
         "3 older messages not sent",

@@ -78,6 +78,8 @@ SET status = CASE WHEN before.is_stopped THEN 'stopped' ELSE %(status)s END, con
     error_code = CASE WHEN NOT before.is_stopped THEN %(error_code)s END,
     token_count = %(token_count)s, prompt_tokens = %(prompt_tokens)s, inference_time_ms = %(inference_time_ms)s,
     first_token_ms = %(first_token_ms)s, finish_reason = %(finish_reason)s, heartbeat_at = NULL,
+    upstream_finish = %(upstream_finish)s, upstream_status = %(upstream_status)s, upstream_code = %(upstream_code)s,
+    trace_id = CASE WHEN NOT before.is_stopped THEN %(trace_id)s END,
     is_active = reply.is_active OR before.takes_over,
     context = CASE WHEN %(left_out)s::int = 0 OR reply.context ->> 'reason' = 'model_limit' THEN reply.context
         ELSE coalesce(reply.context, '{{}}') || jsonb_build_object(
@@ -187,6 +189,10 @@ class DatabaseReplyStore:
             "inference_time_ms": reply.inference_time_ms,
             "first_token_ms": reply.first_token_ms,
             "finish_reason": reply.finish_reason or None,
+            "upstream_finish": reply.upstream_finish or None,
+            "upstream_status": reply.upstream_status,
+            "upstream_code": reply.upstream_code or None,
+            "trace_id": reply.trace_id or None,
             "counts": reply.status in ("complete", "stopped"),
             "has_text": bool(reply.text),
             "sent_messages": reply.sent.messages if reply.sent else 0,
