@@ -7,9 +7,11 @@ import contextlib
 import errno
 import os
 import re
+import resource
 import select
 import signal
 import socket
+import time
 from collections.abc import Callable, Generator
 from functools import partial
 from typing import Any
@@ -40,6 +42,14 @@ LINGER_S = 2
 # The same numbers in psycopg (`Wait` and `Ready`) and in gevent.
 READABLE, WRITABLE = 1, 2
 Wait = Callable[..., Any]
+# No file descriptors are left, in this process or on the machine, or no memory for a socket.
+EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+# Of its descriptors, a worker keeps a quarter, at most this many, for what it opens itself: to PostgreSQL, in order to save
+# running replies, and to the other services.
+MOST_RESERVED = 128
+# How long nothing is accepted while they are short, and how often that is logged.
+EXHAUSTED_PAUSE_S = 0.1
+EXHAUSTED_LOG_PAUSE_S = 10.0
 
 
 class KnownRequest(Request):
@@ -153,6 +163,56 @@ def problem_of(failure: BaseException) -> Problem:
     return next((problem for kind, problem in kinds.items() if isinstance(failure, kind)), known.UnreadableRequest)()
 
 
+class Listener(StreamServer):
+    """gevent's accept loop, which accepts nothing while descriptors or memory are short. New connections wait in the kernel.
+
+    gevent alone would take the last descriptor for a client, and log a traceback for each attempt to accept another one.
+    """
+
+    _log_again_at = 0.0
+    _newest_descriptor = 0
+
+    def __init__(self, *arguments: Any, log: Logger, **options: Any) -> None:
+        self._log = log
+        super().__init__(*arguments, **options)
+
+    def do_read(self) -> Any:
+        try:
+            if self._are_descriptors_short():
+                return self._pause("few descriptors")
+            accepted = super().do_read()
+        except MemoryError:
+            return self._pause("MemoryError")
+        except OSError as failure:
+            if failure.errno not in EXHAUSTED:
+                raise
+            return self._pause(errno.errorcode[failure.errno])
+        if accepted:
+            self._newest_descriptor = accepted[0].fileno()
+        return accepted
+
+    def _are_descriptors_short(self) -> bool:
+        limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        least_reserved = limit - min(limit // 4, MOST_RESERVED)
+        if limit == resource.RLIM_INFINITY or self._newest_descriptor < least_reserved:
+            return False
+        # A new descriptor has the lowest number that is free.
+        self._newest_descriptor = os.dup(self.socket.fileno())
+        os.close(self._newest_descriptor)
+        return self._newest_descriptor >= least_reserved
+
+    def _pause(self, reason: str) -> None:
+        # Without it, the loop would try again at once and use a whole core: a connection that waits is readable.
+        self.stop_accepting()
+        self._timer = self.loop.timer(EXHAUSTED_PAUSE_S)
+        self._timer.start(self._start_accepting_if_started)
+        now = time.monotonic()
+        if now >= Listener._log_again_at:
+            # For all listeners of this process.
+            Listener._log_again_at = now + EXHAUSTED_LOG_PAUSE_S
+            self._log.warning("new connections wait: descriptors or memory are short", extra={"error": reason})
+
+
 class ServerLog(Logger):
     """gunicorn's messages without its access log, for which it would gather 20 values and all headers of every request."""
 
@@ -171,7 +231,7 @@ class Worker(GeventWorker):
 
     def server_class(self, listener, *, spawn, application, log, handler_class, environ, **tls):  # type: ignore[no-untyped-def]
         """Return what accepts connections, as gunicorn's own worker makes it, and remember it."""
-        server = StreamServer(listener, handle=partial(self.handle, listener), spawn=spawn, **tls)
+        server = Listener(listener, handle=partial(self.handle, listener), spawn=spawn, log=log, **tls)
         if self.cfg.workers > 1:
             server.max_accept = 1
         vars(self).setdefault("servers", []).append(server)

@@ -41,6 +41,13 @@ class RawConnection:
         response.begin()
         return response.status, response.headers, json.loads(response.read())
 
+    def status(self) -> int:
+        """Wait for the answer, read all of it and return its status."""
+        response = HTTPResponse(self.socket)
+        response.begin()
+        response.read()
+        return response.status
+
     def is_closed(self) -> bool:
         """Wait for the server to end the connection; fails where it says more."""
         try:
