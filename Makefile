@@ -70,10 +70,11 @@ faults: $(STAMP) ## Play 500 schedules of faults and check the promises after ea
 faults-power: $(STAMP) ## Show that make faults finds deliberate defects (ARGS="done-before-commit" for one of them)
 	@$(BIN)/python -m tests.faults.power $(ARGS)
 
-check: $(STAMP) ## Check formatting, lint, types, the lock file, vulnerabilities, secrets, migrations, deployment settings, the OpenAPI file
+check: $(STAMP) ## Check formatting, lint, types, layers, the lock file, vulnerabilities, secrets, migrations, deployment settings, the OpenAPI file
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(CHECK_ENV) $(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache >/dev/null || { $(BIN)/lint-imports --no-cache; exit 1; }
 	@$(BIN)/python -m devstack.lock
 	@$(BIN)/python -m devstack.audit
 	@$(BIN)/python -m devstack.secret_scan

@@ -37,7 +37,7 @@ worker_class = Worker
 logger_class = ServerLog
 worker_connections = 10_000
 backlog = 2048
-# The longest token has 8,192 characters (`TOKEN_FORM` in chatapi.authentication); the default of 8,190 is for the whole line.
+# The longest token has 8,192 characters (`TOKEN_FORM` in chatapi.auth.authentication); the default of 8,190 is for all of it.
 limit_request_field_size = 16_384
 # Seconds a connection may be idle between two requests. Also the time limit for the headers of a request.
 keepalive = 5
@@ -100,9 +100,9 @@ def post_worker_init(worker):  # type: ignore[no-untyped-def]
     import psycopg.waiting
     from gevent.threadpool import ThreadPool
 
-    from chatapi.password_hashing import hash_passwords_with
+    from chatapi.auth.password_hashing import hash_passwords_with
     from conversations.server_hooks import adopt_worker
-    from inference_proxy.body import receive_with
+    from inference_proxy.upstream.body import receive_with
 
     receive_with(receive_when_ready)
     # One thread: hashing uses one core at most and does not block the event loop.

@@ -28,7 +28,7 @@ from gunicorn.http.parser import RequestParser
 from gunicorn.http.unreader import SocketUnreader
 from gunicorn.workers.ggevent import GeventWorker
 
-from chatapi.arrival import note_arrival
+from chatapi.incoming.arrival import note_arrival
 from chatapi.problem import Problem
 
 # gevent would note the stack that spawned each greenlet. Every stream has two greenlets, and only gevent's debugger reads it.

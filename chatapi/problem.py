@@ -1,4 +1,5 @@
-"""The base class of all errors for clients. It imports nothing of the project, so every package may import it."""
+"""The base class of all errors for clients. It imports nothing of the project and nothing of Django, so every package may
+import it, and the server before it patches the process."""
 
 from typing import Any, ClassVar
 
@@ -20,6 +21,10 @@ class Problem(Exception):
         self.headers: dict[str, str] = {}
         self.extra = extra
         super().__init__(self.text)
+
+    def response_headers(self) -> dict[str, str]:
+        retry_after = {} if self.retry_after_s is None else {"Retry-After": str(self.retry_after_s)}
+        return {**retry_after, **self.headers}
 
     def as_json(self) -> dict[str, Any]:
         return {"detail": self.text, "code": self.code, **self.extra}

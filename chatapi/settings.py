@@ -6,9 +6,9 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 
+from chatapi.database.options import connection_settings, replica_settings
 from chatapi.environment import INFERENCE_CHANGES, INFERENCE_PROTOCOLS, EnvironmentProblem, EnvironmentReader, has_domain
 from chatapi.observability.logs import logging_configuration
-from chatapi.postgresql.options import connection_settings, replica_settings
 
 LEAST_SECRET_KEY_CHARACTERS = 32
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -57,7 +57,7 @@ try:
     INFERENCE_IDLE_TIMEOUT = _environment.seconds("INFERENCE_IDLE_TIMEOUT", 60)
     GENERATION_TIMEOUT = _environment.seconds("GENERATION_TIMEOUT", 600)
     CHECKPOINT_SECONDS = _environment.seconds("CHECKPOINT_SECONDS", 1)
-    # Only for the fault suite, which shortens it. See `services.turns.leases`.
+    # Only for the fault suite, which shortens it. See `services.replies.leases`.
     ABANDONED_AFTER_SECONDS = _environment.seconds("ABANDONED_AFTER_SECONDS", 30)
     WAKEUPS_PER_SECOND = _environment.whole("WAKEUPS_PER_SECOND", 9_000, least=0)
     MAX_RUNNING_REPLIES = _environment.whole("MAX_RUNNING_REPLIES", 4_000, least=0)
@@ -128,27 +128,28 @@ INSTALLED_APPS = [
 
 # No GZipMiddleware: it would hold tokens back. No ATOMIC_REQUESTS below: a transaction would stay open while streaming.
 MIDDLEWARE = [
-    "chatapi.middleware.ReleaseConnectionsMiddleware",
-    "chatapi.client_address.ClientAddressMiddleware",
+    "chatapi.database.middleware.ReleaseConnectionsMiddleware",
+    "chatapi.incoming.client_address.ClientAddressMiddleware",
     "chatapi.observability.middleware.RequestLogMiddleware",
-    "chatapi.cross_origin.CrossOriginMiddleware",
+    "chatapi.incoming.cross_origin.CrossOriginMiddleware",
     # Around all that may refuse a request.
     "conversations.surfaces.openai.errors.OpenAIErrorsMiddleware",
     # After CORS, so that browsers can read a refusal. CORS also answers preflights.
-    "chatapi.throttling.AddressLimitMiddleware",
-    "chatapi.middleware.RefuseBodiesMiddleware",
-    "chatapi.unread_answers.UnreadAnswersMiddleware",
-    "chatapi.content_security.ContentSecurityMiddleware",
+    "chatapi.limits.throttling.AddressLimitMiddleware",
+    "chatapi.incoming.refused_bodies.RefuseBodiesMiddleware",
+    "chatapi.incoming.unread_responses.UnreadAnswersMiddleware",
+    "chatapi.incoming.content_security.ContentSecurityMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "chatapi.staff_sessions.SessionMiddleware",
-    "chatapi.addresses.AddressMiddleware",
+    "chatapi.incoming.staff_sessions.SessionMiddleware",
+    "chatapi.incoming.paths.AddressMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
-    "chatapi.staff_sessions.AuthenticationMiddleware",
-    "chatapi.staff_sessions.MessageMiddleware",
+    "chatapi.incoming.staff_sessions.AuthenticationMiddleware",
+    "chatapi.incoming.staff_sessions.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 ROOT_URLCONF = "chatapi.urls"
+ADMIN_PATH = "/admin/"
 WSGI_APPLICATION = "chatapi.wsgi.application"
 APPEND_SLASH = False
 TEMPLATES: list[dict[str, Any]] = [
@@ -170,20 +171,20 @@ TEMPLATES: list[dict[str, Any]] = [
 DATABASES: dict[str, dict[str, Any]] = {
     "default": connection_settings(_database, pool={"min_size": 1, "max_size": DB_POOL_SIZE, "timeout": 5, "max_idle": 60})
 }
-# Not among DATABASES, because a block of reads uses it in the place of the primary (see `chatapi.postgresql.replica`).
+# Not among DATABASES, because a block of reads uses it in the place of the primary (see `chatapi.database.replica`).
 DATABASE_REPLICA: dict[str, Any] | None = None
 if _replica is not None:
     DATABASE_REPLICA = replica_settings(_replica)
-    MIDDLEWARE.append("chatapi.recent_writes.SlowWritesMiddleware")
+    MIDDLEWARE.append("chatapi.database.recent_writes.SlowWritesMiddleware")
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 CACHES: dict[str, dict[str, Any]]
 if _cache_url:
-    CACHES = {"default": {"BACKEND": "chatapi.shared_cache.SharedRedisCache", "LOCATION": _cache_url}}
+    CACHES = {"default": {"BACKEND": "chatapi.cache.shared_cache.SharedRedisCache", "LOCATION": _cache_url}}
 else:
     CACHES = {
         "default": {
-            "BACKEND": "chatapi.process_cache.ProcessCache",
+            "BACKEND": "chatapi.cache.process_cache.ProcessCache",
             "OPTIONS": {"MAX_ENTRIES": _cache_entries},
         }
     }
@@ -192,14 +193,14 @@ else:
 USER_HOOK = "conversations.services.user_directory.remember_user"
 
 REST_FRAMEWORK = {
-    "DEFAULT_AUTHENTICATION_CLASSES": ["chatapi.authentication.BearerAuthentication"],
+    "DEFAULT_AUTHENTICATION_CLASSES": ["chatapi.auth.authentication.BearerAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
-    "DEFAULT_PARSER_CLASSES": ["chatapi.wire.StrictJSONParser"],
-    "DEFAULT_RENDERER_CLASSES": ["chatapi.wire.FastJSONRenderer"],
-    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "chatapi.wire.AlwaysJSON",
-    "DEFAULT_THROTTLE_CLASSES": ["chatapi.throttling.ReadThrottle"],
+    "DEFAULT_PARSER_CLASSES": ["chatapi.api.wire.StrictJSONParser"],
+    "DEFAULT_RENDERER_CLASSES": ["chatapi.api.wire.FastJSONRenderer"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "chatapi.api.wire.AlwaysJSON",
+    "DEFAULT_THROTTLE_CLASSES": ["chatapi.limits.throttling.ReadThrottle"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
-    "EXCEPTION_HANDLER": "chatapi.errors.handle_exception",
+    "EXCEPTION_HANDLER": "chatapi.api.errors.handle_exception",
     "UNAUTHENTICATED_USER": None,
 }
 SPECTACULAR_SETTINGS = {
@@ -314,7 +315,7 @@ AUTH_PASSWORD_VALIDATORS = [
         "NumericPasswordValidator",
     )
 ]
-PASSWORD_HASHERS = ["chatapi.password_hashing.PatientPBKDF2PasswordHasher"]
+PASSWORD_HASHERS = ["chatapi.auth.password_hashing.PatientPBKDF2PasswordHasher"]
 # Only from trusted proxies: ClientAddressMiddleware drops the header of all others.
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 SILENCED_SYSTEM_CHECKS = [

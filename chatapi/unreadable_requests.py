@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import unquote_to_bytes, urlsplit
 
+from chatapi.incoming.request_bodies import PROBLEM_KEY
 from chatapi.problem import Problem
-from chatapi.request_bodies import PROBLEM_KEY
 
 READ_HEADERS = frozenset({"origin", "x-forwarded-for", "x-trace-id", "x-request-id"})
 

@@ -5,7 +5,7 @@ from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
 
 # Registers the OpenAPI description of our authentication; here, because commands have no use for it.
-from chatapi import openapi  # noqa: F401
+from chatapi.api import openapi  # noqa: F401
 from chatapi.try_page import try_page
 
 urlpatterns: list[URLPattern | URLResolver] = [
@@ -19,8 +19,8 @@ urlpatterns: list[URLPattern | URLResolver] = [
 if settings.TRY_PAGE:
     urlpatterns.append(path("", try_page))
 if settings.ADMIN_ENABLED:
-    urlpatterns.append(path("admin/", admin.site.urls))
+    urlpatterns.append(path(settings.ADMIN_PATH.removeprefix("/"), admin.site.urls))
 
-handler400 = "chatapi.errors.bad_request"
-handler404 = "chatapi.errors.page_not_found"
-handler500 = "chatapi.errors.server_error"
+handler400 = "chatapi.api.errors.bad_request"
+handler404 = "chatapi.api.errors.page_not_found"
+handler500 = "chatapi.api.errors.server_error"

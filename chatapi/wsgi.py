@@ -11,14 +11,14 @@ from django.core.signals import request_finished, request_started
 from django.core.wsgi import get_wsgi_application
 from django.db import close_old_connections, reset_queries
 
-from chatapi.admission import Admission
-from chatapi.answers import TimelyAnswers
-from chatapi.database import sample_pools
+from chatapi.database.pools import sample_pools
+from chatapi.database.replica import watch_replica
+from chatapi.incoming.admission import Admission
+from chatapi.incoming.request_bodies import WholeBodies
+from chatapi.incoming.response_deadlines import TimelyAnswers
 from chatapi.observability.exporters import start_exporters
 from chatapi.observability.metrics_page import MetricsPage
 from chatapi.observability.sampling import start_sampling
-from chatapi.postgresql.replica import watch_replica
-from chatapi.request_bodies import WholeBodies
 
 admission = Admission(get_wsgi_application())
 application = TimelyAnswers(WholeBodies(MetricsPage(admission)))
@@ -33,8 +33,8 @@ if not settings.DEBUG:
     request_started.disconnect(reset_queries)
 
 import chatapi.urls  # noqa: E402, F401  # otherwise the first request would wait until all views are loaded
-from conversations.services.turns.figures import sample_replies  # noqa: E402  # as below
-from conversations.services.turns.replies import live_replies  # noqa: E402  # needs the applications to be loaded
+from conversations.services.replies.figures import sample_replies  # noqa: E402  # as below
+from conversations.services.replies.store import live_replies  # noqa: E402  # needs the applications to be loaded
 
 # From the start, not from the first reply on: a worker that took another's place marks what that one left behind.
 live_replies.keep()

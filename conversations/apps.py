@@ -10,7 +10,7 @@ class ConversationsConfig(AppConfig):
     default = True
 
     def ready(self) -> None:
-        from chatapi.database import close_pools
+        from chatapi.database.pools import close_pools
         from conversations.migrating.guards import check_plan
 
         # Registered here, because commands, tests, benchmarks and workers all load the apps.

@@ -14,7 +14,7 @@ from uuid import UUID
 import orjson
 from django.db.models import Q
 
-from chatapi.timestamps import OutOfRangeTime
+from chatapi.database.timestamps import OutOfRangeTime
 from conversations.exceptions import BadCursor
 from conversations.ids import UUID_FORM
 

@@ -1,4 +1,4 @@
-"""The workers that make replies. Each renews its row while it lives; see `services.turns.leases`."""
+"""The workers that make replies. Each renews its row while it lives; see `services.replies.leases`."""
 
 from django.db import models
 

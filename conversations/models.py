@@ -140,7 +140,7 @@ class Conversation(models.Model):
     expires_at = models.DateTimeField(null=True, blank=True)
     # False for the conversations that a client did not ask for: the first response of a chain makes one (surface `openai`).
     is_listed = models.BooleanField(default=True, db_default=True)
-    # The last stop that found nothing to stop, and the key of the send that it is for: see `services.turns.stop_marks`.
+    # The last stop that found nothing to stop, and the key of the send that it is for: see `services.replies.stop_marks`.
     stop_marked_at = models.DateTimeField(null=True, blank=True)
     stop_marked_key = models.CharField(max_length=200, null=True, blank=True)
     # What a client stores with the conversation: `{key: text}`, up to 16 pairs.
@@ -226,7 +226,7 @@ class Message(models.Model):
     # until then. Null if that has not happened since migration 0009.
     was_active = models.BooleanField(null=True, blank=True)
     error_code = models.CharField(max_length=50, null=True, blank=True)
-    # The worker that makes the reply; see `services.turns.leases`. Null for replies of the version before, which renews
+    # The worker that makes the reply; see `services.replies.leases`. Null for replies of the version before, which renews
     # `heartbeat_at` instead. For all others that is infinity, so that nodes of that version do not take them for abandoned.
     worker = models.UUIDField(null=True, blank=True)
     heartbeat_at = models.DateTimeField(null=True, blank=True)

@@ -2,7 +2,7 @@
 
 For a small statement, Django takes longer to build the SQL than PostgreSQL takes to execute it, and it builds the same SQL for
 each request. `PreparedStatement` builds it at the first call, with a `Parameter` in the place of each value. Later calls only
-insert the values. PostgreSQL plans it once per session (see `chatapi.postgresql.statement_names`), so constants are part of the
+insert the values. PostgreSQL plans it once per session (see `chatapi.database.statement_names`), so constants are part of the
 SQL: a plan for any status can't use the index of running replies.
 """
 
@@ -17,7 +17,7 @@ from django.db.models.sql import DeleteQuery, InsertQuery, UpdateQuery
 from django.db.models.sql.compiler import SQLCompiler
 from psycopg.sql import quote
 
-from chatapi.postgresql.round_trips import PLANNED_EACH_TIME, Statement, read_together, run_together
+from chatapi.database.round_trips import PLANNED_EACH_TIME, Statement, read_together, run_together
 
 Rows = QuerySet[Any, dict[str, Any]]
 # Constants of these types are written into the SQL.

@@ -42,7 +42,7 @@ ORDER BY conversation_id, created_at, id
 VOID = Q(status__in=("failed", "interrupted"), content="")
 # What nodes of the version before read of a reply whose worker has a lease.
 NO_HEARTBEAT = Cast(Value("infinity"), models.DateTimeField())
-# A running reply is abandoned if its worker is dead (see `services.turns.leases`). Workers of the version before name
+# A running reply is abandoned if its worker is dead (see `services.replies.leases`). Workers of the version before name
 # themselves nowhere: they renew `heartbeat_at`, which must not be older than ABANDONED_AFTER_SECONDS by the database's clock.
 # This condition is for SQL that knows that the reply is running, `MessageQuerySet.abandoned` for the ORM.
 IS_ABANDONED_SQL = """

@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import psycopg.waiting
 
-from conversations.services.turns.leases import lease
-from conversations.services.turns.replies import live_replies, reply_store
+from conversations.services.replies.leases import lease
+from conversations.services.replies.store import live_replies, reply_store
 
 logger = logging.getLogger(__name__)
 

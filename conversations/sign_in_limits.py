@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from django.conf import settings
 from django.http import HttpRequest
 
-from chatapi.client_address import address_group
+from chatapi.cache.rates import meter
 from chatapi.environment import Rate
-from chatapi.rates import meter
+from chatapi.incoming.client_address import address_group
 
 # An account has this many times as many places as one address may take of them.
 SHARES = 4

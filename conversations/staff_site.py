@@ -15,7 +15,7 @@ from django.http import HttpRequest, HttpResponse, QueryDict
 from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
 
-from chatapi.client_address import address_group
+from chatapi.incoming.client_address import address_group
 from chatapi.observability.logs import user_id_var
 from conversations.sign_in_limits import count_attempt
 

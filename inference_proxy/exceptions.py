@@ -1,12 +1,23 @@
 """Failures of the inference service, with the errors that clients see."""
 
 import ssl
+from dataclasses import dataclass
 
 import requests
 import urllib3.exceptions
 
 from chatapi.problem import Problem
-from inference_proxy.compatibility import Refusal
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why the inference service refused a request: its status, its error's code and type, and the fields it doesn't know."""
+
+    # None if it said so in the stream of a 200.
+    status: int | None
+    error_code: str = ""
+    error_type: str = ""
+    fields: frozenset[str] = frozenset()
 
 
 class UpstreamFailure(Problem):

@@ -9,6 +9,7 @@ import hmac
 import os
 from collections.abc import Iterable
 from typing import Any
+from wsgiref.types import WSGIApplication
 
 from django.conf import settings
 from prometheus_client import CollectorRegistry
@@ -16,7 +17,6 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from chatapi.observability import metrics
-from chatapi.request_bodies import WSGIApplication
 
 PATH = "/metrics"
 

@@ -13,7 +13,7 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from chatapi import urls
-from chatapi.errors import bad_request, page_not_found, server_error
+from chatapi.api.errors import bad_request, page_not_found, server_error
 from chatapi.problem import Problem
 
 PRIVATE = "private-words"

@@ -9,7 +9,7 @@ from django.core.cache import cache
 
 from chatapi.tests.auth_service import AuthService
 from chatapi.tests.clients import UserClient
-from inference_proxy.model_list import model_list
+from inference_proxy.upstream.model_list import model_list
 
 
 @pytest.fixture(autouse=True)

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from chatapi import admission as admission_module
-from chatapi.admission import PLACES_PER_CONNECTION, Admission, Overloaded, do_requests_wait, leave_place
-from chatapi.request_bodies import PROBLEM_KEY
+from chatapi.incoming import admission as admission_module
+from chatapi.incoming.admission import PLACES_PER_CONNECTION, Admission, Overloaded, do_requests_wait, leave_place
+from chatapi.incoming.request_bodies import PROBLEM_KEY
 from tests.support.waiting import LIMIT_S, wait_until
 
 PLACES = PLACES_PER_CONNECTION

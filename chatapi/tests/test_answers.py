@@ -10,8 +10,8 @@ import pytest
 from django.http import HttpResponse, StreamingHttpResponse
 from gunicorn.http.wsgi import FileWrapper
 
-from chatapi import answers
-from chatapi.answers import TimelyAnswers
+from chatapi.incoming import response_deadlines as answers
+from chatapi.incoming.response_deadlines import TimelyAnswers
 
 
 @pytest.fixture

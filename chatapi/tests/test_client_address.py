@@ -8,7 +8,7 @@ import pytest
 from django.http import HttpRequest, HttpResponse
 from django.test import RequestFactory
 
-from chatapi.client_address import ClientAddressMiddleware, address_group
+from chatapi.incoming.client_address import ClientAddressMiddleware, address_group
 
 
 @pytest.fixture
@@ -95,6 +95,6 @@ def test_a_proxy_that_is_not_named_is_noticed_once(caplog: pytest.LogCaptureFixt
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
             middleware(RequestFactory().get("/", REMOTE_ADDR="10.0.0.1", HTTP_X_FORWARDED_FOR="203.0.113.7"))
-    assert [record.name for record in caplog.records] == ["chatapi.client_address"]
+    assert [record.name for record in caplog.records] == ["chatapi.incoming.client_address"]
     assert "TRUSTED_PROXIES" in caplog.text
     assert "203.0.113.7" not in caplog.text

@@ -9,8 +9,9 @@ import pytest
 from django.db import connection, connections
 from psycopg_pool import PoolTimeout
 
-from chatapi import database
-from chatapi.database import SeparatePool, is_database_away, is_outcome_unknown
+from chatapi.database import pools as database
+from chatapi.database.failures import is_database_away, is_outcome_unknown
+from chatapi.database.pools import SeparatePool
 
 TIMEOUT_S = 2.0
 

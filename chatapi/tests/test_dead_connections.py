@@ -9,8 +9,8 @@ from psycopg_pool import PoolTimeout
 
 from conversations.models import Conversation
 from conversations.services.conversations import create_conversation
-from conversations.services.turns.context import Budget
-from conversations.services.turns.statements import lock_and_survey
+from conversations.services.sending.context import Budget
+from conversations.services.sending.statements import lock_and_survey
 from conversations.surfaces.api.queries import read_conversation_and_messages
 from conversations.tests.factories import USER_ID, make_conversation
 

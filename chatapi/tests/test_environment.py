@@ -86,7 +86,7 @@ DEFAULTS: dict[str, Any] = {
     "DATABASE_REPLICA": None,
     "DATABASE_REPLICA_MAX_LAG": 5,
     "POOL": 10,
-    "CACHE": "chatapi.process_cache.ProcessCache",
+    "CACHE": "chatapi.cache.process_cache.ProcessCache",
     "AUTH_CACHE_MAX_SIZE": 100_000,
 }
 CHOSEN: dict[str, tuple[str, Any]] = {
@@ -422,8 +422,8 @@ def test_a_replica_must_be_a_standby_and_is_given_up_soon(monkeypatch: pytest.Mo
     assert replica["OPTIONS"]["tcp_user_timeout"] == "3000"
     assert replica["OPTIONS"]["connect_timeout"] == "2"
     assert found["DATABASES"].keys() == {"default"}
-    assert "chatapi.recent_writes.SlowWritesMiddleware" in found["MIDDLEWARE"]
-    assert "chatapi.recent_writes.SlowWritesMiddleware" not in read_settings(monkeypatch, {})["MIDDLEWARE"]
+    assert "chatapi.database.recent_writes.SlowWritesMiddleware" in found["MIDDLEWARE"]
+    assert "chatapi.database.recent_writes.SlowWritesMiddleware" not in read_settings(monkeypatch, {})["MIDDLEWARE"]
 
 
 def test_a_replica_needs_the_shared_cache(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -536,7 +536,7 @@ def test_where_replies_are_asked_for(monkeypatch: pytest.MonkeyPatch, url: str, 
 def test_a_cache_url_shares_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = read_settings(monkeypatch, {"CACHE_URL": "redis://cache:6379/1"})
     assert settings["CACHES"]["default"] == {
-        "BACKEND": "chatapi.shared_cache.SharedRedisCache",
+        "BACKEND": "chatapi.cache.shared_cache.SharedRedisCache",
         "LOCATION": "redis://cache:6379/1",
     }
 

@@ -2,7 +2,7 @@
 
 import threading
 
-from chatapi.fair_shares import FairShares
+from chatapi.incoming.fair_shares import FairShares
 
 
 def test_one_holder_ends_at_a_third() -> None:

@@ -1,6 +1,8 @@
 """Which modules may import which, read from the sources."""
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -158,11 +160,17 @@ def test_circles_are_found() -> None:
     graph = runtime_imports()
     assert "conversations.querysets" in graph["conversations.models"]
     # Imported inside a function.
-    assert "chatapi.database" in graph["conversations.apps"]
+    assert "chatapi.database.pools" in graph["conversations.apps"]
 
 
 def test_no_modules_import_each_other_in_a_circle() -> None:
     assert circles(runtime_imports()) == []
+
+
+def test_the_server_imports_nothing_that_gevent_must_patch_first() -> None:
+    code = "import sys, gunicorn_worker; print(sorted({'django', 'asgiref', 'psycopg', 'requests'} & set(sys.modules)))"
+    found = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True)
+    assert found.stdout == "[]\n"
 
 
 def test_problem_is_a_leaf() -> None:

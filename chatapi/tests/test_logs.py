@@ -191,7 +191,7 @@ def test_a_failing_auth_service_is_an_error_without_its_words(
 ) -> None:
     outbound.add(responses.POST, f"{django_settings.AUTH_SERVICE_URL}/auth/validate", **how)
     assert UserClient("private-token").get(ADDRESS).status_code == 503
-    [line] = [line for line in log.lines if line["logger"] == "chatapi.authentication"]
+    [line] = [line for line in log.lines if line["logger"] == "chatapi.auth.authentication"]
     assert line["level"] == "ERROR" and line["message"].startswith("auth service")
     assert line["error"]
     assert PRIVATE not in log.text and "private-token" not in log.text

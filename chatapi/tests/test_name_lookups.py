@@ -17,7 +17,7 @@ from chatapi import name_lookups as lookups_module
 from chatapi.calls import Call
 from chatapi.connecting import connect
 from chatapi.name_lookups import name_lookups
-from chatapi.outbound import call_json, new_session
+from chatapi.outgoing.outbound import call_json, new_session
 from tests.support.auth import ScriptedAuth, make_token
 from tests.support.waiting import LIMIT_S, wait_until
 

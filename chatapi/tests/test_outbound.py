@@ -9,8 +9,8 @@ from contextlib import contextmanager
 import pytest
 import requests
 
-from chatapi.connections import tls_context
-from chatapi.outbound import MAX_ANSWER_BYTES, UnusableAnswer, call_json, new_session
+from chatapi.outgoing.connections import tls_context
+from chatapi.outgoing.outbound import MAX_ANSWER_BYTES, UnusableAnswer, call_json, new_session
 from tests.support.auth import ScriptedAuth
 from tests.support.waiting import LIMIT_S
 

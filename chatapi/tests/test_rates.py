@@ -2,9 +2,9 @@
 
 import pytest
 
-from chatapi import rates
+from chatapi.cache import rates
+from chatapi.cache.rates import ProcessMeter
 from chatapi.environment import Rate
-from chatapi.rates import ProcessMeter
 from tests.support.parallel import at_once
 
 A_MINUTE = Rate(60, 60)

@@ -9,8 +9,10 @@ from django.contrib.auth.models import AnonymousUser
 from django.http import HttpResponse
 from django.test import RequestFactory
 
-from chatapi import recent_writes, shared_cache
-from chatapi.recent_writes import (
+from chatapi.cache import shared_cache
+from chatapi.cache.shared_cache import SharedRedisCache
+from chatapi.database import recent_writes
+from chatapi.database.recent_writes import (
     SLOW_S,
     SlowWritesMiddleware,
     has_written,
@@ -18,7 +20,6 @@ from chatapi.recent_writes import (
     note_write,
     pause_replica_reads,
 )
-from chatapi.shared_cache import SharedRedisCache
 from tests.support.valkey import running_valkey
 
 UNREACHABLE = "redis://127.0.0.1:1/0"

@@ -8,7 +8,7 @@ from django.db import DataError, IntegrityError, OperationalError, connection, t
 from psycopg import Connection
 from psycopg.pq import PipelineStatus, TransactionStatus
 
-from chatapi.postgresql.round_trips import run_together
+from chatapi.database.round_trips import run_together
 from conversations.models import Conversation
 from conversations.tests.factories import make_conversation
 

@@ -13,7 +13,7 @@ from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.test import Client, RequestFactory
 
-from chatapi.content_security import ContentSecurityMiddleware
+from chatapi.incoming.content_security import ContentSecurityMiddleware
 from chatapi.try_page import try_page
 
 PROJECT = Path(__file__).resolve().parents[2]

@@ -9,9 +9,9 @@ from django.db import OperationalError, connection, transaction
 from psycopg import Connection, sql
 from psycopg.errors import IdleInTransactionSessionTimeout
 
-from chatapi.database import is_database_away
-from chatapi.postgresql import session
-from chatapi.postgresql.session import COMMANDS, SERVING, configure_session
+from chatapi.database import session
+from chatapi.database.failures import is_database_away
+from chatapi.database.session import COMMANDS, SERVING, configure_session
 from conversations.models import Conversation
 from conversations.tests.factories import make_conversation
 

@@ -14,11 +14,11 @@ from uuid import uuid4
 import pytest
 from redis.exceptions import RedisError
 
-from chatapi import sealed_values, shared_cache
+from chatapi.cache import sealed_values, shared_cache
+from chatapi.cache.rates import process_meter
+from chatapi.cache.sealed_values import seal
+from chatapi.cache.shared_cache import Breaker, SharedRedisCache
 from chatapi.environment import Rate
-from chatapi.rates import process_meter
-from chatapi.sealed_values import seal
-from chatapi.shared_cache import Breaker, SharedRedisCache
 from tests.support.parallel import at_once
 from tests.support.valkey import running_valkey
 

@@ -4,7 +4,7 @@ import pytest
 from django.http import HttpRequest, HttpResponse
 from django.test import RequestFactory
 
-from chatapi import staff_sessions
+from chatapi.incoming import staff_sessions
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from django.db import IntegrityError, OperationalError, connection, transaction
 
-from chatapi.database import is_database_away
-from chatapi.postgresql import statement_names
-from chatapi.postgresql.round_trips import exchange, run_together
+from chatapi.database import statement_names
+from chatapi.database.failures import is_database_away
+from chatapi.database.round_trips import exchange, run_together
 from conversations.models import Conversation
 from conversations.tests.factories import make_conversation
 

@@ -8,12 +8,12 @@ from pytest_django.fixtures import Settings
 from rest_framework.request import Request
 from rest_framework.test import APIRequestFactory
 
+from chatapi.cache.process_cache import ProcessCache
+from chatapi.cache.rates import Count, process_meter
+from chatapi.cache.shared_cache import SharedRedisCache
 from chatapi.environment import Rate
-from chatapi.process_cache import ProcessCache
-from chatapi.rates import Count, process_meter
-from chatapi.shared_cache import SharedRedisCache
+from chatapi.limits.throttling import ReadThrottle, SendThrottle
 from chatapi.tests.clients import UserClient
-from chatapi.throttling import ReadThrottle, SendThrottle
 from tests.support.parallel import at_once
 from tests.support.valkey import running_valkey
 
@@ -270,7 +270,9 @@ def test_with_a_shared_cache_a_request_is_one_round_trip(
         return attempt(self, operation, instead)
 
     with running_valkey() as server:
-        settings.CACHES = {"default": {"BACKEND": "chatapi.shared_cache.SharedRedisCache", "LOCATION": server.connection_url}}
+        settings.CACHES = {
+            "default": {"BACKEND": "chatapi.cache.shared_cache.SharedRedisCache", "LOCATION": server.connection_url}
+        }
         assert user.get(ADDRESS).headers["RateLimit-Remaining"] == "2"
         monkeypatch.setattr(SharedRedisCache, "_attempt", note)
         for left in ("1", "0"):

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 from django.http import HttpRequest, HttpResponse
 
-from chatapi.unread_answers import LARGE_ANSWER_BYTES, PLACES, PLACES_PER_USER, UnreadAnswersMiddleware
+from chatapi.incoming.unread_responses import LARGE_ANSWER_BYTES, PLACES, PLACES_PER_USER, UnreadAnswersMiddleware
 
 
 def large_answer(request: HttpRequest) -> HttpResponse:

@@ -1,7 +1,7 @@
 """Pages of the admin that may read from a replica.
 
 Sessions and permissions come from the primary, and so does everything that a POST reads. After a POST, the member of staff
-reads from the primary for a while (see `chatapi.recent_writes`).
+reads from the primary for a while (see `chatapi.database.recent_writes`).
 """
 
 from collections.abc import Callable

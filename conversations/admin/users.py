@@ -20,7 +20,7 @@ from conversations.exceptions import BadCursor
 from conversations.ids import parse_id
 from conversations.keyset import SortKey, after_key, decode_cursor, encode_cursor
 from conversations.models import ChatUser, Conversation, Message, UsageTotal, UserQuota
-from conversations.services.quotas import read_quota
+from conversations.services.usage.quotas import read_quota
 
 CONVERSATIONS_SHOWN = 50
 CURSOR_KIND = "admin-user"

@@ -5,7 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser, DjangoHelpFormatter
 
-from chatapi.postgresql.session import session_of_command
+from chatapi.database.session import session_of_command
 
 
 class HelpAsWritten(DjangoHelpFormatter, argparse.RawDescriptionHelpFormatter):

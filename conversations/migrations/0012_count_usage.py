@@ -10,7 +10,7 @@ from typing import Any
 
 from django.db import migrations
 
-from conversations.services.usage_history import count_usage
+from conversations.services.history.usage_recount import count_usage
 
 
 def count(apps: Any, schema_editor: Any) -> None:

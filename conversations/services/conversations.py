@@ -19,10 +19,10 @@ from conversations.models import (
 from conversations.prepared_statements import Delete, Insert, PreparedStatement, Rows, Update
 from conversations.querysets import ConversationQuerySet
 from conversations.services.assistants import find_assistant
-from conversations.services.creation_keys import create_once
-from conversations.services.model_tags import may_choose, require_allowed
-from conversations.services.turns.stop import stop_running_reply
-from conversations.services.turns.titles import is_unnamed_title
+from conversations.services.replies.stop import stop_running_reply
+from conversations.services.sending.creation_keys import create_once
+from conversations.services.sending.model_tags import may_choose, require_allowed
+from conversations.services.sending.titles import is_unnamed_title
 from conversations.services.user_directory import requires_known_user
 
 DELETION_BATCH = 100

@@ -1,9 +1,9 @@
 """Who may read what from a replica.
 
 A user's lists have all that the user did, at every node: after a request that may change something, the user reads from the
-primary for a while (see `chatapi.recent_writes`). A reply ends without a request, perhaps at another node. So the replica must
-also say that it knows of no running reply of the user: then it has the ends of all replies, except of those that began lately.
-The request that began them counts as a recent write.
+primary for a while (see `chatapi.database.recent_writes`). A reply ends without a request, perhaps at another node. So the
+replica must also say that it knows of no running reply of the user: then it has the ends of all replies, except of those that
+began lately. The request that began them counts as a recent write.
 """
 
 from collections.abc import Callable
@@ -12,8 +12,8 @@ from uuid import UUID
 
 from django.conf import settings
 
-from chatapi.postgresql.replica import Condition, read
-from chatapi.recent_writes import staff_key, user_key
+from chatapi.database.recent_writes import staff_key, user_key
+from chatapi.database.replica import Condition, read
 
 T = TypeVar("T")
 

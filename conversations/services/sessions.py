@@ -26,9 +26,9 @@ from conversations.models import (
     new_id,
 )
 from conversations.services.assistants import find_assistant
-from conversations.services.turns.first_turns import Opening
-from conversations.services.turns.places import refuse_while_ending
-from conversations.services.turns.stop import stop_running_reply
+from conversations.services.replies.stop import stop_running_reply
+from conversations.services.sending.first_turns import Opening
+from conversations.services.sending.places import refuse_while_ending
 from conversations.services.user_directory import requires_known_user
 
 SESSION_ID_FORM = re.compile(SESSION_ID_PATTERN)

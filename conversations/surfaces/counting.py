@@ -4,11 +4,11 @@ from collections.abc import Callable
 from functools import wraps
 from typing import ParamSpec
 
-from chatapi.database import is_database_away
-from chatapi.errors import DatabaseUnavailable
+from chatapi.api.errors import DatabaseUnavailable
+from chatapi.database.failures import is_database_away
 from chatapi.observability import metrics
 from chatapi.problem import Problem
-from conversations.services.turns.begin import Turn
+from conversations.services.sending.begin import Turn
 
 P = ParamSpec("P")
 

@@ -17,17 +17,17 @@ import orjson
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
-from chatapi.database import forget_connections, release_connections
-from chatapi.wire import Response
-from conversations.services.turns.begin import Turn
-from conversations.services.turns.follow import follow_reply
-from conversations.services.turns.replies import live_replies
+from chatapi.api.wire import Response
+from chatapi.database.connections import forget_connections, release_connections
+from conversations.services.replies.follow import follow_reply
+from conversations.services.replies.store import live_replies
+from conversations.services.sending.begin import Turn
 from conversations.surfaces.headers import LastEvent, read_last_event
 from conversations.surfaces.open_streams import Place, open_streams
 from inference_proxy.exceptions import FAILURES, UpstreamError
-from inference_proxy.frames import START, Cursor, cursor_of
-from inference_proxy.presence import Presence, is_connected
-from inference_proxy.responses import (
+from inference_proxy.replies.frames import START, Cursor, cursor_of
+from inference_proxy.replies.presence import Presence, is_connected
+from inference_proxy.replies.streams import (
     NDJSON,
     SSE,
     TEXT,

@@ -8,9 +8,9 @@ from django.http import HttpRequest, QueryDict
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 
-from inference_proxy.frames import END_ID, START, Cursor
+from inference_proxy.replies.frames import END_ID, START, Cursor
 
-# `T-R-M`: see `inference_proxy.responses.marked`.
+# `T-R-M`: see `inference_proxy.replies.streams.marked`.
 MARKED_ID = re.compile(r"(\d+-\d+)-([0-9a-f]{8})", re.ASCII)
 IDEMPOTENCY_KEY_FORM = re.compile(r"[\x21-\x7e]{1,200}")
 

@@ -11,8 +11,8 @@ import msgspec
 import orjson
 from django.conf import settings
 
-from chatapi.request_bodies import PayloadTooLarge
-from chatapi.wire import StrictJSONParser
+from chatapi.api.wire import StrictJSONParser
+from chatapi.incoming.request_bodies import PayloadTooLarge
 
 
 def raw_fields(*names: str) -> type[msgspec.Struct]:

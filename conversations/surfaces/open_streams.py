@@ -10,7 +10,7 @@ from uuid import UUID
 from django.conf import settings
 
 from conversations.exceptions import TooManyStreams
-from inference_proxy.presence import Presence
+from inference_proxy.replies.presence import Presence
 
 RETRY_AFTER_S = 5
 

@@ -4,8 +4,8 @@ from typing import Any
 
 from rest_framework.permissions import AllowAny
 
-from chatapi.throttling import NoThrottle
-from chatapi.views import APIView
+from chatapi.api.views import APIView
+from chatapi.limits.throttling import NoThrottle
 
 
 class ProbeView(APIView):

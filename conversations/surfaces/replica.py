@@ -6,7 +6,7 @@ from typing import Any
 
 from rest_framework.request import Request
 
-from chatapi.wire import Response
+from chatapi.api.wire import Response
 from conversations.services.replica_reads import read_for_user
 from conversations.surfaces.callers import caller_id
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from rest_framework import serializers
 
-from chatapi.timestamps import OutOfRangeTime
+from chatapi.database.timestamps import OutOfRangeTime
 
 # The predecessor allowed rows without a time, or with a time that clients can't read. Clients expect neither.
 UNKNOWN_TIME = datetime(1970, 1, 1, tzinfo=UTC)

@@ -9,16 +9,16 @@ from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 
 from conversations.exceptions import GenerationInProgress
-from conversations.services.turns.begin import Turn
-from conversations.services.turns.busy import WhenBusy, begin_when_free
-from conversations.services.turns.first_turns import Opening, begin_together
-from conversations.services.turns.resume import find_begun_turn
+from conversations.services.sending.begin import Turn
+from conversations.services.sending.busy import WhenBusy, begin_when_free
+from conversations.services.sending.first_turns import Opening, begin_together
+from conversations.services.sending.resume import find_begun_turn
 from conversations.surfaces.callers import caller_id
 from conversations.surfaces.counting import count_sends
 from conversations.surfaces.delivery import STREAM_FORMATS, Delivery, deliver, message_location
 from conversations.surfaces.headers import read_idempotency_key, read_last_event
 from conversations.surfaces.open_streams import open_streams
-from inference_proxy.responses import StreamFormat
+from inference_proxy.replies.streams import StreamFormat
 
 # `start_turn`, `edit_turn` or `regenerate_turn`
 BeginReply = Callable[..., Turn]

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from conversations.services.turns.begin import Turn
-from conversations.services.turns.replies import DatabaseReplyStore
-from inference_proxy.store import FinalStatus, FinishedReply
+from conversations.services.replies.store import DatabaseReplyStore
+from conversations.services.sending.begin import Turn
+from inference_proxy.replies.store import FinalStatus, FinishedReply
 
 
 def end(turn: Turn, status: FinalStatus = "complete", text: str = "an answer", **values: Any) -> None:

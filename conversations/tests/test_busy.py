@@ -8,7 +8,7 @@ import pytest
 from django.db.models.functions import Now
 
 from conversations.models import Message
-from conversations.services.turns import busy
+from conversations.services.sending import busy
 from conversations.tests.factories import make_conversation, make_message, make_running_reply
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from conversations.models import Conversation
-from conversations.services.turns import context
-from conversations.services.turns.context import Budget, Context, build_context
-from conversations.services.turns.upstream_messages import History
+from conversations.services.sending import context
+from conversations.services.sending.context import Budget, Context, build_context
+from conversations.services.sending.upstream_messages import History
 from conversations.tests.factories import make_conversation, make_message, make_reply, make_turns
 
 pytestmark = pytest.mark.django_db

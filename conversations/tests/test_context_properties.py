@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from conversations.models import Conversation, Message, new_id
-from conversations.services.turns.context import Budget, Context, build_context
-from conversations.services.turns.statements import survey_conversation
-from conversations.services.turns.upstream_messages import History
+from conversations.services.sending.context import Budget, Context, build_context
+from conversations.services.sending.statements import survey_conversation
+from conversations.services.sending.upstream_messages import History
 from conversations.tests.factories import NOON, USER_ID, make_conversation
 from inference_proxy.protocols import new_protocol
 from inference_proxy.protocols.base import GenerationRequest

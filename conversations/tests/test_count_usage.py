@@ -12,11 +12,11 @@ from django.core.management import CommandError
 from django.db import connection
 
 from conversations.models import Conversation, Message, UsageTotal
-from conversations.services import usage_history
+from conversations.services.history import usage_recount as usage_history
 from conversations.services.history.export import export_history
 from conversations.services.history.importing import import_history
-from conversations.services.turns.begin import start_turn
-from conversations.services.usage_history import count_usage
+from conversations.services.history.usage_recount import count_usage
+from conversations.services.sending.begin import start_turn
 from conversations.tests.ending import end
 from conversations.tests.factories import USER_ID, make_conversation, make_message, make_reply
 from inference_proxy.protocols.base import Sampling

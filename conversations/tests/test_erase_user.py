@@ -14,10 +14,10 @@ from django.contrib.contenttypes.models import ContentType
 from django.core.cache import caches
 from django.core.management import CommandError
 
-from chatapi.remembered_tokens import RememberedToken, cache_key, forget_tokens_of, recall, remember
+from chatapi.auth.remembered_tokens import RememberedToken, cache_key, forget_tokens_of, recall, remember
 from conversations.models import ChatUser, Conversation, ErasedUser, Message, StaffAccess, UserQuota
 from conversations.services.history import erase
-from conversations.services.turns.stop import STOP_POLL_S
+from conversations.services.replies.stop import STOP_POLL_S
 from conversations.tests.conftest import remaining
 from conversations.tests.factories import make_old_conversation
 from tests.support.valkey import running_valkey
@@ -128,7 +128,9 @@ def test_a_running_reply_is_stopped_before_its_conversation_goes(manage: Manage)
 
 def test_remembered_tokens_are_forgotten_in_a_shared_cache(settings: Any) -> None:
     with running_valkey() as server:
-        settings.CACHES = {"default": {"BACKEND": "chatapi.shared_cache.SharedRedisCache", "LOCATION": server.connection_url}}
+        settings.CACHES = {
+            "default": {"BACKEND": "chatapi.cache.shared_cache.SharedRedisCache", "LOCATION": server.connection_url}
+        }
         user, other = uuid4(), uuid4()
         cache = caches["default"]
         for number, owner in enumerate((user, user, other)):

@@ -12,13 +12,13 @@ import psycopg
 import pytest
 from django.db import connection, connections
 
-from chatapi.database import own_cursor
+from chatapi.database.connections import own_cursor
 from conversations.models import Message
-from conversations.services.turns import follow, poll
-from conversations.services.turns.follow import StoredFollower, follow_reply
-from conversations.services.turns.poll import ReplyPoller
+from conversations.services.replies import follow, poll
+from conversations.services.replies.follow import StoredFollower, follow_reply
+from conversations.services.replies.poll import ReplyPoller
 from conversations.tests.factories import make_conversation, make_message, make_reply, make_running_reply
-from inference_proxy.frames import Cursor, cursor_of
+from inference_proxy.replies.frames import Cursor, cursor_of
 from tests.support.waiting import LIMIT_S, wait_until
 
 TEXT = "Hé 🎈👩‍💻 e\u0301nd"

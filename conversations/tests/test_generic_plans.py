@@ -9,8 +9,8 @@ from django.db import connection, transaction
 from django.http import QueryDict
 
 from conversations.services.conversations import update_conversation
-from conversations.services.turns.context import Budget
-from conversations.services.turns.statements import lock_and_survey
+from conversations.services.sending.context import Budget
+from conversations.services.sending.statements import lock_and_survey
 from conversations.surfaces.api import queries
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]

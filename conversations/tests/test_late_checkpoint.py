@@ -3,9 +3,9 @@
 import pytest
 
 from conversations.models import Message, Status
-from conversations.services.turns.replies import DatabaseReplyStore
+from conversations.services.replies.store import DatabaseReplyStore
 from conversations.tests.factories import make_conversation, make_message, make_running_reply
-from inference_proxy.store import Draft, FinishedReply
+from inference_proxy.replies.store import Draft, FinishedReply
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

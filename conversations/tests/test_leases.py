@@ -9,11 +9,11 @@ import psycopg
 import pytest
 from django.db import connection
 
-from chatapi.database import SeparatePool
+from chatapi.database.pools import SeparatePool
 from conversations.models import Message, Worker
-from conversations.services.turns.leases import Lease, LeaseWatch, Reading
-from conversations.services.turns.processes import Process, this_process
-from conversations.services.turns.replies import DatabaseReplyStore
+from conversations.services.replies.leases import Lease, LeaseWatch, Reading
+from conversations.services.replies.processes import Process, this_process
+from conversations.services.replies.store import DatabaseReplyStore
 from conversations.tests.factories import make_conversation, make_message, make_running_reply
 from tests.support.waiting import wait_until
 

@@ -8,7 +8,7 @@ import responses
 
 from chatapi.tests.clients import UserClient
 from conversations.models import Assistant, Conversation, Message
-from conversations.services.turns.begin import edit_turn, regenerate_turn, start_turn
+from conversations.services.sending.begin import edit_turn, regenerate_turn, start_turn
 from conversations.tests.factories import make_conversation
 from inference_proxy.protocols.base import Sampling
 

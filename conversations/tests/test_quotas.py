@@ -11,8 +11,8 @@ from django.test.utils import CaptureQueriesContext
 
 from conversations.exceptions import QuotaExceeded
 from conversations.models import Conversation, Message, UsageTotal, UserQuota
-from conversations.services.quotas import read_quota
-from conversations.services.turns.begin import Turn, edit_turn, regenerate_turn, start_turn
+from conversations.services.sending.begin import Turn, edit_turn, regenerate_turn, start_turn
+from conversations.services.usage.quotas import read_quota
 from conversations.tests.concurrency import with_own_connections
 from conversations.tests.ending import end
 from conversations.tests.factories import USER_ID, make_conversation, make_running_reply, make_turns

@@ -8,12 +8,12 @@ import psycopg
 import pytest
 from django.db import connection
 
-from chatapi import recent_writes
+from chatapi.database import recent_writes
 from conversations.models import Message, UsageTotal
-from conversations.services.turns.replies import DatabaseReplyStore
+from conversations.services.replies.store import DatabaseReplyStore
 from conversations.tests.factories import make_conversation, make_message, make_reply, make_running_reply
 from inference_proxy.exceptions import StoreUnavailable
-from inference_proxy.store import Draft, FinalStatus, FinishedReply, SentContext
+from inference_proxy.replies.store import Draft, FinalStatus, FinishedReply, SentContext
 
 pytestmark = pytest.mark.django_db
 FINAL = ("complete", "stopped", "interrupted", "failed")

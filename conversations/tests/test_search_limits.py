@@ -11,8 +11,8 @@ from django.db import connection
 from chatapi.tests.clients import UserClient
 from conversations.exceptions import BadCursor, SearchTooBroad
 from conversations.models import Message
-from conversations.services import search
-from conversations.services.one_at_a_time import Busy, OneAtATime
+from conversations.services.search import messages as search
+from conversations.services.search.one_at_a_time import Busy, OneAtATime
 from conversations.tests.factories import NOON, USER_ID, make_conversation, make_message, minutes
 
 # Text that is looked for conversation by conversation.

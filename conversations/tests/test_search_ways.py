@@ -3,7 +3,7 @@
 import pytest
 from django.db import connection
 
-from conversations.services import search
+from conversations.services.search import messages as search
 from conversations.tests.factories import NOON, USER_ID, make_conversation, make_message, minutes
 
 MORE_THAN_A_WALK = search.MOST_EMPTY_CONVERSATIONS + 20

@@ -11,7 +11,7 @@ from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 from rest_framework.test import APIRequestFactory
 
-from chatapi.sealed_values import ABSENT, seal, unseal
+from chatapi.cache.sealed_values import ABSENT, seal, unseal
 from conversations.surfaces.api.tickets import TicketAuthentication, issue_ticket
 from conversations.tests.factories import USER_ID
 

@@ -7,9 +7,9 @@ import pytest
 
 from conversations.exceptions import ShuttingDown
 from conversations.models import Conversation, Message
+from conversations.services.replies.store import live_replies
+from conversations.services.sending.begin import edit_turn, regenerate_turn, start_turn
 from conversations.services.sessions import open_session
-from conversations.services.turns.begin import edit_turn, regenerate_turn, start_turn
-from conversations.services.turns.replies import live_replies
 from conversations.tests.factories import USER_ID, make_conversation, make_turns
 from inference_proxy.protocols.base import Sampling
 

@@ -9,10 +9,10 @@ from django.db import connection, connections, transaction
 
 from conversations.models import Conversation, Message
 from conversations.services.conversations import delete_conversation
-from conversations.services.turns import stop
-from conversations.services.turns.begin import Turn, start_turn
-from conversations.services.turns.replies import DatabaseReplyStore
-from conversations.services.turns.stop import stop_reply, stop_running_reply
+from conversations.services.replies import stop
+from conversations.services.replies.stop import stop_reply, stop_running_reply
+from conversations.services.replies.store import DatabaseReplyStore
+from conversations.services.sending.begin import Turn, start_turn
 from conversations.tests.factories import (
     USER_ID,
     make_conversation,
@@ -22,7 +22,7 @@ from conversations.tests.factories import (
     make_turns,
 )
 from inference_proxy.protocols.base import Sampling
-from inference_proxy.store import Draft, FinishedReply
+from inference_proxy.replies.store import Draft, FinishedReply
 from tests.support.waiting import LIMIT_S, wait_until
 
 

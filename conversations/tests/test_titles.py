@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from conversations.services.turns.titles import automatic_title, is_unnamed, is_unnamed_title
+from conversations.services.sending.titles import automatic_title, is_unnamed, is_unnamed_title
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,10 @@ from django.db import transaction
 
 from conversations.keyset import SortKey, after_key
 from conversations.models import Conversation, Message, Status
-from conversations.services.turns.begin import edit_turn, regenerate_turn, start_turn
-from conversations.services.turns.context import Budget
-from conversations.services.turns.statements import Survey, survey_conversation
-from conversations.services.turns.upstream_messages import History
+from conversations.services.sending.begin import edit_turn, regenerate_turn, start_turn
+from conversations.services.sending.context import Budget
+from conversations.services.sending.statements import Survey, survey_conversation
+from conversations.services.sending.upstream_messages import History
 from conversations.tests.factories import (
     USER_ID,
     make_conversation,

@@ -12,8 +12,8 @@ from conversations.exceptions import GenerationInProgress
 from conversations.models import Conversation, Message, UsageTotal
 from conversations.services.conversations import delete_conversation
 from conversations.services.history.prune import PruneCriteria, prune_history
-from conversations.services.turns.begin import Turn, edit_turn, regenerate_turn, start_turn
-from conversations.services.usage import COUNTS, read_usage
+from conversations.services.sending.begin import Turn, edit_turn, regenerate_turn, start_turn
+from conversations.services.usage.totals import COUNTS, read_usage
 from conversations.tests.concurrency import with_own_connections
 from conversations.tests.ending import end
 from conversations.tests.factories import USER_ID, make_conversation

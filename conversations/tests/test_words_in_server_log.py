@@ -10,9 +10,9 @@ from django.test import Client
 
 from conversations.admin import search as admin_search
 from conversations.models import Conversation, Message
-from conversations.services import search
 from conversations.services.history.importing import import_history
 from conversations.services.history.reading import ImportProblem
+from conversations.services.search import messages as search
 from conversations.tests.factories import USER_ID, make_conversation, make_message, make_running_reply
 
 pytestmark = pytest.mark.django_db(transaction=True)

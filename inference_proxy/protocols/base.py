@@ -9,10 +9,9 @@ from typing import Any, Protocol
 import orjson
 from django.conf import settings
 
-from inference_proxy.compatibility import Refusal
-from inference_proxy.exceptions import UpstreamError
+from inference_proxy.exceptions import Refusal, UpstreamError
 from inference_proxy.protocols.endings import finish_reason_of
-from inference_proxy.think_tags import ThinkTags
+from inference_proxy.protocols.think_tags import ThinkTags
 
 # PostgreSQL stores neither, and no client can show them.
 UNSTORABLE = re.compile("[\x00\ud800-\udfff]")

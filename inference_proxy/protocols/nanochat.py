@@ -4,8 +4,7 @@ from typing import Any
 
 from django.conf import settings
 
-from inference_proxy.compatibility import Refusal
-from inference_proxy.exceptions import UpstreamError
+from inference_proxy.exceptions import Refusal, UpstreamError
 from inference_proxy.protocols.base import (
     Delta,
     Ending,

@@ -9,8 +9,7 @@ from urllib.parse import urlsplit
 import orjson
 from django.conf import settings
 
-from inference_proxy.compatibility import Refusal, compatibility
-from inference_proxy.exceptions import UpstreamError
+from inference_proxy.exceptions import Refusal, UpstreamError
 from inference_proxy.protocols.base import (
     Delta,
     Ending,
@@ -26,6 +25,7 @@ from inference_proxy.protocols.base import (
     text_of,
     without_unstorable,
 )
+from inference_proxy.protocols.compatibility import compatibility
 from inference_proxy.protocols.endings import is_word, reports_failure
 
 # Why a model ended that refused to answer.

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from inference_proxy.exceptions import StoreUnavailable
-from inference_proxy.generation import Generation
-from inference_proxy.live import CHECKPOINT_CHARACTERS, LiveReplies
 from inference_proxy.protocols.base import GenerationRequest
-from inference_proxy.store import Directives, Draft, FinishedReply
+from inference_proxy.replies.generation import Generation
+from inference_proxy.replies.live import CHECKPOINT_CHARACTERS, LiveReplies
+from inference_proxy.replies.store import Directives, Draft, FinishedReply
 
 
 class Store:
@@ -286,7 +286,7 @@ def test_without_memory_for_the_end_the_keeper_saves_it(
 def test_checkpoints_resume_only_when_the_store_has_answered(
     replies: LiveReplies, store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("INFO", "inference_proxy.live")
+    caplog.set_level("INFO", "inference_proxy.replies.live")
     store.is_away = True
     # No reply runs, so no checkpoint asks the store.
     for _ in range(3):

@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from chatapi.environment import INFERENCE_CHANGES
-from inference_proxy import compatibility as compatibility_module
-from inference_proxy.compatibility import CHANGES, Compatibility, Refusal, read_refusal
+from inference_proxy.exceptions import Refusal
+from inference_proxy.protocols import compatibility as compatibility_module
+from inference_proxy.protocols.compatibility import CHANGES, Compatibility, read_refusal
 
 BODY = {"model": "m", "max_tokens": 9, "stream_options": {}, "temperature": 1, "top_k": 3}
 

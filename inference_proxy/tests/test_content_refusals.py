@@ -5,7 +5,7 @@ from typing import Any
 import orjson
 import pytest
 
-from inference_proxy.content_refusals import is_about_content
+from inference_proxy.protocols.content_refusals import is_about_content
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from inference_proxy.frames import MAX_OFFSET, Cursor, cursor_of, frames_behind, is_reasoning, reasoning_payload
+from inference_proxy.replies.frames import MAX_OFFSET, Cursor, cursor_of, frames_behind, is_reasoning, reasoning_payload
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from inference_proxy import live as live_module
-from inference_proxy.live import CROWDED_PAUSE_S, LiveReplies
+from inference_proxy.replies import live as live_module
+from inference_proxy.replies.live import CROWDED_PAUSE_S, LiveReplies
 
 
 @pytest.mark.parametrize(("wakeups", "is_crowded", "pause_s"), [(100, False, 0.03), (100, True, CROWDED_PAUSE_S), (0, True, 0)])

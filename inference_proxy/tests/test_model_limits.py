@@ -4,9 +4,9 @@ import itertools
 
 import pytest
 
-from inference_proxy import model_limits as model_limits_module
-from inference_proxy.model_limits import ModelLimits, shortened, size_of
 from inference_proxy.protocols.base import GenerationRequest
+from inference_proxy.replies import model_limits as model_limits_module
+from inference_proxy.replies.model_limits import ModelLimits, shortened, size_of
 
 
 def request_of(exchanges: int, *, characters: int = 100, letter: str = "x") -> GenerationRequest:

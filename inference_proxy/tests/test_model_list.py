@@ -10,8 +10,8 @@ import pytest
 import requests
 import responses
 
-from inference_proxy import model_list as module
-from inference_proxy.model_list import ModelList, ModelListNeeded, is_allowed, list_allowed_models, model_list
+from inference_proxy.upstream import model_list as module
+from inference_proxy.upstream.model_list import ModelList, ModelListNeeded, is_allowed, list_allowed_models, model_list
 from tests.support.waiting import LIMIT_S
 
 OPENAI_LIST = {"data": [{"id": "small"}, {"id": "large"}]}

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from inference_proxy.generation import Generation
-from inference_proxy.pacing import UNPACED_READS, Pacer
 from inference_proxy.protocols.base import GenerationRequest
-from inference_proxy.store import FinishedReply
-from inference_proxy.upstream import UpstreamCall
+from inference_proxy.replies.generation import Generation
+from inference_proxy.replies.pacing import UNPACED_READS, Pacer
+from inference_proxy.replies.store import FinishedReply
+from inference_proxy.upstream.call import UpstreamCall
 from tests.support.waiting import LIMIT_S
 
 TOKENS = 300

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from inference_proxy.presence import is_connected
+from inference_proxy.replies.presence import is_connected
 from tests.support.waiting import wait_until
 
 Pair = tuple[socket.socket, socket.socket]

@@ -6,8 +6,8 @@ import orjson
 import pytest
 from django.test import RequestFactory
 
-from inference_proxy.responses import SSE, FrameStream, escape_line_ends
-from inference_proxy.transcript import Transcript
+from inference_proxy.replies.streams import SSE, FrameStream, escape_line_ends
+from inference_proxy.replies.transcript import Transcript
 
 
 def stream_of(transcript: Transcript) -> FrameStream:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inference_proxy.exceptions import UpstreamError
-from inference_proxy.sse import ERROR_EVENT, MAX_UNFINISHED_BYTES, EventDecoder
+from inference_proxy.upstream.sse import ERROR_EVENT, MAX_UNFINISHED_BYTES, EventDecoder
 
 STREAM = (
     b'data: {"token": "h\xc3\xa9"}\n\n'

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference_proxy.think_tags import LONGEST_LEAD, ThinkTags
+from inference_proxy.protocols.think_tags import LONGEST_LEAD, ThinkTags
 
 FORM = re.compile(rf"\s{{0,{LONGEST_LEAD}}}<think>\s*(?P<reasoning>.*?)(?:</think>\s*(?P<text>.*))?", re.DOTALL)
 PIECES = st.sampled_from(

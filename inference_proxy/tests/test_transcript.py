@@ -10,8 +10,8 @@ from typing import Any
 import orjson
 import pytest
 
-from inference_proxy.frames import START, Cursor, Frame, cursor_of
-from inference_proxy.transcript import MAX_REPLY_CHARACTERS, Transcript, TranscriptFollower
+from inference_proxy.replies.frames import START, Cursor, Frame, cursor_of
+from inference_proxy.replies.transcript import MAX_REPLY_CHARACTERS, Transcript, TranscriptFollower
 from tests.support.waiting import LIMIT_S
 
 DONE: list[Frame] = [(None, b'{"done":true}')]
@@ -211,7 +211,7 @@ def test_a_follower_resumes_anywhere_in_both_channels(text: int, reasoning: int)
 
 @pytest.mark.parametrize("most", range(4))
 def test_many_frames_are_merged(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("inference_proxy.transcript.MOST_SINGLE_FRAMES", most)
+    monkeypatch.setattr("inference_proxy.replies.transcript.MOST_SINGLE_FRAMES", most)
     for pieces in (MIXED, MIXED[1:], [piece for piece in MIXED if piece[0] == "T"]):
         text, reasoning = ("".join(piece for channel, piece in pieces if channel == wanted) for wanted in "TR")
         whole = Transcript()

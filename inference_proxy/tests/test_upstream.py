@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 import urllib3
 
-from chatapi.connections import new_pools
-from inference_proxy import upstream as upstream_module
+from chatapi.outgoing.connections import new_pools
 from inference_proxy.exceptions import UpstreamFailure
-from inference_proxy.generation import Generation
 from inference_proxy.protocols.base import GenerationRequest
-from inference_proxy.store import Directives, Draft, FinishedReply
-from inference_proxy.upstream import UpstreamCall
+from inference_proxy.replies.generation import Generation
+from inference_proxy.replies.store import Directives, Draft, FinishedReply
+from inference_proxy.upstream import call as upstream_module
+from inference_proxy.upstream.call import UpstreamCall
 from tests.support.steps import done, hold, tokens
 from tests.support.upstream import ScriptedUpstream
 from tests.support.waiting import LIMIT_S, wait_until

@@ -3,19 +3,21 @@
 Imported by instrumented servers, before the views are: those take some of these names with them.
 """
 
-from chatapi.database import release_connections
+from chatapi.database.connections import release_connections
 from conversations.models import Message
 from conversations.services import conversations as deleting
-from conversations.services.turns import begin, leases, replies
-from conversations.services.turns.poll import SharedReply
-from conversations.services.turns.replies import DatabaseReplyStore, live_replies
-from conversations.services.turns.retries import read_earlier
-from inference_proxy import generation
-from inference_proxy.generation import Generation
-from inference_proxy.live import LiveReplies
-from inference_proxy.responses import FrameStream
-from inference_proxy.transcript import Transcript
-from inference_proxy.upstream import UpstreamCall
+from conversations.services.replies import leases
+from conversations.services.replies import store as replies
+from conversations.services.replies.poll import SharedReply
+from conversations.services.replies.store import DatabaseReplyStore, live_replies
+from conversations.services.sending import begin
+from conversations.services.sending.retries import read_earlier
+from inference_proxy.replies import generation
+from inference_proxy.replies.generation import Generation
+from inference_proxy.replies.live import LiveReplies
+from inference_proxy.replies.streams import FrameStream
+from inference_proxy.replies.transcript import Transcript
+from inference_proxy.upstream.call import UpstreamCall
 
 __all__ = [
     "DatabaseReplyStore",

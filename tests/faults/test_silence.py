@@ -176,7 +176,7 @@ def test_a_killed_worker_of_another_machine_is_known_by_its_free_lock(
 
 
 def test_no_clock_but_the_reader_s_own_judges_a_worker() -> None:
-    from conversations.services.turns import leases
+    from conversations.services.replies import leases
 
     for sql in (leases.RENEW_SQL, leases.READ_SQL, leases.FORGET_SQL):
         assert not re.search(r"now\(|timestamp|interval|current_", sql.replace("pg_postmaster_start_time", ""))

@@ -66,8 +66,8 @@ def test_a_lost_replica_is_no_error_and_is_read_again_when_it_is_back(
 READS = """
 import sys
 from django.db import connection
-from chatapi.postgresql.replica import read, watch_replica, _watch
-from chatapi.recent_writes import ALIVE, marks
+from chatapi.database.replica import read, watch_replica, _watch
+from chatapi.database.recent_writes import ALIVE, marks
 import time
 
 marks.mark(ALIVE, None)

@@ -1,6 +1,7 @@
 """The service with deadlines that a test can wait for: `gunicorn tests.streams.impatient`."""
 
-from chatapi import answers, request_bodies
+from chatapi.incoming import request_bodies
+from chatapi.incoming import response_deadlines as answers
 
 request_bodies.BODY_DEADLINE_S = 0.5
 answers.FILE_LIMIT_S = 0.5

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from chatapi.request_bodies import MOST_LONG_BODIES
+from chatapi.incoming.request_bodies import MOST_LONG_BODIES
 from tests.conftest import StartServer
 from tests.support.auth import make_token
 from tests.support.client import Client

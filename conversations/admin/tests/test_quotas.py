@@ -8,7 +8,7 @@ from django.contrib.admin.models import LogEntry
 from django.test import Client
 
 from conversations.models import UserQuota
-from conversations.services.quotas import read_quota
+from conversations.services.usage.quotas import read_quota
 from conversations.tests.factories import USER_ID
 
 from .factories import make_chat_user

@@ -8,7 +8,7 @@ from django.contrib.auth.hashers import check_password, make_password
 from django.db import connection
 from django.test import Client
 
-from chatapi import password_hashing
+from chatapi.auth import password_hashing
 from chatapi.environment import Rate
 from conversations.staff_site import MOST_SIGN_INS_AT_ONCE, StaffSite
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from conversations.management.arguments import past_moment
 from conversations.management.repeatable_command import RepeatableCommand
-from conversations.services.usage_history import FIRST_DAY, CountResult, count_usage
+from conversations.services.history.usage_recount import FIRST_DAY, CountResult, count_usage
 
 EPILOG = """
 The service counts usage in the table usage_totals as it runs, so deleting messages does not reduce it. `migrate` counts older

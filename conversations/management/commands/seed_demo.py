@@ -12,7 +12,7 @@ from conversations.management.arguments import count, past_moment, positive
 from conversations.management.progress import ProgressReport
 from conversations.models import Conversation
 from conversations.services.demo.seed import SeedPlan, seed_demo
-from conversations.services.usage_history import count_usage
+from conversations.services.history.usage_recount import count_usage
 
 
 class Command(BaseCommand):

@@ -16,13 +16,13 @@ from django.contrib.contenttypes.models import ContentType
 from django.db import transaction
 from django.utils import timezone
 
-from chatapi.remembered_tokens import forget_tokens_of
+from chatapi.auth.remembered_tokens import forget_tokens_of
 from conversations.models import ChatUser, Conversation, Message, StaffAccess, UsageTotal, UserQuota
 from conversations.services.history.delete import delete_with_messages
 from conversations.services.history.id_arrays import ids_of
 from conversations.services.history.id_batches import prefer_indexes
 from conversations.services.history.tombstones import bury, erased_among
-from conversations.services.turns.stop import stop_running_reply
+from conversations.services.replies.stop import stop_running_reply
 
 BATCH_SIZE = 500
 ERASED = "(erased)"

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from django.db import transaction
 
-from chatapi.timestamps import OutOfRangeTime
+from chatapi.database.timestamps import OutOfRangeTime
 from conversations.models import Conversation, Message
 from conversations.services.history.id_arrays import IdArray
 from conversations.services.history.id_batches import DEFAULT_BATCH_SIZE, Walk, prefer_indexes

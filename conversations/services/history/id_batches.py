@@ -13,7 +13,7 @@ from uuid import UUID
 from django.db import connection
 from django.db.models import Q
 
-from chatapi.database import release_connections
+from chatapi.database.connections import release_connections
 from conversations.querysets import ConversationQuerySet
 from conversations.services.history.id_arrays import IdArray
 

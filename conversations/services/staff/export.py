@@ -10,7 +10,7 @@ from uuid import UUID
 
 import orjson
 
-from chatapi.database import release_connections
+from chatapi.database.connections import release_connections
 from conversations.keyset import SortKey, after_key
 from conversations.message_batches import cut_batch, select_batch
 from conversations.models import Conversation, Message

@@ -8,7 +8,7 @@ from django.conf import settings
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from chatapi.request_bodies import PayloadTooLarge
+from chatapi.incoming.request_bodies import PayloadTooLarge
 from conversations.surfaces.headers import IDEMPOTENCY_KEY_FORM
 from conversations.surfaces.long_bodies import LongBodyParser
 from conversations.surfaces.request_fields import (

@@ -10,8 +10,8 @@ from uuid import UUID
 
 import orjson
 
-from inference_proxy.frames import END_ID, Frame, is_reasoning
-from inference_proxy.responses import SSE, StreamFormat
+from inference_proxy.replies.frames import END_ID, Frame, is_reasoning
+from inference_proxy.replies.streams import SSE, StreamFormat
 
 HEADERS = {"x-vercel-ai-ui-message-stream": "v1"}
 INTERRUPTED = "The reply was interrupted. Regenerate it to get a whole one."

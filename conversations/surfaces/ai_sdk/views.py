@@ -7,15 +7,15 @@ from typing import Any
 from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 
-from chatapi.throttling import SendThrottle
-from chatapi.views import APIView
-from chatapi.wire import Response
+from chatapi.api.views import APIView
+from chatapi.api.wire import Response
+from chatapi.limits.throttling import SendThrottle
 from conversations.exceptions import ConversationNotFound, NothingToStop
-from conversations.services.chats import find_chat, open_chat
-from conversations.services.turns.begin import Turn, start_turn
-from conversations.services.turns.named_questions import answer_again
-from conversations.services.turns.stop import stop_reply
+from conversations.services.replies.stop import stop_reply
+from conversations.services.sending.begin import Turn, start_turn
 from conversations.surfaces.ai_sdk import operations
+from conversations.surfaces.ai_sdk.chats import find_chat, open_chat
+from conversations.surfaces.ai_sdk.named_questions import answer_again
 from conversations.surfaces.ai_sdk.queries import read_chat_page, read_running_reply, read_title, read_ui_message
 from conversations.surfaces.ai_sdk.requests import REGENERATE, SubmitParser, SubmitSerializer
 from conversations.surfaces.ai_sdk.responses import ChatSchema
@@ -25,7 +25,7 @@ from conversations.surfaces.delivery import Delivery, reply_headers, stream_repl
 from conversations.surfaces.headers import next_link
 from conversations.surfaces.request_fields import read_body
 from conversations.surfaces.sending import begin_turn, refuse_too_many_streams
-from inference_proxy.frames import START
+from inference_proxy.replies.frames import START
 
 
 class SubmitView(APIView):

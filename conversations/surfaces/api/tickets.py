@@ -11,7 +11,7 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
-from chatapi.authentication import Caller
+from chatapi.auth.authentication import Caller
 from chatapi.observability.logs import user_id_var
 from conversations.ids import parse_id
 

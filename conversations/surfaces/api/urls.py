@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from chatapi.authentication import BearerAuthentication
+from chatapi.auth.authentication import BearerAuthentication
 from conversations.surfaces.api.tickets import TicketAuthentication
 from conversations.surfaces.api.views.assistants import AssistantsView
 from conversations.surfaces.api.views.conversations import ConversationViewSet

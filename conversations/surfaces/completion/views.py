@@ -3,11 +3,11 @@
 from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 
-from chatapi.throttling import SendThrottle
-from chatapi.views import APIView
-from chatapi.wire import Response
+from chatapi.api.views import APIView
+from chatapi.api.wire import Response
+from chatapi.limits.throttling import SendThrottle
 from conversations.services.conversations import create_conversation
-from conversations.services.turns.begin import start_turn
+from conversations.services.sending.begin import start_turn
 from conversations.surfaces.callers import caller_id
 from conversations.surfaces.completion import operations
 from conversations.surfaces.completion.queries import read_conversation_page, read_message, read_messages

@@ -5,12 +5,12 @@ from typing import Any
 from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 
-from chatapi.readiness import check_readiness
-from chatapi.throttling import SendThrottle
-from chatapi.views import ViewSet
-from chatapi.wire import Response
+from chatapi.api.views import ViewSet
+from chatapi.api.wire import Response
+from chatapi.database.readiness import check_readiness
+from chatapi.limits.throttling import SendThrottle
 from conversations.services.conversations import create_conversation, require_conversation, update_conversation
-from conversations.services.turns.begin import start_turn
+from conversations.services.sending.begin import start_turn
 from conversations.surfaces.callers import caller_id
 from conversations.surfaces.contract import operations
 from conversations.surfaces.contract.queries import read_conversation, read_conversation_page, read_message, read_messages

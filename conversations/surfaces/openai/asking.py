@@ -9,16 +9,16 @@ from django.http import HttpRequest
 
 from chatapi.problem import Problem
 from conversations.exceptions import GenerationInProgress
-from conversations.services.model_tags import require_allowed
-from conversations.services.openings import Said, open_conversation
-from conversations.services.responses import find_reply
-from conversations.services.turns.begin import Terms, Turn, start_turn
-from conversations.services.turns.busy import begin_when_free
-from conversations.services.turns.first_turns import begin_together
-from conversations.services.turns.repeats import Same, find_repeated_turn, forget_ended_turns, wait_for_same_request
-from conversations.services.turns.retries import fingerprint_of
+from conversations.services.sending.begin import Terms, Turn, start_turn
+from conversations.services.sending.busy import begin_when_free
+from conversations.services.sending.first_turns import begin_together
+from conversations.services.sending.model_tags import require_allowed
+from conversations.services.sending.retries import fingerprint_of
 from conversations.surfaces.delivery import Delivery
+from conversations.surfaces.openai.deleting import find_reply
 from conversations.surfaces.openai.identifiers import read_conversation_id, read_response_id
+from conversations.surfaces.openai.openings import Said, open_conversation
+from conversations.surfaces.openai.repeats import Same, find_repeated_turn, forget_ended_turns, wait_for_same_request
 from conversations.surfaces.openai.requests import ResponseCreateSerializer
 from conversations.surfaces.sending import refuse_too_many_streams
 

@@ -14,7 +14,7 @@ from uuid import UUID
 
 import orjson
 
-from chatapi.database import release_connections
+from chatapi.database.connections import release_connections
 from chatapi.problem import Problem
 from conversations.surfaces.openai.identifiers import message_form, reasoning_form
 from conversations.surfaces.openai.pieces import pieces
@@ -25,8 +25,8 @@ from conversations.surfaces.openai.responses import (
     reasoning_part,
 )
 from conversations.surfaces.openai.sequence import Order, Place, Step, number_of, place_of
-from inference_proxy.frames import Cursor, Frame, cursor_of, is_reasoning
 from inference_proxy.protocols.base import load_object
+from inference_proxy.replies.frames import Cursor, Frame, cursor_of, is_reasoning
 
 logger = logging.getLogger(__name__)
 

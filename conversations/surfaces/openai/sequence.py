@@ -15,7 +15,7 @@ from enum import IntEnum
 from math import isqrt
 from typing import NamedTuple
 
-from inference_proxy.frames import START, Cursor
+from inference_proxy.replies.frames import START, Cursor
 
 
 class Order(IntEnum):

@@ -5,12 +5,12 @@ from uuid import UUID
 from rest_framework.exceptions import ValidationError
 
 from conversations.exceptions import MessageNotFound
-from conversations.services.turns.follow import read_reasoning
+from conversations.services.replies.follow import read_reasoning
 from conversations.surfaces.openai.events import ResponseEvents
 from conversations.surfaces.openai.queries import read_response_row
 from conversations.surfaces.openai.responses import response_body, started_body
-from inference_proxy.frames import Cursor
-from inference_proxy.responses import SSE, StreamFormat
+from inference_proxy.replies.frames import Cursor
+from inference_proxy.replies.streams import SSE, StreamFormat
 
 
 def event_stream(reply_id: UUID, user_id: UUID, after: int = -1) -> tuple[StreamFormat, Cursor]:

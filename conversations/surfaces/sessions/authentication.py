@@ -3,7 +3,7 @@
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
-from chatapi.authentication import BearerAuthentication, Caller
+from chatapi.auth.authentication import BearerAuthentication, Caller
 
 
 class OptionalBearerAuthentication(BearerAuthentication):

@@ -3,7 +3,7 @@
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter
 
-from chatapi.openapi import BearerScheme
+from chatapi.api.openapi import BearerScheme
 from conversations.surfaces.openapi import (
     CURSOR,
     IDEMPOTENCY_KEY,

@@ -11,20 +11,20 @@ from rest_framework.exceptions import NotAuthenticated
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 
-from chatapi.client_address import address_group
-from chatapi.throttling import SendThrottle
-from chatapi.views import APIView
-from chatapi.wire import Response
+from chatapi.api.views import APIView
+from chatapi.api.wire import Response
+from chatapi.incoming.client_address import address_group
+from chatapi.limits.throttling import SendThrottle
 from conversations.exceptions import AuthenticationRequired
+from conversations.services.sending.begin import Turn, start_turn
 from conversations.services.sessions import find_session, forget_history, open_session, require_caller
-from conversations.services.turns.anonymous_replies import place_for_reply
-from conversations.services.turns.begin import Turn, start_turn
 from conversations.surfaces.callers import optional_caller_id
 from conversations.surfaces.delivery import TEXT_STREAM_FORMATS, Delivery, choose_delivery, reply_headers, stream_turn
 from conversations.surfaces.headers import next_link, read_idempotency_key
 from conversations.surfaces.request_fields import read_body
 from conversations.surfaces.sending import begin_turn, refuse_too_many_streams
 from conversations.surfaces.sessions import operations
+from conversations.surfaces.sessions.anonymous_replies import place_for_reply
 from conversations.surfaces.sessions.authentication import OptionalBearerAuthentication
 from conversations.surfaces.sessions.queries import read_history
 from conversations.surfaces.sessions.requests import SendParser, SendSerializer

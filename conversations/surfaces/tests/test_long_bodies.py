@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
-from chatapi.request_bodies import PayloadTooLarge
+from chatapi.incoming.request_bodies import PayloadTooLarge
 from conversations.surfaces.ai_sdk.requests import MOST_MESSAGES, SubmitParser
 from conversations.surfaces.sessions.requests import SendParser
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 from rest_framework import serializers
 
-from chatapi.timestamps import OutOfRangeTime
+from chatapi.database.timestamps import OutOfRangeTime
 from conversations.surfaces.responses import UNKNOWN_TIME, RowSchema
 
 MORNING = datetime(2026, 11, 20, 9, tzinfo=UTC)

@@ -7,7 +7,7 @@ import orjson
 import pytest
 
 from conversations.surfaces.ai_sdk.stream_format import INTERRUPTED, UIMessageEncoder, ui_message_stream
-from inference_proxy.frames import END_ID, Cursor, Frame, reasoning_payload
+from inference_proxy.replies.frames import END_ID, Cursor, Frame, reasoning_payload
 
 REPLY = UUID("01920000-0000-7000-8000-000000000001")
 # What version 5.0.0 accepts of the events that this service sends; it refuses other keys.

@@ -8,7 +8,8 @@ from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 from django.test import Client
 
-from chatapi import __version__, readiness
+from chatapi import __version__
+from chatapi.database import readiness
 from chatapi.tests.clients import UserClient
 
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from chatapi.tests.clients import UserClient
-from conversations.services.usage_history import count_usage
+from conversations.services.history.usage_recount import count_usage
 from conversations.tests.factories import make_conversation, make_message
 
 ADDRESSES = ["/api/conversations", "/api/usage"]

@@ -2,8 +2,8 @@
 
 from rest_framework.request import Request
 
-from chatapi.views import APIView
-from chatapi.wire import Response
+from chatapi.api.views import APIView
+from chatapi.api.wire import Response
 from conversations.models import Assistant
 from conversations.surfaces.api import operations
 from conversations.surfaces.api.responses import AssistantSchema

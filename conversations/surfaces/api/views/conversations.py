@@ -5,9 +5,9 @@ from typing import Any
 from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 
-from chatapi.throttling import SendThrottle
-from chatapi.views import ViewSet
-from chatapi.wire import Response
+from chatapi.api.views import ViewSet
+from chatapi.api.wire import Response
+from chatapi.limits.throttling import SendThrottle
 from conversations.exceptions import NothingToStop
 from conversations.services.conversations import (
     create_conversation,
@@ -15,8 +15,8 @@ from conversations.services.conversations import (
     require_conversation,
     update_conversation,
 )
-from conversations.services.turns.begin import regenerate_turn
-from conversations.services.turns.stop import stop_reply
+from conversations.services.replies.stop import stop_reply
+from conversations.services.sending.begin import regenerate_turn
 from conversations.surfaces.api import operations
 from conversations.surfaces.api.queries import (
     read_conversation_and_messages,

@@ -2,9 +2,9 @@
 
 from rest_framework.request import Request
 
-from chatapi.views import APIView
-from chatapi.wire import Response
-from conversations.services.turns.feedback import rate_reply
+from chatapi.api.views import APIView
+from chatapi.api.wire import Response
+from conversations.services.replies.feedback import rate_reply
 from conversations.surfaces.api import operations
 from conversations.surfaces.api.queries import read_message
 from conversations.surfaces.api.requests import FeedbackSerializer

@@ -3,9 +3,9 @@
 from rest_framework.request import Request
 
 from chatapi import __version__
-from chatapi.readiness import check_readiness
-from chatapi.throttling import ProbeThrottle
-from chatapi.wire import Response
+from chatapi.api.wire import Response
+from chatapi.database.readiness import check_readiness
+from chatapi.limits.throttling import ProbeThrottle
 from conversations.surfaces.api import operations
 from conversations.surfaces.probes import ProbeView
 

@@ -7,14 +7,14 @@ from django.http.response import HttpResponseBase
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 
-from chatapi.throttling import SendThrottle
-from chatapi.views import ViewSet
-from chatapi.wire import Response
+from chatapi.api.views import ViewSet
+from chatapi.api.wire import Response
+from chatapi.limits.throttling import SendThrottle
 from conversations.exceptions import MessageNotFound
 from conversations.models import Message, Role
 from conversations.services.conversations import require_conversation
-from conversations.services.turns.begin import edit_turn, start_turn
-from conversations.services.turns.versions import activate_message
+from conversations.services.replies.versions import activate_message
+from conversations.services.sending.begin import edit_turn, start_turn
 from conversations.surfaces.api import operations
 from conversations.surfaces.api.queries import read_message, read_messages
 from conversations.surfaces.api.requests import SendSerializer
@@ -25,7 +25,7 @@ from conversations.surfaces.delivery import Delivery, choose_delivery, no_more_e
 from conversations.surfaces.headers import LastEvent, read_last_event
 from conversations.surfaces.ids import require_conversation_id, require_message_id
 from conversations.surfaces.request_fields import read_body
-from inference_proxy.responses import NDJSON, SSE
+from inference_proxy.replies.streams import NDJSON, SSE
 
 
 class MessageViewSet(ViewSet):

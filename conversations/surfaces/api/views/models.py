@@ -3,14 +3,14 @@
 from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
 
-from chatapi.permissions import IsAdmin
-from chatapi.views import APIView
-from chatapi.wire import Response
+from chatapi.api.views import APIView
+from chatapi.api.wire import Response
+from chatapi.auth.permissions import IsAdmin
 from conversations.surfaces.api import operations
 from conversations.surfaces.api.requests import SwapSerializer
 from conversations.surfaces.request_fields import read_body
-from inference_proxy.catalogue import swap_model
-from inference_proxy.model_list import list_allowed_models
+from inference_proxy.upstream.catalogue import swap_model
+from inference_proxy.upstream.model_list import list_allowed_models
 
 
 class ModelsView(APIView):

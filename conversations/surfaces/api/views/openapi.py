@@ -16,7 +16,7 @@ from drf_spectacular.views import SpectacularSwaggerSplitView
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 
-from chatapi.views import APIView
+from chatapi.api.views import APIView
 
 RENDERERS = {"yaml": OpenApiYamlRenderer, "json": OpenApiJsonRenderer}
 
@@ -24,7 +24,7 @@ RENDERERS = {"yaml": OpenApiYamlRenderer, "json": OpenApiJsonRenderer}
 class SchemaView(APIView):
     authentication_classes: list[Any] = []
     permission_classes = [AllowAny]
-    # chatapi.throttling counts requests without a token per address.
+    # chatapi.limits.throttling counts requests without a token per address.
     throttle_classes: list[Any] = []
 
     @extend_schema(exclude=True)

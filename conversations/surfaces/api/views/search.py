@@ -6,10 +6,10 @@ from typing import Any
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 
-from chatapi.views import APIView
-from chatapi.wire import Response
-from conversations.services.search import Hit, search_messages
-from conversations.services.search_statements import MATCH_START, MATCH_STOP
+from chatapi.api.views import APIView
+from chatapi.api.wire import Response
+from conversations.services.search.messages import Hit, search_messages
+from conversations.services.search.statements import MATCH_START, MATCH_STOP
 from conversations.surfaces.api import operations
 from conversations.surfaces.api.responses import HitSchema
 from conversations.surfaces.callers import caller_id

@@ -8,10 +8,10 @@ from django.http import QueryDict
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 
-from chatapi.views import APIView
-from chatapi.wire import Response
-from conversations.services.quotas import read_quota
-from conversations.services.usage import COUNTS, MOST_DAYS, read_usage
+from chatapi.api.views import APIView
+from chatapi.api.wire import Response
+from conversations.services.usage.quotas import read_quota
+from conversations.services.usage.totals import COUNTS, MOST_DAYS, read_usage
 from conversations.surfaces.api import operations
 from conversations.surfaces.callers import caller_id
 from conversations.surfaces.query_parameters import read_whole_number, read_zone

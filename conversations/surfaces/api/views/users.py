@@ -3,9 +3,9 @@
 from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
 
-from chatapi.permissions import IsAdmin
-from chatapi.views import APIView
-from chatapi.wire import Response
+from chatapi.api.views import APIView
+from chatapi.api.wire import Response
+from chatapi.auth.permissions import IsAdmin
 from conversations.keyset import SortKey, encode_cursor
 from conversations.services.staff.users import count_totals, list_users
 from conversations.surfaces.api import operations

@@ -5,7 +5,7 @@ import pytest
 from django.db import connection
 from django.db.migrations.recorder import MigrationRecorder
 
-from chatapi import readiness
+from chatapi.database import readiness
 from tests.support.client import Client
 
 

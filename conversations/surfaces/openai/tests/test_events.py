@@ -10,8 +10,8 @@ import pytest
 
 from conversations.surfaces.openai.events import PIECES_AT_A_TIME, ResponseEvents
 from conversations.surfaces.openai.responses import RESPONSE_COLUMNS, response_body, started_body
-from inference_proxy.frames import Frame, frames_behind
-from inference_proxy.transcript import Transcript
+from inference_proxy.replies.frames import Frame, frames_behind
+from inference_proxy.replies.transcript import Transcript
 
 REPLY_ID = uuid.uuid4()
 # R: a piece of reasoning. T: a piece of text.

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conversations.surfaces.openai.sequence import Order, Place, Step, number_of, place_of
-from inference_proxy.frames import Cursor
+from inference_proxy.replies.frames import Cursor
 
 LONGEST = 2 * 1024 * 1024
 LENGTHS = st.integers(0, LONGEST)

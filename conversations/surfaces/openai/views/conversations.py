@@ -5,16 +5,16 @@ from uuid import UUID
 
 from rest_framework.request import Request
 
-from chatapi.throttling import SendThrottle, count_further_sends
-from chatapi.views import ViewSet
-from chatapi.wire import Response
+from chatapi.api.views import ViewSet
+from chatapi.api.wire import Response
+from chatapi.limits.throttling import SendThrottle, count_further_sends
 from conversations.services.conversations import delete_conversation, replace_metadata, require_conversation
-from conversations.services.creation_keys import create_once
-from conversations.services.openings import Said, open_conversation
+from conversations.services.sending.creation_keys import create_once
 from conversations.surfaces.callers import caller_id
 from conversations.surfaces.headers import read_idempotency_key
 from conversations.surfaces.openai import operations
 from conversations.surfaces.openai.identifiers import conversation_form, read_conversation_id
+from conversations.surfaces.openai.openings import Said, open_conversation
 from conversations.surfaces.openai.queries import read_conversation, read_items
 from conversations.surfaces.openai.requests import ConversationCreateSerializer, ConversationUpdateSerializer
 from conversations.surfaces.request_fields import read_body

@@ -2,12 +2,12 @@
 
 from rest_framework.request import Request
 
-from chatapi.errors import NotFound
-from chatapi.views import APIView
-from chatapi.wire import Response
+from chatapi.api.errors import NotFound
+from chatapi.api.views import APIView
+from chatapi.api.wire import Response
 from conversations.surfaces.openai import operations
 from conversations.surfaces.openai.responses import model_body
-from inference_proxy.model_list import list_allowed_models
+from inference_proxy.upstream.model_list import list_allowed_models
 
 
 class ModelsView(APIView):

@@ -7,14 +7,12 @@ from uuid import UUID
 from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 
-from chatapi.database import release_connections
-from chatapi.throttling import SendThrottle, count_further_sends
-from chatapi.views import ViewSet
-from chatapi.wire import Response
-from conversations.services.responses import delete_reply
-from conversations.services.turns.begin import Turn
-from conversations.services.turns.repeats import note_delivered
-from conversations.services.turns.stop import stop_one_reply
+from chatapi.api.views import ViewSet
+from chatapi.api.wire import Response
+from chatapi.database.connections import release_connections
+from chatapi.limits.throttling import SendThrottle, count_further_sends
+from conversations.services.replies.stop import stop_one_reply
+from conversations.services.sending.begin import Turn
 from conversations.surfaces.callers import caller_id
 from conversations.surfaces.delivery import (
     begin_reply,
@@ -27,9 +25,11 @@ from conversations.surfaces.delivery import (
 from conversations.surfaces.headers import read_idempotency_key
 from conversations.surfaces.openai import operations
 from conversations.surfaces.openai.asking import begin_response
+from conversations.surfaces.openai.deleting import delete_reply
 from conversations.surfaces.openai.errors import StillRunning
 from conversations.surfaces.openai.identifiers import read_response_id, response_form
 from conversations.surfaces.openai.queries import read_input_items, read_response_row
+from conversations.surfaces.openai.repeats import note_delivered
 from conversations.surfaces.openai.requests import ResponseCreateSerializer
 from conversations.surfaces.openai.responses import response_body
 from conversations.surfaces.openai.sequence import MAX_NUMBER

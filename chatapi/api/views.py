@@ -1,0 +1,74 @@
+"""The classes that every API view derives from: the REST framework's, without the steps that are the same for every request.
+
+The REST framework makes parsers, renderers and permissions anew for each request, and chooses among them. Here there is one
+form, JSON, and no state in any of these objects, so they are made once. Authentication and throttles run as usual.
+"""
+
+from functools import cache
+from typing import Any
+
+from django.http import HttpRequest
+from rest_framework import views, viewsets
+from rest_framework.permissions import BasePermission, IsAuthenticated
+from rest_framework.request import Request
+
+from chatapi.api.wire import AlwaysJSON, FastJSONRenderer, StrictJSONParser
+from chatapi.limits.throttling import count_early
+
+NEGOTIATOR = AlwaysJSON()
+RENDERER = FastJSONRenderer()
+ONLY_WITH_TOKEN = [IsAuthenticated]
+
+
+class APIView(views.APIView):
+    parser: StrictJSONParser = StrictJSONParser()
+
+    @classmethod
+    def needs_token(cls) -> bool:
+        """Return whether every request without an Authorization header is refused, so that its body need not be read."""
+        return IsAuthenticated in cls.permission_classes
+
+    def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:
+        return Request(
+            request,
+            parsers=[self.parser],
+            authenticators=self.get_authenticators(),
+            negotiator=NEGOTIATOR,
+            parser_context=self.get_parser_context(request),
+        )
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        request.accepted_renderer, request.accepted_media_type = self.perform_content_negotiation(request)
+        # A refusal by any other permission must not count for the user.
+        if self.permission_classes == ONLY_WITH_TOKEN:
+            count_early(request._request, self.get_throttles())
+        self.perform_authentication(request)
+        self.check_permissions(request)
+        self.check_throttles(request)
+
+    def perform_content_negotiation(self, request: Request, force: bool = False) -> tuple[FastJSONRenderer, str]:
+        return RENDERER, RENDERER.media_type
+
+    def get_permissions(self) -> list[BasePermission]:
+        return _permissions(tuple(self.permission_classes))
+
+    @property
+    def default_response_headers(self) -> dict[str, str]:
+        # A view set has one set of methods per path.
+        actions = tuple(getattr(self, "action_map", None) or ())
+        key = type(self), actions
+        if key not in _allowed_methods:
+            _allowed_methods[key] = ", ".join(self.allowed_methods)
+        return {"Allow": _allowed_methods[key]}
+
+
+class ViewSet(viewsets.ViewSet, APIView):
+    pass
+
+
+_allowed_methods: dict[tuple[type[APIView], tuple[str, ...]], str] = {}
+
+
+@cache
+def _permissions(kinds: tuple[type[BasePermission], ...]) -> list[BasePermission]:
+    return [kind() for kind in kinds]

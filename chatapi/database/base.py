@@ -1,0 +1,78 @@
+"""Django's PostgreSQL backend, which also reads the times that Python does not know, and survives dead connections."""
+
+from typing import Any
+
+from django.db import OperationalError
+from django.db.backends.postgresql import base
+from django.db.backends.utils import CursorWrapper
+from psycopg.pq import PipelineStatus
+
+from chatapi.database.pools import replace_connections
+from chatapi.database.session import configure_session
+from chatapi.database.timestamps import with_all_timestamps
+
+
+class Cursor(CursorWrapper):
+    """A cursor that repeats a statement on another connection where it is the first one and its connection was dead.
+
+    The pool looks at a connection's socket. A session that was just told to end closes its socket a moment later.
+    """
+
+    db: "DatabaseWrapper"
+
+    def _execute(self, sql: str, params: Any, *context: Any) -> Any:
+        try:
+            result = super()._execute(sql, params, *context)  # type: ignore[misc]
+        except OperationalError:
+            if not self._may_be_repeated(sql) or not self.db.replace_dead_connection():
+                raise
+            self.cursor = self.db.create_cursor()
+            result = super()._execute(sql, params, *context)  # type: ignore[misc]
+        if not self._is_in_pipeline():
+            self.db.has_answered = True
+        return result
+
+    def _may_be_repeated(self, sql: str) -> bool:
+        """Whether the statement can't have changed anything: it only reads, or it began a transaction, which is gone."""
+        # A cursor with a name belongs to its connection.
+        if self._is_in_pipeline() or hasattr(self.cursor, "name"):
+            return False
+        return not self.db.connection.autocommit or sql.lstrip().startswith("SELECT")
+
+    def _is_in_pipeline(self) -> bool:
+        return bool(self.db.connection.pgconn.pipeline_status != PipelineStatus.OFF)
+
+
+class DatabaseWrapper(base.DatabaseWrapper):
+    connection: Any
+    # Whether the connection has answered since it was taken from the pool.
+    has_answered = False
+
+    def get_connection_params(self) -> dict[str, Any]:
+        parameters: dict[str, Any] = super().get_connection_params()
+        return {**parameters, "context": with_all_timestamps(parameters["context"])}
+
+    def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
+        self.has_answered = False
+        return super().get_new_connection(conn_params)
+
+    def _configure_connection(self, connection: Any) -> bool:
+        super()._configure_connection(connection)  # type: ignore[misc]
+        configure_session(connection)
+        return True
+
+    def make_cursor(self, cursor: Any) -> CursorWrapper:
+        return Cursor(cursor, self)
+
+    def replace_dead_connection(self) -> bool:
+        """Take another connection if this one was dead when it came from the pool. Return whether it was."""
+        dead = self.connection
+        # There is none if the pool could not lend one.
+        if dead is None or self.has_answered or not self.pool or not dead.closed:
+            return False
+        replace_connections()
+        self._close()  # type: ignore[attr-defined]
+        with self.wrap_database_errors:
+            self.connection = self.get_new_connection({})
+        self.connection.autocommit = dead.autocommit
+        return True

@@ -1,0 +1,46 @@
+"""Which failures of the database pass, and which leave the outcome unknown."""
+
+import django.db
+import psycopg
+
+READ_ONLY = "25006"
+
+
+# Serialization failure, deadlock, a lock or a statement that took too long: the same statement may succeed later.
+PASSING_STATES = {READ_ONLY, "40001", "40P01", "55P03", "57014"}
+
+
+# Connection failures, exhausted resources (53100 is a full disk), a server that ends or starts, failures of its system.
+PASSING_CLASSES = ("08", "53", "57P", "58")
+
+
+WITHOUT_CONNECTION = (
+    django.db.OperationalError,
+    django.db.InterfaceError,
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+)
+
+
+def is_database_away(failure: BaseException) -> bool:
+    """Return whether the error is temporary: the database can't work now but may later.
+
+    The SQLSTATE decides, because Django raises `InternalError` for a read-only server and `OperationalError` for a deadlock.
+    Without a SQLSTATE, the server was not reached.
+    """
+    state = sqlstate_of(failure)
+    if state:
+        return state in PASSING_STATES or state.startswith(PASSING_CLASSES)
+    return isinstance(failure, WITHOUT_CONNECTION)
+
+
+def is_outcome_unknown(failure: BaseException) -> bool:
+    """Return whether the connection was lost. If that happened during the commit, the transaction may be committed."""
+    state = sqlstate_of(failure)
+    return state.startswith(("08", "57P")) if state else isinstance(failure, WITHOUT_CONNECTION)
+
+
+def sqlstate_of(failure: BaseException) -> str:
+    # The cause of Django's exception is psycopg's.
+    cause = failure if isinstance(failure, psycopg.Error) else failure.__cause__
+    return (cause.sqlstate or "") if isinstance(cause, psycopg.Error) else ""

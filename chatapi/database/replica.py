@@ -1,0 +1,317 @@
+"""Reads from a standby, where users can't notice it: lists, search, usage, the admin's pages, exports.
+
+Principle: the replica must prove that it has everything that was committed until DATABASE_REPLICA_MAX_LAG ago, and the reader's
+own writes. Otherwise the primary answers. If a read fails at the replica, it is repeated at the primary. So a replica that is
+behind, away, restarted or promoted costs time, but never causes a wrong answer or an error.
+
+A thread asks the primary once a second how far its log is. A replica that has replayed the log to a position of the last
+DATABASE_REPLICA_MAX_LAG seconds has everything from before. Positions of two servers can only be compared on one timeline: a
+standby that did not follow the primary through a fail-over may have a higher position and lack the newest commits. The reader's
+own writes are those of `recent_writes`, and what the caller adds as a condition.
+
+A block of reads gets the replica in the place of the primary: its `connections["default"]` leads there. So all queries of the
+block go there, and the code that makes them does not change.
+"""
+
+import functools
+import logging
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import django.db
+import psycopg
+from django.conf import settings
+from django.db import connections
+from psycopg_pool import PoolTimeout
+
+from chatapi.database.base import DatabaseWrapper
+from chatapi.database.failures import is_outcome_unknown
+from chatapi.database.recent_writes import has_written, make_up_for_lost_marks
+from chatapi.observability import metrics
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+PAUSE_S = 1.0
+# A replica that is away is asked less often.
+AWAY_PAUSE_S = 5.0
+MOST_POSITIONS = 64
+
+# Not the position that is on disk: with `synchronous_commit = off`, commits are visible before.
+PRIMARY_SQL = """
+SELECT pg_current_wal_insert_lsn()::text, left(pg_walfile_name(pg_current_wal_insert_lsn()), 8)
+"""
+# A standby's control file names the timeline of its last restart point, which after a fail-over may be minutes later. Until
+# then its timeline is not proved.
+REPLICA_SQL = """
+SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()::text END, timeline_id FROM pg_control_checkpoint()
+"""
+FRESH_SQL = """
+SELECT pg_is_in_recovery() AND pg_last_wal_replay_lsn() >= %(position)s::pg_lsn AND timeline_id = %(timeline)s
+FROM pg_control_checkpoint()
+"""
+
+
+class ReplicaUnfit(Exception):
+    """The replica lacks what this reader may expect."""
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """How far the primary's log was at a time, by this process's monotonic clock."""
+
+    at: float
+    lsn: int
+    timeline: int
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A query that returns true where the replica has what the reader may expect."""
+
+    sql: str
+    values: dict[str, Any]
+
+
+class ReplicaPool(DatabaseWrapper):
+    """The owner of the pool that all threads share. Django knows a pool by the alias of its owner."""
+
+    def __init__(self) -> None:
+        super().__init__(_replica_settings(), "replica")
+
+    def _configure_connection(self, connection: Any) -> bool:
+        super()._configure_connection(connection)
+        # A standby is read-only anyway. So the session stays read-only if the standby is promoted.
+        connection.execute("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY")
+        return True
+
+
+class ReplicaConnection(DatabaseWrapper):
+    """A connection to the replica, which is asked each time that it comes from the pool. Raises `ReplicaUnfit`.
+
+    Its alias is the primary's, because Django finds a connection by its alias.
+    """
+
+    def __init__(self, needed: Position, condition: Condition | None) -> None:
+        super().__init__(_replica_settings(), "default")
+        self._needed = needed
+        self._condition = condition
+
+    @property
+    def pool(self) -> Any:
+        return _pool_owner().pool
+
+    def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
+        connection = super().get_new_connection(conn_params)
+        try:
+            self._require_fresh(connection)
+        except BaseException:
+            self.pool.putconn(connection)
+            raise
+        return connection
+
+    def _require_fresh(self, connection: Any) -> None:
+        with connection.cursor() as fresh, connection.cursor() as met:
+            with connection.pipeline():
+                needed = self._needed
+                fresh.execute(FRESH_SQL, {"position": _lsn_text(needed.lsn), "timeline": needed.timeline})
+                # A statement of its own: its snapshot must be newer than the answer to the first.
+                if self._condition is not None:
+                    met.execute(self._condition.sql, self._condition.values)
+            if not fresh.fetchone()[0] or (self._condition is not None and not met.fetchone()[0]):
+                raise ReplicaUnfit
+
+
+def _replica_settings() -> dict[str, Any]:
+    return {**connections["default"].settings_dict, **(settings.DATABASE_REPLICA or {})}
+
+
+@functools.cache
+def _pool_owner() -> ReplicaPool:
+    return ReplicaPool()
+
+
+class Session:
+    """A connection of the watch. It is opened again after a failure."""
+
+    def __init__(self, wrapper: Callable[[], Any]) -> None:
+        self._wrapper = wrapper
+        self._connection: Any = None
+
+    def ask(self, sql: str) -> Any:
+        """Return the first row. Raises psycopg's exceptions."""
+        try:
+            if self._connection is None:
+                self._connection = psycopg.connect(**self._wrapper().get_connection_params(), autocommit=True)
+            return self._connection.execute(sql).fetchone()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+
+class Watch:
+    """Know the primary's latest positions, and whether the replica can be used."""
+
+    def __init__(self) -> None:
+        self._primary = Session(lambda: connections["default"])
+        self._replica = Session(_pool_owner)
+        self._positions: deque[Position] = deque(maxlen=MOST_POSITIONS)
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._ask_replica_at = 0.0
+        # When the replica was last known to be as far as the primary.
+        self._up_to_date_at = -math.inf
+        self._is_usable: bool | None = None
+
+    def start(self) -> None:
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="replica-watch", daemon=True)
+                self._thread.start()
+
+    def needed(self) -> Position | None:
+        """Return the position that the replica must have replayed, or None if the primary must answer."""
+        if not self._is_usable:
+            return None
+        oldest = time.monotonic() - settings.DATABASE_REPLICA_MAX_LAG
+        return next((position for position in tuple(self._positions) if position.at >= oldest), None)
+
+    def note_lost(self) -> None:
+        """Do not use the replica until it answers the watch again."""
+        self._note_usable(False, "connection lost")
+        _pool_owner().pool.drain()
+
+    def _run(self) -> None:
+        while True:
+            try:
+                make_up_for_lost_marks()
+                self._look_at_primary()
+                if time.monotonic() >= self._ask_replica_at:
+                    self._look_at_replica()
+            except Exception:
+                # The watch must outlive whatever goes wrong in one round.
+                logger.exception("looking at the replica failed unexpectedly")
+            time.sleep(PAUSE_S)
+
+    def _look_at_primary(self) -> None:
+        at = time.monotonic()
+        try:
+            lsn, timeline = self._primary.ask(PRIMARY_SQL)
+        except psycopg.Error:
+            # It is away, or it is not the primary any more. Without new positions, nothing is read from the replica.
+            return
+        position = Position(at, _lsn_number(lsn), int(timeline, 16))
+        last = self._positions[-1] if self._positions else position
+        if position.timeline != last.timeline or position.lsn < last.lsn:
+            self._positions.clear()
+        # The positions reach back further than DATABASE_REPLICA_MAX_LAG.
+        if not self._positions or at - last.at >= 2 * settings.DATABASE_REPLICA_MAX_LAG / MOST_POSITIONS:
+            self._positions.append(position)
+
+    def _look_at_replica(self) -> None:
+        try:
+            lsn, timeline = self._replica.ask(REPLICA_SQL)
+        except psycopg.Error as failure:
+            self._note_away(failure)
+            return
+        if lsn is None:
+            # Promoted. The next connection may lead to another server.
+            self._replica.close()
+            self._note_away(None)
+            return
+        replayed = _lsn_number(lsn)
+        reached = [one.at for one in tuple(self._positions) if one.lsn <= replayed and one.timeline == timeline]
+        self._up_to_date_at = max([self._up_to_date_at, *reached])
+        lag_s = time.monotonic() - self._up_to_date_at
+        metrics.replica_lag.set(lag_s)
+        self._note_usable(lag_s <= settings.DATABASE_REPLICA_MAX_LAG)
+
+    def _note_away(self, failure: BaseException | None) -> None:
+        self._ask_replica_at = time.monotonic() + AWAY_PAUSE_S
+        self._up_to_date_at = -math.inf
+        metrics.replica_lag.set(math.inf)
+        self._note_usable(False, type(failure).__name__ if failure else "not a standby")
+
+    def _note_usable(self, is_usable: bool, error: str = "") -> None:
+        was_usable, self._is_usable = self._is_usable, is_usable
+        if is_usable and not was_usable:
+            logger.info("reading from the replica")
+        elif not is_usable and (was_usable or (was_usable is None and error)):
+            logger.warning("not reading from the replica", extra={"error": error or "it is behind"})
+
+
+_watch = Watch()
+
+
+def watch_replica() -> None:
+    """Watch the replica from now on, if there is one. Without this, everything is read from the primary."""
+    if settings.DATABASE_REPLICA is not None:
+        _watch.start()
+
+
+def read(function: Callable[[], T], *, reader: str, condition: Condition | None = None) -> T:
+    """Call a function that only reads, with the replica in the place of the primary if that has what `reader` may expect.
+
+    If that fails, call the function again, with the primary. `reader` is a key of `recent_writes`.
+    """
+    if settings.DATABASE_REPLICA is None:
+        return function()
+    primary = connections["default"]
+    if primary.in_atomic_block or isinstance(primary, ReplicaConnection):
+        return function()
+    needed = _watch.needed()
+    if needed is None:
+        return function()
+    # Nothing holds a connection of the primary while it waits for the cache or for the replica.
+    primary.close()
+    if has_written(reader):
+        return function()
+    try:
+        with _in_place_of_primary(ReplicaConnection(needed, condition)):
+            return function()
+    except (django.db.Error, psycopg.Error, ReplicaUnfit) as failure:
+        _note_failure(failure)
+    return function()
+
+
+@contextmanager
+def _in_place_of_primary(replica: ReplicaConnection) -> Iterator[None]:
+    primary = connections["default"]
+    connections["default"] = replica
+    try:
+        yield
+    finally:
+        connections["default"] = primary
+        replica.close()
+
+
+def _note_failure(failure: BaseException) -> None:
+    if isinstance(failure, ReplicaUnfit):
+        return
+    cause = failure if isinstance(failure, psycopg.Error) else failure.__cause__
+    logger.warning("reading from the replica failed; the primary answers", extra={"error": type(cause or failure).__name__})
+    # All its connections may be lent. The watch has one of its own.
+    if is_outcome_unknown(failure) and not isinstance(cause, PoolTimeout):
+        _watch.note_lost()
+
+
+def _lsn_number(text: str) -> int:
+    high, low = text.split("/")
+    return (int(high, 16) << 32) + int(low, 16)
+
+
+@functools.lru_cache(MOST_POSITIONS)
+def _lsn_text(number: int) -> str:
+    return f"{number >> 32:X}/{number & 0xFFFFFFFF:X}"

@@ -1,0 +1,209 @@
+"""Statements that PostgreSQL gets in one message and answers in one.
+
+Each wait for PostgreSQL is a turn of the event loop, which takes tens of milliseconds while hundreds of replies are running.
+Each message is a system call, and Django and psycopg do much for each statement that a statement in a fixed form does not need.
+So this module hands the statements to libpq itself, in its pipeline mode. psycopg's own pipeline waits after BEGIN, and sends
+each statement by itself.
+
+PostgreSQL plans a statement once per session and keeps the plan under a name (see `statement_names`). Planning is more than
+half of what a short statement costs it.
+"""
+
+import functools
+import re
+from collections.abc import Generator, Mapping, Sequence
+from typing import Any
+
+import psycopg
+from django.db import OperationalError, connections
+from psycopg.adapt import PyFormat, Transformer
+from psycopg.errors import SerializationFailure, error_from_result
+from psycopg.pq import ConnStatus, ExecStatus, TransactionStatus
+from psycopg.waiting import Ready, Wait
+
+from chatapi.database.statement_names import StatementNames, forget_after, names_of
+
+Rows = list[tuple[Any, ...]]
+# The SQL, with a place `%(name)s` for each value, and the values.
+Statement = tuple[str, Mapping[str, Any]]
+
+PLACE = re.compile(r"%\((\w+)\)s")
+# Begins a statement that no single plan suits, whatever its values are.
+PLANNED_EACH_TIME = "/* planned each time */ "
+UNNAMED = PLANNED_EACH_TIME.encode()
+PROCESS_SQL = b"SELECT pg_backend_pid()"
+
+
+def run_together(*statements: Statement, is_last: bool = False) -> list[Rows]:
+    """Run statements in this thread's transaction, in one round trip, and return the rows of each.
+
+    PostgreSQL runs them in order, each with its own snapshot. If one fails, it skips the rest, and its error is raised.
+    `is_last` says that the transaction ends with them: then the commit is sent along.
+    """
+    connection: Any = connections["default"]
+    connection.ensure_connection()
+    connection.validate_no_broken_transaction()
+    if connection.queries_logged:
+        connection.queries_log.extend({"sql": sql, "time": ""} for sql, _ in statements)
+    # An inner block, in a test's transaction for example, commits nothing. After this commit, Django's sends nothing.
+    commits = is_last and len(connection.atomic_blocks) == 1
+    session = connection.connection
+    try:
+        with connection.wrap_database_errors:
+            rows = exchange(session, statements, commits=commits)
+    except OperationalError:
+        # If the connection was dead before the first statement, another one can run them all: they have begun a transaction,
+        # which is gone.
+        if commits or session.autocommit or not connection.replace_dead_connection():
+            raise
+        with connection.wrap_database_errors:
+            rows = exchange(connection.connection, statements, commits=commits)
+    connection.has_answered = True
+    return rows
+
+
+def exchange(session: Any, statements: Sequence[Statement], *, commits: bool = False) -> list[Rows]:
+    """Do the same on a connection of psycopg's. Without a transaction, the statements are one. Raises psycopg's exceptions."""
+    was_idle = session.pgconn.transaction_status == TransactionStatus.IDLE
+    try:
+        return _exchange(session, statements, commits=commits)
+    except psycopg.Error as failure:
+        if not forget_after(session, failure):
+            raise
+        if not was_idle:
+            # What this transaction did before is undone.
+            raise SerializationFailure("a prepared statement was lost") from failure
+    # That was the beginning of a transaction, which has changed nothing.
+    return _exchange(session, statements, commits=commits)
+
+
+def _exchange(session: Any, statements: Sequence[Statement], *, commits: bool) -> list[Rows]:
+    pgconn = session.pgconn
+    adapting = _adapting(session)
+    names = names_of(session)
+    messages = [_message(adapting, sql, values) for sql, values in statements]
+    sent = _Sent(pgconn, names)
+    asks_for_process = names.asks_for_process
+    try:
+        pgconn.enter_pipeline_mode()
+        if not session.autocommit:
+            if pgconn.transaction_status == TransactionStatus.INERROR:
+                sent.command(b"ROLLBACK")
+            if pgconn.transaction_status != TransactionStatus.INTRANS:
+                sent.command(b"BEGIN")
+        if names.must_be_cleared:
+            sent.command(b"DEALLOCATE ALL")
+        places = [sent.statement(*message) for message in messages]
+        if asks_for_process:
+            process_place = sent.command(PROCESS_SQL)
+        if commits:
+            sent.command(b"COMMIT")
+        pgconn.pipeline_sync()
+        results = session.wait(_results(pgconn))
+        pgconn.exit_pipeline_mode()
+    except BaseException:
+        # In the middle of an exchange, it is of no use for another one. The pool replaces it.
+        session.close()
+        raise
+    names.must_be_cleared = False
+    # A name outlives a rollback.
+    names.known.update(name for name, place in sent.names.items() if results[place].status == ExecStatus.COMMAND_OK)
+    for result in results:
+        if result.status == ExecStatus.FATAL_ERROR:
+            raise error_from_result(result, session.info.encoding)
+    if asks_for_process:
+        names.check_process(pgconn.backend_pid, int(results[process_place].get_value(0, 0)))
+    return [_rows(adapting, results[place]) for place in places]
+
+
+class _Sent:
+    """What was sent in one exchange. Each message has one result, at the place that is returned."""
+
+    def __init__(self, pgconn: Any, names: StatementNames) -> None:
+        self._pgconn = pgconn
+        self._names = names
+        self._count = 0
+        # Where the answers are to the statements that got a name in this exchange.
+        self.names: dict[bytes, int] = {}
+
+    def command(self, sql: bytes) -> int:
+        self._pgconn.send_query_params(sql, None)
+        return self._next_place()
+
+    def statement(self, query: bytes, parameters: Any, types: Any, formats: Any) -> int:
+        name = None if query.startswith(UNNAMED) else self._names.find(query, types)
+        if name is None:
+            self._pgconn.send_query_params(query, parameters, types, formats)
+            return self._next_place()
+        if name not in self._names.known and name not in self.names:
+            self._pgconn.send_prepare(name, query, types)
+            self.names[name] = self._next_place()
+        self._pgconn.send_query_prepared(name, parameters, formats)
+        return self._next_place()
+
+    def _next_place(self) -> int:
+        self._count += 1
+        return self._count - 1
+
+
+def _adapting(session: Any) -> Any:
+    """Return what adapts a connection's values and rows. It keeps what it has found out about their types."""
+    adapting = getattr(session, "adapting", None)
+    if adapting is None:
+        # Of its adapters, not of the connection itself, which would then refer to itself.
+        adapting = session.adapting = Transformer(session.adapters)
+    return adapting
+
+
+def _message(adapting: Any, sql: str, values: Mapping[str, Any]) -> tuple[Any, ...]:
+    query, names = _numbered(sql)
+    parameters = adapting.dump_sequence([values[name] for name in names], [PyFormat.AUTO] * len(names))
+    return query, parameters, adapting.types, adapting.formats
+
+
+@functools.cache
+def _numbered(sql: str) -> tuple[bytes, list[str]]:
+    """Return SQL with PostgreSQL's own places, `$1` for the first name, and the names."""
+    numbers: dict[str, int] = {}
+    numbered = PLACE.sub(lambda place: f"${numbers.setdefault(place[1], len(numbers) + 1)}", sql)
+    return numbered.encode(), list(numbers)
+
+
+def _results(pgconn: Any) -> Generator[Wait, Ready, list[Any]]:
+    """Send what is left to send, and return one result for each statement. Yields what to wait for."""
+    while pgconn.flush():
+        if (yield Wait.RW) & Ready.R:
+            pgconn.consume_input()
+    results: list[Any] = []
+    while True:
+        while pgconn.is_busy():
+            # psycopg's own loop comes back now and then although there is nothing.
+            if (yield Wait.R):
+                pgconn.consume_input()
+        result = pgconn.get_result()
+        if result is None:
+            # libpq returns None between the results of two statements, and always on a broken connection.
+            if pgconn.status != ConnStatus.OK:
+                raise psycopg.OperationalError("the connection is lost")
+        elif result.status == ExecStatus.PIPELINE_SYNC:
+            return results
+        else:
+            results.append(result)
+
+
+def _rows(adapting: Any, result: Any) -> Rows:
+    if not result.ntuples:
+        return []
+    adapting.set_pgresult(result)
+    rows: Rows = adapting.load_rows(0, result.ntuples, tuple)
+    return rows
+
+
+def read_together(*statements: Statement) -> list[Rows]:
+    """Run statements that only read like `run_together`. They may be repeated where a connection was dead when it was lent."""
+    try:
+        return run_together(*statements)
+    except OperationalError:
+        if not connections["default"].replace_dead_connection():  # type: ignore[attr-defined]
+            raise
+    return run_together(*statements)

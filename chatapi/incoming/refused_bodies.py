@@ -1,0 +1,22 @@
+"""Answer the requests whose bodies were refused."""
+
+from collections.abc import Callable
+
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+
+from chatapi.incoming.problem_page import problem_page
+from chatapi.incoming.request_bodies import PROBLEM_KEY
+
+View = Callable[[HttpRequest], HttpResponseBase]
+
+
+class RefuseBodiesMiddleware:
+    """Answer requests whose body was refused while it was read (see `request_bodies`)."""
+
+    def __init__(self, get_response: View) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        problem = request.META.get(PROBLEM_KEY)
+        return self._get_response(request) if problem is None else problem_page(problem)

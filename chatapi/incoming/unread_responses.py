@@ -1,0 +1,62 @@
+"""How much memory answers may take that their clients have not read.
+
+An answer stays in memory until its client has read it, and a page of messages is up to 4 MiB of text. A client may be slow, but
+it can also ask again and again and read nothing. So large answers have places. The fewer of them are free, the fewer may one
+reader hold, so that a few accounts can't take them all: a reader who holds none gets one as long as any is free.
+"""
+
+import math
+import threading
+from collections import Counter
+from collections.abc import Callable
+
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+
+from chatapi.incoming.problem_page import problem_page
+from chatapi.problem import Problem
+
+LARGE_ANSWER_BYTES = 256 * 1024
+PLACES_PER_USER = 8
+PLACES = 64
+
+
+class TooManyUnreadAnswers(Problem):
+    code = "throttled"
+    status = 429
+    detail = "Too many large answers have not been read yet. Read them, then try again."
+
+
+class UnreadAnswersMiddleware:
+    """Refuse a large answer where too many others are still unread. Streams and files are not counted: they hold little."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self._get_response = get_response
+        self._lock = threading.Lock()
+        self._unread: Counter[str] = Counter()
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        response = self._get_response(request)
+        if response.streaming or len(getattr(response, "content", b"")) <= LARGE_ANSWER_BYTES:
+            return response
+        user = getattr(request, "user", None)
+        reader = str(getattr(user, "pk", None) or request.META.get("REMOTE_ADDR", ""))
+        with self._lock:
+            if not self._has_place_for(reader):
+                return problem_page(TooManyUnreadAnswers(retry_after_s=5))
+            self._unread[reader] += 1
+        # Called when the server has sent the answer, or has given up sending it.
+        response._resource_closers.append(lambda: self._give_back(reader))  # type: ignore[attr-defined]
+        return response
+
+    def _has_place_for(self, reader: str) -> bool:
+        free = PLACES - self._unread.total()
+        # A reader's share is in proportion to the free places: PLACES_PER_USER while all are free, and never less than one.
+        share = max(1, math.ceil(PLACES_PER_USER * free / PLACES))
+        return free > 0 and self._unread[reader] < share
+
+    def _give_back(self, reader: str) -> None:
+        with self._lock:
+            self._unread[reader] -= 1
+            if not self._unread[reader]:
+                del self._unread[reader]

@@ -1,0 +1,293 @@
+"""Save replies while they run and when they end.
+
+Only a reply's own generation gives it a final status, with one exception: a reply whose worker is dead (see `leases`) is marked
+`interrupted`. That may be a guess. If the worker was only cut off, the result of its generation overwrites the guess.
+"""
+
+import logging
+import math
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, cast
+from uuid import UUID
+
+from django.conf import settings
+
+from chatapi.database.connections import Cursors, Runner, own_cursor, run_on_own_connection
+from chatapi.database.failures import is_database_away
+from chatapi.database.pools import SeparatePool
+from chatapi.database.recent_writes import pause_replica_reads
+from conversations.querysets import IS_ABANDONED_SQL
+from conversations.services.replies.leases import FORGET_OWN_SQL, FORGET_SQL, Lease, lease
+from conversations.services.usage.totals import COUNT_LATER_SQL, COUNT_RESULT_CTES
+from inference_proxy.exceptions import StoreUnavailable
+from inference_proxy.replies.live import LiveReplies
+from inference_proxy.replies.store import Directives, Draft, FinalStatus, FinishedReply
+
+logger = logging.getLogger(__name__)
+
+# A reply may be marked `interrupted` while its generation continues (see above). But a reply with an inference time was ended
+# by its generation; a late checkpoint must not overwrite its text with an older one.
+#
+# A row that somebody has locked is skipped and comes with the next checkpoint: one such row must not stop the others. A reply
+# that says nothing new is not written. Returns every reply that runs, and whether its draft waits.
+CHECKPOINT_SQL = """
+WITH draft AS (
+    SELECT * FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::boolean[]) AS draft (id, content, reasoning, is_followed)
+), running AS (
+    SELECT messages.id, messages.stop_requested, draft.content IS NOT NULL OR draft.reasoning IS NOT NULL
+           OR messages.is_followed IS DISTINCT FROM draft.is_followed AS is_new
+    FROM messages JOIN draft ON draft.id = messages.id
+    WHERE (messages.status = 'streaming' OR (messages.status = 'interrupted' AND messages.inference_time_ms IS NULL))
+), free AS (
+    SELECT messages.id FROM messages JOIN running ON running.id = messages.id AND running.is_new
+    WHERE (messages.status = 'streaming' OR (messages.status = 'interrupted' AND messages.inference_time_ms IS NULL))
+    FOR NO KEY UPDATE OF messages SKIP LOCKED
+), saved AS (
+    UPDATE messages
+    SET content = coalesce(draft.content, messages.content),
+        reasoning = coalesce(draft.reasoning, messages.reasoning), is_followed = draft.is_followed
+    FROM free JOIN draft ON draft.id = free.id
+    WHERE messages.id = free.id
+    RETURNING messages.id
+)
+SELECT running.id, running.stop_requested, running.is_new AND saved.id IS NULL
+FROM running LEFT JOIN saved ON saved.id = running.id
+"""
+
+# A second answer becomes active in the statement that ends it, if it is complete, or stopped with text. A late result that
+# overwrites a guess does not become active, because the user may have chosen another answer in the meantime.
+#
+# A stop that was stored before the end wins, whatever the end was. The text is what followers were shown until then.
+#
+# The receipt of what went upstream changes once, where the model took less than was chosen: the statement may be repeated.
+FINISH_SQL = f"""
+WITH before AS (
+    SELECT id, conversation_id, parent_id,
+           NOT is_active AND status = 'streaming' AND %(has_text)s AND (%(counts)s OR stop_requested) AS takes_over,
+           status = 'interrupted' AS was_guessed, stop_requested AS is_stopped,
+           created_at, token_count, prompt_tokens, inference_time_ms
+    FROM messages WHERE id = %(id)s AND status IN ('streaming', 'interrupted') FOR UPDATE
+), replaced AS (
+    UPDATE messages AS other SET is_active = false FROM before
+    WHERE before.takes_over AND other.conversation_id = before.conversation_id AND other.parent_id = before.parent_id
+      AND other.role = 'assistant' AND other.is_active AND other.id <> before.id
+), {COUNT_RESULT_CTES}
+UPDATE messages AS reply
+SET status = CASE WHEN before.is_stopped THEN 'stopped' ELSE %(status)s END, content = %(text)s, reasoning = %(reasoning)s,
+    error_code = CASE WHEN NOT before.is_stopped THEN %(error_code)s END,
+    token_count = %(token_count)s, prompt_tokens = %(prompt_tokens)s, inference_time_ms = %(inference_time_ms)s,
+    first_token_ms = %(first_token_ms)s, finish_reason = %(finish_reason)s, heartbeat_at = NULL,
+    upstream_finish = %(upstream_finish)s, upstream_status = %(upstream_status)s, upstream_code = %(upstream_code)s,
+    trace_id = CASE WHEN NOT before.is_stopped THEN %(trace_id)s END,
+    is_active = reply.is_active OR before.takes_over,
+    context = CASE WHEN %(left_out)s::int = 0 OR reply.context ->> 'reason' = 'model_limit' THEN reply.context
+        ELSE coalesce(reply.context, '{{}}') || jsonb_build_object(
+            'messages', %(sent_messages)s::int, 'characters', %(sent_characters)s::int, 'reason', 'model_limit',
+            'left_out', coalesce((reply.context ->> 'left_out')::int, 0) + %(left_out)s::int
+        ) END
+FROM before WHERE reply.id = before.id
+RETURNING before.was_guessed, reply.status,
+    (SELECT ARRAY[user_id::text, bucket::text, tokens::text, prompt_tokens::text, inference_time_ms::text] FROM difference
+     WHERE NOT EXISTS (SELECT FROM counted))
+"""  # noqa: S608  # only a constant of `usage` goes into it
+
+# If the inference service refuses an edit, the old version and its answer become active again (`was_active` marks them). This
+# runs before FINISH_SQL, because it requires that the reply is still running: later the user may have chosen another version.
+# It changes nothing if the new version has another answer that is not void. Safe to repeat.
+GIVE_BACK_SQL = """
+WITH refused AS (
+    SELECT reply.id, reply.conversation_id, asked.id AS asked_id, replaced.id AS replaced_id
+    FROM messages AS reply
+    JOIN messages AS asked ON asked.id = reply.parent_id AND asked.is_active
+    JOIN messages AS replaced ON replaced.conversation_id = reply.conversation_id AND replaced.role = 'user'
+        AND replaced.was_active AND (replaced.id = asked.parent_id OR replaced.parent_id = asked.parent_id)
+    WHERE reply.id = %(id)s AND reply.status = 'streaming' AND reply.is_active AND NOT reply.stop_requested AND NOT EXISTS (
+        SELECT FROM messages AS other
+        WHERE other.parent_id = asked.id AND other.role = 'assistant' AND other.id <> reply.id
+          AND NOT (other.status IN ('failed', 'interrupted') AND other.content = '')
+    )
+    FOR UPDATE OF reply
+)
+UPDATE messages AS turn SET is_active = NOT turn.is_active, was_active = turn.is_active
+FROM refused
+WHERE turn.conversation_id = refused.conversation_id
+  AND (turn.id IN (refused.id, refused.asked_id, refused.replaced_id)
+       OR (turn.parent_id = refused.replaced_id AND turn.role = 'assistant' AND turn.was_active))
+"""
+
+# Locked rows are skipped and marked the next time.
+INTERRUPT_SQL = f"""
+WITH lost AS (
+    SELECT id FROM messages WHERE status = 'streaming' AND {IS_ABANDONED_SQL} FOR NO KEY UPDATE SKIP LOCKED
+)
+UPDATE messages SET status = 'interrupted' FROM lost WHERE messages.id = lost.id
+"""  # noqa: S608
+
+LEAVE_SQL = """
+WITH left_behind AS (
+    SELECT id FROM messages WHERE status = 'streaming' AND worker = %(id)s::uuid FOR NO KEY UPDATE SKIP LOCKED
+)
+UPDATE messages SET status = 'interrupted' FROM left_behind WHERE messages.id = left_behind.id
+"""
+
+NAMED_SQL = "SELECT id, worker FROM messages WHERE status = 'streaming' AND worker IS NOT NULL"
+STATUS_SQL = "SELECT status FROM messages WHERE id = %(id)s"
+
+INTERRUPT_THESE_SQL = (
+    "UPDATE messages SET status = 'interrupted' WHERE id = ANY(%s::uuid[]) AND status = 'streaming' RETURNING id"
+)
+
+# The keeper and the poller each run one statement at a time. Ends of replies are short and come in bursts; they share these.
+KEEPER_CONNECTIONS = 2
+ENDING_CONNECTIONS = 4
+KEEPER_WAIT_S = 5.0
+ENDING_WAIT_S = 20.0
+
+DIFFERENCE = ("user_id", "bucket", "tokens", "prompt_tokens", "inference_time_ms")
+MOST_UNCOUNTED = 10_000
+# An interval that PostgreSQL can subtract, longer than any reply runs.
+LONG_S = 10 * 365 * 24 * 3600
+
+
+class DatabaseReplyStore:
+    """Replies in PostgreSQL; see `inference_proxy.replies.store.ReplyStore`.
+
+    `keeping` gives cursors for checkpoints and abandoned replies, `ending` runs the statements for the ends of replies.
+    """
+
+    def __init__(self, *, keeping: Cursors = own_cursor, ending: Runner = run_on_own_connection, lease: Lease = lease) -> None:
+        self._keeping = keeping
+        self._ending = ending
+        self._lease = lease
+        self._away_at = -math.inf
+        # What results add to totals that were locked. Bounded: in a long trouble, `count_usage` adds the rest.
+        self._uncounted: deque[dict[str, str]] = deque(maxlen=MOST_UNCOUNTED)
+
+    def checkpoint(self, drafts: Sequence[Draft]) -> Directives:
+        ids = [draft.reply_id for draft in drafts]
+        with self._translated_errors(), self._keeping() as cursor:
+            columns = zip(*[(draft.reply_id, draft.text, draft.reasoning, draft.is_followed) for draft in drafts], strict=True)
+            cursor.execute(CHECKPOINT_SQL, [list(column) for column in columns])
+            found = cursor.fetchall()
+        known = {reply_id for reply_id, _, _ in found}
+        return Directives(
+            to_stop=frozenset(reply_id for reply_id, stop_requested, _ in found if stop_requested),
+            deleted=frozenset(ids) - known,
+            skipped=frozenset(reply_id for reply_id, _, is_skipped in found if is_skipped),
+        )
+
+    def finish(self, reply: FinishedReply) -> FinalStatus:
+        values = {
+            "id": reply.reply_id,
+            "status": reply.status,
+            "text": reply.text,
+            "reasoning": reply.reasoning,
+            "error_code": reply.error_code or None,
+            "token_count": reply.token_count,
+            "prompt_tokens": reply.prompt_tokens,
+            "inference_time_ms": reply.inference_time_ms,
+            "first_token_ms": reply.first_token_ms,
+            "finish_reason": reply.finish_reason or None,
+            "upstream_finish": reply.upstream_finish or None,
+            "upstream_status": reply.upstream_status,
+            "upstream_code": reply.upstream_code or None,
+            "trace_id": reply.trace_id or None,
+            "counts": reply.status in ("complete", "stopped"),
+            "has_text": bool(reply.text),
+            "sent_messages": reply.sent.messages if reply.sent else 0,
+            "sent_characters": reply.sent.characters if reply.sent else 0,
+            "left_out": reply.sent.left_out if reply.sent else 0,
+        }
+        # It may find no row: the conversation was deleted, or an earlier attempt succeeded although its answer was lost.
+        statements = [(FINISH_SQL, values)]
+        if reply.status == "failed" and not reply.text:
+            statements.insert(0, (GIVE_BACK_SQL, values))
+        with self._translated_errors():
+            ended = self._ending(*statements)[-1]
+            if not ended:
+                found = self._ending((STATUS_SQL, values))[0]
+                return cast(FinalStatus, found[0][0]) if found else reply.status
+        was_guessed, status, uncounted = ended[0]
+        if uncounted:
+            self._uncounted.append(dict(zip(DIFFERENCE, uncounted, strict=True)))
+        if was_guessed:
+            # The replica may still have the guess, which it does not count as running.
+            pause_replica_reads()
+        return cast(FinalStatus, status)
+
+    def interrupt(self, reply_ids: Sequence[UUID]) -> frozenset[UUID]:
+        with self._translated_errors(), self._keeping() as cursor:
+            cursor.execute(INTERRUPT_THESE_SQL, [list(reply_ids)])
+            return frozenset(reply_id for (reply_id,) in cursor.fetchall())
+
+    def interrupt_abandoned(self) -> int:
+        with self._translated_errors(), self._keeping() as cursor:
+            dead = self._lease.dead_workers
+            age_s: float = settings.ABANDONED_AFTER_SECONDS
+            if time.monotonic() - self._away_at < age_s:
+                # Workers of the version before could not renew their heartbeats either. They do so now.
+                age_s = math.inf
+            cursor.execute(INTERRUPT_SQL, {"abandoned_after_s": min(age_s, LONG_S), "dead_workers": dead})
+            count = int(cursor.rowcount)
+            if dead:
+                cursor.execute(FORGET_SQL, [dead])
+        self._lease.note_marked(dead)
+        if count:
+            # They may have begun before the time that `replica_reads` looks back to.
+            pause_replica_reads()
+        return count
+
+    def count_uncounted(self) -> None:
+        """Add the results to the usage whose totals were locked. Those that still are wait for the next time."""
+        for _ in range(len(self._uncounted)):
+            difference = self._uncounted.popleft()
+            counted: list[Any] = []
+            try:
+                with self._translated_errors():
+                    counted = self._ending((COUNT_LATER_SQL, difference))[0]
+            finally:
+                if not counted:
+                    self._uncounted.append(difference)
+
+    def has_abandoned(self) -> bool:
+        return self._lease.has_news
+
+    def running_here(self) -> frozenset[UUID]:
+        with self._translated_errors(), self._keeping() as cursor:
+            cursor.execute(NAMED_SQL)
+            found = cursor.fetchall()
+        self._lease.note_named({worker_id for _, worker_id in found})
+        return frozenset(reply_id for reply_id, worker_id in found if worker_id == self._lease.worker_id)
+
+    def give_up_lease(self) -> None:
+        """Mark what this worker leaves `interrupted`, and remove its lease. For its end; skipped while the database is away."""
+        if not self._lease.end():
+            return
+        try:
+            self._ending((LEAVE_SQL, {"id": self._lease.worker_id}), (FORGET_OWN_SQL, {"id": self._lease.worker_id}))
+        except Exception:  # noqa: BLE001  # whatever keeps it from that, the worker ends
+            # Others find this process gone.
+            logger.warning("lease not given up")
+
+    @contextmanager
+    def _translated_errors(self) -> Iterator[None]:
+        """Raise `StoreUnavailable` if the database is away. Other errors pass unchanged."""
+        try:
+            yield
+        except Exception as failure:
+            if is_database_away(failure):
+                self._away_at = time.monotonic()
+                raise StoreUnavailable from failure
+            raise
+
+
+# Separate from the connections of requests. If requests exhaust theirs, checkpoints and heartbeats must continue; otherwise
+# other workers would mark running replies as interrupted.
+keeper_connections = SeparatePool("reply-keeper", size=KEEPER_CONNECTIONS, timeout_s=KEEPER_WAIT_S)
+ending_connections = SeparatePool("reply-ends", size=ENDING_CONNECTIONS, timeout_s=ENDING_WAIT_S)
+
+reply_store = DatabaseReplyStore(keeping=keeper_connections.cursor, ending=ending_connections.run)
+live_replies = LiveReplies(reply_store)

@@ -1,0 +1,214 @@
+"""The SQL statements of a send, written by hand: usually three, in two round trips.
+
+Sends are the most frequent request, and Django spends half of a send's time on building SQL. Each statement here does the work
+of several querysets of `conversations.querysets`. Tests compare what both find.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import orjson
+from django.conf import settings
+from django.db.models import DateTimeField
+from django.db.models.expressions import RawSQL
+
+from chatapi.database.round_trips import Rows, Statement, run_together
+from conversations.models import TEMPORARY_LIFETIME
+from conversations.querysets import IS_ABANDONED_SQL
+from conversations.services.replies.leases import lease
+from conversations.services.replies.stop_marks import MARKED_SQL
+from conversations.services.sending.context import Budget
+from conversations.services.sending.upstream_messages import HISTORY_SQL, HistoryRow, sends_reasoning
+from conversations.services.usage.totals import COUNT_TURN_SQL
+
+# The lock that every verb takes first. If a user's running replies are limited, this also makes the user's sends wait for each
+# other: two at once would both see the last free place.
+LOCK_SQL = """
+SELECT c.title, c.title_source, c.model_tag, a.system_prompt, a.model_tag, a.temperature, a.max_tokens, a.top_k,
+       CASE WHEN %(limited)s THEN pg_advisory_xact_lock(hashtextextended(%(lock_name)s, 0)) END
+FROM conversations AS c LEFT JOIN assistants AS a ON a.id = c.assistant_id AND a.is_active
+WHERE c.id = %(conversation_id)s AND c.user_id IS NOT DISTINCT FROM %(user_id)s
+  AND (c.expires_at IS NULL OR c.expires_at > statement_timestamp())
+FOR NO KEY UPDATE OF c
+"""
+
+# After the lock, so that it sees what the last holder of the lock has committed.
+SURVEY_SQL = f"""
+SELECT running.id, running.is_abandoned, earlier.id, earlier.request_fingerprint, earlier.is_active, theirs.count,
+       history.role, history.is_refusal, history.length, history.beginning, history.reasoning
+FROM (
+    SELECT CASE WHEN %(limited)s THEN (
+        SELECT count(*) FROM messages AS m JOIN conversations AS c ON c.id = m.conversation_id
+        WHERE m.status = 'streaming' AND c.user_id = %(user_id)s
+    ) ELSE 0 END AS count
+) AS theirs
+LEFT JOIN LATERAL (
+    SELECT id, {IS_ABANDONED_SQL} AS is_abandoned
+    FROM messages WHERE conversation_id = %(conversation_id)s AND status = 'streaming'
+) AS running ON true
+LEFT JOIN LATERAL (
+    SELECT id, request_fingerprint, is_active FROM messages
+    WHERE conversation_id = %(conversation_id)s AND idempotency_key = %(key)s
+) AS earlier ON true
+LEFT JOIN LATERAL ({HISTORY_SQL}) AS history ON true
+ORDER BY history.created_at DESC, history.id DESC
+"""  # noqa: S608  # only constants of other modules go into it
+
+# When the next message of a conversation is said: now, and after every other message of it, also if the clock stepped back. The
+# conversation's lock makes it true. It leaves out times that only a broken clock can have written.
+PLACE_SQL = """
+greatest(now(), (
+    SELECT created_at + interval '1 microsecond' FROM messages
+    WHERE conversation_id = %(conversation_id)s AND created_at < timestamptz '9999-01-01+00'
+    ORDER BY created_at DESC LIMIT 1
+))
+"""
+
+ORM_PLACE_SQL = PLACE_SQL.replace("%(conversation_id)s", "%s")
+
+# What each turn does to its conversation. Sending, regenerating and editing all use it.
+TOUCH_SQL = """
+UPDATE conversations SET updated_at = now(), title = coalesce(%(title)s, title),
+    title_source = CASE WHEN %(title)s IS NULL THEN title_source ELSE 'auto' END,
+    expires_at = CASE WHEN expires_at IS NOT NULL THEN now() + %(temporary_lifetime)s::interval END
+WHERE id = %(conversation_id)s
+"""
+
+TOUCH_AND_COUNT_SQL = f"WITH touched AS ({TOUCH_SQL} RETURNING user_id) {COUNT_TURN_SQL}"
+
+INSERT_SQL = f"""
+WITH touched AS ({TOUCH_SQL} RETURNING user_id), counted AS ({COUNT_TURN_SQL}), place AS (SELECT {PLACE_SQL} AS time)
+INSERT INTO messages (id, conversation_id, role, content, model_tag, status, parent_id, heartbeat_at, worker,
+                      idempotency_key, request_fingerprint, context, request_options, created_at)
+VALUES (%(message_id)s, %(conversation_id)s, 'user', %(content)s, NULL, 'complete', NULL, NULL, NULL,
+        %(key)s, %(fingerprint)s, NULL, NULL, (SELECT time FROM place)),
+       (%(reply_id)s, %(conversation_id)s, 'assistant', '', %(model_tag)s,
+        CASE WHEN {MARKED_SQL} THEN 'stopped' ELSE 'streaming' END, %(message_id)s, 'infinity',
+        %(worker)s, NULL, NULL, %(context)s, %(options)s, (SELECT time + interval '1 microsecond' FROM place))
+RETURNING status
+"""  # noqa: S608  # only constants of this module go into it
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """The state of a conversation at the time a send has locked it."""
+
+    running_id: UUID | None
+    is_abandoned: bool
+    earlier_id: UUID | None
+    earlier_fingerprint: str | None
+    earlier_is_active: bool
+    running_of_user: int
+    history: list[HistoryRow]
+
+
+def lock_conversation(conversation_id: UUID, user_id: UUID | None, *, limited: bool) -> tuple[Any, ...] | None:
+    """Lock a user's conversation and return the settings for its replies, or None if the user has no such conversation."""
+    (rows,) = run_together(_lock(conversation_id, user_id, limited=limited))
+    return rows[0] if rows else None
+
+
+def survey_conversation(
+    conversation_id: UUID, user_id: UUID | None, budget: Budget, *, idempotency_key: str, limited: bool
+) -> Survey:
+    """Read everything that a send depends on. One query."""
+    (rows,) = run_together(_survey(conversation_id, user_id, budget, idempotency_key=idempotency_key, limited=limited))
+    return _read_survey(rows)
+
+
+def lock_and_survey(
+    conversation_id: UUID, user_id: UUID | None, budget: Budget, *, idempotency_key: str, limited: bool
+) -> tuple[tuple[Any, ...] | None, Survey]:
+    """Do what `lock_conversation` and `survey_conversation` do, in one round trip."""
+    locked, found = run_together(
+        _lock(conversation_id, user_id, limited=limited),
+        _survey(conversation_id, user_id, budget, idempotency_key=idempotency_key, limited=limited),
+    )
+    return locked[0] if locked else None, _read_survey(found)
+
+
+def _lock(conversation_id: UUID, user_id: UUID | None, *, limited: bool) -> Statement:
+    return LOCK_SQL, {
+        "conversation_id": conversation_id,
+        "user_id": user_id,
+        "limited": limited,
+        "lock_name": f"generations:{user_id}",
+    }
+
+
+def _survey(conversation_id: UUID, user_id: UUID | None, budget: Budget, *, idempotency_key: str, limited: bool) -> Statement:
+    return SURVEY_SQL, {
+        "conversation_id": conversation_id,
+        "user_id": user_id,
+        "limited": limited,
+        "key": idempotency_key or None,
+        "abandoned_after_s": settings.ABANDONED_AFTER_SECONDS,
+        "dead_workers": lease.dead_workers,
+        "characters": budget.characters_to_read,
+        "rows": budget.rows_to_read,
+        "with_reasoning": sends_reasoning(),
+    }
+
+
+def _read_survey(rows: Rows) -> Survey:
+    running_id, is_abandoned, earlier_id, fingerprint, earlier_is_active, count = rows[0][:6]
+    return Survey(
+        running_id=running_id,
+        is_abandoned=bool(is_abandoned),
+        earlier_id=earlier_id,
+        earlier_fingerprint=fingerprint,
+        earlier_is_active=bool(earlier_is_active),
+        running_of_user=count,
+        history=[row[6:] for row in rows if row[6] is not None],
+    )
+
+
+def next_place(conversation_id: UUID) -> RawSQL:
+    """Return the expression of PLACE_SQL for an insert. The caller holds the conversation's lock."""
+    return RawSQL(ORM_PLACE_SQL, [conversation_id], output_field=DateTimeField())  # noqa: S611  # a constant
+
+
+def touch_conversation(conversation_id: UUID, title: str | None, *, sent: int) -> None:
+    """Update a conversation for a new turn: its time, when it expires if it is temporary, and its title unless that is None.
+
+    Also count one reply and `sent` messages for its user.
+    """
+    values = {"conversation_id": conversation_id, "title": title, "temporary_lifetime": str(TEMPORARY_LIFETIME), "sent": sent}
+    run_together((TOUCH_AND_COUNT_SQL, values))
+
+
+def insert_turn(
+    *,
+    conversation_id: UUID,
+    message_id: UUID,
+    reply_id: UUID,
+    content: str,
+    title: str | None,
+    model_tag: str,
+    idempotency_key: str,
+    fingerprint: str,
+    context: dict[str, Any],
+    options: dict[str, Any] | None,
+) -> bool:
+    """Save both messages of a turn; update the conversation and count the turn as `touch_conversation` does. Commit.
+
+    Return whether the reply is to be generated. It is not if a stop came before.
+    """
+    values = {
+        "conversation_id": conversation_id,
+        "message_id": message_id,
+        "reply_id": reply_id,
+        "worker": lease.worker_id,
+        "content": content,
+        "title": title,
+        "model_tag": model_tag,
+        "key": idempotency_key or None,
+        "fingerprint": fingerprint or None,
+        "temporary_lifetime": str(TEMPORARY_LIFETIME),
+        "sent": 1,
+        "context": orjson.dumps(context).decode(),
+        "options": None if options is None else orjson.dumps(options).decode(),
+    }
+    (saved,) = run_together((INSERT_SQL, values), is_last=True)
+    return ("stopped",) not in saved

@@ -1,0 +1,1 @@
+"""What users used, and how much they may use."""

@@ -1,0 +1,53 @@
+"""Chats: conversations that a user addresses by a name.
+
+A chat and a session with one name are one conversation. The id of a conversation names it too, so a front-end can open what it
+lists on another surface.
+"""
+
+from uuid import UUID
+
+from conversations.exceptions import ConversationNotFound, SessionNotFound
+from conversations.ids import parse_id
+from conversations.models import Conversation
+from conversations.services.conversations import require_conversation, update_conversation
+from conversations.services.sending.first_turns import Opening
+from conversations.services.sending.model_tags import require_allowed
+from conversations.services.sessions import find_session, open_session
+
+
+def find_chat(*, name: str, user_id: UUID) -> UUID:
+    """Return the conversation of a chat. Raises `ConversationNotFound`. At most two queries."""
+    try:
+        return find_session(session_id=name, user_id=user_id)
+    except SessionNotFound:
+        conversation_id = parse_id(name)
+    if conversation_id is None:
+        raise ConversationNotFound
+    require_conversation(conversation_id=conversation_id, user_id=user_id)
+    return conversation_id
+
+
+def open_chat(*, name: str, user_id: UUID, model_tag: str | None = None) -> UUID | Opening:
+    """Return the conversation of a chat or, before its first use, a function that creates it: see `turns.first_turns`.
+
+    A given model is used from now on.
+
+    Raises `ModelNotAllowed`, `ShuttingDown`, `TooManyReplies`, `UnknownUser`.
+    """
+    try:
+        conversation_id = find_chat(name=name, user_id=user_id)
+    except ConversationNotFound:
+        require_allowed(model_tag)
+        opened = open_session(session_id=name, user_id=user_id)
+        if isinstance(opened, UUID):
+            # A simultaneous request has created it in the meantime.
+            return _with_model(opened, user_id, model_tag)
+        return lambda: _with_model(opened(), user_id, model_tag)
+    return _with_model(conversation_id, user_id, model_tag)
+
+
+def _with_model(conversation_id: UUID, user_id: UUID, model_tag: str | None) -> UUID:
+    # Clients send the model with each message.
+    if model_tag and not Conversation.objects.filter(id=conversation_id, model_tag=model_tag).exists():
+        update_conversation(("id",), conversation_id=conversation_id, user_id=user_id, changes={"model_tag": model_tag})
+    return conversation_id

@@ -1,0 +1,90 @@
+"""Open the conversation of a first response: with a history that the client brings, and in no list."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Literal
+from uuid import UUID
+
+from django.contrib.postgres.functions import TransactionNow
+from django.db import transaction
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from conversations.models import DEFAULT_MODEL_TAG, DEFAULT_TITLE, TEMPORARY_LIFETIME, Conversation, Message, new_id
+from conversations.services.sending.model_tags import require_allowed
+from conversations.services.sending.places import refuse_while_ending
+from conversations.services.user_directory import requires_known_user
+
+# The source of messages that a client brought: they can't be rated, and usage does not count them.
+BROUGHT = "client"
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A message that a client brings along."""
+
+    role: Literal["user", "assistant", "system"]
+    content: str
+
+
+def open_conversation(
+    *,
+    user_id: UUID,
+    history: Sequence[Said] = (),
+    model_tag: str = "",
+    metadata: dict[str, str] | None = None,
+    is_listed: bool = False,
+    temporary: bool = False,
+    key: str = "",
+) -> UUID:
+    """Create a conversation that begins with `history`, oldest first, and return its id.
+
+    With a `key`, requests with this key open one conversation, and the later ones get its id. Raises `ModelNotAllowed`,
+    `ShuttingDown`, `UnknownUser`.
+    """
+    refuse_while_ending()
+    require_allowed(model_tag)
+    conversation = Conversation(
+        id=new_id(),
+        user_id=user_id,
+        title=DEFAULT_TITLE,
+        model_tag=model_tag or DEFAULT_MODEL_TAG,
+        # No address of the session surface can have this form.
+        session_id=f"responses/{hashlib.sha256(key.encode()).hexdigest()}" if key else None,
+        is_listed=is_listed,
+        metadata=metadata or None,
+        expires_at=timezone.now() + TEMPORARY_LIFETIME if temporary else None,
+    )
+    with requires_known_user(), transaction.atomic():
+        found_id = _create_once(conversation)
+        if found_id == conversation.id:
+            Message.objects.bulk_create(_as_messages(found_id, history))
+    return found_id
+
+
+def _create_once(conversation: Conversation) -> UUID:
+    if conversation.session_id is None:
+        conversation.save(force_insert=True)
+        return conversation.id
+    keyed = Conversation.objects.owned_by(conversation.user_id).filter(session_id=conversation.session_id)
+    # An expired conversation keeps its key until it is pruned.
+    keyed.filter(expires_at__lte=Now()).delete()
+    # Of simultaneous requests, the unique index lets one create it. The others wait for that one and find its row.
+    Conversation.objects.bulk_create([conversation], ignore_conflicts=True)
+    return keyed.values_list("id", flat=True).get()
+
+
+def _as_messages(conversation_id: UUID, history: Sequence[Said]) -> list[Message]:
+    messages: list[Message] = []
+    asked_id: UUID | None = None
+    for place, said in enumerate(history):
+        # Each has its own time, so that ids, which a node's clock makes, decide no order.
+        said_at = TransactionNow() + timedelta(microseconds=place)
+        message: dict[str, Any] = {"id": new_id(), "conversation_id": conversation_id, "content": said.content}
+        message |= {"created_at": said_at, "source": BROUGHT}
+        is_answer = said.role == "assistant"
+        messages.append(Message(role=said.role, parent_id=asked_id if is_answer else None, **message))
+        asked_id = messages[-1].id if said.role == "user" else asked_id
+    return messages

@@ -1,0 +1,84 @@
+"""Find the turn of a request that its client library repeats on its own, without an Idempotency-Key.
+
+The `openai` packages repeat a request whose connection broke or that was refused, with the same body and a count of the
+repetitions. This request must not ask its question a second time, nor get the answer to an earlier question in the same words.
+So a send stores a fingerprint of its body with the question, and a repetition follows the newest turn with the same
+fingerprint. The fingerprint is removed as soon as a client has the whole answer, or when a request with the same fingerprint is
+refused: then the repetition that follows asks anew.
+
+A repetition comes soon after the request timed out, and the packages wait for ten minutes. If the first request was lost before
+it arrived, and the answer to the same question was not delivered whole just before, then the repetition gets that answer. A
+client that can't accept that sends an Idempotency-Key.
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+from django.db import connection
+from django.db.models import Exists, OuterRef
+from django.db.models.functions import Now
+
+from conversations.models import Conversation, Message, Role
+from conversations.querysets import MessageQuerySet
+from conversations.services.sending.begin import Turn
+
+REPEATED_WITHIN = timedelta(minutes=15)
+
+
+@dataclass(frozen=True, slots=True)
+class Same:
+    """What equal requests have in common. Without a conversation, they asked for a new one."""
+
+    user_id: UUID
+    fingerprint: str
+    conversation_id: UUID | None
+
+
+def find_repeated_turn(same: Same) -> Turn | None:
+    """Return the newest turn of this fingerprint, in a conversation or, without one, in the user's unlisted conversations.
+
+    None if there is none of the last 15 minutes whose answer is missing.
+    """
+    found = _questions(same).newest_first().values_list("id", "conversation_id").first()
+    if found is None:
+        return None
+    asked_id, found_id = found
+    replies = Message.objects.filter(parent_id=asked_id).replies()
+    reply_id = replies.newest_first().values_list("id", flat=True).first()
+    if reply_id is None:
+        return None
+    return Turn(conversation_id=found_id, user_message_id=asked_id, reply_id=reply_id, request=None)
+
+
+def wait_for_same_request(same: Same) -> None:
+    """Wait until no other transaction begins a turn for the same request. Call it in the transaction that begins the turn."""
+    with connection.cursor() as cursor:
+        name = f"repeats:{same.user_id}:{same.fingerprint}"
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [name])
+
+
+def note_delivered(turn: Turn) -> None:
+    """Remember that a client has the whole answer of this turn, so that no repetition gets it again. At most one query."""
+    asked = Message.objects.filter(id=turn.user_message_id, idempotency_key=None)
+    asked.exclude(request_fingerprint=None).update(request_fingerprint=None)
+
+
+def forget_ended_turns(same: Same) -> None:
+    """Let no repetition follow a turn of this fingerprint whose reply has ended."""
+    running = Message.objects.running().filter(parent_id=OuterRef("id"))
+    _questions(same).filter(~Exists(running), idempotency_key=None).update(request_fingerprint=None)
+
+
+def _questions(same: Same) -> MessageQuerySet:
+    conversations = Conversation.objects.visible_to(same.user_id)
+    if same.conversation_id is None:
+        conversations = conversations.filter(is_listed=False, updated_at__gte=Now() - REPEATED_WITHIN)
+    else:
+        conversations = conversations.filter(id=same.conversation_id)
+    return Message.objects.filter(
+        conversation_id__in=conversations.values("id"),
+        role=Role.USER,
+        request_fingerprint=same.fingerprint,
+        created_at__gte=Now() - REPEATED_WITHIN,
+    )

@@ -1,0 +1,37 @@
+"""Which failure an error of the inference service is, by its status and by what it says."""
+
+from inference_proxy.exceptions import ContentRefused, ContextTooLong, UpstreamError, UpstreamFailure, failure_of_status
+from inference_proxy.protocols.compatibility import read_refusal
+from inference_proxy.protocols.content_refusals import is_about_content
+from inference_proxy.protocols.context_refusals import error_says_too_long, named_tokens, says_too_long
+from inference_proxy.protocols.error_answers import ErrorAnswer, read_error
+
+
+def failure_of_answer(status: int, answer: bytes) -> UpstreamFailure:
+    """Return the failure that an answer with another status than success means. `answer` may be the beginning of a long one."""
+    error = read_error(answer)
+    failure: UpstreamFailure
+    if says_too_long(status, error):
+        failure = _too_long(error)
+    elif is_about_content(status, answer):
+        failure = ContentRefused()
+    else:
+        failure = failure_of_status(status)
+    failure.refusal = read_refusal(status, answer)
+    return failure
+
+
+def failure_of_event(event: bytes) -> UpstreamFailure:
+    """Return the failure that an event of a stream means which is no part of a reply."""
+    if not event.lstrip().startswith(b"{"):
+        return UpstreamError()
+    error = read_error(event)
+    failure: UpstreamFailure = _too_long(error) if error_says_too_long(error) else UpstreamError()
+    failure.refusal = read_refusal(None, event)
+    return failure
+
+
+def _too_long(error: ErrorAnswer) -> ContextTooLong:
+    failure = ContextTooLong()
+    failure.named_tokens = named_tokens(error)
+    return failure

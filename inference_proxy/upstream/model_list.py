@@ -1,0 +1,88 @@
+"""Which models users may choose: by ALLOWED_MODELS, or by the list that the inference service gives of itself.
+
+That list is remembered for a minute, in each process. It is read where a model that is not the default is chosen, or is about
+to be used, and never otherwise. Where it can't be had, what it last said counts.
+"""
+
+import threading
+import time
+from typing import Any
+
+from django.conf import settings
+
+from inference_proxy.exceptions import UpstreamFailure
+from inference_proxy.protocols import new_protocol
+from inference_proxy.upstream.catalogue import read_models
+
+REMEMBERED_S = 60.0
+# Seconds after a failure in which the service is not asked again, so that no request waits for another failure.
+PAUSE_S = 10.0
+READ_DEADLINE_S = 2.0
+
+
+class ModelListNeeded(Exception):
+    """Only the inference service's list can tell, and it is not at hand: read it, holding no connection, and ask again."""
+
+
+class ModelList:
+    """What the inference service last said that it has."""
+
+    def __init__(self) -> None:
+        self._reading = threading.Lock()
+        self._names: frozenset[str] | None = None
+        self._read_again_at = 0.0
+
+    def names(self) -> frozenset[str] | None:
+        """The names, None where they were never to be had. Raises `ModelListNeeded` where they are too old."""
+        is_being_read = self._reading.locked() and self._names is not None
+        if time.monotonic() >= self._read_again_at and not is_being_read:
+            raise ModelListNeeded
+        return self._names
+
+    def read(self) -> None:
+        """Read the list where it is too old. One thread does; those that have an old one go on with it."""
+        if not self._reading.acquire(blocking=self._names is None):
+            return
+        try:
+            if time.monotonic() < self._read_again_at:
+                return
+            try:
+                names = frozenset(model["model_tag"] for model in read_models(READ_DEADLINE_S)["models"])
+            except UpstreamFailure:
+                names = frozenset()
+            # A service that lists nothing has not said what may be chosen.
+            self._names = names or self._names
+            self._read_again_at = time.monotonic() + (REMEMBERED_S if names else PAUSE_S)
+        finally:
+            self._reading.release()
+
+    def clear(self) -> None:
+        self._names, self._read_again_at = None, 0.0
+
+
+model_list = ModelList()
+
+
+def list_allowed_models() -> dict[str, Any]:
+    """Return what `read_models` does, with only the models that users may choose. Raises `UpstreamFailure`."""
+    answer = read_models()
+    listed = answer.get("models")
+    if not settings.ALLOWED_MODELS or not isinstance(listed, list):
+        return answer
+    allowed = [model for model in listed if isinstance(model, dict) and model.get("model_tag") in settings.ALLOWED_MODELS]
+    return {**answer, "models": allowed}
+
+
+def is_allowed(model_tag: str, *, where_unknown: bool) -> bool:
+    """Tell whether users may choose a model. `where_unknown` is the answer where the list was never to be had.
+
+    Calls nothing. Raises `ModelListNeeded`.
+    """
+    if model_tag in ("", "default", settings.INFERENCE_MODEL):
+        return True
+    if settings.ALLOWED_MODELS:
+        return model_tag in settings.ALLOWED_MODELS
+    if not new_protocol().chooses_model:
+        return True
+    names = model_list.names()
+    return where_unknown if names is None else model_tag in names
