@@ -21,6 +21,7 @@ from conversations.erased_models import ErasedUser
 from conversations.expressions import MESSAGE_DAY, TITLE_WORDS
 from conversations.key_models import CreationKey
 from conversations.lease_models import Worker
+from conversations.prune_models import PruneRun
 from conversations.querysets import ConversationQuerySet, MessageQuerySet
 from conversations.staff_models import AccessKind, DailyFigures, StaffAccess
 from conversations.usage_models import UsageTotal, UserQuota
@@ -34,6 +35,7 @@ __all__ = [
     "DailyFigures",
     "ErasedUser",
     "Message",
+    "PruneRun",
     "Role",
     "StaffAccess",
     "Status",

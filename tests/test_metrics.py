@@ -13,6 +13,7 @@ from devstack.processes import free_port
 from tests.conftest import StartServer
 from tests.support.auth import ScriptedAuth, make_token
 from tests.support.client import Client
+from tests.support.database import manage
 from tests.support.metrics import Page, get_page, needs_promtool, promtool
 from tests.support.server import Server
 from tests.support.steps import done, hold, respond, tokens
@@ -141,6 +142,22 @@ def test_the_database_and_the_event_loop_are_watched(service: Server) -> None:
     assert scrape().value("chat_event_loop_lag_seconds_count") > before.value("chat_event_loop_lag_seconds_count")
     for name in ("chat_database_connections_in_use", "chat_database_connections_waiting", "chat_admission_waiting_requests"):
         assert name in scrape().names()
+
+
+def test_scheduled_prunes_are_shown(service: Server, client: Client, database_url: str) -> None:
+    at, deleted = "chat_api_last_prune_timestamp_seconds", "chat_api_last_prune_conversations"
+    assert at in scrape().names()
+    conversation = client.create_conversation()
+    arguments = ("prune_history", "--empty", "--older-than=2000-01-01", "--yes", "--verbosity=0")
+    manage(database_url, *arguments, "--dry-run")
+    started_at = time.time()
+    manage(database_url, *arguments)
+    wait_until(lambda: scrape().value(at, criteria="older-than,empty") > started_at - 60, "the run is shown")
+    manage(database_url, *arguments[:2], "--yes", "--verbosity=0")
+    wait_until(lambda: scrape().value(at, criteria="empty") > started_at - 60, "the other run is shown")
+    assert scrape().value(deleted, criteria="older-than,empty") == 0
+    assert scrape().value(deleted, criteria="empty") >= 1
+    assert client.request("GET", f"/api/conversations/{conversation}").status == 404
 
 
 @needs_promtool

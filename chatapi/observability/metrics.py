@@ -170,6 +170,27 @@ replica_lag = Gauge(
     registry=registry,
     multiprocess_mode="livemax",
 )
+last_prune_at = Gauge(
+    "chat_api_last_prune_timestamp_seconds",
+    "When the last scheduled run of prune_history ended (Unix time), by its criteria; 0 before the first.",
+    ["criteria"],
+    registry=registry,
+    multiprocess_mode="livemax",
+)
+last_prune_conversations = Gauge(
+    "chat_api_last_prune_conversations",
+    "Conversations that this run deleted.",
+    ["criteria"],
+    registry=registry,
+    multiprocess_mode="livemax",
+)
+last_prune_messages = Gauge(
+    "chat_api_last_prune_messages",
+    "Messages that this run deleted.",
+    ["criteria"],
+    registry=registry,
+    multiprocess_mode="livemax",
+)
 
 # Series that exist from the start, so that the first event counts as an increase.
 sends_begun = sends.labels("begun")
@@ -187,6 +208,8 @@ for _error in ("upstream_error", "upstream_unavailable", "upstream_timeout"):
     replies.labels("failed", _error)
     service_errors.labels("inference", _error)
 service_errors.labels("auth", "auth_unavailable")
+for _gauge in (last_prune_at, last_prune_conversations, last_prune_messages):
+    _gauge.labels("expired")
 
 # Unix time; 0 before the first time.
 _reached_at = 0.0
@@ -199,6 +222,12 @@ def note_database_reached() -> None:
 
 def database_reached_at() -> float:
     return _reached_at
+
+
+def note_last_prune(criteria: str, ended_at: float, conversations: int, messages: int) -> None:
+    last_prune_at.labels(criteria).set(ended_at)
+    last_prune_conversations.labels(criteria).set(conversations)
+    last_prune_messages.labels(criteria).set(messages)
 
 
 def note_request(method: str | None, route: str, status: int, seconds: float) -> None:

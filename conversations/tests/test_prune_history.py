@@ -14,7 +14,7 @@ from django.core.management import CommandError
 from django.db import DatabaseError, connection, transaction
 
 from conversations.management.arguments import _months_before
-from conversations.models import Conversation, Message
+from conversations.models import Conversation, Message, PruneRun
 from conversations.services.history import prune
 from conversations.services.history.prune import BATCH_S, LARGEST_BATCH, PruneCriteria, next_batch_size, prune_history
 from conversations.tests.conftest import remaining
@@ -377,3 +377,31 @@ def test_keep_last_spares_a_conversation_that_is_used_although_its_time_is_old(m
     Message.objects.create(conversation=used, role="user", content="just now", created_at=days_ago(0))
     manage("prune_history", "--keep-last", "2", "--yes")
     assert remaining() == {used.id, *[each.id for each in kept]}
+
+
+def test_a_scheduled_run_is_remembered_and_a_run_by_hand_is_not(manage: Manage, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_old_conversation(messages=3)
+    manage(*OLD, "--dry-run")
+    assert not PruneRun.objects.exists()
+    manage(*OLD)
+    run = PruneRun.objects.get()
+    assert (run.criteria, run.conversations, run.messages) == ("older-than", 1, 3)
+    manage(*OLD)
+    again = PruneRun.objects.get()
+    assert (again.conversations, again.messages) == (0, 0)
+    manage("prune_history", "--expired", "--empty", "--include-favorites", "--keep-last=3", "--yes")
+    assert PruneRun.objects.filter(criteria="empty,expired,keep-last").exists()
+
+    def fail(*_: Any, **__: Any) -> Any:
+        raise DatabaseError
+
+    PruneRun.objects.all().delete()
+    monkeypatch.setattr(prune, "delete_with_messages", fail)
+    make_old_conversation()
+    with pytest.raises(CommandError):
+        manage(*OLD)
+    assert not PruneRun.objects.exists()
+    monkeypatch.undo()
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    manage(*OLD)
+    assert not PruneRun.objects.exists()

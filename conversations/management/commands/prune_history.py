@@ -1,6 +1,7 @@
 """`manage.py prune_history`: delete old or unwanted conversations. See services.history.prune."""
 
 import json
+import sys
 from argparse import ArgumentParser
 from contextlib import nullcontext
 from dataclasses import asdict
@@ -28,6 +29,7 @@ from conversations.services.history.prune import (
     measure,
     prune_history,
 )
+from conversations.services.history.prune_runs import note_prune_run
 
 FINAL_STATUSES = [status for status in Status.values if status != Status.STREAMING]
 EPILOG = """
@@ -97,6 +99,9 @@ class Command(OperatorCommand):
                 result = self._run(criteria, options, interruption)
             except ArchiveProblem as failure:
                 raise CommandError(f"Cannot write the archive: {failure}") from None
+            if not options["dry_run"] and (result.is_complete or interruption.is_out_of_time) and not sys.stdin.isatty():
+                # For the metrics. A run by hand is no sign that the scheduled ones work.
+                note_prune_run(criteria, result)
         self._summarize(result, options)
         if not result.is_complete:
             raise SystemExit(interruption.exit_code)

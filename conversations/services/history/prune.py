@@ -29,6 +29,15 @@ FIRST_BATCH = 100
 LARGEST_BATCH = 10_000
 # How long a batch should hold its locks. Large batches make pruning nearly as fast as one plain DELETE.
 BATCH_S = 0.07
+CRITERION_NAMES = {
+    "older_than": "older-than",
+    "user_id": "user",
+    "statuses": "status",
+    "is_empty": "empty",
+    "is_anonymous": "anonymous",
+    "is_expired": "expired",
+    "keep_last": "keep-last",
+}
 # The size of a row without its text: header, ids, times, numbers.
 MESSAGE_ROW_BYTES = 150
 CONVERSATION_ROW_BYTES = 150
@@ -58,7 +67,13 @@ class PruneCriteria:
     @property
     def chooses(self) -> bool:
         """Whether any criterion is given. `include_favorites` alone is none."""
-        return any(getattr(self, field.name) for field in fields(self) if field.name != "include_favorites")
+        return bool(self.names)
+
+    @property
+    def names(self) -> str:
+        """The given criteria without their values, as the command names them: `older-than,empty`."""
+        given = (field.name for field in fields(self) if field.name in CRITERION_NAMES and getattr(self, field.name))
+        return ",".join(CRITERION_NAMES[name] for name in given)
 
 
 @dataclass(slots=True)

@@ -1,0 +1,63 @@
+"""Remember when history was last pruned, and show it in the metrics.
+
+The command is another process, perhaps on another machine, and has ended before Prometheus asks. So it leaves a row for each
+combination of criteria, which each worker reads now and then: a scrape itself uses no database.
+"""
+
+import logging
+import threading
+import time
+
+from django.conf import settings
+
+from chatapi.database import is_database_away, own_cursor
+from chatapi.observability import metrics
+from conversations.models import PruneRun
+from conversations.services.history.prune import PruneCriteria, PruneResult
+
+logger = logging.getLogger(__name__)
+
+READ_PAUSE_S = 15.0
+READ_SQL = """
+SELECT criteria, extract(epoch FROM finished_at)::float8, conversations, messages FROM prune_runs ORDER BY criteria LIMIT 200
+"""
+
+
+def note_prune_run(criteria: PruneCriteria, result: PruneResult) -> None:
+    """Remember a run that ended without a failure, in place of the one before with the same criteria."""
+    run = PruneRun(criteria=criteria.names, conversations=result.conversations, messages=result.messages)
+    PruneRun.objects.bulk_create(
+        [run],
+        update_conflicts=True,
+        unique_fields=["criteria"],
+        update_fields=["finished_at", "conversations", "messages"],
+    )
+
+
+def show_prune_runs() -> None:
+    """Set the gauges to what the database has. One query."""
+    with own_cursor() as cursor:
+        cursor.execute(READ_SQL)
+        rows = cursor.fetchall()
+    for row in rows:
+        metrics.note_last_prune(*row)
+
+
+def watch_prune_runs() -> None:
+    """Keep the gauges current in a thread of its own, where metrics are served."""
+    if settings.ARE_METRICS_SERVED:
+        threading.Thread(target=_watch, name="prune-runs", daemon=True).start()
+
+
+def _watch() -> None:
+    is_failing = False
+    while True:
+        try:
+            show_prune_runs()
+            is_failing = False
+        except Exception as failure:
+            # Others say that the database is away.
+            if not is_failing and not is_database_away(failure):
+                logger.exception("reading the runs of prune_history failed")
+            is_failing = True
+        time.sleep(READ_PAUSE_S)
