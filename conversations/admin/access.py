@@ -5,11 +5,13 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib import admin
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.html import format_html
 
+from conversations.admin.filters import PeriodFilter
 from conversations.admin.lists import ReadOnlyAdmin
+from conversations.admin.replica import from_replica
 from conversations.admin.visible import visible
 from conversations.ids import parse_id
 from conversations.models import AccessKind, Conversation, StaffAccess
@@ -42,11 +44,28 @@ def note_list_of(request: HttpRequest, *, user_id: UUID | None = None) -> None:
     note_list(staff_id=staff.pk, staff_name=staff.get_username(), user_id=user_id, search=search)
 
 
+class NotedListAdmin(ReadOnlyAdmin):
+    """A list whose readers are recorded. It is read from the replica, if there is one."""
+
+    list_title: str | None = None
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        response: HttpResponse = self._list(request, extra_context)
+        if request.method == "GET" and response.status_code == 200:
+            note_list_of(request)
+        return response
+
+    @from_replica
+    def _list(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        title = {"title": self.list_title} if self.list_title else {}
+        return super().changelist_view(request, {**title, **(extra_context or {})})
+
+
 @admin.register(StaffAccess)
 class StaffAccessAdmin(ReadOnlyAdmin):
     list_display = ("at_utc", "staff_name", "kind", "conversation", "user", "searched")
     list_display_links = None
-    list_filter = ("kind", ("at", admin.DateFieldListFilter))
+    list_filter = ("kind", ("at", PeriodFilter))
     allowed_lookups = frozenset({"kind__exact", "at__gte", "at__lt", "at__isnull"})
     sortable_by = ()
     ordering = ("-at", "-id")

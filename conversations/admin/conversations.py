@@ -13,7 +13,7 @@ from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils.html import format_html
 
-from conversations.admin.access import note_list_of, note_reading_of
+from conversations.admin.access import NotedListAdmin, note_reading_of
 from conversations.admin.chat import ChatPage, read_chat_page
 from conversations.admin.dashboard import dashboard
 from conversations.admin.deleting import confirm_or_delete, delete_selection
@@ -26,8 +26,7 @@ from conversations.admin.filters import (
     ModelFilter,
     TroubleFilter,
 )
-from conversations.admin.lists import ReadOnlyAdmin
-from conversations.admin.replica import from_replica, read_for
+from conversations.admin.replica import read_for
 from conversations.admin.search import search_conversations
 from conversations.admin.summaries import NOTHING_KNOWN, Summary, summaries_of
 from conversations.admin.visible import visible
@@ -62,7 +61,8 @@ def _read_page(request: HttpRequest, conversation_id: UUID) -> tuple[ChatPage, S
 
 
 @admin.register(Conversation)
-class ConversationAdmin(ReadOnlyAdmin):
+class ConversationAdmin(NotedListAdmin):
+    list_title = "Conversations"
     list_display = ("titled", "user", "message_count", "last_activity", "last_reply", "model_name", "favourite")
     list_display_links = None
     list_filter = (
@@ -88,16 +88,6 @@ class ConversationAdmin(ReadOnlyAdmin):
     search_fields = ("title",)
     search_help_text = "Words in a title or message, an e-mail address, or the id of a conversation, message or user"
     actions = (export_as_csv, export_as_jsonl, delete_selection)
-
-    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
-        response: HttpResponse = self._list(request, extra_context)
-        if request.method == "GET" and response.status_code == 200:
-            note_list_of(request)
-        return response
-
-    @from_replica
-    def _list(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
-        return super().changelist_view(request, {"title": "Conversations", **(extra_context or {})})
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return ConversationList

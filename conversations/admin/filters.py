@@ -4,10 +4,12 @@ Filters on messages use the conversations of the newest 1,000 matching messages,
 grow with the tables.
 """
 
+import re
 from typing import Any
 from uuid import UUID
 
 from django.contrib import admin
+from django.contrib.admin.views.main import ERROR_FLAG, PAGE_VAR
 from django.db import connection
 from django.db.models import OuterRef, QuerySet, Subquery
 from django.http import HttpRequest
@@ -16,6 +18,7 @@ from conversations.admin.visible import visible
 from conversations.models import Message, Status
 from conversations.querysets import MessageQuerySet
 
+DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 MOST_MESSAGES = 1_000
 MOST_MODELS = 50
 TROUBLES = {"failed": [Status.FAILED], "interrupted": [Status.INTERRUPTED], "both": [Status.FAILED, Status.INTERRUPTED]}
@@ -42,7 +45,36 @@ def last_reply() -> MessageQuerySet:
     return Message.objects.filter(conversation_id=OuterRef("pk")).replies().active_branch().newest_first()
 
 
-class ActivityFilter(admin.DateFieldListFilter):
+class PeriodFilter(admin.DateFieldListFilter):
+    """Django's periods, and one that staff type: from one day (UTC) until before another."""
+
+    template = "admin/conversations/period.html"
+
+    def __init__(self, field: Any, request: HttpRequest, *arguments: Any, **options: Any) -> None:
+        super().__init__(field, request, *arguments, **options)
+        self.chosen: dict[str, str] = {}
+        for name in (self.lookup_kwarg_since, self.lookup_kwarg_until):
+            # The form sends an empty field for an end that was left open.
+            given = [value for value in self.used_parameters.pop(name, []) if value]
+            if given:
+                self.chosen[name] = given[-1][: len("2026-01-31")]
+                self.used_parameters[name] = [f"{day} 00:00+00:00" if DAY.fullmatch(day) else day for day in given]
+        self.date_params = {name: value for name, value in self.date_params.items() if value}
+        own = {*self.expected_parameters(), PAGE_VAR, ERROR_FLAG}
+        self.other_conditions = [
+            (name, value) for name in request.GET if name not in own for value in request.GET.getlist(name)
+        ]
+
+    @property
+    def since(self) -> str:
+        return self.chosen.get(self.lookup_kwarg_since, "")
+
+    @property
+    def until(self) -> str:
+        return self.chosen.get(self.lookup_kwarg_until, "")
+
+
+class ActivityFilter(PeriodFilter):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.title = "last activity"

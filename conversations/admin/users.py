@@ -11,8 +11,7 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import reverse
 
-from conversations.admin.access import note_list_of
-from conversations.admin.lists import ReadOnlyAdmin
+from conversations.admin.access import NotedListAdmin, note_list_of
 from conversations.admin.replica import from_replica
 from conversations.admin.summaries import NOTHING_KNOWN, summaries_of
 from conversations.admin.visible import visible
@@ -31,7 +30,7 @@ MOST_QUARTERS_ADDED = 20_000
 
 
 @admin.register(ChatUser)
-class ChatUserAdmin(ReadOnlyAdmin):
+class ChatUserAdmin(NotedListAdmin):
     list_display = ("address", "shown_name", "id", "is_admin", "first_seen_at", "last_seen_at")
     list_per_page = 50
     ordering = ("-last_seen_at", "-id")
@@ -46,16 +45,6 @@ class ChatUserAdmin(ReadOnlyAdmin):
     @admin.display(description="Name")
     def shown_name(self, user: ChatUser) -> str:
         return visible(user.name)
-
-    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
-        response: HttpResponse = self._list(request, extra_context)
-        if request.method == "GET" and response.status_code == 200:
-            note_list_of(request)
-        return response
-
-    @from_replica
-    def _list(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
-        return super().changelist_view(request, extra_context)
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
         wanted = search_term.strip().replace("\x00", "")

@@ -338,3 +338,16 @@ def test_erased_users_stay_away_unless_they_are_asked_for(
     assert "1 erased user was left out" in manage("import_history", file)
     assert manage_json("import_history", file, "--include-erased")["erased_users"] == 0
     assert remaining() == {kept.id, erased.id}
+
+
+def test_no_character_of_a_text_splits_a_line_for_any_reader(manage: Manage, tmp_path: Path) -> None:
+    """Readers such as `str.splitlines` also split at U+0085, U+2028 and U+2029."""
+    text = "one\u2028two\u2029three\u0085four"
+    conversation = make_old_conversation(title=text, messages=1)
+    file = tmp_path / "all.jsonl"
+    manage("export_history", str(file), "--all")
+    lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    assert [next(iter(line)) for line in lines] == ["archive", "conversation", "message", "end"]
+    Conversation.objects.all().delete()
+    manage("import_history", str(file))
+    assert Conversation.objects.get(id=conversation.id).title == text

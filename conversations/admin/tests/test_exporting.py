@@ -174,3 +174,13 @@ def test_no_connection_is_held_while_the_reader_takes_its_time() -> None:
         parts += 1
         assert connection.connection is None
     assert parts == 4
+
+
+def test_no_character_of_a_text_splits_a_line_for_any_reader(operator: Client) -> None:
+    """Readers such as `str.splitlines` also split at U+0085, U+2028 and U+2029."""
+    text = "one\u2028two\u2029three\u0085four"
+    conversation = make_conversation(title=text)
+    make_message(conversation, "user", text)
+    (line,) = _export(operator, "export_as_jsonl", conversation).getvalue().decode().splitlines()
+    row = json.loads(line)
+    assert (row["conversation"]["title"], row["message"]["content"]) == (text, text)

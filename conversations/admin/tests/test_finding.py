@@ -1,6 +1,7 @@
 """Finding conversations: search, filters, the columns of the list."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -9,7 +10,7 @@ from django.utils import timezone
 
 from conversations.admin import search
 from conversations.admin.visible import visible
-from conversations.models import Assistant
+from conversations.models import Assistant, StaffAccess
 from conversations.tests.factories import NOON, USER_ID, make_conversation
 
 from .factories import make_chat_user, make_long_conversation, make_message
@@ -273,3 +274,44 @@ def test_users_are_found_by_beginnings_and_id(support: Client) -> None:
     assert found("ADA@EX") == found("ada love") == found(str(USER_ID)) == ["ada@example.com"]
     assert found("example") == found("lovelace") == []
     assert len(found("")) == 2
+
+
+@pytest.mark.parametrize(
+    ("since", "until", "found"),
+    [
+        ("2026-03-02", "2026-03-04", ["3rd", "2nd"]),
+        ("2026-03-03", "", ["4th", "3rd"]),
+        ("", "2026-03-03", ["2nd"]),
+        ("", "", ["4th", "3rd", "2nd"]),
+    ],
+)
+def test_staff_type_a_period(support: Client, since: str, until: str, found: list[str]) -> None:
+    for day, title in ((2, "2nd"), (3, "3rd"), (4, "4th")):
+        make_conversation(title=title, updated_at=datetime(2026, 3, day, tzinfo=UTC))
+    period = {"updated_at__gte": since, "updated_at__lt": until}
+    assert titles(support, **period) == found
+    page = support.get(LIST, {**period, "q": "a <b>", "is_favorited__exact": "0", "p": "1"}).content.decode()
+    assert f'name="updated_at__gte" value="{since}"' in page
+    assert f'name="updated_at__lt" value="{until}"' in page
+    # The form keeps the search and the other filters, and begins at the first page.
+    assert '<input type="hidden" name="q" value="a &lt;b&gt;">' in page
+    assert '<input type="hidden" name="is_favorited__exact" value="0">' in page
+    assert '<input type="hidden" name="p"' not in page
+
+
+@pytest.mark.parametrize("day", ["2026-02-31", "soon", "10000-01-01", "2026-03-01' OR 1=1"])
+def test_a_day_that_does_not_exist_is_refused(support: Client, day: str) -> None:
+    make_conversation()
+    answer = support.get(LIST, {"updated_at__gte": day})
+    assert (answer.status_code, answer["Location"]) == (302, f"{LIST}?e=1")
+
+
+def test_the_records_of_access_take_a_period(client: Client, admin_user: Any) -> None:
+    client.force_login(admin_user)
+    StaffAccess.objects.create(
+        staff_name="ann", kind="read", conversation_id=uuid4(), at=datetime(2026, 3, 2, 23, 59, tzinfo=UTC)
+    )
+    address = "/admin/conversations/staffaccess/"
+    for until, count in (("2026-03-03", 1), ("2026-03-02", 0)):
+        answer = client.get(address, {"at__gte": "2026-03-01", "at__lt": until})
+        assert answer.context["cl"].result_count == count

@@ -11,6 +11,7 @@ from django.db import connection
 from psycopg import sql
 
 from conversations.services.history.id_arrays import IdArray
+from inference_proxy.responses import escape_line_ends
 
 CONVERSATION = "conversation"
 MESSAGE = "message"
@@ -61,7 +62,7 @@ def history_lines(conversation_ids: IdArray) -> Generator[bytes, None, None]:
     with connection.wrap_database_errors, connection.cursor() as cursor, cursor.copy(statement) as copy:
         # Not `copy.rows()`, which would decode each line to text for nothing.
         for row in copy:
-            yield _unescaped(bytes(row))
+            yield escape_line_ends(_unescaped(bytes(row)))
 
 
 def _unescaped(row: bytes) -> bytes:

@@ -16,6 +16,7 @@ from conversations.message_batches import cut_batch, select_batch
 from conversations.models import Conversation, Message
 from conversations.querysets import MessageQuerySet
 from conversations.services.replica_reads import read_for_anyone
+from inference_proxy.responses import escape_line_ends
 
 ExportFormat = Literal["csv", "jsonl"]
 
@@ -108,7 +109,8 @@ def _lines(conversation: dict[str, Any], messages: list[dict[str, Any]], export_
     if not messages:
         records = [{"conversation": conversation, "message": None}]
     # Times that Python can't represent are written as PostgreSQL writes them.
-    return b"".join(orjson.dumps(record, default=str, option=orjson.OPT_APPEND_NEWLINE) for record in records)
+    lines = b"".join(orjson.dumps(record, default=str, option=orjson.OPT_APPEND_NEWLINE) for record in records)
+    return escape_line_ends(lines)
 
 
 def _csv_lines(rows: Sequence[Sequence[Any]]) -> bytes:
