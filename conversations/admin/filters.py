@@ -55,7 +55,8 @@ class PeriodFilter(admin.DateFieldListFilter):
         self.chosen: dict[str, str] = {}
         for name in (self.lookup_kwarg_since, self.lookup_kwarg_until):
             # The form sends an empty field for an end that was left open.
-            given = [value for value in self.used_parameters.pop(name, []) if value]
+            values: Any = self.used_parameters.pop(name, [])
+            given = [value for value in values if value]
             if given:
                 self.chosen[name] = given[-1][: len("2026-01-31")]
                 self.used_parameters[name] = [f"{day} 00:00+00:00" if DAY.fullmatch(day) else day for day in given]

@@ -11,7 +11,7 @@ from django.db import connection
 from psycopg import sql
 
 from conversations.services.history.id_arrays import IdArray
-from inference_proxy.responses import escape_line_ends
+from inference_proxy.replies.streams import escape_line_ends
 
 CONVERSATION = "conversation"
 MESSAGE = "message"

@@ -10,7 +10,8 @@ import time
 
 from django.conf import settings
 
-from chatapi.database import is_database_away, own_cursor
+from chatapi.database.connections import own_cursor
+from chatapi.database.failures import is_database_away
 from chatapi.observability import metrics
 from conversations.models import PruneRun
 from conversations.services.history.prune import PruneCriteria, PruneResult

@@ -16,7 +16,7 @@ from conversations.message_batches import cut_batch, select_batch
 from conversations.models import Conversation, Message
 from conversations.querysets import MessageQuerySet
 from conversations.services.replica_reads import read_for_anyone
-from inference_proxy.responses import escape_line_ends
+from inference_proxy.replies.streams import escape_line_ends
 
 ExportFormat = Literal["csv", "jsonl"]
 

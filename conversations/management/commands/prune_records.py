@@ -1,0 +1,77 @@
+"""`manage.py prune_records`: delete old usage totals, access records and users. See services.history.records."""
+
+from argparse import ArgumentParser
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from django.core.management.base import CommandError
+
+from conversations.management.arguments import past_moment
+from conversations.management.confirmation import confirm
+from conversations.management.repeatable_command import RepeatableCommand
+from conversations.services.history.records import RecordsResult, prune_records
+from conversations.services.usage.totals import MOST_DAYS
+
+EPILOG = """
+Give at least one option; a table without its option keeps all its rows. Ages are 90d, 12w, 6m or 1y, or a date (midnight UTC).
+Usage totals of the last 93 days stay in any case: /api/usage and monthly quotas read them. A user with conversations stays in
+the directory, however long ago they were seen. Tombstones of erased users are never deleted. You can interrupt and repeat the
+command.
+
+exit codes: 0 done, 1 failed, 2 wrong arguments or not confirmed, 3 stopped by --max-seconds, 130 and 143 interrupted. After 1,
+3, 130 and 143, run the command again.
+"""
+LEAST_USAGE_AGE = timedelta(days=MOST_DAYS + 1)
+
+
+class Command(RepeatableCommand[RecordsResult]):
+    help = "Delete old usage totals, records of what staff read, and users who have not been seen for long."
+    epilog = EPILOG
+    unit = "rows deleted"
+    batch = "batches"
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--usage-older-than", type=past_moment, metavar="AGE", help="usage totals of users")
+        parser.add_argument("--access-older-than", type=past_moment, metavar="AGE", help="records of what staff read")
+        parser.add_argument(
+            "--users-unseen-for", type=past_moment, metavar="AGE", help="users in the directory who have no conversations"
+        )
+        parser.add_argument("--yes", action="store_true", help="do not ask for confirmation; required without a terminal")
+        super().add_arguments(parser)
+
+    def handle(self, **options: Any) -> None:
+        usage = options["usage_older_than"]
+        if not (usage or options["access_older_than"] or options["users_unseen_for"]):
+            raise CommandError(
+                "Choose what to delete: --usage-older-than, --access-older-than or --users-unseen-for.", returncode=2
+            )
+        if usage and usage > datetime.now(UTC) - LEAST_USAGE_AGE:
+            raise CommandError(
+                f"/api/usage and quotas need the usage of the last {LEAST_USAGE_AGE.days} days. Choose an older time.",
+                returncode=2,
+            )
+        if not options["yes"]:
+            confirm(lambda: "Old records will be deleted permanently.", self.stderr)
+        super().handle(**options)
+
+    def work(self, options: dict[str, Any], *, should_stop: Callable[[], bool], reach: Callable[[int], None]) -> RecordsResult:
+        return prune_records(
+            usage_before=options["usage_older_than"],
+            access_before=options["access_older_than"],
+            users_unseen_since=options["users_unseen_for"],
+            pause_s=options["pause"],
+            should_stop=should_stop,
+            on_batch=lambda so_far: reach(so_far.rows),
+        )
+
+    def summary(self, result: RecordsResult) -> dict[str, Any]:
+        return asdict(result)
+
+    def sentence(self, result: RecordsResult) -> str:
+        end = "." if result.is_complete else "; stopped before the end."
+        return (
+            f"Deleted {result.usage_totals:,} usage totals, {result.staff_access:,} access records and "
+            f"{result.chat_users:,} users{end}"
+        )
