@@ -9,6 +9,10 @@ DATABASE_REPLICA_MAX_LAG seconds has everything from before. Positions of two se
 standby that did not follow the primary through a fail-over may have a higher position and lack the newest commits. The reader's
 own writes are those of `recent_writes`, and what the caller adds as a condition.
 
+A replica that hangs closes no connection and can't end its own statements. So the proof has a short time limit on this side. A
+query may take longer, but only while the watching thread gets its answers: if it gets none in time, all queries are ended, and
+the primary answers them.
+
 A block of reads gets the replica in the place of the primary: its `connections["default"]` leads there. So all queries of the
 block go there, and the code that makes them does not change.
 """
@@ -16,11 +20,13 @@ block go there, and the code that makes them does not change.
 import functools
 import logging
 import math
+import os
+import socket
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -33,6 +39,7 @@ from psycopg_pool import PoolTimeout
 from chatapi.database.base import DatabaseWrapper
 from chatapi.database.failures import is_outcome_unknown
 from chatapi.database.recent_writes import has_written, make_up_for_lost_marks
+from chatapi.deadlines import Deadline
 from chatapi.observability import metrics
 
 logger = logging.getLogger(__name__)
@@ -43,6 +50,10 @@ PAUSE_S = 1.0
 # A replica that is away is asked less often.
 AWAY_PAUSE_S = 5.0
 MOST_POSITIONS = 64
+# How long the replica may take to say how far it is, which costs it almost nothing.
+ANSWER_S = 1.0
+# How long one block of reads may take: a single process of the replica may hang. Longer than staff's slowest pages.
+READS_S = 60.0
 
 # Not the position that is on disk: with `synchronous_commit = off`, commits are visible before.
 PRIMARY_SQL = """
@@ -80,6 +91,22 @@ class Condition:
     values: dict[str, Any]
 
 
+@contextmanager
+def _answer_within(session: Any, seconds: float) -> Iterator[Deadline]:
+    """Let a session of psycopg's fail when the time is over: what waits for it gets the end of its connection at once."""
+    deadline = Deadline(time.monotonic() + seconds, lambda: _shut_down(session))
+    try:
+        yield deadline
+    finally:
+        deadline.cancel()
+
+
+def _shut_down(session: Any) -> None:
+    # It may have been closed meanwhile.
+    with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(session.pgconn.socket)) as connected:
+        connected.shutdown(socket.SHUT_RDWR)
+
+
 class ReplicaPool(DatabaseWrapper):
     """The owner of the pool that all threads share. Django knows a pool by the alias of its owner."""
 
@@ -111,11 +138,26 @@ class ReplicaConnection(DatabaseWrapper):
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         connection = super().get_new_connection(conn_params)
         try:
-            self._require_fresh(connection)
+            with _answer_within(connection, ANSWER_S):
+                self._require_fresh(connection)
         except BaseException:
             self.pool.putconn(connection)
             raise
+        # So it is not replaced by another one if it dies now: the primary answers.
+        self.has_answered = True
+        self._deadline = Deadline(time.monotonic() + READS_S, lambda: _shut_down(connection))
+        _lent.add(self)
         return connection
+
+    def end_reads(self) -> None:
+        """Let what waits for this connection fail. For another thread."""
+        self._deadline.expire()
+
+    def _close(self) -> None:
+        if self in _lent:
+            _lent.discard(self)
+            self._deadline.cancel()
+        super()._close()  # type: ignore[misc]
 
     def _require_fresh(self, connection: Any) -> None:
         with connection.cursor() as fresh, connection.cursor() as met:
@@ -127,6 +169,10 @@ class ReplicaConnection(DatabaseWrapper):
                     met.execute(self._condition.sql, self._condition.values)
             if not fresh.fetchone()[0] or (self._condition is not None and not met.fetchone()[0]):
                 raise ReplicaUnfit
+
+
+# The connections that reads use now.
+_lent: set[ReplicaConnection] = set()
 
 
 def _replica_settings() -> dict[str, Any]:
@@ -141,8 +187,9 @@ def _pool_owner() -> ReplicaPool:
 class Session:
     """A connection of the watch. It is opened again after a failure."""
 
-    def __init__(self, wrapper: Callable[[], Any]) -> None:
+    def __init__(self, wrapper: Callable[[], Any], answer_s: float | None = None) -> None:
         self._wrapper = wrapper
+        self._answer_s = answer_s
         self._connection: Any = None
 
     def ask(self, sql: str) -> Any:
@@ -150,7 +197,10 @@ class Session:
         try:
             if self._connection is None:
                 self._connection = psycopg.connect(**self._wrapper().get_connection_params(), autocommit=True)
-            return self._connection.execute(sql).fetchone()
+            if self._answer_s is None:
+                return self._connection.execute(sql).fetchone()
+            with _answer_within(self._connection, self._answer_s):
+                return self._connection.execute(sql).fetchone()
         except BaseException:
             self.close()
             raise
@@ -166,7 +216,7 @@ class Watch:
 
     def __init__(self) -> None:
         self._primary = Session(lambda: connections["default"])
-        self._replica = Session(_pool_owner)
+        self._replica = Session(_pool_owner, ANSWER_S)
         self._positions: deque[Position] = deque(maxlen=MOST_POSITIONS)
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -225,6 +275,9 @@ class Watch:
             lsn, timeline = self._replica.ask(REPLICA_SQL)
         except psycopg.Error as failure:
             self._note_away(failure)
+            for lent in tuple(_lent):
+                lent.end_reads()
+            _pool_owner().pool.drain()
             return
         if lsn is None:
             # Promoted. The next connection may lead to another server.

@@ -6,13 +6,13 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import psycopg
 import pytest
 
 from devstack.postgres import PostgresServer
 from tests.support.client import Client, Stream
+from tests.support.database import frozen
 from tests.support.server import Server
 from tests.support.steps import done, hold, tokens
 from tests.support.upstream import ScriptedUpstream
@@ -45,22 +45,9 @@ def locked(postgres: PostgresServer, statement: str, *values: object) -> Iterato
 @contextmanager
 def paused(postgres: PostgresServer) -> Iterator[None]:
     """Stop all processes of PostgreSQL for as long."""
-    processes = processes_of(postgres)
-    for pid in processes:
-        os.kill(pid, signal.SIGSTOP)
-    try:
+    with frozen(postgres):
         yield
         time.sleep(2 * AGE_S)
-    finally:
-        for pid in processes:
-            os.kill(pid, signal.SIGCONT)
-
-
-def processes_of(postgres: PostgresServer) -> list[int]:
-    assert postgres._process
-    master = postgres._process.pid
-    children = Path(f"/proc/{master}/task/{master}/children").read_text().split()
-    return [master, *map(int, children)]
 
 
 def begin_replies(user: Client) -> list[tuple[str, Stream]]:

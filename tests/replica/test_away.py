@@ -7,7 +7,8 @@ import pytest
 from tests.replica.conftest import StartNode, reading
 from tests.replica.standby import Marks, Pair
 from tests.support.client import Client
-from tests.support.database import start_command
+from tests.support.database import frozen, start_command
+from tests.support.parallel import at_once
 from tests.support.server import Server
 from tests.support.waiting import wait_until
 
@@ -63,6 +64,23 @@ def test_a_lost_replica_is_no_error_and_is_read_again_when_it_is_back(
     assert [line["level"] for line in service.log_lines() if line["level"] == "ERROR"] == []
 
 
+def test_a_frozen_replica_keeps_no_reader_waiting(pair: Pair, marks: Marks, client: Client, service: Server) -> None:
+    conversation = client.create_conversation(title="before")
+    pair.wait_for_standby()
+    wait_until(lambda: lag_s(service) < 2, "the replica can be read")
+    marks.expire()
+    assert titles(client) == ["before"]
+    hasty = Client(service.port, client.token, limit_s=8)
+    with frozen(pair.standby):
+        assert at_once(lambda _: titles(hasty), 12) == [["before"]] * 12
+        wait_until(lambda: lag_s(service) == float("inf"), "the metric shows that it does not answer")
+        # Long before it wakes up, nobody waits for it any more.
+        assert [titles(hasty) for _ in range(20)] == [["before"]] * 20
+        assert client.ask(conversation, "and go on").text == "and go on"
+    wait_until(lambda: lag_s(service) < 2, "the replica is read again")
+    assert [line["level"] for line in service.log_lines() if line["level"] == "ERROR"] == []
+
+
 READS = """
 import sys
 from django.db import connection
@@ -87,6 +105,29 @@ def slow_on_the_replica():
 
 print(len(read(slow_on_the_replica, reader="user-1")), flush=True)
 """
+
+
+def test_a_query_of_a_replica_that_freezes_meanwhile_is_repeated_at_the_primary(
+    pair: Pair, marks: Marks, cache_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair.write("INSERT INTO conversations (title) VALUES ('one')")
+    pair.wait_for_standby()
+    marks.expire()
+    monkeypatch.setenv("CACHE_URL", cache_url)
+    monkeypatch.setenv("DATABASE_REPLICA_URL", pair.standby.url())
+    with start_command(pair.primary.url(), "shell", "--no-imports", "-c", READS) as process:
+        said = []
+        try:
+            assert process.stdout
+            wait_until(lambda: said.append(process.stdout.readline()) or said[-1] in ("", "replica\n"), "the query has begun")
+            with frozen(pair.standby):
+                # Less than READS_S and the query itself take.
+                rest, problems = process.communicate(timeout=30)
+        finally:
+            process.kill()
+    lines = [line for line in rest.splitlines() if not line.startswith("{")]
+    assert lines[0] == "primary", problems
+    assert int(lines[1]) > 0
 
 
 def test_a_query_that_conflicts_with_the_replay_is_repeated_at_the_primary(

@@ -5,10 +5,12 @@ Migrating takes two seconds of processor time, copying a few hundredths. So a te
 
 import os
 import secrets
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import psycopg
@@ -120,3 +122,22 @@ def _create(name: str, template: str = "template1") -> None:
 def _drop(name: str) -> None:
     with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as connection:
         connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@contextmanager
+def frozen(server: PostgresServer) -> Iterator[None]:
+    """Stop all processes of a server, as a hypervisor does. Its kernel goes on accepting connections."""
+    assert server._process
+    master = server._process.pid
+    children = Path(f"/proc/{master}/task/{master}/children").read_text().split()
+    # The master first, so that it starts no others.
+    processes = [master, *map(int, children)]
+    for pid in processes:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in processes:
+            # It may have ended.
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
