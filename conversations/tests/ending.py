@@ -4,6 +4,7 @@ from typing import Any
 
 from conversations.services.replies.store import DatabaseReplyStore
 from conversations.services.sending.begin import Turn
+from conversations.services.usage.totals import has_uncounted
 from inference_proxy.replies.store import FinalStatus, FinishedReply
 
 
@@ -20,5 +21,5 @@ def end(turn: Turn, status: FinalStatus = "complete", text: str = "an answer", *
     store = DatabaseReplyStore()
     store.finish(FinishedReply(reply_id=turn.reply_id, status=status, text=text, **{**fields, **values}))
     # Another end may have locked the totals. The worker's keeper counts it later.
-    while store._uncounted:
+    while has_uncounted():
         store.count_uncounted()

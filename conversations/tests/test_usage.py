@@ -1,19 +1,23 @@
 """Usage is counted when a turn and its result are saved, exactly once, and what is deleted later stays counted."""
 
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
+import psycopg
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models.functions import Now
 
+from chatapi.database.connections import run_on_own_connection
 from conversations.exceptions import GenerationInProgress
 from conversations.models import Conversation, Message, UsageTotal
 from conversations.services.conversations import delete_conversation
 from conversations.services.history.prune import PruneCriteria, prune_history
 from conversations.services.sending.begin import Turn, edit_turn, regenerate_turn, start_turn
-from conversations.services.usage.totals import COUNTS, read_usage
+from conversations.services.usage.totals import COUNTS, count_uncounted, has_uncounted, read_usage
 from conversations.tests.concurrency import with_own_connections
 from conversations.tests.ending import end
 from conversations.tests.factories import USER_ID, make_conversation
@@ -45,6 +49,16 @@ def used(user_id: uuid.UUID = USER_ID) -> Counts:
     days = read_usage(user_id=user_id, first=today - timedelta(days=1), last=today, zone=ZoneInfo("UTC"))
     messages, replies, tokens, prompt_tokens, milliseconds = (sum(day[name] for day in days) for name in COUNTS)
     return messages, replies, tokens, prompt_tokens, milliseconds
+
+
+@contextmanager
+def totals_locked() -> Iterator[None]:
+    """Keep all totals locked, as a node does that froze in the middle of a transaction."""
+    known = connection.get_connection_params()
+    same = {key: known[key] for key in ("dbname", "user", "password", "host", "port") if key in known}
+    with psycopg.connect(**same) as holder:
+        holder.execute("SELECT FROM usage_totals FOR UPDATE")
+        yield
 
 
 def test_a_turn_is_counted_when_it_is_saved_and_its_result_when_that_is(conversation: Conversation) -> None:
@@ -176,6 +190,35 @@ def test_turns_of_one_user_at_the_same_moment_all_count() -> None:
 
     assert with_own_connections(talk, len(conversations)) == [None] * 8
     assert used()[:3] == (24, 24, 24)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_send_waits_for_no_lock_on_its_user_s_totals_and_is_counted_later() -> None:
+    conversation = make_conversation()
+    end(send(conversation))
+    before = used()
+    with totals_locked():
+        turn = send(conversation)
+        assert turn.request is not None
+        assert used() == before
+        count_uncounted(run_on_own_connection)
+        assert used() == before
+    count_uncounted(run_on_own_connection)
+    assert used()[:2] == (before[0] + 1, before[1] + 1)
+    assert not has_uncounted()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_send_that_is_rolled_back_is_not_counted_later() -> None:
+    conversation = make_conversation()
+    end(send(conversation))
+    before = used()
+    with totals_locked():
+        with transaction.atomic():
+            send(conversation)
+            transaction.set_rollback(True)
+    assert not has_uncounted()
+    assert used() == before
 
 
 def test_days_are_made_of_quarters_in_every_zone() -> None:

@@ -7,10 +7,9 @@ Only a reply's own generation gives it a final status, with one exception: a rep
 import logging
 import math
 import time
-from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import cast
 from uuid import UUID
 
 from django.conf import settings
@@ -21,7 +20,7 @@ from chatapi.database.pools import SeparatePool
 from chatapi.database.recent_writes import pause_replica_reads
 from conversations.querysets import IS_ABANDONED_SQL
 from conversations.services.replies.leases import FORGET_OWN_SQL, FORGET_SQL, Lease, lease
-from conversations.services.usage.totals import COUNT_LATER_SQL, COUNT_RESULT_CTES
+from conversations.services.usage.totals import COUNT_RESULT_CTES, UNCOUNTED_SQL, count_uncounted, note_uncounted
 from inference_proxy.exceptions import StoreUnavailable
 from inference_proxy.replies.live import LiveReplies
 from inference_proxy.replies.store import Directives, Draft, FinalStatus, FinishedReply
@@ -89,9 +88,7 @@ SET status = CASE WHEN before.is_stopped THEN 'stopped' ELSE %(status)s END, con
             'left_out', coalesce((reply.context ->> 'left_out')::int, 0) + %(left_out)s::int
         ) END
 FROM before WHERE reply.id = before.id
-RETURNING before.was_guessed, reply.status,
-    (SELECT ARRAY[user_id::text, bucket::text, tokens::text, prompt_tokens::text, inference_time_ms::text] FROM difference
-     WHERE NOT EXISTS (SELECT FROM counted))
+RETURNING before.was_guessed, reply.status, {UNCOUNTED_SQL}
 """  # noqa: S608  # only a constant of `usage` goes into it
 
 # If the inference service refuses an edit, the old version and its answer become active again (`was_active` marks them). This
@@ -146,8 +143,6 @@ ENDING_CONNECTIONS = 4
 KEEPER_WAIT_S = 5.0
 ENDING_WAIT_S = 20.0
 
-DIFFERENCE = ("user_id", "bucket", "tokens", "prompt_tokens", "inference_time_ms")
-MOST_UNCOUNTED = 10_000
 # An interval that PostgreSQL can subtract, longer than any reply runs.
 LONG_S = 10 * 365 * 24 * 3600
 
@@ -163,8 +158,6 @@ class DatabaseReplyStore:
         self._ending = ending
         self._lease = lease
         self._away_at = -math.inf
-        # What results add to totals that were locked. Bounded: in a long trouble, `count_usage` adds the rest.
-        self._uncounted: deque[dict[str, str]] = deque(maxlen=MOST_UNCOUNTED)
 
     def checkpoint(self, drafts: Sequence[Draft]) -> Directives:
         ids = [draft.reply_id for draft in drafts]
@@ -212,7 +205,7 @@ class DatabaseReplyStore:
                 return cast(FinalStatus, found[0][0]) if found else reply.status
         was_guessed, status, uncounted = ended[0]
         if uncounted:
-            self._uncounted.append(dict(zip(DIFFERENCE, uncounted, strict=True)))
+            note_uncounted(uncounted)
         if was_guessed:
             # The replica may still have the guess, which it does not count as running.
             pause_replica_reads()
@@ -241,16 +234,9 @@ class DatabaseReplyStore:
         return count
 
     def count_uncounted(self) -> None:
-        """Add the results to the usage whose totals were locked. Those that still are wait for the next time."""
-        for _ in range(len(self._uncounted)):
-            difference = self._uncounted.popleft()
-            counted: list[Any] = []
-            try:
-                with self._translated_errors():
-                    counted = self._ending((COUNT_LATER_SQL, difference))[0]
-            finally:
-                if not counted:
-                    self._uncounted.append(difference)
+        """Add what could not be counted with its turn or its reply because the user's totals were locked."""
+        with self._translated_errors():
+            count_uncounted(self._ending)
 
     def has_abandoned(self) -> bool:
         return self._lease.has_news

@@ -10,17 +10,18 @@ from uuid import UUID
 
 import orjson
 from django.conf import settings
+from django.db import transaction
 from django.db.models import DateTimeField
 from django.db.models.expressions import RawSQL
 
 from chatapi.database.round_trips import Rows, Statement, run_together
-from conversations.models import TEMPORARY_LIFETIME
+from conversations.models import TEMPORARY_LIFETIME, Status
 from conversations.querysets import IS_ABANDONED_SQL
 from conversations.services.replies.leases import lease
 from conversations.services.replies.stop_marks import MARKED_SQL
 from conversations.services.sending.context import Budget
 from conversations.services.sending.upstream_messages import HISTORY_SQL, HistoryRow, sends_reasoning
-from conversations.services.usage.totals import COUNT_TURN_SQL
+from conversations.services.usage.totals import COUNT_TURN_CTES, UNCOUNTED_SQL, note_uncounted
 
 # The lock that every verb takes first. If a user's running replies are limited, this also makes the user's sends wait for each
 # other: two at once would both see the last free place.
@@ -75,10 +76,11 @@ UPDATE conversations SET updated_at = now(), title = coalesce(%(title)s, title),
 WHERE id = %(conversation_id)s
 """
 
-TOUCH_AND_COUNT_SQL = f"WITH touched AS ({TOUCH_SQL} RETURNING user_id) {COUNT_TURN_SQL}"
+TOUCH_AND_COUNT_SQL = f"WITH touched AS ({TOUCH_SQL} RETURNING user_id), {COUNT_TURN_CTES} SELECT {UNCOUNTED_SQL}"
 
 INSERT_SQL = f"""
-WITH touched AS ({TOUCH_SQL} RETURNING user_id), counted AS ({COUNT_TURN_SQL}), place AS (SELECT {PLACE_SQL} AS time)
+WITH touched AS ({TOUCH_SQL} RETURNING user_id), {COUNT_TURN_CTES},
+place AS (SELECT {PLACE_SQL} AS time)
 INSERT INTO messages (id, conversation_id, role, content, model_tag, status, parent_id, heartbeat_at, worker,
                       idempotency_key, request_fingerprint, context, request_options, created_at)
 VALUES (%(message_id)s, %(conversation_id)s, 'user', %(content)s, NULL, 'complete', NULL, NULL, NULL,
@@ -86,7 +88,7 @@ VALUES (%(message_id)s, %(conversation_id)s, 'user', %(content)s, NULL, 'complet
        (%(reply_id)s, %(conversation_id)s, 'assistant', '', %(model_tag)s,
         CASE WHEN {MARKED_SQL} THEN 'stopped' ELSE 'streaming' END, %(message_id)s, 'infinity',
         %(worker)s, NULL, NULL, %(context)s, %(options)s, (SELECT time + interval '1 microsecond' FROM place))
-RETURNING status
+RETURNING status, {UNCOUNTED_SQL}
 """  # noqa: S608  # only constants of this module go into it
 
 
@@ -172,10 +174,11 @@ def next_place(conversation_id: UUID) -> RawSQL:
 def touch_conversation(conversation_id: UUID, title: str | None, *, sent: int) -> None:
     """Update a conversation for a new turn: its time, when it expires if it is temporary, and its title unless that is None.
 
-    Also count one reply and `sent` messages for its user.
+    Also count one reply and `sent` messages for its user. Commit.
     """
     values = {"conversation_id": conversation_id, "title": title, "temporary_lifetime": str(TEMPORARY_LIFETIME), "sent": sent}
-    run_together((TOUCH_AND_COUNT_SQL, values))
+    [((uncounted,),)] = run_together((TOUCH_AND_COUNT_SQL, values), is_last=True)
+    _count_after_commit(uncounted)
 
 
 def insert_turn(
@@ -211,4 +214,10 @@ def insert_turn(
         "options": None if options is None else orjson.dumps(options).decode(),
     }
     (saved,) = run_together((INSERT_SQL, values), is_last=True)
-    return ("stopped",) not in saved
+    _count_after_commit(saved[0][1])
+    return all(status != Status.STOPPED for status, _ in saved)
+
+
+def _count_after_commit(uncounted: list[str] | None) -> None:
+    if uncounted:
+        transaction.on_commit(lambda: note_uncounted(uncounted))

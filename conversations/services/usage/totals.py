@@ -3,12 +3,14 @@
 Totals per user and quarter of an hour are updated as users send. Deleting and pruning messages does not change them;
 `erase_user` removes them. The offset of every time zone is a multiple of 15 minutes, so its days consist of whole quarters.
 
-The statements that save a turn and its result also count it. They lock the user's row of one quarter last, and no other row
-of totals. So a send waits for another one of the same user for the time of a commit at most, and never for other users. The end
-of a reply does not wait: if the row is locked, its worker adds the result a moment later. If that worker dies first, the
-command `count_usage` adds it. Conversations without a user are not counted.
+The statements that save a turn and its result also count it, in the user's row of one quarter. They wait for no lock on that
+row: if another statement has locked it, the worker adds the difference a moment later (`count_uncounted`). If that worker dies
+first, the command `count_usage` adds it. So a lock that somebody forgot keeps no message from being saved. Conversations
+without a user are not counted.
 """
 
+from collections import deque
+from collections.abc import Sequence
 from datetime import date, datetime, time, timedelta
 from typing import Any
 from uuid import UUID
@@ -16,42 +18,30 @@ from zoneinfo import ZoneInfo
 
 from django.db import connection
 
+from chatapi.database.connections import Runner
+from chatapi.database.round_trips import Rows
+
 MOST_DAYS = 92
 
-# Part of a statement that updates a conversation for a turn as `touched (user_id)`.
-COUNT_TURN_SQL = """
-INSERT INTO usage_totals AS total (user_id, bucket, messages, replies)
-SELECT user_id, date_bin('15 minutes', now(), 'epoch'), %(sent)s, 1 FROM touched WHERE user_id IS NOT NULL
-ON CONFLICT (user_id, bucket)
-DO UPDATE SET messages = total.messages + excluded.messages, replies = total.replies + excluded.replies
-"""
+# What the row of totals grows by, with its key.
+DIFFERENCE = ("user_id", "bucket", "messages", "replies", "tokens", "prompt_tokens", "inference_time_ms")
 
-# Part of a statement that saves a reply's result; `before` is the row until then. A result may be saved twice, or after a
-# guess, so this counts the difference. An infinite time belongs to no quarter and must not keep the reply from being saved.
-# Nor must a lock: where another statement holds the totals, `counted` is empty, and the difference is added later.
-COUNT_RESULT_CTES = """
-difference AS MATERIALIZED (
-    SELECT conversations.user_id,
-           date_bin('15 minutes', CASE WHEN isfinite(before.created_at) THEN before.created_at ELSE now() END, 'epoch')
-               AS bucket,
-           %(token_count)s - coalesce(before.token_count, 0) AS tokens,
-           coalesce(%(prompt_tokens)s, 0) - coalesce(before.prompt_tokens, 0) AS prompt_tokens,
-           %(inference_time_ms)s - coalesce(before.inference_time_ms, 0) AS inference_time_ms
-    FROM before JOIN conversations ON conversations.id = before.conversation_id
-    WHERE conversations.user_id IS NOT NULL
-), free AS MATERIALIZED (
+# Part of a statement that has a `difference`. Where another statement holds the totals, `counted` is empty.
+_ADD_CTES = """
+free AS MATERIALIZED (
     SELECT user_id, bucket FROM usage_totals AS total
     WHERE (user_id, bucket) = (SELECT user_id, bucket FROM difference)
     FOR NO KEY UPDATE SKIP LOCKED
 ), added AS (
-    UPDATE usage_totals AS total SET tokens = total.tokens + difference.tokens,
+    UPDATE usage_totals AS total SET messages = total.messages + difference.messages,
+        replies = total.replies + difference.replies, tokens = total.tokens + difference.tokens,
         prompt_tokens = total.prompt_tokens + difference.prompt_tokens,
         inference_time_ms = total.inference_time_ms + difference.inference_time_ms
     FROM difference JOIN free USING (user_id, bucket)
     WHERE total.user_id = free.user_id AND total.bucket = free.bucket
     RETURNING total.user_id
 ), begun AS (
-    INSERT INTO usage_totals (user_id, bucket, tokens, prompt_tokens, inference_time_ms)
+    INSERT INTO usage_totals (user_id, bucket, messages, replies, tokens, prompt_tokens, inference_time_ms)
     SELECT difference.* FROM difference
     WHERE NOT EXISTS (
         SELECT FROM usage_totals AS known WHERE known.user_id = difference.user_id AND known.bucket = difference.bucket
@@ -60,20 +50,52 @@ difference AS MATERIALIZED (
     RETURNING user_id
 ), counted AS MATERIALIZED (SELECT user_id FROM added UNION ALL SELECT user_id FROM begun)
 """
+# What such a statement returns: the difference, as `note_uncounted` takes it, or null if it is counted.
+UNCOUNTED_SQL = f"""
+(SELECT ARRAY[{", ".join(f"{name}::text" for name in DIFFERENCE)}] FROM difference WHERE NOT EXISTS (SELECT FROM counted))
+"""  # noqa: S608
 
-# Adds a difference that was not counted with its reply, unless the totals are still locked.
+# Part of a statement that updates a conversation for a turn as `touched (user_id)`.
+COUNT_TURN_CTES = f"""
+difference AS MATERIALIZED (
+    SELECT user_id, date_bin('15 minutes', now(), 'epoch') AS bucket, %(sent)s AS messages, 1 AS replies,
+           0 AS tokens, 0 AS prompt_tokens, 0 AS inference_time_ms
+    FROM touched WHERE user_id IS NOT NULL
+), {_ADD_CTES}
+"""  # noqa: S608
+
+# Part of a statement that saves a reply's result; `before` is the row until then. A result may be saved twice, or after a
+# guess, so this counts the difference. An infinite time belongs to no quarter and must not keep the reply from being saved.
+COUNT_RESULT_CTES = f"""
+difference AS MATERIALIZED (
+    SELECT conversations.user_id,
+           date_bin('15 minutes', CASE WHEN isfinite(before.created_at) THEN before.created_at ELSE now() END, 'epoch')
+               AS bucket,
+           0 AS messages, 0 AS replies,
+           %(token_count)s - coalesce(before.token_count, 0) AS tokens,
+           coalesce(%(prompt_tokens)s, 0) - coalesce(before.prompt_tokens, 0) AS prompt_tokens,
+           %(inference_time_ms)s - coalesce(before.inference_time_ms, 0) AS inference_time_ms
+    FROM before JOIN conversations ON conversations.id = before.conversation_id
+    WHERE conversations.user_id IS NOT NULL
+), {_ADD_CTES}
+"""  # noqa: S608
+
+# Adds a difference that was not counted with its turn or its reply, unless the totals are still locked.
 COUNT_LATER_SQL = """
 WITH free AS MATERIALIZED (
     SELECT user_id, bucket FROM usage_totals AS total
     WHERE user_id = %(user_id)s::uuid AND bucket = %(bucket)s::timestamptz
     FOR NO KEY UPDATE SKIP LOCKED
 )
-UPDATE usage_totals AS total SET tokens = total.tokens + %(tokens)s::bigint,
+UPDATE usage_totals AS total SET messages = total.messages + %(messages)s::bigint,
+    replies = total.replies + %(replies)s::bigint, tokens = total.tokens + %(tokens)s::bigint,
     prompt_tokens = total.prompt_tokens + %(prompt_tokens)s::bigint,
     inference_time_ms = total.inference_time_ms + %(inference_time_ms)s::bigint
 FROM free WHERE total.user_id = free.user_id AND total.bucket = free.bucket
 RETURNING total.user_id
 """
+# Bounded: in a long trouble, `count_usage` adds the rest.
+MOST_UNCOUNTED = 10_000
 
 USAGE_SQL = """
 SELECT width_bucket(bucket, %(midnights)s::timestamptz[]) AS day,
@@ -82,7 +104,35 @@ FROM usage_totals
 WHERE user_id = %(user_id)s AND bucket >= %(begin)s AND bucket < %(end)s
 GROUP BY day
 """
+
+_uncounted: deque[dict[str, str]] = deque(maxlen=MOST_UNCOUNTED)
 COUNTS = ("messages", "replies", "tokens", "prompt_tokens", "inference_time_ms")
+
+
+def note_uncounted(difference: Sequence[str]) -> None:
+    """Have a difference added later. For what is committed."""
+    _uncounted.append(dict(zip(DIFFERENCE, difference, strict=True)))
+
+
+def has_uncounted() -> bool:
+    """Whether this process still has to add something."""
+    return bool(_uncounted)
+
+
+def count_uncounted(run: Runner) -> None:
+    """Add what could not be counted because its totals were locked. What still can't be waits for the next time."""
+    for _ in range(len(_uncounted)):
+        try:
+            difference = _uncounted.popleft()
+        except IndexError:
+            # Another thread was faster.
+            return
+        counted: Rows = []
+        try:
+            counted = run((COUNT_LATER_SQL, difference))[0]
+        finally:
+            if not counted:
+                _uncounted.append(difference)
 
 
 def read_usage(*, user_id: UUID, first: date, last: date, zone: ZoneInfo) -> list[dict[str, Any]]:
