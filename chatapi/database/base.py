@@ -1,15 +1,25 @@
 """Django's PostgreSQL backend, which also reads the times that Python does not know, and survives dead connections."""
 
+import functools
 from typing import Any
 
 from django.db import OperationalError
 from django.db.backends.postgresql import base
 from django.db.backends.utils import CursorWrapper
 from psycopg.pq import PipelineStatus
+from psycopg_pool import PoolTimeout
 
+from chatapi.database.connections import tell_before_waiting
 from chatapi.database.pools import replace_connections
 from chatapi.database.session import configure_session
 from chatapi.database.timestamps import with_all_timestamps
+from chatapi.database.user_shares import UserShares
+from chatapi.observability.logs import user_id_var
+
+
+@functools.cache
+def _user_shares(pool_size: int) -> UserShares:
+    return UserShares(pool_size)
 
 
 class Cursor(CursorWrapper):
@@ -47,6 +57,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
     connection: Any
     # Whether the connection has answered since it was taken from the pool.
     has_answered = False
+    # The user whose share of the pool this connection belongs to.
+    _holder = ""
 
     def get_connection_params(self) -> dict[str, Any]:
         parameters: dict[str, Any] = super().get_connection_params()
@@ -54,7 +66,39 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         self.has_answered = False
-        return super().get_new_connection(conn_params)
+        self._take_share()
+        try:
+            return super().get_new_connection(conn_params)
+        except BaseException:
+            self._give_share_back()
+            raise
+
+    def _close(self) -> None:
+        try:
+            super()._close()  # type: ignore[misc]
+        finally:
+            self._give_share_back()
+
+    @property
+    def _shares(self) -> UserShares | None:
+        """What the users of this connection's pool share."""
+        pool = self.settings_dict["OPTIONS"].get("pool")
+        return _user_shares(pool["max_size"]) if pool else None
+
+    def _take_share(self) -> None:
+        user, shares = user_id_var.get(), self._shares
+        if not user or shares is None or self._holder:
+            return
+        if not shares.take(user, 0):
+            tell_before_waiting()
+            if not shares.take(user, self.settings_dict["OPTIONS"]["pool"]["timeout"]):
+                raise PoolTimeout("one user's requests wait with too many connections")
+        self._holder = user
+
+    def _give_share_back(self) -> None:
+        user, self._holder = self._holder, ""
+        if user and self._shares is not None:
+            self._shares.give_back(user)
 
     def _configure_connection(self, connection: Any) -> bool:
         super()._configure_connection(connection)  # type: ignore[misc]
@@ -71,7 +115,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         if dead is None or self.has_answered or not self.pool or not dead.closed:
             return False
         replace_connections()
-        self._close()  # type: ignore[attr-defined]
+        self._close()
         with self.wrap_database_errors:
             self.connection = self.get_new_connection({})
         self.connection.autocommit = dead.autocommit

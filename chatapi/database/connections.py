@@ -25,6 +25,12 @@ def call_before_waiting(function: Callable[[], None]) -> None:
     _before_waiting.append(function)
 
 
+def tell_before_waiting() -> None:
+    """Call these functions: this thread is about to wait."""
+    for prepare in _before_waiting:
+        prepare()
+
+
 def release_connections() -> None:
     """Give this thread's database connections back to the pool.
 
@@ -34,8 +40,7 @@ def release_connections() -> None:
 
     Whoever asked by `call_before_waiting` is told first: the request leaves its place as well (see `incoming.admission`).
     """
-    for prepare in _before_waiting:
-        prepare()
+    tell_before_waiting()
     for connection in connections.all(initialized_only=True):
         if not connection.in_atomic_block:
             connection.close()

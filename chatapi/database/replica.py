@@ -135,6 +135,11 @@ class ReplicaConnection(DatabaseWrapper):
     def pool(self) -> Any:
         return _pool_owner().pool
 
+    @property
+    def _shares(self) -> None:
+        # They are of the primary's pool. If this one is empty, the primary answers.
+        return None
+
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         connection = super().get_new_connection(conn_params)
         try:
@@ -157,7 +162,7 @@ class ReplicaConnection(DatabaseWrapper):
         if self in _lent:
             _lent.discard(self)
             self._deadline.cancel()
-        super()._close()  # type: ignore[misc]
+        super()._close()
 
     def _require_fresh(self, connection: Any) -> None:
         with connection.cursor() as fresh, connection.cursor() as met:
