@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import psycopg.waiting
 
+from chatapi.database.readiness import report_database
 from conversations.services.history.prune_runs import watch_prune_runs
 from conversations.services.replies.leases import lease
 from conversations.services.replies.store import live_replies, reply_store
@@ -17,6 +18,7 @@ def adopt_worker(is_alive: Callable[[], bool], graceful_timeout_s: float, close_
     if psycopg.waiting.wait is getattr(psycopg.waiting, "wait_c", None):
         # A slow query would stop every other greenlet of the worker.
         logger.critical("psycopg blocks the whole worker during queries: it was imported before gevent patched the process")
+    report_database()
     lease.keep()
     watch_prune_runs()
     live_replies.adopt_worker(is_alive, graceful_timeout_s, close_idle_connections)
