@@ -219,7 +219,29 @@ SPECTACULAR_SETTINGS = {
     "COMPONENT_SPLIT_REQUEST": True,
     "SCHEMA_PATH_PREFIX": "/api",
     # Several surfaces use the same choices under different field names.
-    "ENUM_NAME_OVERRIDES": {"RoleEnum": ["user", "assistant", "system"]},
+    "ENUM_NAME_OVERRIDES": {
+        "RoleEnum": ["user", "assistant", "system"],
+        "ErrorCode": "conversations.surfaces.openapi.CODE_CHOICES",
+    },
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "conversations.surfaces.openapi.complete_description",
+    ],
+    # In the order of importance.
+    "TAGS": [
+        {"name": "conversations", "description": "Create, list, read, change and delete conversations; stop and regenerate."},
+        {"name": "messages", "description": "Send, edit and read messages, and follow replies."},
+        {"name": "search", "description": "Search the messages of your conversations."},
+        {"name": "models", "description": "The models that users may choose."},
+        {"name": "assistants", "description": "Ready-made system prompts."},
+        {"name": "usage", "description": "The tokens that you have used, and your quota."},
+        {"name": "service", "description": "Health, readiness, and what only admins may read."},
+        {"name": "contract", "description": "The platform's published contract, for clients that were written for it."},
+        {"name": "sessions", "description": "Conversations that a front-end names itself, with or without a login."},
+        {"name": "completion", "description": "Plain text, for small scripts."},
+        {"name": "ai-sdk", "description": "For Vercel's AI SDK (`useChat`)."},
+        {"name": "openai", "description": "For the official `openai` packages: Responses, Conversations, models."},
+    ],
 }
 
 # Without it, browsers refuse the responses to `credentials: "include"`. The API reads no cookies. The admin does, so no other

@@ -9,6 +9,8 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework import serializers
 
+from conversations.surfaces.error_codes import ERROR_CODES, STREAM_CODES
+
 View = TypeVar("View", bound=Callable[..., Any])
 
 JSON = "application/json"
@@ -16,13 +18,41 @@ SSE = "text/event-stream"
 NDJSON = "application/x-ndjson"
 TEXT = "text/plain"
 
-FRAME = (
-    'An object. Text: `{"token": "…"}` with any further fields from the inference service. Reasoning, only on the primary '
-    'surface: `{"reasoning": "…"}`. After a failure: `{"error": "code", "detail"}` with the code `upstream_error`, '
-    "`upstream_timeout`, `upstream_unavailable`, `content_refused`, `context_too_long`, `no_answer`, "
-    "`tool_call_unsupported` or `not_saved`. The last one: "
-    '`{"done": true, "status", "message_id", "token_count", "inference_time_ms", "finish_reason"}`.'
-)
+STREAM_EVENT = {"$ref": "#/components/schemas/StreamEvent"}
+# The objects in a stream. `complete_description` adds them to the OpenAPI file.
+STREAM_EVENTS: dict[str, Any] = {
+    "TokenEvent": {
+        "type": "object",
+        "description": "A piece of the text, with any further fields from the inference service.",
+        "properties": {"token": {"type": "string"}},
+        "required": ["token"],
+    },
+    "ReasoningEvent": {
+        "type": "object",
+        "description": "A piece of what the model thinks. Only on the primary surface.",
+        "properties": {"reasoning": {"type": "string"}},
+        "required": ["reasoning"],
+    },
+    "ErrorEvent": {
+        "type": "object",
+        "description": "The reply failed. The text before it is saved. `done` comes next, unless the stream itself failed.",
+        "properties": {"error": {"type": "string", "enum": list(STREAM_CODES)}, "detail": {"type": "string"}},
+        "required": ["error", "detail"],
+    },
+    "DoneEvent": {
+        "type": "object",
+        "description": "The end of the reply: the last event.",
+        "properties": {
+            "done": {"type": "boolean", "enum": [True]},
+            "status": {"type": "string", "enum": ["complete", "stopped", "failed", "interrupted"]},
+            "message_id": {"type": "string", "format": "uuid"},
+            "token_count": {"type": ["integer", "null"]},
+            "inference_time_ms": {"type": ["integer", "null"]},
+            "finish_reason": {"type": "string", "description": "Why the model ended; empty if it gave no reason."},
+        },
+        "required": ["done", "status", "message_id", "finish_reason"],
+    },
+}
 SSE_EVENT: dict[str, Any] = {
     "type": "object",
     "description": "One event of the stream. A comment (a single line without a blank line after it) comes first, and further "
@@ -33,11 +63,11 @@ SSE_EVENT: dict[str, Any] = {
             "description": "Length of the text after this event, in code points; if there is reasoning, `T-R` with the lengths "
             "of both. The last event has the id `done`. Errors have no id.",
         },
-        "data": {"type": "string", "contentMediaType": "application/json", "description": FRAME},
+        "data": {"type": "string", "contentMediaType": "application/json", "contentSchema": STREAM_EVENT},
     },
     "required": ["data"],
 }
-NDJSON_LINE: dict[str, Any] = {"type": "object", "description": f"One line of the stream. {FRAME}"}
+NDJSON_LINE = STREAM_EVENT
 # For clients that already have `done`. Only a 204 stops an EventSource from reconnecting.
 NO_MORE_EVENTS: dict[Any, Any] = {204: OpenApiResponse(description="Your last event is `done`, so there are no more")}
 STREAMS: dict[Any, Any] = {(200, SSE): SSE_EVENT, (200, NDJSON): NDJSON_LINE, **NO_MORE_EVENTS}
@@ -56,9 +86,12 @@ NDJSON_EXAMPLE = OpenApiExample(
 )
 
 
+CODE_CHOICES = [(code, meaning) for code, (_, meaning) in ERROR_CODES.items()]
+
+
 class ErrorSchema(serializers.Serializer[Any]):
-    detail = serializers.CharField()
-    code = serializers.CharField()
+    detail = serializers.CharField(help_text="A sentence for people.")
+    code = serializers.ChoiceField(choices=CODE_CHOICES)
 
     class Meta:
         ref_name = "Error"
@@ -71,7 +104,63 @@ class InvalidSchema(ErrorSchema):
     def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
         # Not a class attribute, because `fields` is an attribute of serializers.
         problems = serializers.ListField(child=serializers.CharField())
-        return {**super().get_fields(), "fields": serializers.DictField(required=False, child=problems)}
+        named = serializers.DictField(required=False, child=problems, help_text="What is wrong with each field.")
+        return {**super().get_fields(), "fields": named, **_saved_ids()}
+
+
+class ConflictSchema(ErrorSchema):
+    message_id = serializers.UUIDField(
+        required=False, allow_null=True, help_text="`generation_in_progress`: the running reply, or null if it has just ended."
+    )
+
+    class Meta:
+        ref_name = "Conflict"
+
+
+class TooManySchema(ErrorSchema):
+    resets_at = serializers.DateTimeField(required=False, help_text="`quota_exceeded`: when the quota is renewed.")
+
+    class Meta:
+        ref_name = "TooMany"
+
+
+class UpstreamErrorSchema(ErrorSchema):
+    class Meta:
+        ref_name = "UpstreamError"
+
+    def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
+        return {**super().get_fields(), **_saved_ids()}
+
+
+def _saved_ids() -> dict[str, serializers.Field[Any, Any, Any, Any]]:
+    told = {
+        "conversation_id": "The conversation, if the message was saved.",
+        "message_id": "The failed reply, if the message was saved.",
+        "user_message_id": "The message, if it was saved.",
+    }
+    return {name: serializers.UUIDField(required=False, help_text=text) for name, text in told.items()}
+
+
+# What the errors of a status have besides `detail` and `code`.
+ERROR_SCHEMAS: dict[int, type[ErrorSchema]] = {
+    400: InvalidSchema,
+    409: ConflictSchema,
+    429: TooManySchema,
+    502: UpstreamErrorSchema,
+    503: UpstreamErrorSchema,
+    504: UpstreamErrorSchema,
+}
+
+
+def complete_description(result: dict[str, Any], **_: Any) -> dict[str, Any]:
+    """Add the schemas of the objects in streams, and say which operations need no token. A hook of the generator."""
+    for path in result["paths"].values():
+        for described in path.values():
+            described.setdefault("security", [])
+    references = [{"$ref": f"#/components/schemas/{name}"} for name in STREAM_EVENTS]
+    schemas = {**result["components"]["schemas"], **STREAM_EVENTS, "StreamEvent": {"oneOf": references}}
+    result["components"]["schemas"] = dict(sorted(schemas.items()))
+    return result
 
 
 class ClosedSchemaExtension(OpenApiSerializerExtension):  # type: ignore[no-untyped-call]
@@ -100,7 +189,7 @@ def path_id(name: str) -> OpenApiParameter:
 
 
 def errors(*statuses: int) -> dict[Any, Any]:
-    return {(status, JSON): InvalidSchema if status == 400 else ErrorSchema for status in statuses}
+    return {(status, JSON): ERROR_SCHEMAS.get(status, ErrorSchema) for status in statuses}
 
 
 def operation(operation_id: str, summary: str, tag: str, **options: Any) -> Callable[[View], View]:

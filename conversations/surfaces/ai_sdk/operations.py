@@ -6,7 +6,7 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse
 
 from conversations.surfaces.ai_sdk import requests, responses
-from conversations.surfaces.openapi import CURSOR, GUARDED, JSON, LINK, SEND_ERRORS, SSE, errors, limit, operation
+from conversations.surfaces.openapi import CURSOR, GUARDED, JSON, LINK, SEND_ERRORS, SSE, errors, example, limit, operation
 
 TAG = "ai-sdk"
 CHAT = OpenApiParameter(
@@ -37,6 +37,7 @@ STREAM_EXAMPLE = OpenApiExample(
     'data: {"type":"finish","messageMetadata":{"status":"complete","finishReason":"stop"}}\n\ndata: [DONE]\n\n',
     media_type=SSE,
 )
+MESSAGE = {"id": "m1", "role": "user", "parts": [{"type": "text", "text": "hello"}]}
 
 submit = operation(
     "chat_submit",
@@ -44,7 +45,10 @@ submit = operation(
     TAG,
     request=requests.SubmitSerializer,
     responses={**STREAM, **GUARDED, **errors(403), **SEND_ERRORS},
-    examples=[STREAM_EXAMPLE],
+    examples=[
+        example({"id": "kitchen", "messages": [MESSAGE]}),
+        STREAM_EXAMPLE,
+    ],
 )
 read_chat = operation(
     "chat_read",

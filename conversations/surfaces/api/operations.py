@@ -81,6 +81,7 @@ swap_model = operation(
     "Load another model (admins only)",
     "models",
     request=requests.SwapSerializer,
+    examples=[example({"model_tag": "large"})],
     responses={(202, JSON): responses.SwapAnswerSchema, **GUARDED, **errors(400, 403, 413, 501, 502, 504)},
 )
 list_conversations = operation(
@@ -241,6 +242,7 @@ rate_reply = operation(
     "messages",
     parameters=OF_MESSAGE,
     request=requests.FeedbackSerializer,
+    examples=[example({"rating": 1, "comment": "Good tea"})],
     responses={(200, JSON): responses.MessageDetailSchema, **GUARDED, **errors(400, 404, 413)},
 )
 list_assistants = operation(
@@ -252,7 +254,7 @@ list_assistants = operation(
 search = operation(
     "search",
     "Search your messages. Groups of newer matches come first; within a group, the best match comes first",
-    "messages",
+    "search",
     parameters=[
         query(
             "q",
@@ -289,7 +291,7 @@ search = operation(
 usage = operation(
     "usage",
     "Report your messages, tokens and inference time per day, including deleted messages",
-    "service",
+    "usage",
     parameters=[
         query("days", "Number of days up to `to`: 1 to 92, default 30. Not together with `from`", OpenApiTypes.INT),
         query("from", "First day, at most 91 days before the last day", OpenApiTypes.DATE),

@@ -17,6 +17,7 @@ from conversations.surfaces.openapi import (
     SSE_EVENT,
     SSE_EXAMPLE,
     errors,
+    example,
     limit,
     operation,
     path_id,
@@ -46,6 +47,7 @@ create_conversation = operation(
     TAG,
     parameters=[IDEMPOTENCY_KEY],
     request=requests.ConversationCreateSerializer,
+    examples=[example({"title": "Tea", "model_tag": "default"})],
     responses={(201, JSON): responses.ConversationSchema, **GUARDED, **errors(400, 403, 413, 422)},
 )
 read_conversation = operation(
@@ -57,6 +59,7 @@ change_conversation = operation(
     TAG,
     parameters=IN_CONVERSATION,
     request=requests.ConversationPatchSerializer,
+    examples=[example({"title": "Green tea"})],
     responses={**ONE_CONVERSATION, **errors(400, 413)},
 )
 list_messages = operation(
@@ -73,5 +76,5 @@ send_message = operation(
     parameters=[*IN_CONVERSATION, IDEMPOTENCY_KEY, *RESUMED],
     request=requests.SendSerializer,
     responses={(200, JSON): responses.MessageSchema, (200, SSE): SSE_EVENT, **NO_MORE_EVENTS, **GUARDED, **SEND_ERRORS},
-    examples=[SSE_EXAMPLE],
+    examples=[example({"message": {"content": "hello"}, "stream": False}), SSE_EXAMPLE],
 )

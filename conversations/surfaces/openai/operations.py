@@ -6,7 +6,7 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter
 
 from conversations.surfaces.openai import requests, responses
-from conversations.surfaces.openapi import IDEMPOTENCY_KEY, JSON, SSE, header, limit, operation, query
+from conversations.surfaces.openapi import IDEMPOTENCY_KEY, JSON, SSE, example, header, limit, operation, query
 
 TAG = "openai"
 
@@ -70,6 +70,7 @@ create_conversation = operation(
     TAG,
     parameters=[IDEMPOTENCY_KEY],
     request=requests.ConversationCreateSerializer,
+    examples=[example({"metadata": {"topic": "tea"}})],
     responses={(200, JSON): responses.ConversationSchema, **GUARDED, **errors(400, 403, 413, 422)},
 )
 read_conversation = operation(
@@ -85,6 +86,7 @@ update_conversation = operation(
     TAG,
     parameters=[CONVERSATION],
     request=requests.ConversationUpdateSerializer,
+    examples=[example({"metadata": {"topic": "green tea"}})],
     responses={(200, JSON): responses.ConversationSchema, **GUARDED, **errors(400, 404, 413)},
 )
 delete_conversation = operation(
@@ -108,7 +110,7 @@ create_response = operation(
     parameters=[IDEMPOTENCY_KEY, RETRIES],
     request=requests.ResponseCreateSerializer,
     responses={**ANSWERS, **GUARDED, **errors(400, 403, 404, 409, 413, 422, 502, 504)},
-    examples=[EXAMPLE],
+    examples=[example({"input": "hello"}), EXAMPLE],
 )
 read_response = operation(
     "openai_read_response",

@@ -15,6 +15,7 @@ from conversations.surfaces.openapi import (
     SSE_EXAMPLE,
     STREAMS,
     errors,
+    example,
     limit,
     operation,
 )
@@ -40,7 +41,7 @@ send_message = operation(
     parameters=[IDEMPOTENCY_KEY, *RESUMED],
     request=requests.SendSerializer,
     responses={**STREAMS, **OPEN, **errors(401, 403), **SEND_ERRORS},
-    examples=[NDJSON_EXAMPLE, SSE_EXAMPLE],
+    examples=[example({"session_id": "kitchen", "message": "hello"}), NDJSON_EXAMPLE, SSE_EXAMPLE],
 )
 read_history = operation(
     "session_read_history",
