@@ -10,7 +10,7 @@ import yaml
 
 import chatapi.unreadable_requests
 import chatapi.urls  # loads all views, and with them all errors
-from chatapi.errors import _DRF_CODES
+from chatapi.api.errors import _DRF_CODES
 from chatapi.problem import Problem
 from conversations.surfaces.error_codes import ERROR_CODES, STREAM_CODES
 from inference_proxy.exceptions import FAILURES
