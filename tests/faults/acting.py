@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .playing import Play
 
 VERB_LIMIT_S = 20.0
+RELOAD_S = 2.5
 RIVALS = ("repeat", "regenerate", "stop", "delete")
 
 
@@ -67,6 +68,23 @@ def regenerate(play: "Play", turn: Turn, *, retries: bool) -> None:
     other.read(lambda user: user.open("POST", path, {"when_busy": "reject"}, key), retries=retries)
 
 
+def send_during_reload(play: "Play", node: int) -> None:
+    """Send again and again while a node replaces its workers. None may be refused, if nothing else goes wrong."""
+    user = play.user.at(play.cluster.ports[node])
+    until = time.monotonic() + RELOAD_S
+    while time.monotonic() < until:
+        try:
+            stream = user.send(user.create_conversation(), "meanwhile")
+            if stream.status != 200:
+                play.refused_in_reload.append(f"a send was refused: {stream.status} {stream.json}")
+            stream.close()
+        except TimeoutError:
+            # On a busy machine, new workers take their time. Waiting for them is no refusal.
+            return
+        except BROKEN as failure:
+            play.refused_in_reload.append(f"a send broke: {type(failure).__name__} {failure}")
+
+
 def act_on_the_end(play: "Play", turn: Turn) -> None:
     """Do what a client may do as soon as it has read `done`."""
     end = turn.reader.end
@@ -97,7 +115,7 @@ def _ask_on(play: "Play", turn: Turn) -> None:
             problem = f"a message sent on {turn.reader.end} was answered {stream.objects[-1]}"
     except BROKEN as failure:
         problem = f"a message sent on {turn.reader.end} broke: {type(failure).__name__} {failure}"
-    if problem and not play.was_hit("worker", "database", "upstream") and not turn.is_deleted:
+    if problem and not play.was_hit("worker", "database", "upstream", "proxy") and not turn.is_deleted:
         play.complaints.append(Violation(Invariant.GOES_ON, problem))
 
 

@@ -1,8 +1,6 @@
 """Two nodes with one database, and everything around them, to be broken and mended."""
 
 import json
-import os
-import signal
 import socket
 import tempfile
 import threading
@@ -10,6 +8,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from devstack.postgres import PostgresServer, temporary_postgres
 from tests.support.auth import ScriptedAuth
@@ -17,8 +16,11 @@ from tests.support.database import cut_connections, fill
 from tests.support.server import Server
 from tests.support.upstream import ScriptedUpstream
 
+from . import troubles
 from .history import History, set_up_history
 from .points import Control
+from .proxy import Proxy
+from .troubles import later
 
 CHECKPOINT_S = 0.2
 HEARTBEAT_S = 2
@@ -28,6 +30,8 @@ TIMEOUTS = {"INFERENCE_START_TIMEOUT": "2", "INFERENCE_IDLE_TIMEOUT": "2", "GENE
 # Of which the last 5 s are the service's own reserve: replies run on for 1 s.
 GRACEFUL_TIMEOUT_S = 6
 WORKERS = (1, 2)
+SOCKET_NAME = ".s.PGSQL.5432"
+BACK_LATER_S = 0.4
 
 
 class Cluster:
@@ -45,6 +49,9 @@ class Cluster:
         self.auth = ScriptedAuth()
         self.upstream = ScriptedUpstream()
         self.nodes: list[Server] = []
+        # Between clients and each node, and between the nodes and the database.
+        self.proxies: list[Proxy] = []
+        self.database_proxies: list[Proxy] = []
         self.history = History(self)
 
     def __enter__(self) -> "Cluster":
@@ -56,8 +63,14 @@ class Cluster:
             fill(self.postgres)
             with self.postgres.connect() as connection:
                 set_up_history(connection)
-            for workers in WORKERS:
-                self.nodes.append(stack.enter_context(self._node(workers)))
+                troubles.set_up_clock(connection)
+            for number, workers in enumerate(WORKERS):
+                folder = self._folder / f"postgres-{number}"
+                folder.mkdir()
+                proxy = Proxy(folder / SOCKET_NAME, Path(self.postgres.host, SOCKET_NAME))
+                self.database_proxies.append(stack.enter_context(proxy))
+                self.nodes.append(stack.enter_context(self._node(workers, folder)))
+                self.proxies.append(stack.enter_context(Proxy(0, self.nodes[-1].port)))
                 if self._defect:
                     stack.callback(self.nodes[-1].kill)
             self._stack = stack.pop_all()
@@ -66,9 +79,9 @@ class Cluster:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def _node(self, workers: int) -> Server:
+    def _node(self, workers: int, database_folder: Path) -> Server:
         return Server(
-            database_url=self.postgres.url(),
+            database_url=f"postgresql://postgres@/postgres?host={quote(str(database_folder))}",
             auth_url=self.auth.url,
             upstream_url=self.upstream.url,
             application="tests.faults.instrumented",
@@ -84,7 +97,8 @@ class Cluster:
 
     @property
     def ports(self) -> list[int]:
-        return [node.port for node in self.nodes]
+        """Where clients reach the nodes."""
+        return [proxy.port for proxy in self.proxies]
 
     def rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
         with self.postgres.connect() as connection:
@@ -98,13 +112,46 @@ class Cluster:
     def cut_connections(self) -> None:
         cut_connections(self.postgres.url())
 
-    def lock_messages(self, seconds: float) -> threading.Thread:
-        """Lock the messages table now, for a while."""
-        connection = self.postgres.connect()
-        connection.execute("SET lock_timeout = '5s'")
-        connection.execute("BEGIN")
-        connection.execute("LOCK TABLE messages IN ACCESS EXCLUSIVE MODE")
-        return later(seconds, connection.close)
+    def silence_database(self, seconds: float) -> threading.Thread:
+        """Let nothing pass between the nodes and the database for a while. Both still see the connections.
+
+        One node is back a little sooner than the other.
+        """
+        for proxy in self.database_proxies:
+            proxy.freeze()
+
+        def thaw() -> None:
+            for proxy in self.database_proxies:
+                proxy.thaw()
+                threading.Event().wait(BACK_LATER_S)
+
+        return later(seconds, thaw)
+
+    def freeze_proxy(self, node: int, seconds: float, *, then_break: bool) -> threading.Thread:
+        """Freeze the proxy of a node for a while. It then goes on, or ends and breaks its connections."""
+        self.proxies[node].freeze()
+        return later(seconds, lambda: self.proxies[node].thaw(and_cut=then_break))
+
+    def take_memory_away(self, pid: int) -> None:
+        """Have the next step of this worker that is instrumented find no memory."""
+        (self._folder / f"memory-{pid}").touch()
+
+    def give_memory_back(self) -> None:
+        for wanted in self._folder.glob("memory-*"):
+            wanted.unlink(missing_ok=True)
+
+    def node_of(self, pid: int) -> int | None:
+        """Return the number of the node that has this worker."""
+        return next((number for number, node in enumerate(self.nodes) if pid in node.workers()), None)
+
+    def reload(self, number: int, pause_s: float) -> set[int]:
+        """Tell a node to replace its workers, twice. Return those that end for it."""
+        node, ending = self.nodes[number], set[int]()
+        for _ in range(2):
+            ending |= set(node.workers())
+            node.reload()
+            threading.Event().wait(pause_s)
+        return ending
 
     def hold_rows(self, conversation: str, seconds: float, *, then_break: bool = False) -> threading.Thread:
         """Lock a conversation's messages now, for a while: they can be read and not changed.
@@ -155,19 +202,3 @@ class Cluster:
 
     def log(self) -> str:
         return "\n".join(node.log for node in self.nodes)
-
-
-def send_signal(pid: int, number: signal.Signals) -> bool:
-    """Signal a worker; False where it is gone already."""
-    try:
-        os.kill(pid, number)
-    except ProcessLookupError:
-        return False
-    return True
-
-
-def later(seconds: float, action: Callable[[], Any]) -> threading.Thread:
-    timer = threading.Timer(seconds, action)
-    timer.daemon = True
-    timer.start()
-    return timer

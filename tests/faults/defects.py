@@ -16,6 +16,7 @@ from typing import Any
 from django.conf import settings
 from django.db import connection
 from django.db.models.functions import Now
+from psycopg.errors import LockNotAvailable
 
 from .changes import Change, around, edited, set_to
 
@@ -146,6 +147,86 @@ def guess_overwrites_final_status(service: Any) -> Changes:
 def late_result_ignored(service: Any) -> Changes:
     """A worker that was frozen and comes back can't save the end of its reply."""
     yield edited(service.replies, "FINISH_SQL", "status IN ('streaming', 'interrupted')", "status = 'streaming'")
+
+
+# Trouble that is nobody's death
+
+
+@defect
+def heartbeat_judged_by_a_clock(service: Any) -> Changes:
+    """A reply counts as abandoned if no checkpoint wrote it for a while, by the database's clock."""
+    yield edited(service.statements, "INSERT_SQL", "'infinity'", "statement_timestamp()")
+    followed = "is_followed = draft.is_followed\n"
+    yield edited(service.replies, "CHECKPOINT_SQL", followed, followed.rstrip() + ", heartbeat_at = statement_timestamp()\n")
+
+
+@defect
+def locked_reply_holds_up_others(service: Any) -> Changes:
+    """The checkpoint of all replies waits for one that is locked."""
+    yield edited(service.replies, "CHECKPOINT_SQL", " SKIP LOCKED", "")
+
+
+@defect
+def silence_is_death(service: Any) -> Changes:
+    """A worker counts the time in which it could not read any lease against the others."""
+
+    def take(original: Original, watch: Any, readings: Any, now: float) -> Any:
+        if watch._read_at is not None:
+            watch._read_at = now
+        return original(watch, readings, now)
+
+    yield around(service.LeaseWatch, "take", take)
+
+
+@defect
+def judges_without_renewing(service: Any) -> Changes:
+    """A worker that can't renew its own lease goes on judging the others."""
+
+    def renew(original: Original, lease: Any) -> None:
+        with lease._pool.cursor() as cursor:
+            cursor.execute("SET lock_timeout = '100ms'")
+        try:
+            original(lease)
+        except LockNotAvailable:
+            with lease._pool.cursor() as cursor:
+                cursor.execute(service.leases.READ_SQL, {"id": lease.worker_id, "suspects": []})
+                readings = [service.leases.Reading(row[0], row[1], service.leases.Process(*row[2:6])) for row in cursor]
+            lease._dead = lease._watch.take(readings, lease._clock())
+
+    yield around(service.leases.Lease, "renew", renew)
+
+
+@defect
+def failed_thread_leaves_reply(service: Any) -> Changes:
+    """A reply whose thread fails for lack of memory is not ended by anyone."""
+    yield around(service.Generation, "_end_unexpectedly", lambda original, generation: None)
+    yield around(service.Generation, "save_for_gone_thread", lambda original, generation: None)
+    yield around(service.LiveReplies, "_end_unknown", lambda original, live, now: None)
+
+
+@defect
+def worker_without_files_is_deaf(service: Any) -> Changes:
+    """A worker that can't accept a connection, because it has too many files open, accepts none any more."""
+
+    def do_read(original: Original, server: Any) -> Any:
+        try:
+            return original(server)
+        except OSError:
+            server.stop_accepting()
+            return None
+
+    yield around(service.StreamServer, "do_read", do_read)
+
+
+@defect
+def ending_worker_refuses(service: Any) -> Changes:
+    """A worker that is told to end goes on accepting connections for a second, and refuses what comes."""
+
+    def handle_exit(original: Original, worker: Any, sig: Any, frame: Any) -> None:
+        worker.alive = False
+
+    yield around(service.Worker, "handle_exit", handle_exit)
+    yield around(service.places, "was_accepted_before_end", lambda original: False)
 
 
 # Reading

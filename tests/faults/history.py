@@ -42,8 +42,8 @@ class History:
         self._last: dict[str, tuple[str, str]] = {}
         self._running: dict[str, set[str]] = {}
 
-    def violations(self, *, may_be_interrupted: bool) -> list[Violation]:
-        """Judge what is new; `may_be_interrupted` tells whether a worker or the database was hit meanwhile."""
+    def violations(self, *, may_be_interrupted: bool, may_never_begin: bool) -> list[Violation]:
+        """Judge what is new. Replies may be interrupted if a worker was lost. They may never begin if a commit's answer was."""
         rows = self._cluster.rows(
             "SELECT number, message_id::text, conversation_id::text, status, content FROM fault_history"
             " WHERE number > %s ORDER BY number",
@@ -59,7 +59,7 @@ class History:
                 found.append(Violation(Invariant.GROWS, f"{name} was {old_content!r} and became {content!r}"))
             if old_status not in ("", "streaming", "interrupted") and status != old_status:
                 found.append(Violation(Invariant.FINAL, f"{name} was {old_status} and became {status}"))
-            if status == "interrupted" != old_status and not may_be_interrupted:
+            if status == "interrupted" != old_status and not (may_be_interrupted or (may_never_begin and not content)):
                 found.append(Violation(Invariant.GUESS, f"{name} was interrupted, although no worker was lost"))
             running = self._running.setdefault(conversation_id, set())
             running.discard(message_id)

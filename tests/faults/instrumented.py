@@ -11,6 +11,7 @@ import os
 import re
 import socket
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,11 +26,26 @@ from django.db import connection  # noqa: E402  # needs the settings
 
 from .changes import around  # noqa: E402
 from .defects import DEFECTS  # noqa: E402
-from .product import DatabaseReplyStore, LiveReplies, begin, live_replies  # noqa: E402
+from .product import DatabaseReplyStore, LiveReplies, Transcript, begin, live_replies  # noqa: E402
 
 FOLDER = Path(os.environ["FAULTS_FOLDER"])
+WINDOW_PAUSE_S = 0.05
 # Those of the process, of the service as a whole, and of the database pools.
 LASTING_THREADS = re.compile("MainThread|reply-keeper|worker-lease|worker-warden|deadlines|rest-timer|window|pool-")
+
+
+def use_memory() -> None:
+    """Fail once for lack of memory, if the runner asks for it."""
+    wanted = FOLDER / f"memory-{os.getpid()}"
+    if wanted.exists():
+        with contextlib.suppress(FileNotFoundError):
+            wanted.unlink()
+            raise MemoryError
+
+
+def append(original: Callable[..., Any], transcript: Transcript, payload: bytes, text: str) -> Any:
+    use_memory()
+    return original(transcript, payload, text)
 
 
 def reach(point: str, subject: str) -> None:
@@ -52,11 +68,13 @@ def start(original: Callable[..., Any], live: LiveReplies, reply_id: Any, reques
 
 def checkpoint(original: Callable[..., Any], store: DatabaseReplyStore, drafts: Any) -> Any:
     reach("checkpoint", " ".join(str(draft.reply_id) for draft in drafts))
+    use_memory()
     return original(store, drafts)
 
 
 def finish(original: Callable[..., Any], store: DatabaseReplyStore, reply: Any) -> Any:
     reach("commit", str(reply.reply_id))
+    use_memory()
     status = original(store, reply)
     reach("done", str(reply.reply_id))
     return status
@@ -71,6 +89,7 @@ for owner, replacement in (
     (LiveReplies, start),
     (DatabaseReplyStore, checkpoint),
     (DatabaseReplyStore, finish),
+    (Transcript, append),
 ):
     around(owner, replacement.__name__, replacement).make()
 
@@ -88,9 +107,13 @@ def _state() -> dict[str, Any]:
 
 def _show_state(window: socket.socket) -> None:
     while True:
-        visitor, _ = window.accept()
-        with contextlib.suppress(OSError), visitor:
-            visitor.sendall(json.dumps(_state()).encode())
+        try:
+            visitor, _ = window.accept()
+            with visitor:
+                visitor.sendall(json.dumps(_state()).encode())
+        except OSError:
+            # The visitor left, or this process may open no more files.
+            time.sleep(WINDOW_PAUSE_S)
 
 
 def _open_window() -> None:

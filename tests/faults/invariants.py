@@ -43,7 +43,9 @@ class Reply:
 def violations(play: Play) -> list[Violation]:
     """Wait until the service has come to rest, and list what does not hold."""
     found = [*play.complaints, *_not_settled(play)]
-    found += play.cluster.history.violations(may_be_interrupted=play.was_hit("worker", "database"))
+    found += play.cluster.history.violations(may_be_interrupted=play.may_interrupt, may_never_begin=play.was_hit("database"))
+    if all(fault.kind == "reload" for fault in play.struck):
+        found += [Violation(Invariant.NOT_REFUSED, problem) for problem in play.refused_in_reload]
     for turn in play.turns:
         found += _of_turn(play, turn)
     for turn in play.turns:
@@ -103,7 +105,8 @@ def _of_turn(play: Play, turn: Turn) -> list[Violation]:
     if len(asked) != 1:
         return [*found, Violation(Invariant.ONE_QUESTION, f"{len(asked)} user messages for one key")]
     replies = {row[0]: Reply(row[0], *row[3:]) for row in rows if row[2] == asked[0]}
-    calls = play.cluster.upstream.generations(turn.prompt)
+    # If a connection that was kept ends at its next request, that request is sent again.
+    calls = [call for call in play.cluster.upstream.generations(turn.prompt) if not call.was_cut_at_once]
     if len(calls) > len(replies):
         problem = f"{len(calls)} calls of the inference service for {len(replies)} replies"
         found.append(Violation(Invariant.ONE_CALL, problem))
@@ -130,7 +133,7 @@ def _of_reader(play: Play, turn: Turn, reader: Reader, replies: dict[str, Reply]
         return [Violation(Invariant.SAVED, problem)]
     if "not_saved" in reader.errors:
         return [Violation(Invariant.SHOWN, f"{reply} was not saved")]
-    if said == "interrupted" and not play.was_hit("worker", "database"):
+    if said == "interrupted" and not play.may_interrupt and not (reply.content == "" and play.was_hit("database")):
         return [Violation(Invariant.GUESS, f"a client was told that {reply} is interrupted, although no worker was lost")]
     if reply.content.startswith(reader.text) and reply.reasoning.startswith(reader.reasoning):
         return []
@@ -155,7 +158,7 @@ def _agree(reader: Reader, reply: Reply) -> bool:
 def _of_cut(play: Play, turn: Turn, cut: Cut) -> list[Violation]:
     """Judge a stop or a deletion: where nothing else went wrong, it has ended the model's work soon."""
     found: list[str] = []
-    if cut.was_running and not play.was_hit("worker", "database", "upstream"):
+    if cut.was_running and not play.was_hit("worker", "database", "upstream", "proxy"):
         for call in play.cluster.upstream.generations(turn.prompt):
             if call.client_left_at is None:
                 found.append(f"the model went on to its end after a {cut.verb}")

@@ -14,14 +14,22 @@ from tests.support.exchange import Exchange, HangUp
 from tests.support.steps import Step, done, event, respond, stall, token
 from tests.support.waiting import wait_until
 
-from . import acting
-from .cluster import Cluster, later, send_signal
+from . import acting, troubles
+from .cluster import Cluster
 from .reading import Reader
-from .schedules import Fault, Schedule
+from .schedules import NO_DEATH, Fault, Schedule
+from .troubles import later, send_signal
 from .turn import Turn
 from .violation import Invariant, Violation
 
 HELD_S = 0.3
+RELOAD_PAUSE_S = 0.3
+RELOAD_SENDERS = 4
+# How long a reply has been locked when the others are looked at, and how old the text is that must be saved by then.
+LOCKED_S = 2.0
+SAVED_WITHIN_S = 1.2
+# What these hold up is to be tried: the steps of a turn go on meanwhile.
+NOT_WAITED_FOR = {"hold", "break", "leases", "pause", "silence", "clock", "freeze", "files"}
 # At most so long a checkpoint is held up until its reply has ended.
 LATE_CHECKPOINT_S = 0.6
 # While it is being stopped, a reply has this long to go, if its words suffice, and never a silence that is a failure.
@@ -45,6 +53,7 @@ class Play:
         self.ended: set[int] = set()  # worker processes that were told to end
         self.checkpoints_held_s: Counter[int] = Counter()  # how long in all, by process id
         self.complaints: list[Violation] = []
+        self.refused_in_reload: list[str] = []
         self._armed = list(schedule.faults)
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
@@ -66,11 +75,19 @@ class Play:
         while any(thread.is_alive() for thread in self._threads):
             for thread in list(self._threads):
                 thread.join()
+        self.cluster.give_memory_back()
         self.user.close()
 
     def was_hit(self, *victims: str) -> bool:
         """Whether a fault has struck one of these."""
         return any(fault.victim in victims for fault in self.struck)
+
+    @property
+    def may_interrupt(self) -> bool:
+        """Whether a worker or its connections to the database were lost."""
+        return any(
+            fault.victim == "worker" or (fault.victim == "database" and fault.kind not in NO_DEATH) for fault in self.struck
+        )
 
     def elsewhere(self, turn: Turn) -> list[int]:
         """List the ports, the one at which the turn was not sent first."""
@@ -184,19 +201,55 @@ class Play:
         elif fault.kind == "term":
             self.ended.add(pid)
             send_signal(pid, signal.SIGTERM)
+        elif fault.kind == "reload":
+            self._reload(pid)
+        elif fault.kind == "memory":
+            self.cluster.take_memory_away(pid)
+        elif fault.kind == "files":
+            self._one_at_a_time("files", lambda: troubles.take_files_away(pid, fault.lasts_s), fault)
         else:
             send_signal(pid, signal.SIGSTOP)
             self._begin(fault.lasts_s, send_signal, pid, signal.SIGCONT)
+
+    def _reload(self, pid: int) -> None:
+        node = self.cluster.node_of(pid)
+        if node is None:
+            return
+        for _ in range(RELOAD_SENDERS):
+            self._begin(0, acting.send_during_reload, self, node)
+        self.ended |= self.cluster.reload(node, RELOAD_PAUSE_S)
+
+    def _look_at_others(self, turn: Turn) -> None:
+        """See that other replies of the same worker are saved while one of them is locked."""
+        time.sleep(LOCKED_S)
+        now = time.monotonic()
+        for other in self.turns:
+            if other is turn or other.newest_worker != turn.newest_worker or other.reader.end or len(self.struck) > 1:
+                continue
+            shown = max((length for at, length in other.reader.seen if at < now - SAVED_WITHIN_S), default=0)
+            rows = self.cluster.rows(
+                "SELECT length(content) + length(reasoning) FROM messages WHERE id::text = %s", other.reader.message_id
+            )
+            if rows and rows[0][0] < shown:
+                lacks = f"reply {other.reader.message_id} was not saved while another one was locked: {rows[0][0]} of {shown}"
+                self.complaints.append(Violation(Invariant.SHOWN, lacks))
 
     def _strike_database(self, fault: Fault, turn: Turn, pid: int | None) -> None:
         actions = {
             "restart": lambda: self.cluster.restart_database(fault.lasts_s),
             "terminate": lambda: later(0, self.cluster.cut_connections),
-            "lock": lambda: self.cluster.lock_messages(fault.lasts_s),
+            "lock": lambda: troubles.lock_table(self.cluster.postgres, "messages", "ACCESS EXCLUSIVE", fault.lasts_s),
+            # As an index that is built: the leases can be read.
+            "leases": lambda: troubles.lock_table(self.cluster.postgres, "workers", "SHARE", fault.lasts_s),
+            "pause": lambda: troubles.pause(self.cluster.postgres, fault.lasts_s),
+            "silence": lambda: self.cluster.silence_database(fault.lasts_s),
+            "clock": lambda: troubles.step_clock(self.cluster.postgres, fault.lasts_s),
             "hold": lambda: self.cluster.hold_rows(turn.conversation, fault.lasts_s),
             "break": lambda: self.cluster.hold_rows(turn.conversation, fault.lasts_s, then_break=True),
         }
         self._one_at_a_time("database", actions[fault.kind], fault)
+        if fault.kind == "hold" and fault.lasts_s > LOCKED_S:
+            self._begin(0, self._look_at_others, turn)
 
     def _strike_upstream(self, fault: Fault, turn: Turn, pid: int | None) -> Step | None:
         if fault.point in ("checkpoint", "commit", "done") or fault.kind == "refuse":
@@ -210,6 +263,10 @@ class Play:
             return steps[fault.kind]
         turn.opening = steps[fault.kind]
         return None
+
+    def _strike_proxy(self, fault: Fault, turn: Turn, pid: int | None) -> None:
+        node, ends = turn.plan.node, fault.lets_go_early
+        self._one_at_a_time("proxy", lambda: self.cluster.freeze_proxy(node, fault.lasts_s, then_break=ends), fault)
 
     def _strike_client(self, fault: Fault, turn: Turn, pid: int | None) -> None:
         if fault.kind == "break":
@@ -236,7 +293,7 @@ class Play:
             self._busy[victim] = thread = action()
             self._threads.append(thread)
         # The inference service's own threads must not wait for its connections to end, and what is held is to be waited for.
-        if not fault.lets_go_early and fault.point not in ("first", "middle") and fault.kind not in ("hold", "break"):
+        if not fault.lets_go_early and fault.point not in ("first", "middle") and fault.kind not in NOT_WAITED_FOR:
             thread.join()
 
 

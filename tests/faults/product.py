@@ -3,15 +3,19 @@
 Imported by instrumented servers, before the views are: those take some of these names with them.
 """
 
+from gevent.server import StreamServer
+
 from chatapi.database.connections import release_connections
 from conversations.models import Message
 from conversations.services import conversations as deleting
 from conversations.services.replies import leases
 from conversations.services.replies import store as replies
+from conversations.services.replies.leases import LeaseWatch
 from conversations.services.replies.poll import SharedReply
 from conversations.services.replies.store import DatabaseReplyStore, live_replies
-from conversations.services.sending import begin
+from conversations.services.sending import begin, places, statements
 from conversations.services.sending.retries import read_earlier
+from gunicorn_worker import Worker
 from inference_proxy.replies import generation
 from inference_proxy.replies.generation import Generation
 from inference_proxy.replies.live import LiveReplies
@@ -23,17 +27,22 @@ __all__ = [
     "DatabaseReplyStore",
     "FrameStream",
     "Generation",
+    "LeaseWatch",
     "LiveReplies",
     "Message",
     "SharedReply",
+    "StreamServer",
     "Transcript",
     "UpstreamCall",
+    "Worker",
     "begin",
     "deleting",
     "generation",
     "leases",
     "live_replies",
+    "places",
     "read_earlier",
     "release_connections",
     "replies",
+    "statements",
 ]

@@ -1,6 +1,6 @@
 """Play hundreds of seeded schedules of faults and check after each that the promise held.
 
-python -m tests.faults.run [--schedules 500] [--first 0] [--seed 17]
+python -m tests.faults.run [--schedules 500] [--first 0] [--seed 17] [--fault database-pause]
 """
 
 import argparse
@@ -14,11 +14,12 @@ from .cluster import Cluster
 from .invariants import violations
 from .playing import Play
 from .points import POINTS
-from .schedules import KINDS, make_schedule
+from .schedules import FAULT_NAMES, KINDS, make_schedule, seeds_of
 from .violation import Violation
 
 # Of a column of the table: the longest name of a point and a space.
 WIDTH = 11
+MOST_OF_ONE_FAULT = 35
 
 
 class Suite:
@@ -74,8 +75,11 @@ def main() -> int:
     parser.add_argument("--schedules", type=int, default=500)
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--seed", type=int, help="play this one schedule")
+    parser.add_argument("--fault", choices=FAULT_NAMES, help="play this fault, at every step in turn")
     options = parser.parse_args()
     seeds = range(options.first, options.first + options.schedules) if options.seed is None else [options.seed]
+    if options.fault:
+        seeds = seeds_of(options.fault, min(options.schedules, MOST_OF_ONE_FAULT))
     with running_suite() as suite:
         for seed in seeds:
             started = time.monotonic()

@@ -7,19 +7,25 @@ from .points import POINTS
 
 # Whom a fault hits, and how.
 KINDS = {
-    "worker": ("kill", "term", "freeze"),
-    "database": ("restart", "terminate", "lock", "hold", "break"),
+    "worker": ("kill", "term", "freeze", "reload", "memory", "files"),
+    "database": ("restart", "terminate", "lock", "hold", "break", "leases", "pause", "silence", "clock"),
     "upstream": ("die", "stall", "reset", "refuse", "garbage"),
     "client": ("break", "pause", "repeat", "stop", "delete", "regenerate"),
+    "proxy": ("freeze",),
 }
 FAULTS = [(victim, kind) for victim, kinds in KINDS.items() for kind in kinds]
+FAULT_NAMES = [f"{victim}-{kind}" for victim, kind in FAULTS]
 
 PIECES = ("wörd ", "👩‍👩‍👧 ", "e\u0301", " plain", "\n", "日本")
 FEWEST_WORDS = 8
 # Longer than it takes until a reply without heartbeats counts as abandoned, and than replies run on at a shutdown.
 LONG_REPLY_S = 3.0
 # Faults that matter only to a reply that is still running for a while.
-NEED_TIME = {"kill", "term", "freeze", "restart"}
+NEED_TIME = {"kill", "term", "freeze", "reload", "restart", "lock", "hold", "leases", "pause", "silence", "clock"}
+# Trouble of the database that ends nobody and breaks no connection: no reply with words is interrupted for it.
+NO_DEATH = {"lock", "hold", "leases", "pause", "silence", "clock"}
+# Most of these last longer than the age at which a silent worker counts as dead.
+LONG_FAULTS = {"freeze", "lock", "hold", "leases", "pause", "silence"}
 STEPS_WITH_TIME = ("insert", "start", "first", "middle")
 
 
@@ -90,6 +96,12 @@ class Schedule:
         return ", ".join(f"{fault.victim} {fault.kind} {POINTS[fault.point]}" for fault in self.faults)
 
 
+def seeds_of(fault: str, count: int) -> list[int]:
+    """Return the first seeds that begin with this one of `FAULT_NAMES`. Seven in a row strike at all steps of a turn."""
+    in_a_row = [seed for seed, (_, victim, kind) in enumerate(COMBINATIONS) if f"{victim}-{kind}" == fault]
+    return [in_a_row[number % len(in_a_row)] + number // len(in_a_row) * len(COMBINATIONS) for number in range(count)]
+
+
 def make_schedule(seed: int) -> Schedule:
     """Make the schedule of a seed: seeds that follow each other go through all combinations of step and fault."""
     chance = random.Random(seed)
@@ -97,6 +109,9 @@ def make_schedule(seed: int) -> Schedule:
     faults = [_fault(chance, COMBINATIONS[seed % len(COMBINATIONS)], len(turns))]
     if chance.random() < 0.5:
         faults.append(_fault(chance, chance.choice(COMBINATIONS), len(turns)))
+    if any(fault.kind == "hold" for fault in faults):
+        # At the node with one worker, which makes them all.
+        turns = [replace(turn, node=0, lasts_s=LONG_REPLY_S) for turn in (turns if len(turns) > 1 else [*turns, _turn(chance)])]
     for fault in faults:
         if fault.kind in NEED_TIME and fault.point in STEPS_WITH_TIME:
             turns[fault.turn] = replace(turns[fault.turn], lasts_s=LONG_REPLY_S)
@@ -128,7 +143,6 @@ def _fault(chance: random.Random, combination: tuple[str, str, str], turns: int)
         victim=victim,
         kind=kind,
         turn=chance.randrange(turns),
-        # Most freezes are longer than the age at which a reply counts as abandoned.
-        lasts_s=chance.choice((0.3, LONG_REPLY_S, LONG_REPLY_S) if kind == "freeze" else (0.3, 1.0, 1.5)),
+        lasts_s=chance.choice((0.3, LONG_REPLY_S, LONG_REPLY_S) if kind in LONG_FAULTS else (0.3, 1.0, 1.5)),
         lets_go_early=chance.random() < 0.5,
     )

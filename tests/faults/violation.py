@@ -22,6 +22,7 @@ class Invariant(StrEnum):
     ENDS = "every reply ends"
     REST = "the service comes to rest"
     GOES_ON = "the conversation goes on"
+    NOT_REFUSED = "replacing workers refuses no send"
     EXPECTED = "every answer is an expected one"
 
 

@@ -81,6 +81,7 @@ class Call:
     headers: dict[str, str]  # names in lower case
     body: dict[str, Any]
     tokens_sent: int = 0
+    was_cut_at_once: bool = False  # the connection was closed before a byte of the answer
     client_left_at: float | None = None  # time.monotonic(); None: the client stayed to the end
     over: threading.Event = field(default_factory=threading.Event)
 
@@ -206,6 +207,7 @@ class Exchange:
             if not is_played:
                 self.call.client_left_at = time.monotonic()
         except HangUp as end:
+            self.call.was_cut_at_once = not self.head_sent
             self.close(reset=end.reset)
         self.call.over.set()
         return reusable

@@ -149,6 +149,11 @@ class Server:
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
+    def reload(self) -> None:
+        """Send SIGHUP once: new workers replace the old ones."""
+        assert self._process
+        self._process.send_signal(signal.SIGHUP)
+
     def freeze(self) -> None:
         """Stop all its processes with SIGSTOP. Its kernel still accepts connections."""
         assert self._process
