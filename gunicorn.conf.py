@@ -101,10 +101,12 @@ def post_worker_init(worker):  # type: ignore[no-untyped-def]
     from gevent.threadpool import ThreadPool
 
     from chatapi.auth.password_hashing import hash_passwords_with
+    from chatapi.incoming.client_address import connecting_group
     from conversations.server_hooks import adopt_worker
     from inference_proxy.upstream.body import receive_with
 
     receive_with(receive_when_ready)
+    worker.share_connections(connecting_group)
     # One thread: hashing uses one core at most and does not block the event loop.
     hash_passwords_with(ThreadPool(1).apply)
     adopt_worker(

@@ -5,12 +5,14 @@ Like gunicorn.conf.py, this module must not import anything that imports psycopg
 
 import contextlib
 import errno
+import json
 import os
 import re
 import resource
 import select
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable, Generator
 from functools import partial
@@ -29,6 +31,7 @@ from gunicorn.http.unreader import SocketUnreader
 from gunicorn.workers.ggevent import GeventWorker
 
 from chatapi.incoming.arrival import note_arrival
+from chatapi.incoming.fair_shares import FairShares
 from chatapi.problem import Problem
 
 # gevent would note the stack that spawned each greenlet. Every stream has two greenlets, and only gevent's debugger reads it.
@@ -37,6 +40,9 @@ gevent.config.track_greenlet_tree = False
 gunicorn.http.message.RFC9112_TARGET_INVALID = re.compile(r"[^\x21-\x7e\x80-\xff]")
 # gunicorn would read up to 1 MiB of a body ahead of what the application asks for, and so past every limit on memory.
 SocketUnreader.max_body_chunk = 64 * 1024
+# All headers of a request together, as at nginx. gunicorn allows 100 fields of the greatest length, which is 1.6 MB, and looks
+# for their end from the beginning after each 8 KiB: a few hundred unfinished requests stopped a worker for a minute.
+MOST_HEADER_BYTES = 32 * 1024
 # Seconds in which a client may go on sending a request that is refused, so that it sees the answer before a reset.
 LINGER_S = 2
 # The same numbers in psycopg (`Wait` and `Ready`) and in gevent.
@@ -53,7 +59,7 @@ EXHAUSTED_LOG_PAUSE_S = 10.0
 
 
 class KnownRequest(Request):
-    """A request that hands over what could be read of it where the rest can't be read."""
+    """A request whose headers are bounded in sum. Hands over what could be read of it where the rest can't be read."""
 
     head = b""
 
@@ -66,6 +72,10 @@ class KnownRequest(Request):
         finally:
             self.head = b""
 
+    def parse(self, unreader):  # type: ignore[no-untyped-def]
+        self.max_buffer_headers = min(self.max_buffer_headers, MOST_HEADER_BYTES)
+        return super().parse(unreader)
+
     def read_into(self, unreader, buf, stop=False):  # type: ignore[no-untyped-def]
         known = len(buf)
         super().read_into(unreader, buf, stop)
@@ -73,6 +83,12 @@ class KnownRequest(Request):
 
 
 RequestParser.mesg_class = KnownRequest
+
+
+class TooManyConnections(Problem):
+    code = "throttled"
+    status = 429
+    detail = "Too many connections are open from your IP address. Close some of them, then try again."
 
 
 class ClientSocket(gevent.socket.socket):
@@ -91,6 +107,22 @@ class ClientSocket(gevent.socket.socket):
             sent = 0
         if sent < len(data):
             super().sendall(memoryview(data)[sent:], flags)
+
+
+def refuse_connection(client: gevent.socket.socket) -> None:
+    """Refuse a connection without a look at what is asked, and at once: this must cost less than to open another one."""
+    body = json.dumps(TooManyConnections().as_json()).encode()
+    head = f"HTTP/1.1 429 Too Many Requests\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+    with contextlib.suppress(OSError):
+        client.setblocking(False)
+        client.send(f"{head}\r\nRetry-After: 5\r\nConnection: close\r\n\r\n".encode() + body)
+    client.close()
+
+
+def least_reserved_descriptor() -> int:
+    """Return the number from which on descriptors are kept for what a worker opens itself."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return sys.maxsize if limit == resource.RLIM_INFINITY else limit - min(limit // 4, MOST_RESERVED)
 
 
 def receive_when_ready(sock: gevent.socket.socket, size: int) -> bytes:
@@ -192,9 +224,8 @@ class Listener(StreamServer):
         return accepted
 
     def _are_descriptors_short(self) -> bool:
-        limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        least_reserved = limit - min(limit // 4, MOST_RESERVED)
-        if limit == resource.RLIM_INFINITY or self._newest_descriptor < least_reserved:
+        least_reserved = least_reserved_descriptor()
+        if self._newest_descriptor < least_reserved:
             return False
         # A new descriptor has the lowest number that is free.
         self._newest_descriptor = os.dup(self.socket.fileno())
@@ -247,7 +278,25 @@ class Worker(GeventWorker):
         """Keep no connection open after its request. Sets the attribute, which hides the setting."""
         vars(self.cfg)["keepalive"] = 0
 
+    def share_connections(self, group_of):  # type: ignore[no-untyped-def]
+        """Let no address have more than half of the connections. `group_of` returns the client for an address of a peer."""
+        most = min(self.worker_connections, least_reserved_descriptor())
+        self.group_of, self.connections = group_of, FairShares(most, least=most // 2)
+
     def handle(self, listener, client, addr):  # type: ignore[no-untyped-def]
+        # A Unix socket has no address, and a proxy of ours is no client.
+        group = self.group_of(addr[0]) if isinstance(addr, tuple) else None
+        if group is None:
+            self.serve(listener, client, addr)
+        elif not self.connections.take(group):
+            refuse_connection(client)
+        else:
+            try:
+                self.serve(listener, client, addr)
+            finally:
+                self.connections.give_back(group)
+
+    def serve(self, listener, client, addr):  # type: ignore[no-untyped-def]
         # TLS sockets keep their own class: they encrypt in `send`.
         if type(client) is gevent.socket.socket:
             client.__class__ = ClientSocket

@@ -94,6 +94,12 @@ def address_group_of(environ: dict[str, Any]) -> str:
     return _group_of(remote_address)
 
 
+def connecting_group(peer: str) -> str | None:
+    """Return the same for a connection, before its first request. None for a proxy of ours, which speaks for many clients."""
+    address = _read_remote_address(peer)
+    return None if address is not None and is_trusted(address) else _group_of(peer)
+
+
 @lru_cache(maxsize=1024)
 def _group_of(remote_address: str) -> str:
     address = _read_remote_address(remote_address)

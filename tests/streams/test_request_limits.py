@@ -135,6 +135,19 @@ def test_a_client_that_sends_everything_first_reads_the_refusal(client: Client) 
         assert (status, body["code"]) == (413, "payload_too_large")
 
 
+def test_headers_are_limited_in_sum(client: Client) -> None:
+    fields = {f"X-Field-{number}": "x" * 15_000 for number in range(3)}
+    with RawConnection(client.port) as large:
+        large.send_head("GET", "/api/conversations", client.token, **dict(list(fields.items())[:2]))
+        status, _, _ = large.answer()
+        assert status == 200
+        # And they are refused before their end comes.
+        large.send(b"GET /api/conversations HTTP/1.1\r\n")
+        for name, value in fields.items():
+            large.send(f"{name}: {value}\r\n".encode())
+        assert b" 431 " in large.socket.recv(100)
+
+
 def test_a_body_of_exactly_the_limit_is_read(client: Client) -> None:
     with RawConnection(client.port) as connection:
         connection.send_head("POST", "/api/conversations", client.token, Content_Length=str(LIMIT))

@@ -11,11 +11,12 @@ from .client import SILENCE_LIMIT_S
 class RawConnection:
     """A connection on which a test writes what it wants; a context manager."""
 
-    def __init__(self, port: int, receive_buffer: int | None = None) -> None:
+    def __init__(self, port: int, receive_buffer: int | None = None, source: str = "127.0.0.1") -> None:
         self.socket = socket.socket()
         self.socket.settimeout(SILENCE_LIMIT_S)
         if receive_buffer:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        self.socket.bind((source, 0))
         self.socket.connect(("127.0.0.1", port))
 
     def __enter__(self) -> "RawConnection":
