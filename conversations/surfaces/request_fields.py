@@ -68,6 +68,9 @@ def read_body(body: type[Body], request: Request) -> Body:
     read = object.__new__(body)
     vars(read).update(vars(_empty_body(body)), initial_data=request.data)
     read.is_valid(raise_exception=True)
+    # The request may wait for its answer for minutes, and what is ignored of its body may take 20 times its length.
+    read.initial_data = None
+    vars(request).update(_data=None, _full_data=None)
     return read
 
 

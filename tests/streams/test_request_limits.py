@@ -106,6 +106,24 @@ def test_long_bodies_wait_for_their_place_in_memory(client: Client) -> None:
         assert client.open("POST", "/api/v1/chat/stream", body).finish()["status"] == "complete"
 
 
+def test_slow_long_bodies_give_up_their_place_to_others(client: Client) -> None:
+    size = 8 * 1024 * 1024
+    with contextlib.ExitStack() as stack:
+        slow = [RawConnection(client.port, source=f"127.0.2.{number + 1}") for number in range(MOST_LONG_BODIES)]
+        for each in slow:
+            stack.enter_context(each)
+            each.send_head("POST", "/api/v1/chat/stream", client.token, Content_Length=str(size))
+            each.send(b"x" * (LIMIT + 1000))
+            stack.enter_context(drip(each, b"x" * 100))
+        # The places are all taken, and this one is as long, but fast.
+        body = {"session_id": "fast", "message": "hi", "history": [{"role": "user", "content": "x" * LIMIT}]}
+        # The first may come before they count as slow.
+        statuses = [client.request("POST", "/api/v1/chat/stream", body).status for _ in range(2)]
+        assert statuses in ([429, 200], [200, 200])
+        ended = [each.answer() for each in slow]
+        assert {(status, answer["code"]) for status, _, answer in ended} == {(408, "request_timeout")}
+
+
 @pytest.mark.parametrize("path", ["/api/conversations", "/conversations", "/admin/login/", "/api/health", "/nothing"])
 @pytest.mark.parametrize("content_type", ["application/json", MULTIPART, "application/x-www-form-urlencoded"])
 def test_a_body_that_says_it_is_too_large_is_refused_before_it_comes(client: Client, path: str, content_type: str) -> None:

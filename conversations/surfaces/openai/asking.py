@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-import orjson
 from django.http import HttpRequest
 
 from chatapi.problem import Problem
@@ -42,7 +41,7 @@ def begin_response(request: HttpRequest, body: ResponseCreateSerializer, *, user
     """
     asked = body.validated_data
     place = _place_of(asked, user_id)
-    fingerprint = fingerprint_of("response", orjson.dumps(body.initial_data, option=orjson.OPT_SORT_KEYS).hex())
+    fingerprint = fingerprint_of("response", body.take_written().hex())
     same = Same(user_id, fingerprint, place.conversation_id)
     try:
         refuse_too_many_streams(user_id, Delivery.LATER if asked.get("background") else Delivery.SSE)

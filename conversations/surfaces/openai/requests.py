@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+import orjson
 from django.conf import settings
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
@@ -185,7 +186,13 @@ class ResponseCreateSerializer(BodySerializer):
         if len(attrs["input"]) > 1 and (attrs.get("conversation") or attrs.get("previous_response_id")):
             problem = "Only one message: the service has the earlier ones."
             raise serializers.ValidationError({"input": [problem]})
+        self._written = orjson.dumps(self.initial_data, option=orjson.OPT_SORT_KEYS)
         return attrs
+
+    def take_written(self) -> bytes:
+        """Return the whole body, the same for equal bodies. Only once: it is not kept for as long as the reply takes."""
+        written, self._written = self._written, b""
+        return written
 
     def sampling(self) -> Sampling:
         return Sampling(
