@@ -199,3 +199,7 @@ class MessageQuerySet(models.QuerySet["Message"]):
         oldest = Now() - timedelta(seconds=settings.ABANDONED_AFTER_SECONDS)
         is_silent = Q(heartbeat_at__lt=oldest) | Q(heartbeat_at__isnull=True)
         return self.running().filter(Q(worker__in=dead_workers) | is_silent)
+
+    def interrupt_abandoned(self, dead_workers: Collection[UUID]) -> int:
+        """Mark those that are abandoned, and return how many. A guess, as all marks are (see `services.replies.store`)."""
+        return self.abandoned(dead_workers).update(status="interrupted")

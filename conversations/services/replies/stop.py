@@ -79,7 +79,7 @@ def stop_one_reply(reply_id: UUID) -> None:
     running.update(stop_requested=True)
     give_up_at = time.monotonic() + STOP_WAIT_S
     while time.monotonic() < give_up_at:
-        if running.abandoned(lease.dead_workers).update(status=Status.INTERRUPTED) or not running.exists():
+        if running.interrupt_abandoned(lease.dead_workers) or not running.exists():
             break
         release_connections()
         time.sleep(STOP_POLL_S)

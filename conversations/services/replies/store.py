@@ -115,27 +115,24 @@ WHERE turn.conversation_id = refused.conversation_id
        OR (turn.parent_id = refused.replaced_id AND turn.role = 'assistant' AND turn.was_active))
 """
 
-# Locked rows are skipped and marked the next time.
-INTERRUPT_SQL = f"""
-WITH lost AS (
-    SELECT id FROM messages WHERE status = 'streaming' AND {IS_ABANDONED_SQL} FOR NO KEY UPDATE SKIP LOCKED
-)
-UPDATE messages SET status = 'interrupted' FROM lost WHERE messages.id = lost.id
+
+def _interrupt_sql(which: str) -> str:
+    """Return the statement that marks replies which nothing makes any more. Locked rows are skipped and marked the next time.
+
+    Every mark is a guess, which FINISH_SQL may overwrite.
+    """
+    return f"""
+WITH lost AS (SELECT id FROM messages WHERE status = 'streaming' AND {which} FOR NO KEY UPDATE SKIP LOCKED)
+UPDATE messages SET status = 'interrupted' FROM lost WHERE messages.id = lost.id RETURNING messages.id
 """  # noqa: S608
 
-LEAVE_SQL = """
-WITH left_behind AS (
-    SELECT id FROM messages WHERE status = 'streaming' AND worker = %(id)s::uuid FOR NO KEY UPDATE SKIP LOCKED
-)
-UPDATE messages SET status = 'interrupted' FROM left_behind WHERE messages.id = left_behind.id
-"""
+
+INTERRUPT_SQL = _interrupt_sql(IS_ABANDONED_SQL)
+LEAVE_SQL = _interrupt_sql("worker = %(id)s::uuid")
+INTERRUPT_THESE_SQL = _interrupt_sql("id = ANY(%s::uuid[])")
 
 NAMED_SQL = "SELECT id, worker FROM messages WHERE status = 'streaming' AND worker IS NOT NULL"
 STATUS_SQL = "SELECT status FROM messages WHERE id = %(id)s"
-
-INTERRUPT_THESE_SQL = (
-    "UPDATE messages SET status = 'interrupted' WHERE id = ANY(%s::uuid[]) AND status = 'streaming' RETURNING id"
-)
 
 # The keeper and the poller each run one statement at a time. Ends of replies are short and come in bursts; they share these.
 KEEPER_CONNECTIONS = 2

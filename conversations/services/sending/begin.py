@@ -335,7 +335,7 @@ def _setting_of(conversation_id: UUID, row: tuple[Any, ...] | None, sampling: Sa
 
 def _interrupt_abandoned(messages: MessageQuerySet) -> None:
     """Mark a reply whose worker died as interrupted, so that it does not block its conversation until a keeper does that."""
-    messages.abandoned(lease.dead_workers).update(status=Status.INTERRUPTED)
+    messages.interrupt_abandoned(lease.dead_workers)
 
 
 def _is_limited(user_id: UUID | None) -> bool:
