@@ -4,10 +4,11 @@ import django.db
 import psycopg
 
 READ_ONLY = "25006"
+LOCK_TIMEOUT = "55P03"
 
 
 # Serialization failure, deadlock, a lock or a statement that took too long: the same statement may succeed later.
-PASSING_STATES = {READ_ONLY, "40001", "40P01", "55P03", "57014"}
+PASSING_STATES = {READ_ONLY, "40001", "40P01", LOCK_TIMEOUT, "57014"}
 
 
 # Connection failures, exhausted resources (53100 is a full disk), a server that ends or starts, failures of its system.
@@ -44,3 +45,8 @@ def sqlstate_of(failure: BaseException) -> str:
     # The cause of Django's exception is psycopg's.
     cause = failure if isinstance(failure, psycopg.Error) else failure.__cause__
     return (cause.sqlstate or "") if isinstance(cause, psycopg.Error) else ""
+
+
+def is_lock_timeout(failure: BaseException) -> bool:
+    """Return whether a statement gave up waiting for a lock."""
+    return sqlstate_of(failure) == LOCK_TIMEOUT
