@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import openai
+import psycopg
 import pytest
 from openai import OpenAI
 from openai.types.conversations import Conversation, ConversationItemList
@@ -289,12 +290,25 @@ def test_a_cut_connection_asks_once(api: OpenAI, service: Server, client: Client
         last = answer if asked else last
 
 
-def test_a_repetition_of_a_stream_gets_it_from_its_beginning(api: OpenAI, upstream: ScriptedUpstream) -> None:
+def is_followed(database_url: str, response_id: str) -> bool:
+    """Return what the last checkpoint of a response's worker noted."""
+    with psycopg.connect(database_url, autocommit=True) as database:
+        noted = database.execute(
+            "SELECT is_followed FROM messages WHERE id = %s", [response_id.removeprefix("resp_")]
+        ).fetchone()
+    return noted is None or noted[0] is not False
+
+
+def test_a_repetition_of_a_stream_gets_it_from_its_beginning(
+    api: OpenAI, upstream: ScriptedUpstream, database_url: str
+) -> None:
     gate = upstream.gate()
     upstream.script(*SCRIPT[:-1], hold(gate), SCRIPT[-1])
     broken = api.responses.create(input="again", stream=True)
     first = [next(iter(broken)).to_dict()]
     broken.close()
+    # Until the server has noticed, the end would count as delivered.
+    wait_until(lambda: not is_followed(database_url, first[0]["response"]["id"]), "the reader is gone")
     gate.open()
     repeated = dumped(api.responses.create(input="again", stream=True, extra_headers={"x-stainless-retry-count": "1"}))
     assert repeated[0] == first[0]
