@@ -21,6 +21,7 @@ from conversations.erased_models import ErasedUser
 from conversations.expressions import MESSAGE_DAY, TITLE_WORDS
 from conversations.key_models import CreationKey
 from conversations.lease_models import Worker
+from conversations.placeholders import MessageTextField
 from conversations.prune_models import PruneRun
 from conversations.querysets import ConversationQuerySet, MessageQuerySet
 from conversations.staff_models import AccessKind, DailyFigures, StaffAccess
@@ -211,7 +212,7 @@ class Message(models.Model):
         Conversation, on_delete=models.DO_NOTHING, related_name="messages", db_constraint=False, db_index=False
     )
     role = models.CharField(max_length=20, choices=Role.choices)
-    content = models.TextField()
+    content = MessageTextField()
     token_count = models.IntegerField(null=True, blank=True)
     model_tag = models.CharField(max_length=100, null=True, blank=True)
     inference_time_ms = models.IntegerField(null=True, blank=True)

@@ -17,13 +17,14 @@ from django.db.models.functions import Cast, Now
 from django.db.models.query import RawQuerySet
 
 from conversations.expressions import MESSAGE_WORDS, TITLE_WORDS
+from conversations.placeholders import TEXT, TEXT_SQL, WITHOUT_TEXT
 
 if TYPE_CHECKING:
     from conversations.models import Conversation, Message  # noqa: F401  # `Conversation` is only in strings
 
-NEWEST_OF_EACH_SQL = """
+NEWEST_OF_EACH_SQL = f"""
 SELECT id, conversation_id, role, created_at,
-    CASE WHEN bytes_so_far <= %s OR bytes_so_far = size THEN content END AS content_read
+    CASE WHEN bytes_so_far <= %s OR bytes_so_far = size THEN {TEXT_SQL} END AS content_read
 FROM (
     SELECT newest.*, sum(size) OVER (ORDER BY wanted.place, newest.created_at DESC, newest.id DESC) AS bytes_so_far
     FROM unnest(%s::uuid[]) WITH ORDINALITY AS wanted (id, place)
@@ -36,10 +37,10 @@ FROM (
     ) AS newest
 ) AS weighed
 ORDER BY conversation_id, created_at, id
-"""
+"""  # noqa: S608
 
 # Replies that failed or were interrupted before their first word: a retry answers anew.
-VOID = Q(status__in=("failed", "interrupted"), content="")
+VOID = Q(WITHOUT_TEXT, status__in=("failed", "interrupted"))
 # What nodes of the version before read of a reply whose worker has a lease.
 NO_HEARTBEAT = Cast(Value("infinity"), models.DateTimeField())
 # A running reply is abandoned if its worker is dead (see `services.replies.leases`). Workers of the version before name
@@ -187,7 +188,8 @@ class MessageQuerySet(models.QuerySet["Message"]):
         # From the first row to this one.
         total = Window(Sum(size), order_by=list(order), frame=RowRange(None, 0))
         fits = Q(bytes_so_far__lte=budget) | Q(bytes_so_far=size)
-        read = {f"{column}_read": Case(When(fits, then=F(column))) for column in columns}
+        texts = {column: TEXT if column == "content" else F(column) for column in columns}
+        read = {f"{name}_read": Case(When(fits, then=text), output_field=models.TextField()) for name, text in texts.items()}
         return self.alias(bytes_so_far=total).annotate(**read)
 
     def running(self) -> "MessageQuerySet":

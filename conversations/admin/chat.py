@@ -5,12 +5,14 @@ from typing import Any
 from uuid import UUID
 
 from django.db.models import Case, F, TextField, When
+from django.db.models.expressions import Expression
 from django.db.models.functions import Left, Length
 
 from conversations.exceptions import BadCursor
 from conversations.ids import parse_id
 from conversations.keyset import SortKey, after_key, decode_cursor, encode_cursor
 from conversations.models import Message, Role
+from conversations.placeholders import TEXT
 from conversations.querysets import MessageQuerySet
 
 MESSAGES_SHOWN = 50
@@ -78,15 +80,15 @@ def _slightly_after(messages: MessageQuerySet, wanted_id: UUID | None) -> SortKe
 
 def _with_text(messages: MessageQuerySet, whole_id: UUID | None) -> MessageQuerySet:
     return messages.defer("content", "reasoning").annotate(
-        text=_shown("content", whole_id),
-        characters=Length("content"),
-        thought=_shown("reasoning", whole_id),
+        text=_shown(TEXT, whole_id),
+        characters=Length(TEXT),
+        thought=_shown(F("reasoning"), whole_id),
         thought_characters=Length("reasoning"),
     )
 
 
-def _shown(column: str, whole_id: UUID | None) -> Case:
-    return Case(When(id=whole_id, then=F(column)), default=Left(column, CHARACTERS_SHOWN), output_field=TextField())
+def _shown(column: Expression | F, whole_id: UUID | None) -> Case:
+    return Case(When(id=whole_id, then=column), default=Left(column, CHARACTERS_SHOWN), output_field=TextField())
 
 
 def _group(messages: list[Any]) -> list[Entry]:

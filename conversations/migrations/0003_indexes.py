@@ -3,10 +3,24 @@
 Not one transaction: CREATE INDEX CONCURRENTLY can't run in one. If it breaks off, run it again: see `migrating.indexes`.
 """
 
+from typing import Any
+
 from django.contrib.postgres.operations import ValidateConstraint
 from django.db import migrations, models
 
 from conversations.migrating.indexes import BuildIndex, BuildUniqueConstraint
+
+DELETE_EMPTY = (
+    "DELETE FROM messages WHERE content = '' AND role = 'assistant' AND (context IS NOT NULL OR status <> 'complete')"
+)
+
+
+def delete_empty_replies(apps: Any, schema_editor: Any) -> None:
+    """Delete our replies without text, on the way back: the predecessor could not send them to its model."""
+    with schema_editor.connection.cursor() as cursor:
+        cursor.execute(DELETE_EMPTY)
+        if cursor.rowcount:
+            print(f"  Deleted our replies without text, which would block the predecessor: {cursor.rowcount}")  # noqa: T201
 
 
 class Migration(migrations.Migration):
@@ -64,4 +78,5 @@ class Migration(migrations.Migration):
                 name="idx_conversations_activity",
             ),
         ),
+        migrations.RunPython(migrations.RunPython.noop, delete_empty_replies),
     ]

@@ -107,6 +107,33 @@ def say(connection: "psycopg.Connection", conversation_id: uuid.UUID) -> None:
     )
 
 
+def history(connection: "psycopg.Connection", conversation_id: uuid.UUID) -> list[tuple[str, str]]:
+    """Read what it sends to its inference service, oldest first."""
+    newest_first = connection.execute(
+        "SELECT id, conversation_id, role, content, token_count, model_tag, inference_time_ms, created_at FROM messages "
+        "WHERE conversation_id = %s ORDER BY created_at DESC, id DESC LIMIT 50",
+        (conversation_id,),
+    ).fetchall()
+    return [(role, content) for _, _, role, content, *_ in newest_first[::-1]]
+
+
+def answer(connection: "psycopg.Connection", conversation_id: uuid.UUID, content: str) -> uuid.UUID:
+    """Save the answer to a message that was sent, or to one that is regenerated."""
+    answer_id = uuid.uuid4()
+    values = (answer_id, conversation_id, "assistant", content, 3, "default", 40, datetime.now(UTC))
+    connection.execute(INSERT_MESSAGE, values)
+    return answer_id
+
+
+def delete_last_answer(connection: "psycopg.Connection", conversation_id: uuid.UUID) -> None:
+    """Begin to regenerate."""
+    (answer_id,) = connection.execute(
+        "SELECT id FROM messages WHERE conversation_id = %s AND role = 'assistant' ORDER BY created_at DESC, id DESC LIMIT 1",
+        (conversation_id,),
+    ).fetchone()
+    connection.execute("DELETE FROM messages WHERE messages.id = %s", (answer_id,))
+
+
 def use(connection: "psycopg.Connection") -> None:
     """Have a turn in a new conversation, and tidy up, with the predecessor's own statements."""
     conversation = connection.execute(

@@ -10,6 +10,7 @@ from collections.abc import Generator, Sequence
 from django.db import connection
 from psycopg import sql
 
+from conversations.placeholders import TEXT_SQL
 from conversations.services.history.id_arrays import IdArray
 from inference_proxy.replies.streams import escape_line_ends
 
@@ -56,7 +57,7 @@ def history_lines(conversation_ids: IdArray) -> Generator[bytes, None, None]:
     statement = sql.SQL(LINES_SQL).format(
         ids=sql.Literal(conversation_ids.text),
         conversation_columns=_identifiers(column_names(CONVERSATION)),
-        message_columns=_identifiers(column_names(MESSAGE)),
+        message_columns=_columns_of_messages(),
     )
     # Django translates the errors of statements, but not those of COPY.
     with connection.wrap_database_errors, connection.cursor() as cursor, cursor.copy(statement) as copy:
@@ -77,6 +78,11 @@ def _unescaped(row: bytes) -> bytes:
     for escape, meant in ((b"\\\\", b"\0"), (b"\\n", b" "), (b"\\r", b" "), (b"\\t", b" "), (b"\0", b"\\")):
         row = row.replace(escape, meant)
     return row
+
+
+def _columns_of_messages() -> sql.Composed:
+    text = sql.SQL(f"{TEXT_SQL} AS content")
+    return sql.SQL(", ").join(text if name == "content" else sql.Identifier(name) for name in column_names(MESSAGE))
 
 
 def _identifiers(names: Sequence[str]) -> sql.Composed:

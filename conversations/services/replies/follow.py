@@ -4,12 +4,15 @@ import threading
 import time
 from uuid import UUID
 
+from django.db.models import F
+from django.db.models.expressions import Expression
 from django.db.models.functions import Length, Substr
 
 from chatapi.database.connections import release_connections
 from chatapi.database.failures import is_database_away
 from chatapi.observability import metrics
 from conversations.models import Message, Status
+from conversations.placeholders import TEXT
 from conversations.services.replies import poll
 from conversations.services.replies.poll import ReplyPoller, SharedReply
 from conversations.services.replies.store import keeper_connections, live_replies
@@ -124,10 +127,10 @@ class StoredFollower:
             row = (
                 Message.objects.filter(id=self._reply_id)
                 .annotate(
-                    reasoning_piece=_piece("reasoning", after.reasoning),
+                    reasoning_piece=_piece(F("reasoning"), after.reasoning),
                     reasoning_length=Length("reasoning"),
-                    piece=_piece("content", after.text),
-                    length=Length("content"),
+                    piece=_piece(TEXT, after.text),
+                    length=Length(TEXT),
                 )
                 .values_list("reasoning_piece", "reasoning_length", "piece", "length", *ENDING_COLUMNS)
                 .first()
@@ -152,5 +155,5 @@ class StoredFollower:
         return frames
 
 
-def _piece(column: str, after: int) -> Substr:
+def _piece(column: Expression | F, after: int) -> Substr:
     return Substr(column, min(after + 1, MAX_OFFSET), poll.PIECE_CHARACTERS)

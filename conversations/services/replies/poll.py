@@ -16,6 +16,7 @@ from uuid import UUID
 from chatapi.database.connections import Cursors, own_cursor
 from chatapi.database.failures import is_database_away
 from conversations.models import Status
+from conversations.placeholders import TEXT_SQL
 from inference_proxy.exceptions import FAILURES, NotSaved, UpstreamError
 from inference_proxy.replies.frames import Cursor, Frame, frames_behind
 from inference_proxy.replies.generation import closing_frames
@@ -36,7 +37,7 @@ NOTE_LIFETIME_S = 2.0
 #
 # The same statement notes for other workers that this worker has followers. It skips locked rows until the next round: waiting
 # for them while holding others could deadlock with the checkpoint of the worker that makes the replies.
-POLL_SQL = """
+POLL_SQL = f"""
 WITH noted AS (
     UPDATE messages SET followed_at = now() WHERE id IN (
         SELECT id FROM messages
@@ -46,20 +47,20 @@ WITH noted AS (
     )
 )
 SELECT message.id, octet_length(message.reasoning), reasoning.length, reasoning.piece,
-       octet_length(message.content), grown.length, grown.piece,
+       octet_length(message.text), grown.length, grown.piece,
        message.status, message.error_code, message.token_count, message.inference_time_ms, message.finish_reason
 FROM unnest(%(ids)s::uuid[], %(lengths)s::int[], %(sizes)s::int[], %(reasoning_lengths)s::int[], %(reasoning_sizes)s::int[])
     AS known (id, length, size, reasoning_length, reasoning_size)
-JOIN messages AS message ON message.id = known.id
+JOIN (SELECT *, {TEXT_SQL} AS text FROM messages) AS message ON message.id = known.id
 LEFT JOIN LATERAL (
-    SELECT length(message.content) AS length, substr(message.content, known.length + 1, %(piece)s) AS piece
-    WHERE octet_length(message.content) <> known.size
+    SELECT length(message.text) AS length, substr(message.text, known.length + 1, %(piece)s) AS piece
+    WHERE octet_length(message.text) <> known.size
 ) AS grown ON true
 LEFT JOIN LATERAL (
     SELECT length(message.reasoning) AS length, substr(message.reasoning, known.reasoning_length + 1, %(piece)s) AS piece
     WHERE octet_length(message.reasoning) <> known.reasoning_size
 ) AS reasoning ON true
-"""
+"""  # noqa: S608
 
 
 @dataclass(eq=False, slots=True)

@@ -18,6 +18,7 @@ from chatapi.database.connections import Cursors, Runner, own_cursor, run_on_own
 from chatapi.database.failures import is_database_away, is_lock_timeout
 from chatapi.database.pools import SeparatePool
 from chatapi.database.recent_writes import pause_replica_reads
+from conversations.placeholders import WITHOUT_TEXT_SQL
 from conversations.querysets import IS_ABANDONED_SQL
 from conversations.services.replies.leases import FORGET_OWN_SQL, FORGET_SQL, Lease, lease
 from conversations.services.usage.totals import COUNT_RESULT_CTES, UNCOUNTED_SQL, count_uncounted, note_uncounted
@@ -122,7 +123,7 @@ RETURNING before.was_guessed, reply.status, {UNCOUNTED_SQL}
 # If the inference service refuses an edit, the old version and its answer become active again (`was_active` marks them). This
 # runs before FINISH_SQL, because it requires that the reply is still running: later the user may have chosen another version.
 # It changes nothing if the new version has another answer that is not void. Safe to repeat.
-GIVE_BACK_SQL = """
+GIVE_BACK_SQL = f"""
 WITH refused AS (
     SELECT reply.id, reply.conversation_id, asked.id AS asked_id, replaced.id AS replaced_id
     FROM messages AS reply
@@ -132,7 +133,7 @@ WITH refused AS (
     WHERE reply.id = %(id)s AND reply.status = 'streaming' AND reply.is_active AND NOT reply.stop_requested AND NOT EXISTS (
         SELECT FROM messages AS other
         WHERE other.parent_id = asked.id AND other.role = 'assistant' AND other.id <> reply.id
-          AND NOT (other.status IN ('failed', 'interrupted') AND other.content = '')
+          AND NOT (other.status IN ('failed', 'interrupted') AND other.{WITHOUT_TEXT_SQL})
     )
     FOR UPDATE OF reply
 )
@@ -141,7 +142,7 @@ FROM refused
 WHERE turn.conversation_id = refused.conversation_id
   AND (turn.id IN (refused.id, refused.asked_id, refused.replaced_id)
        OR (turn.parent_id = refused.replaced_id AND turn.role = 'assistant' AND turn.was_active))
-"""
+"""  # noqa: S608
 
 
 def _interrupt_sql(which: str) -> str:

@@ -11,6 +11,7 @@ from django.db.models import Case, F, Q, Value, When
 
 from conversations.exceptions import ConversationNotFound, GenerationInProgress, MessageNotFound, NotTheLastTurn
 from conversations.models import Conversation, Message, Role, Status
+from conversations.placeholders import WITHOUT_TEXT
 from conversations.querysets import MessageQuerySet
 
 
@@ -73,7 +74,7 @@ def activate_newest_answer(messages: MessageQuerySet, asked_id: UUID) -> None:
     """Make the newest answer to a question active, if none is. Prefer one with text. Runs in the caller's transaction."""
     answers = messages.filter(parent_id=asked_id).replies()
     if not answers.active_branch().exists():
-        is_empty = Case(When(content="", then=Value(True)), default=Value(False))
+        is_empty = Case(When(WITHOUT_TEXT, then=Value(True)), default=Value(False))
         ranked = answers.alias(is_empty=is_empty).order_by("is_empty", "-created_at", "-id")
         answers.filter(id__in=list(ranked.values_list("id", flat=True)[:1])).update(is_active=True)
 
@@ -92,8 +93,8 @@ def _answer_that_counted(messages: MessageQuerySet, asked_id: UUID) -> UUID | No
     """
     preference = Case(
         When(was_active=True, then=Value(0)),
-        When(~Q(content=""), status__in=(Status.COMPLETE, Status.STOPPED), then=Value(1)),
-        When(~Q(content=""), then=Value(2)),
+        When(~WITHOUT_TEXT, status__in=(Status.COMPLETE, Status.STOPPED), then=Value(1)),
+        When(~WITHOUT_TEXT, then=Value(2)),
         default=Value(3),
     )
     answers = messages.filter(parent_id=asked_id).replies().alias(preference=preference)

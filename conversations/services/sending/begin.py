@@ -32,6 +32,7 @@ from conversations.exceptions import (
 )
 from conversations.keyset import SortKey, after_key
 from conversations.models import Message, Role, Status, new_id
+from conversations.placeholders import WITHOUT_TEXT
 from conversations.querysets import NO_HEARTBEAT, MessageQuerySet
 from conversations.services.replies.leases import lease
 from conversations.services.replies.stop_marks import is_marked
@@ -401,7 +402,7 @@ def _add_answer(
     `sent` is the number of new messages from the user.
     """
     answers = Message.objects.in_conversation(setting.id).filter(parent_id=asked_id).replies().active_branch()
-    has_answer = answers.exclude(content="").exists()
+    has_answer = answers.exclude(WITHOUT_TEXT).exists()
     if not has_answer:
         answers.update(is_active=False)
     goes_on = not is_marked(setting.id, key)

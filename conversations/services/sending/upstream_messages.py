@@ -13,6 +13,7 @@ from django.conf import settings
 from django.db import connection
 
 from conversations.keyset import SortKey
+from conversations.placeholders import TEXT_SQL, WITHOUT_TEXT_SQL
 from inference_proxy.exceptions import ContentRefused
 from inference_proxy.protocols import PROTOCOLS
 
@@ -25,8 +26,8 @@ ROWS_SQL = "FROM messages WHERE conversation_id = %(conversation_id)s AND is_act
 NEWEST_FIRST_SQL = "ORDER BY created_at DESC, id DESC LIMIT %(rows)s"
 SELECT_SQL = f"""
 SELECT role, coalesce(error_code = '{ContentRefused.code}', false) AS is_refusal,
-       length(content) + CASE WHEN %(with_reasoning)s AND content <> '' THEN length(reasoning) ELSE 0 END AS length,
-       left(content, %(characters)s) AS beginning,
+       length({TEXT_SQL}) + CASE WHEN %(with_reasoning)s AND NOT {WITHOUT_TEXT_SQL} THEN length(reasoning) ELSE 0 END AS length,
+       left({TEXT_SQL}, %(characters)s) AS beginning,
        CASE WHEN %(with_reasoning)s THEN left(reasoning, %(characters)s) ELSE '' END AS reasoning, created_at, id
 """  # only a constant goes into it
 # Messages without a time, which only the predecessor wrote, sort as the newest.
@@ -58,7 +59,7 @@ class History:
 
     def count(self, most: int) -> int:
         """Count the messages with text, up to `most`. One query."""
-        rows = f"SELECT 1 {ROWS_SQL} {self._before_sql} AND content <> '' LIMIT %(most)s"
+        rows = f"SELECT 1 {ROWS_SQL} {self._before_sql} AND NOT {WITHOUT_TEXT_SQL} LIMIT %(most)s"
         statement = f"SELECT count(*) FROM ({rows}) AS counted"  # noqa: S608  # only constants go into it
         return int(self._fetch(statement, {"most": most})[0][0])
 

@@ -12,6 +12,7 @@ from conversations.ids import parse_id
 from conversations.keyset import SortKey, after_key
 from conversations.message_batches import cut_batch, select_batch
 from conversations.models import Conversation, Message, Role
+from conversations.placeholders import WITHOUT_TEXT
 from conversations.querysets import MessageQuerySet
 from conversations.surfaces.openai.identifiers import MESSAGE, REASONING, ResponseNotFound
 from conversations.surfaces.openai.responses import ITEM_COLUMNS, RESPONSE_COLUMNS, Row, conversation_body, item_list, items_of
@@ -80,7 +81,7 @@ def _read_page(messages: MessageQuerySet, params: QueryDict) -> dict[str, Any]:
         # The row itself too, because a reply may have a second item.
         messages = messages.filter(after_key(after.key, "created_at", descending=descending)) | messages.filter(id=after.key.id)
     # Replies without a word have no item.
-    messages = messages.exclude(role=Role.ASSISTANT, content="", reasoning="")
+    messages = messages.exclude(WITHOUT_TEXT, role=Role.ASSISTANT, reasoning="")
     rows, has_more = cut_batch(list(select_batch(messages, ITEM_COLUMNS, limit + 1, descending=descending)), limit + 1)
     items = [item for row in rows for item in items_of(row)[:: -1 if descending else 1]]
     if after is not None:
