@@ -1,5 +1,6 @@
 """Checks before `migrate` changes anything. They refuse to drop the history and to take over unknown tables."""
 
+from contextvars import ContextVar
 from typing import Any
 
 from django.core.management import CommandError
@@ -29,6 +30,8 @@ COLUMNS = {
         "created_at": "timestamp with time zone",
     },
 }
+# Whether `migrate` is to run 0001, and not to record it as done. The signal `pre_migrate` does not say so.
+runs_first: ContextVar[bool] = ContextVar("runs_first", default=False)
 FOUND_SQL = """
 SELECT relname, attname, atttypid::regtype::text, pg_has_role(relowner, 'USAGE')
 FROM pg_class JOIN pg_attribute ON attrelid = pg_class.oid
@@ -54,6 +57,8 @@ def check_plan(*, using: str, plan: list[tuple[Any, bool]], **_: object) -> None
     ours = {migration.name: is_backwards for migration, is_backwards in plan if migration.app_label == "conversations"}
     if ours.get(FIRST):
         refuse_to_drop_history()
+    if ours.get(FIRST) is False and runs_first.get():
+        require_absent_tables(connection)
     if ours.get(ADDITIONS):
         check_way_back(connection)
     if ours.get(ADDITIONS) is False:

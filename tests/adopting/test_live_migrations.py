@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import psycopg
 import pytest
@@ -10,6 +10,7 @@ import pytest
 from tests.adopting import predecessor
 from tests.adopting.predecessor import ORDINARY, USER
 from tests.support.database import manage, start_command
+from tests.support.pgbouncer import PROGRAM, pgbouncer
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.slow
@@ -134,3 +135,15 @@ def test_a_migration_that_is_killed_while_it_builds_is_run_again(old_database: s
         assert [name for name, is_valid, _ in indexes(old_database) if not is_valid] == ["uq_messages_running"]
     manage(old_database, "migrate", "--verbosity=0")
     assert [name for name, is_valid, _ in indexes(old_database) if not is_valid] == []
+
+
+@pytest.mark.parametrize("is_pooled", [False, pytest.param(True, marks=pytest.mark.skipif(not PROGRAM, reason="no pgbouncer"))])
+def test_of_several_runs_at_once_one_migrates_and_the_others_wait(old_database: str, is_pooled: bool) -> None:
+    with ExitStack() as stack:
+        url = stack.enter_context(pgbouncer(old_database)) if is_pooled else old_database
+        runs = [start_command(url, "migrate", "--fake-initial", "--verbosity=0") for _ in range(3)]
+        said = [run.communicate()[1] for run in runs]
+    assert [run.returncode for run in runs] == [0, 0, 0], said
+    with psycopg.connect(old_database) as connection:
+        applied = connection.execute("SELECT app, name FROM django_migrations").fetchall()
+    assert len(applied) == len(set(applied))

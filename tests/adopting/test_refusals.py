@@ -45,8 +45,10 @@ def test_a_role_that_owns_no_table_is_refused(old_database: str) -> None:
 
 
 def test_without_fake_initial_the_tables_are_left_alone(old_database: str) -> None:
-    assert "--fake-initial" in refusal(old_database, "migrate", "--verbosity=0")
     with psycopg.connect(old_database) as connection:
+        before = connection.execute(TABLES).fetchall()
+        assert "--fake-initial" in refusal(old_database, "migrate", "--verbosity=0")
+        assert connection.execute(TABLES).fetchall() == before
         assert connection.execute("SELECT count(*) FROM conversations").fetchone() == (7,)
 
 
