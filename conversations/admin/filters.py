@@ -15,8 +15,9 @@ from django.db.models import OuterRef, QuerySet, Subquery
 from django.http import HttpRequest
 
 from conversations.admin.visible import visible
-from conversations.models import Message, Status
+from conversations.models import DEFAULT_MODEL_TAG, Assistant, Message, Status
 from conversations.querysets import MessageQuerySet
+from conversations.services.model_tags import known_models
 
 DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 MOST_MESSAGES = 1_000
@@ -135,6 +136,10 @@ class FeedbackFilter(admin.SimpleListFilter):
         return queryset.filter(id__in=conversations_of_newest(Message.objects.filter(feedback=rating)))
 
 
+def _models_of_assistants() -> list[str]:
+    return list(Assistant.objects.exclude(model_tag="").values_list("model_tag", flat=True).distinct()[:MOST_MODELS])
+
+
 class ModelFilter(admin.SimpleListFilter):
     title = "model"
     parameter_name = "model"
@@ -142,7 +147,10 @@ class ModelFilter(admin.SimpleListFilter):
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         with connection.cursor() as cursor:
             cursor.execute(MODELS_SQL, [MOST_MODELS])
-            return [(tag, visible(tag) or "(none)") for (tag,) in cursor.fetchall()]
+            in_use = [tag for (tag,) in cursor.fetchall()]
+        # Clients may name models that never were. Such names must not push real ones out.
+        known = known_models() and {*known_models(), DEFAULT_MODEL_TAG, *_models_of_assistants(), *filter(None, [self.value()])}
+        return [(tag, visible(tag) or "(none)") for tag in (sorted(known) or in_use)]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         return queryset if self.value() is None else queryset.filter(model_tag=self.value())

@@ -14,7 +14,7 @@ from conversations.services.history.usage_recount import count_usage
 
 
 def count(apps: Any, schema_editor: Any) -> None:
-    count_usage()
+    count_usage(has_source=False)
 
 
 class Migration(migrations.Migration):

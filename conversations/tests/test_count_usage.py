@@ -164,3 +164,12 @@ def test_erasing_a_user_removes_their_usage_and_counts_it(manage: Manage) -> Non
     for option in ("--dry-run", "--yes"):
         assert json.loads(manage("erase_user", str(user), option))["usage_totals"] == 3
     assert (totals(user), len(totals(other))) == ([], 3)
+
+
+def test_what_a_client_brought_is_not_counted() -> None:
+    conversation = make_conversation()
+    write_old_turn(conversation, NOON)
+    Message.objects.update(source="client")
+    write_old_turn(conversation, NOON + timedelta(minutes=15))
+    count_usage()
+    assert totals() == [(NOON + timedelta(minutes=15), 1, 1, 5, 0, 100)]

@@ -39,6 +39,10 @@ class ModelList:
             raise ModelListNeeded
         return self._names
 
+    def remembered(self) -> frozenset[str]:
+        """The names that were last read, however old. Empty if there are none."""
+        return self._names or frozenset()
+
     def read(self) -> None:
         """Read the list where it is too old. One thread does; those that have an old one go on with it."""
         if not self._reading.acquire(blocking=self._names is None):

@@ -8,7 +8,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from conversations.admin import search
+from conversations.admin import filters, search
 from conversations.admin.visible import visible
 from conversations.models import Assistant, StaffAccess
 from conversations.tests.factories import NOON, USER_ID, make_conversation
@@ -203,6 +203,16 @@ def test_filters_by_feedback(support: Client) -> None:
         make_message(make_conversation(title=title), "assistant", "x", feedback=feedback)
     assert titles(support, feedback="up") == ["liked"]
     assert titles(support, feedback="down") == ["disliked"]
+
+
+def test_names_that_clients_invent_do_not_push_models_out_of_the_filter(support: Client, settings: Any) -> None:
+    settings.ALLOWED_MODELS = ["d20", "d32"]
+    Assistant.objects.create(name="Poet", model_tag="verse")
+    for number in range(filters.MOST_MODELS + 1):
+        make_conversation(model_tag=f"a{number:03}")
+    (shown,) = [spec for spec in support.get(LIST).context["cl"].filter_specs if spec.title == "model"]
+    assert [tag for tag, _ in shown.lookup_choices] == ["d20", "d32", "default", "verse"]
+    assert len(titles(support, model="a007")) == 1
 
 
 def test_filters_by_what_a_conversation_is(support: Client) -> None:

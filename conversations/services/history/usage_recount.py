@@ -2,7 +2,8 @@
 
 Principle: for each user and quarter of an hour, the new total is the greater of the old total and the sum over the messages.
 Both count the same events and may lack some: the totals lack what other software wrote, the messages lack what was deleted. So
-nothing is counted twice, however often this runs. A batch is one day in UTC, which consists of whole quarters.
+nothing is counted twice, however often this runs. A batch is one day in UTC, which consists of whole quarters. What a client
+brought along is no usage.
 """
 
 from collections.abc import Callable
@@ -35,7 +36,7 @@ WITH told AS MATERIALIZED (
            coalesce(sum(prompt_tokens), 0) AS prompt_tokens,
            coalesce(sum(inference_time_ms), 0) AS inference_time_ms
     FROM messages JOIN conversations ON conversations.id = messages.conversation_id
-    WHERE {MESSAGE_DAY_SQL} = %(day)s AND conversations.user_id IS NOT NULL
+    WHERE {MESSAGE_DAY_SQL} = %(day)s AND conversations.user_id IS NOT NULL {{said_here}}
       AND NOT (role = 'user' AND idempotency_key IS NOT NULL AND EXISTS (
           SELECT FROM messages AS answer WHERE answer.parent_id = messages.id AND answer.role = 'assistant'
             AND answer.created_at < messages.created_at))
@@ -53,6 +54,10 @@ ON CONFLICT (user_id, bucket) DO UPDATE SET
 """  # noqa: S608  # only constants go into it
 
 
+# The column came with migration 0020.
+SAID_HERE_SQL = "AND messages.source IS NULL"
+
+
 @dataclass(slots=True)
 class CountResult:
     """What a run has done so far. `next_day` is where the next run continues."""
@@ -66,11 +71,16 @@ class CountResult:
 def count_usage(
     *,
     since: date = FIRST_DAY,
+    has_source: bool = True,
     pause_s: float = 0.0,
     should_stop: Callable[[], bool] = lambda: False,
     on_day: Callable[[CountResult], None] = lambda result: None,
 ) -> CountResult:
-    """Raise the totals to the sums over the messages, each day in its own transaction. Safe to repeat."""
+    """Raise the totals to the sums over the messages, each day in its own transaction. Safe to repeat.
+
+    `has_source` is false for a migration from before that column.
+    """
+    count_day = COUNT_DAY_SQL.format(said_here=SAID_HERE_SQL if has_source else "")
     result = CountResult(next_day=since)
     while not should_stop():
         with transaction.atomic(), connection.cursor() as cursor:
@@ -78,7 +88,7 @@ def count_usage(
             cursor.execute(NEXT_DAY_SQL, {"first": result.next_day, "last": LAST_DAY})
             row = cursor.fetchone()
             if row is not None:
-                cursor.execute(COUNT_DAY_SQL, {"day": row[0]})
+                cursor.execute(count_day, {"day": row[0]})
                 result.changed += cursor.rowcount
         if row is None:
             result.next_day = None

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
+from django.conf import settings
+
 from conversations.exceptions import ModelNotAllowed
 from conversations.models import DEFAULT_MODEL_TAG
 from inference_proxy.upstream.model_list import ModelListNeeded, is_allowed, model_list
@@ -32,6 +34,11 @@ def with_model_list(verb: Callable[P, R]) -> Callable[P, R]:
                 model_list.read()
 
     return run
+
+
+def known_models() -> frozenset[str]:
+    """Return the models that users may choose, as far as this process knows them; empty if it does not. Calls nothing."""
+    return frozenset(settings.ALLOWED_MODELS) or model_list.remembered()
 
 
 @with_model_list
