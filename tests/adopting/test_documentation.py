@@ -9,6 +9,8 @@ from tests.adopting import predecessor
 from tests.support.database import manage
 
 COMMAND = re.compile(r"^ *\.venv/bin/python manage\.py (.+)$", re.MULTILINE)
+DROPS = re.compile(r"^ *```sql\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
+TABLES = "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
 BLOCK = re.compile(r"^ *```bash\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 
 
@@ -24,3 +26,7 @@ def test_the_commands_do_what_the_page_says(old_database: str) -> None:
             predecessor.use(connection)
             connection.rollback()
             assert predecessor.snapshot(connection)["messages"] == messages
+    (drop,) = DROPS.findall(page)
+    with psycopg.connect(old_database) as connection:
+        connection.execute(drop)
+        assert set(connection.execute(TABLES).fetchall()) == {("users",), ("conversations",), ("messages",)}
