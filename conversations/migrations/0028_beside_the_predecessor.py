@@ -5,6 +5,8 @@
   conversations that the predecessor does not use, and nodes of the version before, never see one.
 - To regenerate, it deletes the newest answer and saves one without a parent. Such an answer now belongs to the question before
   it if that has other answers, and the newest of them is active. While there is no new one, an older one is active.
+- Its rows may have no time, or an infinite one, and sort after all others. When a message is said after them, they get times
+  just before it, in their order, so that the new message is the last one.
 
 Each function that has something to change first locks the conversation, as all our own writers do.
 """
@@ -27,10 +29,28 @@ BEGIN
     END IF;
 END $$
 """
+# Rows that were never said by any clock, in the order in which they are shown.
+GIVE_TIMES = """
+CREATE FUNCTION give_times(conversation uuid, before timestamptz) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    IF EXISTS (SELECT FROM messages WHERE conversation_id = conversation AND created_at >= '9999-01-01 00:00+00')
+        OR EXISTS (SELECT FROM messages WHERE conversation_id = conversation AND created_at IS NULL)
+    THEN
+        PERFORM FROM conversations WHERE id = conversation FOR NO KEY UPDATE;
+        UPDATE messages SET created_at = before - ranked.place * interval '1 microsecond'
+        FROM (
+            SELECT id, row_number() OVER (ORDER BY created_at DESC, id DESC) AS place FROM messages
+            WHERE conversation_id = conversation AND (created_at >= '9999-01-01 00:00+00' OR created_at IS NULL)
+        ) AS ranked
+        WHERE messages.id = ranked.id;
+    END IF;
+END $$
+"""
 # Our own question has a reply from the same statement.
 MESSAGE_ADDED = """
-CREATE FUNCTION predecessor_added_message() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION message_added() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
+    PERFORM give_times(NEW.conversation_id, NEW.created_at);
     IF NEW.model_tag IS NOT NULL OR NOT EXISTS (SELECT FROM messages WHERE parent_id = NEW.id AND role = 'assistant') THEN
         PERFORM give_texts(NEW.conversation_id);
     END IF;
@@ -86,9 +106,9 @@ END $$
 IS_NEW = "NEW.created_at BETWEEN now() - interval '1 hour' AND now() + interval '1 hour'"
 TRIGGERS = [
     f"""
-    CREATE TRIGGER predecessor_added_message AFTER INSERT ON messages FOR EACH ROW
+    CREATE TRIGGER message_added AFTER INSERT ON messages FOR EACH ROW
     WHEN ({IS_NEW} AND NEW.parent_id IS NULL AND NEW.status = 'complete' AND NEW.source IS NULL AND NEW.role <> 'assistant')
-    EXECUTE FUNCTION predecessor_added_message()
+    EXECUTE FUNCTION message_added()
     """,
     """
     CREATE TRIGGER predecessor_added_answer AFTER INSERT ON messages FOR EACH ROW
@@ -100,11 +120,12 @@ TRIGGERS = [
     FOR EACH STATEMENT WHEN (pg_trigger_depth() = 0) EXECUTE FUNCTION predecessor_deleted_messages()
     """,
 ]
-NAMES = ("predecessor_added_message", "predecessor_added_answer", "predecessor_deleted_messages")
+NAMES = ("message_added", "predecessor_added_answer", "predecessor_deleted_messages")
 DROP = [
     *(f"DROP TRIGGER {name} ON messages" for name in NAMES),
     *(f"DROP FUNCTION {name}()" for name in NAMES),
     "DROP FUNCTION give_texts(uuid)",
+    "DROP FUNCTION give_times(uuid, timestamptz)",
 ]
 
 
@@ -113,4 +134,6 @@ class Migration(LockingMigration):
     locked_tables = ("messages",)
     lock_mode = "SHARE ROW EXCLUSIVE"
 
-    operations = [migrations.RunSQL(sql=[GIVE_TEXTS, MESSAGE_ADDED, ANSWER_ADDED, DELETED, *TRIGGERS], reverse_sql=[*DROP])]
+    operations = [
+        migrations.RunSQL(sql=[GIVE_TEXTS, GIVE_TIMES, MESSAGE_ADDED, ANSWER_ADDED, DELETED, *TRIGGERS], reverse_sql=[*DROP])
+    ]

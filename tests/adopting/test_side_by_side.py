@@ -1,6 +1,7 @@
 """The predecessor and this service write to the same conversations."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -19,7 +20,6 @@ from tests.support.upstream import ScriptedUpstream
 pytestmark = pytest.mark.slow
 
 Connection = psycopg.Connection
-StartNode = Callable[[], Server]
 
 
 @pytest.fixture(scope="module")
@@ -170,6 +170,20 @@ def test_its_own_turns_stay_as_it_wrote_them(mira: Client, old: Connection, conv
     predecessor.delete_last_answer(old, conversation)
     predecessor.answer(old, conversation, "again")
     assert active(mira, conversation) == ["live", "answer 0", "live", "again"]
+
+
+@pytest.mark.parametrize("time", ["infinity", None], ids=["infinite", "none"])
+def test_what_is_said_next_is_shown_after_messages_without_a_time(
+    mira: Client, old: Connection, conversation: str, time: str | None
+) -> None:
+    predecessor.say(old, conversation)
+    for role, text in (("user", "once"), ("assistant", "upon")):
+        values = (uuid4(), conversation, role, text, None, "default", None, time)
+        old.execute(predecessor.INSERT_MESSAGE, values)
+    mira.ask(conversation, "a time")
+    shown = [message["content"] for message in mira.messages(conversation)]
+    assert (shown[0], set(shown[1:3]), shown[3]) == ("live", {"once", "upon"}, "a time")
+    assert not any(message["created_at"].startswith("1970") for message in mira.messages(conversation))
 
 
 def test_the_way_back_deletes_replies_without_text(old_database: str, auth: ScriptedAuth, upstream: ScriptedUpstream) -> None:
