@@ -1,7 +1,7 @@
 """The text that replies without text have for the predecessor.
 
 Its inference service refuses a history with an empty message, so one reply of ours without text would end a conversation there.
-When the predecessor writes to a conversation, triggers of migration 0028 put this text into such rows. Here they still have no
+When the predecessor writes to a conversation, triggers of migration 0029 put this text into such rows. Here they still have no
 text: whoever reads the column `content` reads this text as "".
 """
 

@@ -17,7 +17,7 @@ from django.http import HttpRequest
 from conversations.admin.visible import visible
 from conversations.models import DEFAULT_MODEL_TAG, Assistant, Message, Status
 from conversations.querysets import MessageQuerySet
-from conversations.services.model_tags import known_models
+from conversations.services.sending.model_tags import known_models
 
 DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 MOST_MESSAGES = 1_000

@@ -130,7 +130,7 @@ DROP = [
 
 
 class Migration(LockingMigration):
-    dependencies = [("conversations", "0027_texts_for_the_predecessor")]
+    dependencies = [("conversations", "0028_texts_for_the_predecessor")]
     locked_tables = ("messages",)
     lock_mode = "SHARE ROW EXCLUSIVE"
 
