@@ -58,6 +58,22 @@ class UpstreamUnavailable(UpstreamFailure):
     detail = "The model is unavailable right now. Try again in a moment."
 
 
+class UpstreamBusy(UpstreamFailure):
+    """It takes no more requests at the moment. It may say for how long."""
+
+    code = "upstream_busy"
+    status = 503
+    detail = "The model has too many requests right now. Try again in a moment."
+
+
+class UpstreamRefused(UpstreamFailure):
+    """It refused us and not this request: our key, what is paid for, or what the key may do."""
+
+    code = "upstream_refused"
+    status = 502
+    detail = "The model's provider refused this service. Trying again does not help; tell the people who run it."
+
+
 class UpstreamTimeout(UpstreamFailure):
     code = "upstream_timeout"
     status = 504
@@ -107,6 +123,8 @@ FAILURES: dict[str, type[UpstreamFailure]] = {
         ContentRefused,
         ContextTooLong,
         UpstreamUnavailable,
+        UpstreamBusy,
+        UpstreamRefused,
         UpstreamTimeout,
         NotSaved,
         NoAnswer,
@@ -115,13 +133,19 @@ FAILURES: dict[str, type[UpstreamFailure]] = {
 }
 
 
+# What statuses mean. 520 to 527 and 530 are Cloudflare's, for the server behind it; 529 is Anthropic's. All others are an
+# `UpstreamError`.
+FAILURES_BY_STATUS: dict[int, type[UpstreamFailure]] = {
+    **dict.fromkeys((429, 529), UpstreamBusy),
+    **dict.fromkeys((503, 521, 523, 525, 526, 530), UpstreamUnavailable),
+    **dict.fromkeys((408, 504, 522, 524), UpstreamTimeout),
+    **dict.fromkeys((401, 402, 403, 407), UpstreamRefused),
+}
+
+
 def failure_of_status(status: int) -> UpstreamFailure:
-    """Map an HTTP status other than 200. Redirects are not followed, so they are failures too."""
-    if status in (429, 503):
-        return UpstreamUnavailable()
-    if status in (408, 504):
-        return UpstreamTimeout()
-    return UpstreamError()
+    """Map an HTTP status other than success. Redirects are not followed, so they are failures too."""
+    return FAILURES_BY_STATUS.get(status, UpstreamError)()
 
 
 def failure_of_exception(exc: Exception) -> UpstreamFailure:

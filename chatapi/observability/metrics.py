@@ -204,7 +204,7 @@ auth_cache_misses = auth_cache_lookups.labels("miss")
 inference_seconds = service_seconds.labels("inference")
 for _status in ("complete", "stopped", "interrupted"):
     replies.labels(_status, "")
-for _error in ("upstream_error", "upstream_unavailable", "upstream_timeout"):
+for _error in ("upstream_error", "upstream_unavailable", "upstream_busy", "upstream_refused", "upstream_timeout"):
     replies.labels("failed", _error)
     service_errors.labels("inference", _error)
 service_errors.labels("auth", "auth_unavailable")

@@ -111,7 +111,8 @@ def begin_reply(turn: Turn, is_present: Presence, *, after: Cursor = START, is_b
     generation.has_begun.wait(REFUSAL_WAIT_S)
     if generation.refusal is not None:
         follower.close()
-        raise type(generation.refusal)(**turn_ids(turn))
+        refusal = generation.refusal
+        raise type(refusal)(refusal.text, retry_after_s=refusal.retry_after_s, **refusal.extra, **turn_ids(turn))
     return follower
 
 
@@ -223,21 +224,22 @@ def no_more_events(reply_id: UUID) -> Response:
     return Response(status=204, headers={"X-Message-Id": str(reply_id)})
 
 
-def wait_for_reply(follower: Follower) -> str:
-    """Wait until a reply has ended and return its error code, or "" if it did not fail.
+def wait_for_reply(follower: Follower) -> dict[str, Any]:
+    """Wait until a reply has ended and return its `error` event, or {} if it did not fail.
 
     The deadlines of the generation limit the time.
     """
-    code = ""
+    error: dict[str, Any] = {}
     try:
         while not follower.has_ended:
             for event_id, payload in follower.read(SILENCE_S):
                 # Only `error` and `done` have no cursor.
-                code = orjson.loads(payload).get("error", code) if cursor_of(event_id) is None else code
+                if cursor_of(event_id) is None and "error" in (event := orjson.loads(payload)):
+                    error = event
     finally:
         follower.close()
         release_connections()
-    return code
+    return error
 
 
 def message_location(conversation_id: UUID, message_id: UUID) -> str:
@@ -269,8 +271,9 @@ def deliver(
         headers |= {"Location": f"{location}/stream", "Preference-Applied": "respond-async"}
         return Response(read_message(turn.reply_id), status=202, headers=headers)
     with open_place(_owner_id(turn, user_id), is_present, limited=turn.request is None) as place:
-        code = wait_for_reply(begin_reply(turn, is_present))
+        error = wait_for_reply(begin_reply(turn, is_present))
         place.close()
-    if code:
-        raise FAILURES.get(code, UpstreamError)(**turn_ids(turn))
+    if error:
+        kind = FAILURES.get(error["error"], UpstreamError)
+        raise kind(retry_after_s=error.get("retry_after"), **turn_ids(turn))
     return Response(read_message(turn.reply_id), headers=headers)

@@ -36,7 +36,11 @@ STREAM_EVENTS: dict[str, Any] = {
     "ErrorEvent": {
         "type": "object",
         "description": "The reply failed. The text before it is saved. `done` comes next, unless the stream itself failed.",
-        "properties": {"error": {"type": "string", "enum": list(STREAM_CODES)}, "detail": {"type": "string"}},
+        "properties": {
+            "error": {"type": "string", "enum": list(STREAM_CODES)},
+            "detail": {"type": "string"},
+            "retry_after": {"type": "integer", "description": "Seconds until the model may be asked again, where that is known."},
+        },
         "required": ["error", "detail"],
     },
     "DoneEvent": {

@@ -7,6 +7,8 @@ const DRAWING_SHARE = 0.2;
 
 const FAILURES = {
   upstream_unavailable: "The model could not be reached.",
+  upstream_busy: "The model has too many requests.",
+  upstream_refused: "The model's provider refused this service.",
   upstream_timeout: "The model took too long.",
   upstream_error: "The model failed.",
   no_answer: "The model gave no answer.",

@@ -473,7 +473,8 @@ def closing_frames(
     """Return the frames that end a stream: an error where the reply failed, then `done`."""
     frames: list[Frame] = []
     if failure is not None:
-        frames.append((None, orjson.dumps({"error": failure.code, "detail": failure.text})))
+        wait = {} if failure.retry_after_s is None else {"retry_after": failure.retry_after_s}
+        frames.append((None, orjson.dumps({"error": failure.code, "detail": failure.text, **wait})))
     done = {
         "done": True,
         "status": status,

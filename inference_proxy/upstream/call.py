@@ -5,6 +5,7 @@ It uses urllib3 without requests, which would double the cost of the call and ad
 
 import functools
 import time
+from http import HTTPStatus
 from typing import Any
 
 import orjson
@@ -17,6 +18,7 @@ from chatapi.outgoing.connections import CONNECT_TIMEOUT_S, PooledAnswer, new_po
 from inference_proxy.exceptions import UpstreamFailure, UpstreamTimeout, failure_of_exception
 from inference_proxy.protocols.refusals import failure_of_answer
 from inference_proxy.upstream.body import Body
+from inference_proxy.upstream.retry_after import read_retry_after
 
 # Some services answer 201 or 202 with the stream.
 SUCCESSES = range(200, 204)
@@ -89,7 +91,10 @@ class UpstreamCall:
         except OSError:
             answer.drop_connection()
         self._call.deadline.move(self._start_by)
-        return failure_of_answer(answer.head.status, said[:REFUSAL_BYTES])
+        failure = failure_of_answer(answer.head.status, said[:REFUSAL_BYTES])
+        if failure.status == HTTPStatus.SERVICE_UNAVAILABLE:
+            failure.retry_after_s = read_retry_after(answer.head.headers.get("Retry-After", ""))
+        return failure
 
     def read(self, *, is_ready: bool = False) -> bytes:
         """Return the next bytes as soon as there are any, b"" at the end. `is_ready` says that there are some, most likely.

@@ -147,5 +147,5 @@ def test_a_refusal_is_not_echoed(client: Client, conversation: str, upstream: Sc
     stream = client.send(conversation, "refuse")
     assert stream.status == 502
     body = stream.body()
-    assert b"upstream_error" in body
+    assert b"upstream_refused" in body
     assert b"sk-secret" not in body

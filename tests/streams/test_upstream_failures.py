@@ -66,11 +66,12 @@ def test_an_upstream_that_restarted_between_two_sends_is_no_error(
         (respond("503 Service Unavailable", SECRET), 503, "upstream_unavailable"),
         (respond("500 Internal Server Error", SECRET), 502, "upstream_error"),
         (respond("400 Bad Request", SECRET), 502, "upstream_error"),
-        (respond("401 Unauthorized", SECRET), 502, "upstream_error"),
+        (respond("401 Unauthorized", SECRET), 502, "upstream_refused"),
+        (respond("429 Too Many Requests", SECRET), 503, "upstream_busy"),
         (respond("307 Temporary Redirect", SECRET, {"Location": "/elsewhere"}), 502, "upstream_error"),
         (die(), 502, "upstream_error"),
     ],
-    ids=["503", "500", "400", "401", "redirect", "reset"],
+    ids=["503", "500", "400", "401", "429", "redirect", "reset"],
 )
 def test_a_refusal_is_an_http_error_without_its_body(
     client: Client, conversation: str, upstream: ScriptedUpstream, refusal: Step, status: int, code: str
@@ -90,6 +91,26 @@ def test_a_refusal_is_json_whatever_was_asked_for(
     upstream.script(respond("503 Service Unavailable", SECRET))
     stream = client.send(conversation, "no", headers={"Accept": accept})
     assert_refused(client, conversation, stream, status=503, code="upstream_unavailable")
+
+
+@pytest.mark.parametrize("status", ["429 Too Many Requests", "503 Service Unavailable", "529 Overloaded"])
+@pytest.mark.parametrize("accept", ["application/json", "text/event-stream"])
+def test_how_long_to_wait_is_passed_on(
+    client: Client, conversation: str, upstream: ScriptedUpstream, status: str, accept: str
+) -> None:
+    upstream.script(respond(status, SECRET, {"Retry-After": "17"}))
+    stream = client.send(conversation, "no", headers={"Accept": accept})
+    assert (stream.status, stream.headers["Retry-After"]) == (503, "17")
+
+
+def test_how_long_to_wait_is_passed_on_in_a_stream(client: Client, conversation: str, upstream: ScriptedUpstream) -> None:
+    gate = upstream.gate()
+    upstream.script(hold(gate), respond("429 Too Many Requests", SECRET, {"Retry-After": "17"}))
+    stream = client.send(conversation, "slow")
+    assert stream.status == 200
+    gate.open()
+    assert_failed(client, conversation, stream, code="upstream_busy", text="")
+    assert stream.objects[-2]["retry_after"] == 17
 
 
 def test_the_user_can_go_on_after_a_failure(client: Client, conversation: str, upstream: ScriptedUpstream) -> None:
