@@ -29,6 +29,11 @@ class UpstreamFailure(Problem):
     # Set if it refused the request.
     refusal: Refusal | None = None
 
+    @property
+    def is_users_own(self) -> bool:
+        """Whether the request is at fault, and not the service."""
+        return self.status == 400
+
 
 class UpstreamError(UpstreamFailure):
     """It answered with an error, closed the connection early, or violated its protocol."""
@@ -50,6 +55,25 @@ class ContextTooLong(UpstreamFailure):
     detail = "This message is too long for the model, even without the earlier messages. Send a shorter one."
     # The model's limit and the length of the request, in tokens, if the service names both.
     named_tokens: tuple[int, int] | None = None
+    # Whether it also names what was kept free for the reply.
+    names_max_tokens = False
+
+
+class ValueRefused(UpstreamFailure):
+    """It refused the request because of a value that its user chose: `field`."""
+
+    code = "value_refused"
+    status = 400
+    detail = "The model's provider refused a value of this request. Choose another one."
+    field = ""
+
+    @classmethod
+    def of(cls, field: str, bounds: str) -> "ValueRefused":
+        """Return the failure in the form of other invalid fields. `bounds` is a sentence or ""."""
+        reason = " ".join(filter(None, ("The model's provider refused this value.", bounds)))
+        failure = cls(f"{field}: {reason}", fields={field: [reason]})
+        failure.field = field
+        return failure
 
 
 class UpstreamUnavailable(UpstreamFailure):
@@ -122,6 +146,7 @@ FAILURES: dict[str, type[UpstreamFailure]] = {
         UpstreamError,
         ContentRefused,
         ContextTooLong,
+        ValueRefused,
         UpstreamUnavailable,
         UpstreamBusy,
         UpstreamRefused,

@@ -246,6 +246,7 @@ def note_reply(
     *,
     status: str,
     error_code: str,
+    is_services_fault: bool,
     token_count: int,
     prompt_token_count: int | None,
     duration_s: float,
@@ -253,7 +254,7 @@ def note_reply(
 ) -> None:
     """Count a reply that has ended."""
     replies.labels(status, error_code).inc()
-    if error_code:
+    if is_services_fault:
         service_errors.labels("inference", error_code).inc()
     completion_tokens.inc(token_count)
     if prompt_token_count:

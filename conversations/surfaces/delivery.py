@@ -275,5 +275,5 @@ def deliver(
         place.close()
     if error:
         kind = FAILURES.get(error["error"], UpstreamError)
-        raise kind(retry_after_s=error.get("retry_after"), **turn_ids(turn))
+        raise kind(error.get("detail"), retry_after_s=error.get("retry_after"), **turn_ids(turn))
     return Response(read_message(turn.reply_id), headers=headers)

@@ -38,7 +38,7 @@ TOO_LONG = re.compile(
     r"(?:\btoo (?:long|large)|(?:exceed\w*|(?:longer|greater|larger|more) than)\b.{0,60}(?:token|length|limit|maximum))",
     re.IGNORECASE | re.DOTALL,
 )
-MAX_TOKENS = re.compile(r"max_(?:completion_|new_|output_)?tokens", re.IGNORECASE)
+MAX_TOKENS = re.compile(r"max_(?:completion_|new_|output_)?tokens|(?:for|in) the completion", re.IGNORECASE)
 
 NUMBER = r"(\d[\d,]*)"
 # Where services name the model's limit and the length of what was sent, the most certain form first.
@@ -79,6 +79,11 @@ def error_says_too_long(error: ErrorAnswer) -> bool:
     if any(CODES.search(word) for word in error.words) or SENTENCES.search(error.text):
         return True
     return TOO_LONG.search(error.text) is not None and MAX_TOKENS.search(error.text) is None
+
+
+def names_max_tokens(error: ErrorAnswer) -> bool:
+    """Return whether the answer also names what was kept free for the reply."""
+    return MAX_TOKENS.search(error.text) is not None
 
 
 def named_tokens(error: ErrorAnswer) -> tuple[int, int] | None:

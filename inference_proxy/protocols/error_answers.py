@@ -97,4 +97,4 @@ def _param_of(found: dict[str, Any]) -> str:
         return param[:100]
     place = found.get("loc")
     names = [name for name in place if isinstance(name, str) and name != "body"] if isinstance(place, list) else []
-    return names[0][:100] if names else ""
+    return ".".join(names)[:100]

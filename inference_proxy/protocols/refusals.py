@@ -1,10 +1,18 @@
 """Which failure an error of the inference service is, by its status and by what it says."""
 
-from inference_proxy.exceptions import ContentRefused, ContextTooLong, UpstreamError, UpstreamFailure, failure_of_status
+from inference_proxy.exceptions import (
+    ContentRefused,
+    ContextTooLong,
+    UpstreamError,
+    UpstreamFailure,
+    ValueRefused,
+    failure_of_status,
+)
 from inference_proxy.protocols.compatibility import read_refusal
 from inference_proxy.protocols.content_refusals import is_about_content
-from inference_proxy.protocols.context_refusals import error_says_too_long, named_tokens, says_too_long
+from inference_proxy.protocols.context_refusals import error_says_too_long, named_tokens, names_max_tokens, says_too_long
 from inference_proxy.protocols.error_answers import ErrorAnswer, read_error
+from inference_proxy.protocols.value_refusals import describe_bounds, refused_field
 
 
 def failure_of_answer(status: int, answer: bytes) -> UpstreamFailure:
@@ -15,6 +23,8 @@ def failure_of_answer(status: int, answer: bytes) -> UpstreamFailure:
         failure = _too_long(error)
     elif is_about_content(status, answer):
         failure = ContentRefused()
+    elif field := refused_field(status, error):
+        failure = ValueRefused.of(field, describe_bounds(error))
     else:
         failure = failure_of_status(status)
     failure.refusal = read_refusal(status, answer)
@@ -34,4 +44,5 @@ def failure_of_event(event: bytes) -> UpstreamFailure:
 def _too_long(error: ErrorAnswer) -> ContextTooLong:
     failure = ContextTooLong()
     failure.named_tokens = named_tokens(error)
+    failure.names_max_tokens = names_max_tokens(error)
     return failure

@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from chatapi.observability.tracing import trace_headers
-from inference_proxy.exceptions import ContextTooLong, Refusal, UpstreamFailure
+from inference_proxy.exceptions import ContextTooLong, Refusal, UpstreamError, UpstreamFailure, ValueRefused
 from inference_proxy.protocols import new_protocol
 from inference_proxy.protocols.base import GenerationRequest
 from inference_proxy.replies.model_limits import model_limits, shortened, size_of
@@ -44,21 +44,25 @@ class Asking:
             try:
                 self._call.open(self.protocol.path, self._body, headers)
             except UpstreamFailure as failure:
-                if not self._change_after(failure):
-                    if failure.refusal is not None:
-                        self._log_refusal(failure.refusal)
-                    raise
+                if self._change_after(failure):
+                    continue
+                if failure.refusal is not None:
+                    self._log_refusal(failure.refusal)
+                raise self._blamed(failure) from None
             else:
-                self.max_tokens = self._body.get("max_tokens") or self._body.get("max_completion_tokens")
+                self.max_tokens = self._asked_tokens()
                 if self._body is not self._first:
                     self.protocol.note_taken(self._first, self._body)
                 return
 
     def shorten(self, failure: ContextTooLong) -> bool:
         """Leave older messages out after this failure; return whether there were any."""
+        named, max_tokens = failure.named_tokens, self._asked_tokens()
+        if named and failure.names_max_tokens and (max_tokens or 0) >= named[0]:
+            # No request is short enough for that.
+            return False
         self._size = size_of(self._request)
-        named, limit = failure.named_tokens, self._body.get("max_tokens") or self._body.get("max_completion_tokens")
-        if named is None or not model_limits.learn_limit(self._model, self._size, named, limit):
+        if named is None or not model_limits.learn_limit(self._model, self._size, named, max_tokens):
             self._has_unnamed_limit = True
         shorter = shortened(self._request)
         if shorter is None:
@@ -106,6 +110,21 @@ class Asking:
             return False
         self._body = other
         return True
+
+    def _blamed(self, failure: UpstreamFailure) -> UpstreamFailure:
+        """Return the failure as that of the user's choice, where it is one, and not where the operator chose."""
+        other = failure
+        if isinstance(failure, ContextTooLong) and failure.names_max_tokens and failure.named_tokens:
+            limit, length = failure.named_tokens
+            if length < limit and self._request.sampling.max_tokens is not None:
+                other = ValueRefused.of("max_tokens", f"The largest value is {limit - length}.")
+        elif isinstance(failure, ValueRefused) and getattr(self._request.sampling, failure.field) is None:
+            other = UpstreamError()
+        other.refusal = failure.refusal
+        return other
+
+    def _asked_tokens(self) -> int | None:
+        return self._body.get("max_tokens") or self._body.get("max_completion_tokens")
 
     def _log_refusal(self, refusal: Refusal) -> None:
         said = {"upstream_error_code": refusal.error_code, "upstream_error_type": refusal.error_type}

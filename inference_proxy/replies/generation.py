@@ -394,13 +394,14 @@ class Generation:
         metrics.note_reply(
             status=status,
             error_code=failure.code if failure else "",
+            is_services_fault=failure is not None and not failure.is_users_own,
             token_count=reply.token_count,
             prompt_token_count=reply.prompt_tokens,
             duration_s=reply.inference_time_ms / 1000,
             first_token_s=None if self._first_token_at is None else self._first_token_at - self._started_at,
         )
         logger.log(
-            logging.INFO if failure is None else logging.ERROR,
+            logging.INFO if failure is None or failure.is_users_own else logging.ERROR,
             "reply ended",
             extra={
                 "message_id": str(self.reply_id),

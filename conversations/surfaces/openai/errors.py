@@ -22,7 +22,7 @@ from conversations.exceptions import QuotaExceeded
 PREFIX = "/v1/"
 TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 # What the fields of other surfaces are called here.
-PARAMETERS = {"model_tag": "model"}
+PARAMETERS = {"model_tag": "model", "max_tokens": "max_output_tokens"}
 
 
 class StillRunning(Problem):
