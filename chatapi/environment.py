@@ -14,6 +14,7 @@ from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 DATABASE_SCHEMES = ("postgres", "postgresql", "postgresql+asyncpg")
+TAG_PAIR_FORM = re.compile(r"([^\s=]{1,100})=(\S{2,64})\s+(\S{2,64})")
 DATABASE_URL_FORM = re.compile(
     r"(?P<scheme>[\w+]+)://(?:(?P<user>[^:/?#]*)(?::(?P<password>[^/?#]*))?@)?(?P<hosts>[^/?#@]*)/(?P<database>[^/?#]+)"
     r"(?:\?(?P<query>[^#]*))?(?:#.*)?"
@@ -146,6 +147,14 @@ class EnvironmentReader:
 
     def several(self, name: str, default: str = "") -> list[str]:
         return [part.strip() for part in self.text(name, default).split(",") if part.strip()]
+
+    def tag_pairs(self, name: str) -> list[list[str]]:
+        """Return `[model pattern, opening tag, closing tag]` of each pair."""
+        found = [TAG_PAIR_FORM.fullmatch(pair) for pair in self.several(name)]
+        pairs = [list(match.groups()) for match in found if match]
+        if len(pairs) < len(found):
+            raise EnvironmentProblem(f"{name} must be comma-separated pairs of tags for models: model=<opening> <closing>")
+        return pairs
 
     def choices(self, name: str, choices: tuple[str, ...]) -> frozenset[str]:
         """Return several of these choices, or none."""

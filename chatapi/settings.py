@@ -31,6 +31,8 @@ try:
     INFERENCE_THINK_TAGS = _environment.flag("INFERENCE_THINK_TAGS", True)
     # Models, as patterns, whose output begins inside the thought, because their template has the opening tag.
     INFERENCE_THINK_INSIDE = _environment.several("INFERENCE_THINK_INSIDE")
+    # Tags of models' own: [model pattern, opening tag, closing tag].
+    INFERENCE_THINK_PAIRS = _environment.tag_pairs("INFERENCE_THINK_PAIRS")
     INFERENCE_SEND_REASONING = _environment.flag("INFERENCE_SEND_REASONING", False)
     ALLOWED_MODELS = frozenset(_environment.several("ALLOWED_MODELS"))
     UNNAMED_TITLES = frozenset(_environment.several("UNNAMED_TITLES"))

@@ -11,7 +11,7 @@ from django.conf import settings
 
 from inference_proxy.exceptions import Refusal, UpstreamError
 from inference_proxy.protocols.endings import finish_reason_of
-from inference_proxy.protocols.think_tags import ThinkTags
+from inference_proxy.protocols.think_tags import PAIRS, ThinkTags
 
 # PostgreSQL stores neither, and no client can show them.
 UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
@@ -156,8 +156,14 @@ def new_think_tags(model: str = "") -> ThinkTags | None:
     """Return what splits the thought off a reply of this model; None where tags are text."""
     if not settings.INFERENCE_THINK_TAGS:
         return None
-    patterns = settings.INFERENCE_THINK_INSIDE
-    return ThinkTags(begins_inside=any(fnmatchcase(model.lower(), pattern.lower()) for pattern in patterns))
+    pairs = {opening: (closing,) for pattern, opening, closing in settings.INFERENCE_THINK_PAIRS if _matches(model, pattern)}
+    begins_inside = any(_matches(model, pattern) for pattern in settings.INFERENCE_THINK_INSIDE)
+    # The operator's own pairs come first: one may begin with another tag.
+    return ThinkTags(begins_inside=begins_inside, pairs={**pairs, **PAIRS, **pairs} if pairs else PAIRS)
+
+
+def _matches(model: str, pattern: str) -> bool:
+    return fnmatchcase(model.lower(), pattern.lower())
 
 
 class TokenCleaner:

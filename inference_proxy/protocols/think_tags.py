@@ -1,6 +1,7 @@
 """Split the thought at the beginning of a reply, such as `<think>…</think>`, off its text: many servers send reasoning so."""
 
 import re
+from collections.abc import Mapping
 
 # The tags of models, and what ends the thought. The first two are DeepSeek's and most others', the last ones gpt-oss's.
 HARMONY_ENDS = (
@@ -24,7 +25,6 @@ PAIRS: dict[str, tuple[str, ...]] = {
     "<|channel|>final<|message|>": (),
     "<|start|>assistant<|channel|>final<|message|>": (),
 }
-CLOSINGS = tuple(dict.fromkeys(closing for closings in PAIRS.values() for closing in closings))
 # White space before the opening tag, at most. More of it is text.
 LONGEST_LEAD = 64
 # What follows a tag in a sentence about the tag, and what may become that.
@@ -39,12 +39,14 @@ class ThinkTags:
     `begins_inside` is for models whose template has the opening tag already, so that only the closing one comes.
     """
 
-    def __init__(self, *, begins_inside: bool = False) -> None:
+    def __init__(self, *, begins_inside: bool = False, pairs: Mapping[str, tuple[str, ...]] = PAIRS) -> None:
         # Set when all that follows is text.
         self.is_over = False
         # Set if the service also sends reasoning beside the text. A closing tag may then come alone.
         self.has_channel = False
         self._begins_inside = begins_inside
+        self._pairs = pairs
+        self._known_closings = tuple(dict.fromkeys(closing for closings in pairs.values() for closing in closings))
         self._held = ""
         self._closings: tuple[str, ...] = ()
         self._is_open = False
@@ -82,19 +84,19 @@ class ThinkTags:
         """Look for the opening tag; return what follows it, or all if there is none. Hold back what may become one."""
         begin = rest.lstrip()
         if len(rest) - len(begin) <= LONGEST_LEAD:
-            opening = next((opening for opening in PAIRS if begin.startswith(opening)), None)
+            opening = next((opening for opening in self._pairs if begin.startswith(opening)), None)
             if opening is not None:
                 return self._enter(opening, rest, begin[len(opening) :], is_end)
-            stray = next((closing for closing in CLOSINGS if begin.startswith(closing)), None) if self.has_channel else None
+            closings = self._known_closings if self.has_channel else ()
+            stray = next((closing for closing in closings if begin.startswith(closing)), None)
             if stray is not None:
                 self._is_open = self._is_closed = True
                 return begin[len(stray) :]
-            tags = (*PAIRS, *CLOSINGS) if self.has_channel else tuple(PAIRS)
-            if not is_end and any(tag.startswith(begin) for tag in tags):
+            if not is_end and any(tag.startswith(begin) for tag in (*self._pairs, *closings)):
                 self._held = rest
                 return ""
         if self._begins_inside:
-            self._is_open, self._closings = True, CLOSINGS
+            self._is_open, self._closings = True, self._known_closings
         else:
             self.is_over = True
         return rest
@@ -107,7 +109,7 @@ class ThinkTags:
         if MENTION.match(after):
             self.is_over = True
             return rest
-        self._is_open, self._closings = True, PAIRS[opening]
+        self._is_open, self._closings = True, self._pairs[opening]
         self._is_closed = not self._closings
         return after
 

@@ -2,11 +2,13 @@
 
 import re
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from inference_proxy.protocols.base import new_think_tags
 from inference_proxy.protocols.think_tags import LONGEST_LEAD, ThinkTags
 
 FORM = re.compile(rf"\s{{0,{LONGEST_LEAD}}}<think>\s*(?P<reasoning>.*?)(?:</think>\s*(?P<text>.*))?", re.DOTALL)
@@ -119,3 +121,27 @@ def test_white_space_without_end_is_not_held_back() -> None:
     tags = ThinkTags()
     assert [tags.split(" ") for _ in range(LONGEST_LEAD)] == [("", "")] * LONGEST_LEAD
     assert tags.split(" ") == ("", " " * (LONGEST_LEAD + 1))
+
+
+@pytest.mark.parametrize(
+    ("model", "whole", "reasoning", "text"),
+    [
+        ("Own-7b", "<hm>Hm</hm>Yes", "Hm", "Yes"),
+        ("own-7b", "<think>Hm</think>Yes", "Hm", "Yes"),
+        ("own-7b", "<think-more>Hm</done>Yes", "Hm", "Yes"),
+        ("other", "<hm>Hm</hm>Yes", "", "<hm>Hm</hm>Yes"),
+        ("inside", "Hm</hm>Yes", "Hm", "Yes"),
+    ],
+)
+def test_a_model_may_have_tags_of_its_own(settings: Any, model: str, whole: str, reasoning: str, text: str) -> None:
+    settings.INFERENCE_THINK_PAIRS = [
+        ["own*", "<hm>", "</hm>"],
+        ["own*", "<think-more>", "</done>"],
+        ["inside", "<hm>", "</hm>"],
+    ]
+    settings.INFERENCE_THINK_INSIDE = ["inside"]
+    for size in (1, 3, 100):
+        tags = new_think_tags(model)
+        assert tags is not None
+        parts = [tags.split(whole[at : at + size]) for at in range(0, len(whole), size)] + [tags.flush(is_whole=True)]
+        assert ("".join(part[0] for part in parts), "".join(part[1] for part in parts)) == (reasoning, text)
