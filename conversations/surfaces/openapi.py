@@ -39,7 +39,10 @@ STREAM_EVENTS: dict[str, Any] = {
         "properties": {
             "error": {"type": "string", "enum": list(STREAM_CODES)},
             "detail": {"type": "string"},
-            "retry_after": {"type": "integer", "description": "Seconds until the model may be asked again, where that is known."},
+            "retry_after": {
+                "type": "integer",
+                "description": "Seconds until the model may be asked again, where that is known.",
+            },
         },
         "required": ["error", "detail"],
     },
