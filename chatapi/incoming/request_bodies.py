@@ -24,6 +24,7 @@ from wsgiref.types import WSGIApplication
 
 from django.conf import settings
 
+from chatapi.incoming.arrival import note_request
 from chatapi.incoming.client_address import address_group_of
 from chatapi.incoming.client_deadlines import ClientDeadline
 from chatapi.incoming.fair_shares import FairShares
@@ -160,6 +161,7 @@ class WholeBodies:
         self._places = LongBodyPlaces()
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        note_request()
         if not environ.get("CONTENT_LENGTH") and "HTTP_TRANSFER_ENCODING" not in environ:
             return self._application(environ, start_response)
         source = environ["wsgi.input"]

@@ -2,11 +2,13 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.db import connection, connections, transaction
 
+from chatapi.incoming.arrival import note_request
 from conversations.models import Conversation, Message
 from conversations.services.conversations import delete_conversation
 from conversations.services.replies import stop
@@ -179,6 +181,23 @@ def test_a_stop_without_a_key_does_not_stop_a_later_send() -> None:
     conversation = make_conversation()
     assert stop_reply(conversation.id) is None
     assert send(conversation).request is not None
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("has_arrived", [True, False])
+def test_a_stop_stops_a_send_that_has_arrived_and_not_begun(has_arrived: bool) -> None:
+    conversation = make_conversation()
+
+    def send_around_a_stop() -> bool:
+        if has_arrived:
+            note_request()
+        stop_reply(conversation.id)
+        if not has_arrived:
+            note_request()
+        turn = send(conversation)
+        return turn.request is None
+
+    assert copy_context().run(send_around_a_stop) is has_arrived
 
 
 @pytest.mark.django_db(transaction=True)

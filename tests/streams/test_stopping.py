@@ -4,6 +4,7 @@ import pytest
 
 from tests.support.client import Client
 from tests.support.parallel import at_once
+from tests.support.raw import RawConnection
 from tests.support.steps import Step, done, endless, head, hold, stall, tokens
 from tests.support.upstream import ScriptedUpstream
 
@@ -108,3 +109,18 @@ def test_a_stopped_connection_is_not_used_again(client: Client, conversation: st
     client.stop(conversation)
     gate.open()
     assert client.ask(conversation, "second").text == "second"
+
+
+def test_a_stop_stops_a_send_whose_body_is_still_coming(client: Client, upstream: ScriptedUpstream) -> None:
+    conversation = client.create_conversation()
+    body = b'{"content": "never asked", "stream": false}'
+    with RawConnection(client.port) as slow:
+        slow.send_head("POST", f"/api/conversations/{conversation}/messages", client.token, Content_Length=str(len(body)))
+        slow.send(body[:10])
+        # The server has read the headers when it answers a request that came later on a connection of its own.
+        assert client.request("GET", "/api/conversations").status == 200
+        client.request("POST", f"/api/conversations/{conversation}/stop", {})
+        slow.send(body[10:])
+        status, _, message = slow.answer()
+    assert (status, message["status"], message["content"]) == (200, "stopped", "")
+    assert not upstream.generations()

@@ -1,9 +1,10 @@
 """Stops that overtake the send whose reply they mean.
 
-A stop may arrive while its send still waits: for a lock, at another server, or in the network. It finds nothing to stop, so it
-leaves a mark on the conversation under the lock that each send takes. The send meets the mark in the statement that saves its
-reply, which is then saved as stopped. A mark with a key is for the send with that Idempotency-Key, for 30 s. A mark without one
-is for the sends whose transaction had begun: a later send has nothing to do with it. A conversation has one mark, the newest.
+A stop may arrive while its send still waits: for its body, for the auth service, in a queue, for a lock, or in the network. It
+finds nothing to stop, so it leaves a mark on the conversation under the lock that each send takes. The send meets the mark in
+the statement that saves its reply, which is then saved as stopped. A mark with a key is for the send with that Idempotency-Key,
+for 30 s. A mark without one is for the sends that had arrived at a server: a later send has nothing to do with it. A
+conversation has one mark, the newest.
 """
 
 from uuid import UUID
@@ -12,6 +13,7 @@ from django.db import transaction
 from django.db.models.expressions import RawSQL
 from django.db.models.functions import Now
 
+from chatapi.incoming.arrival import seconds_since_arrival
 from conversations.models import Conversation, Message
 
 # Whether a stop came before the send that it is for: see `stop_marks`.
@@ -19,7 +21,9 @@ MARKED_SQL = """
 EXISTS (
     SELECT FROM conversations
     WHERE id = %(conversation_id)s AND stop_marked_at > clock_timestamp() - interval '30 seconds'
-      AND CASE WHEN stop_marked_key IS NULL THEN stop_marked_at > now() ELSE stop_marked_key = %(key)s END
+      AND CASE WHEN stop_marked_key IS NULL
+          THEN stop_marked_at > least(now(), clock_timestamp() - make_interval(secs => %(waited_s)s))
+          ELSE stop_marked_key = %(key)s END
 )
 """
 
@@ -39,6 +43,7 @@ def mark_stop(conversation_id: UUID, key: str) -> UUID | None:
 
 def is_marked(conversation_id: UUID, key: str) -> bool:
     """Return whether a stop waits for the reply that is about to be saved. The caller holds the conversation's lock."""
-    sql = MARKED_SQL.replace("%(conversation_id)s", "%s").replace("%(key)s", "%s")
-    marked = Conversation.objects.filter(id=conversation_id).annotate(is_marked=RawSQL(sql, [conversation_id, key or None]))  # noqa: S611
+    sql = MARKED_SQL.replace("%(conversation_id)s", "%s").replace("%(waited_s)s", "%s").replace("%(key)s", "%s")
+    values = [conversation_id, seconds_since_arrival(), key or None]
+    marked = Conversation.objects.filter(id=conversation_id).annotate(is_marked=RawSQL(sql, values))  # noqa: S611
     return bool(marked.values_list("is_marked", flat=True).first())

@@ -15,6 +15,7 @@ from django.db.models import DateTimeField
 from django.db.models.expressions import RawSQL
 
 from chatapi.database.round_trips import Rows, Statement, run_together
+from chatapi.incoming.arrival import seconds_since_arrival
 from conversations.models import TEMPORARY_LIFETIME, Status
 from conversations.querysets import IS_ABANDONED_SQL
 from conversations.services.replies.leases import lease
@@ -207,6 +208,7 @@ def insert_turn(
         "title": title,
         "model_tag": model_tag,
         "key": idempotency_key or None,
+        "waited_s": seconds_since_arrival(),
         "fingerprint": fingerprint or None,
         "temporary_lifetime": str(TEMPORARY_LIFETIME),
         "sent": 1,
