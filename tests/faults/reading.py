@@ -11,7 +11,8 @@ from tests.support.client import Client, Stream
 
 from .violation import Invariant, Violation
 
-READ_LIMIT_S = 30.0
+# On a busy machine, a node that replaces its workers may accept nothing for 20 s, twice.
+READ_LIMIT_S = 60.0
 PAUSE_S = 0.1
 LEAVES = 3
 # What a connection that breaks under its reader looks like; a frame cut in two is an AssertionError of the stream's.
