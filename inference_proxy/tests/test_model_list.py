@@ -10,8 +10,18 @@ import pytest
 import requests
 import responses
 
+from inference_proxy.exceptions import UpstreamUnavailable
 from inference_proxy.upstream import model_list as module
-from inference_proxy.upstream.model_list import ModelList, ModelListNeeded, is_allowed, list_allowed_models, model_list
+from inference_proxy.upstream.model_list import (
+    FAILED_S,
+    SHOWN_S,
+    ModelList,
+    ModelListNeeded,
+    is_allowed,
+    list_allowed_models,
+    model_list,
+    swap_loaded_model,
+)
 from tests.support.waiting import LIMIT_S
 
 OPENAI_LIST = {"data": [{"id": "small"}, {"id": "large"}]}
@@ -164,6 +174,48 @@ def test_the_page_of_models_names_only_allowed_ones(outbound: responses.Requests
     assert [model["model_tag"] for model in list_allowed_models()["models"]] == ["small", "large"]
     settings.ALLOWED_MODELS = frozenset({"large", "missing"})
     assert [model["model_tag"] for model in list_allowed_models()["models"]] == ["large"]
+
+
+def test_many_that_read_the_page_of_models_make_one_call(outbound: responses.RequestsMock, slow: Any) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        readers = [pool.submit(list_allowed_models) for _ in range(8)]
+        slow.opened.set()
+        pages = [reader.result(LIMIT_S) for reader in readers]
+    assert pages == [list_allowed_models()] * 8
+    assert len(outbound.calls) == 1
+
+
+def test_the_page_of_models_is_read_again_after_a_while(outbound: responses.RequestsMock, address: str) -> None:
+    outbound.get(address, json=OPENAI_LIST)
+    list_allowed_models()
+    model_list.shown._read_at -= SHOWN_S
+    list_allowed_models()
+    assert len(outbound.calls) == 2
+
+
+def test_a_failure_of_the_page_of_models_is_remembered_for_a_short_time(outbound: responses.RequestsMock, address: str) -> None:
+    failing = outbound.get(address, status=503)
+    for _ in range(3):
+        with pytest.raises(UpstreamUnavailable):
+            list_allowed_models()
+    assert len(outbound.calls) == 1
+    outbound.remove(failing)
+    outbound.get(address, json=OPENAI_LIST)
+    model_list.shown._read_at -= FAILED_S
+    assert len(list_allowed_models()["models"]) == 2
+
+
+def test_a_swap_forgets_the_page_of_models(outbound: responses.RequestsMock, settings: Any) -> None:
+    settings.INFERENCE_PROTOCOL = "nanochat"
+    url = settings.INFERENCE_SERVICE_URL
+    outbound.get(f"{url}/models", json={"current_model": "d20", "models": []})
+    outbound.post(f"{url}/models/swap", json={"status": "swapping", "current_model": "d32"}, status=202)
+    list_allowed_models()
+    assert model_list.shown.loaded_model() == "d20"
+    swap_loaded_model("d32")
+    assert model_list.shown.loaded_model() == ""
+    list_allowed_models()
+    assert [call.request.method for call in outbound.calls] == ["GET", "POST", "GET"]
 
 
 @pytest.mark.parametrize("answer", [{"models": "none"}, {"models": [7, {}]}, {}])

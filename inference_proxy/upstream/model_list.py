@@ -1,7 +1,8 @@
 """Which models users may choose: by ALLOWED_MODELS, or by the list that the inference service gives of itself.
 
-That list is remembered for a minute, in each process. It is read where a model that is not the default is chosen, or is about
-to be used, and never otherwise. Where it can't be had, what it last said counts.
+For these decisions the list is remembered for a minute, in each process. It is read where a model that is not the default is
+chosen, or is about to be used, and never otherwise. Where it can't be had, what it last said counts. Clients that want to see
+the list get one that is at most five seconds old.
 """
 
 import threading
@@ -10,18 +11,66 @@ from typing import Any
 
 from django.conf import settings
 
+from chatapi.database.pools import release_connections
 from inference_proxy.exceptions import UpstreamFailure
 from inference_proxy.protocols import new_protocol
-from inference_proxy.upstream.catalogue import read_models
+from inference_proxy.upstream.catalogue import read_models, swap_model
 
 REMEMBERED_S = 60.0
 # Seconds after a failure in which the service is not asked again, so that no request waits for another failure.
 PAUSE_S = 10.0
 READ_DEADLINE_S = 2.0
+# What clients are shown, and a failure that they would meet. They all share one call.
+SHOWN_S = 5.0
+FAILED_S = 2.0
 
 
 class ModelListNeeded(Exception):
     """Only the inference service's list can tell, and it is not at hand: read it, holding no connection, and ask again."""
+
+
+class ShownList:
+    """The inference service's own list, as clients see it. However many read it at once, the service is asked once."""
+
+    def __init__(self) -> None:
+        self._reading = threading.Lock()
+        self._answer: dict[str, Any] | None = None
+        self._failure: type[UpstreamFailure] | None = None
+        self._read_at = float("-inf")
+
+    def read(self) -> dict[str, Any]:
+        """Return what `read_models` does. Raises `UpstreamFailure`, which is remembered for a short time too."""
+        if (answer := self._remembered()) is not None:
+            return answer
+        # Others need the connection while this request waits.
+        release_connections()
+        with self._reading:
+            if (answer := self._remembered()) is not None:
+                return answer
+            self._answer = self._failure = None
+            try:
+                self._answer = answer = read_models()
+            except UpstreamFailure as failure:
+                self._failure = type(failure)
+                raise
+            finally:
+                self._read_at = time.monotonic()
+            return answer
+
+    def _remembered(self) -> dict[str, Any] | None:
+        age_s = time.monotonic() - self._read_at
+        if (failure := self._failure) is not None and age_s < FAILED_S:
+            raise failure
+        return self._answer if age_s < SHOWN_S else None
+
+    def loaded_model(self) -> str:
+        """Return the model that the service had loaded when it was last asked, "" if that was long ago."""
+        answer, is_recent = self._answer, time.monotonic() - self._read_at < REMEMBERED_S
+        loaded = answer.get("current_model") if answer is not None and is_recent else None
+        return loaded if isinstance(loaded, str) else ""
+
+    def clear(self) -> None:
+        self._answer = self._failure = None
 
 
 class ModelList:
@@ -31,6 +80,7 @@ class ModelList:
         self._reading = threading.Lock()
         self._names: frozenset[str] | None = None
         self._read_again_at = 0.0
+        self.shown = ShownList()
 
     def names(self) -> frozenset[str] | None:
         """The names, None where they were never to be had. Raises `ModelListNeeded` where they are too old."""
@@ -62,14 +112,23 @@ class ModelList:
 
     def clear(self) -> None:
         self._names, self._read_again_at = None, 0.0
+        self.shown.clear()
 
 
 model_list = ModelList()
 
 
+def swap_loaded_model(model_tag: str) -> dict[str, Any]:
+    """Do what `swap_model` does, and forget what was loaded before."""
+    try:
+        return swap_model(model_tag)
+    finally:
+        model_list.shown.clear()
+
+
 def list_allowed_models() -> dict[str, Any]:
     """Return what `read_models` does, with only the models that users may choose. Raises `UpstreamFailure`."""
-    answer = read_models()
+    answer = model_list.shown.read()
     listed = answer.get("models")
     if not settings.ALLOWED_MODELS or not isinstance(listed, list):
         return answer

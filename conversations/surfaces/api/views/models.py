@@ -9,8 +9,7 @@ from chatapi.auth.permissions import IsAdmin
 from conversations.surfaces.api import operations
 from conversations.surfaces.api.requests import SwapSerializer
 from conversations.surfaces.request_fields import read_body
-from inference_proxy.upstream.catalogue import swap_model
-from inference_proxy.upstream.model_list import list_allowed_models
+from inference_proxy.upstream.model_list import list_allowed_models, swap_loaded_model
 
 
 class ModelsView(APIView):
@@ -25,4 +24,4 @@ class ModelSwapView(APIView):
     @operations.swap_model
     def post(self, request: Request) -> Response:
         body = read_body(SwapSerializer, request)
-        return Response(swap_model(body.validated_data["model_tag"]), status=202)
+        return Response(swap_loaded_model(body.validated_data["model_tag"]), status=202)
