@@ -76,6 +76,14 @@ class ValueRefused(UpstreamFailure):
         return failure
 
 
+class ModelGone(UpstreamFailure):
+    """It does not have the model that was chosen."""
+
+    code = "model_gone"
+    status = 400
+    detail = "The inference service no longer has this model. Choose another one for the conversation, and send again."
+
+
 class UpstreamUnavailable(UpstreamFailure):
     code = "upstream_unavailable"
     status = 503
@@ -147,6 +155,7 @@ FAILURES: dict[str, type[UpstreamFailure]] = {
         ContentRefused,
         ContextTooLong,
         ValueRefused,
+        ModelGone,
         UpstreamUnavailable,
         UpstreamBusy,
         UpstreamRefused,

@@ -82,6 +82,8 @@ class Delta:
     finish_word: str = ""
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    # The model that answers, where the event names it.
+    model: str = ""
 
 
 def fill_in(sampling: Sampling) -> Sampling:
@@ -225,6 +227,11 @@ def text_of(value: Any) -> str | None:
     if isinstance(value, bool):
         return "true" if value else "false"
     return value if isinstance(value, str) else None
+
+
+def name_of(value: Any) -> str:
+    """Return the name of a model, as far as the column for it can hold it; "" if it is none."""
+    return value.strip()[:MAX_LABEL_CHARACTERS] if isinstance(value, str) and value.isprintable() else ""
 
 
 def read_other(data: bytes) -> Delta:

@@ -15,6 +15,7 @@ from inference_proxy.protocols.base import (
     load_event,
     load_object,
     load_spelled,
+    name_of,
     new_think_tags,
     read_other,
     text_of,
@@ -81,11 +82,13 @@ class Nanochat:
         if data[:1] != b"{" and data.lstrip()[:1] != b"{":
             return read_other(data)
         event, is_strict = load_event(data)
+        model = None
         if not ORDINARY_FIELDS.issuperset(event):
             if reports_failure(event):
                 raise UpstreamError
             if is_word(event.get("finish_reason")):
                 return self._read_finish(event)
+            model = event.get("model") or event.get("model_tag")
         # `done` is never relayed: clients are told of the end when the reply is saved.
         is_unchanged = is_strict and "done" not in event and "reasoning" not in event
         is_end = bool(event.pop("done", False))
@@ -106,10 +109,10 @@ class Nanochat:
             is_unchanged = is_unchanged and text == token
             event["token"] = text
         elif is_end or "token" in event or not event:
-            return Delta(is_end=is_end, reasoning=reasoning)
+            return Delta(is_end=is_end, reasoning=reasoning, model=name_of(model))
         # Data that came in several lines leaves in one; between JSON's tokens a space is as good as a line break.
         payload = data.replace(b"\n", b" ") if is_unchanged else encode_object(event)
-        return Delta(payload=payload, text=text, reasoning=reasoning, is_end=is_end)
+        return Delta(payload=payload, text=text, reasoning=reasoning, is_end=is_end, model=name_of(model))
 
     def _read_finish(self, event: dict[str, Any]) -> Delta:
         """Read an event that says why the reply ended. Its word is told in `done`, and not relayed."""

@@ -104,7 +104,8 @@ class OpenAI:
         if data[:1] != b"{" and data.lstrip()[:1] != b"{":
             return read_other(data)
         event = load_object(data)
-        delta = Delta()
+        # Most events name the model.
+        delta = Delta(model=event.get("model") or "")
         choices = event.get("choices")
         if not choices or not ORDINARY_FIELDS.issuperset(event):
             self._read_unusual(event, delta)

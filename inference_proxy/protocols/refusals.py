@@ -3,6 +3,7 @@
 from inference_proxy.exceptions import (
     ContentRefused,
     ContextTooLong,
+    ModelGone,
     UpstreamError,
     UpstreamFailure,
     ValueRefused,
@@ -12,6 +13,7 @@ from inference_proxy.protocols.compatibility import read_refusal
 from inference_proxy.protocols.content_refusals import is_about_content
 from inference_proxy.protocols.context_refusals import error_says_too_long, named_tokens, names_max_tokens, says_too_long
 from inference_proxy.protocols.error_answers import ErrorAnswer, read_error
+from inference_proxy.protocols.model_refusals import is_about_model
 from inference_proxy.protocols.value_refusals import describe_bounds, refused_field
 
 
@@ -23,6 +25,8 @@ def failure_of_answer(status: int, answer: bytes) -> UpstreamFailure:
         failure = _too_long(error)
     elif is_about_content(status, answer):
         failure = ContentRefused()
+    elif is_about_model(status, answer):
+        failure = ModelGone()
     elif field := refused_field(status, error):
         failure = ValueRefused.of(field, describe_bounds(error))
     else:

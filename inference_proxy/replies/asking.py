@@ -22,6 +22,8 @@ class Asking:
         # Of the last try: it keeps state about the events of the answer.
         self.protocol = new_protocol()
         self.max_tokens: int | None = None
+        # The model that answers, as far as the request or the list of models says; "" if neither does.
+        self.model = ""
         # What went upstream, where that is less than the caller chose.
         self.sent: SentContext | None = None
         self._reply_id = reply_id

@@ -28,7 +28,7 @@ from inference_proxy.exceptions import (
     UpstreamError,
     UpstreamFailure,
 )
-from inference_proxy.protocols.base import Delta, GenerationRequest
+from inference_proxy.protocols.base import Delta, GenerationRequest, name_of
 from inference_proxy.protocols.refusals import failure_of_event
 from inference_proxy.replies.asking import Asking
 from inference_proxy.replies.frames import END_ID, START, Cursor, Frame
@@ -97,6 +97,8 @@ class Generation:
         self._token_count = 0
         self._completion_tokens: int | None = None
         self._prompt_tokens: int | None = None
+        # The name that the service gives the model that answers.
+        self._model_named = ""
         self._finish_reason = ""
         self._finish_word = ""
         # Another thread may have to save the end.
@@ -344,6 +346,8 @@ class Generation:
             self._finish_reason = delta.finish_reason
         if delta.finish_word:
             self._finish_word = delta.finish_word
+        if delta.model:
+            self._model_named = delta.model
         if delta.calls_tool:
             self._has_called_tool = True
         if delta.completion_tokens is not None:
@@ -383,6 +387,7 @@ class Generation:
             inference_time_ms=self._inference_time_ms(),
             first_token_ms=None if first is None else round((first - self._started_at) * 1000),
             finish_reason=self._finish_reason,
+            model_tag=name_of(self._model_named) or name_of(self._asking.model),
             sent=self._asking.sent,
             upstream_finish=self._finish_word,
             upstream_status=refusal.status if refusal else None,

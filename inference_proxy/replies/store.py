@@ -54,6 +54,8 @@ class FinishedReply:
     first_token_ms: int | None
     finish_reason: str
     reasoning: str = ""
+    # The model that answered, "" where nothing more is known than what was asked for.
+    model_tag: str = ""
     # Set where less went upstream than was chosen when the reply was saved first.
     sent: SentContext | None = None
     # For staff: the service's own word for the end; of its error the status and the code; the trace of a reply that failed.
