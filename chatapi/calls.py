@@ -7,12 +7,19 @@ the socket may serve another call. Before there is a socket, the call waits for 
 """
 
 import contextlib
+import functools
 import socket
 import threading
 import time
 from contextvars import ContextVar, Token
 
 from chatapi.deadlines import Deadline
+
+# A kept connection that says nothing for this share of a call's time is given up for a fresh one. A service that is merely slow
+# would have to begin again, so it gets several times as long as it lately took.
+SILENT_SHARE = 4
+TIMES_AS_LONG = 3
+SLOWEST_FADES = 0.9
 
 _current: ContextVar["Call | None"] = ContextVar("outbound_call", default=None)
 
@@ -22,10 +29,38 @@ def current_call() -> "Call | None":
     return _current.get()
 
 
-class Call:
-    """One call. In its `with` block connections of this thread belong to it."""
+class Patience:
+    """How long a kept connection may be silent before the answer begins, by how long the service lately took."""
 
-    def __init__(self, deadline_s: float) -> None:
+    def __init__(self) -> None:
+        self._slowest_s = 0.0
+
+    def seconds(self, limit_s: float) -> float:
+        return max(limit_s / SILENT_SHARE, TIMES_AS_LONG * self._slowest_s)
+
+    def note(self, seconds: float) -> None:
+        self._slowest_s = max(seconds, SLOWEST_FADES * self._slowest_s)
+
+
+@functools.lru_cache(maxsize=64)
+def patience_with(url: str) -> Patience:
+    """Return what this process has learnt of the service at an address."""
+    return Patience()
+
+
+class Call:
+    """One call. In its `with` block connections of this thread belong to it.
+
+    `patience` is given for calls that may be repeated: where a kept connection is silent for too long, it is shut down, and
+    `is_silent` says so.
+    """
+
+    def __init__(self, deadline_s: float, patience: Patience | None = None) -> None:
+        self._patience = patience
+        self._limit_s = deadline_s
+        self._asked_at = 0.0
+        self._silence: Deadline | None = None
+        self.is_silent = False
         self._lock = threading.Lock()
         self._socket: socket.socket | None = None
         self._event: threading.Event | None = None
@@ -51,6 +86,7 @@ class Call:
     def finish(self) -> None:
         """Let go of socket and deadline: neither a cut nor the clock can do anything from here on."""
         self.deadline.cancel()
+        self._forget_silence()
         self.detach()
 
     def attach(self, sock: socket.socket) -> None:
@@ -58,6 +94,33 @@ class Call:
         with self._lock:
             self._check()
             self._socket = sock
+
+    def note_request(self, *, over_kept: bool) -> None:
+        """Hear that a request goes out, over a connection that was kept or over a new one."""
+        self._forget_silence()
+        self._asked_at = time.monotonic()
+        if over_kept and self._patience is not None:
+            with self._lock:
+                self._silence = Deadline(self._asked_at + self._patience.seconds(self._limit_s), self._cut_silent)
+
+    def note_answer(self) -> None:
+        """Hear that the answer has begun."""
+        self._forget_silence()
+        if self._patience is not None:
+            self._patience.note(time.monotonic() - self._asked_at)
+
+    def _forget_silence(self) -> None:
+        with self._lock:
+            if self._silence is not None:
+                self._silence.cancel()
+                self._silence = None
+
+    def _cut_silent(self) -> None:
+        with self._lock:
+            if self._silence is not None:
+                self._silence = None
+                self.is_silent = True
+                self._interrupt()
 
     def detach(self) -> None:
         """Give the socket back."""

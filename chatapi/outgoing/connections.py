@@ -4,8 +4,10 @@ import contextlib
 import functools
 import http.client
 import logging
+import queue
 import socket
 import ssl
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,8 @@ from chatapi.connecting import connect
 logger = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 5.0
+# Load balancers usually forget a connection that was idle for 60 s, some without a word.
+IDLE_S = 50.0
 # Status line and headers together, those of interim answers included; trailers again as much.
 MAX_HEAD_BYTES = 64 * 1024
 
@@ -80,6 +84,8 @@ class _BoundedResponse(http.client.HTTPResponse):
         # http.client skips 100 alone; 102 and 103 are as much an interim answer, only 101 ends the exchange.
         while True:
             version, status, reason = super()._read_status()  # type: ignore[misc]
+            if (call := current_call()) is not None:
+                call.note_answer()
             if not 100 <= status < 200 or status == http.HTTPStatus.SWITCHING_PROTOCOLS:
                 return version, status, reason
             http.client.parse_headers(self.fp)
@@ -109,13 +115,18 @@ class _WatchedMixin:
     timeout: Any
     _dns_host: str
     _call: Call | None = None
+    # Since when it has waited in its pool (monotonic). None where it has served no call yet.
+    _idle_since: float | None = None
     # The request's head and body, until both are known.
     _unsent: list[bytes] | None = None
 
     def request(self, *args: Any, **kwargs: Any) -> None:
         self._call = current_call()
-        if self._call is not None and self.sock is not None:
-            self._call.attach(self.sock)
+        if self._call is not None:
+            if self.sock is not None:
+                self._call.attach(self.sock)
+            self._call.note_request(over_kept=self.sock is not None and self._idle_since is not None)
+        self._idle_since = None
         unsent: list[bytes] = []
         self._unsent = unsent
         try:
@@ -126,6 +137,7 @@ class _WatchedMixin:
 
     def _new_conn(self) -> socket.socket:
         call = current_call()
+        self._idle_since = None
         try:
             return connect(self._dns_host, self.port, call=call, limit_s=self.timeout or CONNECT_TIMEOUT_S)
         except OSError as failure:
@@ -150,8 +162,10 @@ class _WatchedMixin:
 
     @property
     def is_connected(self) -> bool:
-        """Whether an idle connection can be used: its other end has neither closed it nor sent anything yet."""
+        """Whether an idle connection can be used: it is not too old, and its other end has not closed it or sent anything."""
         sock = self.sock
+        if self._idle_since is not None and time.monotonic() - self._idle_since > IDLE_S:
+            return False
         if sock is None or isinstance(sock, ssl.SSLSocket):
             # What a TLS connection has received can't be looked at without reading it.
             return bool(super().is_connected)  # type: ignore[misc]
@@ -168,6 +182,7 @@ class _WatchedMixin:
     def leave_call(self) -> bool:
         """Take the socket back from the call; return whether it can serve another."""
         call, self._call = self._call, None
+        self._idle_since = time.monotonic()
         if call is None:
             return True
         call.detach()
@@ -252,11 +267,14 @@ class _PoolMixin:
             connection.timeout = connect_timeout_s
             try:
                 head = _ask(connection, target, body, headers)
-            except ConnectionResetError:
-                if not was_kept:
+            except (ConnectionResetError, TimeoutError):
+                call = current_call()
+                if not was_kept or (call is not None and call.is_cut):
                     raise
-                # A service may close a connection that it kept at the moment in which it is used again.
+                # A service may close a connection that it kept at the moment in which it is used again. A router in between may
+                # have forgotten it: then it is silent, until keepalive or the call gives it up.
                 connection.close()
+                self.drop_idle()
                 head = _ask(connection, target, body, headers)
             return PooledAnswer(self, connection, head)
         except BaseException as failure:
@@ -268,6 +286,23 @@ class _PoolMixin:
             if isinstance(failure, http.client.HTTPException):
                 raise urllib3.exceptions.ProtocolError("Connection aborted.", failure) from failure
             raise
+
+    def _make_request(self, conn: Any, *args: Any, **kwargs: Any) -> Any:
+        was_kept = not conn.is_closed
+        try:
+            return super()._make_request(conn, *args, **kwargs)  # type: ignore[misc]
+        except Exception:
+            call = current_call()
+            if was_kept and not (call is not None and call.is_cut):
+                self.drop_idle()
+            raise
+
+    def drop_idle(self) -> None:
+        """Close the connections that wait for another call: one of them was dead, so the others are likely to be."""
+        with contextlib.suppress(queue.Empty, AttributeError):
+            while True:
+                if (idle := self.pool.get(block=False)) is not None:  # type: ignore[attr-defined]
+                    idle.close()
 
     def _put_conn(self, conn: Any) -> None:
         # The reader comes here when it has read the answer to its end.

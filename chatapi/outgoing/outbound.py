@@ -12,7 +12,7 @@ import requests
 import urllib3.exceptions
 from requests.adapters import HTTPAdapter
 
-from chatapi.calls import Call
+from chatapi.calls import Call, Patience, patience_with
 from chatapi.database.connections import release_connections
 from chatapi.outgoing import tolerant_json
 from chatapi.outgoing.connections import CONNECT_TIMEOUT_S, new_pools
@@ -54,6 +54,7 @@ def call_json(
     json: dict[str, Any] | None = None,
     headers: dict[str, str],
     deadline_s: float,
+    patience: Patience | None = None,
 ) -> tuple[int, dict[str, Any]]:
     """Call a service and return the status and the JSON object of its answer (empty where an error has none).
 
@@ -62,7 +63,7 @@ def call_json(
     """
     # Whatever the request has read or noted so far: others need the connection while this one waits.
     release_connections()
-    call = Call(deadline_s)
+    call = Call(deadline_s, patience)
     try:
         with (
             call,
@@ -106,14 +107,15 @@ def call_json_idempotently(
     headers: dict[str, str],
     deadline_s: float,
 ) -> tuple[int, dict[str, Any]]:
-    """Call a service as `call_json` does, and once more where the connection was cut before an answer.
+    """Call a service as `call_json` does, and once more where the connection was cut or fell silent before an answer.
 
-    A service may close a connection that it kept at the moment in which it is used again, which says nothing about the
-    service. The second call has a connection of its own and what is left of the deadline.
+    A service may close a connection that it kept at the moment in which it is used again, and a router in between may forget
+    it, which says nothing about the service. The second call has a connection of its own and what is left of the deadline.
     """
     give_up_at = time.monotonic() + deadline_s
     try:
-        return call_json(session, method, url, json=json, headers=headers, deadline_s=deadline_s)
+        patience = patience_with(f"{method} {url}")
+        return call_json(session, method, url, json=json, headers=headers, deadline_s=deadline_s, patience=patience)
     except requests.ConnectionError as failure:
         left_s = give_up_at - time.monotonic()
         if not _was_cut(failure) or left_s <= 0:

@@ -13,7 +13,7 @@ import urllib3
 from django.conf import settings
 from requests.utils import get_auth_from_url
 
-from chatapi.calls import Call
+from chatapi.calls import Call, patience_with
 from chatapi.outgoing.connections import CONNECT_TIMEOUT_S, PooledAnswer, new_pools
 from inference_proxy.exceptions import UpstreamFailure, UpstreamTimeout, failure_of_exception
 from inference_proxy.protocols.refusals import failure_of_answer
@@ -58,7 +58,8 @@ class UpstreamCall:
         self._body: Body | None = None
         self._has_read = False
         self._read_in_this_turn = 0
-        self._call = Call(min(start_timeout_s, total_timeout_s))
+        patience = patience_with(settings.INFERENCE_SERVICE_URL)
+        self._call = Call(min(start_timeout_s, total_timeout_s), patience)
 
     def cut(self) -> None:
         """End the call from any thread. Its reader gets the end of the stream or a failure at once."""

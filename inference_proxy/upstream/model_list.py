@@ -11,7 +11,7 @@ from typing import Any
 
 from django.conf import settings
 
-from chatapi.database.pools import release_connections
+from chatapi.database.connections import release_connections
 from inference_proxy.exceptions import UpstreamFailure
 from inference_proxy.protocols import new_protocol
 from inference_proxy.upstream.catalogue import read_models, swap_model

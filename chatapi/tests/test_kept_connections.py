@@ -1,0 +1,158 @@
+"""Connections that are kept for the calls to come: not for too long, and given up when they are dead."""
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from chatapi.calls import SILENT_SHARE, TIMES_AS_LONG, Call, Patience, patience_with
+from chatapi.connecting import connect
+from chatapi.outgoing import connections as module
+from chatapi.outgoing.connections import new_pools
+from chatapi.outgoing.outbound import call_json_idempotently, new_session
+from inference_proxy.upstream import call as upstream_module
+from inference_proxy.upstream.call import UpstreamCall
+from tests.support.waiting import LIMIT_S
+
+# Long enough for a busy machine; a share of it is how long a silent connection is waited for.
+PATIENT_S = 4.0
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+
+
+class Service:
+    """Answers on its connections, until a router in between forgets those that there are."""
+
+    def __init__(self) -> None:
+        self._ends = ExitStack()
+        self._listener = self._ends.enter_context(socket.create_server(("127.0.0.1", 0)))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self.connections = 0
+        self.lost_requests = 0
+        self._forgotten = 0
+        self._all_asked = threading.Barrier(1)
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def answer_together(self, calls: int) -> None:
+        """Answer only when so many calls have come, so that each has a connection of its own."""
+        self._all_asked = threading.Barrier(calls)
+
+    def forget_connections(self) -> None:
+        """Swallow what comes over the connections that there are. Whoever sends hears nothing."""
+        self._forgotten = self.connections
+        self._all_asked = threading.Barrier(1)
+
+    def close(self) -> None:
+        self._ends.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            self.connections += 1
+            self._ends.enter_context(client)
+            threading.Thread(target=self._serve, args=(client, self.connections), daemon=True).start()
+
+    def _serve(self, client: socket.socket, number: int) -> None:
+        try:
+            while client.recv(65536):
+                if number <= self._forgotten:
+                    self.lost_requests += 1
+                else:
+                    self._all_asked.wait(LIMIT_S)
+                    client.sendall(ANSWER)
+        except (OSError, threading.BrokenBarrierError):
+            return
+
+
+@pytest.fixture
+def service(settings: Any) -> Iterator[Service]:
+    service = Service()
+    settings.INFERENCE_SERVICE_URL = service.url
+    patience_with.cache_clear()
+    yield service
+    service.close()
+    patience_with.cache_clear()
+
+
+@pytest.fixture(params=["small answers", "replies"])
+def ask(request: pytest.FixtureRequest, service: Service, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
+    """Ask the service as the auth service is asked, and as the inference service is."""
+    session = new_session()
+    monkeypatch.setattr(upstream_module, "_pools", new_pools(hosts=1, connections=4))
+
+    def ask_for_json() -> None:
+        assert call_json_idempotently(session, "POST", service.url, json={}, headers={}, deadline_s=PATIENT_S) == (200, {})
+
+    def ask_for_reply() -> None:
+        call = UpstreamCall(start_timeout_s=PATIENT_S, idle_timeout_s=LIMIT_S, total_timeout_s=LIMIT_S)
+        call.open("/generate", {}, {})
+        assert call.read() == b"{}"
+        assert call.read() == b""
+        call.close()
+
+    yield ask_for_json if request.param == "small answers" else ask_for_reply
+    session.close()
+
+
+def test_a_connection_is_kept(ask: Callable[[], None], service: Service) -> None:
+    ask()
+    ask()
+    assert service.connections == 1
+
+
+def test_a_connection_that_was_idle_for_long_is_not_used_again(
+    ask: Callable[[], None], service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert module.IDLE_S < 60
+    ask()
+    monkeypatch.setattr(module, "IDLE_S", -1.0)
+    ask()
+    assert service.connections == 2
+
+
+def test_a_kept_connection_that_is_silent_is_replaced_within_the_same_limit(ask: Callable[[], None], service: Service) -> None:
+    ask()
+    service.forget_connections()
+    ask()
+    assert (service.connections, service.lost_requests) == (2, 1)
+
+
+def test_one_silent_connection_is_enough_to_drop_the_idle_ones(ask: Callable[[], None], service: Service) -> None:
+    service.answer_together(2)
+    callers = [threading.Thread(target=ask) for _ in range(2)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join(LIMIT_S)
+    assert service.connections == 2
+    service.forget_connections()
+    ask()
+    ask()
+    assert service.lost_requests == 1
+
+
+def test_a_service_that_is_slow_is_not_taken_for_silent() -> None:
+    patience = Patience()
+    assert patience.seconds(60) == 60 / SILENT_SHARE
+    patience.note(30)
+    assert patience.seconds(60) == 30 * TIMES_AS_LONG
+    for _ in range(30):
+        patience.note(0.1)
+    assert patience.seconds(60) == 60 / SILENT_SHARE
+
+
+def test_the_kernel_asks_whether_an_idle_connection_is_alive(service: Service) -> None:
+    call = Call(LIMIT_S)
+    with connect("127.0.0.1", int(service.url.rpartition(":")[2]), call=call, limit_s=LIMIT_S) as sock:
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        idle, between, times = (
+            sock.getsockopt(socket.IPPROTO_TCP, option)
+            for option in (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+        )
+        assert idle + between * times == 20
+    call.finish()
