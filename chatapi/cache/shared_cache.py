@@ -5,13 +5,14 @@ import threading
 import time
 from collections.abc import Callable
 from functools import cache as remember_result
+from functools import cached_property
 from typing import Any, TypeVar
 
 from django.core.cache.backends.redis import RedisCache, RedisCacheClient
 from redis.backoff import NoBackoff
 from redis.commands.core import Script
+from redis.exceptions import AskError, MasterDownError, MovedError, ReadOnlyError, RedisError
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import MasterDownError, ReadOnlyError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
@@ -26,6 +27,17 @@ T = TypeVar("T")
 TIMEOUT_S = 1.0
 # After a server did not answer, no request calls it for this long. So only one request waits for the timeout, not every one.
 PAUSE_S = 5.0
+# Nothing that the service stores is as long. Others may write to the server, and a long value would delay every request that
+# waits for the same connection and the same event loop.
+MOST_VALUE_BYTES = 64 * 1024
+READ_SHORT = f"""
+local found = {{}}
+for place, key in ipairs(KEYS) do
+  local value = redis.pcall('GET', key)
+  found[place] = type(value) == 'string' and #value <= {MOST_VALUE_BYTES} and value
+end
+return found
+"""
 
 
 class Breaker:
@@ -58,11 +70,16 @@ class Breaker:
 class SealedRedisClient(RedisCacheClient):
     """Django's client with sealed values (see `sealed_values`) instead of pickled ones."""
 
+    @cached_property
+    def _read(self) -> Script:
+        script: Script = self.get_client(write=True).register_script(READ_SHORT)
+        return script
+
     def add(self, key: Any, value: Any, timeout: Any) -> bool:
         return bool(self.get_client(key, write=True).set(key, seal(key, value, timeout), ex=timeout, nx=True))
 
     def get(self, key: Any, default: Any) -> Any:
-        stored: Any = self.get_client(key).get(key)
+        (stored,) = self._read(keys=[key])
         value = ABSENT if stored is None else unseal(key, stored)
         return default if value is ABSENT else value
 
@@ -75,7 +92,7 @@ class SealedRedisClient(RedisCacheClient):
 
     def get_many(self, keys: Any) -> dict[Any, Any]:
         names = list(keys)
-        found: Any = zip(names, self.get_client(None).mget(names), strict=True)
+        found: Any = zip(names, self._read(keys=names), strict=True) if names else ()
         values = {name: unseal(name, stored) for name, stored in found if stored is not None}
         return {name: value for name, value in values.items() if value is not ABSENT}
 
@@ -209,7 +226,14 @@ class SharedRedisCache(RedisCache):
 
     def marked(self, *keys: str) -> list[bool] | None:
         names = [self.make_key(key) for key in keys]
-        return self._attempt(lambda: [stored is not None for stored in self._redis.mget(names)], None)
+        return self._attempt(lambda: self._exist(names), None)
+
+    def _exist(self, names: list[str]) -> list[bool]:
+        # Not MGET: the values are not ours to read, and may be long.
+        pipeline = self._redis.pipeline(transaction=False)
+        for name in names:
+            pipeline.exists(name)
+        return [bool(count) for count in pipeline.execute()]
 
     @property
     def _redis(self) -> Any:
@@ -239,6 +263,9 @@ class SharedRedisCache(RedisCache):
         except RedisError as failure:
             if isinstance(failure, RedisConnectionError | RedisTimeoutError):
                 breaker.note_failure()
+            elif isinstance(failure, MovedError | AskError):
+                breaker.note_failure()
+                logger.error("CACHE_URL names a node of a cluster: the service needs one server, or a primary with replicas")
             elif isinstance(failure, ReadOnlyError | MasterDownError):
                 # After a planned fail-over the connections still lead to what was the primary. New ones find the new one.
                 self._redis.connection_pool.disconnect(inuse_connections=False)

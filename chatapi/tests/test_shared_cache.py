@@ -401,3 +401,97 @@ def test_what_names_no_user_is_not_counted(cache: SharedRedisCache) -> None:
     cache._cache.get_client(write=True).lpush(cache.make_key("list"), "x")
     assert cache.get_and_count("list", "read:user-", rate) == (None, None)
     assert SharedRedisCache(UNREACHABLE, {}).get_and_count("rejected", "read:user-", rate) == (None, None)
+
+
+# --- What others write, and other servers ------------------------------------------------------------------------------------
+
+
+def test_a_long_value_is_not_fetched(cache: SharedRedisCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    received: list[int] = []
+    monkeypatch.setattr(shared_cache, "unseal", lambda _, stored: received.append(len(stored)))
+    client = cache._cache.get_client(write=True)
+    for name in ("key", "mark"):
+        client.set(cache.make_key(name), b"\0" * 10_000_000)
+    assert cache.get("key") is None
+    assert cache.get_many(["key"]) == {}
+    assert cache.get_and_count("key", "of-", Rate(1, 60)) == (None, None)
+    assert cache.marked("mark", "other") == [True, False]
+    assert received == []
+
+
+class OtherServer:
+    """Speaks enough of the protocol to refuse every command on the connections that it had when it became a replica."""
+
+    def __init__(self, refusal: bytes) -> None:
+        self.refusal = refusal
+        self.connections = 0
+        self.refusing = 1_000_000
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.address = f"redis://127.0.0.1:{self._listener.getsockname()[1]}/0?protocol=2"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def promote_another(self) -> None:
+        """Let new connections lead to a server that takes commands."""
+        self.refusing = self.connections
+
+    def close(self) -> None:
+        self._listener.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            self.connections += 1
+            threading.Thread(target=self._serve, args=(client, self.connections), daemon=True).start()
+
+    def _serve(self, client: socket.socket, number: int) -> None:
+        with client, client.makefile("rb") as stream:
+            while line := stream.readline():
+                words = [stream.read(int(stream.readline()[1:]) + 2)[:-2].upper() for _ in range(int(line[1:]))]
+                is_greeting = words[0] in (b"CLIENT", b"HELLO", b"SELECT")
+                client.sendall(b"-" + self.refusal + b"\r\n" if number <= self.refusing and not is_greeting else b"+OK\r\n")
+
+
+@pytest.fixture
+def replaced(request: pytest.FixtureRequest) -> Iterator[OtherServer]:
+    server = OtherServer(request.param)
+    yield server
+    server.close()
+
+
+@pytest.mark.parametrize(
+    "replaced",
+    [b"READONLY You can't write against a read only replica.", b"MASTERDOWN Link with MASTER is down"],
+    ids=["a replica", "a replica without its primary"],
+    indirect=True,
+)
+def test_after_a_fail_over_new_connections_are_made(replaced: OtherServer) -> None:
+    cache = SharedRedisCache(replaced.address, {})
+    assert cache.mark("key", 60) is False
+    replaced.promote_another()
+    assert cache.mark("key", 60) is False, "the server is left alone for a while"
+    cache._server.breaker._try_again_at = 0.0
+    assert cache.mark("key", 60) is True
+    assert replaced.connections == 2
+
+
+@pytest.mark.parametrize("replaced", [b"LOADING Redis is loading the dataset in memory"], ids=["loading"], indirect=True)
+def test_a_server_that_loads_is_left_alone_until_it_has(replaced: OtherServer) -> None:
+    cache = SharedRedisCache(replaced.address, {})
+    assert cache.mark("key", 60) is False
+    assert not cache._server.breaker.may_call()
+    replaced.refusing = 0
+    cache._server.breaker._try_again_at = 0.0
+    assert cache.mark("key", 60) is True
+
+
+@pytest.mark.parametrize(
+    "replaced", [b"MOVED 3999 127.0.0.1:6381", b"ASK 3999 127.0.0.1:6381"], ids=["moved", "ask"], indirect=True
+)
+def test_a_cluster_is_named_as_the_trouble(replaced: OtherServer, caplog: pytest.LogCaptureFixture) -> None:
+    cache = SharedRedisCache(replaced.address, {})
+    assert cache.mark("key", 60) is False
+    assert not cache._server.breaker.may_call()
+    assert "CACHE_URL names a node of a cluster" in caplog.text
