@@ -4,13 +4,16 @@ import logging
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
+
 from chatapi.observability.tracing import trace_headers
-from inference_proxy.exceptions import ContextTooLong, Refusal, UpstreamError, UpstreamFailure, ValueRefused
+from inference_proxy.exceptions import ContextTooLong, ModelGone, Refusal, UpstreamError, UpstreamFailure, ValueRefused
 from inference_proxy.protocols import new_protocol
 from inference_proxy.protocols.base import GenerationRequest
 from inference_proxy.replies.model_limits import model_limits, shortened, size_of
 from inference_proxy.replies.store import SentContext
 from inference_proxy.upstream.call import UpstreamCall
+from inference_proxy.upstream.model_list import model_list
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +55,7 @@ class Asking:
                     self._log_refusal(failure.refusal)
                 raise self._blamed(failure) from None
             else:
+                self.model = self._body.get("model") or self._loaded_model()
                 self.max_tokens = self._asked_tokens()
                 if self._body is not self._first:
                     self.protocol.note_taken(self._first, self._body)
@@ -120,10 +124,20 @@ class Asking:
             limit, length = failure.named_tokens
             if length < limit and self._request.sampling.max_tokens is not None:
                 other = ValueRefused.of("max_tokens", f"The largest value is {limit - length}.")
-        elif isinstance(failure, ValueRefused) and getattr(self._request.sampling, failure.field) is None:
+        elif (isinstance(failure, ValueRefused) and getattr(self._request.sampling, failure.field) is None) or (
+            isinstance(failure, ModelGone) and not self._has_chosen_model
+        ):
             other = UpstreamError()
         other.refusal = failure.refusal
         return other
+
+    @property
+    def _has_chosen_model(self) -> bool:
+        return self.protocol.chooses_model and self._request.model_tag not in ("", "default", settings.INFERENCE_MODEL)
+
+    def _loaded_model(self) -> str:
+        """Return the model that answers where requests can't choose one, "" if that is not known."""
+        return "" if self.protocol.chooses_model else model_list.shown.loaded_model()
 
     def _asked_tokens(self) -> int | None:
         return self._body.get("max_tokens") or self._body.get("max_completion_tokens")
