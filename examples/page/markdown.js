@@ -20,7 +20,7 @@ export function renderText(text, depth = 0) {
   while (lines.more) {
     const line = lines.next;
     if (FENCE.test(line)) blocks.push(takeCode(lines));
-    else if (HEADING.test(line)) blocks.push(el("h3", { dir: "auto" }, ...inline(lines.take().replace(HEADING, ""))));
+    else if (HEADING.test(line)) blocks.push(el("h2", { dir: "auto" }, ...inline(lines.take().replace(HEADING, ""))));
     else if (RULE.test(line)) (lines.take(), blocks.push(el("hr")));
     else if (QUOTE.test(line) && depth < DEEPEST) blocks.push(takeQuote(lines, depth));
     else if (ITEM.test(line)) blocks.push(takeList(lines));

@@ -2,9 +2,9 @@
 import { call, inWords, stream } from "./api.js";
 import { announce, copyText, el, iconButton } from "./elements.js";
 import { ReplyView, describeEnd, describeFailure, editForm, hasFailed, problemView, questionView, versionSwitch } from "./message.js";
+import { Scrolling } from "./scrolling.js";
 
 const PAGE = 200;
-const AT_THE_END_PX = 24;
 const MOST_ANNOUNCED = 2000; // characters
 const REFUSALS_THAT_PASS = [408, 425, 429];
 
@@ -19,7 +19,8 @@ export class Thread {
   #busy;
   #giveBack;
   #unsent = null; // the question that is being sent, until the service is known to have it
-  #staysAtEnd = true;
+  #refusedEdit = null; // an edit that was refused, until its form is shown again
+  #scrolling;
 
   /** `changed` is called when a reply has begun or ended, `busy` with whether one is being written, `giveBack` with a
    * question that was not saved. */
@@ -27,7 +28,7 @@ export class Thread {
     this.#changed = changed;
     this.#busy = busy;
     this.#giveBack = giveBack;
-    this.#watchScrolling();
+    this.#scrolling = new Scrolling(this.#section);
   }
 
   get id() {
@@ -44,9 +45,10 @@ export class Thread {
     this.#setFollowing(null);
     this.#id = null;
     this.#messages = [];
-    this.#staysAtEnd = true;
+    this.#scrolling.staysAtEnd = true;
     this.#section.replaceChildren();
     this.#dropUnsent(isLoggedOut);
+    if (isLoggedOut) this.#refusedEdit = null;
   }
 
   showWelcome() {
@@ -107,8 +109,8 @@ export class Thread {
     const keyed = { key: crypto.randomUUID(), ...request };
     const view = new ReplyView();
     this.#section.append(view.node);
-    this.#staysAtEnd = true;
-    this.#scrollToEnd();
+    this.#scrolling.staysAtEnd = true;
+    this.#scrolling.toEnd();
     const followed = this.#follow(path, keyed, view, question);
     // The button that began this is gone.
     if (document.activeElement === document.body) document.getElementById("stop").focus();
@@ -124,7 +126,7 @@ export class Thread {
       this.#changed();
     };
     this.#setFollowing(following);
-    view.ondraw = () => this.#scrollToEnd();
+    view.ondraw = () => this.#scrolling.toEnd();
     announce("A reply is being written.");
     try {
       for await (const said of stream(path, { ...request, signal: following.signal, onStart })) {
@@ -158,9 +160,9 @@ export class Thread {
     this.#changed();
   }
 
-  #newQuestion(content) {
+  #newQuestion(content, editedId = null) {
     const node = questionView(content);
-    this.#unsent = { node, content, after: this.#lastQuestionId() };
+    this.#unsent = { node, content, editedId, after: this.#lastQuestionId() };
     return node;
   }
 
@@ -168,7 +170,8 @@ export class Thread {
   #giveUp(unsent) {
     this.#unsent = null;
     unsent.node.remove();
-    this.#giveBack(unsent.content);
+    if (unsent.editedId) this.#refusedEdit = unsent;
+    else this.#giveBack(unsent.content);
   }
 
   /** Give a question that failed back before its place is lost. */
@@ -263,8 +266,9 @@ export class Thread {
     const last = shown.at(-1);
     if (last && last !== running && hasFailed(last)) this.#showProblem(describeFailure(last), () => this.#tryAgain(() => this.#regenerate()));
     this.#showUnsent();
+    this.#showRefusedEdit();
     this.#focusAgain(focused);
-    if (this.#staysAtEnd) this.#scrollToEnd();
+    if (this.#scrolling.staysAtEnd) this.#scrolling.toEnd();
     else this.#section.scrollTop = this.#section.scrollHeight - place;
   }
 
@@ -286,7 +290,7 @@ export class Thread {
   }
 
   async #showOlder() {
-    this.#staysAtEnd = false;
+    this.#scrolling.staysAtEnd = false;
     const page = await this.#read(this.#next);
     this.#messages = [...page.items, ...this.#messages];
     this.#next = page.next;
@@ -327,10 +331,18 @@ export class Thread {
     return node;
   }
 
-  #edit(node, message) {
-    const form = editForm(message.content, (content) => this.#sendEdited(form, message, content), () => this.#leaveEdit(form, node));
+  #edit(node, message, written = message.content) {
+    const form = editForm(written, (content) => this.#sendEdited(form, message, content), () => this.#leaveEdit(form, node));
     node.replaceWith(form);
     form.querySelector("textarea").focus();
+  }
+
+  #showRefusedEdit() {
+    const refused = this.#refusedEdit;
+    const message = refused && this.#messages.find((each) => each.id === refused.editedId && each.is_active);
+    if (!message) return;
+    this.#refusedEdit = null;
+    this.#edit(document.getElementById(`m-${message.id}`), message, refused.content);
   }
 
   #leaveEdit(form, node) {
@@ -342,7 +354,8 @@ export class Thread {
     if (this.isBusy) return undefined;
     while (form.nextElementSibling) form.nextElementSibling.remove();
     this.#dropUnsent();
-    const question = this.#newQuestion(content);
+    this.#refusedEdit = null;
+    const question = this.#newQuestion(content, message.id);
     form.replaceWith(question);
     return this.#begin(`${this.#path}/messages/${message.id}`, { method: "PUT", body: { content } }, question);
   }
@@ -370,30 +383,7 @@ export class Thread {
   #showProblem(text, retry = null) {
     this.#section.querySelector(".problem")?.remove();
     this.#section.append(problemView(text, retry));
-    this.#scrollToEnd();
-  }
-
-  // --- Scrolling ---
-
-  #scrollToEnd() {
-    if (this.#staysAtEnd) this.#section.scrollTop = this.#section.scrollHeight;
-  }
-
-  /** The newest words stay in sight, unless the reader goes up. Where the page is does not tell: smooth scrolling begins at the end. */
-  #watchScrolling() {
-    const section = this.#section;
-    const goUp = () => (this.#staysAtEnd = section.scrollHeight <= section.clientHeight);
-    let before = { top: 0, height: 0 }, touchedAt = 0;
-    section.addEventListener("wheel", (event) => event.deltaY < 0 && goUp(), { passive: true });
-    section.addEventListener("keydown", (event) => ["ArrowUp", "PageUp", "Home"].includes(event.key) && goUp());
-    section.addEventListener("touchstart", (event) => (touchedAt = event.touches[0].clientY), { passive: true });
-    section.addEventListener("touchmove", (event) => event.touches[0].clientY > touchedAt && goUp(), { passive: true });
-    section.addEventListener("scroll", () => {
-      const { scrollTop: top, scrollHeight: height } = section;
-      if (top < before.top && height === before.height) goUp(); // with the scroll bar
-      else if (top > before.top && height - top - section.clientHeight < AT_THE_END_PX) this.#staysAtEnd = true;
-      before = { top, height };
-    });
+    this.#scrolling.toEnd();
   }
 }
 
