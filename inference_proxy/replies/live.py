@@ -48,6 +48,12 @@ CHECKPOINT_CHARACTERS = 32_768
 CROWDED_PAUSE_S = 0.22
 
 
+def pause(seconds: float) -> None:
+    """Sleep, or go on at once if there is no memory for that: what must outlive such a moment calls this."""
+    with suppress(MemoryError):
+        time.sleep(seconds)
+
+
 class LiveReplies:
     """Start, find and look after the generations of this process."""
 
@@ -205,7 +211,7 @@ class LiveReplies:
                 with suppress(Exception):
                     metrics.checkpoint_failures.inc()
                     logger.exception("checkpoint round failed unexpectedly")
-            time.sleep(min(settings.CHECKPOINT_SECONDS, MAX_PAUSE_S))
+            pause(min(settings.CHECKPOINT_SECONDS, MAX_PAUSE_S))
 
     def _tick(self) -> None:
         try:
@@ -301,7 +307,7 @@ class LiveReplies:
 
     def _watch_worker(self) -> None:
         while self._is_alive():
-            time.sleep(WARDEN_PAUSE_S)
+            pause(WARDEN_PAUSE_S)
         if self._interrupt_at is None:
             self._interrupt_at = time.monotonic() + max(0.0, self._graceful_timeout_s - SHUTDOWN_RESERVE_S)
         self._close_idle_connections()

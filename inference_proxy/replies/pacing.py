@@ -8,6 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 
 # The first reads are never followed by a rest, so the user sees the beginning at once.
 UNPACED_READS = 3
@@ -42,16 +43,21 @@ class RestTimer:
 
     def _run(self) -> None:
         while True:
-            # Clear before looking: a rest that is added in between sets it again.
-            self._has_work.clear()
-            if not self._resting:
-                self._has_work.wait()
-            now = time.monotonic()
-            for _ in range(READERS_AT_ONCE):
-                if not self._resting or self._resting[0][0] > now:
-                    break
-                self._resting.popleft()[1].set()
-            time.sleep(TICK_S)
+            # Without this thread, all replies would rest for ever.
+            with suppress(MemoryError):
+                self._end_rests()
+                time.sleep(TICK_S)
+
+    def _end_rests(self) -> None:
+        # Clear before looking: a rest that is added in between sets it again.
+        self._has_work.clear()
+        if not self._resting:
+            self._has_work.wait()
+        now = time.monotonic()
+        for _ in range(READERS_AT_ONCE):
+            if not self._resting or self._resting[0][0] > now:
+                break
+            self._resting.popleft()[1].set()
 
 
 rest_timer = RestTimer()

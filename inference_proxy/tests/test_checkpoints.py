@@ -8,6 +8,7 @@ import pytest
 
 from inference_proxy.exceptions import StoreUnavailable
 from inference_proxy.protocols.base import GenerationRequest
+from inference_proxy.replies import live
 from inference_proxy.replies.generation import Generation
 from inference_proxy.replies.live import CHECKPOINT_CHARACTERS, LiveReplies
 from inference_proxy.replies.store import Directives, Draft, FinishedReply
@@ -278,6 +279,24 @@ def test_without_memory_for_the_end_the_keeper_saves_it(
     replies._tick()
     assert [(reply.status, reply.text) for reply in store.finished] == [("interrupted", "shown")]
     assert generation.transcript.closing
+
+
+def test_the_keeper_outlives_a_moment_without_memory(
+    replies: LiveReplies, store: Store, monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    settings.CHECKPOINT_SECONDS = 0
+    outcomes: list[type[BaseException]] = [MemoryError, MemoryError, SystemExit]
+
+    def sleep(_: float) -> None:
+        # Only the first round finds a thread that is gone.
+        if len(outcomes) == 3:
+            lose_thread(add_running(replies, store))
+        raise outcomes.pop(0)
+
+    monkeypatch.setattr(live.time, "sleep", sleep)
+    with pytest.raises(SystemExit):
+        replies._keep()
+    assert len(store.finished) == 1
 
 
 # --- A store that is away -------------------------------------------------------------------------------------------------

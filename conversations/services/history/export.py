@@ -119,12 +119,14 @@ def _write_lines(target: BinaryIO, window: IdArray, section: Section, result: Ex
 
 
 def _write_markdown(target: BinaryIO, window: IdArray, result: ExportResult) -> None:
-    conversations = Conversation.objects.in_bulk(list(window))
+    # Nothing else is written. A column with JSON may hold some that Python can't read, because it is nested too deeply.
+    conversations = Conversation.objects.only("title", "user_id", "created_at", "updated_at").in_bulk(list(window))
     for conversation_id in window:
         if (conversation := conversations.get(conversation_id)) is None:
             continue
         target.write(_heading(conversation).encode())
         messages = Message.objects.in_conversation(conversation_id).active_branch().oldest_first()
+        messages = messages.only("role", "status", "content", "reasoning", "created_at")
         with closing(cast(Generator[Any, None, None], messages.iterator(chunk_size=MESSAGES_AT_ONCE))) as found:
             for message in found:
                 target.write(_paragraph(message).encode())

@@ -14,6 +14,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid4
@@ -220,7 +221,8 @@ class Lease:
                 elif not is_database_away(failure):
                     logger.exception("lease not renewed")
                 self._is_away = True
-            self._is_over.wait(settings.ABANDONED_AFTER_SECONDS / RENEWALS_PER_AGE)
+            with suppress(MemoryError):
+                self._is_over.wait(settings.ABANDONED_AFTER_SECONDS / RENEWALS_PER_AGE)
 
 
 lease = Lease(SeparatePool("worker-lease", size=1, timeout_s=POOL_WAIT_S))

@@ -75,7 +75,7 @@ class MessageViewSet(ViewSet):
         stream_format = NDJSON if choose_delivery(request) is Delivery.NDJSON else SSE
         after, headers = place_in(reply_id, last)
         return stream_reply(
-            request._request, reply_id, stream_format, after=after, owner_id=caller_id(request), headers=headers
+            request._request, reply_id, stream_format, after=after, owner_id=request.auth or caller_id(request), headers=headers
         )
 
     @operations.issue_ticket
