@@ -74,9 +74,10 @@ class MessageViewSet(ViewSet):
             return no_more_events(reply_id)
         stream_format = NDJSON if choose_delivery(request) is Delivery.NDJSON else SSE
         after, headers = place_in(reply_id, last)
-        return stream_reply(
-            request._request, reply_id, stream_format, after=after, owner_id=request.auth or caller_id(request), headers=headers
-        )
+        # The types describe Django REST framework's own tokens.
+        authenticated: Any = request.auth
+        owner_id = authenticated or caller_id(request)
+        return stream_reply(request._request, reply_id, stream_format, after=after, owner_id=owner_id, headers=headers)
 
     @operations.issue_ticket
     def ticket(self, request: Request, conversation_id: str, message_id: str) -> Response:
