@@ -129,15 +129,19 @@ def deflated(text: bytes, wbits: int) -> bytes:
         # Without the time, so that each process of a test run finds the same cases.
         (b"gzip", gzip.compress(b"abcde", mtime=0)),
         (b"X-GZIP", gzip.compress(b"abcde", mtime=0)),
+        (b"gzip", gzip.compress(b"ab", mtime=0) + gzip.compress(b"", mtime=0) + gzip.compress(b"cde", mtime=0)),
+        (b"gzip", gzip.compress(b"abcde", mtime=0) + bytes(512)),
         (b"deflate", deflated(b"abcde", 15)),
         (b"deflate", deflated(b"abcde", -15)),
     ],
-    ids=["gzip", "x-gzip", "zlib", "deflate"],
+    ids=["gzip", "x-gzip", "gzip in parts", "gzip and zeros", "zlib", "deflate"],
 )
 def test_a_compressed_body_is_inflated(peers: list[Peer], encoding: bytes, body: bytes) -> None:
     head = b"HTTP/1.1 200 OK\r\nContent-Encoding: %b\r\nContent-Length: %d\r\n\r\n" % (encoding, len(body))
     peers.append(peer := Peer(head))
     assert peer.read_all(*[body[at : at + 1] for at in range(len(body))]) == b"abcde"
+    peers.append(peer := Peer(head))
+    assert peer.read_all(body) == b"abcde"
 
 
 def test_a_body_that_inflates_without_end_is_given_up(peers: list[Peer], monkeypatch: pytest.MonkeyPatch) -> None:
