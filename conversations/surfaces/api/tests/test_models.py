@@ -66,7 +66,7 @@ def test_a_swap_names_a_model(admin: UserClient, body: Any) -> None:
     [
         ({"status": 503, "json": {"detail": "private"}}, 503, "upstream_unavailable"),
         ({"status": 500, "body": "private"}, 502, "upstream_error"),
-        ({"status": 403, "json": {}}, 502, "upstream_error"),
+        ({"status": 403, "json": {}}, 502, "upstream_refused"),
         ({"status": 200, "body": "private"}, 502, "upstream_error"),
         ({"status": 200, "json": ["private"]}, 502, "upstream_error"),
         ({"status": 302, "headers": {"Location": "http://elsewhere.test"}}, 502, "upstream_error"),
