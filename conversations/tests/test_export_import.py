@@ -182,6 +182,18 @@ def test_markdown_reads_like_a_conversation(manage: Manage, tmp_path: Path) -> N
     assert "time unknown" in text
 
 
+def test_markdown_passes_over_json_that_is_nested_too_deeply(manage: Manage, tmp_path: Path) -> None:
+    conversation = make_old_conversation(messages=2)
+    deep = '{"a":' * 3000 + "1" + "}" * 3000
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE messages SET context = %s, request_options = %s", [deep, deep])
+        cursor.execute("UPDATE conversations SET metadata = %s", [deep])
+    file = tmp_path / "all.md"
+    manage("export_history", str(file), "--all")
+    assert "message 1" in file.read_text()
+    assert conversation.title is None or conversation.title in file.read_text()
+
+
 def test_what_can_not_come_back_is_left_out_and_counted(manage: Manage, manage_json: Manage, tmp_path: Path) -> None:
     user = uuid4()
     begun_anew = make_old_conversation(user_id=user, session_id="s", messages=3)

@@ -1,11 +1,17 @@
 """POST /api/conversations/{id}/messages/{mid}/ticket, and the stream with ?ticket="""
 
 import uuid
+from typing import Any
+from uuid import UUID
 
 import pytest
+from django.http import HttpResponse
 from django.test import Client as DjangoClient
 
+from chatapi.tests.clients import UserClient
 from conversations.surfaces.api import tickets
+from conversations.surfaces.api.views import messages
+from conversations.tests.factories import make_conversation, make_message, make_reply
 from tests.support.client import Answer, Client
 from tests.support.raw import RawConnection
 from tests.support.server import Server
@@ -113,3 +119,29 @@ def test_no_ticket_is_in_the_log(service: Server, client: Client, reply: str) ->
         assert connection.status() == 400
     wait_until(lambda: '"status":400' in service.log, "the refusal is in the log")
     assert ticket[:40] not in service.log
+
+
+def test_a_ticket_has_few_uses(service: Server, client: Client, reply: str) -> None:
+    ticket = get_ticket(client, reply)
+    statuses = [follow(service, reply, ticket).status for _ in range(11)]
+    assert statuses == [200] * 10 + [429]
+    refused = follow(service, reply, ticket)
+    assert (refused.status, refused.json["code"]) == (429, "throttled")
+    assert int(refused.headers["Retry-After"]) > 0
+    # The user's own streams are counted apart.
+    assert client.request("GET", f"{reply}/stream").status == 200
+
+
+def test_streams_of_a_ticket_take_no_place_of_the_user(
+    user: UserClient, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.USER_MAX_STREAMS = 1
+    owners: list[UUID] = []
+    monkeypatch.setattr(messages, "stream_reply", lambda *_, owner_id, **__: owners.append(owner_id) or HttpResponse())
+    reply = make_reply(make_message(make_conversation(user.user_id)))
+    address = f"/api/conversations/{reply.conversation_id}/messages/{reply.id}"
+    ticket = user.post(f"{address}/ticket").json()["ticket"]
+    DjangoClient().get(f"{address}/stream?ticket={ticket}")
+    user.get(f"{address}/stream")
+    assert owners[1] == user.user_id
+    assert owners[0] != user.user_id
