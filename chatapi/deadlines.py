@@ -11,6 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 logger = logging.getLogger(__name__)
 
@@ -75,12 +76,16 @@ class _Watch:
 
     def _run(self) -> None:
         while True:
-            for deadline in self._take_passed():
-                try:
-                    deadline.expire()
-                except Exception:
-                    # Other calls depend on this thread.
-                    logger.exception("the callback of a deadline failed")
+            # Other calls depend on this thread, also after a moment without memory.
+            with suppress(MemoryError):
+                for deadline in self._take_passed():
+                    self._expire(deadline)
+
+    def _expire(self, deadline: Deadline) -> None:
+        try:
+            deadline.expire()
+        except Exception:
+            logger.exception("the callback of a deadline failed")
 
     def _take_passed(self) -> list[Deadline]:
         """Wait until deadlines have passed, and return them."""
