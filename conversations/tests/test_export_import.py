@@ -182,6 +182,14 @@ def test_markdown_reads_like_a_conversation(manage: Manage, tmp_path: Path) -> N
     assert "time unknown" in text
 
 
+def test_markdown_says_which_answer_a_client_brought(manage: Manage, tmp_path: Path) -> None:
+    conversation = make_old_conversation(messages=2)
+    conversation.messages.filter(role="assistant").update(source="client")
+    file = tmp_path / "all.md"
+    manage("export_history", str(file), "--all")
+    assert file.read_text().count("(brought by the client)\n") == 1
+
+
 def test_markdown_passes_over_json_that_is_nested_too_deeply(manage: Manage, tmp_path: Path) -> None:
     conversation = make_old_conversation(messages=2)
     deep = '{"a":' * 3000 + "1" + "}" * 3000

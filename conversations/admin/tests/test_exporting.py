@@ -81,6 +81,16 @@ def test_csv_can_be_read_back(operator: Client) -> None:
 
 
 @pytest.mark.django_db
+def test_csv_says_which_answer_a_client_brought(operator: Client) -> None:
+    conversation = make_conversation()
+    make_message(conversation, "assistant", "invented", source="client")
+    make_message(conversation, "assistant", "said", minute=1)
+    answer = _export(operator, "export_as_csv", conversation)
+    rows = csv.DictReader(io.StringIO(answer.getvalue().decode(), newline=""))
+    assert [(row["message_content"], row["message_source"]) for row in rows] == [("invented", "client"), ("said", "")]
+
+
+@pytest.mark.django_db
 @pytest.mark.parametrize("dangerous", ["=1+1", "+1", "-1", "@x", "\t=1", "\r=1"])
 def test_csv_runs_no_formula_of_a_user(operator: Client, dangerous: str) -> None:
     conversation = make_conversation(title=dangerous)

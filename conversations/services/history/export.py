@@ -126,7 +126,7 @@ def _write_markdown(target: BinaryIO, window: IdArray, result: ExportResult) -> 
             continue
         target.write(_heading(conversation).encode())
         messages = Message.objects.in_conversation(conversation_id).active_branch().oldest_first()
-        messages = messages.only("role", "status", "content", "reasoning", "created_at")
+        messages = messages.only("role", "status", "content", "reasoning", "created_at", "source")
         with closing(cast(Generator[Any, None, None], messages.iterator(chunk_size=MESSAGES_AT_ONCE))) as found:
             for message in found:
                 target.write(_paragraph(message).encode())
@@ -147,7 +147,11 @@ def _heading(conversation: Any) -> str:
 
 
 def _paragraph(message: Any) -> str:
-    state = "" if message.status == "complete" else f" ({message.status})"
+    notes = [message.status] if message.status != "complete" else []
+    if message.source == "client":
+        # Anyone can send an invented answer along as the beginning of a conversation.
+        notes.append("brought by the client")
+    state = f" ({', '.join(notes)})" if notes else ""
     thought = f"<details><summary>Reasoning</summary>\n\n{message.reasoning}\n\n</details>\n\n" if message.reasoning else ""
     return f"## {SPEAKERS[message.role]}, {_time(message.created_at)}{state}\n\n{thought}{message.content}\n\n"
 

@@ -42,6 +42,8 @@ CSV_MESSAGE_COLUMNS = (
     "feedback_comment",
     "created_at",
     "reasoning",
+    # "client" for an answer that a client brought: it is not the model's.
+    "source",
 )
 CSV_HEADER = ("conversation_id", "user_id", "title", *(f"message_{column}" for column in CSV_MESSAGE_COLUMNS))
 CONVERSATION_BATCH = 100
