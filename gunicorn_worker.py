@@ -182,7 +182,7 @@ def database_wait(patient_wait: Wait) -> Wait:
 
 def problem_of(failure: BaseException) -> Problem:
     """Return what a client is told about a failure that kept the server from reading its request."""
-    from chatapi import unreadable_requests as known
+    from chatapi.incoming import unreadable_requests as known
 
     if not isinstance(failure, errors.ParseException):
         return Problem()
@@ -317,7 +317,7 @@ class Worker(GeventWorker):
 
     def handle_error(self, req, client, addr, exc):  # type: ignore[no-untyped-def]
         """Answer a request that could not be read, or that failed outside of Django, in the form of the service's errors."""
-        from chatapi.unreadable_requests import answer_unreadable
+        from chatapi.incoming.unreadable_requests import answer_unreadable
 
         if isinstance(exc, OSError):
             # A TLS connection that did not come about.

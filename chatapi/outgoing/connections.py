@@ -19,8 +19,8 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.util import create_urllib3_context
 
-from chatapi.calls import Call, current_call
-from chatapi.connecting import connect
+from chatapi.outgoing.calls import Call, current_call
+from chatapi.outgoing.connecting import connect
 
 logger = logging.getLogger(__name__)
 

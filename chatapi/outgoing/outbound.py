@@ -12,9 +12,9 @@ import requests
 import urllib3.exceptions
 from requests.adapters import HTTPAdapter
 
-from chatapi.calls import Call, Patience, patience_with
 from chatapi.database.connections import release_connections
 from chatapi.outgoing import tolerant_json
+from chatapi.outgoing.calls import Call, Patience, patience_with
 from chatapi.outgoing.connections import CONNECT_TIMEOUT_S, new_pools
 
 # Some providers list thousands of models.

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from chatapi.calls import SILENT_SHARE, TIMES_AS_LONG, Call, Patience, patience_with
-from chatapi.connecting import connect
 from chatapi.outgoing import connections as module
+from chatapi.outgoing.calls import SILENT_SHARE, TIMES_AS_LONG, Call, Patience, patience_with
+from chatapi.outgoing.connecting import connect
 from chatapi.outgoing.connections import new_pools
 from chatapi.outgoing.outbound import call_json_idempotently, new_session
 from inference_proxy.upstream import call as upstream_module

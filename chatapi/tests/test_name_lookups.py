@@ -13,10 +13,10 @@ import pytest
 import requests
 import responses
 
-from chatapi import name_lookups as lookups_module
-from chatapi.calls import Call
-from chatapi.connecting import connect
-from chatapi.name_lookups import name_lookups
+from chatapi.outgoing import name_lookups as lookups_module
+from chatapi.outgoing.calls import Call
+from chatapi.outgoing.connecting import connect
+from chatapi.outgoing.name_lookups import name_lookups
 from chatapi.outgoing.outbound import call_json, new_session
 from tests.support.auth import ScriptedAuth, make_token
 from tests.support.waiting import LIMIT_S, wait_until
@@ -195,8 +195,8 @@ ON_AN_EVENT_LOOP = """
 from gevent import monkey
 monkey.patch_all()
 import _socket, threading, time
-from chatapi.calls import Call
-from chatapi.name_lookups import name_lookups
+from chatapi.outgoing.calls import Call
+from chatapi.outgoing.name_lookups import name_lookups
 
 native = _socket.getaddrinfo
 released = monkey.get_original("threading", "Event")()

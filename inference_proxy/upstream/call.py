@@ -13,7 +13,7 @@ import urllib3
 from django.conf import settings
 from requests.utils import get_auth_from_url
 
-from chatapi.calls import Call, patience_with
+from chatapi.outgoing.calls import Call, patience_with
 from chatapi.outgoing.connections import CONNECT_TIMEOUT_S, PooledAnswer, new_pools
 from inference_proxy.exceptions import UpstreamFailure, UpstreamTimeout, failure_of_exception
 from inference_proxy.protocols.refusals import failure_of_answer

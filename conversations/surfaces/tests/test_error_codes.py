@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-import chatapi.unreadable_requests
+import chatapi.incoming.unreadable_requests
 import chatapi.urls  # loads all views, and with them all errors
 from chatapi.api.errors import _DRF_CODES
 from chatapi.problem import Problem

@@ -4,8 +4,8 @@ import socket
 import time
 from collections.abc import Sequence
 
-from chatapi.calls import Call
-from chatapi.name_lookups import PATIENCE_S, Address, name_lookups
+from chatapi.outgoing.calls import Call
+from chatapi.outgoing.name_lookups import PATIENCE_S, Address, name_lookups
 
 # What socket.setsockopt takes.
 Option = tuple[int, int, int]

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, NamedTuple
 
-from chatapi.calls import Call
+from chatapi.outgoing.calls import Call
 
 FRESH_S = 10.0
 # How long an answer serves while there is no newer one, and how long a caller that has one waits for the newer one.
