@@ -93,6 +93,8 @@ def _exchange(session: Any, statements: Sequence[Statement], *, commits: bool) -
                 sent.command(b"BEGIN")
         if names.must_be_cleared:
             sent.command(b"DEALLOCATE ALL")
+        if names.are_plans_old():
+            sent.command(b"DISCARD PLANS")
         places = [sent.statement(*message) for message in messages]
         if asks_for_process:
             process_place = sent.command(PROCESS_SQL)

@@ -6,7 +6,8 @@ another. Whether there is one shows in the first exchange: the server's process 
 its start. Then, without `DATABASE_PREPARED_STATEMENTS=true`, no statement gets a name.
 
 psycopg's pool replaces each connection after an hour, and its plans with it. PostgreSQL plans anew before that when ANALYZE,
-usually autovacuum's, has seen that a table changed.
+usually autovacuum's, has seen that a table changed. Until then a plan that was made for an almost empty table would read all of
+it, however large it is by now. So a session also drops its plans after 32 exchanges, and whenever their number has doubled.
 """
 
 import functools
@@ -23,6 +24,8 @@ logger = logging.getLogger(__name__)
 # Per session. Each takes some 30 KB of memory in PostgreSQL. The service has about 60 statements; each can have several
 # combinations of types, because an integer is sent as the smallest type that holds it.
 MOST_NAMES = 256
+# PostgreSQL uses one plan for all values from the sixth execution on. This is soon after.
+FIRST_PLANS_KEPT = 32
 
 # No such name, and a name that exists.
 LOST_STATES = {"26000", "42P05"}
@@ -43,6 +46,16 @@ class StatementNames:
         # The first exchange of a session asks for its process and names nothing.
         self.is_checked = settings.DATABASE_PREPARED_STATEMENTS == "true"
         self.is_off = settings.DATABASE_PREPARED_STATEMENTS == "false"
+        self._exchanges = 0
+        self._plans_kept = FIRST_PLANS_KEPT
+
+    def are_plans_old(self) -> bool:
+        """Count an exchange. Return whether all plans, those of triggers included, are to be made anew before it."""
+        self._exchanges += 1
+        if self._exchanges <= self._plans_kept or not self.known:
+            return False
+        self._plans_kept = 2 * self._exchanges
+        return True
 
     @property
     def asks_for_process(self) -> bool:

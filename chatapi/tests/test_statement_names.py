@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator
 from typing import Any
+from uuid import UUID, uuid4
 
 import pytest
 from django.db import IntegrityError, OperationalError, connection, transaction
@@ -204,3 +205,33 @@ def test_a_session_keeps_a_bounded_number(monkeypatch: pytest.MonkeyPatch) -> No
     for number in range(10):
         assert run_together((f"SELECT %(value)s::int + {number}", {"value": 1})) == [[(1 + number,)]]
     assert names_in_postgresql() == 5
+
+
+def test_a_table_that_grows_under_its_sessions_gets_new_plans_without_an_analyze() -> None:
+    """The first plans are made for a table of one page, which is read as a whole."""
+    add = (
+        "INSERT INTO conversations (id, title, user_id) SELECT gen_random_uuid(), 'x', %(user)s FROM generate_series(1, %(n)s)"
+    )
+    find = "SELECT count(*) FROM conversations WHERE user_id = %(user)s"
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE conversations SET (autovacuum_enabled = false)")
+        cursor.execute("ANALYZE conversations")
+    user = uuid4()
+    with transaction.atomic():
+        for _ in range(10):
+            run_together((find, {"user": user}))
+        assert "Seq Scan" in plan_of(find, user)
+        run_together((add, {"user": uuid4(), "n": 5000}))
+        for _ in range(2 * statement_names.FIRST_PLANS_KEPT):
+            run_together((find, {"user": user}))
+        assert "Seq Scan" not in plan_of(find, user)
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE conversations RESET (autovacuum_enabled)")
+
+
+def plan_of(sql: str, user: UUID) -> str:
+    """Return the plan that the session keeps for a statement."""
+    name = statement_names._name(sql.replace("%(user)s", "$1").encode(), (2950,)).decode()
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN EXECUTE {name}('{user}')")
+        return "\n".join(line for (line,) in cursor.fetchall())
