@@ -99,13 +99,13 @@ class NothingToStop(Problem):
 class NotTheLastTurn(Problem):
     code = "invalid"
     status = 400
-    detail = "You can edit only your last message, and activate only its versions or an answer to an active message."
+    detail = "The answer to the earlier request with this key was deleted."
 
 
-class NotTheLastResponse(Problem):
-    code = "not_the_last_response"
-    status = 409
-    detail = "The conversation went on after this response. Continue after its last response."
+class NotAQuestion(Problem):
+    code = "invalid"
+    status = 400
+    detail = "You can edit only messages of your own. Ask for another answer with regenerate."
 
 
 class ModelNotAllowed(Problem):

@@ -224,10 +224,16 @@ class Message(models.Model):
     # For a reply, the user message that it answers. For an edited user message, its first version. There is no constraint,
     # because it would check row by row when messages are deleted with their conversation.
     parent = models.ForeignKey("self", null=True, blank=True, on_delete=models.DO_NOTHING, db_constraint=False, db_index=False)
+    # For a question, the message that it follows, usually a reply. Null: the first one, or a row that `services.replies.tree`
+    # has not linked yet. No foreign key, for the reason above.
+    follows_id = models.UUIDField(null=True, blank=True)
     is_active = models.BooleanField(default=True, db_default=True)
-    # Set when a turn is switched to another of its versions: whether this message of the version that was left was active
-    # until then. Null if that has not happened since migration 0009.
+    # Whether this message was ever left for another version, and with which choice of its conversation it last was: of several
+    # versions, the one with the highest number comes back. Rows of older versions may have only the first.
     was_active = models.BooleanField(null=True, blank=True)
+    left_order = models.IntegerField(null=True, blank=True)
+    # Whether there are other versions of this question, or other answers to its question. Null: none that we know of.
+    has_versions = models.BooleanField(null=True, blank=True)
     error_code = models.CharField(max_length=50, null=True, blank=True)
     # The worker that makes the reply; see `services.replies.leases`. Null for replies of the version before, which renews
     # `heartbeat_at` instead. For all others that is infinity, so that nodes of that version do not take them for abandoned.

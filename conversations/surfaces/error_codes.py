@@ -21,7 +21,6 @@ ERROR_CODES: Mapping[str, tuple[int, str]] = MappingProxyType(
         "method_not_allowed": (405, "This address does not have this method"),
         "request_timeout": (408, "The body did not arrive in time"),
         "generation_in_progress": (409, "A reply is running. `message_id` names it, `Location` is its stream"),
-        "not_the_last_response": (409, "The conversation went on after this response"),
         "payload_too_large": (413, "The body is too large"),
         "url_too_long": (414, "The URL is too long"),
         "idempotency_mismatch": (422, "Another request has used this Idempotency-Key"),

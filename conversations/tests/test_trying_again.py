@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from django.db.models.functions import Now
 
-from conversations.exceptions import GenerationInProgress, IdempotencyMismatch, NotTheLastTurn, TooManyGenerations
+from conversations.exceptions import GenerationInProgress, IdempotencyMismatch, TooManyGenerations
 from conversations.models import Conversation, Message
 from conversations.services.replies.versions import activate_message
 from conversations.services.sending.begin import Turn, edit_turn, regenerate_turn, start_turn
@@ -246,13 +246,16 @@ def test_a_retry_of_an_edit_whose_worker_died_answers_it(conversation: Conversat
     assert [text for text, _ in branch(conversation)] == ["edited", "an answer"]
 
 
-def test_an_edit_that_was_overtaken_can_t_be_tried_again(conversation: Conversation) -> None:
+def test_a_retry_of_an_edit_that_was_overtaken_is_an_answer_to_that_version(conversation: Conversation) -> None:
     asked, _ = make_turns(conversation, 1)
-    end(edit(asked.id), "failed", "")
+    first = edit(asked.id)
+    end(first, "failed", "")
     end(edit(asked.id, "edited otherwise", key="other"))
-    with pytest.raises(NotTheLastTurn):
-        edit(asked.id)
-    assert [text for text, _ in branch(conversation)] == ["edited otherwise", "an answer"]
+    again = edit(asked.id)
+    assert again.user_message_id == first.user_message_id
+    end(again)
+    assert [text for text, _ in branch(conversation)] == ["edited", "an answer"]
+    assert conversation.messages.filter(role="user").count() == 3
 
 
 # --- Regenerating ---------------------------------------------------------------------------------------------------------
@@ -284,12 +287,14 @@ def test_a_retry_of_a_failed_regeneration_is_another_answer(conversation: Conver
     assert len({turn.reply_id for turn in [*turns, last]}) == 4
 
 
-def test_a_failed_regeneration_of_an_earlier_question_can_t_be_tried_again(conversation: Conversation) -> None:
-    make_turns(conversation, 1)
+def test_a_retry_of_a_failed_regeneration_answers_the_same_question_after_other_turns(conversation: Conversation) -> None:
+    asked, _ = make_turns(conversation, 1)
     end(regenerate(conversation), "failed", "")
     end(send(conversation, "next", key=""))
-    with pytest.raises(NotTheLastTurn):
-        regenerate(conversation)
+    again = regenerate(conversation)
+    assert again.user_message_id == asked.id
+    end(again)
+    assert [text for text, _ in branch(conversation)] == ["question 1", "an answer"]
 
 
 def test_where_no_answer_has_text_the_new_one_counts_at_once(conversation: Conversation) -> None:

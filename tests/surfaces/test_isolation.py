@@ -43,6 +43,7 @@ BODIES: dict[str, Any] = {
     "openai_update_conversation": {"metadata": {"by": "an intruder"}},
     "rate_reply": {"rating": 1},
     "regenerate": {"stream": False},
+    "regenerate_message": {"stream": False},
     "replace_conversation": {"title": "changed"},
     "send_message": {"content": "intruding", "stream": False},
     "session_send_message": {"session_id": "…", "message": "intruding"},

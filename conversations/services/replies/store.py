@@ -85,8 +85,9 @@ SELECT running.id, running.stop_requested, running.is_new AND saved.id IS NULL
 FROM running LEFT JOIN saved ON saved.id = running.id
 """  # noqa: S608
 
-# A second answer becomes active in the statement that ends it, if it is complete, or stopped with text. A late result that
-# overwrites a guess does not become active, because the user may have chosen another answer in the meantime.
+# A second answer becomes active in the statement that ends it, if it is complete, or stopped with text. What followed the other
+# answer is left with it (see `tree`). A late result that overwrites a guess does not become active, because the user may have
+# chosen another answer in the meantime.
 #
 # A stop that was stored before the end wins, whatever the end was. The text is what followers were shown until then.
 #
@@ -99,9 +100,12 @@ WITH before AS (
            created_at, token_count, prompt_tokens, inference_time_ms
     FROM messages WHERE id = %(id)s AND status IN ('streaming', 'interrupted') FOR UPDATE
 ), replaced AS (
-    UPDATE messages AS other SET is_active = false FROM before
-    WHERE before.takes_over AND other.conversation_id = before.conversation_id AND other.parent_id = before.parent_id
-      AND other.role = 'assistant' AND other.is_active AND other.id <> before.id
+    UPDATE messages AS other SET is_active = false, was_active = true, left_order = (
+        SELECT coalesce(max(left_order), 0) + 1 FROM messages WHERE conversation_id = before.conversation_id
+    )
+    FROM before LEFT JOIN messages AS asked ON asked.id = before.parent_id
+    WHERE before.takes_over AND other.conversation_id = before.conversation_id AND other.is_active AND other.id <> before.id
+      AND (other.parent_id = before.parent_id AND other.role = 'assistant' OR other.created_at > asked.created_at)
 ), {COUNT_RESULT_CTES}
 UPDATE messages AS reply
 SET status = CASE WHEN before.is_stopped THEN 'stopped' ELSE %(status)s END, content = %(text)s, reasoning = %(reasoning)s,
@@ -121,16 +125,20 @@ FROM before WHERE reply.id = before.id
 RETURNING before.was_guessed, reply.status, {UNCOUNTED_SQL}
 """  # noqa: S608  # only a constant of `usage` goes into it
 
-# If the inference service refuses an edit, the old version and its answer become active again (`was_active` marks them). This
-# runs before FINISH_SQL, because it requires that the reply is still running: later the user may have chosen another version.
-# It changes nothing if the new version has another answer that is not void. Safe to repeat.
+# If the inference service refuses an edit, the version that it left becomes active again, with all that was left in the same
+# choice. This runs before FINISH_SQL, because it requires that the reply is still running: later the user may have chosen
+# another version. It changes nothing if the new version has another answer that is not void. Safe to repeat.
 GIVE_BACK_SQL = f"""
 WITH refused AS (
-    SELECT reply.id, reply.conversation_id, asked.id AS asked_id, replaced.id AS replaced_id
+    SELECT reply.id, reply.conversation_id, asked.id AS asked_id, replaced.left_order
     FROM messages AS reply
     JOIN messages AS asked ON asked.id = reply.parent_id AND asked.is_active
-    JOIN messages AS replaced ON replaced.conversation_id = reply.conversation_id AND replaced.role = 'user'
-        AND replaced.was_active AND (replaced.id = asked.parent_id OR replaced.parent_id = asked.parent_id)
+    CROSS JOIN LATERAL (
+        SELECT version.left_order FROM messages AS version
+        WHERE version.conversation_id = reply.conversation_id AND version.role = 'user' AND version.left_order IS NOT NULL
+          AND (version.id = asked.parent_id OR version.parent_id = asked.parent_id) AND version.id <> asked.id
+        ORDER BY version.left_order DESC LIMIT 1
+    ) AS replaced
     WHERE reply.id = %(id)s AND reply.status = 'streaming' AND reply.is_active AND NOT reply.stop_requested AND NOT EXISTS (
         SELECT FROM messages AS other
         WHERE other.parent_id = asked.id AND other.role = 'assistant' AND other.id <> reply.id
@@ -138,12 +146,11 @@ WITH refused AS (
     )
     FOR UPDATE OF reply
 )
-UPDATE messages AS turn SET is_active = NOT turn.is_active, was_active = turn.is_active
+UPDATE messages AS turn SET is_active = NOT turn.is_active
 FROM refused
 WHERE turn.conversation_id = refused.conversation_id
-  AND (turn.id IN (refused.id, refused.asked_id, refused.replaced_id)
-       OR (turn.parent_id = refused.replaced_id AND turn.role = 'assistant' AND turn.was_active))
-"""  # noqa: S608
+  AND (turn.id IN (refused.id, refused.asked_id) OR (turn.left_order = refused.left_order AND NOT turn.is_active))
+"""  # noqa: S608  # only a constant goes into it
 
 
 def _interrupt_sql(which: str) -> str:

@@ -1,4 +1,4 @@
-"""Begin a reply: send a message, regenerate an answer, or edit the last question.
+"""Begin a reply: send a message, regenerate an answer, or edit a question.
 
 Each function is one short transaction, which ends before the inference service is called. It first locks the conversation's
 row, so that sends to one conversation run one after the other. The lock does not prevent a second running reply; the unique
@@ -25,8 +25,8 @@ from conversations.exceptions import (
     ConversationNotFound,
     GenerationInProgress,
     MessageNotFound,
+    NotAQuestion,
     NothingToRegenerate,
-    NotTheLastResponse,
     NotTheLastTurn,
     TooManyGenerations,
 )
@@ -37,7 +37,14 @@ from conversations.querysets import NO_HEARTBEAT, MessageQuerySet
 from conversations.services.replies.leases import lease
 from conversations.services.replies.stop_marks import is_marked
 from conversations.services.replies.store import live_replies
-from conversations.services.replies.versions import first_version, last_question, switch_version
+from conversations.services.replies.versions import (
+    apply_changes,
+    first_version,
+    last_question,
+    leave_after,
+    mark_versions,
+    read_tree,
+)
 from conversations.services.sending.context import SEPARATOR, Budget, Context, build_context
 from conversations.services.sending.model_tags import model_of_turn, with_model_list
 from conversations.services.sending.places import Place, room_for_reply
@@ -77,9 +84,9 @@ class Turn:
 class Terms:
     """What one request asks for besides the question and the sampling.
 
-    `instructions` follow the system prompt, in this turn only. Without `model_tag`, the conversation's model answers. The reply
-    with the id `after` must be the conversation's last message. `fingerprint` is the request's own; it is saved even without
-    an idempotency key. `options` are saved with the reply.
+    `instructions` follow the system prompt, in this turn only. Without `model_tag`, the conversation's model answers. The
+    question follows the reply with the id `after`, wherever that is. `fingerprint` is the request's own; it is saved even
+    without an idempotency key. `options` are saved with the reply.
     """
 
     instructions: str = ""
@@ -141,7 +148,7 @@ def start_turn(
     reply failed or was interrupted without text, begin a new reply to the same message. After other turns, ask it once more
     at the end.
     Raises `ConversationNotFound`, `QuotaExceeded`, `GenerationInProgress`, `TooManyGenerations`, `IdempotencyMismatch`,
-    `NotTheLastResponse`.
+    `MessageNotFound`.
     """
     terms = terms or NO_TERMS
     fingerprint = terms.fingerprint or (fingerprint_of(content, sampling.choices()) if idempotency_key else "")
@@ -165,12 +172,15 @@ def start_turn(
             messages = Message.objects.in_conversation(conversation_id)
             asked = last_question(messages)
             if asked is not None and asked.id == earlier.asked_id:
-                return _add_answer(place, setting, asked.id, content, _context_before(asked, content, setting))
+                return _add_answer(place, setting, asked, content, _context_before(asked, content, setting))
             # Other turns came after it. The question stays where it was asked, and is asked once more at the end, with the key.
             messages.filter(idempotency_key=idempotency_key).update(idempotency_key=None)
-        if terms.after is not None:
-            _require_last(Message.objects.in_conversation(conversation_id), terms.after)
         budget = Budget.left_by(content, setting.system_prompt)
+        if terms.after is not None and _end_at(Message.objects.in_conversation(conversation_id), terms.after):
+            # Another history.
+            survey = replace(
+                survey, history=History(conversation_id).read(rows=budget.rows_to_read, characters=budget.characters_to_read)
+            )
         context = build_context(History(conversation_id), budget, survey.history[: budget.rows_to_read])
         message_id, reply_id = new_id(), new_id()
         place.claim(reply_id)
@@ -190,33 +200,39 @@ def start_turn(
 
 
 @with_model_list
-def regenerate_turn(*, conversation_id: UUID, user_id: UUID | None, sampling: Sampling, idempotency_key: str = "") -> Turn:
-    """Save an empty new answer to the last user message, beside its other answers.
+def regenerate_turn(
+    *,
+    conversation_id: UUID,
+    user_id: UUID | None,
+    sampling: Sampling,
+    idempotency_key: str = "",
+    message_id: UUID | None = None,
+) -> Turn:
+    """Save an empty new answer to a question, beside its other answers. `message_id` is the question or one of them.
+
+    Without `message_id`, the last question. A message that is not on the active branch is activated first.
 
     If the active answer has text, the new one becomes active only when it is complete, or stopped with text (see
     `replies.FINISH_SQL`).
-    An idempotency key works as for `start_turn`. Raises `ConversationNotFound`, `QuotaExceeded`, `GenerationInProgress`,
-    `TooManyGenerations`, `NothingToRegenerate`, `IdempotencyMismatch`, `NotTheLastTurn`.
+    An idempotency key works as for `start_turn`. Raises `ConversationNotFound`, `MessageNotFound`, `QuotaExceeded`,
+    `GenerationInProgress`, `TooManyGenerations`, `NothingToRegenerate`, `IdempotencyMismatch`.
     """
-    fingerprint = fingerprint_of("regenerate", None, sampling.choices()) if idempotency_key else ""
+    which = None if message_id is None else str(message_id)
+    fingerprint = fingerprint_of("regenerate", which, sampling.choices()) if idempotency_key else ""
     with _one_running_reply(conversation_id) as place, transaction.atomic():
         setting, messages = _lock_conversation(conversation_id, user_id, sampling)
         earlier = find_earlier(messages, idempotency_key, fingerprint)
         if earlier is not None and not earlier.is_void:
             return _follow(conversation_id, earlier)
         _refuse_while_busy(messages, user_id)
-        asked = last_question(messages)
-        if asked is None:
-            raise NothingToRegenerate
         if earlier is not None:
-            if earlier.asked_id != asked.id:
-                raise NotTheLastTurn
             setting = replace(setting, restarts=True)
             # The new answer takes the key.
             messages.filter(idempotency_key=idempotency_key).update(idempotency_key=None)
-        _adopt_answers(messages, asked)
+            message_id = earlier.asked_id
+        asked = _question_of(messages, message_id)
         context = _context_before(asked, asked.content, setting)
-        return _add_answer(place, setting, asked.id, asked.content, context, key=idempotency_key, fingerprint=fingerprint)
+        return _add_answer(place, setting, asked, asked.content, context, key=idempotency_key, fingerprint=fingerprint)
 
 
 @with_model_list
@@ -229,10 +245,11 @@ def edit_turn(
     sampling: Sampling,
     idempotency_key: str = "",
 ) -> Turn:
-    """Save a new version of the last user message and an empty reply to it. The old turn stays readable.
+    """Save a new version of a user message and an empty reply to it. What followed the old version is as it was when the user
+    comes back to it.
 
-    If the inference service refuses, the old turn becomes active again (see `replies.GIVE_BACK_SQL`). An idempotency key works
-    as for `start_turn`. Raises `ConversationNotFound`, `MessageNotFound`, `NotTheLastTurn`, `QuotaExceeded`,
+    If the inference service refuses, the old version becomes active again (see `store.GIVE_BACK_SQL`). An idempotency key works
+    as for `start_turn`. Raises `ConversationNotFound`, `MessageNotFound`, `NotAQuestion`, `QuotaExceeded`,
     `GenerationInProgress`, `TooManyGenerations`, `IdempotencyMismatch`.
     """
     fingerprint = fingerprint_of("edit", str(message_id), content, sampling.choices()) if idempotency_key else ""
@@ -242,31 +259,17 @@ def edit_turn(
         if earlier is not None and not earlier.is_void:
             return _follow(conversation_id, earlier)
         _refuse_while_busy(messages, user_id)
-        version_id = new_id() if earlier is None else earlier.asked_id
-        last = last_question(messages)
-        # On a retry, the active question is the new version, or the old one if the inference service refused the new one.
-        if last is None or last.id not in (message_id, version_id):
-            raise NotTheLastTurn if messages.filter(id=message_id).exists() else MessageNotFound
-        context = _context_before(last, content, setting)
-        if earlier is None:
-            version = Message(
-                id=version_id,
-                conversation_id=conversation_id,
-                role=Role.USER,
-                content=content,
-                created_at=next_place(conversation_id),
-                # The parent of every later version is the first version.
-                parent_id=first_version(last),
-                is_active=False,
-                idempotency_key=idempotency_key or None,
-                request_fingerprint=fingerprint or None,
-            )
-            Message.objects.bulk_create([version])
-        if last.id != version_id:
-            _adopt_answers(messages, last)
-            switch_version(messages, leaving=last, to_id=version_id)
-        setting = replace(setting, restarts=earlier is not None)
-        return _add_answer(place, setting, version_id, content, context, sent=1 if earlier is None else 0)
+        if earlier is not None:
+            # If the inference service refused, the version that it left is active.
+            version = _question_of(messages, earlier.asked_id)
+            context = _context_before(version, content, setting)
+            return _add_answer(place, replace(setting, restarts=True), version, content, context)
+        asked = _question_of(messages, message_id)
+        if asked.id != message_id:
+            raise NotAQuestion
+        version = _add_version(messages, asked, content, idempotency_key, fingerprint)
+        context = _context_before(version, content, setting)
+        return _add_answer(place, setting, version, content, context, sent=1)
 
 
 @contextmanager
@@ -368,10 +371,15 @@ def _follow(conversation_id: UUID, earlier: Earlier) -> Turn:
     )
 
 
-def _require_last(messages: MessageQuerySet, reply_id: UUID) -> None:
-    """Raise `NotTheLastResponse` unless this reply is the last message that counts."""
-    if messages.active_branch().newest_first().values_list("id", flat=True).first() != reply_id:
-        raise NotTheLastResponse
+def _end_at(messages: MessageQuerySet, reply_id: UUID) -> bool:
+    """Make a reply the last active message. Return whether it was not. Raises `MessageNotFound`."""
+    if messages.active_branch().newest_first().values_list("id", flat=True).first() == reply_id:
+        return False
+    tree = read_tree(messages)
+    if reply_id not in tree:
+        raise MessageNotFound
+    apply_changes(messages, tree.end_at(tree[reply_id]))
+    return True
 
 
 def _context_before(asked: Message, content: str, setting: _Setting) -> Context:
@@ -380,16 +388,58 @@ def _context_before(asked: Message, content: str, setting: _Setting) -> Context:
     return build_context(history, Budget.left_by(content, setting.system_prompt))
 
 
+def _question_of(messages: MessageQuerySet, message_id: UUID | None) -> Message:
+    """Return a question that is active now: that of a message, or the last one.
+
+    Raises `MessageNotFound`, `NothingToRegenerate`.
+    """
+    last = last_question(messages)
+    if last is not None and message_id in (None, last.id):
+        _adopt_answers(messages, last)
+        return last
+    if message_id is None:
+        raise NothingToRegenerate
+    if not messages.filter(id=message_id).exclude(role=Role.SYSTEM).exists():
+        raise MessageNotFound
+    tree = read_tree(messages)
+    question_id = tree[message_id].parent_id if tree[message_id].is_reply else message_id
+    if question_id is None or question_id not in tree:
+        raise NothingToRegenerate
+    apply_changes(messages, tree.choose(tree[question_id]))
+    return messages.only("id", "parent_id", "follows_id", "content", "created_at").get(id=question_id)
+
+
 def _adopt_answers(messages: MessageQuerySet, asked: Message) -> None:
-    """Set the parent of the predecessor's answers to this question, which relied on their order only."""
+    """Set the parent of the predecessor's answers to the last question, which relied on their order only."""
     later = messages.filter(after_key(SortKey(asked.created_at, asked.id), "created_at", descending=False))
     later.filter(parent_id=None, role=Role.ASSISTANT).update(parent_id=asked.id)
+
+
+def _add_version(messages: MessageQuerySet, asked: Message, content: str, key: str, fingerprint: str) -> Message:
+    """Save a new version of an active question, in its place."""
+    leave_after(messages, asked, including=True)
+    mark_versions(messages, [asked.id, first_version(asked)])
+    version = Message(
+        id=new_id(),
+        conversation_id=asked.conversation_id,
+        role=Role.USER,
+        content=content,
+        created_at=next_place(asked.conversation_id),
+        # The parent of every later version is the first version.
+        parent_id=first_version(asked),
+        follows_id=asked.follows_id,
+        has_versions=True,
+        idempotency_key=key or None,
+        request_fingerprint=fingerprint or None,
+    )
+    Message.objects.bulk_create([version])
+    return messages.only("id", "parent_id", "follows_id", "content", "created_at").get(id=version.id)
 
 
 def _add_answer(
     place: Place,
     setting: _Setting,
-    asked_id: UUID,
+    asked: Message,
     content: str,
     context: Context,
     *,
@@ -401,10 +451,12 @@ def _add_answer(
 
     `sent` is the number of new messages from the user.
     """
-    answers = Message.objects.in_conversation(setting.id).filter(parent_id=asked_id).replies().active_branch()
-    has_answer = answers.exclude(WITHOUT_TEXT).exists()
-    if not has_answer:
-        answers.update(is_active=False)
+    messages = Message.objects.in_conversation(setting.id)
+    others = list(messages.filter(parent_id=asked.id).replies().values_list("id", flat=True))
+    mark_versions(messages, others)
+    has_answer = messages.filter(id__in=others).active_branch().exclude(WITHOUT_TEXT).exists()
+    if others and not has_answer:
+        leave_after(messages, asked)
     goes_on = not is_marked(setting.id, key)
     reply = Message(
         id=new_id(),
@@ -414,7 +466,8 @@ def _add_answer(
         model_tag=setting.model_tag,
         status=Status.STREAMING if goes_on else Status.STOPPED,
         created_at=next_place(setting.id),
-        parent_id=asked_id,
+        parent_id=asked.id,
+        has_versions=True if others else None,
         is_active=not has_answer,
         heartbeat_at=NO_HEARTBEAT,
         worker=lease.worker_id,
@@ -426,7 +479,7 @@ def _add_answer(
     place.claim(reply.id)
     Message.objects.bulk_create([reply])
     touch_conversation(setting.id, setting.new_title(content), sent=sent)
-    return _turn(setting, asked_id, reply.id, context, goes_on=goes_on)
+    return _turn(setting, asked.id, reply.id, context, goes_on=goes_on)
 
 
 def _turn(setting: _Setting, asked_id: UUID, reply_id: UUID, context: Context, *, goes_on: bool) -> Turn:

@@ -79,15 +79,31 @@ WHERE id = %(conversation_id)s
 
 TOUCH_AND_COUNT_SQL = f"WITH touched AS ({TOUCH_SQL} RETURNING user_id), {COUNT_TURN_CTES} SELECT {UNCOUNTED_SQL}"
 
+# The message that a new question follows, and the first question that follows it already: the new one is a version of that. It
+# is newer than the message, and usually no message is.
+LAST_SQL = """
+SELECT id, created_at FROM messages WHERE conversation_id = %(conversation_id)s AND is_active
+ORDER BY created_at DESC, id DESC LIMIT 1
+"""
+BESIDE_SQL = """
+SELECT coalesce(other.parent_id, other.id) AS id FROM messages AS other, last
+WHERE other.conversation_id = %(conversation_id)s AND other.created_at > last.created_at
+  AND other.role = 'user' AND other.follows_id = last.id
+LIMIT 1
+"""
+
 INSERT_SQL = f"""
 WITH touched AS ({TOUCH_SQL} RETURNING user_id), {COUNT_TURN_CTES},
-place AS (SELECT {PLACE_SQL} AS time)
-INSERT INTO messages (id, conversation_id, role, content, model_tag, status, parent_id, heartbeat_at, worker,
-                      idempotency_key, request_fingerprint, context, request_options, created_at)
-VALUES (%(message_id)s, %(conversation_id)s, 'user', %(content)s, NULL, 'complete', NULL, NULL, NULL,
+place AS (SELECT {PLACE_SQL} AS time), last AS ({LAST_SQL}), beside AS ({BESIDE_SQL}), marked AS (
+    UPDATE messages SET has_versions = true FROM beside WHERE messages.id = beside.id AND messages.has_versions IS NULL
+)
+INSERT INTO messages (id, conversation_id, role, content, model_tag, status, parent_id, follows_id, has_versions, heartbeat_at,
+                      worker, idempotency_key, request_fingerprint, context, request_options, created_at)
+VALUES (%(message_id)s, %(conversation_id)s, 'user', %(content)s, NULL, 'complete', (SELECT id FROM beside),
+        (SELECT id FROM last), (SELECT true FROM beside), NULL, NULL,
         %(key)s, %(fingerprint)s, NULL, NULL, (SELECT time FROM place)),
        (%(reply_id)s, %(conversation_id)s, 'assistant', '', %(model_tag)s,
-        CASE WHEN {MARKED_SQL} THEN 'stopped' ELSE 'streaming' END, %(message_id)s, 'infinity',
+        CASE WHEN {MARKED_SQL} THEN 'stopped' ELSE 'streaming' END, %(message_id)s, NULL, NULL, 'infinity',
         %(worker)s, NULL, NULL, %(context)s, %(options)s, (SELECT time + interval '1 microsecond' FROM place))
 RETURNING status, {UNCOUNTED_SQL}
 """  # noqa: S608  # only constants of this module go into it

@@ -200,16 +200,26 @@ read_message = operation(
 )
 edit_message = operation(
     "edit_message",
-    "Edit your last message. This creates a new version of the turn and streams a new reply",
+    "Edit a message of yours. This creates a new version and streams a new reply. What followed the old one comes back with it",
     "messages",
     parameters=[*OF_MESSAGE, *HOW, IDEMPOTENCY_KEY, *RESUMED],
     request=requests.SendSerializer,
     responses=REPLY,
     examples=[example({"content": "hello"}), SSE_EXAMPLE],
 )
+regenerate_message = operation(
+    "regenerate_message",
+    "Generate another answer to this message, or to the one that it answers. The old answer, and what follows it, stay active "
+    "until the new one is complete",
+    "messages",
+    parameters=[*OF_MESSAGE, *HOW, IDEMPOTENCY_KEY, *RESUMED],
+    request=requests.SamplingSerializer,
+    responses=REPLY,
+    examples=[example({"temperature": 0.7}), SSE_EXAMPLE],
+)
 activate_message = operation(
     "activate_message",
-    "Make this answer active, or switch the last turn to this version",
+    "Make this message active, with what it follows, and with what was active below it when it was left",
     "messages",
     parameters=OF_MESSAGE,
     request=None,

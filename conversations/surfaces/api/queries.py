@@ -10,7 +10,7 @@ from django.http import QueryDict
 from conversations.exceptions import ConversationNotFound, MessageNotFound
 from conversations.keyset import SortKey, encode_cursor
 from conversations.message_batches import select_batch
-from conversations.models import Conversation, Message
+from conversations.models import Conversation, Message, Role
 from conversations.prepared_statements import PreparedStatement, Rows, read_all
 from conversations.querysets import ConversationQuerySet, MessageQuerySet
 from conversations.surfaces.api.responses import ConversationSchema, MessageDetailSchema, MessageSchema
@@ -52,10 +52,12 @@ def _conversation(conversation_id: UUID, user_id: UUID) -> Rows:
 
 def read_message(conversation_id: UUID, message_id: UUID) -> dict[str, Any]:
     """Return a message of a conversation as JSON, with its `context`. One query. Raises `MessageNotFound`."""
-    row = Message.objects.in_conversation(conversation_id).filter(id=message_id).values(*MessageDetailSchema.columns).first()
+    columns = dict.fromkeys(MessageDetailSchema.columns)
+    row = Message.objects.in_conversation(conversation_id).filter(id=message_id).values(*columns).first()
     if row is None:
         raise MessageNotFound
-    return MessageDetailSchema.from_row(row)
+    (message,) = _shown([row], MessageDetailSchema)
+    return message
 
 
 def read_conversation_and_messages(
@@ -103,7 +105,8 @@ def _newest_messages(conversation_id: UUID, user_id: UUID) -> Rows:
     # PostgreSQL finds out once whether the user may see the conversation, and reads no message otherwise.
     is_visible = Exists(Conversation.objects.visible_to(user_id).filter(id=conversation_id))
     messages = Message.objects.in_conversation(conversation_id).active_branch().filter(is_visible)
-    return select_batch(_with_running(messages, conversation_id), (*MessageSchema.columns, RUNNING), None)
+    columns = list(dict.fromkeys((*MessageSchema.columns, RUNNING)))
+    return select_batch(_with_running(messages, conversation_id), columns, None)
 
 
 def read_messages(
@@ -130,7 +133,37 @@ def _all_messages(conversation_id: UUID, after_time: datetime | None, after_id: 
 
 
 def _oldest_first(page: Page) -> list[dict[str, Any]]:
-    return [MessageSchema.from_row(row) for row in reversed(page.rows)]
+    return _shown(page.rows[::-1])
+
+
+def _shown(rows: list[dict[str, Any]], schema: type[MessageSchema] = MessageSchema) -> list[dict[str, Any]]:
+    """Return messages of one conversation as JSON. One query, if any of them has several versions."""
+    places = _places_among_versions(rows)
+    shown = []
+    for row in rows:
+        message = schema.from_row(row)
+        message["version"], message["versions"] = places.get(row["id"], (1, 1))
+        shown.append(message)
+    return shown
+
+
+def _places_among_versions(rows: list[dict[str, Any]]) -> dict[UUID, tuple[int, int]]:
+    """Return which version each message is, and of how many, for those of which there are several."""
+    several = [row for row in rows if row["has_versions"] or (row["role"] == Role.USER and row["parent_id"])]
+    if not several:
+        return {}
+    # The first version of a question is the parent of the others; a question is the parent of its answers.
+    parents = {row["parent_id"] or row["id"] for row in several}
+    children = Message.objects.in_conversation(several[0]["conversation_id"]).filter(parent_id__in=parents).oldest_first()
+    groups: dict[tuple[UUID, str], list[UUID]] = {(parent_id, Role.USER.value): [parent_id] for parent_id in parents}
+    for child_id, parent_id, role in children.values_list("id", "parent_id", "role"):
+        groups.setdefault((parent_id, role), []).append(child_id)
+    return {
+        message_id: (number, len(group))
+        for group in groups.values()
+        if len(group) > 1
+        for number, message_id in enumerate(group, 1)
+    }
 
 
 def read_conversation_page(

@@ -44,6 +44,18 @@ class MessageSchema(RowSchema):
         allow_null=True,
         help_text="For a reply: the user message that it answers. For an edited message: its first version.",
     )
+    follows_id = serializers.UUIDField(
+        allow_null=True,
+        help_text="For a user message: the message that it follows, usually a reply. Null: the first one, or an old one, which "
+        "follows the one before it.",
+    )
+    # `queries` counts them, where the column says that there are several.
+    version = serializers.IntegerField(
+        source="has_versions",
+        min_value=1,
+        help_text="Which of the versions of a user message, or of the answers to it, this is.",
+    )
+    versions = serializers.IntegerField(source="has_versions", min_value=1, help_text="How many there are.")
     is_active = serializers.BooleanField(help_text="Whether the message is on the active branch.")
     error_code = serializers.CharField(allow_null=True)
     feedback = serializers.IntegerField(allow_null=True, min_value=-1, max_value=1)

@@ -36,6 +36,7 @@ urlpatterns = [
     # Messages
     path(f"{CONVERSATION}/messages", MessageViewSet.as_view({"get": "list", "post": "create"})),
     path(MESSAGE, MessageViewSet.as_view({"get": "retrieve", "put": "update"})),
+    path(f"{MESSAGE}/regenerate", MessageViewSet.as_view({"post": "regenerate"})),
     path(f"{MESSAGE}/activate", MessageViewSet.as_view({"post": "activate"})),
     path(
         f"{MESSAGE}/stream",

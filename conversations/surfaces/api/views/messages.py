@@ -1,4 +1,4 @@
-"""/api/conversations/{id}/messages: list, send, read, edit, activate, follow, ticket."""
+"""/api/conversations/{id}/messages: list, send, read, edit, regenerate, activate, follow, ticket."""
 
 from typing import Any
 from uuid import UUID
@@ -14,10 +14,10 @@ from conversations.exceptions import MessageNotFound
 from conversations.models import Message, Role
 from conversations.services.conversations import require_conversation
 from conversations.services.replies.versions import activate_message
-from conversations.services.sending.begin import edit_turn, start_turn
+from conversations.services.sending.begin import edit_turn, regenerate_turn, start_turn
 from conversations.surfaces.api import operations
 from conversations.surfaces.api.queries import read_message, read_messages
-from conversations.surfaces.api.requests import SendSerializer
+from conversations.surfaces.api.requests import SamplingSerializer, SendSerializer
 from conversations.surfaces.api.tickets import LIFETIME_S, issue_ticket
 from conversations.surfaces.api.views.replies import answer_with_reply
 from conversations.surfaces.callers import caller_id
@@ -30,7 +30,7 @@ from inference_proxy.replies.streams import NDJSON, SSE
 
 class MessageViewSet(ViewSet):
     def get_throttles(self) -> list[Any]:
-        return [SendThrottle()] if self.action in ("create", "update") else super().get_throttles()
+        return [SendThrottle()] if self.action in ("create", "update", "regenerate") else super().get_throttles()
 
     @operations.list_messages
     def list(self, request: Request, conversation_id: str) -> Response:
@@ -58,6 +58,12 @@ class MessageViewSet(ViewSet):
         body = read_body(SendSerializer, request)
         content = body.validated_data["content"]
         return answer_with_reply(request, edit_turn, body, conversation_id=found_id, message_id=edited_id, content=content)
+
+    @operations.regenerate_message
+    def regenerate(self, request: Request, conversation_id: str, message_id: str) -> HttpResponseBase:
+        found_id, chosen_id = require_conversation_id(conversation_id), require_message_id(message_id)
+        body = read_body(SamplingSerializer, request)
+        return answer_with_reply(request, regenerate_turn, body, conversation_id=found_id, message_id=chosen_id)
 
     @operations.activate_message
     def activate(self, request: Request, conversation_id: str, message_id: str) -> Response:
