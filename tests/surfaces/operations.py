@@ -22,7 +22,8 @@ def read_operations() -> list[Operation]:
             id=operation["operationId"],
             method=method.upper(),
             path=path,
-            needs_token="security" in operation and {} not in operation["security"],
+            # An empty list and an empty alternative both mean that no token is needed.
+            needs_token=bool(operation.get("security")) and {} not in operation["security"],
         )
         for path, item in schema["paths"].items()
         for method, operation in item.items()
