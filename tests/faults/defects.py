@@ -163,7 +163,8 @@ def heartbeat_judged_by_a_clock(service: Any) -> Changes:
 @defect
 def locked_reply_holds_up_others(service: Any) -> Changes:
     """The checkpoint of all replies waits for one that is locked."""
-    yield edited(service.replies, "CHECKPOINT_SQL", " SKIP LOCKED", "")
+    yield edited(service.replies, "CHECKPOINT_SQL", "'250ms'", "'0'")
+    yield edited(service.replies, "CHECKPOINT_FREE_SQL", " SKIP LOCKED", "")
 
 
 @defect
@@ -341,7 +342,9 @@ def new_answer_never_counts(service: Any) -> Changes:
 @defect
 def stop_from_elsewhere_lost(service: Any) -> Changes:
     """A stop that reaches another worker than the reply's is never passed on."""
-    yield edited(service.replies, "CHECKPOINT_SQL", "messages.stop_requested", "false")
+    sql = service.replies.CHECKPOINT_SQL
+    yield set_to(service.replies, "CHECKPOINT_SQL", sql.replace("messages.stop_requested AS", "false AS"))
+    yield edited(service.replies, "CHECKPOINT_FREE_SQL", "messages.stop_requested", "false AS stop_requested")
 
 
 @defect
