@@ -181,6 +181,8 @@ class Conversation(models.Model):
             ),
             GinIndex(TITLE_WORDS, name="idx_conversations_title_words"),
             models.Index(fields=["expires_at"], name="idx_conversations_expiry", condition=Q(expires_at__isnull=False)),
+            # For staff, who know a session's id and not its user.
+            models.Index(fields=["session_id"], name="idx_conversations_session", condition=Q(session_id__isnull=False)),
         ]
         permissions: ClassVar = [("export_conversation", "Can export conversations")]
         constraints: ClassVar = [
@@ -280,6 +282,8 @@ class Message(models.Model):
                 condition=Q(status__in=["stopped", "interrupted", "failed"]),
             ),
             models.Index(fields=["feedback", "created_at"], name="idx_messages_feedback", condition=Q(feedback__isnull=False)),
+            # Only replies that failed or were interrupted have a trace.
+            models.Index(fields=["trace_id"], name="idx_messages_trace", condition=Q(trace_id__isnull=False)),
         ]
         constraints: ClassVar = [
             models.CheckConstraint(name="ck_messages_role", condition=Q(role__in=Role.values)),

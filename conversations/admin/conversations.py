@@ -26,6 +26,7 @@ from conversations.admin.filters import (
     ModelFilter,
     TroubleFilter,
 )
+from conversations.admin.finding import find_page
 from conversations.admin.replica import read_for
 from conversations.admin.search import search_conversations
 from conversations.admin.summaries import NOTHING_KNOWN, Summary, summaries_of
@@ -100,8 +101,9 @@ class ConversationAdmin(NotedListAdmin):
         return found.conversations, False
 
     def get_urls(self) -> list[Any]:
-        view = self.admin_site.admin_view(dashboard)
-        return [path("dashboard/", view, name="conversations_dashboard"), *super().get_urls()]
+        own = (("dashboard", dashboard), ("find", find_page))
+        pages = [path(f"{name}/", self.admin_site.admin_view(view), name=f"conversations_{name}") for name, view in own]
+        return [*pages, *super().get_urls()]
 
     # --- the columns of the list
 

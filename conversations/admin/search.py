@@ -33,6 +33,15 @@ class Found:
     matching_messages: dict[UUID, UUID] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class WordMatches:
+    """Conversations by their titles, and messages as (conversation id, message id)."""
+
+    titled: list[UUID] = field(default_factory=list)
+    messages: list[tuple[UUID, UUID]] = field(default_factory=list)
+    notice: str = ""
+
+
 def search_conversations(conversations: ConversationQuerySet, wanted: str) -> Found:
     """Filter by an exact id, by the user's e-mail address or its beginning, or by words in titles and messages."""
     wanted = wanted.strip().replace("\x00", "")
@@ -78,29 +87,35 @@ def _find_by_id(conversations: ConversationQuerySet, wanted_id: UUID) -> Found:
 
 
 def _find_words(conversations: ConversationQuerySet, wanted: str) -> Found:
+    found = match_words(conversations, wanted, most=MOST_MATCHES)
+    # Keep the newest match of each conversation.
+    newest = dict(reversed(found.messages))
+    return Found(conversations.filter(id__in={*found.titled, *newest}), found.notice, newest)
+
+
+def match_words(conversations: ConversationQuerySet, wanted: str, *, most: int) -> WordMatches:
+    """Return titles and messages with these words, newest first, at most `most` of each."""
     try:
         with _bounded_search():
             if not _names_words(wanted):
-                return Found(conversations.none(), NO_WORDS)
+                return WordMatches(notice=NO_WORDS)
             titled = conversations.titled_with_words(wanted).newest_activity_first()
-            found = list(titled.values_list("id", flat=True)[:MOST_MATCHES])
+            found = list(titled.values_list("id", flat=True)[:most])
             matches = Message.objects.with_words(wanted).newest_first()
-            pairs = list(matches.values_list("conversation_id", "id")[:MOST_MATCHES])
+            pairs = list(matches.values_list("conversation_id", "id")[:most])
     except InternalError as failure:
         # From 33 dashes before a word on, PostgreSQL refuses the nested negations.
         if not isinstance(failure.__cause__, psycopg.errors.InternalError_):
             raise
-        return Found(conversations.none(), NO_WORDS)
+        return WordMatches(notice=NO_WORDS)
     except OperationalError as failure:
         if not isinstance(failure.__cause__, psycopg.errors.QueryCanceled):
             raise
-        return Found(conversations.none(), "The search took too long because the words are too common. Add a less common word.")
+        return WordMatches(notice="The search took too long because the words are too common. Add a less common word.")
     notice = ""
-    if MOST_MATCHES in (len(found), len(pairs)):
-        notice = f"{MOST_MATCHES} or more matches: only some are shown. Add a word to narrow the search."
-    # Keep the newest match of each conversation.
-    newest = dict(reversed(pairs))
-    return Found(conversations.filter(id__in={*found, *newest}), notice, newest)
+    if most in (len(found), len(pairs)):
+        notice = f"{most} or more matches: only some are shown. Add a word to narrow the search."
+    return WordMatches(titled=found, messages=pairs, notice=notice)
 
 
 def _names_words(wanted: str) -> bool:

@@ -3,7 +3,9 @@
 import json
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 
+import axe_playwright_python
 import pytest
 from django.utils import timezone
 from playwright.sync_api import Browser, Page, expect
@@ -20,6 +22,7 @@ pytestmark = [
     pytest.mark.skipif(chromium() is None, reason="chromium is not installed (apt-get install chromium)"),
 ]
 
+AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text()
 LIST = "/admin/conversations/conversation/"
 
 
@@ -68,6 +71,13 @@ def _photograph(page: Page, name: str) -> None:
     page.set_viewport_size(DESKTOP)
 
 
+def findings(page: Page) -> list[tuple[str, list[str]]]:
+    """Return the rules of axe that the page breaks, each with the elements that break it."""
+    page.evaluate(AXE)
+    broken = page.evaluate("axe.run().then((found) => found.violations)")
+    return [(rule["id"], [node["html"][:200] for node in rule["nodes"]]) for rule in broken]
+
+
 def _make_telling_conversation() -> Conversation:
     """Make a conversation with one of everything that a reader can meet."""
     conversation = make_conversation(title="Sorting a list in Python")
@@ -114,9 +124,14 @@ def test_staff_find_a_conversation_and_read_it(page: Page) -> None:
     _photograph(page, "index")
     page.fill("#staff-q", "person.age")
     page.press("#staff-q", "Enter")
-    expect(page.locator("#result_list tbody tr")).to_have_count(1)
-    expect(page.locator("#result_list")).to_contain_text("ada@example.com")
+    expect(page.locator(".found li")).to_have_count(1)
+    expect(page.locator(".found")).to_contain_text("ada@example.com")
+    expect(page.locator(".found mark").first).to_be_visible()
+    _photograph(page, "found")
+    assert findings(page) == []
     page.goto(LIST)
+    page.keyboard.press("/")
+    expect(page.locator("[data-find]")).to_be_focused()
     _photograph(page, "list")
     page.goto(f"{LIST}?q=person.age")
     page.click(f"text={wanted.title}")
