@@ -184,7 +184,10 @@ class Conversation(models.Model):
             # For staff, who know a session's id and not its user.
             models.Index(fields=["session_id"], name="idx_conversations_session", condition=Q(session_id__isnull=False)),
         ]
-        permissions: ClassVar = [("export_conversation", "Can export conversations")]
+        permissions: ClassVar = [
+            ("export_conversation", "Can export conversations"),
+            ("handle_feedback", "Can mark feedback as handled"),
+        ]
         constraints: ClassVar = [
             # A session belongs to its user; an anonymous one has only its id. Two indexes, because PostgreSQL 14 can't
             # treat nulls as equal in one.
@@ -264,6 +267,10 @@ class Message(models.Model):
     source = models.CharField(max_length=10, null=True, blank=True)
     feedback = models.SmallIntegerField(null=True, blank=True)
     feedback_comment = models.TextField(null=True, blank=True)
+    # What staff did about the rating. Another rating takes the time away.
+    feedback_handled_at = models.DateTimeField(null=True, blank=True)
+    feedback_handled_by = models.CharField(max_length=150, null=True, blank=True)
+    feedback_note = models.TextField(null=True, blank=True)
 
     objects = MessageQuerySet.as_manager()
 

@@ -1,6 +1,7 @@
 """The dashboard: figures per day."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from django.contrib import admin
@@ -11,8 +12,11 @@ from django.template.response import TemplateResponse
 from django.utils import timezone
 
 from conversations.admin.charts import Chart, bar_chart, line_chart
+from conversations.admin.feedback import RATINGS
+from conversations.admin.replica import read_for
 from conversations.models import DailyFigures
 from conversations.services.staff.daily_figures import PERIOD_DAYS, Period, read_period, totals
+from conversations.services.staff.feedback import count_open
 
 
 def dashboard(request: HttpRequest, site: AdminSite = admin.site) -> HttpResponse:
@@ -30,6 +34,7 @@ def dashboard(request: HttpRequest, site: AdminSite = admin.site) -> HttpRespons
         "totals": totals(period.days),
         "failure_share": _failure_share(period),
         "charts": charts_of(period.days),
+        "open_feedback": [(name, *read_for(request, partial(count_open, rating=rating))) for name, rating in RATINGS.items()],
     }
     return TemplateResponse(request, "admin/conversations/dashboard.html", context)
 

@@ -25,14 +25,15 @@ def test_the_groups_hold_what_their_names_promise() -> None:
         return set(Permission.objects.filter(group=Group.objects.get(name=group)).values_list("codename", flat=True))
 
     make_groups()
-    reading = {"view_conversation", "view_chatuser", "view_assistant"}
+    reading = {"view_conversation", "view_chatuser", "view_assistant", "handle_feedback"}
     assert permissions("support") == reading
     assert permissions("operators") == reading | {"delete_conversation", "export_conversation"}
 
 
-def test_a_permission_exists_once() -> None:
+@pytest.mark.parametrize("codename", ["export_conversation", "handle_feedback"])
+def test_a_permission_exists_once(codename: str) -> None:
     make_groups()
-    assert Permission.objects.filter(codename="export_conversation").count() == 1
+    assert Permission.objects.filter(codename=codename).count() == 1
 
 
 def test_the_groups_can_be_taken_back_and_made_again() -> None:

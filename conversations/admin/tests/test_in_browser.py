@@ -233,3 +233,22 @@ def test_the_login_page_fits_every_screen(page: Page) -> None:
     page.goto("/admin/login/")
     expect(page.locator("#login-form")).to_be_visible()
     _photograph(page, "login")
+
+
+def test_staff_work_through_the_feedback(page: Page) -> None:
+    make_chat_user(name="Ada Lovelace")
+    rated = _make_telling_conversation()
+    wrong = {"feedback": -1, "feedback_comment": "It is wrong: " + "the list stays unsorted. " * 8, "model_tag": "d24"}
+    make_message(rated, "assistant", "Wrong", minute=60 * 24 + 8, **wrong)
+    page.goto(f"{LIST}feedback/")
+    expect(page.locator(".feedback li")).to_have_count(3)
+    _photograph(page, "feedback")
+    assert findings(page) == []
+    page.locator(".feedback li").first.get_by_role("textbox").fill("Reported to the team")
+    page.locator(".feedback li").first.get_by_role("button", name="Mark as handled").click()
+    expect(page.locator(".feedback li")).to_have_count(2)
+    page.locator("select[name=state]").select_option("handled")
+    page.get_by_role("button", name="Show").click()
+    expect(page.locator(".feedback li")).to_contain_text("Handled by root")
+    page.locator(".feedback li a").first.click()
+    expect(page.locator(".chat-wanted")).to_contain_text("Wrong")

@@ -99,6 +99,8 @@ PAGES = {
     "one box, a word in every message": f"{LIST}find/?q=the",
     "one box, an address": f"{LIST}find/?q=user17@",
     "one box, a session or trace": f"{LIST}find/?q=4bf92f3577b34da6a3ce929d0e0e4736",
+    "feedback": f"{LIST}feedback/",
+    "feedback of a rare model": f"{LIST}feedback/?model=rare&state=all&q=x",
     "last reply failed": f"{LIST}?last_reply=failed",
     "last reply complete": f"{LIST}?last_reply=complete",
     "last reply running": f"{LIST}?last_reply=streaming",

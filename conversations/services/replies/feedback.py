@@ -1,5 +1,6 @@
 """Users' ratings of replies."""
 
+from typing import Any
 from uuid import UUID
 
 from conversations.exceptions import ConversationNotFound, MessageNotFound
@@ -11,10 +12,14 @@ def rate_reply(
 ) -> None:
     """Set the rating of a reply (-1 or 1) and its comment. None removes both.
 
-    An answer that a client brought can't be rated. Raises `ConversationNotFound`, `MessageNotFound`.
+    Staff who handled the rating see it as open again. An answer that a client brought can't be rated.
+    Raises `ConversationNotFound`, `MessageNotFound`.
     """
     if not Conversation.objects.visible_to(user_id).filter(id=conversation_id).exists():
         raise ConversationNotFound
     replies = Message.objects.in_conversation(conversation_id).filter(id=message_id, role=Role.ASSISTANT, source=None)
-    if not replies.update(feedback=rating, feedback_comment=None if rating is None else comment):
+    changes: dict[str, Any] = {"feedback": rating, "feedback_comment": comment, "feedback_handled_at": None}
+    if rating is None:
+        changes |= {"feedback_comment": None, "feedback_handled_by": None, "feedback_note": None}
+    if not replies.update(**changes):
         raise MessageNotFound
