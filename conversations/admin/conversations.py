@@ -18,6 +18,7 @@ from conversations.admin.chat import ChatPage, read_chat_page
 from conversations.admin.dashboard import dashboard
 from conversations.admin.deleting import confirm_or_delete, delete_selection
 from conversations.admin.exporting import export_as_csv, export_as_jsonl
+from conversations.admin.failures import failures_page
 from conversations.admin.feedback import feedback_page
 from conversations.admin.filters import (
     ActivityFilter,
@@ -102,7 +103,7 @@ class ConversationAdmin(NotedListAdmin):
         return found.conversations, False
 
     def get_urls(self) -> list[Any]:
-        own = (("dashboard", dashboard), ("find", find_page), ("feedback", feedback_page))
+        own = (("dashboard", dashboard), ("find", find_page), ("feedback", feedback_page), ("failures", failures_page))
         pages = [path(f"{name}/", self.admin_site.admin_view(view), name=f"conversations_{name}") for name, view in own]
         return [*pages, *super().get_urls()]
 

@@ -148,9 +148,9 @@ def _excerpts(wanted: str, message_ids: Sequence[UUID]) -> list[Place]:
     """Cut the matches out of messages. `<` is replaced for that time: PostgreSQL would leave tags out."""
     text = Replace(Left(TEXT, CHARACTERS_SEARCHED), Value("<"), Value(LESS_THAN))
     query = SearchQuery(wanted, config="simple", search_type="websearch")
-    marks = {"start_sel": MATCH_START, "stop_sel": MATCH_STOP, "fragment_delimiter": " … "}
+    marks: dict[str, Any] = {"start_sel": MATCH_START, "stop_sel": MATCH_STOP, "fragment_delimiter": " … "}
     headline = SearchHeadline(text, query, config="simple", max_words=25, min_words=8, max_fragments=2, **marks)
-    rows = Message.objects.filter(id__in=message_ids).annotate(headline=headline).newest_first()
+    rows: Any = Message.objects.filter(id__in=message_ids).annotate(headline=headline).newest_first()
     return [
         Place(conversation_id, f"words in a message of the {role}", message_id=row_id, excerpt=split_marks(excerpt))
         for conversation_id, row_id, role, excerpt in rows.values_list("conversation_id", "id", "role", "headline")

@@ -1,12 +1,14 @@
 """Template filters of the admin's pages."""
 
 import re
+from typing import Any
 
 from django.template import Library
 from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
 
 from conversations.admin.visible import visible
+from conversations.services.staff.failures import explain
 
 register = Library()
 register.filter("visible", visible)
@@ -40,3 +42,9 @@ def duration(milliseconds: int) -> str:
 def grouped(number: int) -> str:
     """Format a number with thousands separators: 1,234,567."""
     return f"{number:,}"
+
+
+@register.filter
+def explained(message: Any) -> str:
+    """Say what happened to a reply that failed or was interrupted."""
+    return explain(message.status, message.error_code)

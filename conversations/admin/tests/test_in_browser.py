@@ -252,3 +252,34 @@ def test_staff_work_through_the_feedback(page: Page) -> None:
     expect(page.locator(".feedback li")).to_contain_text("Handled by root")
     page.locator(".feedback li a").first.click()
     expect(page.locator(".chat-wanted")).to_contain_text("Wrong")
+
+
+def test_staff_look_into_failures(page: Page) -> None:
+    now = timezone.now()
+    conversation = make_conversation(title="Bread")
+    asked = make_message(conversation, "user", "How long does it rise?", created_at=now - timedelta(hours=2))
+    told = {"upstream_status": 529, "upstream_code": "overloaded_error", "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736"}
+    sent = {"context": {"messages": 7, "characters": 12345, "left_out": 3, "reason": "budget"}, "first_token_ms": 340}
+    failed = {"status": "failed", "error_code": "upstream_busy", "model_tag": "d32", "inference_time_ms": 4200}
+    at = {"created_at": now - timedelta(hours=1, minutes=59)}
+    make_message(conversation, "assistant", "About", parent=asked, **failed, **told, **sent, **at)
+    for number in range(40):
+        code = "upstream_timeout" if number % 3 else "no_answer"
+        other = {"status": "failed", "error_code": code, "model_tag": f"d{number % 2}", "upstream_status": 504}
+        at = {"created_at": now - timedelta(minutes=number * number)}
+        make_message(make_conversation(title=f"Other {number}"), "assistant", "", **other, **at)
+    page.goto(f"{LIST}{conversation.pk}/change/")
+    expect(page.locator(".chat-failure")).to_contain_text("The inference service had too many requests.")
+    _photograph(page, "failure")
+    assert findings(page) == []
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.get_by_role("button", name="Copy the trace id").click()
+    expect(page.get_by_role("button", name="Copy the trace id")).to_have_text("Copied")
+    assert page.evaluate("navigator.clipboard.readText()") == told["trace_id"]
+    page.click("text=Other failures of this model at that time")
+    expect(page.locator(".found li")).to_have_count(1)
+    page.get_by_role("navigation", name="Main").get_by_text("Failures").click()
+    page.locator("tbody tr a").first.click()
+    expect(page.locator(".found li").first).to_be_visible()
+    _photograph(page, "failures")
+    assert findings(page) == []

@@ -101,6 +101,8 @@ PAGES = {
     "one box, a session or trace": f"{LIST}find/?q=4bf92f3577b34da6a3ce929d0e0e4736",
     "feedback": f"{LIST}feedback/",
     "feedback of a rare model": f"{LIST}feedback/?model=rare&state=all&q=x",
+    "failures": f"{LIST}failures/?period=month",
+    "failures of a model": f"{LIST}failures/?period=month&model=&code=upstream_error",
     "last reply failed": f"{LIST}?last_reply=failed",
     "last reply complete": f"{LIST}?last_reply=complete",
     "last reply running": f"{LIST}?last_reply=streaming",

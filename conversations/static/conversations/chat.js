@@ -2,6 +2,17 @@
 "use strict";
 // Open at the newest message, unless the address names a message or a page of older ones.
 if (!location.hash && !location.search) document.querySelector(".chat > .chat-message:last-of-type")?.scrollIntoView({ block: "end" });
+// Copy an id. Without HTTPS there is no clipboard: then select it, so that a key can copy it.
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("[data-copy]");
+  if (!button) return;
+  try {
+    await navigator.clipboard.writeText(button.dataset.copy);
+    button.textContent = "Copied";
+  } catch {
+    getSelection().selectAllChildren(button.previousElementSibling);
+  }
+});
 document.addEventListener("click", async (event) => {
   const link = event.target.closest(".chat-older a");
   if (!link || event.metaKey || event.ctrlKey || event.shiftKey) return;
