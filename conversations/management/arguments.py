@@ -3,6 +3,7 @@
 import argparse
 import calendar
 import re
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -18,11 +19,13 @@ def past_moment(text: str) -> datetime:
     return moment
 
 
-def user_id(text: str) -> UUID:
-    try:
-        return UUID(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not the UUID of a user") from None
+def user(text: str) -> str:
+    """Read the id or the e-mail address of a user. `users.user_named` finds the user."""
+    with suppress(ValueError):
+        return str(UUID(text))
+    if "@" in text.strip("@"):
+        return text.strip()
+    raise argparse.ArgumentTypeError(f"{text!r} is neither the UUID nor the e-mail address of a user")
 
 
 def positive(text: str) -> int:

@@ -73,7 +73,7 @@ def test_a_dry_run_and_a_missing_yes_change_nothing(manage: Manage) -> None:
         manage("erase_user", user)
     assert remaining() == {conversation.id}
     with pytest.raises(CommandError):
-        manage("erase_user", "mira@example.com", "--yes")
+        manage("erase_user", "mira", "--yes")
 
 
 def test_the_record_of_what_staff_read_stays_and_is_counted(manage: Manage) -> None:

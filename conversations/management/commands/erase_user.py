@@ -6,25 +6,28 @@ from argparse import ArgumentParser
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
+from uuid import UUID
 
 from django.core.management.base import CommandError
 from django.core.serializers.json import DjangoJSONEncoder
 from redis.exceptions import RedisError
 
-from conversations.management.arguments import user_id
+from conversations.ids import parse_id
+from conversations.management import arguments
 from conversations.management.confirmation import confirm
 from conversations.management.failures import failing_clearly
 from conversations.management.interruption import Interruption
 from conversations.management.operator_command import OperatorCommand
 from conversations.management.progress import ProgressReport
+from conversations.management.users import user_named
 from conversations.services.history.erase import (
     Receipt,
     count_of_user,
     erase_user,
     is_erased_user,
-    is_known_user,
 )
+from conversations.services.staff.references import is_known_user
 
 EPILOG = """
 Close the account at the auth service first: a user who can still log in can create new conversations. The command also erases
@@ -44,19 +47,18 @@ class Command(OperatorCommand):
     epilog = EPILOG
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("user", type=user_id, metavar="UUID", help="the user's id")
+        parser.add_argument("user", type=arguments.user, metavar="USER", help="the user's id or e-mail address")
         parser.add_argument("--dry-run", action="store_true", help="count the rows, erase nothing")
         parser.add_argument("--receipt", type=Path, metavar="FILE.json", help="also write the receipt to this file")
         parser.add_argument("--yes", action="store_true", help="do not ask for confirmation; required without a terminal")
 
     def handle(self, **options: Any) -> None:
-        user = options["user"]
         with Interruption() as interruption, failing_clearly(), _receipt_file(options["receipt"]) as receipt_file:
-            if not is_known_user(user_id=user):
-                if is_erased_user(user_id=user):
-                    self.stderr.write(f"The user {user} is already erased. Nothing was changed.")
-                    return
-                raise CommandError(f"Nothing is stored about the user {user}. Nothing was changed.", returncode=UNKNOWN)
+            known = parse_id(options["user"])
+            if known and is_erased_user(user_id=known) and not is_known_user(user_id=known):
+                self.stderr.write(f"The user {known} is already erased. Nothing was changed.")
+                return
+            options["user"] = user = cast(UUID, user_named(options["user"], returncode=UNKNOWN))
             try:
                 if options["dry_run"]:
                     receipt = count_of_user(user_id=user)

@@ -8,11 +8,12 @@ from typing import Any
 
 from django.core.management.base import CommandError
 
-from conversations.management.arguments import past_moment, positive, user_id
+from conversations.management.arguments import past_moment, positive, user
 from conversations.management.failures import failing_clearly
 from conversations.management.interruption import Interruption
 from conversations.management.operator_command import OperatorCommand
 from conversations.management.progress import ProgressReport
+from conversations.management.users import user_named
 from conversations.services.history.export import STANDARD_OUTPUT, ExportResult, Format, export_file, export_history
 from conversations.services.history.id_batches import DEFAULT_BATCH_SIZE
 
@@ -35,7 +36,7 @@ class Command(OperatorCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("output", metavar="FILE", help="FILE.jsonl, FILE.jsonl.gz or FILE.md; - is standard output")
-        parser.add_argument("--user", type=user_id, metavar="UUID", help="only conversations of this user")
+        parser.add_argument("--user", type=user, metavar="USER", help="only this user's: an id or an e-mail address")
         parser.add_argument("--anonymous", action="store_true", help="only conversations of anonymous callers")
         parser.add_argument(
             "--since", type=past_moment, metavar="WHEN", help="last turn at or after: 90d, 12w, 6m, 1y or a date"
@@ -61,6 +62,7 @@ class Command(OperatorCommand):
             raise CommandError("--since is not before --until, so nothing would be exported.", returncode=2)
         _refuse_name(options["output"], options["format"])
         with Interruption() as interruption, failing_clearly("Cannot write the file"):
+            options["user"] = user_named(options["user"])
             result = self._export(options, interruption)
         self._summarize(result, options)
 

@@ -7,11 +7,12 @@ from typing import Any
 
 from django.core.management.base import CommandError
 
-from conversations.management.arguments import positive, user_id
+from conversations.management.arguments import positive, user
 from conversations.management.failures import failing_clearly
 from conversations.management.interruption import Interruption
 from conversations.management.operator_command import OperatorCommand
 from conversations.management.progress import ProgressReport
+from conversations.management.users import user_named
 from conversations.services.history.importing import DEFAULT_BATCH_LINES, ImportResult, import_history
 from conversations.services.history.reading import (
     ImportProblem,
@@ -50,7 +51,7 @@ class Command(OperatorCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("file", metavar="FILE", help="FILE.jsonl or FILE.jsonl.gz; - is standard input")
-        parser.add_argument("--user", type=user_id, metavar="UUID", help="only conversations of this user")
+        parser.add_argument("--user", type=user, metavar="USER", help="only this user's: an id or a known e-mail address")
         parser.add_argument("--verify", action="store_true", help="import nothing; say whether the file is whole")
         parser.add_argument("--dry-run", action="store_true", help="import nothing; count what would be imported")
         parser.add_argument("--accept-damaged", action="store_true", help="import what a cut or changed file still has")
@@ -67,6 +68,8 @@ class Command(OperatorCommand):
             )
         with Interruption() as interruption, failing_clearly("The import failed"):
             try:
+                # The file may have a user of whom nothing is stored here.
+                options["user"] = user_named(options["user"], may_be_unknown=True)
                 if options["verify"]:
                     self._verify(options, interruption)
                 else:

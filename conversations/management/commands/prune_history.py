@@ -4,19 +4,20 @@ import json
 import sys
 from argparse import ArgumentParser
 from contextlib import nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from django.core.management.base import CommandError
 from django.template.defaultfilters import filesizeformat
 
-from conversations.management.arguments import past_moment, positive, seconds, user_id
+from conversations.management.arguments import past_moment, positive, seconds, user
 from conversations.management.confirmation import confirm
 from conversations.management.failures import failing_clearly
 from conversations.management.interruption import Interruption
 from conversations.management.operator_command import OperatorCommand
 from conversations.management.progress import ProgressReport
+from conversations.management.users import user_named
 from conversations.models import Status
 from conversations.services.history.archive import Archive, problem_with_name
 from conversations.services.history.archive_ends import ArchiveProblem
@@ -56,7 +57,7 @@ class Command(OperatorCommand):
         which.add_argument(
             "--older-than", type=past_moment, metavar="AGE", help="without a turn for 90d, 12w, 6m or 1y, or since a date (UTC)"
         )
-        which.add_argument("--user", type=user_id, metavar="UUID", help="of this user")
+        which.add_argument("--user", type=user, metavar="USER", help="of this user: an id or an e-mail address")
         which.add_argument("--anonymous", action="store_true", help="of anonymous callers")
         which.add_argument(
             "--status", action="append", choices=FINAL_STATUSES, help="whose newest active reply has this status; repeatable"
@@ -93,6 +94,7 @@ class Command(OperatorCommand):
         if options["archive"] and (problem := problem_with_name(options["archive"])):
             raise CommandError(f"Cannot write the archive: {problem}", returncode=2)
         with Interruption(options["max_seconds"]) as interruption, failing_clearly("Cannot write the archive"):
+            criteria = replace(criteria, user_id=user_named(options["user"]))
             if not options["dry_run"] and not options["yes"]:
                 confirm(lambda: f"{matching(criteria).count():,} conversations will be deleted permanently.", self.stderr)
             try:
@@ -141,6 +143,7 @@ class Command(OperatorCommand):
 def _criteria(options: dict[str, Any]) -> PruneCriteria:
     return PruneCriteria(
         older_than=options["older_than"],
+        # An id or an address, until the database is asked.
         user_id=options["user"],
         statuses=tuple(options["status"] or ()),
         is_empty=options["empty"],

@@ -59,19 +59,6 @@ class Receipt:
         }
 
 
-def is_known_user(*, user_id: UUID) -> bool:
-    """Return whether anything is stored about a user that `erase_user` would erase."""
-    return any(
-        rows.exists()
-        for rows in (
-            Conversation.objects.owned_by(user_id),
-            ChatUser.objects.filter(id=user_id),
-            UsageTotal.objects.filter(user_id=user_id),
-            UserQuota.objects.filter(user_id=user_id),
-        )
-    )
-
-
 def is_erased_user(*, user_id: UUID) -> bool:
     """Return whether an earlier `erase_user` has left a tombstone for the user."""
     return bool(erased_among([user_id]))
