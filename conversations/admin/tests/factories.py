@@ -15,7 +15,7 @@ from conversations.tests.factories import NOON, USER_ID, make_conversation
 def make_groups() -> None:
     """Make the groups of the migrations again, where a test with real transactions has emptied all tables."""
     import_module("conversations.migrations.0007_admin_groups").make_groups(apps, None)
-    import_module("conversations.migrations.0031_feedback_handling").grant(apps, None)
+    import_module("conversations.migrations.0032_feedback_handling").grant(apps, None)
 
 
 def make_staff(name: str, *groups: str, superuser: bool = False, password: str | None = None) -> User:

@@ -33,7 +33,7 @@ def revoke(apps: Any, schema_editor: BaseDatabaseSchemaEditor) -> None:
 
 
 class Migration(LockingMigration):
-    dependencies = [("conversations", "0030_find_by_trace_and_session")]
+    dependencies = [("conversations", "0031_find_by_trace_and_session")]
     locked_tables = ("messages",)
 
     operations = [

@@ -10,7 +10,7 @@ from conversations.migrating.indexes import BuildIndex
 
 class Migration(migrations.Migration):
     atomic = False
-    dependencies = [("conversations", "0029_beside_the_predecessor")]
+    dependencies = [("conversations", "0030_tree")]
 
     operations = [
         BuildIndex(
