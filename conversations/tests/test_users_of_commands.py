@@ -43,8 +43,8 @@ def test_an_address_in_any_case_names_its_user(manage: Manage, command: str, tmp
 
 
 def test_exports_and_imports_take_an_address(manage: Manage, tmp_path: Path) -> None:
-    mine = make_user()
-    other = make_user("someone@example.com")
+    mine, other = make_user(), make_user("someone@example.com")
+    mine_id = mine.id
     file = tmp_path / "one.jsonl"
     manage(*arguments("export_history", MIRA, file))
     assert str(mine.id) in file.read_text() and str(other.id) not in file.read_text()
@@ -55,7 +55,7 @@ def test_exports_and_imports_take_an_address(manage: Manage, tmp_path: Path) -> 
     other.messages.all().delete()
     other.delete()
     manage(*arguments("import_history", MIRA, everything))
-    assert remaining() == {mine.id}
+    assert remaining() == {mine_id}
 
 
 @pytest.mark.parametrize("user", ["nobody@example.com", "11111111-1111-4111-8111-111111111112", "mira@example"])
