@@ -25,6 +25,8 @@ def stop(play: "Play", turn: Turn, *, was_running: bool) -> None:
     answer = _insist(play, turn, lambda user: user.stop(turn.conversation))
     if answer is not None and answer.status == 200:
         turn.cuts.append(Cut("stop", asked_at, was_running, answer.json))
+    elif answer is not None:
+        turn.may_begin_stopped = True
     turn.is_being_cut = False
 
 

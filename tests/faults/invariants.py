@@ -206,7 +206,10 @@ def _no_trace(play: Play, turn: Turn, replies: dict[str, Reply]) -> list[Violati
     return [
         Violation(Invariant.NO_TRACE, f"{reply} is not complete, although no client stopped it")
         for reply in replies.values()
-        if reply.status != "complete" and reply.id not in turn.regenerated_ids and not _was_tried_again(play, reply, replies)
+        if reply.status != "complete"
+        and reply.id not in turn.regenerated_ids
+        and not _was_tried_again(play, reply, replies)
+        and not (turn.may_begin_stopped and (reply.status, reply.content) == ("stopped", ""))
     ]
 
 

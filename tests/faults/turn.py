@@ -36,6 +36,8 @@ class Turn:
     opening: Step | None = None  # what the inference service does instead of answering
     more_readers: list[Reader] = field(default_factory=list)
     cuts: list[Cut] = field(default_factory=list)
+    # Since a stop found no reply: it is for the sends that had arrived at a server by then.
+    may_begin_stopped: bool = False
     is_deleted: bool = False
     # Since the client regenerates.
     is_regenerated: bool = False
