@@ -102,6 +102,12 @@ class NotTheLastTurn(Problem):
     detail = "The answer to the earlier request with this key was deleted."
 
 
+class ConversationTooLong(Problem):
+    code = "conversation_too_long"
+    status = 400
+    detail = "This conversation has too many messages to be copied."
+
+
 class NotAQuestion(Problem):
     code = "invalid"
     status = 400

@@ -146,6 +146,8 @@ class Conversation(models.Model):
     # The last stop that found nothing to stop, and the key of the send that it is for: see `services.replies.stop_marks`.
     stop_marked_at = models.DateTimeField(null=True, blank=True)
     stop_marked_key = models.CharField(max_length=200, null=True, blank=True)
+    # The conversation that this one was forked from, whether it still exists or not.
+    forked_from = models.UUIDField(null=True, blank=True)
     # What a client stores with the conversation: `{key: text}`, up to 16 pairs.
     metadata = models.JSONField(null=True, blank=True)
 

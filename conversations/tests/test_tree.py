@@ -122,13 +122,15 @@ class Reference:
         question.id = turn.user_message_id
         status, text = self.chance.choice([("complete", self._text()), ("complete", self._text()), ("failed", "")])
         end(turn, status, text)
-        had_text = question.chosen is not None and question.chosen.text
+        before = question.chosen
+        had_text = before is not None and before.text
         answer = question.add(text)
         answer.id = turn.reply_id
         if text or not had_text:
             question.chosen = answer
         if not any(other.text for other in question.below) and (left := self._left_for(question)):
-            # The model has answered nothing to this version.
+            # The model has answered nothing to this version. What followed an earlier void answer is still remembered.
+            question.chosen = before or answer
             left.choose()
 
     def _left_for(self, question: Node) -> Node | None:

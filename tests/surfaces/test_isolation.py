@@ -35,6 +35,7 @@ BODIES: dict[str, Any] = {
     "contract_create_conversation": {"title": "new", "model_tag": "default"},
     "contract_send_message": {"message": {"content": "intruding"}, "stream": False},
     "create_conversation": {},
+    "fork_conversation": {},
     "issue_ticket": ABSENT,
     "edit_message": {"content": "intruding", "stream": False},
     "openai_cancel_response": ABSENT,

@@ -95,6 +95,10 @@ class Tree:
         """Return the ids of a message and of those that it can be exchanged with, oldest first."""
         return [other for other in self._children[self._above(node)] if self._nodes[other].is_reply == node.is_reply]
 
+    def path_to(self, node: Node) -> list[UUID]:
+        """Return the ids of the messages that lead to a message, and its own, oldest first."""
+        return list(self._path_to(node))[::-1]
+
     def choose(self, chosen: Node) -> Changes:
         """Make a message active, with what it follows, and with what was active below it when it was left."""
         return Changes() if chosen.is_active else self._changes({*self._path_to(chosen), *self._remembered_below(chosen)})

@@ -132,6 +132,15 @@ change_conversation = operation(
     examples=[example({"title": "Green tea"})],
     responses={(200, JSON): responses.ConversationSchema, **GUARDED, **errors(400, 404, 413)},
 )
+fork_conversation = operation(
+    "fork_conversation",
+    "Copy the active branch up to a message into a new conversation. Each 200 messages count as a send",
+    "conversations",
+    parameters=[*IN_CONVERSATION, IDEMPOTENCY_KEY],
+    request=requests.ForkSerializer,
+    examples=[example({"title": "Another way"})],
+    responses={(201, JSON): responses.ConversationSchema, **GUARDED, **errors(400, 404, 413, 422)},
+)
 delete_conversation = operation(
     "delete_conversation",
     "Stop the running reply, then delete the conversation with its messages",

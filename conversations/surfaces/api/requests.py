@@ -47,6 +47,15 @@ class ConversationPutSerializer(ConversationPatchSerializer):
     title = StrictCharField(max_length=MAX_TITLE_CHARACTERS)
 
 
+class ForkSerializer(BodySerializer):
+    message_id = StrictCharField(
+        required=False, allow_null=True, max_length=100, help_text="The last message to copy. Default: the last one."
+    )
+    title = StrictCharField(
+        required=False, allow_null=True, max_length=MAX_TITLE_CHARACTERS, help_text="Default: the title of the original."
+    )
+
+
 class SamplingSerializer(BodySerializer):
     unsupported: ClassVar = choices_except("temperature", "max_tokens", "top_k")
 

@@ -21,6 +21,7 @@ class ConversationSchema(RowSchema):
     assistant_id = serializers.UUIDField(allow_null=True)
     created_at = serializers.DateTimeField()
     updated_at = serializers.DateTimeField(help_text="Time of the last turn.")
+    forked_from = serializers.UUIDField(allow_null=True, help_text="The conversation that this one is a copy of, if it is one.")
     # Not a column: `ConversationQuerySet.with_running_reply` adds it.
     running_message_id = serializers.UUIDField(
         allow_null=True, help_text="The running reply, or null. Follow it at `/messages/{running_message_id}/stream`."

@@ -32,6 +32,7 @@ urlpatterns = [
         ConversationViewSet.as_view({"get": "retrieve", "put": "update", "patch": "partial_update", "delete": "destroy"}),
     ),
     path(f"{CONVERSATION}/stop", ConversationViewSet.as_view({"post": "stop"})),
+    path(f"{CONVERSATION}/fork", ConversationViewSet.as_view({"post": "fork"})),
     path(f"{CONVERSATION}/regenerate", ConversationViewSet.as_view({"post": "regenerate"})),
     # Messages
     path(f"{CONVERSATION}/messages", MessageViewSet.as_view({"get": "list", "post": "create"})),

@@ -1,4 +1,4 @@
-"""/api/conversations: list, create, read, change, delete, stop, regenerate."""
+"""/api/conversations: list, create, read, change, delete, fork, stop, regenerate."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from rest_framework.request import Request
 
 from chatapi.api.views import ViewSet
 from chatapi.api.wire import Response
-from chatapi.limits.throttling import SendThrottle
+from chatapi.limits.throttling import SendThrottle, count_further_sends
 from conversations.exceptions import NothingToStop
 from conversations.services.conversations import (
     create_conversation,
@@ -15,10 +15,12 @@ from conversations.services.conversations import (
     require_conversation,
     update_conversation,
 )
+from conversations.services.forks import count_branch, fork_conversation
 from conversations.services.replies.stop import stop_reply
 from conversations.services.sending.begin import regenerate_turn
 from conversations.surfaces.api import operations
 from conversations.surfaces.api.queries import (
+    read_conversation,
     read_conversation_and_messages,
     read_conversation_and_page,
     read_conversation_page,
@@ -28,22 +30,26 @@ from conversations.surfaces.api.requests import (
     ConversationCreateSerializer,
     ConversationPatchSerializer,
     ConversationPutSerializer,
+    ForkSerializer,
     SamplingSerializer,
 )
 from conversations.surfaces.api.responses import ConversationSchema, group_by_day
 from conversations.surfaces.api.views.replies import answer_with_reply
 from conversations.surfaces.callers import caller_id
 from conversations.surfaces.headers import read_idempotency_key, read_stop_key
-from conversations.surfaces.ids import require_conversation_id
+from conversations.surfaces.ids import require_conversation_id, require_message_id
 from conversations.surfaces.paging import MAX_OFFSET
 from conversations.surfaces.query_parameters import read_flag, read_text, read_whole_number, read_zone
 from conversations.surfaces.replica import from_replica
 from conversations.surfaces.request_fields import read_body
 
+# A copy costs a hundredth of what a send does.
+MESSAGES_PER_SEND = 200
+
 
 class ConversationViewSet(ViewSet):
     def get_throttles(self) -> list[Any]:
-        return [SendThrottle()] if self.action == "regenerate" else super().get_throttles()
+        return [SendThrottle()] if self.action in ("regenerate", "fork") else super().get_throttles()
 
     @operations.list_conversations
     @from_replica
@@ -72,6 +78,21 @@ class ConversationViewSet(ViewSet):
         )
         location = f"/api/conversations/{row['id']}"
         return Response(ConversationSchema.from_row(row), status=201, headers={"Location": location})
+
+    @operations.fork_conversation
+    def fork(self, request: Request, conversation_id: str) -> Response:
+        found_id, user_id = require_conversation_id(conversation_id), caller_id(request)
+        body = read_body(ForkSerializer, request).validated_data
+        message_id = body.get("message_id")
+        count_further_sends(request, count_branch(conversation_id=found_id, user_id=user_id) // MESSAGES_PER_SEND)
+        made_id = fork_conversation(
+            conversation_id=found_id,
+            user_id=user_id,
+            message_id=None if message_id is None else require_message_id(message_id),
+            title=body.get("title"),
+            idempotency_key=read_idempotency_key(request),
+        )
+        return Response(read_conversation(made_id, user_id), status=201, headers={"Location": f"/api/conversations/{made_id}"})
 
     @operations.read_conversation
     def retrieve(self, request: Request, conversation_id: str) -> Response:
