@@ -57,6 +57,29 @@ def test_a_checkpoint_saves_texts(store: DatabaseReplyStore, running: Message) -
     assert reload(running).status == "streaming"
 
 
+@pytest.mark.parametrize("are_rows_locked", [False, True])
+def test_a_checkpoint_waits_for_no_disk_and_the_end_of_a_reply_does(
+    store: DatabaseReplyStore, running: Message, *, are_rows_locked: bool
+) -> None:
+    """A trigger notes in the row's trace whether the commit that writes it will wait."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "CREATE FUNCTION note_wait() RETURNS trigger LANGUAGE plpgsql AS "
+            "$$ BEGIN NEW.trace_id := current_setting('synchronous_commit'); RETURN NEW; END $$"
+        )
+        cursor.execute("CREATE TRIGGER note_wait BEFORE UPDATE ON messages FOR EACH ROW EXECUTE FUNCTION note_wait()")
+        cursor.execute("SHOW synchronous_commit")
+        (usual,) = cursor.fetchone()
+    store._are_rows_locked = are_rows_locked
+    store.checkpoint([Draft(running.id, "so far and more")])
+    assert reload(running).trace_id == "off"
+    with connection.cursor() as cursor:
+        # The end of a transaction would do that; this test is one.
+        cursor.execute("SELECT set_config('synchronous_commit', %s, true)", [usual])
+    store.finish(finished(running))
+    assert reload(running).trace_id == usual != "off"
+
+
 def test_a_checkpoint_writes_no_reply_that_says_nothing_new(store: DatabaseReplyStore, running: Message) -> None:
     def place() -> Any:
         with connection.cursor() as cursor:

@@ -45,16 +45,19 @@ SET content = coalesce(draft.content, messages.content),
     reasoning = coalesce(draft.reasoning, messages.reasoning), is_followed = draft.is_followed
 """
 
+_NO_WAIT = "set_config('synchronous_commit', 'off', true)"
+
 # Both return every reply that runs, whether it is to be stopped, and whether its draft waits.
 #
 # A reply that says nothing new is only read. The statement waits a moment for locked rows, and then fails as a whole.
+# Neither waits until its commit is on the disk or a standby: a draft that is lost comes again, with the end at the latest.
 CHECKPOINT_SQL = f"""
 WITH {_DRAFT_CTE}, patience AS MATERIALIZED (
-    SELECT set_config('lock_timeout', '250ms', true) AS lock_timeout
+    SELECT set_config('lock_timeout', '250ms', true) AS lock_timeout, {_NO_WAIT} AS no_wait
 ), saved AS (
     {_SET_DRAFT}
     FROM draft CROSS JOIN patience
-    WHERE messages.id = draft.id AND {_STILL_RUNS} AND {_IS_NEW} AND patience.lock_timeout IS NOT NULL
+    WHERE messages.id = draft.id AND {_STILL_RUNS} AND {_IS_NEW} AND (patience.lock_timeout, patience.no_wait) IS NOT NULL
     RETURNING messages.id, messages.stop_requested AS stop_requested
 ), rest AS MATERIALIZED (
     SELECT draft.* FROM draft WHERE NOT EXISTS (SELECT FROM saved WHERE saved.id = draft.id)
@@ -71,14 +74,14 @@ CHECKPOINT_FREE_SQL = f"""
 WITH {_DRAFT_CTE}, running AS (
     SELECT messages.id, messages.stop_requested, {_IS_NEW} AS is_new
     FROM messages JOIN draft ON draft.id = messages.id WHERE {_STILL_RUNS}
-), free AS (
+), haste AS MATERIALIZED (SELECT {_NO_WAIT} AS no_wait), free AS (
     SELECT messages.id FROM messages JOIN running ON running.id = messages.id AND running.is_new
     WHERE {_STILL_RUNS}
     FOR NO KEY UPDATE OF messages SKIP LOCKED
 ), saved AS (
     {_SET_DRAFT}
-    FROM free JOIN draft ON draft.id = free.id
-    WHERE messages.id = free.id
+    FROM free JOIN draft ON draft.id = free.id CROSS JOIN haste
+    WHERE messages.id = free.id AND haste.no_wait IS NOT NULL
     RETURNING messages.id
 )
 SELECT running.id, running.stop_requested, running.is_new AND saved.id IS NULL
