@@ -26,6 +26,7 @@ from devstack.postgres import programs_folder
 ROUNDS = 3
 # PostgreSQL writes statistics a second after a transaction, and a checkpoint or autovacuum may run beside the requests.
 SETTLE_S = 1.5
+IDLE_S = 4.0
 SEND_TOKENS = 40
 SELECT, SIMPLE = "pgbench -S prepared", "pgbench -N prepared"
 UPDATES_SQL = "SELECT relname, n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname IN ('conversations', 'messages')"
@@ -43,6 +44,7 @@ class Database:
         parent = self._own.parent()
         assert parent is not None
         self._postmaster = parent
+        self._idle = 0.0
 
     def cpu_seconds(self) -> float:
         """Return the CPU time of all processes, those that have ended included, without this class's own session."""
@@ -59,13 +61,20 @@ class Database:
         """Return how many rows of each table were updated, and how many of them without touching an index."""
         return {name: (all_of_them, hot) for name, all_of_them, hot in self._monitor.execute(UPDATES_SQL).fetchall()}
 
+    def note_idle(self) -> None:
+        """Measure what the server does each second without requests: leases, checkpoints, autovacuum."""
+        self._idle = 0.0
+        cpu_s, _ = self.during(partial(time.sleep, IDLE_S))
+        self._idle = cpu_s / (IDLE_S + SETTLE_S)
+
     def during(self, work: Callable[[], object]) -> tuple[float, int]:
-        """Return CPU seconds and bytes of WAL that a piece of work costs."""
+        """Return CPU seconds and bytes of WAL that a piece of work costs, without the CPU of an idle server for that time."""
         time.sleep(SETTLE_S)
-        cpu_s, wal = self.cpu_seconds(), self.wal_bytes()
+        cpu_s, wal, started_at = self.cpu_seconds(), self.wal_bytes(), time.monotonic()
         work()
         time.sleep(SETTLE_S)
-        return self.cpu_seconds() - cpu_s, self.wal_bytes() - wal
+        idle_s = self._idle * (time.monotonic() - started_at)
+        return self.cpu_seconds() - cpu_s - idle_s, self.wal_bytes() - wal
 
 
 def _cpu_s(process: psutil.Process) -> float:
@@ -108,6 +117,7 @@ def main() -> None:
 def _measure(database: Database, common: CommonRequests, beside: str, count: int) -> dict[str, tuple[float, float]]:
     """Return CPU seconds and bytes of WAL of one request of each kind."""
     costs: dict[str, tuple[float, float]] = {}
+    database.note_idle()
     for name, script, transactions in ((SELECT, "-S", 10 * count), (SIMPLE, "-N", 2 * count)):
         cpu_s, wal = database.during(partial(pgbench, beside, script, transactions))
         costs[name] = cpu_s / transactions, wal / transactions
