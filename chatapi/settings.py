@@ -29,6 +29,8 @@ try:
     INFERENCE_COMPATIBILITY = _environment.choices("INFERENCE_COMPATIBILITY", INFERENCE_CHANGES)
     # Whether a leading <think>…</think> is reasoning, and whether reasoning goes upstream with the history.
     INFERENCE_THINK_TAGS = _environment.flag("INFERENCE_THINK_TAGS", True)
+    # Models, as patterns, whose service goes on with a last message of the model's own.
+    INFERENCE_PREFILL = _environment.several("INFERENCE_PREFILL")
     # Models, as patterns, whose output begins inside the thought, because their template has the opening tag.
     INFERENCE_THINK_INSIDE = _environment.several("INFERENCE_THINK_INSIDE")
     # Tags of models' own: [model pattern, opening tag, closing tag].

@@ -114,6 +114,14 @@ class NotAQuestion(Problem):
     detail = "You can edit only messages of your own. Ask for another answer with regenerate."
 
 
+class NotContinuable(Problem):
+    code = "not_continuable"
+    status = 409
+    detail = (
+        "Only a reply with text that was stopped, was interrupted, failed, or reached the limit of its length can be continued."
+    )
+
+
 class ModelNotAllowed(Problem):
     """A `model_tag` that users may not choose. The response has the form of other invalid fields."""
 

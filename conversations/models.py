@@ -261,6 +261,10 @@ class Message(models.Model):
     upstream_status = models.SmallIntegerField(null=True, blank=True)
     upstream_code = models.CharField(max_length=64, null=True, blank=True)
     trace_id = models.CharField(max_length=128, null=True, blank=True)
+    # How often a reply was continued, and after which cursor the last time. Each continuation has its own generation: drafts
+    # and ends of an earlier one are void.
+    continuations = models.IntegerField(null=True, blank=True)
+    continued_after = models.CharField(max_length=21, null=True, blank=True)
     # What went upstream: {"messages", "characters", "left_out", "reason"}.
     context = models.JSONField(null=True, blank=True)
     # For a reply: what its client asked for besides the question. The surface `openai` shows it again.

@@ -97,7 +97,7 @@ def presence_of(request: HttpRequest) -> Presence:
 
 
 def begin_reply(turn: Turn, is_present: Presence, *, after: Cursor = START, is_background: bool = False) -> Follower:
-    """Start a turn's reply and follow it. A reply that an earlier send began is followed after the cursor `after`.
+    """Start a turn's reply and follow it after the cursor `after`.
 
     A reply in the background goes on without a follower, and another send does not interrupt it by default.
 
@@ -106,8 +106,8 @@ def begin_reply(turn: Turn, is_present: Presence, *, after: Cursor = START, is_b
     release_connections()
     if turn.request is None:
         return follow_reply(turn.reply_id, after, is_present)
-    generation = live_replies.start(turn.reply_id, turn.request, is_background=is_background)
-    follower = generation.transcript.follow(START, is_present)
+    generation = live_replies.start(turn.reply_id, turn.request, former=turn.former, is_background=is_background)
+    follower = generation.transcript.follow(after, is_present)
     generation.has_begun.wait(REFUSAL_WAIT_S)
     if generation.refusal is not None:
         follower.close()
@@ -178,9 +178,9 @@ def stream_turn(
     if last_event is not None and last_event.is_end and turn.request is None:
         release_connections()
         return no_more_events(turn.reply_id)
-    after = START
+    after = turn.after
     if last_event is not None:
-        after, headers = (last_event.cursor, headers) if _is_of(turn, last_event) else (START, {**headers, **RESTARTED})
+        after, headers = (last_event.cursor, headers) if _is_of(turn, last_event) else (after, {**headers, **RESTARTED})
     if resumes and turn.is_another and stream_format.media_type == SSE.media_type:
         stream_format = marked(stream_format, mark_of(turn.reply_id))
     is_present = presence_of(request)
@@ -196,6 +196,8 @@ def place_in(reply_id: UUID, event: LastEvent) -> tuple[Cursor, Mapping[str, str
 
 def _is_of(turn: Turn, event: LastEvent) -> bool:
     """Whether an event was received from this turn's reply. Ids are marked only where there may be a doubt."""
+    if turn.former is not None:
+        return not event.is_end and event.mark in ("", mark_of(turn.reply_id))
     if turn.request is not None:
         return False
     return event.mark == mark_of(turn.reply_id) if turn.is_another else not event.mark

@@ -22,6 +22,7 @@ ERROR_CODES: Mapping[str, tuple[int, str]] = MappingProxyType(
         "method_not_allowed": (405, "This address does not have this method"),
         "request_timeout": (408, "The body did not arrive in time"),
         "generation_in_progress": (409, "A reply is running. `message_id` names it, `Location` is its stream"),
+        "not_continuable": (409, "This message is not the last reply, or not an unfinished one with text"),
         "payload_too_large": (413, "The body is too large"),
         "url_too_long": (414, "The URL is too long"),
         "idempotency_mismatch": (422, "Another request has used this Idempotency-Key"),

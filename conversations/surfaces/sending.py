@@ -12,7 +12,7 @@ from conversations.exceptions import GenerationInProgress
 from conversations.services.sending.begin import Turn
 from conversations.services.sending.busy import WhenBusy, begin_when_free
 from conversations.services.sending.first_turns import Opening, begin_together
-from conversations.services.sending.resume import find_begun_turn
+from conversations.services.sending.resume import find_begun_continuation, find_begun_turn
 from conversations.surfaces.callers import caller_id
 from conversations.surfaces.counting import count_sends
 from conversations.surfaces.delivery import STREAM_FORMATS, Delivery, deliver, message_location
@@ -20,7 +20,7 @@ from conversations.surfaces.headers import read_idempotency_key, read_last_event
 from conversations.surfaces.open_streams import open_streams
 from inference_proxy.replies.streams import StreamFormat
 
-# `start_turn`, `edit_turn` or `regenerate_turn`
+# `start_turn`, `edit_turn`, `regenerate_turn` or `continue_turn`
 BeginReply = Callable[..., Turn]
 
 
@@ -79,7 +79,7 @@ def begin_turn(
         return begin_when_free(begin_first, when_busy)
     asked["conversation_id"] = conversation_id
     if _continues_a_stream(request, how, idempotency_key):
-        begun = find_begun_turn(content=question.get("content"), **asked)
+        begun = _find_begun(asked, question)
         if begun is not None:
             return begun
     try:
@@ -88,6 +88,13 @@ def begin_turn(
         if user_id is not None and refusal.running_id is not None:
             refusal.headers["Location"] = f"{message_location(conversation_id, refusal.running_id)}/stream"
         raise
+
+
+def _find_begun(asked: dict[str, Any], question: dict[str, Any]) -> Turn | None:
+    reply_id = question.get("reply_id")
+    if reply_id is not None:
+        return find_begun_continuation(conversation_id=asked["conversation_id"], user_id=asked["user_id"], reply_id=reply_id)
+    return find_begun_turn(content=question.get("content"), **asked)
 
 
 def _continues_a_stream(request: HttpRequest, how: Delivery, idempotency_key: str) -> bool:

@@ -16,6 +16,11 @@ from inference_proxy.protocols.think_tags import PAIRS, ThinkTags
 # PostgreSQL stores neither, and no client can show them.
 UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 SURROGATE_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
+# For services that always begin a new message.
+CONTINUE_INSTRUCTION = (
+    "Your last message was cut off. Continue it exactly where it ends. Do not repeat any of it, and do not introduce or "
+    "comment on the rest."
+)
 # What the column of a service's own finish word holds.
 MAX_LABEL_CHARACTERS = 100
 # A JSON text or a bare word that is no piece of a reply, but says that something went wrong.
@@ -49,7 +54,8 @@ class GenerationRequest:
     `messages` is `list[{"role": "user" | "assistant" | "system", "content": str}]`, oldest first. If the protocol takes it, an
     answer may have `"reasoning_content"`, too. `rows` says of how many stored messages each of them is made; () means one each.
     `newest` is the newest question, where it is joined with others in the last message. `left_out` is how many stored messages
-    were taken out of this request since the caller chose them.
+    were taken out of this request since the caller chose them. `continues` is the beginning of the answer, if that is to be
+    continued.
     """
 
     messages: list[dict[str, str]]
@@ -59,6 +65,7 @@ class GenerationRequest:
     rows: tuple[int, ...] = ()
     newest: str = ""
     left_out: int = 0
+    continues: str = ""
 
 
 @dataclass(slots=True)
@@ -152,6 +159,19 @@ class InferenceProtocol(Protocol):
     def read_models(self, answer: dict[str, Any]) -> dict[str, Any]:
         """Return `{"current_model", "models": [{"model_tag", "source", "path", "loaded"}]}`."""
         ...
+
+
+def prefills(model: str) -> bool:
+    """Whether the service is known to go on with a last message of the model's, as vLLM does."""
+    return any(_matches(model, pattern) for pattern in settings.INFERENCE_PREFILL)
+
+
+def messages_to_continue(request: GenerationRequest) -> list[dict[str, str]]:
+    """Return the messages of a request; to continue an answer, its beginning and the instruction to go on follow."""
+    if not request.continues:
+        return request.messages
+    begun = {"role": "assistant", "content": request.continues}
+    return [*request.messages, begun, {"role": "user", "content": CONTINUE_INSTRUCTION}]
 
 
 def new_think_tags(model: str = "") -> ThinkTags | None:

@@ -15,6 +15,7 @@ from inference_proxy.protocols.base import (
     load_event,
     load_object,
     load_spelled,
+    messages_to_continue,
     name_of,
     new_think_tags,
     read_other,
@@ -65,7 +66,7 @@ class Nanochat:
         self._tags = new_think_tags(request.model_tag)
         sampling = fill_in(request.sampling)
         body = {
-            "messages": fold_system_messages(request.system_prompt, request.messages),
+            "messages": fold_system_messages(request.system_prompt, messages_to_continue(request)),
             "temperature": DEFAULT_TEMPERATURE if sampling.temperature is None else sampling.temperature,
             "max_tokens": DEFAULT_MAX_TOKENS if sampling.max_tokens is None else sampling.max_tokens,
             "top_k": DEFAULT_TOP_K if sampling.top_k is None else sampling.top_k,

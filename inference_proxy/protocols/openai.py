@@ -19,7 +19,9 @@ from inference_proxy.protocols.base import (
     fill_in,
     load_object,
     load_spelled,
+    messages_to_continue,
     new_think_tags,
+    prefills,
     read_other,
     read_usage,
     text_of,
@@ -86,12 +88,16 @@ class OpenAI:
             # OpenAI has no top_k, but llama.cpp, vLLM and others do. It is sent only if someone chose it.
             "top_k": sampling.top_k,
         }
-        body = {
-            "messages": system + request.messages,
+        body: dict[str, Any] = {
+            "messages": system + messages_to_continue(request),
             "stream": True,
             "stream_options": {"include_usage": True},
             **{name: value for name, value in optional.items() if value is not None},
         }
+        if request.continues and prefills(model):
+            # vLLM's names. Without the instruction, the last message is the model's own.
+            body |= {"messages": body["messages"][:-1], "continue_final_message": True, "add_generation_prompt": False}
+            self._tags = None
         return compatibility.change(body)
 
     def body_after(self, body: dict[str, Any], refusal: Refusal) -> dict[str, Any] | None:

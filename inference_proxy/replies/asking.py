@@ -104,7 +104,7 @@ class Asking:
         self.protocol = new_protocol()
         self._body = {**self._body, "messages": self.protocol.body(request)["messages"]}
         texts = [text for message in request.messages for name, text in message.items() if name != "role"]
-        characters = len(request.system_prompt) + sum(map(len, texts))
+        characters = len(request.system_prompt) + len(request.continues) + sum(map(len, texts))
         self.sent = SentContext(messages=len(request.messages), characters=characters, left_out=request.left_out)
 
     def _change_after(self, failure: UpstreamFailure) -> bool:

@@ -31,6 +31,7 @@ from inference_proxy.exceptions import (
 from inference_proxy.protocols.base import Delta, GenerationRequest, name_of
 from inference_proxy.protocols.refusals import failure_of_event
 from inference_proxy.replies.asking import Asking
+from inference_proxy.replies.continuing import Former, end_of_continuation
 from inference_proxy.replies.frames import END_ID, START, Cursor, Frame
 from inference_proxy.replies.pacing import Pacer, rest_timer
 from inference_proxy.replies.store import Draft, FinalStatus, FinishedReply, ReplyStore
@@ -62,19 +63,24 @@ class Generation:
         request: GenerationRequest,
         store: ReplyStore,
         *,
+        former: Former | None = None,
         is_background: bool = False,
         pause_s: Callable[[], float] = no_pause,
     ) -> None:
         self.reply_id = reply_id
+        self._former = former
         self._is_background = is_background
         self.transcript = Transcript()
+        if former is not None:
+            self.transcript.begin_with(former.text, former.reasoning)
         # Set when the inference service has accepted, or it is certain that it won't.
         self.has_begun = threading.Event()
         self.has_ended = threading.Event()
         # Set where the inference service failed before it accepted.
         self.refusal: UpstreamFailure | None = None
         # How much of both channels a checkpoint has saved, and when the keeper saves more (monotonic).
-        self._saved = START
+        self._begin = START if former is None else former.cursor
+        self._saved = self._begin
         self.save_text_at = 0.0
         self._store = store
         self._call = UpstreamCall(
@@ -88,6 +94,8 @@ class Generation:
         self._has_run = False
         # The end, once it is known, and whether the store has it.
         self._finished: FinishedReply | None = None
+        # The same without what the reply had before it was continued.
+        self._own: FinishedReply | None = None
         self.is_saved = False
         self._cut_status: FinalStatus | None = None
         self._save_until: float | None = None
@@ -129,7 +137,7 @@ class Generation:
 
     def save_for_gone_thread(self) -> None:
         """Save the end that this reply's own thread could not save. Raises `StoreUnavailable`."""
-        reply = self._finished or self._result("interrupted", None)
+        reply = self._finished or self._whole(self._result("interrupted", None))
         try:
             self._store.finish(reply)
         except StoreUnavailable:
@@ -138,7 +146,7 @@ class Generation:
             logger.exception("a reply can't be saved whole", extra={"message_id": str(self.reply_id)})
             self._store.interrupt([self.reply_id])
         self.is_saved = True
-        self._tell("interrupted", NotSaved(), reply.inference_time_ms)
+        self._tell("interrupted", NotSaved(), reply)
         self._conclude()
 
     def stop(self) -> None:
@@ -156,7 +164,8 @@ class Generation:
         # Text first: what the row has of the reasoning is then never older than its text.
         text = transcript.text() if with_text and transcript.length > saved.text else None
         reasoning = transcript.reasoning() if with_text and transcript.reasoning_length > saved.reasoning else None
-        return Draft(self.reply_id, text, self.is_followed, reasoning)
+        number = 0 if self._former is None else self._former.number
+        return Draft(self.reply_id, text, self.is_followed, reasoning, number)
 
     def note_saved(self, draft: Draft) -> int:
         """Remember that a checkpoint has saved this draft. Return how many characters it wrote."""
@@ -167,7 +176,7 @@ class Generation:
     def give_up_saving(self) -> None:
         """Tell the followers, where they still wait, that this process ends and the store is away."""
         if not self.has_ended.is_set():
-            self._tell("interrupted", NotSaved(), self._inference_time_ms())
+            self._tell("interrupted", NotSaved())
 
     def _cut(self, status: FinalStatus) -> None:
         self._cut_status = self._cut_status or status
@@ -199,7 +208,7 @@ class Generation:
             self._end("interrupted", None)
         with suppress(BaseException):
             # Where that was not possible, followers would wait forever for a thread that has ended.
-            self._tell("interrupted", NotSaved(), self._inference_time_ms())
+            self._tell("interrupted", NotSaved())
 
     def _conclude(self) -> None:
         with suppress(BaseException):
@@ -224,7 +233,7 @@ class Generation:
             # At once: what the user stopped must stop costing.
             self._call.close()
         # A model that used up its tokens while it was thinking has not answered.
-        has_answered = failure is None and self._cut_status is None and self._finish_reason != "length"
+        has_answered = failure is None and self._cut_status is None and self._finish_reason != "length" and self._former is None
         self._append(self._protocol.flush(is_whole=has_answered and not self._has_called_tool))
         if self._cut_status is not None:
             return self._cut_status, None
@@ -356,8 +365,9 @@ class Generation:
             self._prompt_tokens = delta.prompt_tokens
 
     def _end(self, status: FinalStatus, failure: UpstreamFailure | None) -> None:
+        own = self._own = self._own or self._result(status, failure)
         if self._finished is None:
-            self._finished = self._result(status, failure)
+            self._finished = self._whole(own)
             if self._first_token_at is not None:
                 self._asking.note_end(self._prompt_tokens)
         reply = self._finished
@@ -369,9 +379,13 @@ class Generation:
             # A stop from elsewhere was stored before the end.
             failure = None
         try:
-            self._note_end(reply, saved_status, failure)
+            self._note_end(own, own.status if saved_status == reply.status else saved_status, failure)
         finally:
-            self._tell(saved_status, failure, reply.inference_time_ms)
+            self._tell(saved_status, failure, reply)
+
+    def _whole(self, own: FinishedReply) -> FinishedReply:
+        """Return the end of the whole reply: a continuation adds to what was there."""
+        return own if self._former is None else end_of_continuation(own, self._former)
 
     def _result(self, status: FinalStatus, failure: UpstreamFailure | None) -> FinishedReply:
         first = self._first_token_at
@@ -434,19 +448,19 @@ class Generation:
                 self.is_saved = True
                 return status
 
-    def _tell(self, status: FinalStatus, failure: UpstreamFailure | None, inference_time_ms: int) -> None:
+    def _tell(self, status: FinalStatus, failure: UpstreamFailure | None, end: FinishedReply | None = None) -> None:
         frames = closing_frames(
             message_id=self.reply_id,
             status=status,
             failure=failure,
-            token_count=self._tokens(),
-            inference_time_ms=inference_time_ms,
-            finish_reason=self._finish_reason,
+            token_count=self._tokens() if end is None else end.token_count,
+            inference_time_ms=self._inference_time_ms() if end is None else end.inference_time_ms,
+            finish_reason=self._finish_reason if end is None else end.finish_reason,
         )
         self.transcript.close(frames)
 
     def _tokens(self) -> int:
-        characters = self.transcript.length + self.transcript.reasoning_length
+        characters = self.transcript.length + self.transcript.reasoning_length - sum(self._begin)
         return plausible_count(
             self._completion_tokens, frames=self._token_count, characters=characters, max_tokens=self._asking.max_tokens
         )

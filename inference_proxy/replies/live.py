@@ -21,6 +21,7 @@ from chatapi.incoming.admission import do_requests_wait
 from chatapi.observability import metrics
 from inference_proxy.exceptions import StoreUnavailable
 from inference_proxy.protocols.base import GenerationRequest
+from inference_proxy.replies.continuing import Former
 from inference_proxy.replies.generation import Generation
 from inference_proxy.replies.store import Draft, ReplyStore
 
@@ -96,13 +97,18 @@ class LiveReplies:
         """Whether this process ends so soon that a stream of a reply that is made elsewhere can't go on here."""
         return self._interrupt_at is not None and time.monotonic() >= self._interrupt_at
 
-    def start(self, reply_id: UUID, request: GenerationRequest, *, is_background: bool = False) -> Generation:
-        """Start generating a reply whose row exists."""
-        generation = Generation(reply_id, request, self._store, is_background=is_background, pause_s=self._pause_s)
+    def start(
+        self, reply_id: UUID, request: GenerationRequest, *, former: Former | None = None, is_background: bool = False
+    ) -> Generation:
+        """Start generating a reply whose row exists, or, with what it was, continue it."""
+        generation = Generation(
+            reply_id, request, self._store, former=former, is_background=is_background, pause_s=self._pause_s
+        )
         self.keep()
         with self._lock:
             self._running[reply_id] = generation
             self._expected.pop(reply_id, None)
+            self._never_begun.pop(reply_id, None)
         try:
             generation.start()
         except BaseException:
@@ -197,7 +203,9 @@ class LiveReplies:
 
     def _forget(self, generation: Generation) -> None:
         with self._lock:
-            self._running.pop(generation.reply_id, None)
+            # Another generation may already continue the reply.
+            if self._running.get(generation.reply_id) is generation:
+                del self._running[generation.reply_id]
 
     def _keep(self) -> None:
         next_checkpoint = time.monotonic()
@@ -270,6 +278,8 @@ class LiveReplies:
         """Save every running reply. The texts are taken before the statement, their lengths noted only after it succeeded."""
         saved: list[tuple[Generation, Draft]] = []
         drafts: list[Draft] = []
+        # An ended one among these may be continued before the statement has run.
+        drafted: dict[UUID, Generation] = {}
         for generation in self.running():
             if generation.is_thread_gone:
                 continue
@@ -280,6 +290,7 @@ class LiveReplies:
                 logger.warning("no memory to save a reply at this checkpoint")
                 continue
             drafts.append(draft)
+            drafted[draft.reply_id] = generation
             if draft.text is not None or draft.reasoning is not None:
                 saved.append((generation, draft))
         if not drafts:
@@ -294,8 +305,8 @@ class LiveReplies:
             if written > CHECKPOINT_CHARACTERS:
                 generation.save_text_at = now + settings.CHECKPOINT_SECONDS * written / CHECKPOINT_CHARACTERS
         for reply_id in directives.to_stop | directives.deleted:
-            if running := self.get(reply_id):
-                running.stop()
+            if not drafted[reply_id].has_ended.is_set():
+                drafted[reply_id].stop()
 
     def _end_never_begun(self, now: float) -> None:
         with self._lock:

@@ -41,7 +41,7 @@ class _Limit:
 def size_of(request: GenerationRequest) -> int:
     """Return the length of a request in bytes."""
     texts = (text for message in request.messages for name, text in message.items() if name != "role")
-    return len(request.system_prompt.encode()) + sum(len(text.encode()) for text in texts)
+    return len(request.system_prompt.encode()) + len(request.continues.encode()) + sum(len(text.encode()) for text in texts)
 
 
 def shortened(request: GenerationRequest) -> GenerationRequest | None:

@@ -17,6 +17,8 @@ class Draft:
     # Whether a client is waiting for it.
     is_followed: bool = True
     reasoning: str | None = None
+    # Which continuation of the reply this is, 0 for the reply itself. The row must not have gone on with a later one.
+    continuation: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,10 @@ class FinishedReply:
     upstream_status: int | None = None
     upstream_code: str = ""
     trace_id: str = ""
+    # As in `Draft`.
+    continuation: int = 0
+    # Whether the request's idempotency key is free again, because it changed nothing.
+    releases_key: bool = False
 
 
 class ReplyStore(Protocol):

@@ -60,6 +60,13 @@ class Transcript:
         """Whether there is text, and not white space alone."""
         return bool(self.length) and not self.text().isspace()
 
+    def begin_with(self, text: str, reasoning: str) -> None:
+        """Add what an earlier generation of this reply has said."""
+        if reasoning:
+            self.append_reasoning(reasoning)
+        if text:
+            self.append(orjson.dumps({"token": text}), text)
+
     def append(self, payload: bytes, text: str) -> None:
         """Add a frame with some text, or with none. Followers see it at the next `wake`."""
         size, count = len(self._payloads), len(self._offsets)

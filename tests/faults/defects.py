@@ -60,7 +60,7 @@ def done_before_commit(service: Any) -> Changes:
     """Followers are told the end of a reply before it is saved."""
 
     def save(original: Original, generation: Any, reply: Any) -> Any:
-        generation._tell(reply.status, None, reply.inference_time_ms)
+        generation._tell(reply.status, None, reply)
         return original(generation, reply)
 
     yield around(service.Generation, "_save", save)
@@ -88,9 +88,8 @@ def checkpoint_shortens(service: Any) -> Changes:
 @defect
 def late_checkpoint_counts(service: Any) -> Changes:
     """A checkpoint that comes after the end of its reply puts the older text back."""
-    guard = "(messages.status = 'streaming' OR (messages.status = 'interrupted' AND messages.inference_time_ms IS NULL))"
     sql = service.replies.CHECKPOINT_SQL
-    yield set_to(service.replies, "CHECKPOINT_SQL", sql.replace(guard, "true"))
+    yield set_to(service.replies, "CHECKPOINT_SQL", sql.replace(service.replies._STILL_RUNS, "true"))
 
 
 @defect

@@ -54,8 +54,9 @@ ON CONFLICT (user_id, bucket) DO UPDATE SET
 """  # noqa: S608  # only constants go into it
 
 
-# The column came with migration 0020.
-SAID_HERE_SQL = "AND messages.source IS NULL"
+# These columns came with migrations 0020 and 0034. A reply that was continued counts at several times, which its row does not
+# know.
+SAID_HERE_SQL = "AND messages.source IS NULL AND messages.continuations IS NULL"
 
 
 @dataclass(slots=True)

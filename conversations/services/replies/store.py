@@ -29,14 +29,20 @@ from inference_proxy.replies.store import Directives, Draft, FinalStatus, Finish
 logger = logging.getLogger(__name__)
 
 # A reply may be marked `interrupted` while its generation continues (see above). But a reply with an inference time was ended
-# by its generation; a late checkpoint must not overwrite its text with an older one.
-_STILL_RUNS = "(messages.status = 'streaming' OR (messages.status = 'interrupted' AND messages.inference_time_ms IS NULL))"
+# by its generation; a late checkpoint must not overwrite its text with an older one. One that is continued has such a time, and
+# a heartbeat until the continuation ends. An earlier generation of it has nothing more to say.
+_STILL_RUNS = """
+((messages.status = 'streaming' OR (messages.status = 'interrupted'
+    AND (messages.inference_time_ms IS NULL OR messages.heartbeat_at IS NOT NULL)))
+ AND coalesce(messages.continuations, 0) = draft.continuation)
+"""
 _IS_NEW = (
     "(draft.content IS NOT NULL OR draft.reasoning IS NOT NULL OR messages.is_followed IS DISTINCT FROM draft.is_followed)"
 )
 _DRAFT_CTE = """
 draft AS (
-    SELECT * FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::boolean[]) AS draft (id, content, reasoning, is_followed)
+    SELECT * FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::boolean[], %s::int[])
+        AS draft (id, content, reasoning, is_followed, continuation)
 )
 """
 _SET_DRAFT = """
@@ -76,6 +82,7 @@ WITH {_DRAFT_CTE}, running AS (
     FROM messages JOIN draft ON draft.id = messages.id WHERE {_STILL_RUNS}
 ), haste AS MATERIALIZED (SELECT {_NO_WAIT} AS no_wait), free AS (
     SELECT messages.id FROM messages JOIN running ON running.id = messages.id AND running.is_new
+    JOIN draft ON draft.id = messages.id
     WHERE {_STILL_RUNS}
     FOR NO KEY UPDATE OF messages SKIP LOCKED
 ), saved AS (
@@ -100,8 +107,10 @@ WITH before AS (
     SELECT id, conversation_id, parent_id,
            NOT is_active AND status = 'streaming' AND %(has_text)s AND (%(counts)s OR stop_requested) AS takes_over,
            status = 'interrupted' AS was_guessed, stop_requested AS is_stopped,
-           created_at, token_count, prompt_tokens, inference_time_ms
-    FROM messages WHERE id = %(id)s AND status IN ('streaming', 'interrupted') FOR UPDATE
+           created_at, token_count, prompt_tokens, inference_time_ms, continuations
+    FROM messages
+    WHERE id = %(id)s AND status IN ('streaming', 'interrupted') AND coalesce(continuations, 0) = %(continuation)s
+    FOR UPDATE
 ), replaced AS (
     UPDATE messages AS other SET is_active = false, was_active = true, left_order = (
         SELECT coalesce(max(left_order), 0) + 1 FROM messages WHERE conversation_id = before.conversation_id
@@ -119,6 +128,7 @@ SET status = CASE WHEN before.is_stopped THEN 'stopped' ELSE %(status)s END, con
     upstream_finish = %(upstream_finish)s, upstream_status = %(upstream_status)s, upstream_code = %(upstream_code)s,
     trace_id = CASE WHEN NOT before.is_stopped THEN %(trace_id)s END,
     is_active = reply.is_active OR before.takes_over,
+    idempotency_key = CASE WHEN before.is_stopped OR NOT %(releases_key)s THEN reply.idempotency_key END,
     context = CASE WHEN %(left_out)s::int = 0 OR reply.context ->> 'reason' = 'model_limit' THEN reply.context
         ELSE coalesce(reply.context, '{{}}') || jsonb_build_object(
             'messages', %(sent_messages)s::int, 'characters', %(sent_characters)s::int, 'reason', 'model_limit',
@@ -200,7 +210,7 @@ class DatabaseReplyStore:
 
     def checkpoint(self, drafts: Sequence[Draft]) -> Directives:
         ids = [draft.reply_id for draft in drafts]
-        rows = [(draft.reply_id, draft.text, draft.reasoning, draft.is_followed) for draft in drafts]
+        rows = [(draft.reply_id, draft.text, draft.reasoning, draft.is_followed, draft.continuation) for draft in drafts]
         with self._translated_errors():
             found = self._save_drafts([list(column) for column in zip(*rows, strict=True)])
         known = {reply_id for reply_id, _, _ in found}
@@ -243,6 +253,8 @@ class DatabaseReplyStore:
             "upstream_status": reply.upstream_status,
             "upstream_code": reply.upstream_code or None,
             "trace_id": reply.trace_id or None,
+            "continuation": reply.continuation,
+            "releases_key": reply.releases_key,
             "counts": reply.status in ("complete", "stopped"),
             "has_text": bool(reply.text),
             "sent_messages": reply.sent.messages if reply.sent else 0,
@@ -257,7 +269,9 @@ class DatabaseReplyStore:
             ended = self._ending(*statements)[-1]
             if not ended:
                 found = self._ending((STATUS_SQL, values))[0]
-                return cast(FinalStatus, found[0][0]) if found else reply.status
+                status = found[0][0] if found else reply.status
+                # After a guess, another generation may have gone on with the reply.
+                return "interrupted" if status == "streaming" else cast(FinalStatus, status)
         was_guessed, status, uncounted = ended[0]
         if uncounted:
             note_uncounted(uncounted)

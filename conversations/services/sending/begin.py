@@ -26,6 +26,7 @@ from conversations.exceptions import (
     GenerationInProgress,
     MessageNotFound,
     NotAQuestion,
+    NotContinuable,
     NothingToRegenerate,
     NotTheLastTurn,
     TooManyGenerations,
@@ -46,6 +47,7 @@ from conversations.services.replies.versions import (
     read_tree,
 )
 from conversations.services.sending.context import SEPARATOR, Budget, Context, build_context
+from conversations.services.sending.continuing import budget_beside, read_former, read_place, reopen_reply, text_to_continue
 from conversations.services.sending.model_tags import model_of_turn, with_model_list
 from conversations.services.sending.places import Place, room_for_reply
 from conversations.services.sending.retries import Earlier, find_earlier, fingerprint_of, read_earlier, require_same
@@ -55,6 +57,7 @@ from conversations.services.sending.statements import (
     lock_and_survey,
     lock_conversation,
     next_place,
+    note_activity,
     survey_conversation,
     touch_conversation,
 )
@@ -62,6 +65,8 @@ from conversations.services.sending.titles import automatic_title, is_unnamed
 from conversations.services.sending.upstream_messages import History
 from conversations.services.usage.quotas import refuse_over_quota
 from inference_proxy.protocols.base import GenerationRequest, Sampling
+from inference_proxy.replies.continuing import Former
+from inference_proxy.replies.frames import START, Cursor
 
 RETRY_AFTER_S = 5
 
@@ -78,6 +83,9 @@ class Turn:
     reply_id: UUID
     request: GenerationRequest | None
     is_another: bool = False
+    # Of a reply that is continued: what it was, and after which cursor it goes on.
+    former: Former | None = None
+    after: Cursor = START
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,6 +278,39 @@ def edit_turn(
         version = _add_version(messages, asked, content, idempotency_key, fingerprint)
         context = _context_before(version, content, setting)
         return _add_answer(place, setting, version, content, context, sent=1)
+
+
+@with_model_list
+def continue_turn(
+    *, conversation_id: UUID, user_id: UUID | None, reply_id: UUID, sampling: Sampling, idempotency_key: str = ""
+) -> Turn:
+    """Set the last reply, which is unfinished and has text, back to `streaming`: the model goes on where it ended.
+
+    If the continuation fails, the reply gets its former status back (see `inference_proxy.replies.continuing`). A repeated
+    request with an idempotency key follows the continuation. Raises `ConversationNotFound`, `MessageNotFound`, `QuotaExceeded`,
+    `GenerationInProgress`, `TooManyGenerations`, `NotContinuable`, `IdempotencyMismatch`.
+    """
+    fingerprint = fingerprint_of("continue", str(reply_id), sampling.choices()) if idempotency_key else ""
+    with _one_running_reply(conversation_id) as place, transaction.atomic():
+        setting, messages = _lock_conversation(conversation_id, user_id, sampling)
+        earlier = find_earlier(messages, idempotency_key, fingerprint)
+        if earlier is not None:
+            return replace(_follow(conversation_id, earlier), after=read_place(messages, reply_id))
+        _refuse_while_busy(messages, user_id)
+        former = read_former(messages, reply_id)
+        asked = last_question(messages)
+        if asked is None:
+            raise NotContinuable
+        text = text_to_continue(former.text)
+        history = History(conversation_id, before=SortKey(asked.created_at, asked.id))
+        context = build_context(history, budget_beside(Budget.left_by(asked.content, setting.system_prompt), text))
+        place.claim(reply_id)
+        goes_on = not is_marked(conversation_id, idempotency_key)
+        if goes_on:
+            reopen_reply(messages, reply_id, former, asked_id=asked.id, key=idempotency_key, fingerprint=fingerprint)
+            note_activity(conversation_id)
+    turn = replace(_turn(setting, asked.id, reply_id, context, goes_on=goes_on), after=former.cursor)
+    return turn if turn.request is None else replace(turn, former=former, request=replace(turn.request, continues=text))
 
 
 @contextmanager

@@ -15,6 +15,17 @@ from conversations.services.sending.begin import Turn
 from conversations.services.sending.retries import first_reply
 
 
+def find_begun_continuation(*, conversation_id: UUID, user_id: UUID | None, reply_id: UUID) -> Turn | None:
+    """Return the last continuation of a reply, or None if it was never continued."""
+    if not Conversation.objects.visible_to(user_id).filter(id=conversation_id).exists():
+        return None
+    continued = Message.objects.in_conversation(conversation_id).filter(id=reply_id, continuations__isnull=False)
+    asked_id = continued.values_list("parent_id", flat=True).first()
+    if asked_id is None:
+        return None
+    return Turn(conversation_id=conversation_id, user_message_id=asked_id, reply_id=reply_id, request=None)
+
+
 def find_begun_turn(*, conversation_id: UUID, user_id: UUID | None, content: str | None, idempotency_key: str) -> Turn | None:
     """Return the turn of this key, or, without a key, the last turn if it has the same question. None if there is none.
 

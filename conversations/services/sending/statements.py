@@ -198,6 +198,12 @@ def touch_conversation(conversation_id: UUID, title: str | None, *, sent: int) -
     _count_after_commit(uncounted)
 
 
+def note_activity(conversation_id: UUID) -> None:
+    """Update a conversation whose last reply goes on: its time, and when it expires if it is temporary. Commit."""
+    values = {"conversation_id": conversation_id, "title": None, "temporary_lifetime": str(TEMPORARY_LIFETIME)}
+    run_together((TOUCH_SQL, values), is_last=True)
+
+
 def insert_turn(
     *,
     conversation_id: UUID,

@@ -66,11 +66,12 @@ difference AS MATERIALIZED (
 
 # Part of a statement that saves a reply's result; `before` is the row until then. A result may be saved twice, or after a
 # guess, so this counts the difference. An infinite time belongs to no quarter and must not keep the reply from being saved.
+# What continues a reply counts when it is said: otherwise an old reply could be continued past today's quota.
 COUNT_RESULT_CTES = f"""
 difference AS MATERIALIZED (
     SELECT conversations.user_id,
-           date_bin('15 minutes', CASE WHEN isfinite(before.created_at) THEN before.created_at ELSE now() END, 'epoch')
-               AS bucket,
+           date_bin('15 minutes', CASE WHEN before.continuations IS NULL AND isfinite(before.created_at)
+               THEN before.created_at ELSE now() END, 'epoch') AS bucket,
            0 AS messages, 0 AS replies,
            %(token_count)s - coalesce(before.token_count, 0) AS tokens,
            coalesce(%(prompt_tokens)s, 0) - coalesce(before.prompt_tokens, 0) AS prompt_tokens,

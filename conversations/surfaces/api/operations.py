@@ -226,6 +226,16 @@ regenerate_message = operation(
     responses=REPLY,
     examples=[example({"temperature": 0.7}), SSE_EXAMPLE],
 )
+continue_reply = operation(
+    "continue_reply",
+    "Continue the last reply, if it is unfinished: it was stopped, was interrupted, failed with text, or reached its limit. "
+    "The stream begins after the text that the reply has. If the continuation fails, the reply gets its former status back",
+    "messages",
+    parameters=[*OF_MESSAGE, *HOW, IDEMPOTENCY_KEY, *RESUMED],
+    request=requests.SamplingSerializer,
+    responses=REPLY,
+    examples=[example({"max_tokens": 1024}), SSE_EXAMPLE],
+)
 activate_message = operation(
     "activate_message",
     "Make this message active, with what it follows, and with what was active below it when it was left",

@@ -38,6 +38,7 @@ urlpatterns = [
     path(f"{CONVERSATION}/messages", MessageViewSet.as_view({"get": "list", "post": "create"})),
     path(MESSAGE, MessageViewSet.as_view({"get": "retrieve", "put": "update"})),
     path(f"{MESSAGE}/regenerate", MessageViewSet.as_view({"post": "regenerate"})),
+    path(f"{MESSAGE}/continue", MessageViewSet.as_view({"post": "go_on"})),
     path(f"{MESSAGE}/activate", MessageViewSet.as_view({"post": "activate"})),
     path(
         f"{MESSAGE}/stream",

@@ -1,4 +1,4 @@
-"""/api/conversations/{id}/messages: list, send, read, edit, regenerate, activate, follow, ticket."""
+"""/api/conversations/{id}/messages: list, send, read, edit, regenerate, continue, activate, follow, ticket."""
 
 from typing import Any
 from uuid import UUID
@@ -14,7 +14,7 @@ from conversations.exceptions import MessageNotFound
 from conversations.models import Message, Role
 from conversations.services.conversations import require_conversation
 from conversations.services.replies.versions import activate_message
-from conversations.services.sending.begin import edit_turn, regenerate_turn, start_turn
+from conversations.services.sending.begin import continue_turn, edit_turn, regenerate_turn, start_turn
 from conversations.surfaces.api import operations
 from conversations.surfaces.api.queries import read_message, read_messages
 from conversations.surfaces.api.requests import SamplingSerializer, SendSerializer
@@ -30,7 +30,8 @@ from inference_proxy.replies.streams import NDJSON, SSE
 
 class MessageViewSet(ViewSet):
     def get_throttles(self) -> list[Any]:
-        return [SendThrottle()] if self.action in ("create", "update", "regenerate") else super().get_throttles()
+        begins_reply = self.action in ("create", "update", "regenerate", "go_on")
+        return [SendThrottle()] if begins_reply else super().get_throttles()
 
     @operations.list_messages
     def list(self, request: Request, conversation_id: str) -> Response:
@@ -64,6 +65,12 @@ class MessageViewSet(ViewSet):
         found_id, chosen_id = require_conversation_id(conversation_id), require_message_id(message_id)
         body = read_body(SamplingSerializer, request)
         return answer_with_reply(request, regenerate_turn, body, conversation_id=found_id, message_id=chosen_id)
+
+    @operations.continue_reply
+    def go_on(self, request: Request, conversation_id: str, message_id: str) -> HttpResponseBase:
+        found_id, reply_id = require_conversation_id(conversation_id), require_message_id(message_id)
+        body = read_body(SamplingSerializer, request)
+        return answer_with_reply(request, continue_turn, body, conversation_id=found_id, reply_id=reply_id)
 
     @operations.activate_message
     def activate(self, request: Request, conversation_id: str, message_id: str) -> Response:
