@@ -10,14 +10,24 @@ from django.db.models import F, Func
 
 # `idx_messages_day`. Days are those of UTC.
 _DAY = "((%(expressions)s AT TIME ZONE 'UTC')::date)"
-# `idx_messages_search`. PostgreSQL refuses a tsvector over 1 MB, so only the beginning of a long message is indexed.
-_MESSAGE_VECTOR = "to_tsvector('simple'::regconfig, left(%(expressions)s, 100000))"
-# `idx_conversations_title_words`. Django's `SearchVector` would add a COALESCE.
-_TITLE_VECTOR = "to_tsvector('simple', %(expressions)s)"
+# `idx_messages_words` and `idx_conversations_words`. The functions are in migration 0031. They read 100,000 characters.
+_WORDS = "search_words(search_text(%(expressions)s))"
+# The same with positions, which no index has. A tsvector holds 256 positions of a word, and none beyond the 16,383rd word: of
+# longer texts than this, all are taken for a match that have all words of a phrase.
+_HAS_PHRASE = "(length(%(expressions)s) > 5000 OR search_places(search_text(%(expressions)s)) @@ %(query)s)"
+# `idx_conversations_title_words`, with which nodes of the version before search.
+_OLDER_TITLE_VECTOR = "to_tsvector('simple', %(expressions)s)"
 
 MESSAGE_DAY = Func(F("created_at"), template=_DAY, output_field=models.DateField())
-MESSAGE_WORDS = Func(F("content"), template=_MESSAGE_VECTOR, output_field=SearchVectorField())
-TITLE_WORDS = Func(F("title"), template=_TITLE_VECTOR, output_field=SearchVectorField())
+OLDER_TITLE_WORDS = Func(F("title"), template=_OLDER_TITLE_VECTOR, output_field=SearchVectorField())
 
 MESSAGE_DAY_SQL = _DAY % {"expressions": "messages.created_at"}
-MESSAGE_WORDS_SQL = _MESSAGE_VECTOR % {"expressions": "content"}
+
+
+def words_sql(column: str) -> str:
+    return _WORDS % {"expressions": column}
+
+
+def has_phrase_sql(column: str, query: str) -> str:
+    """Return the condition that a text with all words of the query also has its phrases."""
+    return _HAS_PHRASE % {"expressions": column, "query": query}

@@ -18,7 +18,7 @@ from django.db.models.functions import Upper
 from uuid_utils.compat import uuid7
 
 from conversations.erased_models import ErasedUser
-from conversations.expressions import MESSAGE_DAY, TITLE_WORDS
+from conversations.expressions import MESSAGE_DAY, OLDER_TITLE_WORDS
 from conversations.key_models import CreationKey
 from conversations.lease_models import Worker
 from conversations.placeholders import MessageTextField
@@ -181,7 +181,7 @@ class Conversation(models.Model):
             models.Index(
                 F("updated_at").desc(), F("id").desc(), name="idx_conversations_favorited", condition=Q(is_favorited=True)
             ),
-            GinIndex(TITLE_WORDS, name="idx_conversations_title_words"),
+            GinIndex(OLDER_TITLE_WORDS, name="idx_conversations_title_words"),
             models.Index(fields=["expires_at"], name="idx_conversations_expiry", condition=Q(expires_at__isnull=False)),
             # For staff, who know a session's id and not its user.
             models.Index(fields=["session_id"], name="idx_conversations_session", condition=Q(session_id__isnull=False)),

@@ -9,14 +9,13 @@ from uuid import UUID
 
 from django.apps import apps
 from django.conf import settings
-from django.contrib.postgres.search import SearchQuery
 from django.db import models
 from django.db.models import Case, Exists, F, Func, OuterRef, Q, RowRange, Subquery, Sum, Value, When, Window
 from django.db.models.expressions import OrderBy, RawSQL
 from django.db.models.functions import Cast, Now
 from django.db.models.query import RawQuerySet
 
-from conversations.expressions import MESSAGE_WORDS, TITLE_WORDS
+from conversations.expressions import has_phrase_sql, words_sql
 from conversations.placeholders import TEXT, TEXT_SQL, WITHOUT_TEXT
 
 if TYPE_CHECKING:
@@ -52,8 +51,13 @@ IS_ABANDONED_SQL = """
 """
 
 
-def _words(wanted: str) -> SearchQuery:
-    return SearchQuery(wanted, config="simple", search_type="websearch")
+def _with_words(column: str, loose: str, exact: str | None) -> Q:
+    has_words = f"{words_sql(column)} @@ %s::tsquery"
+    conditions = [RawSQL(has_words, [loose], output_field=models.BooleanField())]  # noqa: S611  # `column` is a constant
+    if exact is not None:
+        phrases = has_phrase_sql(column, "%s::tsquery")
+        conditions.append(RawSQL(phrases, [exact], output_field=models.BooleanField()))  # noqa: S611
+    return Q(*conditions)
 
 
 class ConversationQuerySet(models.QuerySet["Conversation"]):
@@ -78,9 +82,9 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
         """Annotate `running_message_id`, the reply that is being written, or None (answered by uq_messages_running)."""
         return self.annotate(running_message_id=Subquery(self._their_messages().running().values("id")[:1]))
 
-    def titled_with_words(self, wanted: str) -> "ConversationQuerySet":
-        """Restrict to titles with these words, written as for a web search (answered by idx_conversations_title_words)."""
-        return self.alias(title_words=TITLE_WORDS).filter(title_words=_words(wanted))
+    def titled_with_words(self, loose: str, exact: str | None = None) -> "ConversationQuerySet":
+        """Restrict to titles with the words of these `tsquery` (answered by idx_conversations_words)."""
+        return self.filter(_with_words("conversations.title", loose, exact))
 
     def newest_activity_first(self) -> "ConversationQuerySet":
         """Order as idx_conversations_user does: rows without a time, which only the predecessor wrote, come first."""
@@ -157,12 +161,12 @@ class MessageQuerySet(models.QuerySet["Message"]):
         """
         return self.raw(NEWEST_OF_EACH_SQL, [budget, list(conversation_ids), most])
 
-    def with_words(self, wanted: str) -> "MessageQuerySet":
-        """Restrict to messages with these words, written as for a web search (answered by idx_messages_search).
+    def with_words(self, loose: str, exact: str | None = None) -> "MessageQuerySet":
+        """Restrict to messages with the words of these `tsquery` (answered by idx_messages_words).
 
         That index leaves running replies out, so this does too.
         """
-        return self.alias(words=MESSAGE_WORDS).filter(words=_words(wanted)).exclude(status="streaming")
+        return self.filter(_with_words("messages.content", loose, exact)).exclude(status="streaming")
 
     def replies(self) -> "MessageQuerySet":
         return self.filter(role="assistant")

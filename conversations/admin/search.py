@@ -7,14 +7,16 @@ messages and takes only some of very many matches. A search that is still too sl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 from uuid import UUID
 
 import psycopg
-from django.db import InternalError, OperationalError, connection, transaction
+from django.db import OperationalError, connection, transaction
 
 from conversations.ids import parse_id
 from conversations.models import ChatUser, Conversation, Message
 from conversations.querysets import ConversationQuerySet
+from conversations.services.search.words import Words, read_words
 
 MOST_USERS = 50
 MOST_MATCHES = 500
@@ -97,17 +99,13 @@ def match_words(conversations: ConversationQuerySet, wanted: str, *, most: int) 
     """Return titles and messages with these words, newest first, at most `most` of each."""
     try:
         with _bounded_search():
-            if not _names_words(wanted):
+            words = read_words(wanted, _fetch)
+            if words is None or not _is_indexable(words):
                 return WordMatches(notice=NO_WORDS)
-            titled = conversations.titled_with_words(wanted).newest_activity_first()
+            titled = conversations.titled_with_words(words.loose, words.exact).newest_activity_first()
             found = list(titled.values_list("id", flat=True)[:most])
-            matches = Message.objects.with_words(wanted).newest_first()
+            matches = Message.objects.with_words(words.loose, words.exact).newest_first()
             pairs = list(matches.values_list("conversation_id", "id")[:most])
-    except InternalError as failure:
-        # From 33 dashes before a word on, PostgreSQL refuses the nested negations.
-        if not isinstance(failure.__cause__, psycopg.errors.InternalError_):
-            raise
-        return WordMatches(notice=NO_WORDS)
     except OperationalError as failure:
         if not isinstance(failure.__cause__, psycopg.errors.QueryCanceled):
             raise
@@ -118,12 +116,17 @@ def match_words(conversations: ConversationQuerySet, wanted: str, *, most: int) 
     return WordMatches(titled=found, messages=pairs, notice=notice)
 
 
-def _names_words(wanted: str) -> bool:
+def _is_indexable(words: Words) -> bool:
     """Say whether an index can answer the search. `-word` alone would match nearly every row."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT querytree(websearch_to_tsquery('simple', %s))", [wanted])
-        (indexable,) = cursor.fetchone()
+    [(indexable,)] = _fetch("SELECT querytree(%(loose)s::tsquery)", {"loose": words.loose})
     return indexable not in ("", "T")
+
+
+def _fetch(sql: str, values: dict[str, Any]) -> list[tuple[Any, ...]]:
+    with connection.cursor() as cursor:
+        cursor.execute(sql, values)
+        rows: list[tuple[Any, ...]] = cursor.fetchall()
+        return rows
 
 
 @contextmanager

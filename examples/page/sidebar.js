@@ -105,7 +105,7 @@ export class Sidebar {
   }
 
   #addHits(group, text, page) {
-    group.append(...page.items.map((hit) => this.#hit(hit)));
+    group.append(...page.items.filter((hit) => hit.in === "message").map((hit) => this.#hit(hit)));
     const read = () => call("GET", `/search?${new URLSearchParams({ q: text, cursor: this.#next })}`);
     this.#offerMore(page.next, read, (more) => this.#addHits(group, text, more));
   }
@@ -137,8 +137,9 @@ export class Sidebar {
     this.#list.replaceChildren();
     this.#groups.clear();
     if (titles.items.length) this.#group("Titles").append(...titles.items.map((conversation) => this.#item(conversation)));
-    if (hits.items.length) this.#addHits(this.#group("Messages"), text, hits);
-    const count = titles.items.length + hits.items.length;
+    // Titles come from the list, which knows their stars. Their hits are left out.
+    if (hits.items.some((hit) => hit.in === "message") || (hits.items.length && hits.next)) this.#addHits(this.#group("Messages"), text, hits);
+    const count = titles.items.length + hits.items.filter((hit) => hit.in === "message").length;
     if (!count) this.#list.append(el("p", { className: "nothing" }, `Nothing matches “${text}”.`));
     announce(count === 1 ? "1 match" : `${count} matches`);
   }

@@ -4,11 +4,11 @@ The full-text index covers all users' messages. For a frequent word it would ret
 there are two ways, chosen by how many matches PostgreSQL expects from its statistics:
 
 - *index*: look a rare word up in the index, and keep only the caller's messages;
-- *walk*: read the caller's conversations, newest first, some at a time. A frequent word is found soon in this way. Text in a
-  script without spaces between words, which the index can't split into words, is searched for as a substring.
+- *walk*: read the caller's conversations, newest first, some at a time. A frequent word is found soon in this way. A text of
+  nothing but punctuation is searched for as it is.
 
-Both return *windows* of matches, newest first. Within a window, the best matches come first. A cursor names a window and a
-place in it.
+Both return *windows* of matching messages and titles, newest first. A title has the time of its conversation's last turn.
+Within a window, titles and then the best matches come first. A cursor names a window and a place in it.
 
 A search ends after `SEARCH_S`, with the matches so far and a cursor. Every request makes progress: if its first window takes
 too long, the cursor names a smaller window, and a single conversation that takes too long is skipped. A user can run one search
@@ -23,35 +23,28 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-import psycopg
-from django.db import InternalError
-
 from chatapi.database.connections import release_connections
 from conversations.exceptions import BadCursor, SearchInProgress, SearchTooBroad
 from conversations.keyset import SortKey, after_key, decode_cursor, encode_cursor
 from conversations.models import Conversation
 from conversations.services.search.one_at_a_time import Busy, OneAtATime
+from conversations.services.search.snippets import make_snippet
 from conversations.services.search.statements import (
-    BEGINNING_SNIPPET,
-    COUNT_WORDS_SQL,
+    AROUND,
+    BEGINNING,
     EXPECTED_SQL,
-    HEADLINE,
     HITS_SQL,
     INDEXED_SQL,
-    LESS_THAN,
-    MATCH_START,
-    MATCH_STOP,
     MOST_PROBED_MATCHES,
     PROBE_SQL,
     ROWS_SQL,
-    TEXT_SNIPPET,
     WALKED_TEXT_SQL,
     WALKED_WORDS_SQL,
-    WORDS_SNIPPET,
     Deadline,
     TooSlow,
     statements,
 )
+from conversations.services.search.words import Words, read_words
 
 # The time limit of a search. The first window and the snippets have at least their own time, even if the steps before took
 # long. A later window begins only if at least LATER_WINDOW_S are left.
@@ -65,9 +58,9 @@ RETRY_AFTER_S = 2
 
 # With more expected matches than this, walk.
 MOST_INDEXED_MATCHES = 20_000
-# For a word that is missing from its statistics, PostgreSQL assumes that up to this fraction of the table matches. The search
-# then counts matches in the index. This is cheap for one word only: of two words, each may be in every message.
-UNKNOWN_WORD_SHARE = 0.005
+# For a word or beginning that is missing from its statistics, PostgreSQL assumes that up to this fraction of the table matches.
+# The search then counts matches in the index. This is cheap for one word only: of two words, each may be in every message.
+UNKNOWN_WORD_SHARE = 0.02
 # Matches of an indexed window.
 WINDOW_MATCHES = 100
 # The sizes of walked windows: conversations, and the newest messages of each. Searching for words needs smaller windows,
@@ -78,10 +71,6 @@ SINGLE, SMALLEST = 1, 2
 # The most conversations without a match that one request walks through.
 MOST_EMPTY_CONVERSATIONS = 500
 
-SNIPPET_CHARACTERS = 200
-
-# Chinese, Japanese, Thai, Lao, Burmese, Khmer: written without spaces between words.
-UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 CURSOR_FORM = re.compile(r"([iw])(\d{1,5})(?:s([12]))?\.([A-Za-z0-9_=-]*)(?:\.([A-Za-z0-9_=-]+))?", re.ASCII)
 
 _searching = OneAtATime()
@@ -89,14 +78,21 @@ _searching = OneAtATime()
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A matching message. In `snippet`, MATCH_START and MATCH_STOP surround each match."""
+    """A matching message or title. In `snippet`, MATCH_START and MATCH_STOP surround each match.
 
-    message_id: UUID
+    A title has no message and no role. Its `created_at` is the time of the conversation's last turn.
+    """
+
+    message_id: UUID | None
     conversation_id: UUID
     conversation_title: str | None
-    role: str
+    role: str | None
     created_at: datetime
     snippet: str
+
+    @property
+    def found_in(self) -> str:
+        return "title" if self.message_id is None else "message"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +105,15 @@ class Hits:
 class _Search:
     user_id: UUID
     text: str
-    is_words: bool
+    # None: the text has no word.
+    words: Words | None
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """What the statements need of the query."""
+        if self.words is None:
+            return {"wanted": [self.text.lower()]}
+        return {"loose": self.words.loose, "exact": self.words.exact, "wanted": list(self.words.wanted)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +147,7 @@ def search_messages(
     cursor: str | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Hits:
-    """Find a user's messages with these words ("…" is a phrase, - means without, or), or, in scripts without spaces, this text.
+    """Find a user's messages and titles with these words ("…" is a phrase, - means without, or), or this text without words.
 
     A page with fewer hits than `limit`, or with none, may still have a cursor for more.
     Raises `BadCursor`, `SearchInProgress`, `SearchTooBroad`.
@@ -162,11 +166,12 @@ def search_messages(
 
 
 def _search(user_id: UUID, text: str, limit: int, place: _Place | None, deadline: Deadline) -> Hits:
-    words = 0 if UNSPACED.search(text) else _count_words(text, deadline)
-    search = _Search(user_id, text, words > 0)
+    with statements(deadline) as fetch:
+        words = read_words(text, fetch)
+    search = _Search(user_id, text, words)
     if place is None:
-        place = _Place("i" if words and _is_rare(text, words, deadline) else "w")
-    elif place.way == "i" and not words:
+        place = _Place("i" if words and _is_rare(words, deadline) else "w")
+    elif place.way == "i" and words is None:
         raise BadCursor
     ids, following = _read_ids(search, limit, place, deadline)
     hits = _read_hits(search, ids, deadline)
@@ -223,7 +228,7 @@ def _read_window(search: _Search, place: _Place, deadline: Deadline, *, is_first
 
 
 def _indexed_window(search: _Search, place: _Place, deadline: Deadline, least_s: float) -> _Window:
-    values = {"user_id": search.user_id, "text": search.text, "limit": WINDOW_MATCHES + 1, **_before(place.key)}
+    values = {"user_id": search.user_id, "limit": WINDOW_MATCHES + 1, **search.values, **_before(place.key)}
     with statements(deadline, least_s) as fetch:
         rows = fetch(INDEXED_SQL, values)
     window = rows[:WINDOW_MATCHES]
@@ -244,11 +249,11 @@ def _walked_window(search: _Search, place: _Place, deadline: Deadline, least_s: 
             values = {
                 "conversation_ids": [conversation_id for conversation_id, _ in walked[:size]],
                 "messages_each": messages_each,
-                "text": search.text,
+                **search.values,
                 "pattern": "%" + re.sub(r"([%_\\])", r"\\\1", search.text) + "%",
                 **_before(place.before),
             }
-            rows = fetch(WALKED_WORDS_SQL if search.is_words else WALKED_TEXT_SQL, values) if walked else []
+            rows = fetch(WALKED_WORDS_SQL if search.words else WALKED_TEXT_SQL, values) if walked else []
     except TooSlow:
         if walked:
             raise _ConversationTooSlow(_following(walked, size)) from None
@@ -273,7 +278,7 @@ def _before(key: SortKey | None) -> dict[str, Any]:
 
 def _window_size(search: _Search, place: _Place) -> tuple[int, int]:
     """Return how many conversations a walked window has, and how many messages of each are read."""
-    return (WINDOWS_WORDS if search.is_words else WINDOWS_TEXT)[place.step]
+    return (WINDOWS_WORDS if search.words else WINDOWS_TEXT)[place.step]
 
 
 def _best_first(rows: Sequence[tuple[Any, ...]]) -> list[UUID]:
@@ -281,29 +286,17 @@ def _best_first(rows: Sequence[tuple[Any, ...]]) -> list[UUID]:
     return [row[0] for row in sorted(rows, key=lambda row: (row[2], row[1], row[0]), reverse=True)]
 
 
-def _count_words(text: str, deadline: Deadline) -> int:
-    """Count the words and operators in the query. 0 also for a query that PostgreSQL can't read."""
+def _is_rare(words: Words, deadline: Deadline) -> bool:
     try:
         with statements(deadline) as fetch:
-            return int(fetch(COUNT_WORDS_SQL, {"text": text})[0][0])
-    except InternalError as failure:
-        # 33 dashes before a word: PostgreSQL refuses so many nested negations.
-        if isinstance(failure.__cause__, psycopg.errors.InternalError_):
-            return 0
-        raise
-
-
-def _is_rare(text: str, words: int, deadline: Deadline) -> bool:
-    try:
-        with statements(deadline) as fetch:
-            plan = fetch(EXPECTED_SQL, {"text": text})[0][0]
+            plan = fetch(EXPECTED_SQL, {"loose": words.loose})[0][0]
             expected = plan[0]["Plan"]["Plan Rows"]
             if expected <= MOST_INDEXED_MATCHES:
                 return True
             # Twice the fraction, because the table may have grown since ANALYZE.
-            if words > 1 or expected > 2 * UNKNOWN_WORD_SHARE * fetch(ROWS_SQL, {})[0][0]:
+            if words.count > 1 or expected > 2 * UNKNOWN_WORD_SHARE * fetch(ROWS_SQL, {})[0][0]:
                 return False
-            return bool(fetch(PROBE_SQL, {"text": text})[0][0] <= MOST_PROBED_MATCHES)
+            return bool(fetch(PROBE_SQL, {"loose": words.loose})[0][0] <= MOST_PROBED_MATCHES)
     except TooSlow:
         return False
 
@@ -311,21 +304,14 @@ def _is_rare(text: str, words: int, deadline: Deadline) -> bool:
 def _read_hits(search: _Search, ids: list[UUID], deadline: Deadline) -> list[Hit]:
     if not ids:
         return []
-    values = {
-        "ids": ids,
-        "user_id": search.user_id,
-        "text": search.text,
-        "marks": MATCH_START + MATCH_STOP,
-        "less_than": LESS_THAN,
-        "headline": HEADLINE,
-        "snippet_characters": SNIPPET_CHARACTERS,
-    }
+    values = {"ids": ids, "user_id": search.user_id, "wanted": search.values["wanted"]}
     try:
         with statements(deadline, SNIPPETS_S) as fetch:
-            rows = fetch(HITS_SQL.format(snippet=WORDS_SNIPPET if search.is_words else TEXT_SNIPPET), values)
+            rows = fetch(HITS_SQL.format(text=AROUND.format(text="content")), values)
     except TooSlow:
         with statements(deadline, SNIPPETS_S) as fetch:
-            rows = fetch(HITS_SQL.format(snippet=BEGINNING_SNIPPET), values)
+            rows = fetch(HITS_SQL.format(text=BEGINNING.format(text="content")), values)
+    ends_open = search.words is not None and search.words.ends_open
     return [
         Hit(
             message_id=message_id,
@@ -333,15 +319,10 @@ def _read_hits(search: _Search, ids: list[UUID], deadline: Deadline) -> list[Hit
             conversation_title=title,
             role=role,
             created_at=created_at,
-            snippet=snippet if search.is_words else _mark_text(snippet, search.text),
+            snippet=make_snippet(text, values["wanted"], ends_open=ends_open),
         )
-        for message_id, conversation_id, title, role, created_at, snippet in rows
+        for message_id, conversation_id, title, role, created_at, text in rows
     ]
-
-
-def _mark_text(snippet: str, text: str) -> str:
-    clean = snippet.replace(MATCH_START, "").replace(MATCH_STOP, "")
-    return re.sub(re.escape(text), lambda match: f"{MATCH_START}{match[0]}{MATCH_STOP}", clean, flags=re.IGNORECASE)
 
 
 def _encode_place(place: _Place) -> str:

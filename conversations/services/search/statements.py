@@ -13,56 +13,78 @@ import psycopg
 from django.db import OperationalError, connection, transaction
 
 from chatapi.database.connections import release_connections
-from conversations.expressions import MESSAGE_WORDS_SQL
+from conversations.expressions import has_phrase_sql, words_sql
 
-# They surround a match in a snippet. Both are removed from the text first.
-MATCH_START, MATCH_STOP = "\x02", "\x03"
-# It replaces `<` while matches are marked. A private character, which is removed from the text first.
-LESS_THAN = "\ue000"
-HEADLINE = f'StartSel="{MATCH_START}", StopSel="{MATCH_STOP}", MaxFragments=2, MaxWords=25, MinWords=8, FragmentDelimiter=" … "'
 MOST_PROBED_MATCHES = 2000
 
-# The planner underestimates the cost of making a tsvector, and would make one of every message instead of using the index. For
-# words that it does not know it expects many matches; starting workers and compiling would then take longer than the search.
+# The planner would make a tsvector of every message of a small table instead of using the index. For words that it does not
+# know it expects many matches; starting workers and compiling would then take longer than the search.
 SETTINGS_SQL = """
 SELECT set_config('statement_timeout', %s, true), set_config('enable_seqscan', 'off', true),
     set_config('max_parallel_workers_per_gather', '0', true), set_config('jit', 'off', true)
 """
 
-WORDS = "websearch_to_tsquery('simple'::regconfig, %(text)s)"
-
-COUNT_WORDS_SQL = f"SELECT numnode({WORDS})"
+LOOSE, EXACT = "%(loose)s::tsquery", "%(exact)s::tsquery"
+HAS_WORDS = f"{words_sql('content')} @@ {LOOSE} AND status <> 'streaming'"
 
 # S608 below: only constants are put into these statements; what a caller sends is always a parameter.
-EXPECTED_SQL = f"EXPLAIN (FORMAT JSON) SELECT 1 FROM messages WHERE {MESSAGE_WORDS_SQL} @@ {WORDS} AND status <> 'streaming'"  # noqa: S608
+EXPECTED_SQL = f"EXPLAIN (FORMAT JSON) SELECT 1 FROM messages WHERE {HAS_WORDS}"  # noqa: S608
 
 # Materialized: because of the outer limit, the planner would otherwise read messages one by one instead of using the index.
 PROBE_SQL = f"""
-WITH matches AS MATERIALIZED (SELECT 1 FROM messages WHERE {MESSAGE_WORDS_SQL} @@ {WORDS} AND status <> 'streaming')
+WITH matches AS MATERIALIZED (SELECT 1 FROM messages WHERE {HAS_WORDS})
 SELECT count(*) FROM (SELECT 1 FROM matches LIMIT {MOST_PROBED_MATCHES + 1}) AS probed
 """  # noqa: S608
 ROWS_SQL = "SELECT reltuples FROM pg_class WHERE oid = 'messages'::regclass"
 
-# Messages without a time, which only the predecessor wrote, count as the oldest.
+# How often the words are in the text as it was written.
+RANK = """
+coalesce((
+    SELECT sum(ln(1 + (length(written) - length(replace(written, word, ''))) / length(word)))
+    FROM lower(left({text}, 10000)) AS written, unnest(%(wanted)s::text[]) AS asked (word)
+), 0)
+"""
+# Titles come before all messages of their window.
+TITLE_RANK = f"1000 + {RANK.format(text='title')}"
+BEFORE = "(%(time)s::timestamptz IS NULL OR ({time}, {id}) < (%(time)s::timestamptz, %(id)s::uuid))"
+TITLE_BEFORE = BEFORE.format(time="coalesce(updated_at, 'epoch')", id="id")
+IS_LISTED = "user_id = %(user_id)s AND expires_at IS NULL AND is_listed"
+
+# Messages without a time, which only the predecessor wrote, count as the oldest. Phrases are looked for in the caller's own
+# messages only. A scalar subquery, so that the planner reads one message for each and no table.
 INDEXED_SQL = f"""
 WITH matches AS MATERIALIZED (
-    SELECT id, conversation_id, coalesce(created_at, 'epoch') AS time FROM messages
-    WHERE {MESSAGE_WORDS_SQL} @@ {WORDS} AND status <> 'streaming' AND is_active
+    SELECT id, conversation_id, coalesce(created_at, 'epoch') AS time FROM messages WHERE {HAS_WORDS} AND is_active
+), titled AS MATERIALIZED (
+    SELECT id, coalesce(updated_at, 'epoch') AS time FROM conversations
+    WHERE {words_sql("title")} @@ {LOOSE} AND {IS_LISTED}
+      AND ({EXACT} IS NULL OR {has_phrase_sql("title", EXACT)}) AND {TITLE_BEFORE}
+    ORDER BY conversations.updated_at DESC, id DESC
+    LIMIT %(limit)s
 ), own AS MATERIALIZED (
     SELECT matches.id, matches.time FROM matches
     JOIN conversations ON conversations.id = matches.conversation_id
-    WHERE conversations.user_id = %(user_id)s AND conversations.expires_at IS NULL AND conversations.is_listed
-      AND (%(time)s::timestamptz IS NULL OR (matches.time, matches.id) < (%(time)s::timestamptz, %(id)s::uuid))
+    WHERE {IS_LISTED} AND {BEFORE.format(time="matches.time", id="matches.id")}
+      AND ({EXACT} IS NULL OR (
+          SELECT {has_phrase_sql("whole.content", EXACT)} FROM messages AS whole WHERE whole.id = matches.id
+      ))
     ORDER BY matches.time DESC, matches.id DESC
     LIMIT %(limit)s
 )
-SELECT own.id, own.time, ts_rank(to_tsvector('simple'::regconfig, left(content, 10000)), {WORDS}) AS rank
-FROM own JOIN messages ON messages.id = own.id
-ORDER BY own.time DESC, own.id DESC
+SELECT * FROM (
+    SELECT own.id, own.time, {RANK.format(text="content")} AS rank FROM own JOIN messages ON messages.id = own.id
+    UNION ALL
+    SELECT titled.id, titled.time, {TITLE_RANK} FROM titled JOIN conversations ON conversations.id = titled.id
+) AS found
+ORDER BY time DESC, id DESC
+LIMIT %(limit)s
 """  # noqa: S608
 
 WALKED_SQL = """
-SELECT newest.id, coalesce(newest.created_at, 'epoch') AS time, {rank} AS rank
+SELECT id, coalesce(updated_at, 'epoch') AS time, {title_rank} AS rank FROM conversations
+WHERE id = ANY (%(conversation_ids)s::uuid[]) AND {title_condition} AND {title_before}
+UNION ALL
+SELECT newest.id, coalesce(newest.created_at, 'epoch'), {rank}
 FROM unnest(%(conversation_ids)s::uuid[]) AS walked (id)
 CROSS JOIN LATERAL (
     SELECT id, created_at, {searched} AS searched FROM messages
@@ -70,29 +92,51 @@ CROSS JOIN LATERAL (
     ORDER BY created_at DESC, id DESC
     LIMIT %(messages_each)s
 ) AS newest
-WHERE {condition} AND (
-    %(time)s::timestamptz IS NULL OR (coalesce(newest.created_at, 'epoch'), newest.id) < (%(time)s::timestamptz, %(id)s::uuid)
-)
+WHERE {condition} AND {before}
 """
+_HAS_ALL = f"{words_sql('{text}')} @@ {LOOSE} AND ({EXACT} IS NULL OR {has_phrase_sql('{text}', EXACT)})"
+_WALKED_BEFORE = {
+    "title_before": TITLE_BEFORE,
+    "before": BEFORE.format(time="coalesce(newest.created_at, 'epoch')", id="newest.id"),
+}
 WALKED_WORDS_SQL = WALKED_SQL.format(
-    searched=MESSAGE_WORDS_SQL, condition=f"newest.searched @@ {WORDS}", rank=f"ts_rank(newest.searched, {WORDS})"
+    title_rank=TITLE_RANK,
+    title_condition=_HAS_ALL.format(text="title"),
+    rank=RANK.format(text="newest.searched"),
+    searched="content",
+    condition=_HAS_ALL.format(text="newest.searched"),
+    **_WALKED_BEFORE,
 )
-WALKED_TEXT_SQL = WALKED_SQL.format(searched="left(content, 100000)", condition="newest.searched ILIKE %(pattern)s", rank="0")
+WALKED_TEXT_SQL = WALKED_SQL.format(
+    title_rank="1000",
+    title_condition="title ILIKE %(pattern)s",
+    rank="0",
+    searched="left(content, 100000)",
+    condition="newest.searched ILIKE %(pattern)s",
+    **_WALKED_BEFORE,
+)
 
-# The text around the first match.
-TEXT_SNIPPET = """
-substr(content, greatest(1, strpos(lower(left(content, 100000)), lower(%(text)s)) - 60), %(snippet_characters)s)
+# The text around the first match, as far as it is written like the query. `snippets` finds the matches in it.
+AROUND = """
+substr({text}, greatest(1, -1000 + coalesce((
+    SELECT min(nullif(strpos(written, word), 0))
+    FROM lower(left({text}, 100000)) AS written, unnest(%(wanted)s::text[]) AS asked (word)
+), 0)), 4000)
 """
-# PostgreSQL takes `<` for the beginning of a tag and leaves the tag out, so another character replaces it meanwhile.
-WITHOUT_TAGS = "translate(left(content, 20000), '<' || %(less_than)s || %(marks)s, %(less_than)s)"
-WORDS_SNIPPET = f"translate(ts_headline('simple'::regconfig, {WITHOUT_TAGS}, {WORDS}, %(headline)s), %(less_than)s, '<')"
-# If marking the matches takes too long.
-BEGINNING_SNIPPET = "left(translate(left(content, 2000), %(marks)s, ''), %(snippet_characters)s)"
+# If that takes too long.
+BEGINNING = "left({text}, 2000)"
 HITS_SQL = """
-SELECT messages.id, conversation_id, title, role, coalesce(messages.created_at, 'epoch'), {snippet}
-FROM messages JOIN conversations ON conversations.id = conversation_id
-WHERE messages.id = ANY (%(ids)s) AND user_id = %(user_id)s
-ORDER BY array_position(%(ids)s, messages.id)
+SELECT message_id, conversation_id, title, role, time, text
+FROM (
+    SELECT messages.id AS found, messages.id AS message_id, conversation_id, title, role,
+        coalesce(messages.created_at, 'epoch') AS time, {text} AS text
+    FROM messages JOIN conversations ON conversations.id = conversation_id
+    WHERE messages.id = ANY (%(ids)s) AND user_id = %(user_id)s
+    UNION ALL
+    SELECT id, NULL, id, title, NULL, coalesce(updated_at, 'epoch'), title
+    FROM conversations WHERE id = ANY (%(ids)s) AND user_id = %(user_id)s
+) AS hits
+ORDER BY array_position(%(ids)s, found)
 """
 
 Fetch = Callable[..., list[tuple[Any, ...]]]

@@ -282,13 +282,13 @@ list_assistants = operation(
 )
 search = operation(
     "search",
-    "Search your messages. Groups of newer matches come first; within a group, the best match comes first",
+    "Search your messages and titles. Groups of newer matches come first; within a group, titles and the best matches",
     "search",
     parameters=[
         query(
             "q",
             'All words must match. "…" is a phrase, `-` excludes a word, `or` allows alternatives. '
-            "Text without spaces between words, such as Chinese, Japanese or Thai, is searched as a substring.",
+            "The last word may be a beginning. Chinese, Japanese, Korean or Thai text is found within longer text.",
             required=True,
         ),
         limit(50),
@@ -301,6 +301,7 @@ search = operation(
             value={
                 "items": [
                     {
+                        "in": "message",
                         "message_id": "01920000-0000-7000-8000-000000000002",
                         "conversation_id": "01920000-0000-7000-8000-000000000001",
                         "conversation_title": "Tea",

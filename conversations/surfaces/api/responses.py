@@ -200,12 +200,17 @@ class AssistantListSchema(serializers.Serializer[Any]):
     items = AssistantSchema(many=True)
 
 
-class HitSchema(RowSchema):
-    message_id = serializers.UUIDField()
+# A field cannot be declared by the name `in`, which is a word of Python.
+FOUND_IN = serializers.ChoiceField(choices=["message", "title"], source="found_in", help_text="What was found.")
+FoundSchema: Any = type("FoundSchema", (RowSchema,), {"in": FOUND_IN})
+
+
+class HitSchema(FoundSchema):  # type: ignore[misc]
+    message_id = serializers.UUIDField(allow_null=True, help_text="Null for a title.")
     conversation_id = serializers.UUIDField()
     conversation_title = serializers.CharField(initial=DEFAULT_TITLE)
-    role = serializers.ChoiceField(choices=Role.values)
-    created_at = serializers.DateTimeField()
+    role = serializers.ChoiceField(choices=Role.values, allow_null=True, help_text="Null for a title.")
+    created_at = serializers.DateTimeField(help_text="For a title: the time of the last turn.")
     snippet = serializers.CharField(allow_blank=True, help_text="Escaped for HTML. Matches are inside `<mark>`.")
 
     class Meta:

@@ -1,4 +1,4 @@
-"""/api/search: the caller's own messages."""
+"""/api/search: the caller's own messages and titles."""
 
 import html
 from typing import Any
@@ -9,7 +9,7 @@ from rest_framework.request import Request
 from chatapi.api.views import APIView
 from chatapi.api.wire import Response
 from conversations.services.search.messages import Hit, search_messages
-from conversations.services.search.statements import MATCH_START, MATCH_STOP
+from conversations.services.search.snippets import MATCH_START, MATCH_STOP
 from conversations.surfaces.api import operations
 from conversations.surfaces.api.responses import HitSchema
 from conversations.surfaces.callers import caller_id
@@ -38,4 +38,5 @@ class SearchView(APIView):
 def _hit_json(hit: Hit) -> dict[str, Any]:
     # Escape before marking, so that <mark> is the only tag in a snippet.
     snippet = html.escape(hit.snippet).replace(MATCH_START, "<mark>").replace(MATCH_STOP, "</mark>")
-    return HitSchema.from_object(hit, snippet=snippet)
+    answer: dict[str, Any] = HitSchema.from_object(hit, snippet=snippet)
+    return answer

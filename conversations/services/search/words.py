@@ -1,0 +1,151 @@
+"""What a search asks for: the query, as PostgreSQL's `tsquery`.
+
+`search_text` in the database gives texts and queries the same words (see migration 0031). The indexed words have no positions,
+so a query has two forms. `loose` asks for all words of a phrase, anywhere: an index answers it exactly, without reading a row.
+`exact` asks for them side by side, and is checked in the few rows that may be the result.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+# A phrase or a word, after one minus sign if it is unwanted. Two or more are those of an option: `git push --force`.
+TERM = re.compile(r'(?:(?<!\S)(?P<without>-)(?=[^\s-]))?(?:"(?P<phrase>[^"]*)"?|(?P<word>[^\s"]+))')
+NORMALIZE_SQL = "SELECT search_text(term) FROM unnest(%(terms)s::text[]) WITH ORDINALITY AS asked (term, place) ORDER BY place"
+# Scripts without spaces between words, and Korean: UNSPACED of migration 0031.
+UNSPACED = re.compile(
+    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u1980-\u19df\u1a20-\u1a9f\u3005-\u3007\u3031-\u3035\u3040-\u30ff\u3105-\u312f"
+    "\u31a0-\u31bf\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\ua000-\ua48f\ua9e0-\ua9ff\uaa60-\uaa7f\uac00-\ud7a3\uf900-\ufaff]"
+)
+# PostgreSQL refuses an operand over 2,046 bytes. The indexed words are no longer than this, either.
+MOST_CHARACTERS = 200
+
+# Give the rows of a statement.
+Fetch = Callable[[str, dict[str, Any]], Sequence[tuple[Any, ...]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """A query that names at least one word.
+
+    `exact` is None if `loose` says the same. `wanted` are the normalised words to mark; a run of an unspaced script is one.
+    """
+
+    loose: str
+    exact: str | None
+    wanted: tuple[str, ...]
+    # Of the last one, the beginning is enough.
+    ends_open: bool
+    # How many words an index must look up.
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Term:
+    pieces: tuple[str, ...]
+    is_unwanted: bool
+    is_open: bool
+
+
+def read_words(text: str, fetch: Fetch) -> Words | None:
+    """Read a query: all words must be there; "…" is a phrase, - means without, or. Return None if it names no word.
+
+    The last word may go on, unless it is in a finished phrase, unwanted, or a single letter on its own.
+    """
+    found = [match for match in TERM.finditer(text) if match["phrase"] is not None or match["word"]]
+    if not found:
+        return None
+    normalized = [
+        row[0] for row in fetch(NORMALIZE_SQL, {"terms": [match["phrase"] or match["word"] or "" for match in found]})
+    ]
+    alternatives: list[list[_Term]] = [[]]
+    for match, words in zip(found, normalized, strict=True):
+        if len(found) > 1 and match["word"] and not match["without"] and match["word"].lower() == "or":
+            alternatives.append([])
+        elif pieces := tuple(_pieces(words)):
+            is_last = match.end() == len(text) and match["word"] is not None and not match["without"]
+            is_open = is_last and (len(found) > 1 or len(pieces) > 1 or len(pieces[0]) > 1)
+            alternatives[-1].append(_Term(pieces, match["without"] is not None, is_open))
+    return _words([terms for terms in alternatives if terms])
+
+
+def _words(alternatives: list[list[_Term]]) -> Words | None:
+    if not alternatives:
+        return None
+    terms = [term for terms in alternatives for term in terms]
+    loose = " | ".join(_all(_loose(term) for term in terms) for terms in alternatives)
+    exact = " | ".join(_all(_exact(term) for term in terms) for terms in alternatives)
+    wanted = [piece for term in terms if not term.is_unwanted for piece in term.pieces]
+    has_phrase = any(len(_sequence(term)) > 1 for term in terms)
+    return Words(
+        loose=loose,
+        exact=exact if has_phrase else None,
+        wanted=tuple(wanted),
+        ends_open=terms[-1].is_open,
+        count=sum(len(_sequence(term)) for term in terms),
+    )
+
+
+def _pieces(words: str) -> Iterator[str]:
+    """Yield the words of a normalised text, with the runs of unspaced scripts put together again: 你 你好 好 becomes 你好."""
+    run = ""
+    for word in words.split():
+        if not UNSPACED.match(word):
+            yield word[:MOST_CHARACTERS]
+        elif not run:
+            run = word
+        elif len(word) > 1:
+            run += word[1]
+        else:
+            yield run
+            run = ""
+
+
+def _loose(term: _Term) -> str:
+    if term.is_unwanted:
+        # Without positions no phrase is certain, so PostgreSQL keeps all rows here, and `exact` decides.
+        return _exact(term)
+    operands = [operand for place, piece in enumerate(term.pieces) for operand in _lookups(term, place, piece)]
+    return _all(operands)
+
+
+def _lookups(term: _Term, place: int, piece: str) -> list[str]:
+    """Return the operands that find a piece wherever it is."""
+    if not UNSPACED.match(piece):
+        return [_operand(piece, is_open=term.is_open and place == len(term.pieces) - 1)]
+    if len(piece) == 1:
+        return [_operand(piece, is_open=True)]
+    return [_operand(first + second) for first, second in pairwise(piece)]
+
+
+def _exact(term: _Term) -> str:
+    return f"{'!' if term.is_unwanted else ''}{_phrase(_sequence(term))}"
+
+
+def _phrase(sequence: list[str]) -> str:
+    return f"({' <-> '.join(sequence)})"
+
+
+def _sequence(term: _Term) -> list[str]:
+    """Return the operands that must follow one another. A run of an unspaced script may begin and end within a longer one."""
+    last = len(term.pieces) - 1
+    sequence: list[str] = []
+    for place, piece in enumerate(term.pieces):
+        if not UNSPACED.match(piece) or last == 0:
+            sequence += _lookups(term, place, piece)
+            continue
+        first_word = [_operand(piece[0])] if place > 0 else []
+        last_word = [_operand(piece[-1])] if place < last else []
+        sequence += [*first_word, *[_operand(one + two) for one, two in pairwise(piece)], *last_word]
+    return sequence
+
+
+def _all(operands: Iterator[str] | list[str]) -> str:
+    return f"({' & '.join(operands)})"
+
+
+def _operand(word: str, *, is_open: bool = False) -> str:
+    quoted = word.replace("\\", "\\\\").replace("'", "''")
+    return f"'{quoted}'{':*' if is_open else ''}"
