@@ -90,6 +90,35 @@ def test_usage_so_far_is_counted(database: psycopg.Connection[Any]) -> None:
         database.execute("DELETE FROM django_migrations WHERE app = 'conversations' AND name = '0012_count_usage'")
 
 
+OLDER_SEARCH = """
+EXPLAIN SELECT id FROM messages WHERE to_tsvector('simple'::regconfig, left(content, 100000))
+    @@ websearch_to_tsquery('simple'::regconfig, 'kettle') AND status <> 'streaming'
+"""
+SEARCH = (
+    "SELECT count(*) FROM messages WHERE search_words(search_text(content)) @@ $$'茶':*$$::tsquery AND status <> 'streaming'"
+)
+
+
+def test_both_forms_of_search_work_while_the_indexes_are_built_and_after(database: psycopg.Connection[Any]) -> None:
+    """A build that broke off is repeated, and nodes of the version before keep the index that they search with."""
+    migrate(database, "conversations", "0030")
+    database.execute("INSERT INTO conversations (user_id, title) VALUES (gen_random_uuid(), '绿茶')")
+    insert = "INSERT INTO messages (conversation_id, role, content) SELECT id, 'user', 'a kettle of 绿茶' FROM conversations"
+    database.execute(insert)
+    database.execute("SET enable_seqscan = off")
+    for _ in range(2):
+        migrate(database)
+        database.execute(insert)
+        assert "idx_messages_search" in str(database.execute(OLDER_SEARCH).fetchall())
+        assert "idx_messages_words" in str(database.execute(f"EXPLAIN {SEARCH}").fetchall())
+        # As after a run that broke off in the middle of a build, before it was noted as done.
+        database.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'idx_messages_words'::regclass")
+        database.execute("DELETE FROM django_migrations WHERE app = 'conversations' AND name = '0031_search_words'")
+    migrate(database)
+    assert database.execute(SEARCH).fetchall() == [(3,)]
+    assert database.execute("SELECT indexrelid::regclass FROM pg_index WHERE NOT indisvalid").fetchall() == []
+
+
 def test_every_check_was_validated(database: psycopg.Connection[Any]) -> None:
     rows = database.execute("SELECT conname FROM pg_constraint WHERE NOT convalidated").fetchall()
     assert rows == []

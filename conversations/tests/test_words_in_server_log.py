@@ -41,11 +41,11 @@ def test_a_search_that_takes_too_long(monkeypatch: pytest.MonkeyPatch, logged: C
     assert SECRET not in logged()
 
 
-def test_a_search_that_postgresql_can_t_read(logged: Callable[[], str]) -> None:
+def test_a_search_that_postgresql_could_not_read(logged: Callable[[], str]) -> None:
     text = f"{SECRET} {'-' * 40}"
     assert search.search_messages(user_id=USER_ID, text=text, limit=5).hits == []
     admin_search.search_conversations(Conversation.objects.all(), text)
-    assert logged().count("tsquery stack too small") == 2
+    assert "tsquery" not in logged()
     assert SECRET not in logged()
 
 

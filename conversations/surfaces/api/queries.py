@@ -4,7 +4,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Exists, Q, Subquery
+from django.db.models import CharField, Exists, F, Func, Q, Subquery
+from django.db.models.functions import StrIndex
 from django.http import QueryDict
 
 from conversations.exceptions import ConversationNotFound, MessageNotFound
@@ -189,6 +190,13 @@ def read_conversation_page(
     return [ConversationSchema.from_row(row) for row in page.rows], page.limit, next_cursor
 
 
+class _Folded(Func):
+    """The same for all Unicode forms of a text and for upper and lower case."""
+
+    template = "lower(normalize(%(expressions)s, NFKC))"
+    output_field = CharField()
+
+
 @PreparedStatement
 def _conversation_page(
     user_id: UUID,
@@ -200,7 +208,8 @@ def _conversation_page(
 ) -> Rows:
     conversations = _listed(user_id, is_favorited)
     if title is not None:
-        conversations = conversations.filter(title__icontains=title)
+        place = StrIndex(_Folded(F("title")), _Folded(title))
+        conversations = conversations.alias(place=place).filter(place__gt=0)
     if since is not None:
         conversations = conversations.filter(Q(updated_at__gte=since) | Q(updated_at=None))
     ordered = conversations.with_running_reply().newest_activity_first()

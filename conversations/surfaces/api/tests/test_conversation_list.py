@@ -179,6 +179,12 @@ def test_titles_that_contain_something(user: UserClient, wanted: str, found: int
     assert len(user.get(ADDRESS, {"q": wanted}).json()["items"]) == found
 
 
+@pytest.mark.parametrize("wanted", ["müller", "Mu\u0308ller", "MÜLLER", "ｍüller", "pho\u031b\u0309"])
+def test_titles_in_another_unicode_form(user: UserClient, wanted: str) -> None:
+    make_conversation(user.user_id, title="Mu\u0308ller isst phở")
+    assert len(user.get(ADDRESS, {"q": wanted}).json()["items"]) == 1
+
+
 @pytest.mark.parametrize("limit", [1, 2, 50])
 def test_a_list_by_title_looks_through_a_bounded_number(
     user: UserClient, monkeypatch: pytest.MonkeyPatch, django_assert_max_num_queries: Any, limit: int
