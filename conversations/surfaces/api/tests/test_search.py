@@ -119,7 +119,7 @@ def test_pages_hold_each_match_once(client: Client, database: psycopg.Connection
 
 
 def test_a_walk_goes_through_all_conversations(client: Client, database: psycopg.Connection) -> None:
-    """Text without spaces is looked for conversation by conversation: in the last of many as well."""
+    """Text without words is looked for conversation by conversation: in the last of many as well."""
     row = database.execute("SELECT %s::uuid", [client.token[5:]]).fetchone()
     database.execute(
         "INSERT INTO conversations (user_id, title, updated_at)"
@@ -131,13 +131,22 @@ def test_a_walk_goes_through_all_conversations(client: Client, database: psycopg
     ).fetchone()
     # A new message would make it the newest.
     database.execute(
-        "INSERT INTO messages (conversation_id, role, content, created_at)"
-        " VALUES (%s, 'user', '绿茶', now() - interval '1 day')",
-        [oldest[0]],
+        "INSERT INTO messages (conversation_id, role, content, created_at) VALUES (%s, 'user', %s, now() - interval '1 day')",
+        [oldest[0], "%:%"],
     )
-    pages = search_all(client, "绿茶", limit=20)
+    pages = search_all(client, "%:%", limit=20)
     # The first request gives up where it has found nothing for a while, and says where to go on.
     assert [len(page) for page in pages] == [0, 1]
+
+
+def test_titles_and_messages_are_in_one_box(client: Client, database: psycopg.Connection) -> None:
+    titled = client.create_conversation(title="Samovars of Tula")
+    store(database, client, ["a samovar"])
+    title, message = search(client, "samovar")
+    assert (title["in"], title["message_id"], title["role"], title["conversation_id"]) == ("title", None, None, titled)
+    assert title["snippet"] == "<mark>Samovars</mark> of Tula"
+    assert (message["in"], message["role"], message["snippet"]) == ("message", "user", "a <mark>samovar</mark>")
+    assert [[hit["in"] for hit in page] for page in search_all(client, "samovar", limit=1)] == [["title"], ["message"]]
 
 
 def test_only_one_s_own_messages_are_found(client: Client, other_client: Client, database: psycopg.Connection) -> None:
