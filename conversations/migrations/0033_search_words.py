@@ -105,7 +105,7 @@ CREATE_STATISTICS = [
 
 class Migration(migrations.Migration):
     atomic = False
-    dependencies = [("conversations", "0030_tree")]
+    dependencies = [("conversations", "0032_feedback_handling")]
 
     operations = [
         migrations.RunSQL(
