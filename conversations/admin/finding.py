@@ -12,10 +12,9 @@ from uuid import UUID
 
 from django.contrib import admin
 from django.contrib.admin import AdminSite
-from django.contrib.postgres.search import SearchHeadline, SearchQuery
 from django.core.exceptions import PermissionDenied
-from django.db.models import OuterRef, Q, Subquery, Value
-from django.db.models.functions import Left, Replace
+from django.db.models import OuterRef, Q, Subquery
+from django.db.models.functions import Left
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 
@@ -25,7 +24,8 @@ from conversations.admin.search import match_words, users_with_address
 from conversations.ids import parse_id
 from conversations.models import ChatUser, Conversation, Message
 from conversations.placeholders import TEXT
-from conversations.services.search.statements import LESS_THAN, MATCH_START, MATCH_STOP
+from conversations.services.search.snippets import MATCH_START, MATCH_STOP, make_snippet
+from conversations.services.search.words import Words
 
 MOST_SHOWN = 20
 MOST_WANTED_CHARACTERS = 300
@@ -141,26 +141,28 @@ def _add_words(finds: Finds, wanted: str) -> None:
     if found.notice:
         finds.notices.append(found.notice)
     finds.places += [Place(row_id, "words in the title") for row_id in found.titled]
-    finds.places += _excerpts(wanted, [message_id for _, message_id in found.messages])
+    if found.words is not None:
+        finds.places += _excerpts(found.words, [message_id for _, message_id in found.messages])
 
 
-def _excerpts(wanted: str, message_ids: Sequence[UUID]) -> list[Place]:
-    """Cut the matches out of messages. `<` is replaced for that time: PostgreSQL would leave tags out."""
-    text = Replace(Left(TEXT, CHARACTERS_SEARCHED), Value("<"), Value(LESS_THAN))
-    query = SearchQuery(wanted, config="simple", search_type="websearch")
-    marks: dict[str, Any] = {"start_sel": MATCH_START, "stop_sel": MATCH_STOP, "fragment_delimiter": " … "}
-    headline = SearchHeadline(text, query, config="simple", max_words=25, min_words=8, max_fragments=2, **marks)
-    rows: Any = Message.objects.filter(id__in=message_ids).annotate(headline=headline).newest_first()
+def _excerpts(words: Words, message_ids: Sequence[UUID]) -> list[Place]:
+    """Cut the matches out of messages."""
+    rows: Any = Message.objects.filter(id__in=message_ids).annotate(text=Left(TEXT, CHARACTERS_SEARCHED)).newest_first()
     return [
-        Place(conversation_id, f"words in a message of the {role}", message_id=row_id, excerpt=split_marks(excerpt))
-        for conversation_id, row_id, role, excerpt in rows.values_list("conversation_id", "id", "role", "headline")
+        Place(
+            conversation_id,
+            f"words in a message of the {role}",
+            message_id=row_id,
+            excerpt=split_marks(make_snippet(text, words.wanted, ends_open=words.ends_open)),
+        )
+        for conversation_id, row_id, role, text in rows.values_list("conversation_id", "id", "role", "text")
     ]
 
 
 def split_marks(excerpt: str) -> list[tuple[str, bool]]:
     """Split an excerpt at the marks around its matches."""
     parts: list[tuple[str, bool]] = []
-    for number, piece in enumerate(excerpt.replace(LESS_THAN, "<").split(MATCH_START)):
+    for number, piece in enumerate(excerpt.split(MATCH_START)):
         match, mark, rest = piece.partition(MATCH_STOP)
         parts += [(match, bool(mark) and number > 0), (rest, False)]
     return [(text, is_match) for text, is_match in parts if text]

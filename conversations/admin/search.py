@@ -42,6 +42,7 @@ class WordMatches:
     titled: list[UUID] = field(default_factory=list)
     messages: list[tuple[UUID, UUID]] = field(default_factory=list)
     notice: str = ""
+    words: Words | None = None
 
 
 def search_conversations(conversations: ConversationQuerySet, wanted: str) -> Found:
@@ -113,7 +114,7 @@ def match_words(conversations: ConversationQuerySet, wanted: str, *, most: int) 
     notice = ""
     if most in (len(found), len(pairs)):
         notice = f"{most} or more matches: only some are shown. Add a word to narrow the search."
-    return WordMatches(titled=found, messages=pairs, notice=notice)
+    return WordMatches(titled=found, messages=pairs, notice=notice, words=words)
 
 
 def _is_indexable(words: Words) -> bool:
