@@ -105,7 +105,7 @@ CREATE_STATISTICS = [
 
 class Migration(migrations.Migration):
     atomic = False
-    dependencies = [("conversations", "0032_feedback_handling")]
+    dependencies = [("conversations", "0033_forked_from")]
 
     operations = [
         migrations.RunSQL(
