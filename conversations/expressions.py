@@ -10,7 +10,7 @@ from django.db.models import F, Func
 
 # `idx_messages_day`. Days are those of UTC.
 _DAY = "((%(expressions)s AT TIME ZONE 'UTC')::date)"
-# `idx_messages_words` and `idx_conversations_words`. The functions are in migration 0034. They read 100,000 characters.
+# `idx_messages_words` and `idx_conversations_words`. The functions are in migration 0035. They read 100,000 characters.
 _WORDS = "search_words(search_text(%(expressions)s))"
 # The same with positions, which no index has. A tsvector holds 256 positions of a word, and none beyond the 16,383rd word: of
 # longer texts than this, all are taken for a match that have all words of a phrase.

@@ -101,7 +101,7 @@ SEARCH = (
 
 def test_both_forms_of_search_work_while_the_indexes_are_built_and_after(database: psycopg.Connection[Any]) -> None:
     """A build that broke off is repeated, and nodes of the version before keep the index that they search with."""
-    migrate(database, "conversations", "0033")
+    migrate(database, "conversations", "0034")
     database.execute("INSERT INTO conversations (user_id, title) VALUES (gen_random_uuid(), '绿茶')")
     insert = "INSERT INTO messages (conversation_id, role, content) SELECT id, 'user', 'a kettle of 绿茶' FROM conversations"
     database.execute(insert)
@@ -113,7 +113,7 @@ def test_both_forms_of_search_work_while_the_indexes_are_built_and_after(databas
         assert "idx_messages_words" in str(database.execute(f"EXPLAIN {SEARCH}").fetchall())
         # As after a run that broke off in the middle of a build, before it was noted as done.
         database.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'idx_messages_words'::regclass")
-        database.execute("DELETE FROM django_migrations WHERE app = 'conversations' AND name = '0034_search_words'")
+        database.execute("DELETE FROM django_migrations WHERE app = 'conversations' AND name = '0035_search_words'")
     migrate(database)
     assert database.execute(SEARCH).fetchall() == [(3,)]
     assert database.execute("SELECT indexrelid::regclass FROM pg_index WHERE NOT indisvalid").fetchall() == []

@@ -12,7 +12,7 @@ from chatapi.tests.clients import UserClient
 from conversations.exceptions import BadCursor, SearchTooBroad
 from conversations.models import Message
 from conversations.services.search import messages as search
-from conversations.services.search import words
+from conversations.services.search.messages import words
 from conversations.services.search.one_at_a_time import Busy, OneAtATime
 from conversations.tests.factories import NOON, USER_ID, make_conversation, make_message, minutes
 

@@ -1,6 +1,6 @@
 """What a search asks for: the query, as PostgreSQL's `tsquery`.
 
-`search_text` in the database gives texts and queries the same words (see migration 0034). The indexed words have no positions,
+`search_text` in the database gives texts and queries the same words (see migration 0035). The indexed words have no positions,
 so a query has two forms. `loose` asks for all words of a phrase, anywhere: an index answers it exactly, without reading a row.
 `exact` asks for them side by side, and is checked in the few rows that may be the result.
 """
@@ -14,7 +14,7 @@ from typing import Any
 # A phrase or a word, after one minus sign if it is unwanted. Two or more are those of an option: `git push --force`.
 TERM = re.compile(r'(?:(?<!\S)(?P<without>-)(?=[^\s-]))?(?:"(?P<phrase>[^"]*)"?|(?P<word>[^\s"]+))')
 NORMALIZE_SQL = "SELECT search_text(term) FROM unnest(%(terms)s::text[]) WITH ORDINALITY AS asked (term, place) ORDER BY place"
-# Scripts without spaces between words, and Korean: UNSPACED of migration 0034.
+# Scripts without spaces between words, and Korean: UNSPACED of migration 0035.
 UNSPACED = re.compile(
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u1980-\u19df\u1a20-\u1a9f\u3005-\u3007\u3031-\u3035\u3040-\u30ff\u3105-\u312f"
     "\u31a0-\u31bf\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\ua000-\ua48f\ua9e0-\ua9ff\uaa60-\uaa7f\uac00-\ud7a3\uf900-\ufaff]"

@@ -105,7 +105,7 @@ CREATE_STATISTICS = [
 
 class Migration(migrations.Migration):
     atomic = False
-    dependencies = [("conversations", "0033_forked_from")]
+    dependencies = [("conversations", "0034_continue")]
 
     operations = [
         migrations.RunSQL(
