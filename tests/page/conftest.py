@@ -6,7 +6,7 @@ from contextlib import ExitStack
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.support.browser import DESKTOP, open_browser
+from tests.support.browser import DESKTOP, EXPECT_LIMIT_S, open_browser
 from tests.support.client import Client
 from tests.support.server import Server
 from tests.support.servers import StartServer
@@ -36,7 +36,7 @@ def open_page(browser: Browser, service: Server, client: Client) -> Iterator[Ope
 
         def open_one(fragment: str = "", viewport: dict[str, int] = DESKTOP, **options: object) -> Page:
             context = contexts.enter_context(browser.new_context(viewport=viewport, **options))
-            context.set_default_timeout(15_000)
+            context.set_default_timeout(EXPECT_LIMIT_S * 1000)
             page = context.new_page()
             page.on("pageerror", lambda error: problems.append(str(error)))
             page.on("console", lambda line: problems.append(line.text) if "Content Security Policy" in line.text else None)

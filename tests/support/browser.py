@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 SCREENSHOTS = Path(__file__).resolve().parents[2] / "test-output"
 ARGUMENTS = [
@@ -21,6 +21,8 @@ ARGUMENTS = [
 ]
 DESKTOP = {"width": 1280, "height": 900}
 PHONE = {"width": 390, "height": 844}
+# How long an expectation may take to come true. Playwright's 5 s are too few for a browser on a busy machine.
+EXPECT_LIMIT_S = 30
 
 
 def chromium() -> str | None:
@@ -35,6 +37,7 @@ def open_browser() -> Iterator[Browser]:
     before = os.environ.get("DJANGO_ALLOW_ASYNC_UNSAFE")
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
     try:
+        expect.set_options(timeout=EXPECT_LIMIT_S * 1000)
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=chromium(), headless=True, args=ARGUMENTS)
             yield browser

@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from conversations.models import Conversation, Message
 from conversations.tests.factories import USER_ID, make_conversation
-from tests.support.browser import DESKTOP, PHONE, SCREENSHOTS, chromium, open_browser
+from tests.support.browser import DESKTOP, EXPECT_LIMIT_S, PHONE, SCREENSHOTS, chromium, open_browser
 
 from .factories import make_chat_user, make_long_conversation, make_message, make_staff
 
@@ -37,7 +37,7 @@ def page(browser: Browser, live_server) -> Iterator[Page]:
     """A page signed in as a superuser; fails the test where a script failed or something was fetched from elsewhere."""
     make_staff("root", superuser=True, password="root")
     context = browser.new_context(viewport=DESKTOP, base_url=live_server.url, accept_downloads=True)
-    context.set_default_timeout(15_000)
+    context.set_default_timeout(EXPECT_LIMIT_S * 1000)
     opened = context.new_page()
     problems: list[str] = []
     opened.on("pageerror", lambda error: problems.append(str(error)))
