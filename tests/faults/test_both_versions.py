@@ -1,16 +1,14 @@
 """A rolling update: nodes of the version before, with heartbeats, and of this one, with leases, on one database."""
 
 import os
-import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from devstack.folder import PROJECT
+from tests.support.older_version import VERSION_BEFORE, unpack
 from tests.support.server import Server
 from tests.support.steps import done, hold, tokens
 from tests.support.upstream import ScriptedUpstream
@@ -19,8 +17,6 @@ from tests.support.waiting import wait_until
 from .conftest import NewUser, StartNode
 
 pytestmark = pytest.mark.slow
-# The last commit without leases.
-BEFORE = "54878d4"
 AGE_S = 2
 SETTINGS = {"ABANDONED_AFTER_SECONDS": str(AGE_S), "CHECKPOINT_SECONDS": "0.2"}
 
@@ -28,13 +24,7 @@ SETTINGS = {"ABANDONED_AFTER_SECONDS": str(AGE_S), "CHECKPOINT_SECONDS": "0.2"}
 @pytest.fixture(scope="module")
 def version_before(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The code of the version before, from the history of this repository."""
-    git = shutil.which("git")
-    archive = git and subprocess.run([git, "archive", BEFORE], cwd=PROJECT, capture_output=True, check=False)
-    if not archive or archive.returncode:
-        pytest.skip("the repository's history is not here")
-    folder = tmp_path_factory.mktemp("before")
-    subprocess.run(["tar", "-x", "-C", folder], input=archive.stdout, check=True)
-    return folder
+    return unpack(VERSION_BEFORE, tmp_path_factory.mktemp("before"))
 
 
 @pytest.fixture
