@@ -140,7 +140,7 @@ def test_the_version_before_serves_on_the_newer_tables(versions: Versions, user:
 
 def test_the_version_before_serves_on_its_own_tables(versions: Versions, user: Client, upstream: ScriptedUpstream) -> None:
     ((target,),) = [
-        command.split()[-1:] for command in re.findall(r"^\S+ manage.py (migrate conversations \d+)$", PAGE, re.MULTILINE)
+        command.split()[-1:] for command in re.findall(r"^ *\S+ manage.py (migrate conversations \d+)$", PAGE, re.MULTILINE)
     ]
     with versions.now(user) as now:
         conversation = now.create_conversation(title="Kept")
