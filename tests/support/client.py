@@ -195,15 +195,19 @@ class Client:
         sock.settimeout(self._limit_s)
         if receive_buffer:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        sock.connect(("127.0.0.1", self.port))
-        connection.sock = sock
         authorization = {} if self.token is None else {"Authorization": f"Bearer {self.token}"}
         fields = {**authorization, **(headers or {})}
         content = None
         if body is not ABSENT:
             content, fields["Content-Type"] = json.dumps(body), "application/json"
-        connection.request(method, path, content, fields)
-        stream = Stream(connection, connection.getresponse(), sock)
+        try:
+            sock.connect(("127.0.0.1", self.port))
+            connection.sock = sock
+            connection.request(method, path, content, fields)
+            stream = Stream(connection, connection.getresponse(), sock)
+        except BaseException:
+            sock.close()
+            raise
         self._streams.append(stream)
         return stream
 
