@@ -11,6 +11,9 @@ from django.contrib.auth.models import Group, User
 from conversations.models import ChatUser, Conversation, Message
 from conversations.tests.factories import NOON, USER_ID, make_conversation
 
+# The example of W3C's Trace Context.
+TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"  # pragma: allowlist secret
+
 
 def make_groups() -> None:
     """Make the groups of the migrations again, where a test with real transactions has emptied all tables."""

@@ -12,7 +12,7 @@ from conversations.models import Message, StaffAccess
 from conversations.services.staff.failures import Failure, group_failures
 from conversations.tests.factories import NOON, make_conversation
 
-from .factories import make_message, make_staff
+from .factories import TRACE_ID, make_message, make_staff
 
 pytestmark = pytest.mark.django_db
 
@@ -35,7 +35,7 @@ def groups(client: Client, **asked: str) -> list[tuple[str, str, int]]:
 def test_the_panel_of_a_failed_reply_says_what_happened(support: Client) -> None:
     conversation = make_conversation()
     asked = make_message(conversation, "user", "?")
-    told = {"upstream_status": 529, "upstream_code": "overloaded_error", "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736"}
+    told = {"upstream_status": 529, "upstream_code": "overloaded_error", "trace_id": TRACE_ID}
     sent = {"context": {"messages": 7, "characters": 1234, "left_out": 3, "reason": "budget"}, "prompt_tokens": 400}
     failed = {
         "status": "failed",

@@ -14,7 +14,7 @@ from conversations.models import Conversation, Message
 from conversations.tests.factories import USER_ID, make_conversation
 from tests.support.browser import DESKTOP, EXPECT_LIMIT_S, PHONE, SCREENSHOTS, chromium, open_browser
 
-from .factories import make_chat_user, make_long_conversation, make_message, make_staff
+from .factories import TRACE_ID, make_chat_user, make_long_conversation, make_message, make_staff
 
 pytestmark = [
     pytest.mark.slow,
@@ -258,7 +258,7 @@ def test_staff_look_into_failures(page: Page) -> None:
     now = timezone.now()
     conversation = make_conversation(title="Bread")
     asked = make_message(conversation, "user", "How long does it rise?", created_at=now - timedelta(hours=2))
-    told = {"upstream_status": 529, "upstream_code": "overloaded_error", "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736"}
+    told = {"upstream_status": 529, "upstream_code": "overloaded_error", "trace_id": TRACE_ID}
     sent = {"context": {"messages": 7, "characters": 12345, "left_out": 3, "reason": "budget"}, "first_token_ms": 340}
     failed = {"status": "failed", "error_code": "upstream_busy", "model_tag": "d32", "inference_time_ms": 4200}
     at = {"created_at": now - timedelta(hours=1, minutes=59)}

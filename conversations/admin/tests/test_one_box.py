@@ -9,7 +9,7 @@ from django.test import Client
 from conversations.models import StaffAccess
 from conversations.tests.factories import USER_ID, make_conversation
 
-from .factories import make_chat_user, make_message, make_staff
+from .factories import TRACE_ID, make_chat_user, make_message, make_staff
 
 pytestmark = pytest.mark.django_db
 
@@ -30,7 +30,7 @@ def some() -> None:
     make_chat_user(BOB, "ada@example.com.au", name="Ada")
     conversation = make_conversation(title="Sailing a schooner", session_id="shop-17")
     asked = make_message(conversation, "user", "Which <b>rope</b> for a halyard?")
-    failed = {"status": "failed", "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736", "parent": asked}
+    failed = {"status": "failed", "trace_id": TRACE_ID, "parent": asked}
     make_message(conversation, "assistant", "A strong", minute=1, **failed)
 
 
@@ -47,7 +47,7 @@ def some() -> None:
         ),
         ("Ada Lovelace", [("ada@example.com", "exact name")]),
         ("shop-17", [("Sailing a schooner", "the session's id")]),
-        ("4bf92f3577b34da6a3ce929d0e0e4736", [("Sailing a schooner", "the trace of this reply")]),
+        (TRACE_ID, [("Sailing a schooner", "the trace of this reply")]),
         (str(USER_ID), [("ada@example.com", "the user's id")]),
         ("schooner", [("Sailing a schooner", "words in the title")]),
         ("halyard", [("Sailing a schooner", "words in a message of the user")]),

@@ -14,6 +14,8 @@ from django.test.utils import CaptureQueriesContext
 from conversations.models import Conversation, Message, StaffAccess
 from conversations.tests.factories import USER_ID
 
+from .factories import TRACE_ID
+
 pytestmark = pytest.mark.django_db
 
 MESSAGES = 50_000
@@ -92,7 +94,7 @@ PAGES = {
     "one box, a rare word": f"{LIST}find/?q=word4242",
     "one box, a word in every message": f"{LIST}find/?q=the",
     "one box, an address": f"{LIST}find/?q=user17@",
-    "one box, a session or trace": f"{LIST}find/?q=4bf92f3577b34da6a3ce929d0e0e4736",
+    "one box, a session or trace": f"{LIST}find/?q={TRACE_ID}",
     "feedback": f"{LIST}feedback/",
     "feedback of a rare model": f"{LIST}feedback/?model=rare&state=all&q=x",
     "failures": f"{LIST}failures/?period=month",
