@@ -1,5 +1,8 @@
 """Users' usage, counted when they send, and their own limits. Deleting messages does not change usage."""
 
+from typing import ClassVar
+
+from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 
 
@@ -17,6 +20,8 @@ class UsageTotal(models.Model):
 
     class Meta:
         db_table = "usage_totals"
+        # Rows are inserted in the order of time, so a small BRIN index finds those of this month.
+        indexes: ClassVar = [BrinIndex(fields=["bucket"], name="idx_usage_totals_bucket")]
 
     def __str__(self) -> str:
         return f"usage of {self.user_id} at {self.bucket}"

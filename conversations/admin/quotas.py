@@ -2,15 +2,35 @@
 
 from typing import Any
 
+import psycopg
 from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.db import OperationalError
 from django.db.models import OuterRef, Subquery
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import path
 
+from conversations.admin.access import note_list_of
 from conversations.admin.lists import CappedPaginator, ListedLookupsAdmin
+from conversations.admin.replica import read_for
 from conversations.admin.search import users_with_address
 from conversations.admin.visible import visible
 from conversations.ids import parse_id
 from conversations.models import ChatUser, UserQuota
+from conversations.services.usage.quotas import NearQuota, are_quotas_set, list_near_quota
+
+MOST_NEAR = 100
+
+
+def _read_near() -> tuple[list[NearQuota], bool]:
+    """Return the users, and whether reading them took too long."""
+    try:
+        return list_near_quota(limit=MOST_NEAR), False
+    except OperationalError as failure:
+        if not isinstance(failure.__cause__, psycopg.errors.QueryCanceled):
+            raise
+        return [], True
 
 
 @admin.register(UserQuota)
@@ -28,6 +48,29 @@ class UserQuotaAdmin(ListedLookupsAdmin):
             return queryset, False
         found_ids = users_with_address(wanted) if "@" in wanted else [parse_id(wanted)]
         return queryset.filter(user_id__in=found_ids), False
+
+    def get_urls(self) -> list[Any]:
+        return [
+            path("near/", self.admin_site.admin_view(self.near_view), name="conversations_near_quota"),
+            *super().get_urls(),
+        ]
+
+    def near_view(self, request: HttpRequest) -> HttpResponse:
+        """List the users who have used most of a quota."""
+        if not request.user.has_perm("conversations.view_chatuser"):
+            raise PermissionDenied
+        users, is_slow = read_for(request, _read_near)
+        note_list_of(request)
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "Users near their quota",
+            "opts": self.opts,
+            "users": users,
+            "is_slow": is_slow,
+            "are_quotas_set": are_quotas_set(),
+            "most": MOST_NEAR,
+        }
+        return TemplateResponse(request, "admin/conversations/near_quota.html", context)
 
     @admin.display(description="E-mail")
     def email(self, quota: Any) -> str:

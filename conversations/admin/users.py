@@ -1,8 +1,10 @@
 """The directory of users from the auth service, and a page per user with all their conversations."""
 
 from contextlib import suppress
+from datetime import UTC, timedelta
 from typing import Any
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
@@ -10,19 +12,24 @@ from django.db.models import Count, Q, Sum
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import reverse
+from django.utils import timezone
 
 from conversations.admin.access import NotedListAdmin, note_list_of
+from conversations.admin.charts import Chart, bar_chart
 from conversations.admin.replica import from_replica
 from conversations.admin.summaries import NOTHING_KNOWN, summaries_of
 from conversations.admin.visible import visible
 from conversations.exceptions import BadCursor
 from conversations.ids import parse_id
 from conversations.keyset import SortKey, after_key, decode_cursor, encode_cursor
-from conversations.models import ChatUser, Conversation, Message, UsageTotal, UserQuota
+from conversations.models import ChatUser, Conversation, Message, StaffAccess, UsageTotal, UserQuota
 from conversations.services.usage.quotas import read_quota
+from conversations.services.usage.totals import read_usage
 
 CONVERSATIONS_SHOWN = 50
 CURSOR_KIND = "admin-user"
+DAYS_SHOWN = 30
+READERS_SHOWN = 20
 # Totals stop here, so that a user with 100,000 conversations does not slow the page down.
 MOST_CONVERSATIONS_COUNTED = 1_000
 MOST_MESSAGES_COUNTED = 10_000
@@ -81,6 +88,8 @@ class ChatUserAdmin(NotedListAdmin):
             "chat_user": user,
             "totals": _totals(user.id),
             "usage": _usage(user.id),
+            "charts": _charts(user.id),
+            "readers": _readers(user.id) if request.user.has_perm("conversations.view_staffaccess") else None,
             "quota": read_quota(user.id),
             "quota_address": _quota_address(request, user.id),
             "is_older_page": bool(before),
@@ -122,6 +131,20 @@ def _conversations_page(user_id: UUID, before: str) -> dict[str, Any]:
     if len(rows) > CONVERSATIONS_SHOWN:
         older = encode_cursor(CURSOR_KIND, SortKey(time=shown[-1].updated_at, id=shown[-1].id))
     return {"conversations": shown, "older_cursor": older}
+
+
+def _charts(user_id: UUID) -> list[Chart]:
+    """Return charts of the last 30 days (UTC), from the totals that deletion does not change."""
+    today = timezone.now().astimezone(UTC).date()
+    days = read_usage(user_id=user_id, first=today - timedelta(days=DAYS_SHOWN - 1), last=today, zone=ZoneInfo("UTC"))
+    dates = [day["date"] for day in days]
+    titles = {"messages": "Messages sent", "tokens": "Tokens of replies"}
+    return [bar_chart(title, dates, [max(0, day[name]) for day in days]) for name, title in titles.items()]
+
+
+def _readers(user_id: UUID) -> list[StaffAccess]:
+    """Return the newest records of what staff did with this user's conversations and page."""
+    return list(StaffAccess.objects.filter(user_id=user_id).order_by("-at", "-id")[:READERS_SHOWN])
 
 
 def _usage(user_id: UUID) -> dict[str, int]:

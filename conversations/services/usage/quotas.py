@@ -15,7 +15,7 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db import connection
+from django.db import connection, transaction
 
 from conversations.exceptions import Period, QuotaExceeded
 
@@ -34,6 +34,50 @@ CROSS JOIN LATERAL (
 ) AS used
 LEFT JOIN user_quotas AS override ON override.user_id = %(user_id)s
 """
+
+
+# Users who have used this share of a limit are near it.
+NEAR = 0.8
+NEAR_TIMEOUT_MS = 2_000
+# The beginning of the month is looked up in idx_usage_totals_bucket, so past months cost nothing.
+NEAR_QUOTA_SQL = """
+WITH period AS (
+    SELECT date_trunc('day', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' AS day,
+           date_trunc('month', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' AS month
+), used AS (
+    SELECT user_id, coalesce(sum(tokens) FILTER (WHERE bucket >= (SELECT day FROM period)), 0)::bigint AS day,
+           sum(tokens)::bigint AS month
+    FROM usage_totals WHERE bucket >= (SELECT month FROM period) GROUP BY user_id
+), limited AS (
+    SELECT used.*, nullif(coalesce(own.tokens_day, %(tokens_day)s), 0) AS day_limit,
+           nullif(coalesce(own.tokens_month, %(tokens_month)s), 0) AS month_limit
+    FROM used LEFT JOIN user_quotas AS own USING (user_id)
+), near AS (
+    SELECT *, greatest(day::float8 / day_limit, month::float8 / month_limit) AS share FROM limited
+)
+SELECT near.user_id, coalesce(chat_users.email, ''), day, day_limit, month, month_limit, share
+FROM near LEFT JOIN chat_users ON chat_users.id = near.user_id
+WHERE share >= %(near)s
+ORDER BY share DESC, near.user_id
+LIMIT %(limit)s
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class NearQuota:
+    """A user who has used much of a limit. A limit is None if the user has no such limit. `share` is of the fuller one."""
+
+    user_id: UUID
+    email: str
+    used_day: int
+    day_limit: int | None
+    used_month: int
+    month_limit: int | None
+    share: float
+
+    @property
+    def percent(self) -> int:
+        return int(100 * self.share)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +102,7 @@ class Quota:
 
 def refuse_over_quota(user_id: UUID | None) -> None:
     """Raise `QuotaExceeded` if a user has used up a quota. Callers without a token have none. One query, or none."""
-    if user_id is None or not _are_quotas_set():
+    if user_id is None or not are_quotas_set():
         return
     quota, now = _read(user_id)
     # If both are used up, the month's is the one to wait for.
@@ -71,10 +115,25 @@ def refuse_over_quota(user_id: UUID | None) -> None:
 
 def read_quota(user_id: UUID) -> Quota:
     """Return a user's limits and what is used of them. One query, or none if no quota is set."""
-    return _read(user_id)[0] if _are_quotas_set() else Quota(day=None, month=None)
+    return _read(user_id)[0] if are_quotas_set() else Quota(day=None, month=None)
 
 
-def _are_quotas_set() -> bool:
+def list_near_quota(*, limit: int) -> list[NearQuota]:
+    """Return the users who have used 80 % of a limit, the fullest first. One query, or none if no quota is set.
+
+    Raises `OperationalError` (query canceled) after two seconds.
+    """
+    if not are_quotas_set():
+        return []
+    values = {"tokens_day": settings.QUOTA_TOKENS_DAY or 0, "tokens_month": settings.QUOTA_TOKENS_MONTH or 0}
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SELECT set_config('statement_timeout', %s, true)", [str(NEAR_TIMEOUT_MS)])
+        cursor.execute(NEAR_QUOTA_SQL, {**values, "near": NEAR, "limit": limit})
+        return [NearQuota(*row) for row in cursor.fetchall()]
+
+
+def are_quotas_set() -> bool:
+    """Return whether the service limits tokens at all."""
     return bool(settings.QUOTA_TOKENS_DAY or settings.QUOTA_TOKENS_MONTH)
 
 
