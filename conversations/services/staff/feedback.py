@@ -35,7 +35,7 @@ class Criteria:
 
 
 def list_feedback(criteria: Criteria, *, before: SortKey | None, limit: int) -> list[Any]:
-    """Return rated messages, newest first, with `email` of the user. One query for each rating."""
+    """Return rated messages, newest first, with `email` of the user. Two queries for each rating."""
     ratings = RATINGS if criteria.rating is None else (criteria.rating,)
     found = [row for rating in ratings for row in _list_rating(rating, criteria, before, limit)]
     return sorted(found, key=lambda row: (row.created_at, row.id), reverse=True)[:limit]
@@ -49,9 +49,13 @@ def _list_rating(rating: int, criteria: Criteria, before: SortKey | None, limit:
         newest = newest.filter(created_at__lt=criteria.until)
     if before:
         newest = newest.filter(after_key(before, "created_at", descending=True))
+    # The time of the last message that is considered, from the index alone.
+    last = newest.newest_first().values_list("created_at", flat=True)[MOST_READ - 1 : MOST_READ]
+    if times := list(last):
+        newest = newest.filter(created_at__gte=times[0])
     email = Subquery(ChatUser.objects.filter(id=OuterRef("conversation__user_id")).values("email")[:1])
-    rows = _restrict(Message.objects.filter(id__in=newest.newest_first().values("id")[:MOST_READ]), criteria)
-    rows = rows.select_related("conversation__assistant").defer("content", "reasoning", "context", "request_options")
+    rows = _restrict(newest, criteria).select_related("conversation__assistant")
+    rows = rows.defer("content", "reasoning", "context", "request_options")
     return list(rows.annotate(email=email).newest_first()[:limit])
 
 
