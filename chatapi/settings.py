@@ -96,6 +96,7 @@ try:
     TRY_PAGE = _environment.flag("TRY_PAGE", DEBUG)
     SECRET_KEY_FALLBACKS = _environment.secrets("SECRET_KEY_FALLBACKS", least=0 if DEBUG else LEAST_SECRET_KEY_CHARACTERS)
     ADMIN_ENABLED = _environment.flag("ADMIN_ENABLED", True)
+    ADMIN_REASON = _environment.choice("ADMIN_REASON", "off", ("off", "optional", "required"))
     _insecure_cookies = _environment.flag("INSECURE_COOKIES", False)
     ALLOWED_HOSTS = _environment.several("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1],chat-api")
     CORS_ALLOWED_ORIGINS = _environment.origins("FRONTEND_URL", "http://localhost:3000")

@@ -11,6 +11,7 @@ from django.db.models.functions import Now
 # The conversation of a record about a list or a user's page. Not null: programs of the version before make a link of it.
 NO_CONVERSATION = UUID(int=0)
 MOST_SEARCH_CHARACTERS = 200
+MOST_REASON_CHARACTERS = 200
 
 
 class AccessKind(models.TextChoices):
@@ -33,6 +34,9 @@ class StaffAccess(models.Model):
     user_id = models.UUIDField(null=True)
     # What staff searched for in a list.
     search = models.CharField(max_length=MOST_SEARCH_CHARACTERS, blank=True, default="", db_default="")
+    # The reason is in the staff user's own words. Both are "" in records of the version before.
+    address = models.CharField("address (IP)", max_length=45, blank=True, default="", db_default="")
+    reason = models.CharField("what for", max_length=MOST_REASON_CHARACTERS, blank=True, default="", db_default="")
     at = models.DateTimeField(db_default=Now())
 
     class Meta:

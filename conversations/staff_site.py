@@ -9,15 +9,18 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
+from django.conf import settings
 from django.contrib import admin
 from django.contrib.admin.forms import AdminAuthenticationForm
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
+from django.urls import path
 
 from chatapi.incoming.client_address import address_group
 from chatapi.observability.logs import user_id_var
 from conversations.sign_in_limits import count_attempt
+from conversations.staff_reason import lacks_reason, reason_of, reason_page
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +63,16 @@ class StaffSite(admin.AdminSite):
 
     def get_urls(self) -> list[Any]:
         """Leave out Django's redirect to a row's own page: no row has one, and the redirect fails for rows without one."""
-        return [url for url in super().get_urls() if getattr(url, "name", None) != "view_on_site"]
+        urls = [url for url in super().get_urls() if getattr(url, "name", None) != "view_on_site"]
+        return [path("reason/", self.admin_view(self.reason_view), name="reason"), *urls]
+
+    def reason_view(self, request: HttpRequest) -> HttpResponse:
+        """Ask what the staff user looks at conversations for."""
+        return reason_page(request, self.each_context(request), request.POST.get("next") or request.GET.get("next", ""))
+
+    def each_context(self, request: HttpRequest) -> dict[str, Any]:
+        stated = reason_of(request) if settings.ADMIN_REASON != "off" else None
+        return {**super().each_context(request), "access_reason": stated}
 
     def admin_view(self, view: View, cacheable: bool = False) -> View:
         inner = super().admin_view(view, cacheable)
@@ -72,6 +84,9 @@ class StaffSite(admin.AdminSite):
             if request.user.is_authenticated:
                 # For the request's log line. Users of the API have UUIDs.
                 user_id_var.set(f"staff-{request.user.pk}")
+                if self.has_permission(request) and lacks_reason(request):
+                    wanted = request.get_full_path() if request.method == "GET" else request.path
+                    return reason_page(request, self.each_context(request), wanted)
             return inner(request, *arguments, **options)
 
         return cast(View, without_null_characters)

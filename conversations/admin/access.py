@@ -1,11 +1,12 @@
 """Which staff read, exported or deleted which conversation. Other pages write it; superusers and auditors read it."""
 
 from collections.abc import Iterable
+from itertools import chain
 from typing import Any
 from uuid import UUID
 
 from django.contrib import admin
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.urls import reverse
 from django.utils.html import format_html
 
@@ -15,22 +16,29 @@ from conversations.admin.replica import from_replica
 from conversations.admin.visible import visible
 from conversations.ids import parse_id
 from conversations.models import AccessKind, Conversation, StaffAccess
-from conversations.services.staff.access import note_access, note_list, note_reading
+from conversations.services.staff.access import Reader, export_records, note_access, note_list, note_reading
+from conversations.services.staff.export import csv_lines
 from conversations.staff_models import NO_CONVERSATION
+from conversations.staff_reason import reason_of
+
+
+def reader_of(request: HttpRequest) -> Reader:
+    """Return who looks, from where, and what for. Behind a trusted proxy, the address is the client's."""
+    staff: Any = request.user
+    address = request.META.get("REMOTE_ADDR", "")
+    return Reader(staff_id=staff.pk, staff_name=staff.get_username(), address=address, reason=reason_of(request))
 
 
 def note_access_of(request: HttpRequest, kind: AccessKind, conversations: Iterable[tuple[UUID, UUID | None]]) -> None:
     """Record what the signed-in staff user does with conversations, given as (id, user id)."""
-    staff: Any = request.user
-    note_access(staff_id=staff.pk, staff_name=staff.get_username(), kind=kind, conversations=conversations)
+    note_access(reader=reader_of(request), kind=kind, conversations=conversations)
 
 
 def note_reading_of(request: HttpRequest, conversation: Conversation) -> None:
     """Record that the signed-in staff user reads a conversation, once since they signed in."""
     staff: Any = request.user
     note_reading(
-        staff_id=staff.pk,
-        staff_name=staff.get_username(),
+        reader=reader_of(request),
         conversation_id=conversation.pk,
         user_id=conversation.user_id,
         since=staff.last_login,
@@ -39,9 +47,8 @@ def note_reading_of(request: HttpRequest, conversation: Conversation) -> None:
 
 def note_list_of(request: HttpRequest, *, user_id: UUID | None = None) -> None:
     """Record that the signed-in staff user sees a page with titles or addresses, with what they searched for."""
-    staff: Any = request.user
     search = "" if user_id else request.GET.get("q", "").replace("\x00", "").strip()
-    note_list(staff_id=staff.pk, staff_name=staff.get_username(), user_id=user_id, search=search)
+    note_list(reader=reader_of(request), user_id=user_id, search=search)
 
 
 class NotedListAdmin(ReadOnlyAdmin):
@@ -61,9 +68,25 @@ class NotedListAdmin(ReadOnlyAdmin):
         return super().changelist_view(request, {**title, **(extra_context or {})})
 
 
+EXPORTED_COLUMNS = ("at", "staff_name", "address", "kind", "conversation_id", "user_id", "search", "reason")
+
+
+@admin.action(description="Export selected records as CSV", permissions=["view"])
+def export_access(model_admin: Any, request: HttpRequest, records: Any) -> StreamingHttpResponse:
+    """Download records, of at most 100,000 the newest. That is recorded too."""
+    note_list(reader=reader_of(request), user_id=None, search="access by staff", kind=AccessKind.EXPORTED)
+    batches = export_records(records, EXPORTED_COLUMNS)
+    lines = chain([csv_lines([EXPORTED_COLUMNS])], (csv_lines(batch) for batch in batches))
+    response = StreamingHttpResponse(lines, content_type="text/csv; charset=utf-8")
+    response["Content-Disposition"] = 'attachment; filename="access.csv"'
+    response["Cache-Control"] = "no-store"
+    return response
+
+
 @admin.register(StaffAccess)
 class StaffAccessAdmin(ReadOnlyAdmin):
-    list_display = ("at_utc", "staff_name", "kind", "conversation", "user", "searched")
+    list_display = ("at_utc", "staff_name", "address", "kind", "conversation", "user", "searched", "what_for")
+    actions = (export_access,)
     list_display_links = None
     list_filter = ("kind", ("at", PeriodFilter))
     allowed_lookups = frozenset({"kind__exact", "at__gte", "at__lt", "at__isnull"})
@@ -76,7 +99,7 @@ class StaffAccessAdmin(ReadOnlyAdmin):
         return self.has_view_permission(request)
 
     def has_view_permission(self, request: HttpRequest, obj: StaffAccess | None = None) -> bool:
-        # In no group: a superuser gives `view_staffaccess` to an auditor, who needs no other permission.
+        # In the groups of auditors and leads. An auditor needs no other permission.
         return request.user.has_perm("conversations.view_staffaccess")
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
@@ -92,6 +115,10 @@ class StaffAccessAdmin(ReadOnlyAdmin):
     @admin.display(description="Searched for")
     def searched(self, access: StaffAccess) -> str:
         return visible(access.search or "–")
+
+    @admin.display(description="What for")
+    def what_for(self, access: StaffAccess) -> str:
+        return visible(access.reason or "–")
 
     @admin.display(description="Conversation", empty_value="a list")
     def conversation(self, access: StaffAccess) -> str | None:

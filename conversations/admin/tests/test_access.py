@@ -27,7 +27,11 @@ def test_the_groups_hold_what_their_names_promise() -> None:
     make_groups()
     reading = {"view_conversation", "view_chatuser", "view_assistant", "handle_feedback"}
     assert permissions("support") == reading
-    assert permissions("operators") == reading | {"delete_conversation", "export_conversation"}
+    operating = reading | {"delete_conversation", "export_conversation"}
+    assert permissions("operators") == operating
+    assert permissions("auditors") == {"view_staffaccess"}
+    quotas = {f"{what}_userquota" for what in ("view", "add", "change", "delete")}
+    assert permissions("leads") == operating | quotas | {"view_staffaccess", "add_assistant", "change_assistant"}
 
 
 @pytest.mark.parametrize("codename", ["export_conversation", "handle_feedback"])
@@ -41,12 +45,14 @@ def test_the_groups_can_be_taken_back_and_made_again() -> None:
 
     from django.apps import apps
 
-    migration = import_module("conversations.migrations.0007_admin_groups")
-    migration.remove_groups(apps, None)
+    numbers = ("0034_what_staff_read_for", "0007_admin_groups")
+    migrations = [import_module(f"conversations.migrations.{number}") for number in numbers]
+    for migration in migrations:
+        migration.remove_groups(apps, None)
     assert not Group.objects.exists()
-    migration.make_groups(apps, None)
-    migration.make_groups(apps, None)
-    assert Group.objects.count() == 2
+    for migration in [*migrations, *migrations]:
+        migration.make_groups(apps, None)
+    assert Group.objects.count() == 4
 
 
 @pytest.mark.parametrize("page", ["", "dashboard/", "{id}/change/"])

@@ -4,13 +4,14 @@ import json
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import axe_playwright_python
 import pytest
 from django.utils import timezone
 from playwright.sync_api import Browser, Page, expect
 
-from conversations.models import Conversation, Message
+from conversations.models import Conversation, Message, UsageTotal
 from conversations.tests.factories import USER_ID, make_conversation
 from tests.support.browser import DESKTOP, EXPECT_LIMIT_S, PHONE, SCREENSHOTS, chromium, open_browser
 
@@ -283,3 +284,32 @@ def test_staff_look_into_failures(page: Page) -> None:
     expect(page.locator(".found li").first).to_be_visible()
     _photograph(page, "failures")
     assert findings(page) == []
+
+
+def test_staff_look_at_a_person_for_a_reason(page: Page, settings: Any) -> None:
+    settings.ADMIN_REASON, settings.QUOTA_TOKENS_DAY, settings.QUOTA_TOKENS_MONTH = "required", 50_000, 200_000
+    now = timezone.now()
+    make_chat_user(name="Ada Lovelace", last_seen_at=now, first_seen_at=now - timedelta(days=90))
+    for back in range(30):
+        used = {"messages": 20 + back % 7, "replies": 20, "tokens": 42_000 - 900 * back}
+        UsageTotal.objects.create(user_id=USER_ID, bucket=now - timedelta(days=back), **used)
+    _make_telling_conversation()
+    page.goto(f"/admin/conversations/chatuser/{USER_ID}/change/")
+    expect(page.get_by_role("heading", name="What for?")).to_be_visible()
+    _photograph(page, "reason")
+    assert findings(page) == []
+    page.get_by_label("What for").fill("Ticket 4711")
+    page.get_by_role("button", name="Go on").click()
+    expect(page.locator("#content")).to_contain_text("Sorting a list in Python")
+    expect(page.locator("#user-tools")).to_contain_text("For: Ticket 4711")
+    page.reload()
+    page.click("text=Who read, exported or deleted")
+    _photograph(page, "person")
+    assert findings(page) == []
+    page.click("text=Users near their quota")
+    expect(page.locator(".rows")).to_contain_text("ada@example.com")
+    _photograph(page, "near-quota")
+    assert findings(page) == []
+    page.goto("/admin/conversations/staffaccess/")
+    expect(page.locator("#result_list")).to_contain_text("Ticket 4711")
+    _photograph(page, "access")

@@ -115,10 +115,11 @@ def erase_user(
 
 
 def _blank_searches_for(user_id: UUID) -> None:
-    """Blank the user's address in the record of what staff searched for. It reads the whole record, once per erasure."""
+    """Blank the user's address in what staff searched for and gave as a reason. It reads the whole record, once per erasure."""
     email = ChatUser.objects.filter(id=user_id).values_list("email", flat=True).first()
     if email:
         StaffAccess.objects.filter(search__iexact=email).update(search=ERASED)
+        StaffAccess.objects.filter(reason__icontains=email).update(reason=ERASED)
 
 
 def _erase_batch(window: list[UUID], receipt: Receipt) -> None:

@@ -62,7 +62,7 @@ def export_conversations(*, conversation_ids: Sequence[UUID], export_format: Exp
     # The request may have used one before.
     release_connections()
     if export_format == "csv":
-        yield _csv_lines([CSV_HEADER])
+        yield csv_lines([CSV_HEADER])
     for start in range(0, len(conversation_ids), CONVERSATION_BATCH):
         batch = conversation_ids[start : start + CONVERSATION_BATCH]
         found = read_for_anyone(partial(_read_conversations, batch, export_format))
@@ -106,7 +106,7 @@ def _lines(conversation: dict[str, Any], messages: list[dict[str, Any]], export_
         about = tuple(conversation[column] for column in CSV_CONVERSATION_COLUMNS)
         nothing = ("",) * len(CSV_MESSAGE_COLUMNS)
         rows = [(*about, *(message[column] for column in CSV_MESSAGE_COLUMNS)) for message in messages] or [(*about, *nothing)]
-        return _csv_lines(rows)
+        return csv_lines(rows)
     records: list[dict[str, Any]] = [{"conversation": conversation, "message": message} for message in messages]
     if not messages:
         records = [{"conversation": conversation, "message": None}]
@@ -115,7 +115,7 @@ def _lines(conversation: dict[str, Any], messages: list[dict[str, Any]], export_
     return escape_line_ends(lines)
 
 
-def _csv_lines(rows: Sequence[Sequence[Any]]) -> bytes:
+def csv_lines(rows: Sequence[Sequence[Any]]) -> bytes:
     text = io.StringIO()
     csv.writer(text).writerows([_cell(value) for value in row] for row in rows)
     return text.getvalue().encode()
