@@ -50,7 +50,8 @@ class StaffAccess(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.staff_name} {self.kind} {self.conversation_id}"
+        # Also the label of the row's checkbox.
+        return f"{self.staff_name} {self.kind} {'a list' if self.conversation_id == NO_CONVERSATION else self.conversation_id}"
 
 
 class DailyFigures(models.Model):
