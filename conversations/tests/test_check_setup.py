@@ -10,6 +10,7 @@ import responses
 from django.core.management import call_command
 
 from conversations.management import setup_checks
+from inference_proxy.protocols import new_protocol
 from tests.support.valkey import running_valkey
 
 pytestmark = pytest.mark.django_db
@@ -22,8 +23,7 @@ def services(settings: Any) -> Iterator[responses.RequestsMock]:
     """An auth service that knows no token and an inference service with a model."""
     with responses.RequestsMock(assert_all_requests_are_fired=False) as mocked:
         mocked.post(f"{settings.AUTH_SERVICE_URL}/auth/validate", json={"valid": False})
-        mocked.get(f"{settings.INFERENCE_SERVICE_URL}/api/models", json=MODELS)
-        mocked.get(f"{settings.INFERENCE_SERVICE_URL}/v1/models", json={"data": [{"id": "d32"}]})
+        mocked.get(settings.INFERENCE_SERVICE_URL + new_protocol().models_path, json=MODELS)
         yield mocked
 
 
