@@ -19,7 +19,7 @@ def make_groups() -> None:
     """Make the groups of the migrations again, where a test with real transactions has emptied all tables."""
     import_module("conversations.migrations.0007_admin_groups").make_groups(apps, None)
     import_module("conversations.migrations.0032_feedback_handling").grant(apps, None)
-    import_module("conversations.migrations.0035_what_staff_read_for").make_groups(apps, None)
+    import_module("conversations.migrations.0037_what_staff_read_for").make_groups(apps, None)
 
 
 def make_staff(name: str, *groups: str, superuser: bool = False, password: str | None = None) -> User:

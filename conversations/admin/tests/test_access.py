@@ -45,7 +45,7 @@ def test_the_groups_can_be_taken_back_and_made_again() -> None:
 
     from django.apps import apps
 
-    numbers = ("0035_what_staff_read_for", "0007_admin_groups")
+    numbers = ("0037_what_staff_read_for", "0007_admin_groups")
     migrations = [import_module(f"conversations.migrations.{number}") for number in numbers]
     for migration in migrations:
         migration.remove_groups(apps, None)

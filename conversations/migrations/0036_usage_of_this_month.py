@@ -11,7 +11,7 @@ from conversations.migrating.indexes import BuildIndex
 
 class Migration(migrations.Migration):
     atomic = False
-    dependencies = [("conversations", "0033_forked_from")]
+    dependencies = [("conversations", "0035_search_words")]
 
     operations = [
         BuildIndex(model_name="usagetotal", index=BrinIndex(fields=["bucket"], name="idx_usage_totals_bucket")),

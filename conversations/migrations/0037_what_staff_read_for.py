@@ -47,7 +47,7 @@ def remove_groups(apps: Any, schema_editor: BaseDatabaseSchemaEditor) -> None:
 
 
 class Migration(LockingMigration):
-    dependencies = [("conversations", "0034_usage_of_this_month")]
+    dependencies = [("conversations", "0036_usage_of_this_month")]
     locked_tables = ("staff_access",)
 
     operations = [
