@@ -59,6 +59,11 @@ def choices_except(*supported: str) -> Mapping[str, tuple[Any, ...]]:
     return MappingProxyType({name: harmless for name, harmless in _CHOICES.items() if name not in supported})
 
 
+def harmless_values(*names: str) -> Mapping[str, tuple[Any, ...]]:
+    """Return these fields, with the values that change nothing."""
+    return MappingProxyType({name: _CHOICES[name] for name in names})
+
+
 Body = TypeVar("Body", bound=serializers.Serializer[Any])
 
 

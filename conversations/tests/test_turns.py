@@ -15,7 +15,7 @@ from conversations.exceptions import (
     TooManyGenerations,
 )
 from conversations.models import TEMPORARY_LIFETIME, Assistant, Conversation, Message
-from conversations.services.sending.begin import Turn, edit_turn, regenerate_turn, start_turn
+from conversations.services.sending.begin import Terms, Turn, edit_turn, regenerate_turn, start_turn
 from conversations.services.sending.retries import fingerprint_of
 from conversations.tests.concurrency import with_own_connections
 from conversations.tests.factories import (
@@ -431,3 +431,45 @@ def test_a_running_reply_that_slips_past_the_lock_is_the_same_refusal() -> None:
         with connection.cursor() as cursor:
             cursor.execute("DROP TRIGGER slip ON messages; DROP FUNCTION slip()")
     assert messages_of(conversation) == [asked]
+
+
+# --- For one reply only ---------------------------------------------------------------------------------------------------
+
+
+def test_an_assistant_answers_once() -> None:
+    usual = Assistant.objects.create(name="Usual", system_prompt="Be brief.", temperature=0.1)
+    other = Assistant.objects.create(name="Other", system_prompt="Be long.", model_tag="d32", temperature=0.9, max_tokens=9)
+    conversation = make_conversation(assistant=usual)
+    turn = send(conversation, terms=Terms(assistant=other))
+    assert turn.request is not None
+    assert (turn.request.system_prompt, turn.request.model_tag) == ("Be long.", "d32")
+    assert (turn.request.sampling.temperature, turn.request.sampling.max_tokens) == (0.9, 9)
+    end(turn)
+    again = regenerate(conversation)
+    assert again.request is not None
+    assert (again.request.system_prompt, again.request.sampling.temperature) == ("Be brief.", 0.1)
+    end(again)
+    conversation.refresh_from_db()
+    assert conversation.assistant == usual
+
+
+@pytest.mark.parametrize("verb", ["edit", "regenerate"])
+def test_another_model_answers_an_old_question_once(verb: str) -> None:
+    conversation = make_conversation(model_tag="d32")
+    first = send(conversation)
+    end(first)
+    terms = Terms(model_tag="d48")
+    turn = (
+        regenerate(conversation, terms=terms)
+        if verb == "regenerate"
+        else edit(conversation, first.user_message_id, terms=terms)
+    )
+    assert turn.request is not None
+    assert (turn.request.model_tag, Message.objects.get(id=turn.reply_id).model_tag) == ("d48", "d48")
+    conversation.refresh_from_db()
+    assert conversation.model_tag == "d32"
+
+
+def test_what_older_requests_did_not_know_changes_no_fingerprint() -> None:
+    assert set(Sampling().choices()) == {"temperature", "max_tokens", "top_k"}
+    assert Terms().choices() == {}

@@ -26,6 +26,9 @@ MAX_LABEL_CHARACTERS = 100
 # A JSON text or a bare word that is no piece of a reply, but says that something went wrong.
 FAILURE_WORDS = re.compile(r"error|exception|fail|traceback|denied|unavailable|timeout|timed out|exceeded|overload|abort", re.I)
 
+# What OpenAI's requests choose beside temperature and length.
+OPENAI_FIELDS = ("top_p", "stop", "seed", "frequency_penalty", "presence_penalty", "response_format")
+
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
@@ -36,10 +39,18 @@ class Sampling:
     top_k: int | None = None
     thinking_mode: bool = False
     force_web_search: bool = False
+    # Only for protocols that have them, see `InferenceProtocol.sampling_fields`.
+    top_p: float | None = None
+    stop: tuple[str, ...] | None = None
+    seed: int | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+    response_format: dict[str, Any] | None = None
 
-    def choices(self) -> dict[str, float | None]:
-        """Return what tells two requests apart. Modes that are off are left out: older requests knew none."""
-        return {name: value for name, value in asdict(self).items() if value is not False}
+    def choices(self) -> dict[str, Any]:
+        """Return what tells two requests apart. What older requests did not know is left out where it is not chosen."""
+        chosen = {name: value for name, value in asdict(self).items() if value is not False}
+        return {name: value for name, value in chosen.items() if value is not None or name not in OPENAI_FIELDS}
 
     def with_defaults(self, **defaults: Any) -> "Sampling":
         """Return this choice with these values where it makes none. A default of None makes none either."""
@@ -115,6 +126,8 @@ class InferenceProtocol(Protocol):
     takes_reasoning: bool
     # Whether each request names its model; otherwise the one that is loaded answers, whatever a conversation's tag says.
     chooses_model: bool
+    # Which of the fields of `Sampling` each request may have, beside those that all protocols know.
+    sampling_fields: tuple[str, ...]
     swap_path: str | None
 
     @property

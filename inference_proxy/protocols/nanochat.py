@@ -45,6 +45,7 @@ class Nanochat:
     has_system_role = False
     takes_reasoning = False
     chooses_model = False
+    sampling_fields: tuple[str, ...] = ()
     models_path = "/models"
     swap_path: str | None = "/models/swap"
 

@@ -11,6 +11,7 @@ from django.conf import settings
 
 from inference_proxy.exceptions import Refusal, UpstreamError
 from inference_proxy.protocols.base import (
+    OPENAI_FIELDS,
     Delta,
     Ending,
     GenerationRequest,
@@ -49,6 +50,7 @@ class OpenAI:
     has_system_role = True
     takes_reasoning = True
     chooses_model = True
+    sampling_fields: tuple[str, ...] = OPENAI_FIELDS
     swap_path: str | None = None
 
     def __init__(self) -> None:
@@ -87,6 +89,7 @@ class OpenAI:
             "max_tokens": sampling.max_tokens,
             # OpenAI has no top_k, but llama.cpp, vLLM and others do. It is sent only if someone chose it.
             "top_k": sampling.top_k,
+            **{name: getattr(sampling, name) for name in OPENAI_FIELDS},
         }
         body: dict[str, Any] = {
             "messages": system + messages_to_continue(request),

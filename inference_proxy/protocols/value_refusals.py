@@ -19,7 +19,14 @@ FIELDS = {
     "num_predict": "max_tokens",
     "top_k": "top_k",
     "topk": "top_k",
+    "top_p": "top_p",
+    "topp": "top_p",
+    "frequency_penalty": "frequency_penalty",
+    "presence_penalty": "presence_penalty",
+    "response_format": "response_format",
 }
+# These are words of every sentence: only a service that names its parameter means them.
+PARAMETERS = {"stop": "stop", "seed": "seed"}
 FIELD = re.compile(rf"(?<![A-Za-z0-9_])(?:{'|'.join(FIELDS)})(?![A-Za-z0-9_])", re.IGNORECASE)
 # A service may repeat the user's own words. They are rarely at the beginning of its sentence.
 SENTENCE_CHARACTERS = 300
@@ -39,6 +46,8 @@ def refused_field(status: int, error: ErrorAnswer) -> str:
     """Return the choice whose value was refused, by our name; "" if the answer is about something else."""
     if status not in STATUSES:
         return ""
+    if error.param in PARAMETERS:
+        return PARAMETERS[error.param]
     found = FIELD.search(error.param) if error.param else FIELD.search(error.text[:SENTENCE_CHARACTERS])
     return FIELDS[found[0].lower()] if found else ""
 

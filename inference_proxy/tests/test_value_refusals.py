@@ -54,6 +54,10 @@ from inference_proxy.protocols.value_refusals import describe_bounds
         ),
         (400, {"message": "top_k must be 0 (disable), or at least 1, got -5."}, "top_k", "The smallest value is 1."),
         (400, {"error": "temperature must be between 0 and 1"}, "temperature", "The largest value is 1."),
+        (400, {"error": {"param": "stop", "message": "Invalid stop sequence."}}, "stop", ""),
+        (400, {"error": {"param": "seed", "message": "Invalid seed."}}, "seed", ""),
+        (400, {"error": "top_p must be in (0, 1]"}, "top_p", "The largest value is 1."),
+        (400, {"error": {"message": "response_format is invalid"}}, "response_format", ""),
         (
             400,
             {"error": {"message": "Unsupported value: 'temperature' does not support 0.5 with this model."}},

@@ -32,7 +32,7 @@ from conversations.exceptions import (
     TooManyGenerations,
 )
 from conversations.keyset import SortKey, after_key
-from conversations.models import Message, Role, Status, new_id
+from conversations.models import Assistant, Message, Role, Status, new_id
 from conversations.placeholders import WITHOUT_TEXT
 from conversations.querysets import NO_HEARTBEAT, MessageQuerySet
 from conversations.services.replies.leases import lease
@@ -92,9 +92,10 @@ class Turn:
 class Terms:
     """What one request asks for besides the question and the sampling.
 
-    `instructions` follow the system prompt, in this turn only. Without `model_tag`, the conversation's model answers. The
-    question follows the reply with the id `after`, wherever that is. `fingerprint` is the request's own; it is saved even
-    without an idempotency key. `options` are saved with the reply.
+    `instructions` follow the system prompt, in this turn only. Without `model_tag`, the conversation's model answers; without
+    `assistant`, with the prompt and the defaults of the conversation's assistant. The question follows the reply with the id
+    `after`, wherever that is. `fingerprint` is the request's own; it is saved even without an idempotency key. `options` are
+    saved with the reply.
     """
 
     instructions: str = ""
@@ -102,6 +103,12 @@ class Terms:
     after: UUID | None = None
     fingerprint: str = ""
     options: dict[str, Any] | None = None
+    assistant: Assistant | None = None
+
+    def choices(self) -> dict[str, str]:
+        """Return what tells two requests apart. Older requests chose neither."""
+        assistant_id = None if self.assistant is None else str(self.assistant.id)
+        return {name: value for name, value in (("model_tag", self.model_tag), ("assistant_id", assistant_id)) if value}
 
 
 NO_TERMS = Terms()
@@ -159,9 +166,11 @@ def start_turn(
     `MessageNotFound`.
     """
     terms = terms or NO_TERMS
-    fingerprint = terms.fingerprint or (fingerprint_of(content, sampling.choices()) if idempotency_key else "")
+    fingerprint = terms.fingerprint or (
+        fingerprint_of(content, sampling.choices() | terms.choices()) if idempotency_key else ""
+    )
     with _one_running_reply(conversation_id) as place, transaction.atomic():
-        setting, survey = _lock_and_survey(conversation_id, user_id, content, sampling, idempotency_key)
+        setting, survey = _lock_and_survey(conversation_id, user_id, content, sampling, terms, idempotency_key)
         setting = setting.under(terms)
         earlier = None
         if survey.earlier_id is not None:
@@ -215,6 +224,7 @@ def regenerate_turn(
     sampling: Sampling,
     idempotency_key: str = "",
     message_id: UUID | None = None,
+    terms: Terms = NO_TERMS,
 ) -> Turn:
     """Save an empty new answer to a question, beside its other answers. `message_id` is the question or one of them.
 
@@ -226,9 +236,9 @@ def regenerate_turn(
     `GenerationInProgress`, `TooManyGenerations`, `NothingToRegenerate`, `IdempotencyMismatch`.
     """
     which = None if message_id is None else str(message_id)
-    fingerprint = fingerprint_of("regenerate", which, sampling.choices()) if idempotency_key else ""
+    fingerprint = fingerprint_of("regenerate", which, sampling.choices() | terms.choices()) if idempotency_key else ""
     with _one_running_reply(conversation_id) as place, transaction.atomic():
-        setting, messages = _lock_conversation(conversation_id, user_id, sampling)
+        setting, messages = _lock_conversation(conversation_id, user_id, sampling, terms)
         earlier = find_earlier(messages, idempotency_key, fingerprint)
         if earlier is not None and not earlier.is_void:
             return _follow(conversation_id, earlier)
@@ -252,6 +262,7 @@ def edit_turn(
     content: str,
     sampling: Sampling,
     idempotency_key: str = "",
+    terms: Terms = NO_TERMS,
 ) -> Turn:
     """Save a new version of a user message and an empty reply to it. What followed the old version is as it was when the user
     comes back to it.
@@ -260,9 +271,11 @@ def edit_turn(
     as for `start_turn`. Raises `ConversationNotFound`, `MessageNotFound`, `NotAQuestion`, `QuotaExceeded`,
     `GenerationInProgress`, `TooManyGenerations`, `IdempotencyMismatch`.
     """
-    fingerprint = fingerprint_of("edit", str(message_id), content, sampling.choices()) if idempotency_key else ""
+    fingerprint = (
+        fingerprint_of("edit", str(message_id), content, sampling.choices() | terms.choices()) if idempotency_key else ""
+    )
     with _one_running_reply(conversation_id) as place, transaction.atomic():
-        setting, messages = _lock_conversation(conversation_id, user_id, sampling)
+        setting, messages = _lock_conversation(conversation_id, user_id, sampling, terms)
         earlier = find_earlier(messages, idempotency_key, fingerprint)
         if earlier is not None and not earlier.is_void:
             return _follow(conversation_id, earlier)
@@ -282,7 +295,13 @@ def edit_turn(
 
 @with_model_list
 def continue_turn(
-    *, conversation_id: UUID, user_id: UUID | None, reply_id: UUID, sampling: Sampling, idempotency_key: str = ""
+    *,
+    conversation_id: UUID,
+    user_id: UUID | None,
+    reply_id: UUID,
+    sampling: Sampling,
+    idempotency_key: str = "",
+    terms: Terms = NO_TERMS,
 ) -> Turn:
     """Set the last reply, which is unfinished and has text, back to `streaming`: the model goes on where it ended.
 
@@ -290,9 +309,9 @@ def continue_turn(
     request with an idempotency key follows the continuation. Raises `ConversationNotFound`, `MessageNotFound`, `QuotaExceeded`,
     `GenerationInProgress`, `TooManyGenerations`, `NotContinuable`, `IdempotencyMismatch`.
     """
-    fingerprint = fingerprint_of("continue", str(reply_id), sampling.choices()) if idempotency_key else ""
+    fingerprint = fingerprint_of("continue", str(reply_id), sampling.choices() | terms.choices()) if idempotency_key else ""
     with _one_running_reply(conversation_id) as place, transaction.atomic():
-        setting, messages = _lock_conversation(conversation_id, user_id, sampling)
+        setting, messages = _lock_conversation(conversation_id, user_id, sampling, terms)
         earlier = find_earlier(messages, idempotency_key, fingerprint)
         if earlier is not None:
             return replace(_follow(conversation_id, earlier), after=read_place(messages, reply_id))
@@ -341,22 +360,27 @@ def _refuse_second_reply(conversation_id: UUID, violation: IntegrityError) -> No
         raise GenerationInProgress(running) from None
 
 
-def _lock_conversation(conversation_id: UUID, user_id: UUID | None, sampling: Sampling) -> tuple[_Setting, MessageQuerySet]:
+def _lock_conversation(
+    conversation_id: UUID, user_id: UUID | None, sampling: Sampling, terms: Terms
+) -> tuple[_Setting, MessageQuerySet]:
     """Lock a conversation, end its reply if that is abandoned, and return its settings and messages."""
     row = lock_conversation(conversation_id, user_id, limited=_is_limited(user_id))
-    setting, messages = _setting_of(conversation_id, row, sampling), Message.objects.in_conversation(conversation_id)
+    setting, messages = (
+        _setting_of(conversation_id, row, sampling, terms).under(terms),
+        Message.objects.in_conversation(conversation_id),
+    )
     _interrupt_abandoned(messages)
     return setting, messages
 
 
 def _lock_and_survey(
-    conversation_id: UUID, user_id: UUID | None, content: str, sampling: Sampling, key: str
+    conversation_id: UUID, user_id: UUID | None, content: str, sampling: Sampling, terms: Terms, key: str
 ) -> tuple[_Setting, Survey]:
     limited = _is_limited(user_id)
     # The system prompt is not known yet. Without one, the most history fits.
     budget = Budget.left_by(content, "")
     row, survey = lock_and_survey(conversation_id, user_id, budget, idempotency_key=key, limited=limited)
-    setting = _setting_of(conversation_id, row, sampling)
+    setting = _setting_of(conversation_id, row, sampling, terms)
     if survey.is_abandoned:
         # The text of that reply now belongs to the history, so read again.
         _interrupt_abandoned(Message.objects.in_conversation(conversation_id))
@@ -364,10 +388,13 @@ def _lock_and_survey(
     return setting, survey
 
 
-def _setting_of(conversation_id: UUID, row: tuple[Any, ...] | None, sampling: Sampling) -> _Setting:
+def _setting_of(conversation_id: UUID, row: tuple[Any, ...] | None, sampling: Sampling, terms: Terms) -> _Setting:
     if row is None:
         raise ConversationNotFound
     title, title_source, own_tag, system_prompt, assistant_tag, temperature, max_tokens, top_k, _ = row
+    if (other := terms.assistant) is not None:
+        system_prompt, assistant_tag = other.system_prompt, other.model_tag
+        temperature, max_tokens, top_k = other.temperature, other.max_tokens, other.top_k
     return _Setting(
         id=conversation_id,
         title=title,

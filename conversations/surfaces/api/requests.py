@@ -1,6 +1,6 @@
 """Request bodies of the primary surface."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.conf import settings
 from rest_framework import serializers
@@ -16,7 +16,10 @@ from conversations.surfaces.request_fields import (
     UnsupportedField,
     choices_except,
 )
-from inference_proxy.protocols.base import Sampling
+from conversations.surfaces.sampling_fields import ResponseFormatField, StopField, without_unknown_sampling
+from inference_proxy.protocols.base import OPENAI_FIELDS, Sampling
+
+ONLY_OPENAI = "Only with an inference service of OpenAI's protocol. With others, a value that would change the answer is a 400."
 
 
 class ConversationCreateSerializer(BodySerializer):
@@ -57,11 +60,30 @@ class ForkSerializer(BodySerializer):
 
 
 class SamplingSerializer(BodySerializer):
-    unsupported: ClassVar = choices_except("temperature", "max_tokens", "top_k")
+    unsupported: ClassVar = choices_except("temperature", "max_tokens", "top_k", *OPENAI_FIELDS)
 
     temperature = StrictFloatField(required=False, allow_null=True, min_value=0, max_value=2)
     max_tokens = StrictIntegerField(required=False, allow_null=True, min_value=1, max_value=settings.MAX_OUTPUT_TOKENS)
     top_k = StrictIntegerField(required=False, allow_null=True, min_value=0, max_value=200)
+    top_p = StrictFloatField(required=False, allow_null=True, min_value=0, max_value=1, help_text=ONLY_OPENAI)
+    stop = StopField(required=False, allow_null=True, help_text=ONLY_OPENAI)
+    seed = StrictIntegerField(required=False, allow_null=True, min_value=-(2**63), max_value=2**63 - 1, help_text=ONLY_OPENAI)
+    frequency_penalty = StrictFloatField(required=False, allow_null=True, min_value=-2, max_value=2, help_text=ONLY_OPENAI)
+    presence_penalty = StrictFloatField(required=False, allow_null=True, min_value=-2, max_value=2, help_text=ONLY_OPENAI)
+    response_format = ResponseFormatField(required=False, allow_null=True, help_text=ONLY_OPENAI)
+    model_tag = StrictCharField(
+        required=False,
+        allow_null=True,
+        allow_blank=True,
+        max_length=100,
+        help_text="The model for this reply only. The conversation keeps its own.",
+    )
+    assistant_id = StrictCharField(
+        required=False,
+        allow_null=True,
+        max_length=100,
+        help_text="The assistant for this reply only: its prompt and its defaults. The conversation keeps its own.",
+    )
     thinking_mode = StrictBooleanField(
         required=False,
         allow_null=True,
@@ -80,6 +102,9 @@ class SamplingSerializer(BodySerializer):
         "Default: interrupt a reply that no client follows, unless a client asked for it in the background; otherwise 409.",
     )
 
+    def to_internal_value(self, data: Any) -> Any:
+        return super().to_internal_value(without_unknown_sampling(data) if isinstance(data, dict) else data)
+
     def sampling(self) -> Sampling:
         chosen = self.validated_data
         return Sampling(
@@ -88,6 +113,7 @@ class SamplingSerializer(BodySerializer):
             top_k=chosen.get("top_k"),
             thinking_mode=bool(chosen.get("thinking_mode")),
             force_web_search=bool(chosen.get("force_web_search")),
+            **{name: chosen.get(name) for name in OPENAI_FIELDS},
         )
 
 

@@ -6,6 +6,9 @@ from uuid import UUID
 from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 
+from conversations.services.assistants import find_assistant
+from conversations.services.sending.begin import Terms
+from conversations.services.sending.model_tags import require_allowed
 from conversations.surfaces import sending
 from conversations.surfaces.api.queries import read_message
 from conversations.surfaces.api.requests import SamplingSerializer
@@ -25,5 +28,13 @@ def answer_with_reply(
         when_busy=chosen.get("when_busy"),
         conversation_id=conversation_id,
         sampling=body.sampling(),
+        terms=_read_terms(chosen),
         **question,
     )
+
+
+def _read_terms(chosen: dict[str, Any]) -> Terms:
+    """Return what the request chooses for this reply only. Raises `ModelNotAllowed`, `AssistantNotFound`."""
+    model_tag, assistant_id = chosen.get("model_tag") or "", chosen.get("assistant_id")
+    require_allowed(model_tag)
+    return Terms(model_tag=model_tag, assistant=None if assistant_id is None else find_assistant(assistant_id))

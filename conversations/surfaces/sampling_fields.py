@@ -1,0 +1,76 @@
+"""The choices of a request that only some inference protocols have."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+from django.conf import settings
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from conversations.surfaces.request_fields import harmless_values, refuse_unsupported
+from inference_proxy.protocols import PROTOCOLS
+from inference_proxy.protocols.base import OPENAI_FIELDS
+
+MOST_STOPS = 4
+LONGEST_STOP = 100
+LONGEST_FORMAT = 16 * 1024
+FORMATS = ("text", "json_object", "json_schema")
+
+_STOP = {"type": "string", "minLength": 1, "maxLength": LONGEST_STOP}
+
+
+@extend_schema_field({"oneOf": [_STOP, {"type": "array", "items": _STOP, "maxItems": MOST_STOPS}], "nullable": True})
+class StopField(serializers.Field[Any, Any, Any, Any]):
+    """One text, or up to four, at which the model ends."""
+
+    def to_internal_value(self, data: Any) -> tuple[str, ...] | None:
+        texts = [data] if isinstance(data, str) else data
+        if not isinstance(texts, list) or not all(isinstance(text, str) and text and "\x00" not in text for text in texts):
+            raise serializers.ValidationError("Must be a text or a list of texts, none of them empty.")
+        if len(texts) > MOST_STOPS or any(len(text) > LONGEST_STOP for text in texts):
+            raise serializers.ValidationError(f"Must have at most {MOST_STOPS} texts of at most {LONGEST_STOP} characters.")
+        return tuple(texts) or None
+
+
+@extend_schema_field(
+    {
+        "type": "object",
+        "properties": {"type": {"type": "string", "enum": list(FORMATS)}, "json_schema": {"type": "object"}},
+        "required": ["type"],
+        "nullable": True,
+    }
+)
+class ResponseFormatField(serializers.Field[Any, Any, Any, Any]):
+    """The form of the answer, as OpenAI's chat completions name it. The schema is the inference service's to judge."""
+
+    def to_internal_value(self, data: Any) -> dict[str, Any] | None:
+        kind = data.get("type") if isinstance(data, dict) else None
+        if not isinstance(kind, str) or kind not in FORMATS:
+            raise serializers.ValidationError(f"Must be an object whose type is one of {', '.join(FORMATS)}.")
+        if (kind == "json_schema") != isinstance(data.get("json_schema"), dict) or set(data) - {"type", "json_schema"}:
+            raise serializers.ValidationError("Must have a json_schema if that is its type, and nothing else.")
+        try:
+            size = len(orjson.dumps(data))
+        except (orjson.JSONEncodeError, RecursionError):
+            raise serializers.ValidationError("Must be JSON of ordinary depth and numbers.") from None
+        if size > LONGEST_FORMAT:
+            raise serializers.ValidationError(f"Must have at most {LONGEST_FORMAT} bytes.")
+        return None if kind == "text" else data
+
+
+def without_unknown_sampling(data: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a body without the choices that the inference protocol does not have, if their values change nothing.
+
+    Raises a 400 that names those that would change the answer.
+    """
+    known = PROTOCOLS[settings.INFERENCE_PROTOCOL].sampling_fields
+    unknown = [name for name in OPENAI_FIELDS if name in data and name not in known]
+    refuse_unsupported(data, harmless_values(*unknown))
+    # Of those that are known, an empty value is no choice.
+    empty = [name for name in OPENAI_FIELDS if name in data and name in known and _is_empty(data[name])]
+    return {name: value for name, value in data.items() if name not in {*unknown, *empty}} if unknown or empty else data
+
+
+def _is_empty(value: Any) -> bool:
+    return value is None or value == "" or value == []
