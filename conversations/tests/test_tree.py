@@ -169,7 +169,7 @@ def conversation() -> Conversation:
 
 
 @pytest.mark.parametrize("linked", [True, False], ids=["new rows", "rows of before"])
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("seed", [*range(26), 1352, 1943, 1959, 1982])
 def test_every_branch_comes_back_as_it_was_left(conversation: Conversation, seed: int, linked: bool) -> None:
     reference = Reference(conversation, seed, linked=linked)
     reference.check()

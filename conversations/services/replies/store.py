@@ -149,7 +149,7 @@ WITH refused AS (
     CROSS JOIN LATERAL (
         SELECT version.left_order FROM messages AS version
         WHERE version.conversation_id = reply.conversation_id AND version.role = 'user' AND version.left_order IS NOT NULL
-          AND (version.id = asked.parent_id OR version.parent_id = asked.parent_id) AND version.id <> asked.id
+          AND coalesce(version.parent_id, version.id) = coalesce(asked.parent_id, asked.id) AND version.id <> asked.id
         ORDER BY version.left_order DESC LIMIT 1
     ) AS replaced
     WHERE reply.id = %(id)s AND reply.status = 'streaming' AND reply.is_active AND NOT reply.stop_requested AND NOT EXISTS (
