@@ -107,7 +107,7 @@ def test_both_forms_of_search_work_while_the_indexes_are_built_and_after(databas
     database.execute(insert)
     database.execute("SET enable_seqscan = off")
     for _ in range(2):
-        migrate(database)
+        migrate(database, "conversations", "0035")
         database.execute(insert)
         assert "idx_messages_search" in str(database.execute(OLDER_SEARCH).fetchall())
         assert "idx_messages_words" in str(database.execute(f"EXPLAIN {SEARCH}").fetchall())
