@@ -261,6 +261,7 @@ CORS_ALLOW_HEADERS = [
     "idempotency-key",
     "last-event-id",
     "prefer",
+    "x-conversation-id",
     "x-request-id",
     "x-trace-id",
     # Headers that client libraries add: EventSource polyfills, HTTP clients, the AI SDK, tracing, the openai package
@@ -294,6 +295,7 @@ CORS_EXPOSE_HEADERS = [
     "RateLimit-Remaining",
     "RateLimit-Reset",
     "Retry-After",
+    "X-Conversation-Id",
     "X-Message-Id",
     "X-Request-Id",
     "X-Stream-Restarted",
@@ -316,11 +318,11 @@ WHITENOISE_AUTOREFRESH = False
 
 LOGGING = logging_configuration(LOG_LEVEL)
 
-# Size limits of request bodies, see request_bodies.py. Clients of HISTORY_PATHS also send the whole history, which is ignored.
+# Size limits of request bodies, see request_bodies.py. Clients of HISTORY_PATHS also send the whole history.
 ORDINARY_BODY = 256 * 1024
 # JSON may write a character as two escapes of six bytes.
 DATA_UPLOAD_MAX_MEMORY_SIZE = max(ORDINARY_BODY, 12 * MAX_MESSAGE_CHARACTERS + 16 * 1024)
-HISTORY_PATHS = frozenset({"/api/v1/chat/stream", "/api/chat"})
+HISTORY_PATHS = frozenset({"/api/v1/chat/stream", "/api/chat", "/v1/chat/completions", "/v1/responses"})
 MAX_BODY_WITH_HISTORY = 8 * 1024 * 1024
 # Of a caller without an Authorization header, where ALLOW_ANONYMOUS lets them send.
 MAX_STRANGERS_BODY = max(1024 * 1024, DATA_UPLOAD_MAX_MEMORY_SIZE)

@@ -24,7 +24,7 @@ from conversations.services.replies.store import live_replies
 from conversations.services.sending.begin import Turn
 from conversations.surfaces.headers import LastEvent, read_last_event
 from conversations.surfaces.open_streams import Place, open_streams
-from inference_proxy.exceptions import FAILURES, UpstreamError
+from inference_proxy.exceptions import FAILURES, UpstreamError, UpstreamFailure
 from inference_proxy.replies.frames import START, Cursor, cursor_of
 from inference_proxy.replies.presence import Presence, is_connected
 from inference_proxy.replies.streams import (
@@ -244,6 +244,12 @@ def wait_for_reply(follower: Follower) -> dict[str, Any]:
     return error
 
 
+def failure_of(turn: Turn, error: dict[str, Any]) -> UpstreamFailure:
+    """Return the failure that an `error` event of a turn's reply reports."""
+    kind = FAILURES.get(error["error"], UpstreamError)
+    return kind(error.get("detail"), retry_after_s=error.get("retry_after"), **turn_ids(turn))
+
+
 def message_location(conversation_id: UUID, message_id: UUID) -> str:
     """Return the path of a message on the primary surface, for replies of all surfaces. With `/stream`, it follows a reply."""
     return f"/api/conversations/{conversation_id}/messages/{message_id}"
@@ -276,6 +282,5 @@ def deliver(
         error = wait_for_reply(begin_reply(turn, is_present))
         place.close()
     if error:
-        kind = FAILURES.get(error["error"], UpstreamError)
-        raise kind(error.get("detail"), retry_after_s=error.get("retry_after"), **turn_ids(turn))
+        raise failure_of(turn, error)
     return Response(read_message(turn.reply_id), headers=headers)

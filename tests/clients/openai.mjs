@@ -28,7 +28,7 @@ serve({
     const found = [];
     for await (const one of await call(path, ...args)) {
       found.push(one);
-      if (one.type === until) break;
+      if (until !== undefined && one.type === until) break;
     }
     return found;
   },

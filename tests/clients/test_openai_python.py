@@ -242,8 +242,80 @@ def test_a_history_that_the_client_brings(api: OpenAI, upstream: ScriptedUpstrea
     later = api.responses.create(input="And now?", previous_response_id=response.id)
     assert [item.content[0].text for item in api.responses.input_items.list(later.id)] == ["And now?"]
     with pytest.raises(openai.BadRequestError) as refusal:
-        api.responses.create(input=history, previous_response_id=later.id)
+        api.responses.create(input=history * 6, conversation=later.conversation.id)
     assert refusal.value.param == "input"
+
+
+def test_what_was_said_since_the_last_response_is_added(api: OpenAI, client: Client, upstream: ScriptedUpstream) -> None:
+    first = api.responses.create(input="one")
+    since: Any = [
+        {"role": "developer", "content": "Be brief."},
+        {"role": "user", "content": "My name is Alice."},
+        {"role": "assistant", "content": "Hello Alice!"},
+        {"role": "system", "content": "Be kind."},
+        {"role": "user", "content": "What is my name?"},
+    ]
+    for place in ({"conversation": first.conversation.id}, {"previous_response_id": first.id}):
+        response = api.responses.create(input=since, **place)
+        assert response.conversation == first.conversation
+        assert [(message["role"], message["content"]) for message in upstream.generations()[-1].body["messages"]][-4:] == [
+            ("assistant", "one"),
+            ("user", "Be brief.\n\nMy name is Alice."),
+            ("assistant", "Hello Alice!"),
+            ("user", "Be kind.\n\nWhat is my name?"),
+        ]
+        asked = api.responses.input_items.list(response.id, order="asc")
+        assert [item.role for item in asked] == ["system", "user", "assistant", "system", "user"]
+    # The second time, after the first response again.
+    assert len(list(api.conversations.items.list(first.conversation.id))) == 2 + 6
+
+
+def test_a_key_adds_messages_once(api: OpenAI, upstream: ScriptedUpstream) -> None:
+    conversation = api.conversations.create().id
+    said: Any = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "keyed"}]
+    once = {"extra_headers": {"Idempotency-Key": "one-key"}}
+    assert len({api.responses.create(input=said, conversation=conversation, **once).id for _ in range(3)}) == 1
+    assert len(list(api.conversations.items.list(conversation))) == 3
+    assert len(upstream.generations()) == 1
+
+
+def test_the_items_of_a_conversation(api: OpenAI, upstream: ScriptedUpstream) -> None:
+    conversation = api.conversations.create(items=[{"role": "user", "content": "zero"}]).id
+    items = api.conversations.items
+    said: Any = [
+        {"role": "user", "content": [{"type": "input_text", "text": "one"}]},
+        {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "first", "annotations": []}]},
+        {"type": "reasoning", "id": "rs_elsewhere", "summary": []},
+        {"role": "user", "content": "two"},
+    ]
+    added = items.create(conversation, items=said, include=["reasoning.encrypted_content"])
+    TypeAdapter(ConversationItemList).validate_python(added.to_dict())
+    assert [item.content[0].text for item in added.data] == ["one", "first", "two"]
+    listed = list(items.list(conversation, order="asc", include=["message.input_image.image_url"], limit=2))
+    assert [item.id for item in listed][1:] == [item.id for item in added.data]
+    assert items.retrieve(listed[2].id, conversation_id=conversation).to_dict() == listed[2].to_dict()
+    assert items.delete(listed[2].id, conversation_id=conversation).id == conversation
+    assert [item.id for item in items.list(conversation, limit=1)] == [listed[3].id, listed[1].id, listed[0].id]
+    with pytest.raises(openai.NotFoundError):
+        items.retrieve(listed[2].id, conversation_id=conversation)
+    with pytest.raises(openai.NotFoundError):
+        items.delete(listed[1].id, conversation_id=api.conversations.create().id)
+    # The conversation goes on after them.
+    upstream.script(*SCRIPT)
+    response = api.responses.create(input="three", conversation=conversation)
+    assert upstream.generations()[-1].body["messages"][-1]["content"] == "zero\n\none\n\ntwo\n\nthree"
+    [reasoning] = [item for item in items.list(conversation) if item.type == "reasoning"]
+    assert items.retrieve(reasoning.id, conversation_id=conversation).id == reasoning.id
+    items.delete(reasoning.id, conversation_id=conversation)
+    assert [item.type for item in api.responses.retrieve(response.id).output] == ["message"]
+
+
+def test_items_wait_for_the_end_of_a_response(api: OpenAI, upstream: ScriptedUpstream) -> None:
+    upstream.script(tokens("so far"), stall())
+    begun = api.responses.create(input="long", background=True)
+    with pytest.raises(openai.ConflictError):
+        api.conversations.items.create(begun.conversation.id, items=[{"role": "user", "content": "more"}])
+    api.responses.cancel(begun.id)
 
 
 def test_instructions_are_for_one_response(api: OpenAI, client: Client, upstream: ScriptedUpstream) -> None:

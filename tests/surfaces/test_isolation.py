@@ -39,7 +39,9 @@ BODIES: dict[str, Any] = {
     "issue_ticket": ABSENT,
     "edit_message": {"content": "intruding", "stream": False},
     "openai_cancel_response": ABSENT,
+    "openai_create_completion": {"messages": [{"role": "user", "content": "intruding"}]},
     "openai_create_conversation": {},
+    "openai_create_items": {"items": [{"role": "user", "content": "intruding"}]},
     "openai_create_response": {"input": "intruding"},
     "openai_update_conversation": {"metadata": {"by": "an intruder"}},
     "rate_reply": {"rating": 1},
@@ -82,6 +84,7 @@ def victim(client: Client) -> Victim:
     conversation = client.get("/api/conversations")["items"][0]["id"]
     asked, reply = client.messages(conversation)
     places = {"conversation_id": conversation, "message_id": reply["id"], "response_id": reply["id"]}
+    places["item_id"] = reply["id"]
     places |= {"session_id": session, "chat_id": session, "model": "absent"}
     return Victim(client=client, places=places, known={SECRET, asked["id"], client.token[5:]})
 

@@ -58,7 +58,7 @@ HARMLESS = {
 }
 
 
-@pytest.fixture(params=["primary", "contract", "session", "long session body", "completion", "openai"])
+@pytest.fixture(params=["primary", "contract", "session", "long session body", "completion", "openai", "chat completion"])
 def send(request: pytest.FixtureRequest, client: Client, conversation: str) -> Callable[..., Answer]:
     """Send a message through a surface, with more fields, and wait for the reply."""
     path, body = {
@@ -71,6 +71,7 @@ def send(request: pytest.FixtureRequest, client: Client, conversation: str) -> C
         ),
         "completion": (f"/conversation/completion/{conversation}", {"message": "hello"}),
         "openai": ("/v1/responses", {"input": "hello", "conversation": f"conv_{conversation.replace('-', '')}"}),
+        "chat completion": ("/v1/chat/completions", {"messages": [{"role": "user", "content": "hello"}]}),
     }[request.param]
     return lambda **fields: client.request("POST", path, {**body, **fields})
 

@@ -75,6 +75,20 @@ def apply_changes(messages: MessageQuerySet, changes: Changes) -> None:
         messages.filter(id__in=changes.activated).update(is_active=True)
 
 
+def end_at(messages: MessageQuerySet, message_id: UUID) -> bool:
+    """Make a message the last active one. Return whether it was not. Raises `MessageNotFound`.
+
+    The caller holds the conversation's lock.
+    """
+    if messages.active_branch().newest_first().values_list("id", flat=True).first() == message_id:
+        return False
+    tree = read_tree(messages)
+    if message_id not in tree:
+        raise MessageNotFound
+    apply_changes(messages, tree.end_at(tree[message_id]))
+    return True
+
+
 def leave_after(messages: MessageQuerySet, asked: Message, *, including: bool = False) -> None:
     """Leave what is active behind a question that is active itself, or the question too. Runs in the caller's transaction."""
     behind = after_key(SortKey(asked.created_at, asked.id), "created_at", descending=False)

@@ -40,6 +40,7 @@ from conversations.services.replies.stop_marks import is_marked
 from conversations.services.replies.store import live_replies
 from conversations.services.replies.versions import (
     apply_changes,
+    end_at,
     first_version,
     last_question,
     leave_after,
@@ -193,7 +194,7 @@ def start_turn(
             # Other turns came after it. The question stays where it was asked, and is asked once more at the end, with the key.
             messages.filter(idempotency_key=idempotency_key).update(idempotency_key=None)
         budget = Budget.left_by(content, setting.system_prompt)
-        if terms.after is not None and _end_at(Message.objects.in_conversation(conversation_id), terms.after):
+        if terms.after is not None and end_at(Message.objects.in_conversation(conversation_id), terms.after):
             # Another history.
             survey = replace(
                 survey, history=History(conversation_id).read(rows=budget.rows_to_read, characters=budget.characters_to_read)
@@ -437,17 +438,6 @@ def _follow(conversation_id: UUID, earlier: Earlier) -> Turn:
         request=None,
         is_another=earlier.is_another,
     )
-
-
-def _end_at(messages: MessageQuerySet, reply_id: UUID) -> bool:
-    """Make a reply the last active message. Return whether it was not. Raises `MessageNotFound`."""
-    if messages.active_branch().newest_first().values_list("id", flat=True).first() == reply_id:
-        return False
-    tree = read_tree(messages)
-    if reply_id not in tree:
-        raise MessageNotFound
-    apply_changes(messages, tree.end_at(tree[reply_id]))
-    return True
 
 
 def _context_before(asked: Message, content: str, setting: _Setting) -> Context:

@@ -1,51 +1,96 @@
-"""Begin the turn of a response, so that a request that is repeated asks its question once."""
+"""Begin the turn of a response or a chat completion, so that a request that is repeated asks its question once."""
 
-from dataclasses import dataclass
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
 from django.http import HttpRequest
 
 from chatapi.problem import Problem
-from conversations.exceptions import GenerationInProgress
+from conversations.exceptions import ConversationNotFound, GenerationInProgress
+from conversations.models import Conversation, Message
+from conversations.services.replies.versions import end_at
 from conversations.services.sending.begin import Terms, Turn, start_turn
 from conversations.services.sending.busy import begin_when_free
+from conversations.services.sending.creation_keys import create_once
 from conversations.services.sending.first_turns import begin_together
-from conversations.services.sending.model_tags import require_allowed
+from conversations.services.sending.model_tags import require_allowed, with_model_list
 from conversations.services.sending.retries import fingerprint_of
 from conversations.surfaces.delivery import Delivery
+from conversations.surfaces.openai.branches import BRANCH, branch_of, find_branch, lock_branch, split_history
 from conversations.surfaces.openai.deleting import find_reply
 from conversations.surfaces.openai.identifiers import read_conversation_id, read_response_id
-from conversations.surfaces.openai.openings import Said, open_conversation
+from conversations.surfaces.openai.openings import Said, add_messages, open_conversation
 from conversations.surfaces.openai.repeats import Same, find_repeated_turn, forget_ended_turns, wait_for_same_request
 from conversations.surfaces.openai.requests import ResponseCreateSerializer
 from conversations.surfaces.sending import refuse_too_many_streams
+from inference_proxy.protocols.base import Sampling
+
+# For use in a transaction that has begun: the list of models is read before another attempt, and not in the transaction.
+_start_in_transaction: Callable[..., Turn] = inspect.unwrap(start_turn)
+_begin_together = with_model_list(begin_together)
 
 # What the reply's row keeps of a request, so that the response shows it again.
 KEPT = ("temperature", "max_output_tokens", "background", "instructions", "metadata")
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
-    """Where a response belongs: a conversation, and the response that it must follow. None: a new conversation."""
+class Place:
+    """Where a turn belongs: a conversation, and the response that it must follow. None: wherever its history leads."""
 
     conversation_id: UUID | None = None
     after: UUID | None = None
 
 
-def begin_response(request: HttpRequest, body: ResponseCreateSerializer, *, user_id: UUID, key: str) -> Turn:
-    """Begin the turn of a response, or return the turn that the same request has begun.
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a request asks, in whatever form it came."""
 
-    Raises `ConversationNotFound`, `ResponseNotFound`, `NotTheLastResponse`, `TooManyStreams`, and what `begin_when_free`
-    raises.
-    """
+    user_id: UUID
+    content: str
+    # What the client says was said before, oldest first.
+    earlier: Sequence[Said]
+    sampling: Sampling
+    terms: Terms
+    place: Place
+    is_temporary: bool = False
+
+
+def question_of(body: ResponseCreateSerializer, user_id: UUID) -> Question:
+    """Return what a response is asked for. Raises `ConversationNotFound`, `ResponseNotFound`."""
     asked = body.validated_data
     place = _place_of(asked, user_id)
-    fingerprint = fingerprint_of("response", body.take_written().hex())
-    same = Same(user_id, fingerprint, place.conversation_id)
+    return Question(
+        user_id=user_id,
+        content=asked["input"][-1].content,
+        earlier=[Said(message.role, message.content) for message in asked["input"][:-1]],
+        sampling=body.sampling(),
+        terms=_terms(asked, place, fingerprint_of("response", body.take_written().hex())),
+        place=place,
+        is_temporary=asked.get("store") is False,
+    )
+
+
+def new_messages(question: Question) -> Sequence[Said]:
+    """Return what a request brings that is not stored yet, besides its question. One query at most."""
+    history, since = split_history(question.earlier)
+    if question.place.conversation_id is not None or not history:
+        return question.earlier
+    is_known = find_branch(question.user_id, history, temporary=question.is_temporary) is not None
+    return since if is_known else question.earlier
+
+
+def begin_turn(request: HttpRequest, question: Question, *, key: str, how: Delivery) -> Turn:
+    """Begin the turn of a question, or return the turn that the same request has begun.
+
+    Raises `ConversationNotFound`, `MessageNotFound`, `TooManyStreams`, and what `begin_when_free` raises.
+    """
+    same = Same(question.user_id, question.terms.fingerprint, question.place.conversation_id)
     try:
-        refuse_too_many_streams(user_id, Delivery.LATER if asked.get("background") else Delivery.SSE)
-        return _begin(body, place, same, key=key, is_repeated=not key and _retry_count(request) > 0)
+        refuse_too_many_streams(question.user_id, how)
+        return _begin(question, same, key=key, is_repeated=not key and _retry_count(request) > 0)
     except Problem:
         if not key:
             # The package repeats this request, which asked nothing. An earlier turn with the same words is not its answer.
@@ -53,68 +98,116 @@ def begin_response(request: HttpRequest, body: ResponseCreateSerializer, *, user
         raise
 
 
-def _begin(body: ResponseCreateSerializer, place: _Place, same: Same, *, key: str, is_repeated: bool) -> Turn:
+def _begin(question: Question, same: Same, *, key: str, is_repeated: bool) -> Turn:
     earlier = find_repeated_turn(same) if is_repeated else None
     if earlier is not None:
         return earlier
-    asked, user_id = body.validated_data, same.user_id
-    question: dict[str, Any] = {
-        "content": asked["input"][-1].content,
-        "sampling": body.sampling(),
-        "terms": _terms(asked, place, same.fingerprint),
-    }
-
-    def start(conversation_id: UUID) -> Turn:
-        return start_turn(conversation_id=conversation_id, user_id=user_id, idempotency_key=key, **question)
-
-    def start_first() -> Turn:
-        if not key:
-            wait_for_same_request(same)
-            begun = find_repeated_turn(same) if is_repeated else None
-            if begun is not None:
-                return begun
-        return start(_open(asked, user_id, key))
-
-    if place.conversation_id is None:
+    if question.place.conversation_id is None or question.earlier:
         # Before the transaction, because it may call the inference service.
-        require_allowed(asked.get("model"))
-        return begin_when_free(lambda: begin_together(start_first))
-    conversation_id = place.conversation_id
+        require_allowed(question.terms.model_tag)
+    conversation_id = question.place.conversation_id
+    if conversation_id is None:
+        return begin_when_free(lambda: _begin_together(lambda: _begin_anywhere(question, same, key, is_repeated=is_repeated)))
+
+    def begin() -> Turn:
+        if question.earlier:
+            return _begin_together(lambda: _add_and_start(question, conversation_id, key))
+        return start_turn(**_arguments(question, conversation_id, key))
+
     if not is_repeated:
-        return begin_when_free(lambda: start(conversation_id))
+        return begin_when_free(begin)
     try:
-        return start(conversation_id)
+        return begin()
     except GenerationInProgress:
         # The request that this one repeats may have been saved in the meantime.
         earlier = find_repeated_turn(same)
-        return earlier if earlier is not None else begin_when_free(lambda: start(conversation_id))
+        return earlier if earlier is not None else begin_when_free(begin)
 
 
-def _open(asked: dict[str, Any], user_id: UUID, key: str) -> UUID:
+def _begin_anywhere(question: Question, same: Same, key: str, *, is_repeated: bool) -> Turn:
+    if not key:
+        wait_for_same_request(same)
+        begun = find_repeated_turn(same) if is_repeated else None
+        if begun is not None:
+            return begun
+    said = [*question.earlier, Said("user", question.content)]
+    options = {**(question.terms.options or {}), BRANCH: branch_of(question.user_id, said)}
+    question = replace(question, terms=replace(question.terms, options=options))
+    return _start_in_transaction(**_arguments(question, _find_or_open(question, key), key))
+
+
+def _add_and_start(question: Question, conversation_id: UUID, key: str) -> Turn:
+    """Add what was said before the question to a conversation, unless an earlier request with the same key did, and ask."""
+    theirs = Conversation.objects.visible_to(question.user_id).filter(id=conversation_id)
+    if theirs.select_for_update(no_key=True).values_list("id", flat=True).first() is None:
+        raise ConversationNotFound
+    messages = Message.objects.in_conversation(conversation_id)
+    arguments = _arguments(question, conversation_id, key)
+    is_repeated = bool(key) and messages.filter(idempotency_key=key).exists()
+    # While a reply is running, the turn is refused below.
+    if not is_repeated and not messages.running().exists():
+        if question.place.after is not None:
+            end_at(messages, question.place.after)
+            arguments["terms"] = replace(question.terms, after=None)
+        add_messages(conversation_id, question.earlier)
+    return _start_in_transaction(**arguments)
+
+
+def _find_or_open(question: Question, key: str) -> UUID:
+    """Return the conversation for a question that names none: the one with its history, or a new one."""
+    history, since = split_history(question.earlier)
+
+    def find_or_open() -> UUID:
+        found = lock_branch(question.user_id, history, temporary=question.is_temporary) if history else None
+        if found is None:
+            return _open(question, key)
+        end_at(Message.objects.in_conversation(found.conversation_id), found.answer_id)
+        if since:
+            add_messages(found.conversation_id, since)
+        return found.conversation_id
+
+    if not key or not history:
+        return find_or_open()
+    # The turn that this key began may run in the conversation, which then would not be found.
+    return create_once(question.user_id, key, ["history", question.terms.fingerprint], find_or_open)
+
+
+def _open(question: Question, key: str) -> UUID:
     return open_conversation(
-        user_id=user_id,
-        history=[Said(message.role, message.content) for message in asked["input"][:-1]],
-        model_tag=asked.get("model") or "",
-        temporary=asked.get("store") is False,
+        user_id=question.user_id,
+        history=question.earlier,
+        model_tag=question.terms.model_tag,
+        temporary=question.is_temporary,
         key=key,
     )
 
 
-def _place_of(asked: dict[str, Any], user_id: UUID) -> _Place:
+def _arguments(question: Question, conversation_id: UUID, key: str) -> dict[str, Any]:
+    return {
+        "conversation_id": conversation_id,
+        "user_id": question.user_id,
+        "content": question.content,
+        "sampling": question.sampling,
+        "idempotency_key": key,
+        "terms": question.terms,
+    }
+
+
+def _place_of(asked: dict[str, Any], user_id: UUID) -> Place:
     if asked.get("conversation"):
-        return _Place(read_conversation_id(asked["conversation"]))
+        return Place(read_conversation_id(asked["conversation"]))
     if asked.get("previous_response_id"):
         previous_id = read_response_id(asked["previous_response_id"])
-        return _Place(find_reply(reply_id=previous_id, user_id=user_id), previous_id)
-    return _Place()
+        return Place(find_reply(reply_id=previous_id, user_id=user_id), previous_id)
+    return Place()
 
 
-def _terms(asked: dict[str, Any], place: _Place, fingerprint: str) -> Terms:
+def _terms(asked: dict[str, Any], place: Place, fingerprint: str) -> Terms:
     options = {name: asked[name] for name in KEPT if asked.get(name) not in (None, {}, "", False)}
     if place.after is not None:
         options["previous_response_id"] = place.after.hex
-    if len(asked["input"]) > 1:
-        options["has_history"] = True
+    if (brought := len(asked["input"]) - 1) > 0:
+        options |= {"has_history": True} if place.conversation_id is None else {"brought": brought}
     return Terms(
         instructions=asked.get("instructions") or "",
         model_tag=asked.get("model") or "",

@@ -1,13 +1,15 @@
-"""Delete a response: one answer, and the conversation with it if no client asked for that conversation."""
+"""Delete a response: one answer, and the conversation with it if no client asked for that conversation. Delete an item."""
 
 from uuid import UUID
 
 from django.db import transaction
 
-from conversations.exceptions import MessageNotFound
-from conversations.models import Conversation, Message
+from conversations.exceptions import ConversationNotFound, MessageNotFound
+from conversations.models import Conversation, Message, Role, Status
+from conversations.querysets import MessageQuerySet
 from conversations.services.replies.stop import stop_one_reply
 from conversations.services.replies.versions import activate_newest_answer
+from conversations.surfaces.openai.identifiers import ItemNotFound
 
 
 def find_reply(*, reply_id: UUID, user_id: UUID) -> UUID:
@@ -35,11 +37,38 @@ def delete_reply(*, reply_id: UUID, user_id: UUID) -> None:
         conversations = Conversation.objects.filter(id=conversation_id)
         unlisted = conversations.select_for_update(no_key=True).values_list("is_listed", flat=True).first() is False
         messages = Message.objects.in_conversation(conversation_id)
-        deleted = messages.filter(id=reply_id).values("is_active", "parent_id").first()
-        messages.filter(id=reply_id).delete()
-        if deleted is not None and deleted["is_active"] and deleted["parent_id"]:
-            activate_newest_answer(messages, deleted["parent_id"])
+        _delete(messages, reply_id)
         # Only replies that were begun here have a context, not those of the history that a client brought.
         if unlisted and not messages.replies().filter(context__isnull=False).exists():
             # ON DELETE CASCADE in the database deletes the messages.
             conversations.delete()
+
+
+def delete_item(*, conversation_id: UUID, user_id: UUID, item_id: UUID, is_reasoning: bool) -> None:
+    """Delete a message, or only the reasoning of a reply. A reply is stopped if it runs.
+
+    Of a question's other answers, the newest becomes active instead. What follows the message stays.
+    Raises `ConversationNotFound`, `ItemNotFound`.
+    """
+    theirs = Conversation.objects.visible_to(user_id).filter(id=conversation_id)
+    if not theirs.exists():
+        raise ConversationNotFound
+    messages = Message.objects.in_conversation(conversation_id)
+    found = messages.filter(id=item_id).values("role", "status").first()
+    if found is None or (is_reasoning and found["role"] != Role.ASSISTANT):
+        raise ItemNotFound
+    if found["status"] == Status.STREAMING:
+        stop_one_reply(item_id)
+    with transaction.atomic():
+        list(theirs.select_for_update(no_key=True).values_list("id", flat=True))
+        if is_reasoning:
+            messages.filter(id=item_id).update(reasoning="")
+            return
+        _delete(messages, item_id)
+
+
+def _delete(messages: MessageQuerySet, message_id: UUID) -> None:
+    deleted = messages.filter(id=message_id).values("is_active", "parent_id", "role").first()
+    messages.filter(id=message_id).delete()
+    if deleted is not None and deleted["role"] == Role.ASSISTANT and deleted["is_active"] and deleted["parent_id"]:
+        activate_newest_answer(messages, deleted["parent_id"])

@@ -8,7 +8,7 @@ where the same request would fail again (409, a used-up quota), and where the se
 would ask it twice.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
@@ -21,14 +21,22 @@ from conversations.exceptions import QuotaExceeded
 
 PREFIX = "/v1/"
 TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
-# What the fields of other surfaces are called here.
-PARAMETERS = {"model_tag": "model", "max_tokens": "max_output_tokens"}
+# What the fields of other surfaces are called here, and those that have another name in chat completions.
+PARAMETERS = {"model_tag": "model"}
+RESPONSE_PARAMETERS = {**PARAMETERS, "max_tokens": "max_output_tokens"}
+CHAT_PREFIX = "/v1/chat/"
 
 
 class StillRunning(Problem):
     code = "unavailable"
     status = 503
     detail = "The server is shutting down, and the response continues. Retrieve it, or repeat the same request."
+
+
+class Interrupted(Problem):
+    code = "unavailable"
+    status = 503
+    detail = "The server stopped before the reply was complete. Its text so far is kept in the conversation."
 
 
 class OpenAIErrorsMiddleware:
@@ -42,17 +50,17 @@ class OpenAIErrorsMiddleware:
         # The packages show it as `request_id`.
         response["X-Request-Id"] = trace_id_var.get()
         if isinstance(response, HttpResponse) and response.status_code >= 400:
-            _rewrite(response)
+            _rewrite(response, PARAMETERS if request.path_info.startswith(CHAT_PREFIX) else RESPONSE_PARAMETERS)
         return response
 
 
-def _rewrite(response: HttpResponse) -> None:
+def _rewrite(response: HttpResponse, parameters: Mapping[str, str]) -> None:
     try:
         body = orjson.loads(response.content)
     except orjson.JSONDecodeError:
         body = {}
     said: dict[str, Any] = body if isinstance(body, dict) else {}
-    response.content = orjson.dumps({"error": error_of(response.status_code, said)})
+    response.content = orjson.dumps({"error": error_of(response.status_code, said, parameters)})
     response["Content-Type"] = "application/json"
     response["Content-Length"] = str(len(response.content))
     # Errors name a message if they concern a reply that was saved.
@@ -64,13 +72,13 @@ def _rewrite(response: HttpResponse) -> None:
         response["X-Should-Retry"] = "false"
 
 
-def error_of(status: int, said: dict[str, Any]) -> dict[str, Any]:
-    """Return the error for a body in the form of the other surfaces."""
+def error_of(status: int, said: dict[str, Any], parameters: Mapping[str, str] = PARAMETERS) -> dict[str, Any]:
+    """Return the error for a body in the form of the other surfaces. `parameters` are fields that have another name here."""
     name = next(iter(said.get("fields") or {}), None)
     kind = TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
     return {
         "message": said.get("detail", "The request failed."),
         "type": kind,
-        "param": PARAMETERS.get(name, name) if name else None,
+        "param": parameters.get(name, name) if name else None,
         "code": said.get("code", "invalid"),
     }

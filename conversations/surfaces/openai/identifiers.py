@@ -12,6 +12,7 @@ CONVERSATION = "conv_"
 RESPONSE = "resp_"
 MESSAGE = "msg_"
 REASONING = "rs_"
+COMPLETION = "chatcmpl-"
 
 
 def conversation_form(conversation_id: UUID) -> str:
@@ -30,6 +31,10 @@ def reasoning_form(reply_id: UUID) -> str:
     return REASONING + reply_id.hex
 
 
+def completion_form(reply_id: UUID) -> str:
+    return COMPLETION + reply_id.hex
+
+
 def read_conversation_id(form: str) -> UUID:
     """Parse an id. Raises `ConversationNotFound` if it is malformed, because no row has that id."""
     found = parse_id(form.removeprefix(CONVERSATION))
@@ -44,6 +49,18 @@ def read_response_id(form: str) -> UUID:
     if found is None:
         raise ResponseNotFound
     return found
+
+
+def read_item_id(form: str) -> UUID:
+    """Parse the id of an item: that of its message. Raises `ItemNotFound` if it is malformed."""
+    found = parse_id(form.removeprefix(MESSAGE).removeprefix(REASONING))
+    if found is None:
+        raise ItemNotFound
+    return found
+
+
+class ItemNotFound(MessageNotFound):
+    detail = "This item does not exist in this conversation."
 
 
 class ResponseNotFound(MessageNotFound):

@@ -1,4 +1,4 @@
-"""Open the conversation of a first response: with a history that the client brings, and in no list."""
+"""What a client brings along: the history that a conversation begins with, and what was said since the last answer."""
 
 import hashlib
 from collections.abc import Sequence
@@ -12,9 +12,12 @@ from django.db import transaction
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from conversations.models import DEFAULT_MODEL_TAG, DEFAULT_TITLE, TEMPORARY_LIFETIME, Conversation, Message, new_id
+from conversations.exceptions import ConversationNotFound, GenerationInProgress
+from conversations.models import DEFAULT_MODEL_TAG, DEFAULT_TITLE, TEMPORARY_LIFETIME, Conversation, Message, Role, new_id
+from conversations.services.replies.versions import last_question
 from conversations.services.sending.model_tags import require_allowed
 from conversations.services.sending.places import refuse_while_ending
+from conversations.services.sending.statements import next_place
 from conversations.services.user_directory import requires_known_user
 
 # The source of messages that a client brought: they can't be rated, and usage does not count them.
@@ -60,8 +63,39 @@ def open_conversation(
     with requires_known_user(), transaction.atomic():
         found_id = _create_once(conversation)
         if found_id == conversation.id:
-            Message.objects.bulk_create(_as_messages(found_id, history))
+            Message.objects.bulk_create(_as_messages(found_id, history, TransactionNow()))
     return found_id
+
+
+def add_items(*, conversation_id: UUID, user_id: UUID, said: Sequence[Said]) -> list[UUID]:
+    """Add messages that a client brought at the end of a user's conversation, and return their ids.
+
+    Raises `ConversationNotFound`, `GenerationInProgress`.
+    """
+    with transaction.atomic():
+        theirs = Conversation.objects.visible_to(user_id).filter(id=conversation_id)
+        if theirs.select_for_update(no_key=True).values_list("id", flat=True).first() is None:
+            raise ConversationNotFound
+        running_id = Message.objects.in_conversation(conversation_id).running().values_list("id", flat=True).first()
+        if running_id is not None:
+            raise GenerationInProgress(running_id)
+        theirs.update(updated_at=TransactionNow())
+        return add_messages(conversation_id, said)
+
+
+def add_messages(conversation_id: UUID, said: Sequence[Said]) -> list[UUID]:
+    """Add messages that a client brought behind the last active one, and return their ids. The caller has locked the
+    conversation."""
+    messages = Message.objects.in_conversation(conversation_id)
+    follows_id = messages.active_branch().newest_first().values_list("id", flat=True).first()
+    asked = last_question(messages)
+    added = _as_messages(conversation_id, said, next_place(conversation_id), asked.id if asked else None)
+    for message in added:
+        if message.role != Role.ASSISTANT:
+            message.follows_id = follows_id
+        follows_id = message.id
+    Message.objects.bulk_create(added)
+    return [message.id for message in added]
 
 
 def _create_once(conversation: Conversation) -> UUID:
@@ -76,12 +110,12 @@ def _create_once(conversation: Conversation) -> UUID:
     return keyed.values_list("id", flat=True).get()
 
 
-def _as_messages(conversation_id: UUID, history: Sequence[Said]) -> list[Message]:
+def _as_messages(conversation_id: UUID, history: Sequence[Said], since: Any, asked_id: UUID | None = None) -> list[Message]:
+    """Return the rows of these messages. `since` is the expression of the first one's time, `asked_id` the question before."""
     messages: list[Message] = []
-    asked_id: UUID | None = None
     for place, said in enumerate(history):
         # Each has its own time, so that ids, which a node's clock makes, decide no order.
-        said_at = TransactionNow() + timedelta(microseconds=place)
+        said_at = since + timedelta(microseconds=place)
         message: dict[str, Any] = {"id": new_id(), "conversation_id": conversation_id, "content": said.content}
         message |= {"created_at": said_at, "source": BROUGHT}
         is_answer = said.role == "assistant"

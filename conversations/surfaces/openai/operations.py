@@ -6,7 +6,19 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter
 
 from conversations.surfaces.openai import requests, responses
-from conversations.surfaces.openapi import IDEMPOTENCY_KEY, JSON, SSE, example, header, limit, operation, query
+from conversations.surfaces.openai.chat.requests import CompletionCreateSerializer
+from conversations.surfaces.openai.chat.responses import CompletionSchema
+from conversations.surfaces.openapi import (
+    IDEMPOTENCY_KEY,
+    JSON,
+    SSE,
+    answer_header,
+    example,
+    header,
+    limit,
+    operation,
+    query,
+)
 
 TAG = "openai"
 
@@ -17,6 +29,7 @@ def errors(*statuses: int) -> dict[Any, Any]:
 
 GUARDED = errors(401, 429, 503)
 CONVERSATION = OpenApiParameter("conversation_id", OpenApiTypes.STR, OpenApiParameter.PATH, description="`conv_…`")
+ITEM = OpenApiParameter("item_id", OpenApiTypes.STR, OpenApiParameter.PATH, description="`msg_…` or `rs_…`")
 MODEL = OpenApiParameter("model", OpenApiTypes.STR, OpenApiParameter.PATH, description="The `id` of a listed model")
 RESPONSE = OpenApiParameter("response_id", OpenApiTypes.STR, OpenApiParameter.PATH, description="`resp_…`")
 PAGE = [
@@ -50,7 +63,45 @@ EXAMPLE = OpenApiExample(
     media_type=SSE,
 )
 ANSWERS: dict[Any, Any] = {(200, JSON): responses.ResponseSchema, (200, SSE): EVENT}
+CHUNK: dict[str, Any] = {
+    "type": "object",
+    "description": "One chunk. Comments (single lines) come first and while the stream is silent.",
+    "properties": {
+        "data": {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "description": "A `chat.completion.chunk`, whose `delta` has `content` or `reasoning_content`, or an object with "
+            "an `error`. The last one is not an object but `[DONE]`.",
+        },
+    },
+    "required": ["data"],
+}
+CHUNK_EXAMPLE = OpenApiExample(
+    "A short reply",
+    value='data: {"id":"chatcmpl-0192…","object":"chat.completion.chunk","created":1767000000,"model":"default",'
+    '"choices":[{"index":0,"delta":{"content":"hello"},"logprobs":null,"finish_reason":null}]}\n\ndata: [DONE]\n\n',
+    media_type=SSE,
+)
 
+create_completion = operation(
+    "openai_create_completion",
+    "Ask a question with all that was said before, and receive the answer",
+    TAG,
+    parameters=[
+        IDEMPOTENCY_KEY,
+        RETRIES,
+        header("X-Conversation-Id", "A conversation to go on with. Default: the one with this history, or a new one"),
+        answer_header("X-Conversation-Id", "The conversation that the turn was added to", 200),
+    ],
+    request=CompletionCreateSerializer,
+    responses={
+        (200, JSON): CompletionSchema,
+        (200, SSE): CHUNK,
+        **GUARDED,
+        **errors(400, 403, 404, 409, 413, 422, 502, 504),
+    },
+    examples=[example({"model": "default", "messages": [{"role": "user", "content": "hello"}]}), CHUNK_EXAMPLE],
+)
 list_models = operation(
     "openai_list_models",
     "List the models",
@@ -102,6 +153,29 @@ list_items = operation(
     TAG,
     parameters=[CONVERSATION, *PAGE],
     responses={(200, JSON): responses.ItemListSchema, **GUARDED, **errors(400, 404)},
+)
+create_items = operation(
+    "openai_create_items",
+    "Add messages at the end of a conversation",
+    TAG,
+    parameters=[CONVERSATION],
+    request=requests.ItemsCreateSerializer,
+    examples=[example({"items": [{"role": "user", "content": "hello"}]})],
+    responses={(200, JSON): responses.ItemListSchema, **GUARDED, **errors(400, 404, 409, 413)},
+)
+read_item = operation(
+    "openai_read_item",
+    "Read an item of a conversation",
+    TAG,
+    parameters=[CONVERSATION, ITEM],
+    responses={(200, JSON): responses.ItemSchema, **GUARDED, **errors(404)},
+)
+delete_item = operation(
+    "openai_delete_item",
+    "Delete an item of a conversation. What follows it stays",
+    TAG,
+    parameters=[CONVERSATION, ITEM],
+    responses={(200, JSON): responses.ConversationSchema, **GUARDED, **errors(404)},
 )
 create_response = operation(
     "openai_create_response",

@@ -1,5 +1,6 @@
 """What the OpenAI surface reads: responses, conversations and pages of items."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -14,7 +15,7 @@ from conversations.message_batches import cut_batch, select_batch
 from conversations.models import Conversation, Message, Role
 from conversations.placeholders import WITHOUT_TEXT
 from conversations.querysets import MessageQuerySet
-from conversations.surfaces.openai.identifiers import MESSAGE, REASONING, ResponseNotFound
+from conversations.surfaces.openai.identifiers import MESSAGE, REASONING, ItemNotFound, ResponseNotFound, read_item_id
 from conversations.surfaces.openai.responses import ITEM_COLUMNS, RESPONSE_COLUMNS, Row, conversation_body, item_list, items_of
 from conversations.surfaces.query_parameters import read_whole_number
 
@@ -46,7 +47,7 @@ def read_items(conversation_id: UUID, params: QueryDict) -> dict[str, Any]:
 
 
 def read_input_items(reply_id: UUID, user_id: UUID, params: QueryDict) -> dict[str, Any]:
-    """Read a page of what a response answers: its question, and the history that came with it. Raises `ResponseNotFound`."""
+    """Read a page of what a response answers: its question, and the messages that came with it. Raises `ResponseNotFound`."""
     replies = Message.objects.visible_to(user_id).replies().filter(id=reply_id)
     reply = replies.values("conversation_id", "parent_id", "request_options").first()
     if reply is None:
@@ -54,12 +55,34 @@ def read_input_items(reply_id: UUID, user_id: UUID, params: QueryDict) -> dict[s
     messages = Message.objects.in_conversation(reply["conversation_id"])
     asked = messages.filter(id=reply["parent_id"])
     question = asked.values("id", "created_at").first()
-    options = reply["request_options"]
-    if question is not None and isinstance(options, dict) and options.get("has_history"):
+    options = reply["request_options"] if isinstance(reply["request_options"], dict) else {}
+    brought = options.get("brought")
+    if question is not None and (options.get("has_history") or isinstance(brought, int)):
         before = after_key(SortKey(question["created_at"], question["id"]), "created_at", descending=True)
-        # The history is the beginning of the conversation, so it is all before the question.
-        asked = messages.active_branch().filter(before) | asked
+        came_with_it = messages.active_branch().filter(before)
+        if isinstance(brought, int):
+            newest = came_with_it.newest_first().values_list("id", flat=True)
+            came_with_it = messages.filter(id__in=list(newest[: max(0, min(brought, MOST_ITEMS))]))
+        # A history is the beginning of the conversation, so it is all before the question.
+        asked = came_with_it | asked
     return _read_page(asked, params)
+
+
+def read_item(conversation_id: UUID, form: str) -> dict[str, Any]:
+    """Return an item of a conversation. One query. Raises `ItemNotFound`."""
+    found_id = read_item_id(form)
+    row = Message.objects.in_conversation(conversation_id).filter(id=found_id).values(*ITEM_COLUMNS).first()
+    wanted = (REASONING if form.startswith(REASONING) else MESSAGE) + found_id.hex
+    items = [item for item in items_of(row) if item["id"] == wanted] if row else []
+    if not items:
+        raise ItemNotFound
+    return items[0]
+
+
+def read_added_items(conversation_id: UUID, ids: Sequence[UUID]) -> dict[str, Any]:
+    """Return the list of the items of these messages, in their order. One query."""
+    rows = Message.objects.in_conversation(conversation_id).filter(id__in=ids).oldest_first().values(*ITEM_COLUMNS)
+    return item_list([item for row in rows for item in items_of(row)], has_more=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +120,9 @@ def _read_after(messages: MessageQuerySet, params: QueryDict) -> _After | None:
     found_id = parse_id(item_id.removeprefix(MESSAGE).removeprefix(REASONING))
     row = messages.filter(id=found_id).values("created_at", "id").first() if found_id else None
     if row is None:
-        raise ItemNotFound
+        raise AfterNotFound
     return _After(str(item_id), SortKey(row["created_at"], row["id"]))
 
 
-class ItemNotFound(MessageNotFound):
+class AfterNotFound(MessageNotFound):
     detail = "`after` must be the id of an item of this list."

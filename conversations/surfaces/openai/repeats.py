@@ -19,6 +19,7 @@ from django.db import connection
 from django.db.models import Exists, OuterRef
 from django.db.models.functions import Now
 
+from chatapi.database.connections import release_connections
 from conversations.models import Conversation, Message, Role
 from conversations.querysets import MessageQuerySet
 from conversations.services.sending.begin import Turn
@@ -28,7 +29,7 @@ REPEATED_WITHIN = timedelta(minutes=15)
 
 @dataclass(frozen=True, slots=True)
 class Same:
-    """What equal requests have in common. Without a conversation, they asked for a new one."""
+    """What equal requests have in common. Without a conversation, they named none."""
 
     user_id: UUID
     fingerprint: str
@@ -36,7 +37,7 @@ class Same:
 
 
 def find_repeated_turn(same: Same) -> Turn | None:
-    """Return the newest turn of this fingerprint, in a conversation or, without one, in the user's unlisted conversations.
+    """Return the newest turn of this fingerprint, in a conversation or, without one, in all that the user has used lately.
 
     None if there is none of the last 15 minutes whose answer is missing.
     """
@@ -64,6 +65,14 @@ def note_delivered(turn: Turn) -> None:
     asked.exclude(request_fingerprint=None).update(request_fingerprint=None)
 
 
+def note_stream_delivered(turn: Turn) -> None:
+    """Do what `note_delivered` does at the end of a stream, which holds no connection."""
+    try:
+        note_delivered(turn)
+    finally:
+        release_connections()
+
+
 def forget_ended_turns(same: Same) -> None:
     """Let no repetition follow a turn of this fingerprint whose reply has ended."""
     running = Message.objects.running().filter(parent_id=OuterRef("id"))
@@ -73,7 +82,7 @@ def forget_ended_turns(same: Same) -> None:
 def _questions(same: Same) -> MessageQuerySet:
     conversations = Conversation.objects.visible_to(same.user_id)
     if same.conversation_id is None:
-        conversations = conversations.filter(is_listed=False, updated_at__gte=Now() - REPEATED_WITHIN)
+        conversations = conversations.filter(updated_at__gte=Now() - REPEATED_WITHIN)
     else:
         conversations = conversations.filter(id=same.conversation_id)
     return Message.objects.filter(

@@ -1,5 +1,6 @@
 """Request bodies of the OpenAI surface. Fields that are not named here are ignored."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -22,6 +23,8 @@ from inference_proxy.protocols.base import Sampling
 
 # What one request may bring, as when the official service creates a conversation. Each item counts as a send.
 MOST_ITEMS = 20
+# With those that are stored already: more than any model takes.
+MOST_KNOWN_ITEMS = 2_000
 MOST_PAIRS = 16
 LONGEST_KEY = 64
 LONGEST_VALUE = 512
@@ -33,7 +36,7 @@ ROLES: dict[str, Literal["user", "assistant", "system"]] = {
 }
 TEXT_PARTS = ("input_text", "output_text", "text")
 
-_PART = {
+TEXT_PART = {
     "type": "object",
     "properties": {"type": {"type": "string", "enum": list(TEXT_PARTS)}, "text": {"type": "string"}},
     "required": ["type", "text"],
@@ -43,7 +46,7 @@ _MESSAGE = {
     "properties": {
         "type": {"type": "string", "enum": ["message"]},
         "role": {"type": "string", "enum": list(ROLES)},
-        "content": {"oneOf": [{"type": "string"}, {"type": "array", "items": _PART}]},
+        "content": {"oneOf": [{"type": "string"}, {"type": "array", "items": TEXT_PART}]},
     },
     "required": ["role", "content"],
 }
@@ -57,39 +60,30 @@ class InputMessage:
 
 @extend_schema_field({"type": "array", "items": _MESSAGE, "maxItems": MOST_ITEMS})
 class MessagesField(serializers.Field[Any, Any, Any, Any]):
-    """A few messages in OpenAI's form, each as long as a message may be. Reasoning is left out: no model gets it back."""
+    """A few messages in OpenAI's form, each as long as a message may be."""
 
     def to_internal_value(self, data: Any) -> list[InputMessage]:
-        if not isinstance(data, list):
-            raise serializers.ValidationError("Must be a list of messages.")
-        if len(data) > MOST_ITEMS:
-            raise serializers.ValidationError(f"Must have at most {MOST_ITEMS} messages.")
-        items = [item for item in data if not (isinstance(item, dict) and item.get("type") == "reasoning")]
-        messages = [_read_message(item) for item in items]
-        longest = settings.MAX_MESSAGE_CHARACTERS
-        if any(len(message.content) > longest for message in messages):
-            raise serializers.ValidationError(f"A message must have at most {longest} characters.")
+        messages = read_messages(data, most=MOST_ITEMS)
+        check_lengths(message.content for message in messages)
         return messages
 
 
-_INPUT_LIST = {"type": "array", "items": _MESSAGE, "minItems": 1, "maxItems": MOST_ITEMS}
+_INPUT_LIST = {"type": "array", "items": _MESSAGE, "minItems": 1, "maxItems": MOST_KNOWN_ITEMS}
 
 
 @extend_schema_field({"oneOf": [{"type": "string"}, _INPUT_LIST]})
-class InputField(MessagesField):
-    """A question, or a list of messages that ends with one."""
+class InputField(serializers.Field[Any, Any, Any, Any]):
+    """A question, or a list of messages that ends with one. `check_brought` is for those that are new here."""
 
     def to_internal_value(self, data: Any) -> list[InputMessage]:
-        messages = [InputMessage("user", data)] if isinstance(data, str) else super().to_internal_value(data)
+        messages = [InputMessage("user", data)] if isinstance(data, str) else read_messages(data, most=MOST_KNOWN_ITEMS)
         if not messages or messages[-1].role != "user":
             raise serializers.ValidationError("Must end with a message of the role user.")
         question = messages[-1].content
         if is_blank(question):
             raise serializers.ValidationError("The last message must not be blank.")
-        if len(question) > settings.MAX_MESSAGE_CHARACTERS:
-            most = settings.MAX_MESSAGE_CHARACTERS
-            raise serializers.ValidationError(f"The last message must have at most {most} characters.")
-        _refuse_nulls(question)
+        check_lengths([question])
+        refuse_nulls(question)
         return messages
 
 
@@ -116,7 +110,7 @@ class MetadataField(serializers.Field[Any, Any, Any, Any]):
         if any(len(value) > LONGEST_VALUE for value in data.values()):
             raise serializers.ValidationError(f"A value must have at most {LONGEST_VALUE} characters.")
         for pair in data.items():
-            _refuse_nulls(*pair)
+            refuse_nulls(*pair)
         return data
 
 
@@ -157,7 +151,7 @@ class ResponseCreateSerializer(BodySerializer):
     )
     conversation = ConversationField(required=False, allow_null=True)
     previous_response_id = StrictCharField(
-        required=False, allow_null=True, max_length=100, help_text="The conversation's last response."
+        required=False, allow_null=True, max_length=100, help_text="The response that the question follows."
     )
     stream = StrictBooleanField(required=False, allow_null=True)
     background = StrictBooleanField(required=False, allow_null=True, help_text="true: answer at once, and go on alone.")
@@ -183,9 +177,6 @@ class ResponseCreateSerializer(BodySerializer):
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         if attrs.get("conversation") and attrs.get("previous_response_id"):
             raise serializers.ValidationError({"conversation": ["Not together with previous_response_id."]})
-        if len(attrs["input"]) > 1 and (attrs.get("conversation") or attrs.get("previous_response_id")):
-            problem = "Only one message: the service has the earlier ones."
-            raise serializers.ValidationError({"input": [problem]})
         self._written = orjson.dumps(self.initial_data, option=orjson.OPT_SORT_KEYS)
         return attrs
 
@@ -208,11 +199,43 @@ class ConversationCreateSerializer(BodySerializer):
         ref_name = "OpenAIConversationCreate"
 
 
+class ItemsCreateSerializer(BodySerializer):
+    items = MessagesField()
+
+    class Meta:
+        ref_name = "OpenAIItemsCreate"
+
+
 class ConversationUpdateSerializer(BodySerializer):
     metadata = MetadataField()
 
     class Meta:
         ref_name = "OpenAIConversationUpdate"
+
+
+def read_messages(data: Any, *, most: int) -> list[InputMessage]:
+    """Read a list of messages. Reasoning is left out: no model gets it back."""
+    if not isinstance(data, list):
+        raise serializers.ValidationError("Must be a list of messages.")
+    if len(data) > most:
+        raise serializers.ValidationError(f"Must have at most {most} messages.")
+    return [_read_message(item) for item in data if not (isinstance(item, dict) and item.get("type") == "reasoning")]
+
+
+def check_lengths(contents: Iterable[str]) -> None:
+    longest = settings.MAX_MESSAGE_CHARACTERS
+    if any(len(content) > longest for content in contents):
+        raise serializers.ValidationError(f"A message must have at most {longest} characters.")
+
+
+def check_brought(contents: Sequence[str]) -> None:
+    """Refuse messages that come with a question and are not stored here, if they are too many or too long."""
+    try:
+        if len(contents) >= MOST_ITEMS:
+            raise serializers.ValidationError(f"Must have at most {MOST_ITEMS} messages that this service has not stored.")
+        check_lengths(contents)
+    except serializers.ValidationError as problem:
+        raise serializers.ValidationError({"input": problem.detail}) from None
 
 
 def _read_message(item: Any) -> InputMessage:
@@ -229,7 +252,7 @@ def _read_content(content: Any) -> str:
         content = "".join(map(_read_part, content))
     if not isinstance(content, str):
         raise serializers.ValidationError("The content of a message must be a string or a list of text parts.")
-    _refuse_nulls(content)
+    refuse_nulls(content)
     return content
 
 
@@ -240,6 +263,6 @@ def _read_part(part: Any) -> str:
     return text
 
 
-def _refuse_nulls(*texts: str) -> None:
+def refuse_nulls(*texts: str) -> None:
     if any("\x00" in text for text in texts):
         raise serializers.ValidationError("Null characters are not allowed.")

@@ -8,6 +8,7 @@ from pytest_django.fixtures import Settings
 from chatapi.environment import Rate
 from chatapi.tests.clients import UserClient
 from conversations.exceptions import ConversationNotFound
+from conversations.surfaces.openai.asking import Question
 from conversations.surfaces.openai.views import response
 
 ADDRESS = "/v1/responses"
@@ -19,11 +20,11 @@ def begun(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Begin no reply: answer 404 to what would begin one, and note how many messages it brought."""
     counts: list[int] = []
 
-    def begin(request: Any, body: Any, **options: Any) -> None:
-        counts.append(len(body.validated_data["input"]))
+    def begin(request: Any, question: Question, **options: Any) -> None:
+        counts.append(len(question.earlier) + 1)
         raise ConversationNotFound
 
-    monkeypatch.setattr(response, "begin_response", begin)
+    monkeypatch.setattr(response, "begin_turn", begin)
     return counts
 
 

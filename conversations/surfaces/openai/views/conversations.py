@@ -1,4 +1,4 @@
-"""/v1/conversations: create, read, change, delete, list items."""
+"""/v1/conversations: create, read, change, delete; list, add, read and delete items."""
 
 from typing import Any
 from uuid import UUID
@@ -13,17 +13,22 @@ from conversations.services.sending.creation_keys import create_once
 from conversations.surfaces.callers import caller_id
 from conversations.surfaces.headers import read_idempotency_key
 from conversations.surfaces.openai import operations
-from conversations.surfaces.openai.identifiers import conversation_form, read_conversation_id
-from conversations.surfaces.openai.openings import Said, open_conversation
-from conversations.surfaces.openai.queries import read_conversation, read_items
-from conversations.surfaces.openai.requests import ConversationCreateSerializer, ConversationUpdateSerializer
+from conversations.surfaces.openai.deleting import delete_item
+from conversations.surfaces.openai.identifiers import REASONING, conversation_form, read_conversation_id, read_item_id
+from conversations.surfaces.openai.openings import Said, add_items, open_conversation
+from conversations.surfaces.openai.queries import read_added_items, read_conversation, read_item, read_items
+from conversations.surfaces.openai.requests import (
+    ConversationCreateSerializer,
+    ConversationUpdateSerializer,
+    ItemsCreateSerializer,
+)
 from conversations.surfaces.request_fields import read_body
 
 
 class ConversationViewSet(ViewSet):
     def get_throttles(self) -> list[Any]:
         # Creating may store as much as several sends: see `count_further_sends`.
-        return [SendThrottle()] if self.action == "create" else super().get_throttles()
+        return [SendThrottle()] if self.action in ("create", "create_items") else super().get_throttles()
 
     @operations.create_conversation
     def create(self, request: Request) -> Response:
@@ -61,3 +66,24 @@ class ConversationViewSet(ViewSet):
         found_id = read_conversation_id(conversation_id)
         require_conversation(conversation_id=found_id, user_id=caller_id(request))
         return Response(read_items(found_id, request.query_params))
+
+    @operations.create_items
+    def create_items(self, request: Request, conversation_id: str) -> Response:
+        found_id, user_id = read_conversation_id(conversation_id), caller_id(request)
+        asked = read_body(ItemsCreateSerializer, request).validated_data["items"]
+        count_further_sends(request, len(asked) - 1)
+        said = [Said(message.role, message.content) for message in asked]
+        return Response(read_added_items(found_id, add_items(conversation_id=found_id, user_id=user_id, said=said)))
+
+    @operations.read_item
+    def retrieve_item(self, request: Request, conversation_id: str, item_id: str) -> Response:
+        found_id = read_conversation_id(conversation_id)
+        require_conversation(conversation_id=found_id, user_id=caller_id(request))
+        return Response(read_item(found_id, item_id))
+
+    @operations.delete_item
+    def destroy_item(self, request: Request, conversation_id: str, item_id: str) -> Response:
+        found_id, user_id = read_conversation_id(conversation_id), caller_id(request)
+        is_reasoning = item_id.startswith(REASONING)
+        delete_item(conversation_id=found_id, user_id=user_id, item_id=read_item_id(item_id), is_reasoning=is_reasoning)
+        return Response(read_conversation(found_id, user_id))

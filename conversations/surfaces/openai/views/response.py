@@ -9,12 +9,11 @@ from rest_framework.request import Request
 
 from chatapi.api.views import ViewSet
 from chatapi.api.wire import Response
-from chatapi.database.connections import release_connections
 from chatapi.limits.throttling import SendThrottle, count_further_sends
 from conversations.services.replies.stop import stop_one_reply
-from conversations.services.sending.begin import Turn
 from conversations.surfaces.callers import caller_id
 from conversations.surfaces.delivery import (
+    Delivery,
     begin_reply,
     open_place,
     presence_of,
@@ -24,13 +23,14 @@ from conversations.surfaces.delivery import (
 )
 from conversations.surfaces.headers import read_idempotency_key
 from conversations.surfaces.openai import operations
-from conversations.surfaces.openai.asking import begin_response
+from conversations.surfaces.openai.asking import begin_turn, new_messages, question_of
 from conversations.surfaces.openai.deleting import delete_reply
 from conversations.surfaces.openai.errors import StillRunning
 from conversations.surfaces.openai.identifiers import read_response_id, response_form
+from conversations.surfaces.openai.long_histories import HistoryParser
 from conversations.surfaces.openai.queries import read_input_items, read_response_row
-from conversations.surfaces.openai.repeats import note_delivered
-from conversations.surfaces.openai.requests import ResponseCreateSerializer
+from conversations.surfaces.openai.repeats import note_delivered, note_stream_delivered
+from conversations.surfaces.openai.requests import ResponseCreateSerializer, check_brought
 from conversations.surfaces.openai.responses import response_body
 from conversations.surfaces.openai.sequence import MAX_NUMBER
 from conversations.surfaces.openai.streaming import event_stream
@@ -39,6 +39,8 @@ from conversations.surfaces.request_fields import read_body
 
 
 class ResponseViewSet(ViewSet):
+    parser = HistoryParser(ResponseCreateSerializer, "input")
+
     def get_throttles(self) -> list[Any]:
         return [SendThrottle()] if self.action == "create" else super().get_throttles()
 
@@ -46,9 +48,13 @@ class ResponseViewSet(ViewSet):
     def create(self, request: Request) -> HttpResponseBase:
         body = read_body(ResponseCreateSerializer, request)
         asked, user_id, key = body.validated_data, caller_id(request), read_idempotency_key(request)
-        count_further_sends(request, len(asked["input"]) - 1)
-        turn = begin_response(request._request, body, user_id=user_id, key=key)
         is_background = bool(asked.get("background"))
+        question = question_of(body, user_id)
+        brought = new_messages(question)
+        check_brought([said.content for said in brought])
+        count_further_sends(request, len(brought))
+        how = Delivery.LATER if is_background else Delivery.SSE
+        turn = begin_turn(request._request, question, key=key, how=how)
         if asked.get("stream"):
             events, _ = event_stream(turn.reply_id, user_id)
             return stream_turn(
@@ -59,7 +65,7 @@ class ResponseViewSet(ViewSet):
                 user_id=user_id,
                 is_background=is_background,
                 resumes=False,
-                on_delivered=partial(_note_delivered, turn),
+                on_delivered=partial(note_stream_delivered, turn),
             )
         if is_background:
             begin_reply(turn, presence_of(request._request), is_background=True).close()
@@ -104,10 +110,3 @@ class ResponseViewSet(ViewSet):
 
     def _answer(self, reply_id: UUID, user_id: UUID) -> Response:
         return Response(response_body(read_response_row(reply_id, user_id)))
-
-
-def _note_delivered(turn: Turn) -> None:
-    try:
-        note_delivered(turn)
-    finally:
-        release_connections()

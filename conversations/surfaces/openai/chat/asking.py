@@ -1,0 +1,55 @@
+"""What a chat completion asks, and where."""
+
+from itertools import takewhile
+from uuid import UUID
+
+from django.http import HttpRequest
+
+from conversations.services.sending.begin import Terms
+from conversations.services.sending.context import SEPARATOR
+from conversations.services.sending.retries import fingerprint_of
+from conversations.surfaces.openai.asking import Place, Question
+from conversations.surfaces.openai.branches import split_history
+from conversations.surfaces.openai.chat.requests import CompletionCreateSerializer
+from conversations.surfaces.openai.identifiers import read_conversation_id
+from conversations.surfaces.openai.openings import Said
+
+# What the reply's row keeps of a request, so that the surface can show it as a response, and staff can see it.
+KEPT = ("temperature", "metadata")
+
+
+def question_of(body: CompletionCreateSerializer, request: HttpRequest, user_id: UUID) -> Question:
+    """Return what a chat completion is asked for. Raises `ConversationNotFound`.
+
+    System messages before all others hold for this turn only: many programs write the time into them. In a conversation
+    that the request names, only what was said since the last answer is new.
+    """
+    asked = body.validated_data
+    *earlier, question = [Said(message.role, message.content) for message in asked["messages"]]
+    prompts = list(takewhile(lambda said: said.role == "system", earlier))
+    earlier = earlier[len(prompts) :]
+    instructions = SEPARATOR.join(filter(None, (prompt.content for prompt in prompts)))
+    named = request.META.get("HTTP_X_CONVERSATION_ID", "")
+    place = Place(read_conversation_id(named)) if named else Place()
+    options = {name: asked[name] for name in KEPT if asked.get(name) not in (None, {})}
+    if instructions:
+        options["instructions"] = instructions
+    most = body.sampling().max_tokens
+    if most is not None:
+        options["max_output_tokens"] = most
+    if earlier and not named:
+        options["has_history"] = True
+    return Question(
+        user_id=user_id,
+        content=question.content,
+        earlier=split_history(earlier)[1] if named else earlier,
+        sampling=body.sampling(),
+        terms=Terms(
+            instructions=instructions,
+            model_tag=asked.get("model") or "",
+            fingerprint=fingerprint_of("completion", body.take_written().hex()),
+            options=options,
+        ),
+        place=place,
+        is_temporary=asked.get("store") is False,
+    )

@@ -1,0 +1,141 @@
+"""The body of a chat completion. Fields that are not named here are ignored."""
+
+from typing import Any, ClassVar
+
+import orjson
+from django.conf import settings
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from conversations.surfaces.openai.requests import (
+    MOST_KNOWN_ITEMS,
+    ROLES,
+    TEXT_PART,
+    InputMessage,
+    MetadataField,
+    check_lengths,
+    refuse_nulls,
+)
+from conversations.surfaces.request_fields import (
+    BodySerializer,
+    StrictBooleanField,
+    StrictCharField,
+    StrictFloatField,
+    StrictIntegerField,
+    UnsupportedField,
+    choices_except,
+)
+from conversations.visible_text import is_blank
+from inference_proxy.protocols.base import Sampling
+
+# What parts of a content may be, and the field with their text.
+PARTS = {"text": "text", "input_text": "text", "output_text": "text", "refusal": "refusal"}
+
+_MESSAGE = {
+    "type": "object",
+    "properties": {
+        "role": {"type": "string", "enum": list(ROLES)},
+        "content": {"oneOf": [{"type": "string"}, {"type": "array", "items": TEXT_PART}], "nullable": True},
+    },
+    "required": ["role"],
+}
+
+
+@extend_schema_field({"type": "array", "items": _MESSAGE, "minItems": 1, "maxItems": MOST_KNOWN_ITEMS})
+class ChatMessagesField(serializers.Field[Any, Any, Any, Any]):
+    """What was said, oldest first. The last message is the question. An answer may be as long as the model made it."""
+
+    def to_internal_value(self, data: Any) -> list[InputMessage]:
+        if not isinstance(data, list):
+            raise serializers.ValidationError("Must be a list of messages.")
+        if len(data) > MOST_KNOWN_ITEMS:
+            raise serializers.ValidationError(f"Must have at most {MOST_KNOWN_ITEMS} messages.")
+        messages = [_read_message(message) for message in data]
+        if not messages or messages[-1].role != "user":
+            raise serializers.ValidationError("Must end with a message of the role user.")
+        if is_blank(messages[-1].content):
+            raise serializers.ValidationError("The last message must not be blank.")
+        check_lengths(message.content for message in messages if message.role != "assistant")
+        return messages
+
+
+@extend_schema_field({"type": "object", "properties": {"include_usage": {"type": "boolean"}}})
+class StreamOptionsField(serializers.Field[Any, Any, Any, Any]):
+    """`include_usage: true`: the stream ends with a chunk that has the tokens."""
+
+    def to_internal_value(self, data: Any) -> dict[str, Any]:
+        if not isinstance(data, dict) or not isinstance(data.get("include_usage", False), bool | None):
+            raise serializers.ValidationError("Must be an object, and its include_usage true or false.")
+        return data
+
+
+class CompletionCreateSerializer(BodySerializer):
+    unsupported: ClassVar = choices_except("model", "temperature", "max_tokens", "max_completion_tokens")
+
+    messages = ChatMessagesField()
+    model = StrictCharField(required=False, allow_null=True, max_length=100, help_text="Default: the service's model.")
+    stream = StrictBooleanField(required=False, allow_null=True)
+    stream_options = StreamOptionsField(required=False, allow_null=True)
+    temperature = StrictFloatField(required=False, allow_null=True, min_value=0, max_value=2)
+    max_completion_tokens = StrictIntegerField(
+        required=False, allow_null=True, min_value=1, max_value=settings.MAX_OUTPUT_TOKENS
+    )
+    max_tokens = StrictIntegerField(
+        required=False,
+        allow_null=True,
+        min_value=1,
+        max_value=settings.MAX_OUTPUT_TOKENS,
+        help_text="The older name of max_completion_tokens.",
+    )
+    store = StrictBooleanField(
+        required=False, allow_null=True, help_text="false: a new conversation is temporary, for 24 hours after its last turn."
+    )
+    metadata = MetadataField(required=False)
+    audio = UnsupportedField()
+    web_search_options = UnsupportedField()
+
+    class Meta:
+        ref_name = "OpenAICompletionCreate"
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        self._written = orjson.dumps(self.initial_data, option=orjson.OPT_SORT_KEYS)
+        return attrs
+
+    def take_written(self) -> bytes:
+        """Return the whole body, the same for equal bodies. Only once: it is not kept for as long as the reply takes."""
+        written, self._written = self._written, b""
+        return written
+
+    def sampling(self) -> Sampling:
+        asked = self.validated_data
+        return Sampling(
+            temperature=asked.get("temperature"), max_tokens=asked.get("max_completion_tokens") or asked.get("max_tokens")
+        )
+
+
+def _read_message(message: Any) -> InputMessage:
+    if not isinstance(message, dict):
+        raise serializers.ValidationError("A message must be an object.")
+    role = message.get("role")
+    if not isinstance(role, str) or role not in ROLES:
+        raise serializers.ValidationError(f"The role of a message must be one of {', '.join(ROLES)}.")
+    if message.get("tool_calls") or message.get("function_call") or message.get("audio"):
+        raise serializers.ValidationError("Only messages with text are supported.")
+    content = message.get("content")
+    if content is None and role == "assistant":
+        # An answer that was stopped before its first word.
+        content = ""
+    if isinstance(content, list):
+        content = "".join(map(_read_part, content))
+    if not isinstance(content, str):
+        raise serializers.ValidationError("The content of a message must be a string or a list of text parts.")
+    refuse_nulls(content)
+    return InputMessage(ROLES[role], content)
+
+
+def _read_part(part: Any) -> str:
+    kind = part.get("type") if isinstance(part, dict) else None
+    text = part.get(PARTS[kind]) if isinstance(kind, str) and kind in PARTS else None
+    if not isinstance(text, str):
+        raise serializers.ValidationError("Only text parts are supported.")
+    return text

@@ -1,0 +1,97 @@
+"""Chat completions and their chunks."""
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from rest_framework import serializers
+
+from conversations.surfaces.openai.identifiers import completion_form
+from conversations.surfaces.openai.responses import seconds
+
+Row = Mapping[str, Any]
+
+# Those of ours that OpenAI's clients know. A reply that was stopped, or has no reason, ended with `stop`.
+FINISH_REASONS = {"length": "length", "content_filter": "content_filter", "refusal": "content_filter"}
+
+
+def completion_body(row: Row) -> dict[str, Any]:
+    """Return a chat completion as its reply's row has it."""
+    message: dict[str, Any] = {"role": "assistant", "content": row["content"], "refusal": None}
+    if row["reasoning"]:
+        message["reasoning_content"] = row["reasoning"]
+    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": finish_reason(row["finish_reason"])}
+    return {**named(row, "chat.completion"), "choices": [choice], "usage": usage_of(row)}
+
+
+def named(row: Row, kind: str) -> dict[str, Any]:
+    """Return the fields that a completion and its chunks share."""
+    return {
+        "id": completion_form(row["id"]),
+        "object": kind,
+        "created": seconds(row["created_at"]),
+        "model": row["model_tag"] or "default",
+        "system_fingerprint": None,
+        "service_tier": "default",
+    }
+
+
+def finish_reason(ours: str | None) -> str:
+    return FINISH_REASONS.get(ours or "", "stop")
+
+
+def usage_of(row: Row) -> dict[str, int]:
+    """Return the tokens of a completion. What the inference service does not count is 0."""
+    read, written = row["prompt_tokens"] or 0, row["token_count"] or 0
+    return {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
+
+
+def conversation_header(conversation_id: UUID) -> dict[str, str]:
+    """Return the header that names the conversation, in the form that every surface takes."""
+    return {"X-Conversation-Id": str(conversation_id)}
+
+
+# Descriptions for the OpenAPI file
+
+
+class CompletionMessageSchema(serializers.Serializer[Any]):
+    role = serializers.CharField(help_text="Always `assistant`.")
+    content = serializers.CharField(allow_blank=True)
+    refusal = serializers.CharField(allow_null=True, help_text="Always null.")
+    reasoning_content = serializers.CharField(required=False, help_text="What the model thought.")
+
+    class Meta:
+        ref_name = "OpenAICompletionMessage"
+
+
+class CompletionChoiceSchema(serializers.Serializer[Any]):
+    index = serializers.IntegerField(help_text="Always 0.")
+    message = CompletionMessageSchema()
+    logprobs = serializers.JSONField(help_text="Always null.")
+    finish_reason = serializers.CharField(help_text="`stop`, `length` or `content_filter`.")
+
+    class Meta:
+        ref_name = "OpenAICompletionChoice"
+
+
+class CompletionUsageSchema(serializers.Serializer[Any]):
+    prompt_tokens = serializers.IntegerField(min_value=0, help_text="0 where the inference service does not count them.")
+    completion_tokens = serializers.IntegerField(min_value=0)
+    total_tokens = serializers.IntegerField(min_value=0)
+
+    class Meta:
+        ref_name = "OpenAICompletionUsage"
+
+
+class CompletionSchema(serializers.Serializer[Any]):
+    id = serializers.CharField(help_text="`chatcmpl-` and the hex digits of the reply's id.")
+    object = serializers.CharField(help_text="Always `chat.completion`.")
+    created = serializers.IntegerField(help_text="Seconds since 1970.")
+    model = serializers.CharField()
+    system_fingerprint = serializers.CharField(allow_null=True, help_text="Always null.")
+    service_tier = serializers.CharField(help_text="Always `default`.")
+    choices = CompletionChoiceSchema(many=True)
+    usage = CompletionUsageSchema()
+
+    class Meta:
+        ref_name = "OpenAICompletion"
