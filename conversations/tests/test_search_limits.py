@@ -12,7 +12,6 @@ from chatapi.tests.clients import UserClient
 from conversations.exceptions import BadCursor, SearchTooBroad
 from conversations.models import Message
 from conversations.services.search import messages as search
-from conversations.services.search.messages import words
 from conversations.services.search.one_at_a_time import Busy, OneAtATime
 from conversations.tests.factories import NOON, USER_ID, make_conversation, make_message, minutes
 
@@ -132,7 +131,7 @@ def test_what_was_found_is_returned_although_marking_it_takes_too_long(
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.usefixtures("short_time")
 def test_a_database_that_answers_nothing_in_time_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(words, "NORMALIZE_SQL", "SELECT pg_sleep(60), %(terms)s::text[]")
+    monkeypatch.setattr("conversations.services.search.words.NORMALIZE_SQL", "SELECT pg_sleep(60), %(terms)s::text[]")
     with pytest.raises(SearchTooBroad) as refusal:
         search.search_messages(user_id=USER_ID, text="tea", limit=5)
     assert refusal.value.retry_after_s == search.RETRY_AFTER_S
