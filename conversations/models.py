@@ -9,6 +9,7 @@ import uuid
 from datetime import timedelta
 from typing import Any, ClassVar
 
+from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.functions import RandomUUID
 from django.contrib.postgres.indexes import GinIndex, OpClass
 from django.core.validators import MaxLengthValidator
@@ -150,6 +151,10 @@ class Conversation(models.Model):
     forked_from = models.UUIDField(null=True, blank=True)
     # What a client stores with the conversation: `{key: text}`, up to 16 pairs.
     metadata = models.JSONField(null=True, blank=True)
+    is_archived = models.BooleanField(default=False, db_default=False)
+    # As the user writes them, and what they are compared by: see `conversations.tags`. Both are null without tags.
+    tags = ArrayField(models.TextField(), null=True, blank=True)
+    tag_keys = ArrayField(models.TextField(), null=True, blank=True)
 
     objects = ConversationQuerySet.as_manager()
 
@@ -165,6 +170,30 @@ class Conversation(models.Model):
                 name="idx_conversations_listed",
                 condition=Q(is_listed=True, expires_at__isnull=True),
             ),
+            # The lists leave out what is archived, which may be most. Search does not, so it reads the index above.
+            models.Index(
+                F("user_id"),
+                F("updated_at").desc(),
+                F("id").desc(),
+                name="idx_conversations_unarchived",
+                condition=Q(is_archived=False, is_listed=True, expires_at__isnull=True),
+            ),
+            models.Index(
+                F("user_id"),
+                F("updated_at").desc(),
+                F("id").desc(),
+                name="idx_conversations_archived",
+                condition=Q(is_archived=True, is_listed=True, expires_at__isnull=True),
+            ),
+            models.Index(
+                F("user_id"),
+                F("updated_at").desc(),
+                F("id").desc(),
+                name="idx_conversations_tagged",
+                condition=Q(tag_keys__isnull=False, is_listed=True, expires_at__isnull=True),
+            ),
+            # For staff and for pruning: the conversations of all users with a tag.
+            GinIndex(fields=["tag_keys"], name="idx_conversations_tags", condition=Q(tag_keys__isnull=False)),
             # Of a user's thousands of conversations, a few are favourites.
             models.Index(
                 F("user_id"),
@@ -180,6 +209,9 @@ class Conversation(models.Model):
             models.Index(F("model_tag"), F("updated_at").desc(), F("id").desc(), name="idx_conversations_model"),
             models.Index(
                 F("updated_at").desc(), F("id").desc(), name="idx_conversations_favorited", condition=Q(is_favorited=True)
+            ),
+            models.Index(
+                F("updated_at").desc(), F("id").desc(), name="idx_conversations_put_away", condition=Q(is_archived=True)
             ),
             GinIndex(OLDER_TITLE_WORDS, name="idx_conversations_title_words"),
             models.Index(fields=["expires_at"], name="idx_conversations_expiry", condition=Q(expires_at__isnull=False)),

@@ -74,6 +74,23 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
         """Leave out temporary chats and those that no client asked for (answered by idx_conversations_listed)."""
         return self.filter(expires_at__isnull=True, is_listed=True)
 
+    def unarchived(self) -> "ConversationQuerySet":
+        """Leave out what its user has archived (for those that are `listed`, answered by idx_conversations_unarchived)."""
+        return self.filter(is_archived=False)
+
+    def in_list(
+        self, *, is_archived: bool = False, is_favorited: Any = None, is_tagged: bool = False
+    ) -> "ConversationQuerySet":
+        """Restrict to one of the lists of a user's conversations, each of which has an index."""
+        conversations = self.listed().filter(is_archived=is_archived)
+        if is_tagged:
+            conversations = conversations.filter(tag_keys__isnull=False)
+        return conversations if is_favorited is None else conversations.filter(is_favorited=is_favorited)
+
+    def tagged(self, keys: Sequence[str]) -> "ConversationQuerySet":
+        """Restrict to conversations that have all these tags, given by their keys (see `conversations.tags`)."""
+        return self.filter(tag_keys__contains=keys)
+
     def of_session(self, session_id: str, user_id: UUID | None) -> "ConversationQuerySet":
         """Restrict to a user's session, or an anonymous one; one that has expired is gone."""
         return self.visible_to(user_id).filter(session_id=session_id)

@@ -22,10 +22,12 @@ from conversations.admin.failures import failures_page
 from conversations.admin.feedback import feedback_page
 from conversations.admin.filters import (
     ActivityFilter,
+    ArchivedFilter,
     FavouriteFilter,
     FeedbackFilter,
     LastReplyFilter,
     ModelFilter,
+    TagFilter,
     TroubleFilter,
 )
 from conversations.admin.finding import find_page
@@ -74,14 +76,16 @@ class ConversationAdmin(NotedListAdmin):
         FeedbackFilter,
         ("updated_at", ActivityFilter),
         ("is_favorited", FavouriteFilter),
+        ("is_archived", ArchivedFilter),
+        TagFilter,
         ModelFilter,
         "assistant",
     )
     allowed_lookups = frozenset(
         {
-            *(own.parameter_name for own in (LastReplyFilter, TroubleFilter, FeedbackFilter, ModelFilter)),
+            *(own.parameter_name for own in (LastReplyFilter, TroubleFilter, FeedbackFilter, ModelFilter, TagFilter)),
             *("updated_at__gte", "updated_at__lt", "updated_at__isnull"),
-            *("is_favorited__exact", "assistant__id__exact", "assistant__isnull"),
+            *("is_favorited__exact", "is_archived__exact", "assistant__id__exact", "assistant__isnull"),
         }
     )
     list_per_page = 50

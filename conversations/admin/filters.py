@@ -18,6 +18,7 @@ from conversations.admin.visible import visible
 from conversations.models import DEFAULT_MODEL_TAG, Assistant, Message, Status
 from conversations.querysets import MessageQuerySet
 from conversations.services.sending.model_tags import known_models
+from conversations.tags import MAX_TAG_CHARACTERS, clean_tag, tag_key
 
 DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 MOST_MESSAGES = 1_000
@@ -86,6 +87,40 @@ class FavouriteFilter(admin.BooleanFieldListFilter):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.title = "favourite"
+
+
+class ArchivedFilter(admin.BooleanFieldListFilter):
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.title = "archived"
+
+
+class TagFilter(admin.SimpleListFilter):
+    """A tag that staff type, in any case. Users have too many to choose from."""
+
+    title = "tag"
+    parameter_name = "tag"
+    template = "admin/conversations/tag.html"
+
+    def __init__(self, request: HttpRequest, *arguments: Any, **options: Any) -> None:
+        super().__init__(request, *arguments, **options)
+        own = {self.parameter_name, PAGE_VAR, ERROR_FLAG}
+        self.other_conditions = [
+            (name, value) for name in request.GET if name not in own for value in request.GET.getlist(name)
+        ]
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return []
+
+    def has_output(self) -> bool:
+        return True
+
+    @property
+    def tag(self) -> str:
+        return clean_tag((self.value() or "").replace("\0", ""))[:MAX_TAG_CHARACTERS]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(tag_keys__contains=[tag_key(self.tag)]) if self.tag else queryset
 
 
 class LastReplyFilter(admin.SimpleListFilter):

@@ -7,6 +7,8 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+from conversations.tags import MAX_TAG_CHARACTERS, clean_tag
+
 PERIOD_FORM = re.compile(r"(\d{1,6})([dwmy])")
 
 
@@ -26,6 +28,13 @@ def user(text: str) -> str:
     if "@" in text.strip("@"):
         return text.strip()
     raise argparse.ArgumentTypeError(f"{text!r} is neither the UUID nor the e-mail address of a user")
+
+
+def tag(text: str) -> str:
+    found = clean_tag(text)
+    if not 0 < len(found) <= MAX_TAG_CHARACTERS:
+        raise argparse.ArgumentTypeError(f"a tag has 1 to {MAX_TAG_CHARACTERS} characters")
+    return found
 
 
 def positive(text: str) -> int:

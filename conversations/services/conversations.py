@@ -24,6 +24,7 @@ from conversations.services.sending.creation_keys import create_once
 from conversations.services.sending.model_tags import may_choose, require_allowed
 from conversations.services.sending.titles import is_unnamed_title
 from conversations.services.user_directory import requires_known_user
+from conversations.tags import tag_columns
 
 DELETION_BATCH = 100
 
@@ -36,6 +37,8 @@ def create_conversation(
     model_tag: str | None = None,
     assistant_id: str | None = None,
     temporary: bool = False,
+    is_archived: bool = False,
+    tags: Sequence[str] = (),
     idempotency_key: str = "",
 ) -> dict[str, Any]:
     """Create a conversation and return these columns. Requests of a user with one key create one conversation.
@@ -57,6 +60,8 @@ def create_conversation(
             model_tag=model_tag or DEFAULT_MODEL_TAG,
             assistant_id=assistant and assistant.id,
             expires_at=timezone.now() + TEMPORARY_LIFETIME if temporary else None,
+            is_archived=is_archived,
+            **tag_columns(tags),
         )
         return row
 
@@ -64,6 +69,9 @@ def create_conversation(
         if not idempotency_key or user_id is None:
             return insert(columns)
         request: list[object] = [title, model_tag, assistant_id, temporary]
+        if is_archived or tags:
+            # Only then, so that nodes of the version before know the request again.
+            request += [is_archived, *tags]
         made_id = create_once(user_id, idempotency_key, request, lambda: insert(("id",))["id"])
     return update_conversation(columns, conversation_id=made_id, user_id=user_id, changes={})
 
@@ -76,13 +84,17 @@ def _insert(columns: tuple[str, ...], **row: Any) -> Insert:
 def update_conversation(
     columns: tuple[str, ...], *, conversation_id: UUID, user_id: UUID | None, changes: dict[str, Any]
 ) -> dict[str, Any]:
-    """Change `title`, `model_tag` or `is_favorited` and return these columns. Raises `ConversationNotFound`, `ModelNotAllowed`.
+    """Change `title`, `model_tag`, `is_favorited`, `is_archived` or `tags` and return these columns.
+
+    Raises `ConversationNotFound`, `ModelNotAllowed`.
 
     `updated_at` stays, because it is the time of the last turn, by which lists are sorted and history is pruned. One query, and
     one for a model that is not allowed.
     """
     if "title" in changes:
         changes = {**changes, "title_source": TitleSource.USER}
+    if "tags" in changes:
+        changes = {**changes, **tag_columns(changes["tags"])}
     # A client may send the whole conversation back unchanged, with a model that is no longer allowed.
     model_tag = changes.get("model_tag", "")
     if not may_choose(model_tag) and not _has_model(conversation_id, user_id, model_tag):

@@ -1,8 +1,8 @@
 """Responses that are made from rows: a `RowSchema` describes the JSON, names the columns to read, and makes the JSON.
 
 To add a field to the JSON, add it to the class. Give the column with `source` if it has another name. A field without
-`allow_null` shows an empty value for a null: "" (or its `initial`) for text, 0 for a number, and for a time another time of
-the row, else UNKNOWN_TIME. The predecessor's rows and running replies have such nulls.
+`allow_null` shows an empty value for a null: "" (or its `initial`) for text, 0 for a number, [] for a list. For a time it shows
+another time of the row, else UNKNOWN_TIME. The predecessor's rows and running replies have such nulls.
 """
 
 from collections.abc import Mapping
@@ -38,9 +38,10 @@ class RowSchema(serializers.Serializer[Any]):
         never_null = {name: field for name, field in declared.items() if not field.allow_null}
         texts = {name: field.initial for name, field in never_null.items() if isinstance(field, serializers.CharField)}
         numbers = {name: 0 for name, field in never_null.items() if isinstance(field, serializers.IntegerField)}
+        lists: dict[str, Any] = {name: [] for name, field in never_null.items() if isinstance(field, serializers.ListField)}
         cls._names = tuple(declared)
         cls.columns = tuple(field.source or name for name, field in declared.items())
-        cls._empty_values = tuple({**texts, **numbers}.items())
+        cls._empty_values = tuple({**texts, **numbers, **lists}.items())
         cls._times = tuple(name for name, field in never_null.items() if isinstance(field, serializers.DateTimeField))
 
     @classmethod

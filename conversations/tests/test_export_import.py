@@ -14,6 +14,7 @@ from django.db import connection
 from conversations.models import Assistant, Conversation, Message
 from conversations.services.history import reading
 from conversations.services.history.json_lines import TABLES, column_names
+from conversations.tags import tag_columns
 from conversations.tests.conftest import remaining
 from conversations.tests.factories import days_ago, make_old_conversation
 
@@ -27,7 +28,14 @@ def fill(manage: Manage) -> None:
     manage("seed_demo", "--users=3", "--conversations=40", "--messages=400")
     assistant = Assistant.objects.create(name="Tutor")
     hard = make_old_conversation(
-        title=AWKWARD, session_id="s-1", assistant=assistant, title_source="user", is_favorited=True, expires_at=days_ago(-9)
+        title=AWKWARD,
+        session_id="s-1",
+        assistant=assistant,
+        title_source="user",
+        is_favorited=True,
+        expires_at=days_ago(-9),
+        is_archived=True,
+        **tag_columns(['Tea, "x"', "茶", "{a}"]),
     )
     Message.objects.filter(conversation=hard, role="assistant").update(
         content=AWKWARD,

@@ -17,6 +17,7 @@ from conversations.management.arguments import _months_before
 from conversations.models import Conversation, Message, PruneRun
 from conversations.services.history import prune
 from conversations.services.history.prune import BATCH_S, LARGEST_BATCH, PruneCriteria, next_batch_size, prune_history
+from conversations.tags import tag_columns
 from conversations.tests.conftest import remaining
 from conversations.tests.factories import days_ago, make_old_conversation
 
@@ -92,6 +93,22 @@ def test_favourites_stay_unless_included(manage: Manage) -> None:
     assert remaining() == {favourite.id}
     manage(*OLD, "--include-favorites")
     assert not remaining()
+
+
+def test_archived_ones_and_those_with_a_tag(manage: Manage) -> None:
+    archived = make_old_conversation(is_archived=True)
+    tagged = make_old_conversation(**tag_columns(["Draft", "tea"]))
+    favourite = make_old_conversation(is_favorited=True, **tag_columns(["draft"]))
+    new = make_old_conversation(age_days=1, **tag_columns(["draft"]))
+    other = make_old_conversation(**tag_columns(["drafts"]))
+    manage("prune_history", "--tag", " DRAFT", "--older-than", "90d", "--yes")
+    assert remaining() == {archived.id, favourite.id, new.id, other.id}
+    assert tagged.id not in remaining()
+    manage("prune_history", "--archived", "--yes")
+    assert remaining() == {favourite.id, new.id, other.id}
+    for nothing in ("", " ", "x" * 51):
+        with pytest.raises(CommandError, match="1 to 50 characters"):
+            manage("prune_history", f"--tag={nothing}", "--yes")
 
 
 @pytest.mark.parametrize("criterion", ["--older-than=90d", "--status=complete", "--keep-last=1", "--expired"])

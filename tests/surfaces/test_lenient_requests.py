@@ -106,11 +106,6 @@ def test_a_choice_that_only_other_surfaces_have_is_refused(
     assert client.request("POST", address, {**body, field: None}).status == 200
 
 
-def test_archiving_is_refused(client: Client, conversation: str) -> None:
-    answer = client.request("PATCH", f"/api/conversations/{conversation}", {"is_archived": True})
-    assert (answer.status, list(answer.json["fields"])) == (400, ["is_archived"])
-
-
 @pytest.mark.parametrize("chat", ["_x", "-x", "__LOCALID_abc"])
 def test_ids_that_front_ends_make(client: Client, chat: str) -> None:
     message = {"id": "m1", "role": "user", "parts": [{"type": "text", "text": "hello"}]}

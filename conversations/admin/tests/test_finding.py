@@ -11,6 +11,7 @@ from django.utils import timezone
 from conversations.admin import filters, search
 from conversations.admin.visible import visible
 from conversations.models import Assistant, StaffAccess
+from conversations.tags import tag_columns
 from conversations.tests.factories import NOON, USER_ID, make_conversation
 
 from .factories import make_chat_user, make_long_conversation, make_message
@@ -226,6 +227,21 @@ def test_filters_by_what_a_conversation_is(support: Client) -> None:
     assert titles(support, assistant__id__exact=str(assistant.pk)) == ["with poet"]
     since = (timezone.now() - timedelta(days=1)).isoformat()
     assert titles(support, updated_at__gte=since) == ["plain"]
+
+
+def test_filters_by_archive_and_tag(support: Client) -> None:
+    make_conversation(title="plain")
+    kept = make_conversation(title="put away", is_archived=True)
+    make_conversation(title="tagged", **tag_columns(["Müller <b>", "Tea"]))
+    assert titles(support, is_archived__exact="1") == ["put away"]
+    assert sorted(titles(support, is_archived__exact="0")) == ["plain", "tagged"]
+    assert titles(support, tag="TEA ") == titles(support, tag="mu\u0308ller <B>", is_archived__exact="0") == ["tagged"]
+    assert titles(support, tag="te") == []
+    assert len(titles(support, tag="")) == 3
+    page = support.get(LIST, {"tag": "<b>", "is_archived__exact": "0"}).content.decode()
+    assert '<input name="tag" value="&lt;b&gt;" maxlength="50">' in page
+    assert '<input type="hidden" name="is_archived__exact" value="0">' in page
+    assert "<dt>Archived</dt>" in support.get(f"{LIST}{kept.id}/change/").content.decode()
 
 
 @pytest.mark.parametrize("condition", ["title__contains", "messages__content__contains", "session_id__startswith"])

@@ -30,9 +30,10 @@ SELECT md5('user' || n)::uuid, 'user' || n || '@example.com', 'User ' || n, now(
 FROM generate_series(1, 2000) AS n
 """,
     """
-INSERT INTO conversations (id, user_id, title, model_tag, is_favorited, created_at, updated_at)
+INSERT INTO conversations (id, user_id, title, model_tag, is_favorited, is_archived, tags, tag_keys, created_at, updated_at)
 SELECT md5('conversation' || n)::uuid, CASE WHEN n %% 10 = 0 THEN %(user)s::uuid ELSE md5('user' || (n %% 2000))::uuid END,
        'Conversation number ' || n, CASE WHEN n %% 500 = 0 THEN 'rare' ELSE 'default' END, n %% 400 = 0,
+       n %% 300 = 0, CASE WHEN n %% 200 = 0 THEN ARRAY['Rare'] END, CASE WHEN n %% 200 = 0 THEN ARRAY['rare'] END,
        now() - n * interval '6 minutes', now() - n * interval '5 minutes'
 FROM generate_series(1, 15000) AS n
 """,
@@ -106,6 +107,8 @@ PAGES = {
     "thumbs down": f"{LIST}?feedback=down",
     "rare model": f"{LIST}?model=rare",
     "favourites": f"{LIST}?is_favorited__exact=1",
+    "archived": f"{LIST}?is_archived__exact=1",
+    "tag": f"{LIST}?tag=RARE",
     "an endless conversation": f"{LIST}{LONG_ID}/change/",
     "deleting an endless conversation": f"{LIST}{LONG_ID}/delete/",
     "users": "/admin/conversations/chatuser/",

@@ -11,7 +11,7 @@ from typing import Any
 from django.core.management.base import CommandError
 from django.template.defaultfilters import filesizeformat
 
-from conversations.management.arguments import past_moment, positive, seconds, user
+from conversations.management.arguments import past_moment, positive, seconds, tag, user
 from conversations.management.confirmation import confirm
 from conversations.management.failures import failing_clearly
 from conversations.management.interruption import Interruption
@@ -65,6 +65,8 @@ class Command(OperatorCommand):
         which.add_argument("--empty", action="store_true", help="without messages")
         which.add_argument("--expired", action="store_true", help="temporary chats that have expired")
         which.add_argument("--keep-last", type=positive, metavar="N", help="keep the newest N conversations of each user")
+        which.add_argument("--archived", action="store_true", help="that their users have archived")
+        which.add_argument("--tag", type=tag, metavar="TAG", help="with this tag, in any case")
         which.add_argument("--include-favorites", action="store_true", help="also delete favourites")
         how = parser.add_argument_group("how")
         how.add_argument("--dry-run", action="store_true", help="delete nothing; count, and estimate the space")
@@ -150,5 +152,7 @@ def _criteria(options: dict[str, Any]) -> PruneCriteria:
         is_anonymous=options["anonymous"],
         is_expired=options["expired"],
         keep_last=options["keep_last"],
+        is_archived=options["archived"],
+        tag=options["tag"] or "",
         include_favorites=options["include_favorites"],
     )

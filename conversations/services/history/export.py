@@ -120,7 +120,7 @@ def _write_lines(target: BinaryIO, window: IdArray, section: Section, result: Ex
 
 def _write_markdown(target: BinaryIO, window: IdArray, result: ExportResult) -> None:
     # Nothing else is written. A column with JSON may hold some that Python can't read, because it is nested too deeply.
-    conversations = Conversation.objects.only("title", "user_id", "created_at", "updated_at").in_bulk(list(window))
+    conversations = Conversation.objects.only("title", "user_id", "created_at", "updated_at", "tags").in_bulk(list(window))
     for conversation_id in window:
         if (conversation := conversations.get(conversation_id)) is None:
             continue
@@ -141,6 +141,8 @@ def _heading(conversation: Any) -> str:
         ("Created", _time(conversation.created_at)),
         ("Last activity", _time(conversation.updated_at)),
     ]
+    if conversation.tags:
+        facts.append(("Tags", ", ".join(conversation.tags)))
     # A title may contain line breaks; a heading may not.
     title = " ".join(str(conversation).split())
     return f"# {title}\n\n" + "".join(f"- {name}: {value}\n" for name, value in facts) + "\n"

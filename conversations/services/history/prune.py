@@ -23,6 +23,7 @@ from conversations.services.history.delete import delete_with_messages
 from conversations.services.history.id_arrays import ids_of
 from conversations.services.history.id_batches import DEFAULT_BATCH_SIZE, Walk, pause, prefer_indexes
 from conversations.services.history.json_lines import history_lines
+from conversations.tags import tag_key
 
 # The first batch is small, because the length of the conversations is not known yet.
 FIRST_BATCH = 100
@@ -37,6 +38,8 @@ CRITERION_NAMES = {
     "is_anonymous": "anonymous",
     "is_expired": "expired",
     "keep_last": "keep-last",
+    "is_archived": "archived",
+    "tag": "tag",
 }
 # The size of a row without its text: header, ids, times, numbers.
 MESSAGE_ROW_BYTES = 150
@@ -62,6 +65,8 @@ class PruneCriteria:
     is_anonymous: bool = False
     is_expired: bool = False
     keep_last: int | None = None
+    is_archived: bool = False
+    tag: str = ""
     include_favorites: bool = False
 
     @property
@@ -108,6 +113,10 @@ def _likely(criteria: PruneCriteria) -> ConversationQuerySet:
         rows = rows.expired()
     if not criteria.include_favorites:
         rows = rows.filter(is_favorited=False)
+    if criteria.is_archived:
+        rows = rows.filter(is_archived=True)
+    if criteria.tag:
+        rows = rows.tagged([tag_key(criteria.tag)])
     if criteria.is_empty:
         rows = rows.empty()
     if criteria.statuses:

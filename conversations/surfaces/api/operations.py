@@ -94,6 +94,8 @@ list_conversations = operation(
         query("offset", "0 to 10,000. Use `cursor` for further pages", OpenApiTypes.INT),
         query("tz", "Time zone of the days in `grouped`, such as Asia/Kolkata. Default: UTC"),
         query("favorited", "`true`: only favourites. `false`: only other conversations", OpenApiTypes.BOOL),
+        query("archived", "`true`: only archived conversations. Without it they are left out", OpenApiTypes.BOOL),
+        query("tag", "Only conversations with this tag, in any case, among 10,000 tagged ones per request. `next` leads on"),
         query("q", "Only conversations whose title contains this text, among 10,000 per request. `next` leads on"),
     ],
     responses={(200, JSON): responses.ConversationListSchema, **GUARDED, **errors(400)},
@@ -106,6 +108,23 @@ create_conversation = operation(
     request=requests.ConversationCreateSerializer,
     examples=[example({"title": "Tea"})],
     responses={(201, JSON): responses.ConversationSchema, **GUARDED, **errors(400, 403, 404, 413, 422)},
+)
+change_conversations = operation(
+    "change_conversations",
+    "Archive, delete or tag many conversations at once: some by their ids, or all that match. It may be repeated",
+    "conversations",
+    request=requests.BulkSerializer,
+    examples=[
+        example({"action": "tag", "ids": ["01920000-0000-7000-8000-000000000001"], "tags": ["Tea"]}),
+        OpenApiExample("All", value={"action": "archive", "all": True, "filters": {"favorited": False}}, request_only=True),
+    ],
+    responses={(200, JSON): responses.BulkAnswerSchema, **GUARDED, **errors(400, 413)},
+)
+list_tags = operation(
+    "list_tags",
+    "List the tags of your conversations with their numbers",
+    "conversations",
+    responses={(200, JSON): responses.TagListSchema, **GUARDED},
 )
 read_conversation = operation(
     "read_conversation",

@@ -1,6 +1,8 @@
 """What the primary surface reads: conversations, messages, and pages of them."""
 
 from datetime import datetime
+from functools import partial
+from itertools import product
 from typing import Any
 from uuid import UUID
 
@@ -13,7 +15,7 @@ from conversations.keyset import SortKey, encode_cursor
 from conversations.message_batches import select_batch
 from conversations.models import Conversation, Message, Role
 from conversations.prepared_statements import PreparedStatement, Rows, read_all
-from conversations.querysets import ConversationQuerySet, MessageQuerySet
+from conversations.querysets import MessageQuerySet
 from conversations.surfaces.api.responses import ConversationSchema, MessageDetailSchema, MessageSchema
 from conversations.surfaces.paging import (
     Page,
@@ -24,14 +26,15 @@ from conversations.surfaces.paging import (
     select_message_page,
     select_page,
 )
+from conversations.tags import tag_key
 
 CONVERSATIONS_CURSOR = "c"
 MESSAGES_CURSOR = "m"
 DEFAULT_LIMIT = 50
 # Without `limit`, a conversation is read with at most this many messages.
 MAX_MESSAGES = 1000
-# The most conversations that one list by title looks through: 20 ms for a user with more.
-MOST_TITLES = 10_000
+# The most conversations that one list by title or tag looks through: 20 ms for a user with more.
+MOST_EXAMINED = 10_000
 LEAST_ID = UUID(int=0)
 RUNNING = "running_message_id"
 
@@ -168,21 +171,28 @@ def _places_among_versions(rows: list[dict[str, Any]]) -> dict[UUID, tuple[int, 
 
 
 def read_conversation_page(
-    user_id: UUID, params: QueryDict, *, is_favorited: bool | None, title: str, offset: int
+    user_id: UUID,
+    params: QueryDict,
+    *,
+    is_favorited: bool | None,
+    title: str,
+    offset: int,
+    is_archived: bool = False,
+    tag: str = "",
 ) -> tuple[list[dict[str, Any]], int, str | None]:
     """Return a page of a user's conversations, newest activity first, its limit, and the cursor of the next.
 
-    `title` is text that their titles contain. No index finds it, so one request looks through MOST_TITLES. The page may then
-    have fewer rows than its limit, and the cursor leads on. One query, or two with a title.
+    `title` is text that their titles contain. No index finds it, so one request looks through MOST_EXAMINED; of those with a
+    `tag` too. The page may then have fewer rows than its limit, and the cursor leads on. One query, or two with a title or tag.
     """
     shared: dict[str, Any] = {"user_id": user_id, "is_favorited": is_favorited}
     order: dict[str, Any] = {"kind": CONVERSATIONS_CURSOR, "time_field": "updated_at"}
-    last = read_key(_conversation_keys, params, offset=MOST_TITLES - 1, **order, **shared) if title else None
+    keys = _conversation_keys[is_archived, bool(tag)]
+    last = read_key(keys, params, offset=MOST_EXAMINED - 1, **order, **shared) if title or tag else None
     # Without a time, the newest. Only the predecessor wrote rows without one.
     since = last.time if last else None
-    page = read_page(
-        _conversation_page, params, default=DEFAULT_LIMIT, offset=offset, title=title or None, since=since, **order, **shared
-    )
+    chosen: dict[str, Any] = {"title": title or None, "keys": [tag_key(tag)] if tag else None, "since": since}
+    page = read_page(_conversation_page[is_archived], params, default=DEFAULT_LIMIT, offset=offset, **chosen, **order, **shared)
     next_cursor = page.next
     if next_cursor is None and since is not None:
         # All conversations of that time were looked through.
@@ -197,31 +207,45 @@ class _Folded(Func):
     output_field = CharField()
 
 
-@PreparedStatement
-def _conversation_page(
+def _select_conversations(
+    is_archived: bool,
     user_id: UUID,
     is_favorited: bool | None,
     title: str | None,
+    keys: list[str] | None,
     since: datetime | None,
     after_time: datetime | None,
     after_id: UUID | None,
 ) -> Rows:
-    conversations = _listed(user_id, is_favorited)
+    conversations = Conversation.objects.owned_by(user_id).in_list(is_archived=is_archived, is_favorited=is_favorited)
     if title is not None:
         place = StrIndex(_Folded(F("title")), _Folded(title))
         conversations = conversations.alias(place=place).filter(place__gt=0)
+    if keys is not None:
+        conversations = conversations.tagged(keys)
     if since is not None:
         conversations = conversations.filter(Q(updated_at__gte=since) | Q(updated_at=None))
     ordered = conversations.with_running_reply().newest_activity_first()
     return select_page(ordered, ConversationSchema.columns, "updated_at", after_time, after_id)
 
 
-@PreparedStatement
-def _conversation_keys(user_id: UUID, is_favorited: bool | None, after_time: datetime | None, after_id: UUID | None) -> Rows:
-    ordered = _listed(user_id, is_favorited).newest_activity_first()
-    return select_page(ordered, (), "updated_at", after_time, after_id)
+def _select_keys(
+    is_archived: bool,
+    is_tagged: bool,
+    user_id: UUID,
+    is_favorited: bool | None,
+    after_time: datetime | None,
+    after_id: UUID | None,
+) -> Rows:
+    conversations = Conversation.objects.owned_by(user_id).in_list(
+        is_archived=is_archived, is_favorited=is_favorited, is_tagged=is_tagged
+    )
+    return select_page(conversations.newest_activity_first(), (), "updated_at", after_time, after_id)
 
 
-def _listed(user_id: UUID, is_favorited: bool | None) -> ConversationQuerySet:
-    conversations = Conversation.objects.owned_by(user_id).listed()
-    return conversations if is_favorited is None else conversations.filter(is_favorited=is_favorited)
+# One statement for each list, so that its SQL names the list's index.
+_conversation_page = {archived: PreparedStatement(partial(_select_conversations, archived)) for archived in (False, True)}
+_conversation_keys = {
+    (archived, tagged): PreparedStatement(partial(_select_keys, archived, tagged))
+    for archived, tagged in product((False, True), repeat=2)
+}

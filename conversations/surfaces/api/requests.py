@@ -1,25 +1,63 @@
 """Request bodies of the primary surface."""
 
+import unicodedata
 from typing import Any, ClassVar
 
 from django.conf import settings
 from rest_framework import serializers
 
+from conversations.bulk_actions import ACTIONS, MOST_IDS, TAG_ACTIONS
+from conversations.ids import parse_id
 from conversations.models import MAX_TITLE_CHARACTERS
 from conversations.surfaces.request_fields import (
     BodySerializer,
+    ClosedSerializer,
     StrictBooleanField,
     StrictCharField,
     StrictChoiceField,
     StrictFloatField,
     StrictIntegerField,
-    UnsupportedField,
     choices_except,
 )
 from conversations.surfaces.sampling_fields import ResponseFormatField, StopField, without_unknown_sampling
+from conversations.tags import MAX_TAG_CHARACTERS, MAX_TAGS, clean_tag, tags_by_key
+from conversations.visible_text import is_blank
 from inference_proxy.protocols.base import OPENAI_FIELDS, Sampling
 
 ONLY_OPENAI = "Only with an inference service of OpenAI's protocol. With others, a value that would change the answer is a 400."
+
+TAG_PROBLEM = f"Each tag must be a text of 1 to {MAX_TAG_CHARACTERS} characters, without control characters."
+
+
+class TagField(serializers.CharField):
+    """A tag, trimmed and in Unicode's form NFC."""
+
+    def to_internal_value(self, data: Any) -> str:
+        if not isinstance(data, str) or len(data) > 10 * MAX_TAG_CHARACTERS:
+            raise serializers.ValidationError(TAG_PROBLEM)
+        tag = clean_tag(data)
+        if is_blank(tag) or len(tag) > MAX_TAG_CHARACTERS or any(unicodedata.category(one) in ("Cc", "Cs") for one in tag):
+            raise serializers.ValidationError(TAG_PROBLEM)
+        return tag
+
+
+class TagsField(serializers.ListField):
+    """Tags. Two spellings that differ only in case are one tag."""
+
+    child = TagField(max_length=MAX_TAG_CHARACTERS)
+
+    def __init__(self, help_text: str = "") -> None:
+        what = f"Up to {MAX_TAGS}. They are trimmed; two that differ only in case are one. {help_text}".strip()
+        super().__init__(required=False, max_length=MAX_TAGS, help_text=what)
+
+    def to_internal_value(self, data: Any) -> list[str]:
+        if not isinstance(data, list):
+            raise serializers.ValidationError("Must be a list of tags.")
+        # Many may be one tag. More are not looked at.
+        tags = list(tags_by_key(self.child.to_internal_value(tag) for tag in data[: 10 * MAX_TAGS]).values())
+        if len(tags) > MAX_TAGS or len(data) > 10 * MAX_TAGS:
+            raise serializers.ValidationError(f"Must have at most {MAX_TAGS} tags.")
+        return tags
 
 
 class ConversationCreateSerializer(BodySerializer):
@@ -37,13 +75,18 @@ class ConversationCreateSerializer(BodySerializer):
     temporary = StrictBooleanField(
         required=False, default=False, help_text="Not listed, and no longer available 24 hours after its last turn."
     )
+    is_archived = StrictBooleanField(required=False)
+    tags = TagsField()
 
 
 class ConversationPatchSerializer(BodySerializer):
     title = StrictCharField(required=False, max_length=MAX_TITLE_CHARACTERS)
     model_tag = StrictCharField(required=False, max_length=100)
     is_favorited = StrictBooleanField(required=False)
-    is_archived = UnsupportedField("Not supported: only false is accepted.")
+    is_archived = StrictBooleanField(
+        required=False, help_text="true: only `?archived=true` lists it. Search finds it, and sends leave it archived."
+    )
+    tags = TagsField("They replace the ones before.")
 
 
 class ConversationPutSerializer(ConversationPatchSerializer):
@@ -57,6 +100,49 @@ class ForkSerializer(BodySerializer):
     title = StrictCharField(
         required=False, allow_null=True, max_length=MAX_TITLE_CHARACTERS, help_text="Default: the title of the original."
     )
+
+
+class IdField(serializers.UUIDField):
+    def to_internal_value(self, data: Any) -> Any:
+        found = parse_id(data) if isinstance(data, str) else None
+        if found is None:
+            raise serializers.ValidationError("Must be the id of a conversation.")
+        return found
+
+
+class BulkFiltersSerializer(ClosedSerializer):
+    favorited = StrictBooleanField(required=False)
+    archived = StrictBooleanField(required=False, help_text="Default: false, as in the list; true for the action `unarchive`.")
+    tag = TagField(required=False, max_length=MAX_TAG_CHARACTERS)
+    q = StrictCharField(required=False, max_length=200, help_text="Text that the title contains.")
+
+
+class BulkSerializer(ClosedSerializer):
+    action = StrictChoiceField(choices=ACTIONS)
+    ids = serializers.ListField(
+        child=IdField(), required=False, max_length=MOST_IDS, help_text=f"1 to {MOST_IDS}. Either these or `all`."
+    )
+    all = StrictBooleanField(required=False, help_text="true: all your listed conversations that match `filters`.")
+    filters = BulkFiltersSerializer(required=False, help_text="With `all`: which conversations.")
+    tags = TagsField("For the actions `tag` and `untag`.")
+    cursor = StrictCharField(required=False, max_length=200, help_text="With `all`: the `next` of the answer before.")
+
+    def validate_ids(self, ids: list[Any]) -> list[Any]:
+        if not ids:
+            raise serializers.ValidationError("Must not be empty.")
+        return list(dict.fromkeys(ids))
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        problems = {}
+        if ("ids" in attrs) == attrs.get("all", False):
+            problems["ids"] = ["Give either ids or all: true."]
+        elif "ids" in attrs:
+            problems = {name: ["Only with all: true."] for name in ("filters", "cursor") if name in attrs}
+        if bool(attrs.get("tags")) != (attrs["action"] in TAG_ACTIONS):
+            problems["tags"] = ["The actions tag and untag need tags, the others take none."]
+        if problems:
+            raise serializers.ValidationError(problems)
+        return attrs
 
 
 class SamplingSerializer(BodySerializer):

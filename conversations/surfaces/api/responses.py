@@ -18,6 +18,8 @@ class ConversationSchema(RowSchema):
     title = serializers.CharField(initial=DEFAULT_TITLE)
     model_tag = serializers.CharField(allow_blank=True)
     is_favorited = serializers.BooleanField()
+    is_archived = serializers.BooleanField(help_text="true: only `?archived=true` lists it. Sends leave it archived.")
+    tags = serializers.ListField(child=serializers.CharField())
     assistant_id = serializers.UUIDField(allow_null=True)
     created_at = serializers.DateTimeField()
     updated_at = serializers.DateTimeField(help_text="Time of the last turn.")
@@ -124,6 +126,45 @@ class ConversationListSchema(serializers.Serializer[Any]):
     limit = serializers.IntegerField()
     offset = serializers.IntegerField()
     next = serializers.CharField(allow_null=True, help_text="Pass it as `cursor` to get the next page. Null on the last page.")
+
+
+class LeftOutSchema(serializers.Serializer[Any]):
+    id = serializers.UUIDField()
+    code = serializers.ChoiceField(
+        choices=["not_found", "too_many_tags"], help_text="`too_many_tags`: it would have more than 20. It has those of before."
+    )
+
+    class Meta:
+        ref_name = "LeftOut"
+
+
+class BulkAnswerSchema(serializers.Serializer[Any]):
+    action = serializers.CharField()
+    changed = serializers.IntegerField(min_value=0)
+    unchanged = serializers.IntegerField(min_value=0, help_text="Conversations that were so already.")
+    left_out = LeftOutSchema(many=True, help_text="Up to 200 conversations that could not be changed.")
+    left_out_count = serializers.IntegerField(min_value=0)
+    next = serializers.CharField(
+        allow_null=True,
+        help_text="With `all`: not null if there may be more. Pass it as `cursor` in the same request to go on.",
+    )
+
+    class Meta:
+        ref_name = "BulkAnswer"
+
+
+class TagSchema(serializers.Serializer[Any]):
+    tag = serializers.CharField(help_text="As it is written in the conversation with the newest activity.")
+    count = serializers.IntegerField(min_value=0, help_text="Conversations that `?tag=` lists.")
+    archived_count = serializers.IntegerField(min_value=0, help_text="Those that `?tag=&archived=true` lists.")
+
+    class Meta:
+        ref_name = "Tag"
+
+
+@extend_schema_serializer(many=False)
+class TagListSchema(serializers.Serializer[Any]):
+    items = TagSchema(many=True, help_text="In alphabetical order: the 1,000 most frequent ones.")
 
 
 class ConversationDetailSchema(ConversationSchema):

@@ -11,6 +11,7 @@ from conversations.surfaces.api.views.health import HealthView, ReadyView
 from conversations.surfaces.api.views.messages import MessageViewSet
 from conversations.surfaces.api.views.models import ModelsView, ModelSwapView
 from conversations.surfaces.api.views.openapi import DocumentationView, SchemaView
+from conversations.surfaces.api.views.order import BulkView, TagsView
 from conversations.surfaces.api.views.search import SearchView
 from conversations.surfaces.api.views.usage import UsageView
 from conversations.surfaces.api.views.users import UsersView
@@ -27,6 +28,8 @@ urlpatterns = [
     path("models/swap", ModelSwapView.as_view()),
     # Conversations
     path("conversations", ConversationViewSet.as_view({"get": "list", "post": "create"})),
+    path("conversations/bulk", BulkView.as_view()),
+    path("tags", TagsView.as_view()),
     path(
         CONVERSATION,
         ConversationViewSet.as_view({"get": "retrieve", "put": "update", "patch": "partial_update", "delete": "destroy"}),

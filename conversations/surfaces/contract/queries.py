@@ -49,7 +49,7 @@ def read_conversation_page(user_id: UUID, params: QueryDict) -> Page:
 
 @PreparedStatement
 def _conversation_page(user_id: UUID, after_time: datetime | None, after_id: UUID | None) -> Rows:
-    ordered = Conversation.objects.owned_by(user_id).listed().newest_activity_first()
+    ordered = Conversation.objects.owned_by(user_id).listed().unarchived().newest_activity_first()
     return select_page(ordered, ConversationSchema.columns, "updated_at", after_time, after_id)
 
 

@@ -45,6 +45,8 @@ def test_a_conversation_looks_like_this(user: UserClient) -> None:
         "title": "A title",
         "model_tag": "d32",
         "is_favorited": True,
+        "is_archived": False,
+        "tags": [],
         "assistant_id": None,
         "created_at": "2026-11-20T12:00:00Z",
         "updated_at": "2026-11-20T12:00:00Z",
@@ -189,7 +191,7 @@ def test_titles_in_another_unicode_form(user: UserClient, wanted: str) -> None:
 def test_a_list_by_title_looks_through_a_bounded_number(
     user: UserClient, monkeypatch: pytest.MonkeyPatch, django_assert_max_num_queries: Any, limit: int
 ) -> None:
-    monkeypatch.setattr(queries, "MOST_TITLES", 3)
+    monkeypatch.setattr(queries, "MOST_EXAMINED", 3)
     # Three have the same time, where the third window of them would end.
     times = [NOON - timedelta(hours=hours) for hours in (0, 1, 2, 2, 2, 3, 4, 5, 6)]
     titles = ["tea", "soup", "tea", "soup", "tea", "soup", "soup", "soup", "tea"]
@@ -210,7 +212,7 @@ def test_a_list_by_title_looks_through_a_bounded_number(
 
 
 def test_a_title_that_is_far_away_is_on_a_later_page(user: UserClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(queries, "MOST_TITLES", 2)
+    monkeypatch.setattr(queries, "MOST_EXAMINED", 2)
     made = make_list(user, 5)
     Conversation.objects.filter(id=made[4]).update(title="tea")
     first = user.get(ADDRESS, {"q": "tea"}).json()

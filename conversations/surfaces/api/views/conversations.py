@@ -42,6 +42,7 @@ from conversations.surfaces.paging import MAX_OFFSET
 from conversations.surfaces.query_parameters import read_flag, read_text, read_whole_number, read_zone
 from conversations.surfaces.replica import from_replica
 from conversations.surfaces.request_fields import read_body
+from conversations.tags import clean_tag
 
 # A copy costs a hundredth of what a send does.
 MESSAGES_PER_SEND = 200
@@ -61,6 +62,8 @@ class ConversationViewSet(ViewSet):
             caller_id(request),
             params,
             is_favorited=read_flag(params, "favorited"),
+            is_archived=read_flag(params, "archived") or False,
+            tag=clean_tag(read_text(params, "tag", longest=200)),
             title=read_text(params, "q", longest=200),
             offset=offset,
         )

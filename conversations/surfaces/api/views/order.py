@@ -1,0 +1,47 @@
+"""/api/tags, and /api/conversations/bulk: what a user puts in order."""
+
+from rest_framework.request import Request
+
+from chatapi.api.views import APIView
+from chatapi.api.wire import Response
+from conversations.keyset import decode_cursor, encode_cursor
+from conversations.services.bulk import Filters, change_all, change_some
+from conversations.services.tags import count_tags
+from conversations.surfaces.api import operations
+from conversations.surfaces.api.requests import BulkSerializer
+from conversations.surfaces.callers import caller_id
+from conversations.surfaces.replica import from_replica
+from conversations.surfaces.request_fields import read_body
+
+BULK_CURSOR = "b"
+
+
+class TagsView(APIView):
+    @operations.list_tags
+    @from_replica
+    def get(self, request: Request) -> Response:
+        return Response({"items": count_tags(user_id=caller_id(request))})
+
+
+class BulkView(APIView):
+    @operations.change_conversations
+    def post(self, request: Request) -> Response:
+        user_id = caller_id(request)
+        chosen = read_body(BulkSerializer, request).validated_data
+        action, tags = chosen["action"], chosen.get("tags", [])
+        if "ids" in chosen:
+            result = change_some(user_id=user_id, conversation_ids=chosen["ids"], action=action, tags=tags)
+        else:
+            after = decode_cursor(chosen["cursor"], BULK_CURSOR) if "cursor" in chosen else None
+            filters = Filters(**chosen.get("filters", {}))
+            result = change_all(user_id=user_id, filters=filters, action=action, tags=tags, after=after)
+        return Response(
+            {
+                "action": action,
+                "changed": result.changed,
+                "unchanged": result.unchanged,
+                "left_out": [{"id": one, "code": code} for one, code in result.left_out.items()],
+                "left_out_count": result.left_out_count,
+                "next": result.last and encode_cursor(BULK_CURSOR, result.last),
+            }
+        )
