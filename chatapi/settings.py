@@ -64,6 +64,7 @@ try:
     # Only for the fault suite, which shortens it. See `services.replies.leases`.
     ABANDONED_AFTER_SECONDS = _environment.seconds("ABANDONED_AFTER_SECONDS", 30)
     WAKEUPS_PER_SECOND = _environment.whole("WAKEUPS_PER_SECOND", 9_000, least=0)
+    TRASH_DAYS = _environment.whole("TRASH_DAYS", 0, least=0, most=3_650)
     MAX_RUNNING_REPLIES = _environment.whole("MAX_RUNNING_REPLIES", 4_000, least=0)
     HEARTBEAT_SECONDS = _environment.seconds("HEARTBEAT_SECONDS", 15)
     USER_MAX_GENERATIONS = _environment.whole("USER_MAX_GENERATIONS", 8, least=0)

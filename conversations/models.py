@@ -155,6 +155,8 @@ class Conversation(models.Model):
     # As the user writes them, and what they are compared by: see `conversations.tags`. Both are null without tags.
     tags = ArrayField(models.TextField(), null=True, blank=True)
     tag_keys = ArrayField(models.TextField(), null=True, blank=True)
+    # Set for conversations in the trash (TRASH_DAYS). Their `expires_at` has passed, so they are gone for all that reads.
+    deleted_at = models.DateTimeField(null=True, blank=True)
 
     objects = ConversationQuerySet.as_manager()
 
@@ -191,6 +193,13 @@ class Conversation(models.Model):
                 F("id").desc(),
                 name="idx_conversations_tagged",
                 condition=Q(tag_keys__isnull=False, is_listed=True, expires_at__isnull=True),
+            ),
+            models.Index(
+                F("user_id"),
+                F("updated_at").desc(),
+                F("id").desc(),
+                name="idx_conversations_trash",
+                condition=Q(deleted_at__isnull=False),
             ),
             # For staff and for pruning: the conversations of all users with a tag.
             GinIndex(fields=["tag_keys"], name="idx_conversations_tags", condition=Q(tag_keys__isnull=False)),

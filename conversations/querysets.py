@@ -127,8 +127,19 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
         return self.filter(~Exists(self._their_messages().filter(created_at__gte=moment)))
 
     def expired(self) -> "ConversationQuerySet":
-        """Restrict to temporary chats whose time is over (answered by idx_conversations_expiry)."""
-        return self.filter(expires_at__lt=Now())
+        """Restrict to temporary chats whose time is over, also that in the trash (answered by idx_conversations_expiry)."""
+        is_kept = Q(deleted_at__gte=Now() - timedelta(days=settings.TRASH_DAYS))
+        return self.filter(Q(deleted_at__isnull=True) | ~is_kept, expires_at__lt=Now())
+
+    def in_trash(self, since: Any) -> "ConversationQuerySet":
+        """Restrict to conversations that were put in the trash since then (of a user, answered by idx_conversations_trash)."""
+        return self.filter(deleted_at__isnull=False, deleted_at__gte=since)
+
+    def make_way(self) -> None:
+        """Delete expired sessions whose name is used again. Those in the trash only lose the name."""
+        if settings.TRASH_DAYS:
+            self.filter(deleted_at__isnull=False).update(session_id=None)
+        self.delete()
 
     def empty(self) -> "ConversationQuerySet":
         return self.filter(~Exists(self._their_messages()))

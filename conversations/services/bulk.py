@@ -20,7 +20,7 @@ from conversations.bulk_actions import TAG_ACTIONS
 from conversations.keyset import SortKey, after_key
 from conversations.models import Conversation
 from conversations.querysets import ConversationQuerySet
-from conversations.services.conversations import delete_conversations
+from conversations.services.conversations import remove_conversations, stop_running_replies, trash_begins_at
 from conversations.tags import MAX_TAGS, tag_key, tags_by_key
 
 logger = logging.getLogger(__name__)
@@ -47,11 +47,18 @@ class Filters:
     archived: bool | None = None
     tag: str = ""
     q: str = ""
+    # All of the user's listed conversations, archived or not.
+    is_everything: bool = False
 
     def candidates(self, user_id: UUID, action: str) -> ConversationQuerySet:
         """Return those that an index finds in the order of their activity."""
         is_archived = action == "unarchive" if self.archived is None else self.archived
         owned = Conversation.objects.owned_by(user_id)
+        if self.is_everything:
+            return owned.listed()
+        if action == "restore":
+            chosen = {"is_favorited": self.favorited, "is_archived": self.archived}
+            return owned.in_trash(trash_begins_at()).filter(**{k: v for k, v in chosen.items() if v is not None})
         return owned.in_list(is_archived=is_archived, is_favorited=self.favorited, is_tagged=bool(self.tag))
 
     def matching(self, candidates: ConversationQuerySet) -> ConversationQuerySet:
@@ -82,7 +89,10 @@ Change = Callable[[ConversationQuerySet, BulkResult], None]
 def change_some(*, user_id: UUID, conversation_ids: Sequence[UUID], action: str, tags: Sequence[str] = ()) -> BulkResult:
     """Change these conversations, at most MOST_IDS, in one transaction. Others than the user's are left out."""
     result = BulkResult()
-    owned = Conversation.objects.visible_to(user_id).filter(id__in=conversation_ids)
+    owned = Conversation.objects.visible_to(user_id)
+    if action == "restore":
+        owned |= Conversation.objects.owned_by(user_id).in_trash(trash_begins_at())
+    owned = owned.filter(id__in=conversation_ids)
     found = set(owned.values_list("id", flat=True))
     _change(action, tags)(owned.filter(id__in=found), result)
     for conversation_id in conversation_ids:
@@ -130,6 +140,8 @@ def _change(action: str, tags: Sequence[str]) -> Change:
     """Return the function that changes a batch."""
     if action == "delete":
         return _delete
+    if action == "restore":
+        return _restore
     if action in TAG_ACTIONS:
         wanted = tags_by_key(tags)
         return lambda rows, result: _set_tags(rows, result, wanted, adds=action == "tag")
@@ -143,8 +155,18 @@ def _locked(rows: ConversationQuerySet) -> ConversationQuerySet:
 def _delete(rows: ConversationQuerySet, result: BulkResult) -> None:
     ids = list(rows.values_list("id", flat=True))
     # Not one transaction: it waits until running replies have stopped.
-    delete_conversations(conversation_ids=ids)
+    stop_running_replies(conversation_ids=ids)
+    remove_conversations(Conversation.objects.filter(id__in=ids))
     result.changed += len(ids)
+
+
+def _restore(rows: ConversationQuerySet, result: BulkResult) -> None:
+    with transaction.atomic():
+        found = dict(_locked(rows).values_list("id", "deleted_at"))
+        removed = [conversation_id for conversation_id, deleted_at in found.items() if deleted_at is not None]
+        Conversation.objects.filter(id__in=removed).update(deleted_at=None, expires_at=None)
+    result.changed += len(removed)
+    result.unchanged += len(found) - len(removed)
 
 
 def _set_archived(rows: ConversationQuerySet, result: BulkResult, *, is_archived: bool) -> None:

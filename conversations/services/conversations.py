@@ -1,9 +1,13 @@
 """Create, change and delete conversations."""
 
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
+from django.db.models import Q
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from conversations.exceptions import ConversationNotFound, ModelNotAllowed
@@ -138,16 +142,48 @@ def _visible(conversation_id: UUID, user_id: UUID | None) -> Rows:
 
 
 def delete_conversation(*, conversation_id: UUID, user_id: UUID | None) -> None:
-    """Stop the running reply of a conversation and delete it with its messages. Raises `ConversationNotFound`.
+    """Stop the running reply of a conversation and delete it with its messages, or put it in the trash (TRASH_DAYS).
 
-    One query without a running reply.
+    Raises `ConversationNotFound`. One query without a running reply and without a trash.
     """
+    if settings.TRASH_DAYS:
+        require_conversation(conversation_id=conversation_id, user_id=user_id)
+        stop_running_reply(conversation_id)
+        remove_conversations(Conversation.objects.visible_to(user_id).filter(id=conversation_id))
+        return
     # ON DELETE CASCADE in the database deletes the messages.
     if _delete_idle(conversation_id=conversation_id, user_id=user_id):
         return
     require_conversation(conversation_id=conversation_id, user_id=user_id)
     stop_running_reply(conversation_id)
     Conversation.objects.visible_to(user_id).filter(id=conversation_id).delete()
+
+
+def remove_conversations(conversations: ConversationQuerySet) -> None:
+    """Put conversations in the trash if there is one, else delete them with their messages. Their replies are stopped already.
+
+    What a user can't list can't be restored either: temporary and unlisted conversations are deleted.
+    """
+    if not settings.TRASH_DAYS:
+        conversations.delete()
+        return
+    conversations.filter(Q(expires_at__isnull=False) | Q(is_listed=False), deleted_at__isnull=True).delete()
+    conversations.listed().update(deleted_at=Now(), expires_at=Now())
+
+
+def trash_begins_at() -> datetime:
+    """Return since when conversations that were put in the trash can be restored."""
+    return timezone.now() - timedelta(days=settings.TRASH_DAYS)
+
+
+def restore_conversation(columns: tuple[str, ...], *, conversation_id: UUID, user_id: UUID) -> dict[str, Any]:
+    """Take a conversation out of the trash and return these columns; of one that is not in it, too.
+
+    Raises `ConversationNotFound`. Two queries.
+    """
+    owned = Conversation.objects.owned_by(user_id).filter(id=conversation_id)
+    owned.in_trash(trash_begins_at()).update(deleted_at=None, expires_at=None)
+    return update_conversation(columns, conversation_id=conversation_id, user_id=user_id, changes={})
 
 
 @PreparedStatement

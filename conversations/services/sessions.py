@@ -120,7 +120,7 @@ def _create_session(session_id: str, user_id: UUID | None, assistant: Assistant 
     )
     # An expired session keeps its name until it is pruned.
     expired = Conversation.objects.owned_by(user_id).filter(session_id=session_id, expires_at__lte=Now())
-    expired.delete()
+    expired.make_way()
     # Of two simultaneous first uses, the unique indexes accept one. The other finds its row.
     with requires_known_user():
         Conversation.objects.bulk_create([session], ignore_conflicts=True)

@@ -95,6 +95,11 @@ list_conversations = operation(
         query("tz", "Time zone of the days in `grouped`, such as Asia/Kolkata. Default: UTC"),
         query("favorited", "`true`: only favourites. `false`: only other conversations", OpenApiTypes.BOOL),
         query("archived", "`true`: only archived conversations. Without it they are left out", OpenApiTypes.BOOL),
+        query(
+            "deleted",
+            "`true`: the trash, for as many days as the service keeps it. Only with `limit`, `cursor` and `tz`",
+            OpenApiTypes.BOOL,
+        ),
         query("tag", "Only conversations with this tag, in any case, among 10,000 tagged ones per request. `next` leads on"),
         query("q", "Only conversations whose title contains this text, among 10,000 per request. `next` leads on"),
     ],
@@ -111,7 +116,7 @@ create_conversation = operation(
 )
 change_conversations = operation(
     "change_conversations",
-    "Archive, delete or tag many conversations at once: some by their ids, or all that match. It may be repeated",
+    "Archive, delete, restore or tag many conversations at once: some by their ids, or all that match. It may be repeated",
     "conversations",
     request=requests.BulkSerializer,
     examples=[
@@ -166,6 +171,21 @@ delete_conversation = operation(
     "conversations",
     parameters=IN_CONVERSATION,
     responses={204: None, **GUARDED, **errors(404)},
+)
+delete_all_conversations = operation(
+    "delete_all_conversations",
+    "Delete all your listed conversations, also archived ones. Where the answer has `next`, repeat it with that as `cursor`",
+    "conversations",
+    parameters=[query("confirm", "`all`", enum=["all"], required=True), CURSOR],
+    responses={(200, JSON): responses.BulkAnswerSchema, **GUARDED, **errors(400)},
+)
+restore_conversation = operation(
+    "restore_conversation",
+    "Take a conversation out of the trash",
+    "conversations",
+    parameters=IN_CONVERSATION,
+    request=None,
+    responses={(200, JSON): responses.ConversationSchema, **GUARDED, **errors(404)},
 )
 stop_reply = operation(
     "stop_reply",

@@ -16,6 +16,7 @@ from conversations.message_batches import select_batch
 from conversations.models import Conversation, Message, Role
 from conversations.prepared_statements import PreparedStatement, Rows, read_all
 from conversations.querysets import MessageQuerySet
+from conversations.services.conversations import trash_begins_at
 from conversations.surfaces.api.responses import ConversationSchema, MessageDetailSchema, MessageSchema
 from conversations.surfaces.paging import (
     Page,
@@ -30,6 +31,7 @@ from conversations.tags import tag_key
 
 CONVERSATIONS_CURSOR = "c"
 MESSAGES_CURSOR = "m"
+TRASH_CURSOR = "t"
 DEFAULT_LIMIT = 50
 # Without `limit`, a conversation is read with at most this many messages.
 MAX_MESSAGES = 1000
@@ -205,6 +207,20 @@ class _Folded(Func):
 
     template = "lower(normalize(%(expressions)s, NFKC))"
     output_field = CharField()
+
+
+def read_trash_page(user_id: UUID, params: QueryDict) -> tuple[list[dict[str, Any]], int, str | None]:
+    """Return a page of a user's conversations that can be restored, as `read_conversation_page` does. One query."""
+    order: dict[str, Any] = {"kind": TRASH_CURSOR, "time_field": "updated_at"}
+    since = trash_begins_at()
+    page = read_page(_trash_page, params, default=DEFAULT_LIMIT, user_id=user_id, kept_since=since, **order)
+    return [ConversationSchema.from_row(row) for row in page.rows], page.limit, page.next
+
+
+@PreparedStatement
+def _trash_page(user_id: UUID, kept_since: datetime, after_time: datetime | None, after_id: UUID | None) -> Rows:
+    removed = Conversation.objects.owned_by(user_id).in_trash(kept_since).with_running_reply().newest_activity_first()
+    return select_page(removed, ConversationSchema.columns, "updated_at", after_time, after_id)
 
 
 def _select_conversations(

@@ -8,8 +8,11 @@ from zoneinfo import ZoneInfo
 from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
+from conversations.keyset import encode_cursor
 from conversations.models import DEFAULT_TITLE, Role, Status
 from conversations.surfaces.responses import RowSchema
+
+BULK_CURSOR = "b"
 
 
 class ConversationSchema(RowSchema):
@@ -24,6 +27,7 @@ class ConversationSchema(RowSchema):
     created_at = serializers.DateTimeField()
     updated_at = serializers.DateTimeField(help_text="Time of the last turn.")
     forked_from = serializers.UUIDField(allow_null=True, help_text="The conversation that this one is a copy of, if it is one.")
+    deleted_at = serializers.DateTimeField(allow_null=True, help_text="When it was put in the trash. Null: it was not.")
     # Not a column: `ConversationQuerySet.with_running_reply` adds it.
     running_message_id = serializers.UUIDField(
         allow_null=True, help_text="The running reply, or null. Follow it at `/messages/{running_message_id}/stream`."
@@ -151,6 +155,18 @@ class BulkAnswerSchema(serializers.Serializer[Any]):
 
     class Meta:
         ref_name = "BulkAnswer"
+
+
+def bulk_answer(action: str, result: Any) -> dict[str, Any]:
+    """Return the JSON of a `BulkResult`."""
+    return {
+        "action": action,
+        "changed": result.changed,
+        "unchanged": result.unchanged,
+        "left_out": [{"id": one, "code": code} for one, code in result.left_out.items()],
+        "left_out_count": result.left_out_count,
+        "next": result.last and encode_cursor(BULK_CURSOR, result.last),
+    }
 
 
 class TagSchema(serializers.Serializer[Any]):

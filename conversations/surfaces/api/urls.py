@@ -27,13 +27,14 @@ urlpatterns = [
     path("models", ModelsView.as_view()),
     path("models/swap", ModelSwapView.as_view()),
     # Conversations
-    path("conversations", ConversationViewSet.as_view({"get": "list", "post": "create"})),
+    path("conversations", ConversationViewSet.as_view({"get": "list", "post": "create", "delete": "destroy_all"})),
     path("conversations/bulk", BulkView.as_view()),
     path("tags", TagsView.as_view()),
     path(
         CONVERSATION,
         ConversationViewSet.as_view({"get": "retrieve", "put": "update", "patch": "partial_update", "delete": "destroy"}),
     ),
+    path(f"{CONVERSATION}/restore", ConversationViewSet.as_view({"post": "restore"})),
     path(f"{CONVERSATION}/stop", ConversationViewSet.as_view({"post": "stop"})),
     path(f"{CONVERSATION}/fork", ConversationViewSet.as_view({"post": "fork"})),
     path(f"{CONVERSATION}/regenerate", ConversationViewSet.as_view({"post": "regenerate"})),

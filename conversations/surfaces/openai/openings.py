@@ -104,7 +104,7 @@ def _create_once(conversation: Conversation) -> UUID:
         return conversation.id
     keyed = Conversation.objects.owned_by(conversation.user_id).filter(session_id=conversation.session_id)
     # An expired conversation keeps its key until it is pruned.
-    keyed.filter(expires_at__lte=Now()).delete()
+    keyed.filter(expires_at__lte=Now()).make_way()
     # Of simultaneous requests, the unique index lets one create it. The others wait for that one and find its row.
     Conversation.objects.bulk_create([conversation], ignore_conflicts=True)
     return keyed.values_list("id", flat=True).get()

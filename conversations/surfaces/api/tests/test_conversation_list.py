@@ -50,6 +50,8 @@ def test_a_conversation_looks_like_this(user: UserClient) -> None:
         "assistant_id": None,
         "created_at": "2026-11-20T12:00:00Z",
         "updated_at": "2026-11-20T12:00:00Z",
+        "deleted_at": None,
+        "forked_from": None,
         "running_message_id": None,
     }
     assert listed["items"] == [item]

@@ -3,16 +3,19 @@
 from typing import Any
 
 from django.http.response import HttpResponseBase
+from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 
 from chatapi.api.views import ViewSet
 from chatapi.api.wire import Response
 from chatapi.limits.throttling import SendThrottle, count_further_sends
 from conversations.exceptions import NothingToStop
+from conversations.services.bulk import Filters, change_all
 from conversations.services.conversations import (
     create_conversation,
     delete_conversation,
     require_conversation,
+    restore_conversation,
     update_conversation,
 )
 from conversations.services.forks import count_branch, fork_conversation
@@ -25,6 +28,7 @@ from conversations.surfaces.api.queries import (
     read_conversation_and_page,
     read_conversation_page,
     read_message,
+    read_trash_page,
 )
 from conversations.surfaces.api.requests import (
     ConversationCreateSerializer,
@@ -33,12 +37,12 @@ from conversations.surfaces.api.requests import (
     ForkSerializer,
     SamplingSerializer,
 )
-from conversations.surfaces.api.responses import ConversationSchema, group_by_day
+from conversations.surfaces.api.responses import BULK_CURSOR, ConversationSchema, bulk_answer, group_by_day
 from conversations.surfaces.api.views.replies import answer_with_reply
 from conversations.surfaces.callers import caller_id
 from conversations.surfaces.headers import read_idempotency_key, read_stop_key
 from conversations.surfaces.ids import require_conversation_id, require_message_id
-from conversations.surfaces.paging import MAX_OFFSET
+from conversations.surfaces.paging import MAX_OFFSET, read_cursor
 from conversations.surfaces.query_parameters import read_flag, read_text, read_whole_number, read_zone
 from conversations.surfaces.replica import from_replica
 from conversations.surfaces.request_fields import read_body
@@ -56,6 +60,8 @@ class ConversationViewSet(ViewSet):
     @from_replica
     def list(self, request: Request) -> Response:
         params = request.query_params
+        if read_flag(params, "deleted"):
+            return self._list_trash(request)
         offset = read_whole_number(params, "offset", 0, least=0, most=MAX_OFFSET)
         zone = read_zone(params)
         items, limit, next_cursor = read_conversation_page(
@@ -69,6 +75,15 @@ class ConversationViewSet(ViewSet):
         )
         grouped = group_by_day(items, zone)
         return Response({"items": items, "grouped": grouped, "limit": limit, "offset": offset, "next": next_cursor})
+
+    def _list_trash(self, request: Request) -> Response:
+        params, zone = request.query_params, read_zone(request.query_params)
+        if others := [name for name in ("favorited", "archived", "tag", "q", "offset") if name in params]:
+            raise ValidationError({name: ["Not together with deleted."] for name in others})
+        items, limit, next_cursor = read_trash_page(caller_id(request), params)
+        return Response(
+            {"items": items, "grouped": group_by_day(items, zone), "limit": limit, "offset": 0, "next": next_cursor}
+        )
 
     @operations.create_conversation
     def create(self, request: Request) -> Response:
@@ -127,6 +142,21 @@ class ConversationViewSet(ViewSet):
         found_id = require_conversation_id(conversation_id)
         delete_conversation(conversation_id=found_id, user_id=caller_id(request))
         return Response(status=204)
+
+    @operations.delete_all_conversations
+    def destroy_all(self, request: Request) -> Response:
+        params = request.query_params
+        if params.get("confirm") != "all":
+            raise ValidationError({"confirm": ["To delete all your conversations, say confirm=all."]})
+        after = read_cursor(params, BULK_CURSOR)
+        result = change_all(user_id=caller_id(request), filters=Filters(is_everything=True), action="delete", after=after)
+        return Response(bulk_answer("delete", result))
+
+    @operations.restore_conversation
+    def restore(self, request: Request, conversation_id: str) -> Response:
+        found_id = require_conversation_id(conversation_id)
+        row = restore_conversation(ConversationSchema.columns, conversation_id=found_id, user_id=caller_id(request))
+        return Response(ConversationSchema.from_row(row))
 
     @operations.stop_reply
     def stop(self, request: Request, conversation_id: str) -> Response:

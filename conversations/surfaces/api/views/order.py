@@ -4,16 +4,15 @@ from rest_framework.request import Request
 
 from chatapi.api.views import APIView
 from chatapi.api.wire import Response
-from conversations.keyset import decode_cursor, encode_cursor
+from conversations.keyset import decode_cursor
 from conversations.services.bulk import Filters, change_all, change_some
 from conversations.services.tags import count_tags
 from conversations.surfaces.api import operations
 from conversations.surfaces.api.requests import BulkSerializer
+from conversations.surfaces.api.responses import BULK_CURSOR, bulk_answer
 from conversations.surfaces.callers import caller_id
 from conversations.surfaces.replica import from_replica
 from conversations.surfaces.request_fields import read_body
-
-BULK_CURSOR = "b"
 
 
 class TagsView(APIView):
@@ -35,13 +34,4 @@ class BulkView(APIView):
             after = decode_cursor(chosen["cursor"], BULK_CURSOR) if "cursor" in chosen else None
             filters = Filters(**chosen.get("filters", {}))
             result = change_all(user_id=user_id, filters=filters, action=action, tags=tags, after=after)
-        return Response(
-            {
-                "action": action,
-                "changed": result.changed,
-                "unchanged": result.unchanged,
-                "left_out": [{"id": one, "code": code} for one, code in result.left_out.items()],
-                "left_out_count": result.left_out_count,
-                "next": result.last and encode_cursor(BULK_CURSOR, result.last),
-            }
-        )
+        return Response(bulk_answer(action, result))
