@@ -38,6 +38,16 @@ class GenerationInProgress(Problem):
         super().__init__(retry_after_s=5, message_id=None if running_id is None else str(running_id))
 
 
+class HistoryMismatch(Problem):
+    code = "history_mismatch"
+    status = 409
+    detail = "The messages before this one are not those of this chat. Load the chat again, then send the message."
+
+    def __init__(self, message_ids: list[str]) -> None:
+        """`message_ids` are the ids on the active branch, under the names that the client knows, oldest first."""
+        super().__init__(message_ids=message_ids)
+
+
 class TooManyGenerations(Problem):
     code = "too_many_generations"
     status = 429

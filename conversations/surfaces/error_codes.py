@@ -23,6 +23,10 @@ ERROR_CODES: Mapping[str, tuple[int, str]] = MappingProxyType(
         "request_timeout": (408, "The body did not arrive in time"),
         "generation_in_progress": (409, "A reply is running. `message_id` names it, `Location` is its stream"),
         "not_continuable": (409, "This message is not the last reply, or not an unfinished one with text"),
+        "history_mismatch": (
+            409,
+            "The messages before the new one are not those of the chat. `message_ids` has those that are",
+        ),
         "payload_too_large": (413, "The body is too large"),
         "url_too_long": (414, "The URL is too long"),
         "idempotency_mismatch": (422, "Another request has used this Idempotency-Key"),

@@ -119,6 +119,11 @@ class ConflictSchema(ErrorSchema):
     message_id = serializers.UUIDField(
         required=False, allow_null=True, help_text="`generation_in_progress`: the running reply, or null if it has just ended."
     )
+    message_ids = serializers.ListField(
+        child=serializers.CharField(),
+        required=False,
+        help_text="`history_mismatch`: the ids of the chat's newest messages, at most 1,000, oldest first.",
+    )
 
     class Meta:
         ref_name = "Conflict"

@@ -24,14 +24,25 @@ async function until(condition) {
 
 const textOf = message => (message?.parts ?? []).filter(part => part.type === 'text').map(part => part.text).join('');
 
+/** The documented way to send only the last message. */
+const prepareSendMessagesRequest = ({ id, messages, trigger, messageId, headers }) => ({
+  headers,
+  body: { id, message: messages.at(-1), trigger, messageId },
+});
+
 /** Open a page with a chat, and return what a test can tell it to do. */
-function openPage({ address, token, chatId }) {
+function openPage({ address, token, chatId, sends }) {
   const headers = { Authorization: `Bearer ${token}` };
   const state = new State();
   const chat = new Chat({
     id: chatId,
     state,
-    transport: new DefaultChatTransport({ api: `${address}/api/chat`, headers, fetch: (...request) => send(...request) }),
+    transport: new DefaultChatTransport({
+      api: `${address}/api/chat`,
+      headers,
+      fetch: (...request) => send(...request),
+      ...(sends === 'last' ? { prepareSendMessagesRequest } : {}),
+    }),
   });
   let send = fetch;
   let lost = 0;
@@ -58,6 +69,10 @@ function openPage({ address, token, chatId }) {
       if (!response.ok) throw new Error(await response.text());
       chat.messages = (await response.json()).messages;
       return look();
+    },
+    /** Show other messages, as `setMessages` does. */
+    show: ({ messages }) => {
+      chat.messages = messages;
     },
     /** Begin to send, edit, regenerate or resume. `finish` waits for its end. */
     begin: ({ method, options }) => {

@@ -82,8 +82,9 @@ def open_chat(request: pytest.FixtureRequest, start_script: StartScript, client:
     """Open a chat of the client's in a new page."""
     script = start_script("ai_sdk.mjs", request.param)
 
-    def start(name: str, at: int | None = None) -> Chat:
-        return Chat(script, address=f"http://127.0.0.1:{at or client.port}", token=client.token, chatId=name)
+    def start(name: str, at: int | None = None, sends: str = "all") -> Chat:
+        address = f"http://127.0.0.1:{at or client.port}"
+        return Chat(script, address=address, token=client.token, chatId=name, sends=sends)
 
     yield start
     if script.has_answered:
@@ -145,13 +146,55 @@ def test_an_edit_of_the_last_message(open_chat: OpenChat, client: Client) -> Non
     assert [text for role, text in stored(client) if role == "user"] == ["first", "second", "third", "fourth"]
 
 
-def test_an_earlier_message_can_not_be_edited(open_chat: OpenChat, client: Client) -> None:
+def sent_upstream(upstream: ScriptedUpstream) -> list[str]:
+    return [message["content"] for message in upstream.generations()[-1].body["messages"]]
+
+
+def test_an_earlier_message_is_edited_and_an_earlier_answer_regenerated(
+    open_chat: OpenChat, client: Client, upstream: ScriptedUpstream
+) -> None:
     page = open_chat("kitchen")
-    asked = page.ask("first")["messages"][0]
-    page.ask("second")
-    shown = page.ask("changed", messageId=asked["id"])
-    assert (shown["status"], "only your last message" in shown["error"]) == ("error", True)
-    assert len(stored(client)) == 4
+    first = page.ask("first")["messages"]
+    second = page.ask("second")["messages"]
+    page.ask("third")
+    page.begin("regenerate", {"messageId": second[3]["id"]})
+    shown = page.finish().assert_ready()
+    assert (len(shown.texts), sent_upstream(upstream)) == (4, ["first", "first", "second"])
+    assert shown.last["id"] != second[3]["id"]
+    shown = page.ask("changed", messageId=first[0]["id"]).assert_ready()
+    assert shown.texts == [("user", "changed"), ("assistant", "changed")]
+    assert sent_upstream(upstream) == ["changed"]
+    page.ask("on").assert_ready()
+    assert sent_upstream(upstream) == ["changed", "changed", "on"]
+    assert open_chat("kitchen").load().texts == page.look().texts
+
+
+def test_a_page_that_shows_other_messages(open_chat: OpenChat, client: Client, upstream: ScriptedUpstream) -> None:
+    page = open_chat("kitchen")
+    page.ask("Bob")
+    both = page.ask("two")["messages"]
+    # The branch that the page shows is the one that counts: cut short, without anything, and the whole one again.
+    for kept, expected in ((both[:2], ["Bob", "Bob"]), ([], []), (both, ["Bob", "Bob", "two", "two"])):
+        page.do("show", messages=kept)
+        page.ask("next").assert_ready()
+        assert sent_upstream(upstream) == [*expected, "next"]
+        assert open_chat("kitchen").load().texts == page.look().texts
+    page.do("show", messages=[{"id": "other", "role": "user", "parts": [{"type": "text", "text": "unknown"}]}])
+    shown = page.ask("lost")
+    assert (shown["status"], "history_mismatch" in shown["error"]) == ("error", True)
+    assert len(upstream.generations()) == 5
+
+
+def test_only_the_last_message_is_sent(open_chat: OpenChat, client: Client, upstream: ScriptedUpstream) -> None:
+    page = open_chat("kitchen", sends="last")
+    first = page.ask("first")["messages"]
+    page.ask("second").assert_ready()
+    assert sent_upstream(upstream) == ["first", "first", "second"]
+    page.ask("changed", messageId=first[0]["id"]).assert_ready()
+    assert sent_upstream(upstream) == ["changed"]
+    page.begin("regenerate")
+    assert page.finish().assert_ready().texts == [("user", "changed"), ("assistant", "changed")]
+    assert len(upstream.generations("changed")) == 2
 
 
 def test_a_second_page_resumes_in_mid_reply(open_chat: OpenChat, client: Client, upstream: ScriptedUpstream) -> None:

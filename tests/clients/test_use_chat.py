@@ -1,4 +1,4 @@
-"""`useChat` in Chromium, with a reload in mid-reply."""
+"""`useChat` in Chromium: a reload in mid-reply, and pages that show another history."""
 
 import subprocess
 from collections.abc import Iterator
@@ -64,3 +64,49 @@ def test_a_page_is_reloaded_in_mid_reply(
         page.get_by_text("ready", exact=True).wait_for()
         assert page.locator("p").all_inner_texts() == ["hi there", "Hello wörld 👩‍👩‍👧 end"]
     assert len(upstream.generations()) == 1
+
+
+def test_the_model_gets_what_the_page_shows(
+    page_address: str, new_server: StartServer, client: Client, upstream: ScriptedUpstream
+) -> None:
+    with new_server(FRONTEND_URL=page_address) as service, open_browser() as browser:
+        page = browser.new_page()
+        options = {"address": f"http://127.0.0.1:{service.port}", "token": client.token, "chatId": "kitchen"}
+        page.goto(f"{page_address}/?{urlencode(options)}")
+        page.get_by_text("ready", exact=True).wait_for()
+        sent = 0
+
+        def press(name: str, answer: str = "") -> list[str]:
+            """Press a button. If it sends something, return what the model gets, which is what the page shows."""
+            nonlocal sent
+            if not answer:
+                page.get_by_role("button", name=name).click()
+                return []
+            upstream.script(tokens(answer), done())
+            page.get_by_role("button", name=name).click()
+            page.get_by_text(answer, exact=True).wait_for()
+            page.get_by_text("ready", exact=True).wait_for()
+            sent += 1
+            assert len(upstream.generations()) == sent
+            given = [message["content"] for message in upstream.generations()[-1].body["messages"]]
+            assert page.locator("p").all_inner_texts() == [*given, answer]
+            return given
+
+        assert press("Send", "one") == ["hi there"]
+        assert press("Send", "two") == ["hi there", "one", "hi there"]
+        press("Cut short")
+        assert press("Send", "three") == ["hi there", "one", "hi there"]
+        press("Clear")
+        assert press("Send", "four") == ["hi there"]
+        press("Go back")
+        assert press("Send", "five") == ["hi there", "one", "hi there", "two", "hi there"]
+        assert press("Regenerate the first", "six") == ["hi there"]
+        assert press("Send", "seven") == ["hi there", "six", "hi there"]
+        assert press("Edit the first", "eight") == ["changed"]
+        page.reload()
+        page.get_by_text("eight", exact=True).wait_for()
+        assert press("Send", "nine") == ["changed", "eight", "hi there"]
+        press("Invent")
+        page.get_by_role("button", name="Send").click()
+        page.get_by_text("history_mismatch").wait_for()
+        assert len(upstream.generations()) == sent

@@ -8,8 +8,11 @@ const { address, token, chatId } = Object.fromEntries(new URLSearchParams(locati
 const headers = { Authorization: `Bearer ${token}` };
 const transport = new DefaultChatTransport({ api: `${address}/api/chat`, headers });
 
+// What the page showed before it was cut short.
+let left = [];
+
 function Page({ loaded }) {
-  const { messages, status, error, sendMessage } = useChat({ id: chatId, messages: loaded, resume: true, transport });
+  const { messages, status, error, sendMessage, regenerate, setMessages } = useChat({ id: chatId, messages: loaded, resume: true, transport });
   return element(
     'main',
     null,
@@ -18,6 +21,12 @@ function Page({ loaded }) {
     ),
     element('output', null, error ? error.message : status),
     element('button', { onClick: () => sendMessage({ text: 'hi there' }) }, 'Send'),
+    element('button', { onClick: () => sendMessage({ text: 'changed', messageId: messages[0].id }) }, 'Edit the first'),
+    element('button', { onClick: () => regenerate({ messageId: messages[1].id }) }, 'Regenerate the first'),
+    element('button', { onClick: () => (left = messages) && setMessages(messages.slice(0, 2)) }, 'Cut short'),
+    element('button', { onClick: () => setMessages([]) }, 'Clear'),
+    element('button', { onClick: () => setMessages(left) }, 'Go back'),
+    element('button', { onClick: () => setMessages([{ ...messages[0], id: 'unknown' }]) }, 'Invent'),
   );
 }
 

@@ -99,6 +99,13 @@ class Tree:
         """Return the ids of the messages that lead to a message, and its own, oldest first."""
         return list(self._path_to(node))[::-1]
 
+    def answer_to(self, question_id: UUID) -> Node | None:
+        """Return the active answer to a question, else the one that was active last."""
+        answers = [node for child in self._children.get(question_id, ()) if (node := self._nodes[child]).is_reply]
+        if not answers:
+            return None
+        return max(enumerate(answers), key=lambda item: (item[1].is_active, _preference(item[1]), item[0]))[1]
+
     def choose(self, chosen: Node) -> Changes:
         """Make a message active, with what it follows, and with what was active below it when it was left."""
         return Changes() if chosen.is_active else self._changes({*self._path_to(chosen), *self._remembered_below(chosen)})

@@ -58,13 +58,18 @@ def read_tree(messages: MessageQuerySet) -> Tree:
 
     The caller holds the conversation's lock. Reads no texts: 10,000 messages take some 50 ms.
     """
-    has_text = Case(When(WITHOUT_TEXT, then=Value(False)), default=Value(True))
-    columns = ("id", "role", "parent_id", "follows_id", "is_active", "was_active", "left_order", "status")
-    tree = Tree(Node(*row) for row in messages.alias(has_text=has_text).oldest_first().values_list(*columns, has_text))
+    tree = load_tree(messages)
     if tree.links:
         with connection.cursor() as cursor:
             cursor.execute(LINK_SQL, [list(column) for column in zip(*tree.links, strict=True)])
     return tree
+
+
+def load_tree(messages: MessageQuerySet) -> Tree:
+    """Do what `read_tree` does, but save nothing. Needs no lock. One query."""
+    has_text = Case(When(WITHOUT_TEXT, then=Value(False)), default=Value(True))
+    columns = ("id", "role", "parent_id", "follows_id", "is_active", "was_active", "left_order", "status")
+    return Tree(Node(*row) for row in messages.alias(has_text=has_text).oldest_first().values_list(*columns, has_text))
 
 
 def apply_changes(messages: MessageQuerySet, changes: Changes) -> None:

@@ -1,20 +1,36 @@
-"""Answer a question that the client names, where the client does not say exactly what it wants.
+"""Answer a question that the client names, in the history that it shows, where it does not say exactly what it wants.
 
-Clients of the AI SDK surface choose the ids of their messages, and keep the id of a message that they edit. They repeat a send
-that failed as another kind of request, often without knowing whether the service has the question. So the service decides by
-what it has: an unknown question is sent, one with another text is edited, and one with the same text gets another answer.
-A send stores the client's id as the idempotency key of its message.
+Clients of the AI SDK surface choose the ids of their messages, and keep the id of a message that they edit, or send another
+message in its place. They repeat a send that failed as another kind of request, often without knowing whether the service has
+the question. So the service decides by what it has: an unknown question is sent, one with another text is edited, and one with
+the same text gets another answer. A send stores the client's id as the idempotency key of its message.
+
+`before` is what the client shows before the question (see `shown_history`). If it is None, a new question follows the newest
+message.
 """
 
+from typing import Any
 from uuid import UUID
 
-from conversations.exceptions import GenerationInProgress, NotTheLastTurn
+from conversations.exceptions import GenerationInProgress
 from conversations.ids import parse_id
 from conversations.models import Message, Role
 from conversations.querysets import MessageQuerySet
-from conversations.services.replies.versions import first_version, last_question
-from conversations.services.sending.begin import Turn, edit_turn, regenerate_turn, start_turn
+from conversations.services.replies.versions import first_version, versions_of_question
+from conversations.services.sending.begin import Terms, Turn, edit_turn, regenerate_turn, start_turn
+from conversations.surfaces.ai_sdk.requests import Shown
+from conversations.surfaces.ai_sdk.shown_history import find_first_question, find_place
 from inference_proxy.protocols.base import Sampling
+
+
+def answer_first(*, conversation_id: UUID, idempotency_key: str, before: list[Shown] | None, **question: Any) -> Turn:
+    """Send a question, or follow the turn of an earlier request that has sent it.
+
+    Raises `HistoryMismatch`, and what `start_turn` and `edit_turn` raise.
+    """
+    messages = Message.objects.in_conversation(conversation_id)
+    known = _find_question(messages, idempotency_key) if before is not None else None
+    return _send(messages, known, before, conversation_id=conversation_id, idempotency_key=idempotency_key, **question)
 
 
 def answer_again(
@@ -24,56 +40,68 @@ def answer_again(
     idempotency_key: str,
     content: str,
     sampling: Sampling,
-    follows_running: bool,
+    before: list[Shown] | None,
+    is_edit: bool,
 ) -> Turn:
     """Begin another reply to the question that the client calls `idempotency_key`, with this text.
 
-    If `follows_running` is set and a reply to this very text is running, return its turn. Raises `NotTheLastTurn`, and what
-    `start_turn`, `edit_turn` and `regenerate_turn` raise.
+    If it `is_edit` and a reply to this very text is running, return its turn. Raises `HistoryMismatch`, and what `start_turn`,
+    `edit_turn` and `regenerate_turn` raise.
     """
     messages = Message.objects.in_conversation(conversation_id)
-    turn_id = _find_turn(messages, idempotency_key)
-    if turn_id is None:
+    known = _find_question(messages, idempotency_key)
+    request: dict[str, Any] = {"conversation_id": conversation_id, "user_id": user_id, "sampling": sampling}
+    if known is None:
         # The request that should have sent it failed on its way.
-        return start_turn(
-            conversation_id=conversation_id,
-            user_id=user_id,
-            content=content,
-            sampling=sampling,
-            idempotency_key=idempotency_key,
-        )
-    last = _last_version(messages, turn_id)
-    if follows_running and (running := _running_turn(messages, last, content)):
+        return _send(messages, None, before, idempotency_key=idempotency_key, content=content, **request)
+    if before:
+        find_place(messages, before, known_id=first_version(known))
+    # Who asks for another answer shows the text.
+    version = _find_version(messages, known, "" if is_edit else content)
+    if is_edit and (running := _running_turn(messages, version, content)):
         return running
     try:
-        if last.content == content:
-            return regenerate_turn(conversation_id=conversation_id, user_id=user_id, sampling=sampling)
-        return edit_turn(
-            conversation_id=conversation_id, user_id=user_id, message_id=last.id, content=content, sampling=sampling
-        )
+        if version.content == content:
+            return regenerate_turn(message_id=version.id, **request)
+        return edit_turn(message_id=version.id, content=content, **request)
     except GenerationInProgress:
         # A simultaneous request may have made the same edit.
-        if follows_running and (running := _running_turn(messages, _last_version(messages, turn_id), content)):
+        if is_edit and (running := _running_turn(messages, _find_version(messages, known, ""), content)):
             return running
         raise
 
 
-def _find_turn(messages: MessageQuerySet, name: str) -> UUID | None:
-    """Return the first version of the question with this name: its idempotency key or its id. None if it is unknown."""
+def _send(messages: MessageQuerySet, known: Message | None, before: list[Shown] | None, **question: Any) -> Turn:
+    after = find_place(messages, before, known_id=first_version(known) if known else None) if before else None
+    if before == []:
+        # A conversation has one first question. Another one is a version of it, also when its request is repeated.
+        first_id = find_first_question(messages) if known is None else known.parent_id
+        if first_id is not None:
+            return edit_turn(message_id=first_id, **question)
+    return start_turn(terms=None if after is None else Terms(after=after), **question)
+
+
+def _find_question(messages: MessageQuerySet, name: str) -> Message | None:
+    """Return the question with this name: its idempotency key or its id. None if it is unknown."""
     questions = messages.filter(role=Role.USER).only("id", "parent_id")
     found = questions.filter(idempotency_key=name).first()
     message_id = parse_id(name)
     if found is None and message_id is not None:
         found = questions.filter(id=message_id).first()
-    return None if found is None else first_version(found)
+    return found
 
 
-def _last_version(messages: MessageQuerySet, turn_id: UUID) -> Message:
-    """Return the active version of a turn's question. Raises `NotTheLastTurn` if another question came after it."""
-    last = last_question(messages)
-    if last is None or first_version(last) != turn_id:
-        raise NotTheLastTurn("You can edit only your last message, and regenerate only the answer to it.")
-    return last
+def _find_version(messages: MessageQuerySet, known: Message, preferred: str) -> Message:
+    """Return the version of a question that the client shows: with the preferred text, else active, else the last active one.
+
+    A version that was sent under another name is another question to the client.
+    """
+    versions = versions_of_question(messages, known).oldest_first()
+    found = versions.only("id", "conversation_id", "parent_id", "content", "is_active", "left_order", "idempotency_key")
+    ours = [each for each in found if each.id == known.id or each.idempotency_key is None]
+    return max(
+        enumerate(ours), key=lambda item: (item[1].content == preferred, item[1].is_active, item[1].left_order or 0, item[0])
+    )[1]
 
 
 def _running_turn(messages: MessageQuerySet, asked: Message, content: str) -> Turn | None:

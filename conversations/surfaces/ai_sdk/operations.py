@@ -41,7 +41,8 @@ MESSAGE = {"id": "m1", "role": "user", "parts": [{"type": "text", "text": "hello
 
 submit = operation(
     "chat_submit",
-    "Send, edit or regenerate, and receive the reply as a stream of UI messages. The first message creates the chat",
+    "Send, edit or regenerate, and receive the reply as a stream of UI messages. The first message creates the chat. The ids "
+    "of the messages before the question say which branch it belongs to; unknown ones are a 409",
     TAG,
     request=requests.SubmitSerializer,
     responses={**STREAM, **GUARDED, **errors(403), **SEND_ERRORS},

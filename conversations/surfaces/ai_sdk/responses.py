@@ -30,7 +30,9 @@ class MetadataSchema(serializers.Serializer[Any]):
 
 
 class UIMessageSchema(serializers.Serializer[Any]):
-    id = serializers.CharField(help_text="For a user message that a client named: that name. It stays when it is edited.")
+    id = serializers.CharField(
+        help_text="For a user message that a client named: that name. It stays when it is edited under this name."
+    )
     role = serializers.ChoiceField(choices=[Role.USER, Role.ASSISTANT])
     parts = PartSchema(many=True)
     metadata = MetadataSchema()
@@ -75,17 +77,20 @@ def ui_message(row: Mapping[str, Any]) -> dict[str, Any]:
     created = {"createdAt": known_time(row["created_at"])}
     if row["role"] != Role.ASSISTANT:
         parts = [{"type": "text", "text": row["content"]}]
-        return {"id": _name_of_question(row), "role": row["role"], "parts": parts, "metadata": created}
+        return {"id": name_of_question(row), "role": row["role"], "parts": parts, "metadata": created}
     ended = {"status": row["status"], "finishReason": row["finish_reason"] or ""}
     parts = _reply_parts(row["reasoning"], row["content"])
     return {"id": str(row["id"]), "role": row["role"], "parts": parts, "metadata": {**created, **ended}}
 
 
-def _name_of_question(row: Mapping[str, Any]) -> str:
-    """Return the client's id of a question, or its first version's id. The client does not know of later versions' ids."""
-    if row["parent_id"] is not None:
-        return row["parent__idempotency_key"] or str(row["parent_id"])
-    return row["idempotency_key"] or str(row["id"])
+def name_of_question(row: Mapping[str, Any]) -> str:
+    """Return the client's id of a question, else that of its first version, else the first version's own id.
+
+    A client that edits under the old id gives none to the new version. A client that edits by sending another question in the
+    old one's place does.
+    """
+    name = row["idempotency_key"] or row["parent__idempotency_key"]
+    return name or str(row["parent_id"] or row["id"])
 
 
 def _reply_parts(reasoning: str | None, text: str) -> list[dict[str, str]]:

@@ -12,12 +12,12 @@ from chatapi.api.wire import Response
 from chatapi.limits.throttling import SendThrottle
 from conversations.exceptions import ConversationNotFound, NothingToStop
 from conversations.services.replies.stop import stop_reply
-from conversations.services.sending.begin import Turn, start_turn
+from conversations.services.sending.begin import Turn
 from conversations.surfaces.ai_sdk import operations
 from conversations.surfaces.ai_sdk.chats import find_chat, open_chat
-from conversations.surfaces.ai_sdk.named_questions import answer_again
+from conversations.surfaces.ai_sdk.named_questions import answer_again, answer_first
 from conversations.surfaces.ai_sdk.queries import read_chat_page, read_running_reply, read_title, read_ui_message
-from conversations.surfaces.ai_sdk.requests import REGENERATE, SubmitParser, SubmitSerializer
+from conversations.surfaces.ai_sdk.requests import REGENERATE, Question, SubmitParser, SubmitSerializer
 from conversations.surfaces.ai_sdk.responses import ChatSchema
 from conversations.surfaces.ai_sdk.stream_format import HEADERS, ui_message_stream
 from conversations.surfaces.callers import caller_id
@@ -36,11 +36,11 @@ class SubmitView(APIView):
     def post(self, request: Request) -> HttpResponseBase:
         body = read_body(SubmitSerializer, request)
         chosen: dict[str, Any] = body.validated_data
-        user_id, question = caller_id(request), chosen["messages"]
+        user_id, question = caller_id(request), body.question()
         refuse_too_many_streams(user_id, Delivery.EVENTS)
         turn = begin_turn(
             request,
-            _verb(chosen),
+            partial(_verb(chosen, question), before=question.before),
             how=Delivery.EVENTS,
             conversation_id=open_chat(name=chosen["id"], user_id=user_id, model_tag=chosen.get("model")),
             user_id=user_id,
@@ -53,11 +53,10 @@ class SubmitView(APIView):
         return stream_turn(request._request, turn, stream_format, headers, user_id=user_id, resumes=False)
 
 
-def _verb(chosen: dict[str, Any]) -> Callable[..., Turn]:
-    if chosen["trigger"] == REGENERATE:
-        return partial(answer_again, follows_running=False)
-    is_edit = chosen.get("messageId") == chosen["messages"].id
-    return partial(answer_again, follows_running=True) if is_edit else start_turn
+def _verb(chosen: dict[str, Any], question: Question) -> Callable[..., Turn]:
+    if chosen.get("trigger") == REGENERATE:
+        return partial(answer_again, is_edit=False)
+    return partial(answer_again, is_edit=True) if chosen.get("messageId") == question.id else answer_first
 
 
 class ChatView(APIView):

@@ -14,6 +14,7 @@ from conversations.surfaces.sessions.requests import SendParser
 SIZE = 4 * 1024 * 1024
 EMPTY_OBJECTS = b"[" + b"{}," * (SIZE // 3) + b"{}]"
 QUESTION = {"id": "q1", "role": "user", "parts": [{"type": "text", "text": "hi"}]}
+EMPTY: dict[str, str] = {}
 ANSWER = {"id": "a1", "role": "assistant", "parts": [{"type": "text", "text": 'it says "role"'}], "more": [1, {}]}
 
 
@@ -44,11 +45,17 @@ def test_objects_in_any_field_of_a_chat_are_not_built(field: str) -> None:
     assert peak_of(parse) < 3 * SIZE
 
 
-def test_the_last_question_of_a_long_chat_is_read() -> None:
-    body = orjson.dumps(
-        {"id": "c", "messages": [QUESTION, ANSWER, {**QUESTION, "id": "q2"}, ANSWER], "trigger": "submit-message"}
-    )
-    assert SubmitParser().parse_long(body) == {"id": "c", "messages": [{**QUESTION, "id": "q2"}], "trigger": "submit-message"}
+def test_the_last_question_of_a_long_chat_is_read_and_the_ids_before_it() -> None:
+    last = {**QUESTION, "id": "q2"}
+    said = [QUESTION, {**ANSWER, "id": EMPTY}, {"role": "assistant"}, {"role": "system", "id": "s"}, ANSWER]
+    body = orjson.dumps({"id": "c", "messages": [*said, last, ANSWER], "trigger": "submit-message"})
+    before = [
+        {"role": "user", "id": "q1"},
+        {"role": "assistant", "id": False},
+        {"role": "assistant", "id": None},
+        {"role": "assistant", "id": "a1"},
+    ]
+    assert SubmitParser().parse_long(body) == {"id": "c", "messages": [*before, last], "trigger": "submit-message"}
 
 
 def test_a_chat_of_too_many_messages_is_too_large() -> None:

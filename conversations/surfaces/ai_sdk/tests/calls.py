@@ -8,8 +8,9 @@ from tests.support.client import Answer, Client, Stream
 CHAT = "/api/chat"
 
 
-def question(text: str = "hi", message_id: str = "q1", **more: Any) -> dict[str, Any]:
-    return {"id": message_id, "role": "user", "parts": [{"type": "text", "text": text}], **more}
+def question(text: str = "hi", message_id: str | None = "q1", **more: Any) -> dict[str, Any]:
+    name = {} if message_id is None else {"id": message_id}
+    return {**name, "role": "user", "parts": [{"type": "text", "text": text}], **more}
 
 
 def submit(client: Client, *messages: dict[str, Any], chat: str = "kitchen", **fields: Any) -> Stream:
@@ -22,9 +23,15 @@ def ask(client: Client, *messages: dict[str, Any], chat: str = "kitchen", **fiel
     return events(submit(client, *messages, chat=chat, **fields))
 
 
-def refused(client: Client, **body: Any) -> Answer:
-    """Submit a body that is refused."""
-    answer = client.request("POST", CHAT, {"id": "kitchen", "messages": [question()], **body})
+def alone(client: Client, message: dict[str, Any], chat: str = "kitchen", **fields: Any) -> list[Any]:
+    """Send only the last message, as the SDK's documentation proposes."""
+    return events(client.open("POST", CHAT, {"id": chat, "message": message, **fields}))
+
+
+def refused(client: Client, **fields: Any) -> Answer:
+    """Submit a body that is refused. Fields that are no JSON are left out."""
+    body = {"id": "kitchen", "messages": [question()], **fields}
+    answer = client.request("POST", CHAT, {name: value for name, value in body.items() if type(value) is not object})
     assert answer.status >= 400, answer
     return answer
 

@@ -1,6 +1,6 @@
 """GET /api/chat/{chat_id}"""
 
-from conversations.surfaces.ai_sdk.tests.calls import ask, chat_messages, question, submit, texts
+from conversations.surfaces.ai_sdk.tests.calls import alone, ask, chat_messages, question, submit, texts
 from tests.support.client import Client
 from tests.support.steps import done, hang_up, hold, respond, tokens
 from tests.support.upstream import ScriptedUpstream
@@ -28,7 +28,7 @@ def test_an_unknown_chat_does_not_exist(client: Client, other_client: Client) ->
 
 def test_a_long_chat_comes_in_pages(client: Client) -> None:
     for number in range(3):
-        ask(client, question(f"m{number}", f"q{number}"))
+        alone(client, question(f"m{number}", f"q{number}"))
     page = client.request("GET", "/api/chat/kitchen?limit=4")
     assert [text for _, text in texts(page.json["messages"])] == ["m1", "m1", "m2", "m2"]
     older = client.get(page.headers["Link"].partition(">")[0][1:])
@@ -48,10 +48,10 @@ def test_a_running_reply_is_left_out(client: Client, upstream: ScriptedUpstream)
 
 def test_an_answer_is_left_out_while_another_is_made(client: Client, upstream: ScriptedUpstream) -> None:
     ask(client)
-    ask(client, question("second", "q2"))
+    alone(client, question("second", "q2"))
     gate = upstream.gate()
     upstream.script(tokens("part"), hold(gate), hang_up())
-    running = submit(client, question("second", "q2"), trigger="regenerate-message")
+    running = submit(client, *chat_messages(client)[:3], trigger="regenerate-message")
     wanted = [("user", "hi"), ("assistant", "hi"), ("user", "second")]
     assert texts(chat_messages(client)) == wanted
     gate.open()

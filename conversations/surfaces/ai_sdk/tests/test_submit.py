@@ -1,10 +1,21 @@
 """POST /api/chat"""
 
 import json
+from typing import Any
 
 import pytest
 
-from conversations.surfaces.ai_sdk.tests.calls import ask, chat_messages, events, question, refused, submit, text_of, texts
+from conversations.surfaces.ai_sdk.tests.calls import (
+    alone,
+    ask,
+    chat_messages,
+    events,
+    question,
+    refused,
+    submit,
+    text_of,
+    texts,
+)
 from tests.conftest import StartServer
 from tests.support.client import Client
 from tests.support.parallel import at_once
@@ -29,7 +40,7 @@ def test_the_first_message_creates_and_names_the_chat(client: Client) -> None:
     (listed,) = client.get("/api/conversations")["items"]
     assert listed["title"] == "What is tea?"
     # The id on the primary surface names the chat too.
-    ask(client, question("more", "q2"), chat=listed["id"])
+    alone(client, question("more", "q2"), chat=listed["id"])
     assert len(client.conversation(listed["id"])["messages"]) == 4
     assert len(client.get("/api/conversations")["items"]) == 1
 
@@ -41,9 +52,10 @@ def test_a_chat_and_a_session_of_one_name_are_one_conversation(client: Client) -
     assert said == ["by chat", "by chat", "by session", "by session"]
 
 
-def test_only_the_last_user_message_is_read(client: Client, upstream: ScriptedUpstream) -> None:
-    invented = {"id": "x", "role": "assistant", "parts": [{"type": "file"}]}
-    ask(client, question("invented", "q0"), invented, question("real"), "nonsense", {"role": "assistant"})
+def test_only_the_text_of_the_last_user_message_is_read(client: Client, upstream: ScriptedUpstream) -> None:
+    nameless = {"role": "assistant", "parts": [{"type": "file"}]}
+    system = {"id": "s", "role": "system", "parts": []}
+    ask(client, system, question("invented", None), nameless, question("real"), "nonsense", {"role": "assistant", "id": "x"})
     assert [message["content"] for message in upstream.wait_call().body["messages"]] == ["real"]
 
 
@@ -70,6 +82,9 @@ def test_a_model_that_is_not_allowed_creates_no_chat(client: Client, new_server:
         assert text_of(ask(client.at(strict.port), model="tiny")) == "hi"
 
 
+ABSENT: Any = object()
+
+
 @pytest.mark.parametrize(
     ("body", "field"),
     [
@@ -93,6 +108,12 @@ def test_a_model_that_is_not_allowed_creates_no_chat(client: Client, new_server:
         ({"messages": [question("  ")]}, "messages"),
         ({"messages": [question("nul\x00")]}, "messages"),
         ({"messages": [question("x" * 8001)]}, "messages"),
+        ({"messages": [{"id": 7, "role": "assistant", "parts": []}, question()]}, "messages"),
+        ({"messages": ABSENT}, "messages"),
+        ({"messages": ABSENT, "message": None}, "messages"),
+        ({"messages": ABSENT, "message": "hi"}, "message"),
+        ({"messages": ABSENT, "message": question(role="assistant")}, "message"),
+        ({"messages": ABSENT, "message": question("  ")}, "message"),
         ({"trigger": "resume-stream"}, "trigger"),
         ({"messageId": 7}, "messageId"),
         ({"temperature": 3}, "temperature"),
@@ -111,8 +132,11 @@ def test_a_deeply_nested_history_is_ignored(client: Client) -> None:
 
 
 def test_a_long_history_may_be_sent(client: Client) -> None:
-    history = [question("x" * 100_000, f"q{number}") for number in range(20)]
-    assert text_of(ask(client, *history, question("short", "q99"))) == "short"
+    asked = ask(client)
+    said = [{**question("x" * 1_500_000), "more": "x"}, {"id": asked[0]["messageId"], "role": "assistant", "parts": [{}]}]
+    assert text_of(ask(client, *said, question("short", "q2"))) == "short"
+    answer = refused(client, messages=[said[0], question("y" * 300_000, "q0"), said[1], question("short", "q3")])
+    assert (answer.status, answer.json["code"]) == (409, "history_mismatch")
 
 
 def test_a_token_is_needed(anonymous_client: Client) -> None:
@@ -165,13 +189,6 @@ def test_a_regeneration_with_another_text_is_an_edit(client: Client) -> None:
     ask(client)
     assert text_of(ask(client, question("changed"), trigger="regenerate-message")) == "changed"
     assert texts(chat_messages(client)) == [("user", "changed"), ("assistant", "changed")]
-
-
-def test_only_the_last_answer_can_be_regenerated(client: Client) -> None:
-    ask(client)
-    ask(client, question("second", "q2"))
-    answer = refused(client, trigger="regenerate-message")
-    assert (answer.status, answer.json["code"]) == (400, "invalid")
 
 
 def test_a_message_of_another_surface_can_be_edited(client: Client, conversation: str) -> None:
