@@ -55,7 +55,7 @@ def _with_words(column: str, loose: str, exact: str | None) -> Q:
     has_words = f"{words_sql(column)} @@ %s::tsquery"
     conditions = [RawSQL(has_words, [loose], output_field=models.BooleanField())]  # noqa: S611  # `column` is a constant
     if exact is not None:
-        phrases = has_phrase_sql(column, "%s::tsquery")
+        phrases = has_phrase_sql(column, "%s::tsquery", "NULL::text[]")
         conditions.append(RawSQL(phrases, [exact], output_field=models.BooleanField()))  # noqa: S611
     return Q(*conditions)
 

@@ -113,7 +113,12 @@ class _Search:
         """What the statements need of the query."""
         if self.words is None:
             return {"wanted": [self.text.lower()]}
-        return {"loose": self.words.loose, "exact": self.words.exact, "wanted": list(self.words.wanted)}
+        return {
+            "loose": self.words.loose,
+            "exact": self.words.exact,
+            "typed": self.words.typed,
+            "wanted": list(self.words.wanted),
+        }
 
 
 @dataclass(frozen=True, slots=True)

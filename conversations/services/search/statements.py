@@ -24,7 +24,7 @@ SELECT set_config('statement_timeout', %s, true), set_config('enable_seqscan', '
     set_config('max_parallel_workers_per_gather', '0', true), set_config('jit', 'off', true)
 """
 
-LOOSE, EXACT = "%(loose)s::tsquery", "%(exact)s::tsquery"
+LOOSE, EXACT, TYPED = "%(loose)s::tsquery", "%(exact)s::tsquery", "%(typed)s::text[]"
 HAS_WORDS = f"{words_sql('content')} @@ {LOOSE} AND status <> 'streaming'"
 
 # S608 below: only constants are put into these statements; what a caller sends is always a parameter.
@@ -58,7 +58,7 @@ WITH matches AS MATERIALIZED (
 ), titled AS MATERIALIZED (
     SELECT id, coalesce(updated_at, 'epoch') AS time FROM conversations
     WHERE {words_sql("title")} @@ {LOOSE} AND {IS_LISTED}
-      AND ({EXACT} IS NULL OR {has_phrase_sql("title", EXACT)}) AND {TITLE_BEFORE}
+      AND ({EXACT} IS NULL OR {has_phrase_sql("title", EXACT, TYPED)}) AND {TITLE_BEFORE}
     ORDER BY conversations.updated_at DESC, id DESC
     LIMIT %(limit)s
 ), own AS MATERIALIZED (
@@ -66,7 +66,7 @@ WITH matches AS MATERIALIZED (
     JOIN conversations ON conversations.id = matches.conversation_id
     WHERE {IS_LISTED} AND {BEFORE.format(time="matches.time", id="matches.id")}
       AND ({EXACT} IS NULL OR (
-          SELECT {has_phrase_sql("whole.content", EXACT)} FROM messages AS whole WHERE whole.id = matches.id
+          SELECT {has_phrase_sql("whole.content", EXACT, TYPED)} FROM messages AS whole WHERE whole.id = matches.id
       ))
     ORDER BY matches.time DESC, matches.id DESC
     LIMIT %(limit)s
@@ -94,7 +94,7 @@ CROSS JOIN LATERAL (
 ) AS newest
 WHERE {condition} AND {before}
 """
-_HAS_ALL = f"{words_sql('{text}')} @@ {LOOSE} AND ({EXACT} IS NULL OR {has_phrase_sql('{text}', EXACT)})"
+_HAS_ALL = f"{words_sql('{text}')} @@ {LOOSE} AND ({EXACT} IS NULL OR {has_phrase_sql('{text}', EXACT, TYPED)})"
 _WALKED_BEFORE = {
     "title_before": TITLE_BEFORE,
     "before": BEFORE.format(time="coalesce(newest.created_at, 'epoch')", id="newest.id"),

@@ -19,6 +19,7 @@ UNSPACED = re.compile(
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u1980-\u19df\u1a20-\u1a9f\u3005-\u3007\u3031-\u3035\u3040-\u30ff\u3105-\u312f"
     "\u31a0-\u31bf\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\ua000-\ua48f\ua9e0-\ua9ff\uaa60-\uaa7f\uac00-\ud7a3\uf900-\ufaff]"
 )
+LIKE_SIGNS = re.compile(r"[%_\\]")
 # PostgreSQL refuses an operand over 2,046 bytes. The indexed words are no longer than this, either.
 MOST_CHARACTERS = 200
 
@@ -36,6 +37,9 @@ class Words:
     loose: str
     exact: str | None
     wanted: tuple[str, ...]
+    # Patterns of LIKE for the phrases as they were typed, in lower case: a text with all words and with these is a match. None:
+    # that would not be enough, because of an alternative or an unwanted word.
+    typed: list[str] | None
     # Of the last one, the beginning is enough.
     ends_open: bool
     # How many words an index must look up.
@@ -44,6 +48,7 @@ class Words:
 
 @dataclass(frozen=True, slots=True)
 class _Term:
+    typed: str
     pieces: tuple[str, ...]
     is_unwanted: bool
     is_open: bool
@@ -67,7 +72,8 @@ def read_words(text: str, fetch: Fetch) -> Words | None:
         elif pieces := tuple(_pieces(words)):
             is_last = match.end() == len(text) and match["word"] is not None and not match["without"]
             is_open = is_last and (len(found) > 1 or len(pieces) > 1 or len(pieces[0]) > 1)
-            alternatives[-1].append(_Term(pieces, match["without"] is not None, is_open))
+            typed = (match["phrase"] or match["word"] or "").lower()
+            alternatives[-1].append(_Term(typed, pieces, match["without"] is not None, is_open))
     return _words([terms for terms in alternatives if terms])
 
 
@@ -78,10 +84,12 @@ def _words(alternatives: list[list[_Term]]) -> Words | None:
     loose = " | ".join(_all(_loose(term) for term in terms) for terms in alternatives)
     exact = " | ".join(_all(_exact(term) for term in terms) for terms in alternatives)
     wanted = [piece for term in terms if not term.is_unwanted for piece in term.pieces]
-    has_phrase = any(len(_sequence(term)) > 1 for term in terms)
+    phrases = [term for term in terms if len(_sequence(term)) > 1]
+    is_plain = len(alternatives) == 1 and not any(term.is_unwanted for term in terms)
     return Words(
         loose=loose,
-        exact=exact if has_phrase else None,
+        exact=exact if phrases else None,
+        typed=["%" + LIKE_SIGNS.sub(r"\\\g<0>", term.typed) + "%" for term in phrases] if is_plain else None,
         wanted=tuple(wanted),
         ends_open=terms[-1].is_open,
         count=sum(len(_sequence(term)) for term in terms),
