@@ -24,6 +24,7 @@ SECRET = "verborgen"
 BODIES: dict[str, Any] = {
     "activate_message": ABSENT,
     "change_conversation": {"title": "changed"},
+    "change_conversations": {"all": True, "action": "archive"},
     "chat_stop": ABSENT,
     "chat_submit": {
         "id": "…",
@@ -31,6 +32,7 @@ BODIES: dict[str, Any] = {
     },
     "completion_complete": {"message": "intruding"},
     "completion_create_conversation": ABSENT,
+    "continue_reply": {"stream": False},
     "contract_change_conversation": {"title": "changed"},
     "contract_create_conversation": {"title": "new", "model_tag": "default"},
     "contract_send_message": {"message": {"content": "intruding"}, "stream": False},
@@ -48,11 +50,13 @@ BODIES: dict[str, Any] = {
     "regenerate": {"stream": False},
     "regenerate_message": {"stream": False},
     "replace_conversation": {"title": "changed"},
+    "restore_conversation": ABSENT,
     "send_message": {"content": "intruding", "stream": False},
     "session_send_message": {"session_id": "…", "message": "intruding"},
     "stop_reply": ABSENT,
     "swap_model": {"model_tag": "tiny"},
 }
+QUERIES = {"search": f"?q={SECRET}", "delete_all_conversations": "?confirm=all"}
 # Of the victim's session: who isn't its user begins one of their own, or none.
 MAKES_ITS_OWN = {"session_send_message"}
 # A chat that does not exist has no running reply.
@@ -94,8 +98,7 @@ def try_operation(intruder: Client, operation: Operation, victim: Victim, header
     if isinstance(body, dict):
         body = {name: victim.places["session_id"] if value == "…" else value for name, value in body.items()}
     path = operation.path.format(**victim.places)
-    if operation.id == "search":
-        path += f"?q={SECRET}"
+    path += QUERIES.get(operation.id, "")
     return intruder.request(operation.method, path, body, headers)
 
 
