@@ -2,7 +2,7 @@
 
 Its inference service refuses a history with an empty message, so one reply of ours without text would end a conversation there.
 When the predecessor writes to a conversation, triggers of migration 0029 put this text into such rows. Here they still have no
-text: whoever reads the column `content` reads this text as "".
+text: all readers of the column `content` read this text as "".
 """
 
 from typing import Any

@@ -60,7 +60,7 @@ def count_attempt(request: HttpRequest) -> Attempt:
 
 
 def _account_of(written: str) -> str:
-    """Return what stands for an account in keys. The name may be long and contain any characters."""
+    """Return what means an account in keys. The name may be long and contain any characters."""
     # As Django's form cleans the name before it looks for the account. Else each spelling would have attempts of its own.
     name = unicodedata.normalize("NFKC", written.replace("\x00", "").strip()).casefold()
     return hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()

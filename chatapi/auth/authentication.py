@@ -114,7 +114,7 @@ class TokenValidator:
         return self._lead(call, token, key, address) if leads else self._follow(call)
 
     def try_service(self) -> None:
-        """Ask the auth service about a token that nobody has. Raises `AuthUnavailable` if it gives no verdict."""
+        """Ask the auth service about an invented token. Raises `AuthUnavailable` if it gives no verdict."""
         self._ask("check.setup.token")
 
     def _follow(self, call: Future[Caller | None]) -> Caller | None:

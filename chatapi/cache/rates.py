@@ -100,7 +100,7 @@ class Meter(Protocol):
         ...
 
     def count_several(self, key: str, rate: Rate, places: int) -> Count:
-        """Take so many places if there are as many, or none."""
+        """Take this number of places if they are free, or none."""
         ...
 
     def take_place(self, key: str, rate: Rate) -> float:

@@ -96,7 +96,7 @@ class SendThrottle(UserThrottle):
 
 
 def count_further_sends(request: Request, sends: int) -> None:
-    """Count a request that stores as much as several sends so many times more. If there is no room, its first count is undone.
+    """Count a request that stores as much as several sends. If there is no room, its first count is undone.
 
     One that counts for more than the whole limit takes all of it. Raises a 429.
     """

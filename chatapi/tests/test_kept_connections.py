@@ -36,11 +36,11 @@ class Service:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def answer_together(self, calls: int) -> None:
-        """Answer only when so many calls have come, so that each has a connection of its own."""
+        """Answer only when this number of calls have come, so that each has a connection of its own."""
         self._all_asked = threading.Barrier(calls)
 
     def forget_connections(self) -> None:
-        """Swallow what comes over the connections that there are. Whoever sends hears nothing."""
+        """Swallow what comes over the connections that there are. Senders hear nothing."""
         self._forgotten = self.connections
         self._all_asked = threading.Barrier(1)
 

@@ -25,7 +25,7 @@ NAME = "auth.test"
 
 
 class Resolver:
-    """Stands in for the operating system's resolver."""
+    """Replaces the operating system's resolver."""
 
     def __init__(self) -> None:
         self.addresses: list[str] = []

@@ -84,7 +84,7 @@ def without_reasoning(stream_format: StreamFormat) -> StreamFormat:
 
 
 def mark_of(reply_id: UUID) -> str:
-    """Return what stands for this reply in the ids of its events."""
+    """Return what names this reply in the ids of its events."""
     return reply_id.hex[-8:]
 
 

@@ -67,7 +67,7 @@ def test_a_failed_reply_does_not_end_the_conversation_there(
     history = predecessor.history(old, conversation)
     assert [role for role, _ in history] == ["user", "assistant", "user"]
     assert all(text.strip() for _, text in history)
-    # No reader of ours shows what stands there, and the question is asked again, as after any failure.
+    # No reader of ours shows this text, and the question is asked again, as after any failure.
     assert [message["content"] for message in mira.messages(conversation)] == ["will fail", "", "live"]
     assert NO_TEXT not in mira.request("GET", f"/api/conversations/{conversation}").content.decode()
     mira.ask(conversation, "again")

@@ -148,7 +148,7 @@ def late_result_ignored(service: Any) -> Changes:
     yield edited(service.replies, "FINISH_SQL", "status IN ('streaming', 'interrupted')", "status = 'streaming'")
 
 
-# Trouble that is nobody's death
+# Trouble that is no process's death
 
 
 @defect

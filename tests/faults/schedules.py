@@ -22,7 +22,7 @@ FEWEST_WORDS = 8
 LONG_REPLY_S = 3.0
 # Faults that matter only to a reply that is still running for a while.
 NEED_TIME = {"kill", "term", "freeze", "reload", "restart", "lock", "hold", "leases", "pause", "silence", "clock"}
-# Trouble of the database that ends nobody and breaks no connection: no reply with words is interrupted for it.
+# Trouble of the database that ends no process and breaks no connection: no reply with words is interrupted for it.
 NO_DEATH = {"lock", "hold", "leases", "pause", "silence", "clock"}
 # Most of these last longer than the age at which a silent worker counts as dead.
 LONG_FAULTS = {"freeze", "lock", "hold", "leases", "pause", "silence"}

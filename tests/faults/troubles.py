@@ -1,4 +1,4 @@
-"""Trouble around the service that is nobody's death: locks, a paused database, a clock that steps, no more files."""
+"""Trouble around the service that is no process's death: locks, a paused database, a clock that steps, no more files."""
 
 import os
 import resource

@@ -74,7 +74,7 @@ def test_a_frozen_replica_keeps_no_reader_waiting(pair: Pair, marks: Marks, clie
     with frozen(pair.standby):
         assert at_once(lambda _: titles(hasty), 12) == [["before"]] * 12
         wait_until(lambda: lag_s(service) == float("inf"), "the metric shows that it does not answer")
-        # Long before it wakes up, nobody waits for it any more.
+        # Long before it wakes up, no test waits for it any more.
         assert [titles(hasty) for _ in range(20)] == [["before"]] * 20
         assert client.ask(conversation, "and go on").text == "and go on"
     wait_until(lambda: lag_s(service) < 2, "the replica is read again")

@@ -2,7 +2,7 @@
 
 A section begins with a header, has rows, and ends with a trailer: the numbers of rows, and the SHA-256 of the section's lines
 from the header on. A file has one section, or several if files were joined. Rows outside a section come from older versions,
-which wrote neither header nor trailer. The hash shows cuts and mistakes. It is not a signature: whoever can change the file can
+which wrote neither header nor trailer. The hash shows cuts and mistakes. It is not a signature: who can change the file can
 also change its hash.
 """
 

@@ -1,7 +1,7 @@
 """The tree of a conversation: which message follows which, which versions there are, and what is shown after a choice.
 
 Principle: a message is always created after the one that it follows. So the active branch, in the order of time, is a path from
-the first question to the last message, and whoever reads a conversation reads its active rows in that order. `is_active` says
+the first question to the last message, and all readers of a conversation read its active rows in that order. `is_active` says
 what is on the path. `left_order` is the memory: each choice gives the next number of its conversation to the messages that it
 leaves. Of several versions, the one with the highest number was active last, so it comes back with the message above it.
 
