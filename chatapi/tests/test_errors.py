@@ -70,7 +70,7 @@ def test_an_unknown_address_is_a_404(anonymous: UserClient, path: str) -> None:
 
 
 def test_a_method_that_is_not_there_is_a_405(user: UserClient) -> None:
-    response = user.delete(ADDRESS)
+    response = user.put(ADDRESS, {})
     assert (response.status_code, response.json()["code"]) == (405, "method_not_allowed")
     assert {"GET", "POST"} <= {method.strip() for method in response["Allow"].split(",")}
 
