@@ -1,5 +1,6 @@
 """Connections that are kept for the calls to come: not for too long, and given up when they are dead."""
 
+import contextlib
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -58,15 +59,13 @@ class Service:
             threading.Thread(target=self._serve, args=(client, self.connections), daemon=True).start()
 
     def _serve(self, client: socket.socket, number: int) -> None:
-        try:
+        with client, contextlib.suppress(OSError, threading.BrokenBarrierError):
             while client.recv(65536):
                 if number <= self._forgotten:
                     self.lost_requests += 1
                 else:
                     self._all_asked.wait(LIMIT_S)
                     client.sendall(ANSWER)
-        except (OSError, threading.BrokenBarrierError):
-            return
 
 
 @pytest.fixture

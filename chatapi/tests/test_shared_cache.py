@@ -1,5 +1,6 @@
 """The cache that nodes share, on a real Valkey; and what happens without it."""
 
+import contextlib
 import pickle
 import re
 import socket
@@ -447,7 +448,7 @@ class OtherServer:
             threading.Thread(target=self._serve, args=(client, self.connections), daemon=True).start()
 
     def _serve(self, client: socket.socket, number: int) -> None:
-        with client, client.makefile("rb") as stream:
+        with client, client.makefile("rb") as stream, contextlib.suppress(OSError):
             while line := stream.readline():
                 words = [stream.read(int(stream.readline()[1:]) + 2)[:-2].upper() for _ in range(int(line[1:]))]
                 is_greeting = words[0] in (b"CLIENT", b"HELLO", b"SELECT")
