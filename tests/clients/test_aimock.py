@@ -70,7 +70,7 @@ def test_a_tool_call_without_text_is_a_failure(aimock: Aimock, client: Client, c
     assert (message["reasoning"], message["finish_reason"]) == ("I look.", "tool_calls")
 
 
-@pytest.mark.parametrize(("said", "status", "code"), [(500, 502, "upstream_error"), (429, 503, "upstream_unavailable")])
+@pytest.mark.parametrize(("said", "status", "code"), [(500, 502, "upstream_error"), (429, 503, "upstream_busy")])
 def test_an_error_is_an_error(aimock: Aimock, client: Client, conversation: str, said: int, status: int, code: str) -> None:
     aimock.answer(f"answer {said}", {"error": {"message": "a secret of the upstream"}, "status": said})
     refusal = client.send(conversation, f"answer {said}")

@@ -11,7 +11,7 @@ from tests.surfaces.test_isolation import BODIES
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.id)
 def test_a_slash_at_the_end_changes_nothing(operation: Operation, other_client: Client) -> None:
-    names = ("conversation_id", "message_id", "response_id", "session_id", "chat_id", "model")
+    names = ("conversation_id", "message_id", "response_id", "item_id", "session_id", "chat_id", "model")
     ids = {name: str(uuid.uuid4()) for name in names}
     path = operation.path.format(**ids) + ("?q=word" if operation.id == "search" else "")
     body = BODIES[operation.id] if operation.method in ("POST", "PUT", "PATCH") else ABSENT
