@@ -1,5 +1,6 @@
 """The events of a response: their order, and that a stream resumed after any event is the rest, from memory or from the row."""
 
+import threading
 import time
 import uuid
 from datetime import UTC, datetime
@@ -130,7 +131,9 @@ def test_a_replay_from_the_row_has_the_events_of_the_first_stream(script: str) -
 @pytest.mark.parametrize("stored", [False, True])
 def test_a_long_replay_lets_other_requests_go_on(stored: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float] = []
-    monkeypatch.setattr(time, "sleep", pauses.append)
+    here, sleep = threading.current_thread(), time.sleep
+    # Threads of other tests may sleep as well.
+    monkeypatch.setattr(time, "sleep", lambda s: pauses.append(s) if threading.current_thread() is here else sleep(s))
     reply = Reply("T" * 20_000)
     deltas = [event["delta"] for event in reply.events(stored=stored) if event["type"] == "response.output_text.delta"]
     assert "".join(deltas) == reply.row["content"]
