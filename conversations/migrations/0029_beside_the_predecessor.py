@@ -1,9 +1,9 @@
 """Keep conversations right that the predecessor and this service both write to, with triggers on what the predecessor writes.
 
 - Its inference service refuses a history with an empty message. When it saves or deletes a message, our replies without text
-  in the same conversation get a text that it can send (see `conversations.placeholders`). Nothing else writes such a text, so
+  in the same conversation get a text that it can send (see `conversations.placeholders`). Nothing else writes this text, so
   conversations that the predecessor does not use, and nodes of the version before, never see one.
-- To regenerate, it deletes the newest answer and saves one without a parent. Such an answer now belongs to the question before
+- To regenerate, it deletes the newest answer and saves one without a parent. That answer now belongs to the question before
   it if that has other answers, and the newest of them is active. While there is no new one, an older one is active.
 - Its rows may have no time, or an infinite one, and sort after all others. When a message is said after them, they get times
   just before it, in their order, so that the new message is the last one.

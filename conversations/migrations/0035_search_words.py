@@ -6,7 +6,7 @@ symbol and rare ideograph as a word of its own. In scripts without spaces betwee
 each pair of neighbours is a word: abc becomes a ab bc c. The ranges of characters are written out, so that only lower case
 depends on the locale of the database.
 
-`search_words` makes a tsvector of such a text. Positions are left out: they would cost three times as much, and GIN does not
+`search_words` makes a tsvector of that text. Positions are left out: they would cost three times as much, and GIN does not
 store them. PostgreSQL refuses a tsvector over 1 MB. 100,000 characters stay below: a pair has at most six bytes and needs
 four more. A lexeme can have 2,046 bytes.
 

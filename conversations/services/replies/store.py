@@ -29,7 +29,7 @@ from inference_proxy.replies.store import Directives, Draft, FinalStatus, Finish
 logger = logging.getLogger(__name__)
 
 # A reply may be marked `interrupted` while its generation continues (see above). But a reply with an inference time was ended
-# by its generation; a late checkpoint must not overwrite its text with an older one. One that is continued has such a time, and
+# by its generation; a late checkpoint must not overwrite its text with an older one. A continued reply has that time, and
 # a heartbeat until the continuation ends. An earlier generation of it has nothing more to say.
 _STILL_RUNS = """
 ((messages.status = 'streaming' OR (messages.status = 'interrupted'
@@ -74,7 +74,7 @@ SELECT messages.id, messages.stop_requested AS stop_requested, draft.content IS 
 FROM rest AS draft JOIN messages ON messages.id = draft.id WHERE {_STILL_RUNS}
 """  # noqa: S608
 
-# The same after such a failure: a row that somebody has locked is skipped and comes with the next checkpoint, because one such
+# The same after that failure: a row that somebody has locked is skipped and comes with the next checkpoint, because one locked
 # row must not stop the others. Locking the rows first makes it a fifth slower.
 CHECKPOINT_FREE_SQL = f"""
 WITH {_DRAFT_CTE}, running AS (

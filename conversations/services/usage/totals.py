@@ -50,7 +50,7 @@ free AS MATERIALIZED (
     RETURNING user_id
 ), counted AS MATERIALIZED (SELECT user_id FROM added UNION ALL SELECT user_id FROM begun)
 """
-# What such a statement returns: the difference, as `note_uncounted` takes it, or null if it is counted.
+# What that statement returns: the difference, as `note_uncounted` takes it, or null if it is counted.
 UNCOUNTED_SQL = f"""
 (SELECT ARRAY[{", ".join(f"{name}::text" for name in DIFFERENCE)}] FROM difference WHERE NOT EXISTS (SELECT FROM counted))
 """  # noqa: S608
