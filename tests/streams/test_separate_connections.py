@@ -46,8 +46,8 @@ def test_a_forgotten_lock_does_not_take_the_service_down(client: Client, service
     """Those that wait for it give up before those that wait for their connections."""
     with all_connections_held(client, database_url):
         assert client.request("GET", "/api/conversations").status == 200
-    refused = [line for line in service.log_lines() if line.get("status") == 503]
-    assert len(refused) == 2
+        # The first to give up frees the connection of this answer. The other one may still get the lock when it is released.
+        wait_until(lambda: 503 in [line.get("status") for line in service.log_lines()], "one of them gave up")
 
 
 @contextmanager
