@@ -8,7 +8,7 @@ from chatapi.api.errors import DatabaseUnavailable
 from chatapi.database.failures import is_database_away
 from chatapi.observability import metrics
 from chatapi.problem import Problem
-from conversations.services.sending.begin import Turn
+from conversations.services.sending.turn import Turn
 
 P = ParamSpec("P")
 

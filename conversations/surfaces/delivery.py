@@ -21,7 +21,7 @@ from chatapi.api.wire import Response
 from chatapi.database.connections import forget_connections, release_connections
 from conversations.services.replies.follow import follow_reply
 from conversations.services.replies.store import live_replies
-from conversations.services.sending.begin import Turn
+from conversations.services.sending.turn import Turn
 from conversations.surfaces.headers import LastEvent, read_last_event
 from conversations.surfaces.open_streams import Place, open_streams
 from inference_proxy.exceptions import FAILURES, UpstreamError, UpstreamFailure

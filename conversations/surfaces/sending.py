@@ -9,10 +9,10 @@ from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 
 from conversations.exceptions import GenerationInProgress
-from conversations.services.sending.begin import Turn
 from conversations.services.sending.busy import WhenBusy, begin_when_free
 from conversations.services.sending.first_turns import Opening, begin_together
 from conversations.services.sending.resume import find_begun_continuation, find_begun_turn
+from conversations.services.sending.turn import Turn
 from conversations.surfaces.callers import caller_id
 from conversations.surfaces.counting import count_sends
 from conversations.surfaces.delivery import STREAM_FORMATS, Delivery, deliver, message_location

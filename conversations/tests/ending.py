@@ -3,7 +3,7 @@
 from typing import Any
 
 from conversations.services.replies.store import DatabaseReplyStore
-from conversations.services.sending.begin import Turn
+from conversations.services.sending.turn import Turn
 from conversations.services.usage.totals import has_uncounted
 from inference_proxy.replies.store import FinalStatus, FinishedReply
 

@@ -8,8 +8,9 @@ import pytest
 
 from conversations.exceptions import TooManyGenerations
 from conversations.models import Conversation, Message
-from conversations.services.sending.begin import Turn, start_turn
+from conversations.services.sending.begin import start_turn
 from conversations.services.sending.first_turns import Opening, begin_together
+from conversations.services.sending.turn import Turn
 from conversations.services.sessions import open_session
 from conversations.surfaces.ai_sdk.chats import open_chat
 from conversations.surfaces.openai.openings import Said, open_conversation

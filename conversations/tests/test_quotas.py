@@ -11,7 +11,8 @@ from django.test.utils import CaptureQueriesContext
 
 from conversations.exceptions import QuotaExceeded
 from conversations.models import Conversation, Message, UsageTotal, UserQuota
-from conversations.services.sending.begin import Turn, edit_turn, regenerate_turn, start_turn
+from conversations.services.sending.begin import edit_turn, regenerate_turn, start_turn
+from conversations.services.sending.turn import Turn
 from conversations.services.usage.quotas import read_quota
 from conversations.tests.concurrency import with_own_connections
 from conversations.tests.ending import end

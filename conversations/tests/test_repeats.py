@@ -5,7 +5,7 @@ import pytest
 from conversations.exceptions import MessageNotFound
 from conversations.models import Conversation, Message
 from conversations.services.replies.feedback import rate_reply
-from conversations.services.sending.begin import Turn
+from conversations.services.sending.turn import Turn
 from conversations.surfaces.openai.deleting import delete_reply
 from conversations.surfaces.openai.openings import Said, open_conversation
 from conversations.surfaces.openai.repeats import Same, find_repeated_turn, forget_ended_turns, note_delivered

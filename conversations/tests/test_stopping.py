@@ -14,7 +14,8 @@ from conversations.services.conversations import delete_conversation
 from conversations.services.replies import stop
 from conversations.services.replies.stop import stop_reply, stop_running_reply
 from conversations.services.replies.store import DatabaseReplyStore
-from conversations.services.sending.begin import Turn, start_turn
+from conversations.services.sending.begin import start_turn
+from conversations.services.sending.turn import Turn
 from conversations.tests.factories import (
     USER_ID,
     make_conversation,

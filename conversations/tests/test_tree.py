@@ -9,8 +9,9 @@ from django.db import connection
 
 from conversations.models import Conversation, Message, Role
 from conversations.services.replies.versions import activate_message
-from conversations.services.sending.begin import Terms, Turn, edit_turn, regenerate_turn, start_turn
+from conversations.services.sending.begin import edit_turn, regenerate_turn, start_turn
 from conversations.services.sending.context import SEPARATOR
+from conversations.services.sending.turn import Terms, Turn
 from conversations.surfaces.api.queries import read_conversation_and_messages
 from conversations.tests.ending import end
 from conversations.tests.factories import USER_ID, make_conversation, make_message, make_reply

@@ -10,7 +10,8 @@ from django.db.models.functions import Now
 from conversations.exceptions import GenerationInProgress, IdempotencyMismatch, TooManyGenerations
 from conversations.models import Conversation, Message
 from conversations.services.replies.versions import activate_message
-from conversations.services.sending.begin import Turn, edit_turn, regenerate_turn, start_turn
+from conversations.services.sending.begin import edit_turn, regenerate_turn, start_turn
+from conversations.services.sending.turn import Turn
 from conversations.tests.concurrency import with_own_connections
 from conversations.tests.ending import end
 from conversations.tests.factories import USER_ID, make_conversation, make_message, make_reply, make_running_reply, make_turns

@@ -15,8 +15,9 @@ from conversations.exceptions import (
     TooManyGenerations,
 )
 from conversations.models import TEMPORARY_LIFETIME, Assistant, Conversation, Message
-from conversations.services.sending.begin import Terms, Turn, edit_turn, regenerate_turn, start_turn
+from conversations.services.sending.begin import edit_turn, regenerate_turn, start_turn
 from conversations.services.sending.retries import fingerprint_of
+from conversations.services.sending.turn import Terms, Turn
 from conversations.tests.concurrency import with_own_connections
 from conversations.tests.factories import (
     NOON,

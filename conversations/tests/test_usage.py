@@ -16,7 +16,8 @@ from conversations.exceptions import GenerationInProgress
 from conversations.models import Conversation, Message, UsageTotal
 from conversations.services.conversations import delete_conversation
 from conversations.services.history.prune import PruneCriteria, prune_history
-from conversations.services.sending.begin import Turn, edit_turn, regenerate_turn, start_turn
+from conversations.services.sending.begin import edit_turn, regenerate_turn, start_turn
+from conversations.services.sending.turn import Turn
 from conversations.services.usage.totals import COUNTS, count_uncounted, has_uncounted, read_usage
 from conversations.tests.concurrency import with_own_connections
 from conversations.tests.ending import end

@@ -7,7 +7,8 @@ import pytest
 
 from conversations.models import Conversation, Message
 from conversations.services.replies.versions import activate_message
-from conversations.services.sending.begin import Turn, edit_turn, regenerate_turn
+from conversations.services.sending.begin import edit_turn, regenerate_turn
+from conversations.services.sending.turn import Turn
 from conversations.tests.ending import end
 from conversations.tests.factories import USER_ID, make_conversation, make_message, make_reply
 from inference_proxy.protocols.base import Sampling

@@ -319,8 +319,8 @@ def two_replies_at_once(service: Any) -> Changes:
         return locked, replace(found, running_id=None)
 
     yield around(service.begin, "start_turn", start_turn)
-    yield around(service.begin, "lock_and_survey", survey)
-    yield around(service.begin, "_refuse_while_busy", lambda original, messages, user_id: None)
+    yield around(service.locking, "lock_and_survey", survey)
+    yield around(service.begin, "refuse_while_busy", lambda original, messages, user_id: None)
 
 
 @defect

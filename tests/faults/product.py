@@ -13,7 +13,7 @@ from conversations.services.replies import store as replies
 from conversations.services.replies.leases import LeaseWatch
 from conversations.services.replies.poll import SharedReply
 from conversations.services.replies.store import DatabaseReplyStore, live_replies
-from conversations.services.sending import begin, places, statements
+from conversations.services.sending import begin, locking, places, statements
 from conversations.services.sending.retries import read_earlier
 from gunicorn_worker import Worker
 from inference_proxy.replies import generation
@@ -40,6 +40,7 @@ __all__ = [
     "generation",
     "leases",
     "live_replies",
+    "locking",
     "places",
     "read_earlier",
     "release_connections",

@@ -18,8 +18,7 @@ from chatapi.database.failures import is_database_away
 from conversations.models import Status
 from conversations.placeholders import TEXT_SQL
 from inference_proxy.exceptions import FAILURES, NotSaved, UpstreamError
-from inference_proxy.replies.frames import Cursor, Frame, frames_behind
-from inference_proxy.replies.generation import closing_frames
+from inference_proxy.replies.frames import Cursor, Frame, closing_frames, frames_behind
 from inference_proxy.replies.presence import Presence
 
 logger = logging.getLogger(__name__)

@@ -26,8 +26,8 @@ from conversations.services.replies.follow import reply_poller
 from conversations.services.replies.poll import NOTE_LIFETIME_S
 from conversations.services.replies.stop import stop_one_reply
 from conversations.services.replies.store import live_replies
-from conversations.services.sending.begin import Turn
 from conversations.services.sending.places import inherited_place
+from conversations.services.sending.turn import Turn
 
 # What the client wants to happen to a running reply.
 WhenBusy = Literal["reject", "interrupt"]

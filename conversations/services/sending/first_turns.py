@@ -7,7 +7,7 @@ from django.db import transaction
 
 from chatapi.database.failures import is_outcome_unknown
 from conversations.services.replies.store import live_replies
-from conversations.services.sending.begin import Turn
+from conversations.services.sending.turn import Turn
 
 # Creates a conversation in the caller's transaction, or finds the one that a simultaneous request has created.
 Opening = Callable[[], UUID]

@@ -11,8 +11,8 @@ from conversations.models import Conversation, Message
 from conversations.querysets import MessageQuerySet
 from conversations.services.replies.keyed import find_keyed_reply, newest_reply
 from conversations.services.replies.versions import last_question
-from conversations.services.sending.begin import Turn
 from conversations.services.sending.retries import first_reply
+from conversations.services.sending.turn import Turn
 
 
 def find_begun_continuation(*, conversation_id: UUID, user_id: UUID | None, reply_id: UUID) -> Turn | None:

@@ -17,7 +17,7 @@ from conversations.exceptions import IdempotencyMismatch
 from conversations.models import Message, Role
 from conversations.querysets import VOID, MessageQuerySet
 
-# A retry began this reply in place of a void one, and took the key with it (see `begin._Setting.summary_of`).
+# A retry began this reply in place of a void one, and took the key with it (see `turn.ReplySettings.summary_of`).
 RESTARTED = Q(context__restarted=True)
 
 

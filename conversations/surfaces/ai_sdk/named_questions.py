@@ -17,7 +17,8 @@ from conversations.ids import parse_id
 from conversations.models import Message, Role
 from conversations.querysets import MessageQuerySet
 from conversations.services.replies.versions import first_version, versions_of_question
-from conversations.services.sending.begin import Terms, Turn, edit_turn, regenerate_turn, start_turn
+from conversations.services.sending.begin import edit_turn, regenerate_turn, start_turn
+from conversations.services.sending.turn import Terms, Turn
 from conversations.surfaces.ai_sdk.requests import Shown
 from conversations.surfaces.ai_sdk.shown_history import find_first_question, find_place
 from inference_proxy.protocols.base import Sampling

@@ -12,7 +12,7 @@ from chatapi.api.wire import Response
 from chatapi.limits.throttling import SendThrottle
 from conversations.exceptions import ConversationNotFound, NothingToStop
 from conversations.services.replies.stop import stop_reply
-from conversations.services.sending.begin import Turn
+from conversations.services.sending.turn import Turn
 from conversations.surfaces.ai_sdk import operations
 from conversations.surfaces.ai_sdk.chats import find_chat, open_chat
 from conversations.surfaces.ai_sdk.named_questions import answer_again, answer_first

@@ -12,12 +12,13 @@ from chatapi.problem import Problem
 from conversations.exceptions import ConversationNotFound, GenerationInProgress
 from conversations.models import Conversation, Message
 from conversations.services.replies.versions import end_at
-from conversations.services.sending.begin import Terms, Turn, start_turn
+from conversations.services.sending.begin import start_turn
 from conversations.services.sending.busy import begin_when_free
 from conversations.services.sending.creation_keys import create_once
 from conversations.services.sending.first_turns import begin_together
 from conversations.services.sending.model_tags import require_allowed, with_model_list
 from conversations.services.sending.retries import fingerprint_of
+from conversations.services.sending.turn import Terms, Turn
 from conversations.surfaces.delivery import Delivery
 from conversations.surfaces.openai.branches import BRANCH, branch_of, find_branch, lock_branch, split_history
 from conversations.surfaces.openai.deleting import find_reply

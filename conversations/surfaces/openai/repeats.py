@@ -22,7 +22,7 @@ from django.db.models.functions import Now
 from chatapi.database.connections import release_connections
 from conversations.models import Conversation, Message, Role
 from conversations.querysets import MessageQuerySet
-from conversations.services.sending.begin import Turn
+from conversations.services.sending.turn import Turn
 
 REPEATED_WITHIN = timedelta(minutes=15)
 

@@ -16,7 +16,8 @@ from chatapi.api.wire import Response
 from chatapi.incoming.client_address import address_group
 from chatapi.limits.throttling import SendThrottle
 from conversations.exceptions import AuthenticationRequired
-from conversations.services.sending.begin import Turn, start_turn
+from conversations.services.sending.begin import start_turn
+from conversations.services.sending.turn import Turn
 from conversations.services.sessions import find_session, forget_history, open_session, require_caller
 from conversations.surfaces.callers import optional_caller_id
 from conversations.surfaces.delivery import TEXT_STREAM_FORMATS, Delivery, choose_delivery, reply_headers, stream_turn

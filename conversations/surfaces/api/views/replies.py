@@ -7,8 +7,8 @@ from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 
 from conversations.services.assistants import find_assistant
-from conversations.services.sending.begin import Terms
 from conversations.services.sending.model_tags import require_allowed
+from conversations.services.sending.turn import Terms
 from conversations.surfaces import sending
 from conversations.surfaces.api.queries import read_message
 from conversations.surfaces.api.requests import SamplingSerializer

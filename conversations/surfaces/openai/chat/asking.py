@@ -5,9 +5,9 @@ from uuid import UUID
 
 from django.http import HttpRequest
 
-from conversations.services.sending.begin import Terms
 from conversations.services.sending.context import SEPARATOR
 from conversations.services.sending.retries import fingerprint_of
+from conversations.services.sending.turn import Terms
 from conversations.surfaces.openai.asking import Place, Question
 from conversations.surfaces.openai.branches import split_history
 from conversations.surfaces.openai.chat.requests import CompletionCreateSerializer
