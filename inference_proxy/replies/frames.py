@@ -7,8 +7,11 @@ makes the reply, or from the reply's row, which does not know in what order the 
 
 import re
 from typing import NamedTuple, Self
+from uuid import UUID
 
 import orjson
+
+from inference_proxy.exceptions import UpstreamFailure
 
 # PostgreSQL's `substr` takes no larger position, and no channel is longer.
 MAX_OFFSET = 2**31 - 1
@@ -84,4 +87,30 @@ def frames_behind(cursor: Cursor, *, reasoning: str, text: str) -> list[Frame]:
     if text:
         cursor = cursor._replace(text=cursor.text + len(text))
         frames.append((frame_id(cursor), orjson.dumps({"token": text})))
+    return frames
+
+
+def closing_frames(
+    *,
+    message_id: UUID,
+    status: str,
+    failure: UpstreamFailure | None,
+    token_count: int,
+    inference_time_ms: int,
+    finish_reason: str,
+) -> list[Frame]:
+    """Return the frames that end a stream: an error where the reply failed, then `done`."""
+    frames: list[Frame] = []
+    if failure is not None:
+        wait = {} if failure.retry_after_s is None else {"retry_after": failure.retry_after_s}
+        frames.append((None, orjson.dumps({"error": failure.code, "detail": failure.text, **wait})))
+    done = {
+        "done": True,
+        "status": status,
+        "message_id": str(message_id),
+        "token_count": token_count,
+        "inference_time_ms": inference_time_ms,
+        "finish_reason": finish_reason,
+    }
+    frames.append((END_ID, orjson.dumps(done)))
     return frames

@@ -13,11 +13,9 @@ from contextlib import suppress
 from contextvars import copy_context
 from uuid import UUID
 
-import orjson
 from django.conf import settings
 
 from chatapi.observability import metrics
-from chatapi.observability.logs import trace_id_var
 from chatapi.observability.tracing import traced
 from inference_proxy.exceptions import (
     ContextTooLong,
@@ -28,11 +26,12 @@ from inference_proxy.exceptions import (
     UpstreamError,
     UpstreamFailure,
 )
-from inference_proxy.protocols.base import Delta, GenerationRequest, name_of
+from inference_proxy.protocols.base import Delta, GenerationRequest
 from inference_proxy.protocols.refusals import failure_of_event
+from inference_proxy.replies.account import Account
 from inference_proxy.replies.asking import Asking
 from inference_proxy.replies.continuing import Former, end_of_continuation
-from inference_proxy.replies.frames import END_ID, START, Cursor, Frame
+from inference_proxy.replies.frames import START, Cursor, closing_frames
 from inference_proxy.replies.pacing import Pacer, rest_timer
 from inference_proxy.replies.store import Draft, FinalStatus, FinishedReply, ReplyStore
 from inference_proxy.replies.transcript import Transcript
@@ -45,9 +44,6 @@ SAVE_RETRY_SECONDS = 60.0
 SAVE_RETRY_PAUSE_S = 0.5
 # A thread that has not begun by then never will: there was no memory for it.
 THREAD_START_S = 10.0
-# No vocabulary has longer tokens than runs of about this many spaces, and no model writes more tokens for one reply.
-LONGEST_TOKEN_CHARACTERS = 128
-MOST_TOKENS = 131_072
 
 
 def no_pause() -> float:
@@ -102,18 +98,7 @@ class Generation:
         # Set when a rest is over, or cut short.
         self._rested = threading.Event()
         self._pacer = Pacer(pause_s)
-        self._token_count = 0
-        self._completion_tokens: int | None = None
-        self._prompt_tokens: int | None = None
-        # The name that the service gives the model that answers.
-        self._model_named = ""
-        self._finish_reason = ""
-        self._finish_word = ""
-        # Another thread may have to save the end.
-        self._trace_id = trace_id_var.get()
-        self._has_called_tool = False
-        self._started_at = time.monotonic()
-        self._first_token_at: float | None = None
+        self._account = Account()
 
     @property
     def is_followed(self) -> bool:
@@ -133,7 +118,7 @@ class Generation:
             return True
         if self._thread is None or self._thread.is_alive():
             return False
-        return self._has_run or time.monotonic() - self._started_at > THREAD_START_S
+        return self._has_run or time.monotonic() - self._account.started_at > THREAD_START_S
 
     def save_for_gone_thread(self) -> None:
         """Save the end that this reply's own thread could not save. Raises `StoreUnavailable`."""
@@ -233,8 +218,10 @@ class Generation:
             # At once: what the user stopped must stop costing.
             self._call.close()
         # A model that used up its tokens while it was thinking has not answered.
-        has_answered = failure is None and self._cut_status is None and self._finish_reason != "length" and self._former is None
-        self._append(self._protocol.flush(is_whole=has_answered and not self._has_called_tool))
+        has_answered = (
+            failure is None and self._cut_status is None and self._account.finish_reason != "length" and self._former is None
+        )
+        self._append(self._protocol.flush(is_whole=has_answered and not self._account.has_called_tool))
         if self._cut_status is not None:
             return self._cut_status, None
         failure = failure or self._missing_answer()
@@ -244,7 +231,7 @@ class Generation:
         """Return why a reply that is whole is none, if it has no text."""
         if self.transcript.has_text:
             return None
-        return ToolCallUnsupported() if self._has_called_tool else NoAnswer()
+        return ToolCallUnsupported() if self._account.has_called_tool else NoAnswer()
 
     def _converse(self) -> None:
         """Ask and relay the answer; ask again if the stream begins with the news that the request is too long."""
@@ -253,7 +240,7 @@ class Generation:
             try:
                 self._relay()
             except ContextTooLong as failure:
-                if self._first_token_at is not None:
+                if self._account.has_begun:
                     # The model had begun: its own words have filled its context.
                     raise UpstreamError from failure
                 if self._cut_status is not None or not self._asking.shorten(failure):
@@ -346,30 +333,17 @@ class Generation:
             self.transcript.append_reasoning(delta.reasoning)
         if delta.payload is not None:
             self.transcript.append(delta.payload, delta.text)
-        if delta.text or delta.reasoning:
-            self._token_count += 1
-            if self._first_token_at is None:
-                self._first_token_at = time.monotonic()
-                self._asking.forget_messages()
-        if delta.finish_reason:
-            self._finish_reason = delta.finish_reason
-        if delta.finish_word:
-            self._finish_word = delta.finish_word
-        if delta.model:
-            self._model_named = delta.model
-        if delta.calls_tool:
-            self._has_called_tool = True
-        if delta.completion_tokens is not None:
-            self._completion_tokens = delta.completion_tokens
-        if delta.prompt_tokens is not None:
-            self._prompt_tokens = delta.prompt_tokens
+        had_begun = self._account.has_begun
+        self._account.note(delta)
+        if self._account.has_begun and not had_begun:
+            self._asking.forget_messages()
 
     def _end(self, status: FinalStatus, failure: UpstreamFailure | None) -> None:
         own = self._own = self._own or self._result(status, failure)
         if self._finished is None:
             self._finished = self._whole(own)
-            if self._first_token_at is not None:
-                self._asking.note_end(self._prompt_tokens)
+            if self._account.has_begun:
+                self._asking.note_end(self._account.prompt_tokens)
         reply = self._finished
         saved_status = self._save(reply) or reply.status
         if not self.is_saved:
@@ -379,7 +353,7 @@ class Generation:
             # A stop from elsewhere was stored before the end.
             failure = None
         try:
-            self._note_end(own, own.status if saved_status == reply.status else saved_status, failure)
+            self._account.report(own, own.status if saved_status == reply.status else saved_status, failure)
         finally:
             self._tell(saved_status, failure, reply)
 
@@ -388,49 +362,13 @@ class Generation:
         return own if self._former is None else end_of_continuation(own, self._former)
 
     def _result(self, status: FinalStatus, failure: UpstreamFailure | None) -> FinishedReply:
-        first = self._first_token_at
-        refusal = failure.refusal if failure else None
-        return FinishedReply(
-            reply_id=self.reply_id,
-            status=status,
-            text=self.transcript.text(),
-            reasoning=self.transcript.reasoning(),
-            error_code=failure.code if failure else "",
-            token_count=self._tokens(),
-            prompt_tokens=self._prompt_tokens,
-            inference_time_ms=self._inference_time_ms(),
-            first_token_ms=None if first is None else round((first - self._started_at) * 1000),
-            finish_reason=self._finish_reason,
-            model_tag=name_of(self._model_named) or name_of(self._asking.model),
-            sent=self._asking.sent,
-            upstream_finish=self._finish_word,
-            upstream_status=refusal.status if refusal else None,
-            upstream_code=(refusal.error_code or refusal.error_type) if refusal else "",
-            trace_id=self._trace_id if status in ("failed", "interrupted") else "",
+        return self._account.result(
+            self.reply_id, status, failure, self.transcript, self._asking, token_count=self._token_count()
         )
 
-    def _note_end(self, reply: FinishedReply, status: FinalStatus, failure: UpstreamFailure | None) -> None:
-        metrics.note_reply(
-            status=status,
-            error_code=failure.code if failure else "",
-            is_services_fault=failure is not None and not failure.is_users_own,
-            token_count=reply.token_count,
-            prompt_token_count=reply.prompt_tokens,
-            duration_s=reply.inference_time_ms / 1000,
-            first_token_s=None if self._first_token_at is None else self._first_token_at - self._started_at,
-        )
-        logger.log(
-            logging.INFO if failure is None or failure.is_users_own else logging.ERROR,
-            "reply ended",
-            extra={
-                "message_id": str(self.reply_id),
-                "status": status,
-                "token_count": reply.token_count,
-                "inference_time_ms": reply.inference_time_ms,
-                "first_token_ms": reply.first_token_ms,
-                **({"error": failure.code} if failure else {}),
-            },
-        )
+    def _token_count(self) -> int:
+        new_characters = self.transcript.length + self.transcript.reasoning_length - sum(self._begin)
+        return self._account.token_count(new_characters, self._asking.max_tokens)
 
     def _save(self, reply: FinishedReply) -> FinalStatus | None:
         """Save the end and return the status that the store gave it, or None if the store stays away."""
@@ -453,55 +391,8 @@ class Generation:
             message_id=self.reply_id,
             status=status,
             failure=failure,
-            token_count=self._tokens() if end is None else end.token_count,
-            inference_time_ms=self._inference_time_ms() if end is None else end.inference_time_ms,
-            finish_reason=self._finish_reason if end is None else end.finish_reason,
+            token_count=self._token_count() if end is None else end.token_count,
+            inference_time_ms=self._account.time_ms() if end is None else end.inference_time_ms,
+            finish_reason=self._account.finish_reason if end is None else end.finish_reason,
         )
         self.transcript.close(frames)
-
-    def _tokens(self) -> int:
-        characters = self.transcript.length + self.transcript.reasoning_length - sum(self._begin)
-        return plausible_count(
-            self._completion_tokens, frames=self._token_count, characters=characters, max_tokens=self._asking.max_tokens
-        )
-
-    def _inference_time_ms(self) -> int:
-        return round((time.monotonic() - self._started_at) * 1000)
-
-
-def plausible_count(counted: int | None, *, frames: int, characters: int, max_tokens: int | None) -> int:
-    """Return how many tokens a reply has, by the service's count where the reply allows that: quotas are counted in them.
-
-    Thoughts that the service keeps to itself count, so there may be more tokens than frames.
-    """
-    if not counted:
-        return frames
-    least = -(-characters // LONGEST_TOKEN_CHARACTERS)
-    most = max(max_tokens or MOST_TOKENS, frames, least)
-    return min(max(counted, least), most)
-
-
-def closing_frames(
-    *,
-    message_id: UUID,
-    status: str,
-    failure: UpstreamFailure | None,
-    token_count: int,
-    inference_time_ms: int,
-    finish_reason: str,
-) -> list[Frame]:
-    """Return the frames that end a stream: an error where the reply failed, then `done`."""
-    frames: list[Frame] = []
-    if failure is not None:
-        wait = {} if failure.retry_after_s is None else {"retry_after": failure.retry_after_s}
-        frames.append((None, orjson.dumps({"error": failure.code, "detail": failure.text, **wait})))
-    done = {
-        "done": True,
-        "status": status,
-        "message_id": str(message_id),
-        "token_count": token_count,
-        "inference_time_ms": inference_time_ms,
-        "finish_reason": finish_reason,
-    }
-    frames.append((END_ID, orjson.dumps(done)))
-    return frames

@@ -2,7 +2,7 @@
 
 import pytest
 
-from inference_proxy.replies.generation import MOST_TOKENS, plausible_count
+from inference_proxy.replies.account import MOST_TOKENS, plausible_count
 
 
 @pytest.mark.parametrize(
