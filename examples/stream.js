@@ -2,11 +2,11 @@
 const SILENCE_MS = 45_000; // The service sends a comment after 15 s of silence.
 const MOST_FAILURES = 8; // in a row
 
-/** Yield the objects of a reply: {token}, {reasoning}, {error, detail} and, last, {done, status}.
- * A send has a `body` and a `key` (its Idempotency-Key), so it can be repeated. To follow a reply, `address` is its /stream.
+/** Yield the objects of a reply: {token}, {reasoning}, {error, detail} and, last, {done, status}. A send has a `body` and a `key`
+ * (its Idempotency-Key), so it can be repeated. To follow a reply, `address` is its /stream. A Last-Event-ID in `headers` says where to begin.
  * Throws an Error; if the service refuses, it has the `status` and the fields of the answer, such as `code`. */
-export async function* streamReply(address, { token, method = "GET", body, key, signal, onStart }) {
-  const headers = { Authorization: `Bearer ${token}`, Accept: "text/event-stream", ...(key && { "Idempotency-Key": key }) };
+export async function* streamReply(address, { token, method = "GET", body, key, headers, signal, onStart }) {
+  headers = { Authorization: `Bearer ${token}`, Accept: "text/event-stream", ...(key && { "Idempotency-Key": key }), ...headers };
   for (let failures = 0; ; failures++) {
     const connection = new AbortController(), either = AbortSignal.any([connection.signal, signal ?? connection.signal]);
     const watch = () => setTimeout(() => connection.abort(), SILENCE_MS);

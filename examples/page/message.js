@@ -73,6 +73,11 @@ export class ReplyView {
   /** Begin anew: the stream brings the text from its start. */
   begin() {
     this.#text = this.#reasoning = "";
+    this.goOn();
+  }
+
+  /** Grow behind the text that is there. Return its place in the stream, as the service counts it. */
+  goOn() {
     this.#body.clear();
     this.#thoughts.clear();
     this.node.classList.add("growing");
@@ -80,6 +85,7 @@ export class ReplyView {
     this.node.setAttribute("aria-busy", "true");
     this.#foot.replaceChildren();
     this.#draw();
+    return [this.#text, ...(this.#reasoning ? [this.#reasoning] : [])].map((text) => [...text].length).join("-");
   }
 
   add({ token = "", reasoning = "" }) {
@@ -134,7 +140,7 @@ export function versionSwitch(what, versions, shown, choose) {
   );
 }
 
-/** Return the form in which the last question is edited. */
+/** Return the form in which a question is edited. */
 export function editForm(content, save, cancel) {
   const field = el("textarea", { value: content, rows: Math.min(12, content.split("\n").length + 1), required: true, dir: "auto", "aria-label": "Edit your message" });
   const form = el(
@@ -166,6 +172,9 @@ export function problemView(text, retry) {
 }
 
 export const hasFailed = (message) => message.status === "failed" || message.status === "interrupted";
+
+/** Tell whether the service can write on at the end of a reply, if it is the last one. */
+export const canGoOn = (message) => message.content !== "" && (hasFailed(message) || message.status === "stopped" || message.finish_reason === "length");
 
 export function describeFailure(message) {
   if (message.status === "interrupted") return "The reply was interrupted.";

@@ -1,7 +1,8 @@
 // The open conversation: its messages, and the reply that is being written.
 import { call, inWords, stream } from "./api.js";
 import { announce, copyText, el, iconButton } from "./elements.js";
-import { ReplyView, describeEnd, describeFailure, editForm, hasFailed, problemView, questionView, versionSwitch } from "./message.js";
+import { keepFocus } from "./focus.js";
+import { ReplyView, canGoOn, describeEnd, describeFailure, editForm, hasFailed, problemView, questionView, versionSwitch } from "./message.js";
 import { Scrolling } from "./scrolling.js";
 
 const PAGE = 200;
@@ -66,7 +67,7 @@ export class Thread {
     this.#next = page.next;
     this.#show(conversation.running_message_id);
     const running = this.#messages.find((message) => message.id === conversation.running_message_id);
-    if (running) this.#follow(`${this.#path}/messages/${running.id}/stream`, {}, this.#replyOf(running));
+    if (running) this.#follow({ path: `${this.#path}/messages/${running.id}/stream` }, this.#replyOf(running));
     return conversation;
   }
 
@@ -78,11 +79,8 @@ export class Thread {
 
   send(content) {
     this.#section.querySelector(".welcome")?.remove();
-    this.#section.querySelector(".problem")?.remove();
     this.#dropUnsent();
-    const question = this.#newQuestion(content);
-    this.#section.append(question);
-    return this.#begin(`${this.#path}/messages`, { method: "POST", body: { content } }, question);
+    return this.#begin({ path: `${this.#path}/messages`, method: "POST", body: { content } }, this.#newQuestion(content));
   }
 
   async stop() {
@@ -104,20 +102,33 @@ export class Thread {
 
   // --- Following a reply ---
 
-  /** Make a request that begins a reply. Its key makes it safe to repeat: by the stream's code, and by "Try again". */
-  #begin(path, request, question = null) {
+  /** Make a request that begins a reply. Its key makes it safe to repeat: by the stream's code, and by "Try again".
+   * What follows the message that it `replaces` is hidden, too. */
+  #begin(request, question = null) {
     const keyed = { key: crypto.randomUUID(), ...request };
     const view = new ReplyView();
-    this.#section.append(view.node);
+    this.#section.querySelector(".problem")?.remove();
+    this.#removeFrom(document.getElementById(`m-${request.replaces}`));
+    this.#section.append(...(question ? [question] : []), view.node);
     this.#scrolling.staysAtEnd = true;
     this.#scrolling.toEnd();
-    const followed = this.#follow(path, keyed, view, question);
+    const followed = this.#follow(keyed, view, question);
     // The button that began this is gone.
     if (document.activeElement === document.body) document.getElementById("stop").focus();
     return followed;
   }
 
-  async #follow(path, request, view, question = null) {
+  /** Write on at the end of a reply. Its stream begins behind the text that it has. */
+  #goOn(message) {
+    if (this.isBusy) return undefined;
+    this.#section.querySelector(".problem")?.remove();
+    const view = this.#views.get(message.id);
+    const headers = { "Last-Event-ID": view.goOn() };
+    const request = { path: `${this.#path}/messages/${message.id}/continue`, method: "POST", body: {}, key: crypto.randomUUID(), headers };
+    return this.#follow(request, view, null, () => this.#goOn(message));
+  }
+
+  async #follow(request, view, question = null, retry = () => this.#retry(request, view, question)) {
     const id = this.#id;
     const following = new AbortController();
     let failure = null;
@@ -129,7 +140,7 @@ export class Thread {
     view.ondraw = () => this.#scrolling.toEnd();
     announce("A reply is being written.");
     try {
-      for await (const said of stream(path, { ...request, signal: following.signal, onStart })) {
+      for await (const said of stream(request.path, { ...request, signal: following.signal, onStart })) {
         if (said.error) failure = said;
         else if (!said.done) view.add(said);
         else if (said.status !== "failed") failure = null;
@@ -141,7 +152,7 @@ export class Thread {
     this.#setFollowing(null);
     view.end();
     announce(failure ? "" : `Reply: ${view.text.slice(0, MOST_ANNOUNCED)}`);
-    await this.#settle(id, failure, () => this.#retry(path, request, view, question), question);
+    await this.#settle(id, failure, retry, question);
   }
 
   /** Show what the service has saved. A question that it has not saved stays, with a button that sends it again. */
@@ -218,27 +229,27 @@ export class Thread {
   }
 
   /** Repeat a request with its key. A reply that failed with text has been shown, so another one takes its place. */
-  #retry(path, request, view, question) {
+  #retry(request, view, question) {
     if (this.isBusy) return undefined;
     const last = this.#messages.at(-1);
-    if (view.text || !request.key) return !last || last.role === "user" || hasFailed(last) ? this.#regenerate() : undefined;
+    if (view.text || !request.key) return !last || last.role === "user" || hasFailed(last) ? this.#regenerate(request.replaces) : undefined;
     view.node.remove();
-    if (path.endsWith("/regenerate") || (last && hasFailed(last))) this.#removeLastReply();
-    this.#section.querySelector(".problem")?.remove();
+    if (!request.replaces && last && hasFailed(last)) this.#removeFrom(document.getElementById(`m-${last.id}`));
     if (this.#unsent) this.#unsent.problem = null;
-    return this.#begin(path, request, question);
+    return this.#begin(request, question);
   }
 
-  #regenerate() {
+  /** Write another reply in the place of this one, or of the last one. */
+  #regenerate(replyId = null) {
     if (this.isBusy) return undefined;
-    this.#removeLastReply();
-    this.#section.querySelector(".problem")?.remove();
-    return this.#begin(`${this.#path}/regenerate`, { method: "POST", body: {} });
+    const last = this.#messages.findLast((message) => message.is_active);
+    const replaces = replyId ?? (last?.role === "assistant" ? last.id : null);
+    return this.#begin({ path: `${this.#path}${replyId ? `/messages/${replyId}` : ""}/regenerate`, method: "POST", body: {}, replaces });
   }
 
-  #removeLastReply() {
-    const last = this.#section.querySelector(".message:last-of-type");
-    if (last?.matches(".reply")) last.remove();
+  #removeFrom(node) {
+    while (node?.nextElementSibling) node.nextElementSibling.remove();
+    node?.remove();
   }
 
   #setFollowing(following) {
@@ -251,42 +262,23 @@ export class Thread {
 
   #show(runningId) {
     const place = this.#section.scrollHeight - this.#section.scrollTop;
-    const focused = this.#focused();
+    const focusAgain = keepFocus(this.#section);
     this.#views.clear();
-    const shown = this.#messages.filter((message) => message.is_active || message.id === runningId);
-    const running = shown.find((message) => message.id === runningId);
-    const lastQuestion = shown.filter((message) => message.role === "user").at(-1);
-    // While another reply to a question is written, it is shown in the place of the active one.
-    const isReplaced = (message) => running && message !== running && message.role !== "user" && message.parent_id === running.parent_id;
-    const nodes = shown
-      .filter((message) => !isReplaced(message))
-      .map((message) => (message.role === "user" ? this.#questionNode(message, message === lastQuestion) : this.#replyNode(message, lastQuestion)));
+    const running = this.#messages.find((message) => message.id === runningId);
+    const active = this.#messages.filter((message) => message.is_active && message !== running);
+    // While another reply to a question is written, it is shown in the place of the active one and of what follows that.
+    const asked = running ? active.findIndex((message) => message.id === running.parent_id) : -1;
+    const shown = [...active.slice(0, asked + 1 || active.length), ...(running ? [running] : [])];
+    const last = shown.at(-1);
+    const nodes = shown.map((message) => (message.role === "user" ? this.#questionNode(message) : this.#replyNode(message, message === last)));
     if (this.#next) nodes.unshift(el("button", { type: "button", className: "quiet older", onclick: () => this.#showOlder() }, "Show older messages"));
     this.#section.replaceChildren(...nodes);
-    const last = shown.at(-1);
     if (last && last !== running && hasFailed(last)) this.#showProblem(describeFailure(last), () => this.#tryAgain(() => this.#regenerate()));
     this.#showUnsent();
     this.#showRefusedEdit();
-    this.#focusAgain(focused);
+    focusAgain();
     if (this.#scrolling.staysAtEnd) this.#scrolling.toEnd();
     else this.#section.scrollTop = this.#section.scrollHeight - place;
-  }
-
-  /** Return which button has the focus. Its message is drawn anew. */
-  #focused() {
-    const active = document.activeElement;
-    if (!this.#section.contains(active) || active === this.#section) return null;
-    return { label: active.getAttribute("aria-label"), id: active.closest(".message")?.id, kind: active.closest(".question") ? ".question" : ".reply" };
-  }
-
-  #focusAgain(focused) {
-    if (!focused || this.#section.contains(document.activeElement)) return;
-    const buttons = [...this.#section.querySelectorAll("button:not(:disabled)")];
-    const alike = buttons.filter((button) => button.getAttribute("aria-label") === focused.label);
-    const same = alike.find((button) => button.closest(".message")?.id === focused.id) ?? alike.at(-1);
-    // At the first and at the last version, one of the two buttons can't be pressed.
-    const beside = [...this.#section.querySelectorAll(`${focused.kind} .versions button:not(:disabled)`)].at(-1);
-    (same ?? beside ?? document.getElementById("question")).focus({ preventScroll: true });
   }
 
   async #showOlder() {
@@ -303,7 +295,7 @@ export class Thread {
     return view;
   }
 
-  #replyNode(message, lastQuestion) {
+  #replyNode(message, isLast) {
     const others = this.#messages.filter((other) => other.role === "assistant" && message.parent_id && other.parent_id === message.parent_id);
     const versions = versionSwitch("this reply", others, message, (chosen) => this.#activate(chosen));
     const rate = (name, label, rating) =>
@@ -312,7 +304,9 @@ export class Thread {
       iconButton("copy", "Copy", () => copyText(message.content)),
       rate("good", "Good reply", 1),
       rate("bad", "Bad reply", -1),
-      message.parent_id === lastQuestion?.id ? iconButton("again", "Write another reply", () => this.#regenerate()) : null,
+      iconButton("again", "Write another reply", () => this.#regenerate(message.id)),
+      iconButton("fork", "Branch off into a new conversation", () => this.#fork(message)),
+      isLast && canGoOn(message) ? el("button", { type: "button", className: "quiet small", onclick: () => this.#goOn(message) }, "Continue") : null,
     ].filter(Boolean);
     // The last failure has a button to try again, and so a box of its own.
     const note = message === this.#messages.at(-1) && hasFailed(message) ? null : describeEnd(message);
@@ -321,8 +315,7 @@ export class Thread {
     return view.node;
   }
 
-  #questionNode(message, isLast) {
-    if (!isLast) return questionView(message.content, message.id);
+  #questionNode(message) {
     const first = message.parent_id ?? message.id;
     const others = this.#messages.filter((other) => other.role === "user" && (other.id === first || other.parent_id === first));
     const versions = versionSwitch("your message", others, message, (chosen) => this.#activate(chosen));
@@ -352,12 +345,22 @@ export class Thread {
 
   #sendEdited(form, message, content) {
     if (this.isBusy) return undefined;
-    while (form.nextElementSibling) form.nextElementSibling.remove();
+    this.#removeFrom(form);
     this.#dropUnsent();
     this.#refusedEdit = null;
-    const question = this.#newQuestion(content, message.id);
-    form.replaceWith(question);
-    return this.#begin(`${this.#path}/messages/${message.id}`, { method: "PUT", body: { content } }, question);
+    const request = { path: `${this.#path}/messages/${message.id}`, method: "PUT", body: { content }, replaces: message.id };
+    return this.#begin(request, this.#newQuestion(content, message.id));
+  }
+
+  /** The branch up to a reply becomes a conversation of its own, which is opened. */
+  async #fork(message) {
+    try {
+      const forked = await call("POST", `${this.#path}/fork`, { message_id: message.id });
+      location.hash = location.hash.replace(this.#id, forked.id);
+      this.#changed();
+    } catch (problem) {
+      this.#showProblem(inWords(problem));
+    }
   }
 
   async #activate(messageId) {

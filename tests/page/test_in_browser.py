@@ -147,7 +147,7 @@ def test_another_reply_is_a_version_and_both_can_be_chosen(
     assert contents(client) == ["hello", "first", "second"]
 
 
-def test_the_last_question_is_edited(open_page: OpenPage, client: Client) -> None:
+def test_a_question_is_edited(open_page: OpenPage, client: Client) -> None:
     page = open_page()
     ask(page, "hallo there")
     page.get_by_role("button", name="Edit", exact=True).click()
@@ -159,6 +159,94 @@ def test_the_last_question_is_edited(open_page: OpenPage, client: Client) -> Non
     assert replies(page) == ["hello there"]
     assert page.locator(".question .text").all_inner_texts() == ["hello there"]
     assert contents(client) == ["hallo there", "hallo there", "hello there", "hello there"]
+
+
+def test_the_first_question_is_edited_and_the_way_back_shows_everything_as_it_was(
+    open_page: OpenPage, client: Client, conversation: str
+) -> None:
+    for content in ("one", "two", "three"):
+        client.ask(conversation, content)
+    page = open_page(f"#/c/{conversation}")
+    first = page.locator(".question").first
+    first.get_by_role("button", name="Edit", exact=True).click()
+    page.get_by_label("Edit your message").fill("uno")
+    page.keyboard.press("Enter")
+    versions = first.get_by_role("group", name="Versions of your message")
+    expect(versions).to_have_text("2 / 2")
+    assert replies(page) == ["uno"]
+    ask(page, "due")
+    expect(page.locator(".reply")).to_have_count(2)
+    expect(page.get_by_role("button", name="Send")).to_be_visible()
+    versions.get_by_role("button", name="Earlier version").click()
+    expect(page.locator(".reply > .text")).to_have_text(["one", "two", "three"])
+    photograph(page, "versions")
+    versions.get_by_role("button", name="Later version").click()
+    expect(page.locator(".reply > .text")).to_have_text(["uno", "due"])
+
+
+def test_any_reply_is_written_again_and_what_followed_is_kept(
+    open_page: OpenPage, client: Client, conversation: str, upstream: ScriptedUpstream
+) -> None:
+    for content in ("one", "two"):
+        client.ask(conversation, content)
+    gate = upstream.gate()
+    upstream.script(tokens("ano"), hold(gate), tokens("ther"), done())
+    page = open_page(f"#/c/{conversation}")
+    page.get_by_role("button", name="Write another reply").first.click()
+    expect(page.locator(".reply > .text")).to_have_text(["ano"])
+    page.reload()
+    expect(page.locator(".reply > .text")).to_have_text(["ano"])
+    gate.open()
+    expect(page.locator(".reply > .text")).to_have_text(["another"])
+    page.get_by_role("button", name="Earlier version").click()
+    expect(page.locator(".reply > .text")).to_have_text(["one", "two"])
+
+
+def test_a_branch_becomes_a_conversation_of_its_own(open_page: OpenPage, client: Client, conversation: str) -> None:
+    for content in ("one", "two"):
+        client.ask(conversation, content)
+    page = open_page(f"#/c/{conversation}")
+    page.get_by_role("button", name="Branch off into a new conversation").first.click()
+    expect(page.locator(".reply > .text")).to_have_text(["one"])
+    ask(page, "three")
+    expect(page.locator(".reply > .text")).to_have_text(["one", "three"])
+    expect(page.locator("#list li")).to_have_count(2)
+    assert [message["content"] for message in client.messages(conversation)] == ["one", "one", "two", "two"]
+
+
+@pytest.mark.parametrize("end", ["it breaks off", "it is stopped"])
+def test_a_reply_is_continued(open_page: OpenPage, client: Client, upstream: ScriptedUpstream, end: str) -> None:
+    upstream.script(thought("Hm 三"), tokens("once 三 "), hang_up() if end == "it breaks off" else endless(""))
+    page = open_page()
+    ask(page, "tell")
+    if end == "it is stopped":
+        expect(page.locator(".reply > .text")).to_contain_text("once 三")
+        page.get_by_role("button", name="Stop the reply").click()
+    expect(page.get_by_role("button", name="Continue")).to_be_visible()
+    gate = upstream.gate()
+    upstream.script(tokens("upon "), hold(gate), tokens("a time"), done())
+    page.get_by_role("button", name="Continue").click()
+    expect(page.locator(".reply > .text")).to_have_text("once 三 upon")
+    page.reload()
+    expect(page.locator(".reply > .text")).to_have_text("once 三 upon")
+    gate.open()
+    expect(page.locator(".reply > .text")).to_have_text("once 三 upon a time")
+    expect(page.get_by_role("button", name="Continue")).to_have_count(0)
+    assert contents(client) == ["tell", "once 三 upon a time"]
+
+
+def test_a_continuation_that_fails_keeps_the_reply(open_page: OpenPage, client: Client, upstream: ScriptedUpstream) -> None:
+    upstream.script(tokens("once "), hang_up())
+    page = open_page()
+    ask(page, "tell")
+    expect(page.locator(".problem")).to_be_visible()
+    upstream.script(respond("503 Service Unavailable"))
+    page.get_by_role("button", name="Continue").click()
+    expect(page.locator(".problem")).to_contain_text("model")
+    upstream.script(tokens("upon a time"), done())
+    page.get_by_role("button", name="Try again").click()
+    expect(page.get_by_role("button", name="Continue")).to_have_count(0)
+    expect(page.locator(".reply > .text")).to_have_text("once upon a time")
 
 
 @pytest.mark.parametrize("failure", ["refused", "in mid-stream"])
