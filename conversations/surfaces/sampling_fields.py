@@ -8,7 +8,13 @@ from django.conf import settings
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from conversations.surfaces.request_fields import harmless_values, refuse_unsupported
+from conversations.surfaces.request_fields import (
+    BodySerializer,
+    StrictFloatField,
+    StrictIntegerField,
+    harmless_values,
+    refuse_unsupported,
+)
 from inference_proxy.protocols import PROTOCOLS
 from inference_proxy.protocols.base import OPENAI_FIELDS
 
@@ -16,6 +22,7 @@ MOST_STOPS = 4
 LONGEST_STOP = 100
 LONGEST_FORMAT = 16 * 1024
 FORMATS = ("text", "json_object", "json_schema")
+ONLY_OPENAI = "Only with an inference service of OpenAI's protocol. With others, a value that would change the answer is a 400."
 
 _STOP = {"type": "string", "minLength": 1, "maxLength": LONGEST_STOP}
 
@@ -50,13 +57,35 @@ class ResponseFormatField(serializers.Field[Any, Any, Any, Any]):
             raise serializers.ValidationError(f"Must be an object whose type is one of {', '.join(FORMATS)}.")
         if (kind == "json_schema") != isinstance(data.get("json_schema"), dict) or set(data) - {"type", "json_schema"}:
             raise serializers.ValidationError("Must have a json_schema if that is its type, and nothing else.")
-        try:
-            size = len(orjson.dumps(data))
-        except (orjson.JSONEncodeError, RecursionError):
-            raise serializers.ValidationError("Must be JSON of ordinary depth and numbers.") from None
-        if size > LONGEST_FORMAT:
-            raise serializers.ValidationError(f"Must have at most {LONGEST_FORMAT} bytes.")
+        check_size(data, LONGEST_FORMAT)
         return None if kind == "text" else data
+
+
+def check_size(value: Any, most_bytes: int) -> None:
+    """Refuse a value of a body that is longer than this as JSON, or can't be encoded again."""
+    try:
+        size = len(orjson.dumps(value))
+    except (orjson.JSONEncodeError, RecursionError):
+        raise serializers.ValidationError("Must be JSON of ordinary depth and numbers.") from None
+    if size > most_bytes:
+        raise serializers.ValidationError(f"Must have at most {most_bytes} bytes.")
+
+
+class OpenAIFieldsSerializer(BodySerializer):
+    # The fields of OPENAI_FIELDS, which a body has beside its own, except `response_format`: /v1 has two forms of that.
+
+    top_p = StrictFloatField(required=False, allow_null=True, min_value=0, max_value=1, help_text=ONLY_OPENAI)
+    stop = StopField(required=False, allow_null=True, help_text=ONLY_OPENAI)
+    seed = StrictIntegerField(required=False, allow_null=True, min_value=-(2**63), max_value=2**63 - 1, help_text=ONLY_OPENAI)
+    frequency_penalty = StrictFloatField(required=False, allow_null=True, min_value=-2, max_value=2, help_text=ONLY_OPENAI)
+    presence_penalty = StrictFloatField(required=False, allow_null=True, min_value=-2, max_value=2, help_text=ONLY_OPENAI)
+
+    def to_internal_value(self, data: Any) -> Any:
+        return super().to_internal_value(without_unknown_sampling(data) if isinstance(data, dict) else data)
+
+    def openai_fields(self) -> dict[str, Any]:
+        """Return what the request chose of OPENAI_FIELDS, None where it chose nothing."""
+        return {name: self.validated_data.get(name) for name in OPENAI_FIELDS}
 
 
 def without_unknown_sampling(data: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -64,12 +93,17 @@ def without_unknown_sampling(data: Mapping[str, Any]) -> Mapping[str, Any]:
 
     Raises a 400 that names those that would change the answer.
     """
-    known = PROTOCOLS[settings.INFERENCE_PROTOCOL].sampling_fields
+    known = known_sampling()
     unknown = [name for name in OPENAI_FIELDS if name in data and name not in known]
     refuse_unsupported(data, harmless_values(*unknown))
     # Of those that are known, an empty value is no choice.
     empty = [name for name in OPENAI_FIELDS if name in data and name in known and _is_empty(data[name])]
     return {name: value for name, value in data.items() if name not in {*unknown, *empty}} if unknown or empty else data
+
+
+def known_sampling() -> tuple[str, ...]:
+    """Return those of OPENAI_FIELDS that the inference protocol has."""
+    return PROTOCOLS[settings.INFERENCE_PROTOCOL].sampling_fields
 
 
 def _is_empty(value: Any) -> bool:

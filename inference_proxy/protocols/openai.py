@@ -193,7 +193,7 @@ class OpenAI:
                 self._tags = None
         if text:
             delta.text = text
-            delta.payload = orjson.dumps({"token": text})
+            delta.payload = orjson.dumps({"token": text, "refusal": True} if self._has_refused else {"token": text})
 
     def flush(self, *, is_whole: bool = False) -> Delta:
         reasoning, text = ("", "") if self._tags is None else self._tags.flush(is_whole=is_whole)

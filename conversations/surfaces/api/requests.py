@@ -19,12 +19,10 @@ from conversations.surfaces.request_fields import (
     StrictIntegerField,
     choices_except,
 )
-from conversations.surfaces.sampling_fields import ResponseFormatField, StopField, without_unknown_sampling
+from conversations.surfaces.sampling_fields import ONLY_OPENAI, OpenAIFieldsSerializer, ResponseFormatField
 from conversations.tags import MAX_TAG_CHARACTERS, MAX_TAGS, clean_tag, tags_by_key
 from conversations.visible_text import is_blank
 from inference_proxy.protocols.base import OPENAI_FIELDS, Sampling
-
-ONLY_OPENAI = "Only with an inference service of OpenAI's protocol. With others, a value that would change the answer is a 400."
 
 TAG_PROBLEM = f"Each tag must be a text of 1 to {MAX_TAG_CHARACTERS} characters, without control characters."
 
@@ -145,17 +143,12 @@ class BulkSerializer(ClosedSerializer):
         return attrs
 
 
-class SamplingSerializer(BodySerializer):
+class SamplingSerializer(OpenAIFieldsSerializer):
     unsupported: ClassVar = choices_except("temperature", "max_tokens", "top_k", *OPENAI_FIELDS)
 
     temperature = StrictFloatField(required=False, allow_null=True, min_value=0, max_value=2)
     max_tokens = StrictIntegerField(required=False, allow_null=True, min_value=1, max_value=settings.MAX_OUTPUT_TOKENS)
     top_k = StrictIntegerField(required=False, allow_null=True, min_value=0, max_value=200)
-    top_p = StrictFloatField(required=False, allow_null=True, min_value=0, max_value=1, help_text=ONLY_OPENAI)
-    stop = StopField(required=False, allow_null=True, help_text=ONLY_OPENAI)
-    seed = StrictIntegerField(required=False, allow_null=True, min_value=-(2**63), max_value=2**63 - 1, help_text=ONLY_OPENAI)
-    frequency_penalty = StrictFloatField(required=False, allow_null=True, min_value=-2, max_value=2, help_text=ONLY_OPENAI)
-    presence_penalty = StrictFloatField(required=False, allow_null=True, min_value=-2, max_value=2, help_text=ONLY_OPENAI)
     response_format = ResponseFormatField(required=False, allow_null=True, help_text=ONLY_OPENAI)
     model_tag = StrictCharField(
         required=False,
@@ -188,9 +181,6 @@ class SamplingSerializer(BodySerializer):
         "Default: interrupt a reply that no client follows, unless a client asked for it in the background; otherwise 409.",
     )
 
-    def to_internal_value(self, data: Any) -> Any:
-        return super().to_internal_value(without_unknown_sampling(data) if isinstance(data, dict) else data)
-
     def sampling(self) -> Sampling:
         chosen = self.validated_data
         return Sampling(
@@ -199,7 +189,7 @@ class SamplingSerializer(BodySerializer):
             top_k=chosen.get("top_k"),
             thinking_mode=bool(chosen.get("thinking_mode")),
             force_web_search=bool(chosen.get("force_web_search")),
-            **{name: chosen.get(name) for name in OPENAI_FIELDS},
+            **self.openai_fields(),
         )
 
 

@@ -25,7 +25,7 @@ from conversations.surfaces.openai.deleting import find_reply
 from conversations.surfaces.openai.identifiers import read_conversation_id, read_response_id
 from conversations.surfaces.openai.openings import Said, add_messages, open_conversation
 from conversations.surfaces.openai.repeats import Same, find_repeated_turn, forget_ended_turns, wait_for_same_request
-from conversations.surfaces.openai.requests import ResponseCreateSerializer
+from conversations.surfaces.openai.requests import SAMPLING_FIELDS, ResponseCreateSerializer
 from conversations.surfaces.sending import refuse_too_many_streams
 from inference_proxy.protocols.base import Sampling
 
@@ -34,7 +34,7 @@ _start_in_transaction: Callable[..., Turn] = inspect.unwrap(start_turn)
 _begin_together = with_model_list(begin_together)
 
 # What the reply's row keeps of a request, so that the response shows it again.
-KEPT = ("temperature", "max_output_tokens", "background", "instructions", "metadata")
+KEPT = ("temperature", "max_output_tokens", "background", "instructions", "metadata", *SAMPLING_FIELDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +204,10 @@ def _place_of(asked: dict[str, Any], user_id: UUID) -> Place:
 
 
 def _terms(asked: dict[str, Any], place: Place, fingerprint: str) -> Terms:
-    options = {name: asked[name] for name in KEPT if asked.get(name) not in (None, {}, "", False)}
+    # Not by `==`: 0 is a choice, and equals False.
+    options = {name: value for name in KEPT if (value := asked.get(name)) not in (None, {}, "") and value is not False}
+    if asked.get("text"):
+        options["response_format"] = asked["text"]
     if place.after is not None:
         options["previous_response_id"] = place.after.hex
     if (brought := len(asked["input"]) - 1) > 0:

@@ -167,8 +167,8 @@ class ResponseEvents:
         closing = b""
         text_item, reasoning = items.get("message"), items.get("reasoning")
         if text_item and self._has_text:
-            text, status = text_item["content"][0]["text"], text_item["status"]
-            closing += self._done(Step.MESSAGE_TEXT_DONE, message_item(self._message_id, text, status), is_message=True)
+            item = {**text_item, "id": self._message_id}
+            closing += self._done(Step.MESSAGE_TEXT_DONE, item, is_message=True)
         if reasoning and self._cursor.reasoning:
             said, status = reasoning["content"][0]["text"], reasoning["status"]
             if not self._has_text:
@@ -203,11 +203,13 @@ class ResponseEvents:
         """Return the events after the last delta of an item. They have this step and the next two."""
         place = self._part_place(is_message=is_message)
         part = item["content"][0]
-        kind = "output_text" if is_message else "reasoning_text"
-        more: dict[str, Any] = {"logprobs": []} if is_message else {}
+        kind = part["type"]
+        # Only the end of a reply says that it is a refusal: its deltas were text.
+        said = {"refusal": part["refusal"]} if kind == "refusal" else {"text": part["text"]}
+        more: dict[str, Any] = {"logprobs": []} if kind == "output_text" else {}
         return b"".join(
             (
-                self._event(step, f"response.{kind}.done", **place, text=part["text"], **more),
+                self._event(step, f"response.{kind}.done", **place, **said, **more),
                 self._event(Step(step + 1), "response.content_part.done", **place, part=part),
                 self._event(Step(step + 2), "response.output_item.done", output_index=place["output_index"], item=item),
             )

@@ -18,8 +18,15 @@ from conversations.surfaces.request_fields import (
     UnsupportedField,
     choices_except,
 )
+from conversations.surfaces.sampling_fields import (
+    FORMATS,
+    ONLY_OPENAI,
+    OpenAIFieldsSerializer,
+    ResponseFormatField,
+    known_sampling,
+)
 from conversations.visible_text import is_blank
-from inference_proxy.protocols.base import Sampling
+from inference_proxy.protocols.base import OPENAI_FIELDS, Sampling
 
 # What one request may bring, as when the official service creates a conversation. Each item counts as a send.
 MOST_ITEMS = 20
@@ -34,6 +41,8 @@ ROLES: dict[str, Literal["user", "assistant", "system"]] = {
     "system": "system",
     "developer": "system",
 }
+# A response calls its format `text`.
+SAMPLING_FIELDS = tuple(name for name in OPENAI_FIELDS if name != "response_format")
 TEXT_PARTS = ("input_text", "output_text", "text")
 
 TEXT_PART = {
@@ -132,18 +141,44 @@ class ConversationField(serializers.Field[Any, Any, Any, Any]):
         return found
 
 
-class TextFormatField(UnsupportedField):
-    def __init__(self) -> None:
-        super().__init__("Only plain text is supported.")
+@extend_schema_field(
+    {
+        "type": "object",
+        "properties": {
+            "format": {
+                "type": "object",
+                "properties": {
+                    "type": {"type": "string", "enum": list(FORMATS)},
+                    "name": {"type": "string"},
+                    "schema": {"type": "object"},
+                },
+                "required": ["type"],
+                "nullable": True,
+            }
+        },
+    }
+)
+class TextField(serializers.Field[Any, Any, Any, Any]):
+    """The form of the answer, as OpenAI's responses name it. Its value is that of a chat completion's `response_format`."""
 
-    def to_internal_value(self, data: Any) -> Any:
-        wanted = data.get("format") if isinstance(data, dict) else data
-        is_plain = isinstance(wanted, dict) and wanted.get("type") == "text"
-        return super().to_internal_value(None if is_plain else wanted)
+    def to_internal_value(self, data: Any) -> dict[str, Any] | None:
+        if not isinstance(data, dict):
+            raise serializers.ValidationError("Must be an object.")
+        wanted = data.get("format")
+        if isinstance(wanted, dict) and wanted.get("type") == "json_schema":
+            if not isinstance(wanted.get("schema"), dict):
+                raise serializers.ValidationError("A format of the type json_schema needs a schema.")
+            wanted = {"type": "json_schema", "json_schema": {name: wanted[name] for name in wanted if name != "type"}}
+        if wanted is None:
+            return None
+        found = ResponseFormatField().to_internal_value(wanted)
+        if found is not None and "response_format" not in known_sampling():
+            raise serializers.ValidationError("The inference service only answers with plain text.")
+        return found
 
 
-class ResponseCreateSerializer(BodySerializer):
-    unsupported: ClassVar = choices_except("model", "instructions", "temperature", "max_output_tokens")
+class ResponseCreateSerializer(OpenAIFieldsSerializer):
+    unsupported: ClassVar = choices_except("model", "instructions", "temperature", "max_output_tokens", *SAMPLING_FIELDS)
 
     input = InputField()
     model = StrictCharField(
@@ -169,7 +204,7 @@ class ResponseCreateSerializer(BodySerializer):
     max_output_tokens = StrictIntegerField(required=False, allow_null=True, min_value=1, max_value=settings.MAX_OUTPUT_TOKENS)
     metadata = MetadataField(required=False)
     prompt = UnsupportedField()
-    text = TextFormatField()
+    text = TextField(required=False, allow_null=True, help_text=ONLY_OPENAI)
 
     class Meta:
         ref_name = "OpenAIResponseCreate"
@@ -186,8 +221,11 @@ class ResponseCreateSerializer(BodySerializer):
         return written
 
     def sampling(self) -> Sampling:
+        asked = self.validated_data
         return Sampling(
-            temperature=self.validated_data.get("temperature"), max_tokens=self.validated_data.get("max_output_tokens")
+            temperature=asked.get("temperature"),
+            max_tokens=asked.get("max_output_tokens"),
+            **{**self.openai_fields(), "response_format": asked.get("text")},
         )
 
 

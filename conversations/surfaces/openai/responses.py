@@ -45,6 +45,8 @@ INCOMPLETE_REASONS = {"length": "max_output_tokens", "content_filter": "content_
 INTERRUPTED = "The server stopped before the response was complete. Its text so far is kept."
 # Shown if no temperature was chosen: clients expect a number, and the inference service uses its own.
 UNCHOSEN_TEMPERATURE = 1.0
+# The same of other choices: these values change nothing.
+UNCHOSEN = {"top_p": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0}
 # What the service does not offer, as OpenAI's clients expect to read it.
 FIXED_FIELDS: dict[str, Any] = {
     "tools": [],
@@ -52,10 +54,6 @@ FIXED_FIELDS: dict[str, Any] = {
     "parallel_tool_calls": False,
     "max_tool_calls": None,
     "truncation": "auto",
-    "text": {"format": {"type": "text"}},
-    "top_p": 1.0,
-    "presence_penalty": 0.0,
-    "frequency_penalty": 0.0,
     "top_logprobs": 0,
     "reasoning": None,
     "service_tier": "default",
@@ -116,7 +114,20 @@ def _asked(row: Row) -> dict[str, Any]:
         "temperature": UNCHOSEN_TEMPERATURE if temperature is None else temperature,
         "max_output_tokens": _kept(options, "max_output_tokens", int),
         **FIXED_FIELDS,
+        **_sampling_of(options),
     }
+
+
+def _sampling_of(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the choices that a response shows, with those of the request."""
+    chosen = {name: _kept(options, name, int, float) for name in UNCHOSEN}
+    wanted = _kept(options, "response_format", dict) or {"type": "text"}
+    schema = wanted.get("json_schema")
+    if isinstance(schema, dict):
+        # As clients read it, with null for what the request left out.
+        wanted = {"description": None, "strict": None, **schema, "type": "json_schema"}
+    shown = {name: UNCHOSEN[name] if value is None else value for name, value in chosen.items()}
+    return {**shown, "text": {"format": wanted}}
 
 
 def _kept(options: dict[str, Any], name: str, *kinds: type) -> Any:
@@ -164,7 +175,8 @@ def reply_items(row: Row) -> list[dict[str, Any]]:
         said = "completed" if row["content"] else of_item
         items.append(reasoning_item(reasoning_form(row["id"]), row["reasoning"], said))
     if row["content"]:
-        items.append(message_item(message_form(row["id"]), row["content"], of_item))
+        is_refusal = row["finish_reason"] == "refusal"
+        items.append(message_item(message_form(row["id"]), row["content"], of_item, is_refusal=is_refusal))
     return items
 
 
@@ -176,9 +188,9 @@ def items_of(row: Row) -> list[dict[str, Any]]:
     return [{"id": message_form(row["id"]), "type": "message", "role": row["role"], "status": "completed", "content": content}]
 
 
-def message_item(item_id: str, text: str | None, status: str) -> dict[str, Any]:
+def message_item(item_id: str, text: str | None, status: str, *, is_refusal: bool = False) -> dict[str, Any]:
     """Return the item of an answer. None: its content has not begun."""
-    content = [] if text is None else [message_part(text)]
+    content = [] if text is None else [refusal_part(text) if is_refusal else message_part(text)]
     return {"id": item_id, "type": "message", "role": "assistant", "status": status, "content": content}
 
 
@@ -189,6 +201,10 @@ def reasoning_item(item_id: str, text: str | None, status: str) -> dict[str, Any
 
 def message_part(text: str) -> dict[str, Any]:
     return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+
+
+def refusal_part(text: str) -> dict[str, Any]:
+    return {"type": "refusal", "refusal": text}
 
 
 def reasoning_part(text: str) -> dict[str, Any]:
@@ -238,8 +254,9 @@ class ErrorSchema(serializers.Serializer[Any]):
 
 
 class ContentSchema(serializers.Serializer[Any]):
-    type = serializers.CharField(help_text="`input_text`, `output_text` or `reasoning_text`.")
-    text = serializers.CharField(allow_blank=True)
+    type = serializers.CharField(help_text="`input_text`, `output_text`, `refusal` or `reasoning_text`.")
+    text = serializers.CharField(allow_blank=True, required=False, help_text="Of all but a refusal.")
+    refusal = serializers.CharField(required=False, help_text="What the model said when it refused to answer.")
     annotations = serializers.ListField(child=serializers.JSONField(), required=False)
     logprobs = serializers.ListField(child=serializers.JSONField(), required=False)
 

@@ -13,9 +13,10 @@ from conversations.surfaces.openai.branches import split_history
 from conversations.surfaces.openai.chat.requests import CompletionCreateSerializer
 from conversations.surfaces.openai.identifiers import read_conversation_id
 from conversations.surfaces.openai.openings import Said
+from inference_proxy.protocols.base import OPENAI_FIELDS
 
 # What the reply's row keeps of a request, so that the surface can show it as a response, and staff can see it.
-KEPT = ("temperature", "metadata")
+KEPT = ("temperature", "metadata", *OPENAI_FIELDS)
 
 
 def question_of(body: CompletionCreateSerializer, request: HttpRequest, user_id: UUID) -> Question:

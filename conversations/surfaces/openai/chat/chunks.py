@@ -37,8 +37,11 @@ class CompletionChunks:
         if read_usage_row is not None:
             self._named["usage"] = None
         self._has_failed = False
+        # Of what was sent as content.
+        self._said: list[str] = []
+        self._is_refusal = row["finish_reason"] == "refusal"
         # For each token, so this is as short as it can be.
-        self._before = {kind: self._half(kind) for kind in ("content", "reasoning_content")}
+        self._before = {kind: self._half(kind) for kind in ("content", "reasoning_content", "refusal")}
 
     def greeting(self) -> bytes:
         return SSE.greeting + self._chunk({"role": "assistant", "content": "", "refusal": None})
@@ -51,6 +54,10 @@ class CompletionChunks:
         kind, text = ("reasoning_content", event["reasoning"]) if is_reasoning(payload) else ("content", event.get("token"))
         if not text or not isinstance(text, str):
             return b""
+        if kind == "content" and (self._is_refusal or event.get("refusal")):
+            kind = "refusal"
+        elif kind == "content":
+            self._said.append(text)
         return b'%b%b},"logprobs":null,"finish_reason":null}]}\n\n' % (self._before[kind], orjson.dumps(text))
 
     def _end(self, event: dict[str, Any]) -> bytes:
@@ -61,7 +68,9 @@ class CompletionChunks:
             return _failure(Interrupted()) + END
         if self._has_failed:
             return END
-        return self._chunk({}, finish_reason(event["finish_reason"])) + self._usage() + END
+        # Frames that were merged don't say that their text is a refusal, so it came as content.
+        end = {"refusal": "".join(self._said)} if event["finish_reason"] == "refusal" and self._said else {}
+        return self._chunk(end, finish_reason(event["finish_reason"])) + self._usage() + END
 
     def _usage(self) -> bytes:
         if self._read_usage_row is None:

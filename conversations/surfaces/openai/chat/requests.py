@@ -17,7 +17,6 @@ from conversations.surfaces.openai.requests import (
     refuse_nulls,
 )
 from conversations.surfaces.request_fields import (
-    BodySerializer,
     StrictBooleanField,
     StrictCharField,
     StrictFloatField,
@@ -25,8 +24,9 @@ from conversations.surfaces.request_fields import (
     UnsupportedField,
     choices_except,
 )
+from conversations.surfaces.sampling_fields import ONLY_OPENAI, OpenAIFieldsSerializer, ResponseFormatField
 from conversations.visible_text import is_blank
-from inference_proxy.protocols.base import Sampling
+from inference_proxy.protocols.base import OPENAI_FIELDS, Sampling
 
 # What parts of a content may be, and the field with their text.
 PARTS = {"text": "text", "input_text": "text", "output_text": "text", "refusal": "refusal"}
@@ -69,8 +69,8 @@ class StreamOptionsField(serializers.Field[Any, Any, Any, Any]):
         return data
 
 
-class CompletionCreateSerializer(BodySerializer):
-    unsupported: ClassVar = choices_except("model", "temperature", "max_tokens", "max_completion_tokens")
+class CompletionCreateSerializer(OpenAIFieldsSerializer):
+    unsupported: ClassVar = choices_except("model", "temperature", "max_tokens", "max_completion_tokens", *OPENAI_FIELDS)
 
     messages = ChatMessagesField()
     model = StrictCharField(required=False, allow_null=True, max_length=100, help_text="Default: the service's model.")
@@ -87,6 +87,7 @@ class CompletionCreateSerializer(BodySerializer):
         max_value=settings.MAX_OUTPUT_TOKENS,
         help_text="The older name of max_completion_tokens.",
     )
+    response_format = ResponseFormatField(required=False, allow_null=True, help_text=ONLY_OPENAI)
     store = StrictBooleanField(
         required=False, allow_null=True, help_text="false: a new conversation is temporary, for 24 hours after its last turn."
     )
@@ -109,7 +110,9 @@ class CompletionCreateSerializer(BodySerializer):
     def sampling(self) -> Sampling:
         asked = self.validated_data
         return Sampling(
-            temperature=asked.get("temperature"), max_tokens=asked.get("max_completion_tokens") or asked.get("max_tokens")
+            temperature=asked.get("temperature"),
+            max_tokens=asked.get("max_completion_tokens") or asked.get("max_tokens"),
+            **self.openai_fields(),
         )
 
 

@@ -12,12 +12,17 @@ from conversations.surfaces.openai.responses import seconds
 Row = Mapping[str, Any]
 
 # Those of ours that OpenAI's clients know. A reply that was stopped, or has no reason, ended with `stop`.
-FINISH_REASONS = {"length": "length", "content_filter": "content_filter", "refusal": "content_filter"}
+FINISH_REASONS = {"length": "length", "content_filter": "content_filter"}
 
 
 def completion_body(row: Row) -> dict[str, Any]:
     """Return a chat completion as its reply's row has it."""
-    message: dict[str, Any] = {"role": "assistant", "content": row["content"], "refusal": None}
+    is_refusal = row["finish_reason"] == "refusal" and bool(row["content"])
+    message: dict[str, Any] = {
+        "role": "assistant",
+        "content": None if is_refusal else row["content"],
+        "refusal": row["content"] if is_refusal else None,
+    }
     if row["reasoning"]:
         message["reasoning_content"] = row["reasoning"]
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": finish_reason(row["finish_reason"])}
@@ -56,8 +61,8 @@ def conversation_header(conversation_id: UUID) -> dict[str, str]:
 
 class CompletionMessageSchema(serializers.Serializer[Any]):
     role = serializers.CharField(help_text="Always `assistant`.")
-    content = serializers.CharField(allow_blank=True)
-    refusal = serializers.CharField(allow_null=True, help_text="Always null.")
+    content = serializers.CharField(allow_blank=True, allow_null=True, help_text="null if the model refused.")
+    refusal = serializers.CharField(allow_null=True, help_text="What the model said when it refused to answer.")
     reasoning_content = serializers.CharField(required=False, help_text="What the model thought.")
 
     class Meta:
