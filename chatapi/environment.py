@@ -43,9 +43,6 @@ CACHE_OPTIONS = frozenset(
 )
 # Printable ASCII only. Admins need no other addresses.
 EMAIL_FORM = re.compile(r"[!-?A-~]+@[!-?A-~]+")
-INFERENCE_PROTOCOLS = ("nanochat", "openai")
-# What INFERENCE_COMPATIBILITY may name; `inference_proxy.protocols.compatibility` makes these changes.
-INFERENCE_CHANGES = ("max_completion_tokens", "no_stream_options", "no_temperature", "no_top_k")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 # The predecessor's names of these variables still work. If both names are set, the new one wins.
 EARLIER_NAMES = {"ADMIN_EMAILS": "ADMIN_EMAIL", "AUTH_CACHE_SECONDS": "AUTH_CACHE_TTL_SECONDS"}

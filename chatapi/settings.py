@@ -7,8 +7,10 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 
 from chatapi.database.options import connection_settings, replica_settings
-from chatapi.environment import INFERENCE_CHANGES, INFERENCE_PROTOCOLS, EnvironmentProblem, EnvironmentReader, has_domain
+from chatapi.environment import EnvironmentProblem, EnvironmentReader, has_domain
 from chatapi.observability.logs import logging_configuration
+from inference_proxy.protocols import PROTOCOLS
+from inference_proxy.protocols.compatibility import CHANGES
 
 LEAST_SECRET_KEY_CHARACTERS = 32
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -23,10 +25,10 @@ try:
     INFERENCE_GENERATE_PATH = _environment.path(
         "INFERENCE_GENERATE_PATH", "" if has_domain(INFERENCE_SERVICE_URL, "modal.run") else "/generate"
     )
-    INFERENCE_PROTOCOL = _environment.choice("INFERENCE_PROTOCOL", "nanochat", INFERENCE_PROTOCOLS)
+    INFERENCE_PROTOCOL = _environment.choice("INFERENCE_PROTOCOL", "nanochat", tuple(PROTOCOLS))
     INFERENCE_MODEL = _environment.text("INFERENCE_MODEL")
     INFERENCE_API_KEY = _environment.text("INFERENCE_API_KEY")
-    INFERENCE_COMPATIBILITY = _environment.choices("INFERENCE_COMPATIBILITY", INFERENCE_CHANGES)
+    INFERENCE_COMPATIBILITY = _environment.choices("INFERENCE_COMPATIBILITY", tuple(CHANGES))
     # Whether a leading <think>…</think> is reasoning, and whether reasoning goes upstream with the history.
     INFERENCE_THINK_TAGS = _environment.flag("INFERENCE_THINK_TAGS", True)
     # Models, as patterns, whose service goes on with a last message of the model's own.
@@ -139,7 +141,7 @@ MIDDLEWARE = [
     "chatapi.observability.middleware.RequestLogMiddleware",
     "chatapi.incoming.cross_origin.CrossOriginMiddleware",
     # Around all that may refuse a request.
-    "conversations.surfaces.openai.errors.OpenAIErrorsMiddleware",
+    "chatapi.incoming.response_shapes.ResponseShapeMiddleware",
     # After CORS, so that browsers can read a refusal. CORS also answers preflights.
     "chatapi.limits.throttling.AddressLimitMiddleware",
     "chatapi.incoming.refused_bodies.RefuseBodiesMiddleware",
@@ -148,7 +150,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "chatapi.incoming.staff_sessions.SessionMiddleware",
-    "chatapi.incoming.paths.AddressMiddleware",
+    "chatapi.incoming.paths.PathMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "chatapi.incoming.staff_sessions.AuthenticationMiddleware",
     "chatapi.incoming.staff_sessions.MessageMiddleware",
@@ -319,11 +321,10 @@ WHITENOISE_AUTOREFRESH = False
 
 LOGGING = logging_configuration(LOG_LEVEL)
 
-# Size limits of request bodies, see request_bodies.py. Clients of HISTORY_PATHS also send the whole history.
+# Size limits of request bodies, see request_bodies.py. Clients of some routes also send the whole history.
 ORDINARY_BODY = 256 * 1024
 # JSON may write a character as two escapes of six bytes.
 DATA_UPLOAD_MAX_MEMORY_SIZE = max(ORDINARY_BODY, 12 * MAX_MESSAGE_CHARACTERS + 16 * 1024)
-HISTORY_PATHS = frozenset({"/api/v1/chat/stream", "/api/chat", "/v1/chat/completions", "/v1/responses"})
 MAX_BODY_WITH_HISTORY = 8 * 1024 * 1024
 # Of a caller without an Authorization header, where ALLOW_ANONYMOUS lets them send.
 MAX_STRANGERS_BODY = max(1024 * 1024, DATA_UPLOAD_MAX_MEMORY_SIZE)

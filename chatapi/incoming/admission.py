@@ -15,8 +15,8 @@ from wsgiref.types import WSGIApplication
 from django.conf import settings
 
 from chatapi.database.connections import call_before_waiting
-from chatapi.incoming.paths import PROBED
 from chatapi.incoming.request_bodies import PROBLEM_KEY
+from chatapi.incoming.routes import begins_reply, is_probe
 from chatapi.observability import metrics
 from chatapi.problem import Problem
 
@@ -26,8 +26,6 @@ PLACES_PER_CONNECTION = 2
 PATIENCE_S = 30.0
 # The queues, by their names in metrics.
 SENDS, OTHERS = "sends", "others"
-# The ends of paths of a POST that makes no reply.
-QUICK_ACTIONS = ("/stop", "/cancel", "/activate", "/ticket")
 
 # How many requests wait in each queue of this process.
 _waiting = {SENDS: 0, OTHERS: 0}
@@ -78,10 +76,9 @@ class Admission:
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "")
-        if path in PROBED:
+        if is_probe(path):
             return self._application(environ, start_response)
-        is_send = environ.get("REQUEST_METHOD") == "POST" and not path.rstrip("/").endswith(QUICK_ACTIONS)
-        queue = SENDS if is_send else OTHERS
+        queue = SENDS if begins_reply(environ.get("REQUEST_METHOD", ""), path) else OTHERS
         if not self._take_place(queue):
             metrics.admission_refusals.inc()
             environ.setdefault(PROBLEM_KEY, Overloaded(retry_after_s=1))

@@ -1,16 +1,16 @@
-"""Which addresses are answered: with or without a slash at the end, and for probes under any host name."""
+"""Which paths are answered: with or without a slash at the end, and for probes under any host name."""
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponsePermanentRedirect
 from django.middleware.common import CommonMiddleware
 
-# Kubernetes and load balancers call a server by its address, which no list of names can hold.
-PROBED = frozenset({"/health", "/api/health", "/api/ready"})
+from chatapi.incoming.routes import is_probe
+
 # Their owners decide about slashes.
 KEPT = (settings.ADMIN_PATH, settings.STATIC_URL)
 
 
-class AddressMiddleware(CommonMiddleware):
+class PathMiddleware(CommonMiddleware):
     """Django's own check of the host name; and a slash at the end of a path is as good as none, without a redirect.
 
     A redirect would lose the body of a POST.
@@ -20,4 +20,5 @@ class AddressMiddleware(CommonMiddleware):
         path = request.path_info
         if len(path) > 1 and path.endswith("/") and not path.startswith(KEPT):
             request.path_info = path = path[:-1]
-        return None if path in PROBED else super().process_request(request)
+        # Kubernetes and load balancers call a server by its IP address, which no list of names can hold.
+        return None if is_probe(path) else super().process_request(request)

@@ -28,6 +28,7 @@ from chatapi.incoming.arrival import note_request
 from chatapi.incoming.client_address import address_group_of
 from chatapi.incoming.client_deadlines import ClientDeadline
 from chatapi.incoming.fair_shares import FairShares
+from chatapi.incoming.routes import may_bring_history
 from chatapi.problem import Problem
 
 # The key in a request's META for the reason of a refusal.
@@ -80,7 +81,7 @@ class TooManyBodies(Problem):
 
 def body_limit(path: str, has_token: bool = True) -> int:
     """Return the limit for request bodies at this path, in bytes."""
-    if path.rstrip("/") not in settings.HISTORY_PATHS:
+    if not may_bring_history(path):
         return settings.DATA_UPLOAD_MAX_MEMORY_SIZE
     return settings.MAX_BODY_WITH_HISTORY if has_token else settings.MAX_STRANGERS_BODY
 

@@ -15,6 +15,10 @@ from tests.support.waiting import LIMIT_S, wait_until
 PLACES = PLACES_PER_CONNECTION
 
 
+def send(conversation: object) -> str:
+    return f"/api/conversations/{conversation}/messages"
+
+
 class Work:
     """An application that works until it is told to end, and does something first."""
 
@@ -51,22 +55,22 @@ def ask(settings: Any, work: Work) -> Iterator[Callable[..., Any]]:
 
 
 def test_requests_beyond_the_places_wait_and_come_in_order(ask: Callable[..., Any], work: Work) -> None:
-    first = [ask(f"/{number}") for number in range(PLACES)]
+    first = [ask(send(number)) for number in range(PLACES)]
     wait_until(lambda: len(work.begun) == PLACES, "all places are taken")
     assert not do_requests_wait()
-    later = ask("/later")
+    later = ask(send("later"))
     wait_until(do_requests_wait, "the request waits")
-    assert "/later" not in work.begun
+    assert send("later") not in work.begun
     work.may_end.set()
     assert [asked.result(LIMIT_S) for asked in [*first, later]] == [[b"answer"]] * (PLACES + 1)
-    assert work.begun[-1] == "/later"
+    assert work.begun[-1] == send("later")
     assert not do_requests_wait()
 
 
 def test_a_request_that_waits_for_something_else_lets_the_next_one_in(ask: Callable[..., Any], work: Work) -> None:
     work.first = lambda: (leave_place(), leave_place())  # type: ignore[func-returns-value, return-value]
     for number in range(3 * PLACES):
-        ask(f"/{number}")
+        ask(send(number))
     wait_until(lambda: len(work.begun) == 3 * PLACES, "all requests have begun")
 
 
@@ -90,11 +94,14 @@ def test_a_failure_leaves_its_place(settings: Any) -> None:
         ("POST", "/api/conversations/1/stop"),
         ("POST", "/api/conversations/1/stop/"),
         ("POST", "/v1/responses/1/cancel"),
+        ("POST", "/api/conversations"),
+        ("POST", "/api/conversations/1/messages/2/ticket"),
+        ("POST", "/nowhere"),
     ],
 )
 def test_a_quick_request_does_not_wait_behind_sends(ask: Callable[..., Any], work: Work, method: str, path: str) -> None:
     for number in range(PLACES + 1):
-        ask(f"/{number}")
+        ask(send(number))
     wait_until(lambda: len(work.begun) == PLACES, "all places of sends are taken")
     ask(path, method)
     wait_until(lambda: path in work.begun, "the other request has begun")
@@ -103,7 +110,7 @@ def test_a_quick_request_does_not_wait_behind_sends(ask: Callable[..., Any], wor
 @pytest.mark.parametrize("path", ["/api/health", "/health", "/api/ready"])
 def test_probes_do_not_wait(ask: Callable[..., Any], work: Work, path: str) -> None:
     for number in range(PLACES + 1):
-        ask(f"/{number}")
+        ask(send(number))
     wait_until(lambda: len(work.begun) == PLACES, "all places are taken")
     ask(path)
     wait_until(lambda: path in work.begun, "the probe is answered")
@@ -112,9 +119,9 @@ def test_probes_do_not_wait(ask: Callable[..., Any], work: Work, path: str) -> N
 def test_a_request_that_waits_too_long_is_refused(ask: Callable[..., Any], work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(admission_module, "PATIENCE_S", 0.05)
     for number in range(PLACES):
-        ask(f"/{number}")
+        ask(send(number))
     wait_until(lambda: len(work.begun) == PLACES, "all places are taken")
-    assert ask("/late").result(LIMIT_S) == [b"refused"]
+    assert ask(send("late")).result(LIMIT_S) == [b"refused"]
     [problem] = work.problems
     assert isinstance(problem, Overloaded)
     assert (problem.code, problem.status, problem.retry_after_s) == ("overloaded", 503, 1)

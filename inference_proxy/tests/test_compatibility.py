@@ -4,16 +4,11 @@ from typing import Any
 
 import pytest
 
-from chatapi.environment import INFERENCE_CHANGES
 from inference_proxy.exceptions import Refusal
 from inference_proxy.protocols import compatibility as compatibility_module
-from inference_proxy.protocols.compatibility import CHANGES, Compatibility, read_refusal
+from inference_proxy.protocols.compatibility import Compatibility, read_refusal
 
 BODY = {"model": "m", "max_tokens": 9, "stream_options": {}, "temperature": 1, "top_k": 3}
-
-
-def test_the_settings_accept_the_names_of_all_changes() -> None:
-    assert tuple(CHANGES) == INFERENCE_CHANGES
 
 
 @pytest.mark.parametrize(

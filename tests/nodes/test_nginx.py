@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from chatapi.incoming.routes import paths_with_history
 from devstack.processes import free_port
 from tests.support.client import Client
 from tests.support.nginx import MISSING, Nginx, find_nginx, running_nginx
@@ -192,7 +193,7 @@ def test_a_body_over_the_service_s_limit_is_refused_in_the_service_s_form() -> N
 def test_bodies_with_history_may_be_as_long_as_the_service_allows(settings: Any) -> None:
     with nodes(b"") as (node,), running_nginx(node.port, node.port) as nginx:
         client = Client(nginx.port, "a-token")
-        for path in settings.HISTORY_PATHS:
+        for path in paths_with_history():
             assert declare(nginx.port, path, settings.MAX_BODY_WITH_HISTORY) != 413
             assert declare(nginx.port, path, settings.MAX_BODY_WITH_HISTORY + 1) == 413
         assert declare(nginx.port, MESSAGE, settings.DATA_UPLOAD_MAX_MEMORY_SIZE + 1) == 413

@@ -3,6 +3,7 @@
 from django.urls import path
 
 from chatapi.auth.authentication import BearerAuthentication
+from chatapi.incoming.routes import route
 from conversations.surfaces.api.tickets import TicketAuthentication
 from conversations.surfaces.api.views.assistants import AssistantsView
 from conversations.surfaces.api.views.conversations import ConversationViewSet
@@ -22,8 +23,8 @@ MESSAGE = f"{CONVERSATION}/messages/<str:message_id>"
 
 urlpatterns = [
     # The service
-    path("health", HealthView.as_view()),
-    path("ready", ReadyView.as_view()),
+    route("health", HealthView.as_view(), is_probe=True),
+    route("ready", ReadyView.as_view(), is_probe=True),
     path("models", ModelsView.as_view()),
     path("models/swap", ModelSwapView.as_view()),
     # Conversations
@@ -37,12 +38,12 @@ urlpatterns = [
     path(f"{CONVERSATION}/restore", ConversationViewSet.as_view({"post": "restore"})),
     path(f"{CONVERSATION}/stop", ConversationViewSet.as_view({"post": "stop"})),
     path(f"{CONVERSATION}/fork", ConversationViewSet.as_view({"post": "fork"})),
-    path(f"{CONVERSATION}/regenerate", ConversationViewSet.as_view({"post": "regenerate"})),
+    route(f"{CONVERSATION}/regenerate", ConversationViewSet.as_view({"post": "regenerate"}), begins_reply="POST"),
     # Messages
-    path(f"{CONVERSATION}/messages", MessageViewSet.as_view({"get": "list", "post": "create"})),
-    path(MESSAGE, MessageViewSet.as_view({"get": "retrieve", "put": "update"})),
-    path(f"{MESSAGE}/regenerate", MessageViewSet.as_view({"post": "regenerate"})),
-    path(f"{MESSAGE}/continue", MessageViewSet.as_view({"post": "go_on"})),
+    route(f"{CONVERSATION}/messages", MessageViewSet.as_view({"get": "list", "post": "create"}), begins_reply="POST"),
+    route(MESSAGE, MessageViewSet.as_view({"get": "retrieve", "put": "update"}), begins_reply="PUT"),
+    route(f"{MESSAGE}/regenerate", MessageViewSet.as_view({"post": "regenerate"}), begins_reply="POST"),
+    route(f"{MESSAGE}/continue", MessageViewSet.as_view({"post": "go_on"}), begins_reply="POST"),
     path(f"{MESSAGE}/activate", MessageViewSet.as_view({"post": "activate"})),
     path(
         f"{MESSAGE}/stream",

@@ -2,14 +2,19 @@
 
 from django.urls import path
 
+from chatapi.incoming.routes import route
 from conversations.surfaces.contract.views import ConversationViewSet, HealthView, MessageViewSet
 
 urlpatterns = [
-    path("health", HealthView.as_view()),
+    route("health", HealthView.as_view(), is_probe=True),
     path("conversations", ConversationViewSet.as_view({"get": "list", "post": "create"})),
     path(
         "conversations/<str:conversation_id>",
         ConversationViewSet.as_view({"get": "retrieve", "patch": "partial_update"}),
     ),
-    path("conversations/<str:conversation_id>/messages", MessageViewSet.as_view({"get": "list", "post": "create"})),
+    route(
+        "conversations/<str:conversation_id>/messages",
+        MessageViewSet.as_view({"get": "list", "post": "create"}),
+        begins_reply="POST",
+    ),
 ]

@@ -1,30 +1,27 @@
 """Errors in OpenAI's form: `{"error": {"message", "type", "param", "code"}}`.
 
-Principle: every failure under /v1 has this form, also those from before a view is known: an unknown address, a refused body, a
-rate limit. So a middleware rewrites the answers of this surface, and no view knows about it.
+Principle: every failure under /v1 has this form, also those from before a view is known: an unknown path, a refused body, a
+rate limit. So the responses of this surface are rewritten after its views, which know nothing of it.
 
 The `openai` packages repeat requests on their own after 408, 409, 429 and 5xx, unless `x-should-retry` is false. It is false
 where the same request would fail again (409, a used-up quota), and where the service has saved the question: repeating it
 would ask it twice.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
-from django.http import HttpRequest
 from django.http.response import HttpResponse, HttpResponseBase
 
 from chatapi.observability.logs import trace_id_var
 from chatapi.problem import Problem
 from conversations.exceptions import QuotaExceeded
 
-PREFIX = "/v1/"
 TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 # What the fields of other surfaces are called here, and those that have another name in chat completions.
 PARAMETERS = {"model_tag": "model"}
 RESPONSE_PARAMETERS = {**PARAMETERS, "max_tokens": "max_output_tokens"}
-CHAT_PREFIX = "/v1/chat/"
 
 
 class StillRunning(Problem):
@@ -39,19 +36,21 @@ class Interrupted(Problem):
     detail = "The server stopped before the reply was complete. Its text so far is kept in the conversation."
 
 
-class OpenAIErrorsMiddleware:
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
-        self._get_response = get_response
+def give_openai_form(response: HttpResponseBase) -> None:
+    """Rewrite an error, and name the request."""
+    _give_form(response, RESPONSE_PARAMETERS)
 
-    def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        response = self._get_response(request)
-        if not request.path_info.startswith(PREFIX):
-            return response
-        # The packages show it as `request_id`.
-        response["X-Request-Id"] = trace_id_var.get()
-        if isinstance(response, HttpResponse) and response.status_code >= 400:
-            _rewrite(response, PARAMETERS if request.path_info.startswith(CHAT_PREFIX) else RESPONSE_PARAMETERS)
-        return response
+
+def give_chat_form(response: HttpResponseBase) -> None:
+    """Do the same for chat completions."""
+    _give_form(response, PARAMETERS)
+
+
+def _give_form(response: HttpResponseBase, parameters: Mapping[str, str]) -> None:
+    # The packages show it as `request_id`.
+    response["X-Request-Id"] = trace_id_var.get()
+    if isinstance(response, HttpResponse) and response.status_code >= 400:
+        _rewrite(response, parameters)
 
 
 def _rewrite(response: HttpResponse, parameters: Mapping[str, str]) -> None:
