@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any, Protocol
@@ -12,6 +13,7 @@ from django.conf import settings
 from inference_proxy.exceptions import Refusal, UpstreamError
 from inference_proxy.protocols.endings import finish_reason_of
 from inference_proxy.protocols.think_tags import PAIRS, ThinkTags
+from inference_proxy.protocols.thought_beginnings import thought_beginnings
 
 # PostgreSQL stores neither, and no client can show them.
 UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
@@ -129,6 +131,8 @@ class InferenceProtocol(Protocol):
     # Which of the fields of `Sampling` each request may have, beside those that all protocols know.
     sampling_fields: tuple[str, ...]
     swap_path: str | None
+    # The model whose thinking tags are looked for, "" where requests name none.
+    tags_of: str
 
     @property
     def path(self) -> str:
@@ -191,10 +195,21 @@ def new_think_tags(model: str = "") -> ThinkTags | None:
     """Return what splits the thought off a reply of this model; None where tags are text."""
     if not settings.INFERENCE_THINK_TAGS:
         return None
+    is_named = any(_matches(model, pattern) for pattern in settings.INFERENCE_THINK_INSIDE)
+    return ThinkTags(begins_inside=is_named or thought_beginnings.is_inside(model), pairs=think_pairs(model))
+
+
+def think_pairs(model: str) -> Mapping[str, tuple[str, ...]]:
+    """Return the opening tags of thoughts that this model may use, each with what closes it."""
     pairs = {opening: (closing,) for pattern, opening, closing in settings.INFERENCE_THINK_PAIRS if _matches(model, pattern)}
-    begins_inside = any(_matches(model, pattern) for pattern in settings.INFERENCE_THINK_INSIDE)
     # The operator's own pairs come first: one may begin with another tag.
-    return ThinkTags(begins_inside=begins_inside, pairs={**pairs, **PAIRS, **pairs} if pairs else PAIRS)
+    return {**pairs, **PAIRS, **pairs} if pairs else PAIRS
+
+
+def note_whole_reply(model: str, *, text: str, reasoning: str) -> None:
+    """Learn from a whole reply of this model where its replies begin."""
+    if settings.INFERENCE_THINK_TAGS:
+        thought_beginnings.note(model, text=text, reasoning=reasoning, pairs=think_pairs(model))
 
 
 def _matches(model: str, pattern: str) -> bool:

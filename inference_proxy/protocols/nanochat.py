@@ -54,6 +54,7 @@ class Nanochat:
         self._cleaner = TokenCleaner()
         self._reasoning_cleaner = TokenCleaner()
         # None as soon as all that follows is text.
+        self.tags_of = ""
         self._tags = new_think_tags()
 
     @property
@@ -64,6 +65,7 @@ class Nanochat:
         return {"X-Internal-API-Key": settings.INTERNAL_API_KEY} if settings.INFERENCE_SEND_INTERNAL_KEY else {}
 
     def body(self, request: GenerationRequest) -> dict[str, Any]:
+        self.tags_of = request.model_tag
         self._tags = new_think_tags(request.model_tag)
         sampling = fill_in(request.sampling)
         body = {

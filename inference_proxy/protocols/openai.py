@@ -58,6 +58,7 @@ class OpenAI:
         self._cleaner = TokenCleaner()
         self._reasoning_cleaner = TokenCleaner()
         # None as soon as all that follows is text.
+        self.tags_of = ""
         self._tags = new_think_tags()
         self._has_refused = False
 
@@ -81,6 +82,7 @@ class OpenAI:
     def body(self, request: GenerationRequest) -> dict[str, Any]:
         system = [{"role": "system", "content": request.system_prompt}] if request.system_prompt else []
         model = settings.INFERENCE_MODEL if request.model_tag in ("", "default") else request.model_tag
+        self.tags_of = model
         self._tags = new_think_tags(model)
         sampling = fill_in(request.sampling)
         optional = {

@@ -25,6 +25,8 @@ PAIRS: dict[str, tuple[str, ...]] = {
     "<|channel|>final<|message|>": (),
     "<|start|>assistant<|channel|>final<|message|>": (),
 }
+# Around a tag that a text is about.
+QUOTES = "`\"'“”‘’«»()"
 # White space before the opening tag, at most. More of it is text.
 LONGEST_LEAD = 64
 # What follows a tag in a sentence about the tag, and what may become that.
@@ -35,8 +37,10 @@ MAY_BE_MENTION = re.compile(r"(?: [a-z]{0,6})?")
 class ThinkTags:
     """Split the text of one reply, as it comes, into reasoning and text. Tags may be cut anywhere.
 
-    White space around the tags belongs to neither, except before the closing tag. A tag that comes later is text.
-    `begins_inside` is for models whose template has the opening tag already, so that only the closing one comes.
+    White space around the tags belongs to neither, except before the closing tag. A tag that comes later is text, and so is a
+    closing tag alone, except on a line of its own at the beginning.
+    `begins_inside` is for models whose template has the opening tag already, so that only the closing one comes. Where the
+    service sends the reasoning beside the text, it has taken the tags out itself, and the text is text.
     """
 
     def __init__(self, *, begins_inside: bool = False, pairs: Mapping[str, tuple[str, ...]] = PAIRS) -> None:
@@ -87,15 +91,17 @@ class ThinkTags:
             opening = next((opening for opening in self._pairs if begin.startswith(opening)), None)
             if opening is not None:
                 return self._enter(opening, rest, begin[len(opening) :], is_end)
-            closings = self._known_closings if self.has_channel else ()
-            stray = next((closing for closing in closings if begin.startswith(closing)), None)
-            if stray is not None:
+            stray = next((closing for closing in self._known_closings if begin.startswith(closing)), "")
+            after = begin[len(stray) :]
+            if stray and (self.has_channel or after[:1] in ("\n", "\r")):
+                # Of a thought that is elsewhere, or that the model left out.
                 self._is_open = self._is_closed = True
-                return begin[len(stray) :]
-            if not is_end and any(tag.startswith(begin) for tag in (*self._pairs, *closings)):
+                return after
+            may_be_tag = after == "" if stray else any(tag.startswith(begin) for tag in (*self._pairs, *self._known_closings))
+            if may_be_tag and not is_end:
                 self._held = rest
                 return ""
-        if self._begins_inside:
+        if self._begins_inside and not self.has_channel:
             self._is_open, self._closings = True, self._known_closings
         else:
             self.is_over = True
@@ -137,6 +143,17 @@ class ThinkTags:
         text = rest.lstrip()
         self.is_over = bool(text)
         return text
+
+
+def closes_alone(text: str, pairs: Mapping[str, tuple[str, ...]] = PAIRS) -> bool:
+    """Whether a whole reply ends a thought that it has not opened, and does not just talk about the tag."""
+    for closing in dict.fromkeys(closing for closings in pairs.values() for closing in closings):
+        before, found, after = text.partition(closing)
+        if found and before.strip():
+            is_quoted = before[-1] in QUOTES or after[:1] in tuple(QUOTES) or before.count("```") % 2 == 1
+            is_known = any(opening in before for opening in pairs) or closing in after
+            return not (is_quoted or is_known or MENTION.match(after))
+    return False
 
 
 def _beginning_of_tag(text: str, tags: tuple[str, ...]) -> str:

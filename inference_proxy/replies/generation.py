@@ -26,7 +26,7 @@ from inference_proxy.exceptions import (
     UpstreamError,
     UpstreamFailure,
 )
-from inference_proxy.protocols.base import Delta, GenerationRequest
+from inference_proxy.protocols.base import Delta, GenerationRequest, note_whole_reply
 from inference_proxy.protocols.refusals import failure_of_event
 from inference_proxy.replies.account import Account
 from inference_proxy.replies.asking import Asking
@@ -222,6 +222,8 @@ class Generation:
             failure is None and self._cut_status is None and self._account.finish_reason != "length" and self._former is None
         )
         self._append(self._protocol.flush(is_whole=has_answered and not self._account.has_called_tool))
+        if has_answered:
+            note_whole_reply(self._protocol.tags_of, text=self.transcript.text(), reasoning=self.transcript.reasoning())
         if self._cut_status is not None:
             return self._cut_status, None
         failure = failure or self._missing_answer()

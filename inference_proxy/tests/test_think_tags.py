@@ -17,7 +17,12 @@ PIECES = st.sampled_from(
 )
 
 
+STRAY = re.compile(rf"\s{{0,{LONGEST_LEAD}}}</think>(?=[\n\r])\s*(?P<text>.*)", re.DOTALL)
+
+
 def split_whole(whole: str) -> tuple[str, str]:
+    if stray := STRAY.fullmatch(whole):
+        return ("", stray["text"])
     found = FORM.fullmatch(whole)
     return (found["reasoning"], found["text"] or "") if found else ("", whole)
 
@@ -64,6 +69,8 @@ def test_a_split_depends_on_the_text_alone(words: list[str], chance) -> None:  #
         ("`<think>` opens it", "", "`<think>` opens it"),
         ("<think> Is it?</think>Yes", "Is it?", "Yes"),
         ("</think> closes it", "", "</think> closes it"),
+        ("\n\n</think>\n\nYes", "", "Yes"),
+        ("</think>", "", "</think>"),
         ("<think>no end", "no end", ""),
         ("<think>no end</thi", "no end</thi", ""),
         ("<thi", "", "<thi"),
@@ -85,6 +92,7 @@ def test_what_is_reasoning(whole: str, reasoning: str, text: str) -> None:
         ("Hm</thinking>Yes", "Hm", "Yes"),
         ("Yes", "Yes", "Yes"),
         ("<thi", "<thi", "<thi"),
+        ("</think>\nYes", "", "Yes"),
     ],
 )
 @pytest.mark.parametrize("size", [1, 3, 100])
@@ -109,6 +117,12 @@ def test_a_stray_closing_tag_after_other_reasoning_is_dropped(whole: str, size: 
     tags.has_channel = True
     parts = [tags.split(whole[at : at + size]) for at in range(0, len(whole), size)]
     assert "".join(text for _, text in parts) == "Yes"
+
+
+def test_a_model_that_begins_inside_may_have_its_thought_taken_out_by_the_service() -> None:
+    tags = ThinkTags(begins_inside=True)
+    tags.has_channel = True
+    assert tags.split("Yes") == ("", "Yes")
 
 
 def test_ordinary_text_is_not_delayed() -> None:

@@ -307,3 +307,18 @@ def test_tags_are_text_where_the_operator_says_so(configured: Server, client: Cl
     upstream.script(tokens("<think>Hm", "</think>Yes"), done())
     stream = client.at(configured.port).ask(client.create_conversation(), "question")
     assert (stream.text, stream.reasoning) == ("<think>Hm</think>Yes", "")
+
+
+def test_a_model_that_closes_a_thought_it_never_opened_is_read_so_from_the_fourth_reply_on(
+    client: Client, upstream: ScriptedUpstream
+) -> None:
+    for number in range(5):
+        upstream.script(tokens("The user greets", " me.\n</thi", "nk>\n\n", "Hello", "!"), done())
+        conversation = client.create_conversation()
+        stream = client.ask(conversation, "hello")
+        message = client.message(conversation, stream.message_id)
+        if number >= 3:
+            assert (message["reasoning"], message["content"]) == ("The user greets me.\n", "Hello!")
+            assert "".join(frame.object.get("token", "") for frame in stream.frames if frame.object) == "Hello!"
+        else:
+            assert (message["reasoning"], message["content"]) == ("", "The user greets me.\n</think>\n\nHello!")
