@@ -1,6 +1,6 @@
 // A small chat page on the public API: logging in, choosing a conversation, writing. Replies are streamed by ../stream.js.
 import { call, getToken, inWords, setToken, whenLoggedOut } from "./api.js";
-import { drawIcons, isComposing } from "./elements.js";
+import { drawIcons, el, isComposing } from "./elements.js";
 import { Sidebar } from "./sidebar.js";
 import { Thread } from "./thread.js";
 
@@ -57,6 +57,7 @@ async function start() {
   $("chat").hidden = !getToken();
   if (!getToken()) return showLogin();
   sidebar.load();
+  sidebar.loadTags();
   return route();
 }
 
@@ -105,8 +106,10 @@ function showConversation(shown) {
   document.title = shown ? `${shown.title} – Chat` : "Chat";
   $("temporary-badge").hidden = !isTemporary;
   $("conversation-actions").hidden = !shown;
-  $("favourite").hidden = isTemporary;
+  $("conversation-tags").replaceChildren(...(shown?.tags ?? []).map((tag) => el("span", { className: "badge" }, tag)));
+  for (const button of ["favourite", "archive", "tag"]) $(button).hidden = isTemporary;
   $("favourite").setAttribute("aria-pressed", String(Boolean(shown?.is_favorited)));
+  $("archive").setAttribute("aria-pressed", String(Boolean(shown?.is_archived)));
 }
 
 function showHeadProblem(problem) {
@@ -207,21 +210,29 @@ async function change(body) {
 }
 
 $("favourite").addEventListener("click", () => change({ is_favorited: !conversation.is_favorited }));
-$("rename").addEventListener("click", () => {
-  $("new-title").value = conversation.title;
-  $("rename-dialog").returnValue = "";
-  $("rename-dialog").showModal();
-  $("new-title").select();
-});
-// Enter in the field submits with the first button, which is Cancel, unless the form is told otherwise.
-$("new-title").addEventListener("keydown", (event) => {
-  if (event.key !== "Enter") return;
-  event.preventDefault();
-  $("rename-dialog").querySelector("[value=rename]").click();
-});
-$("rename-dialog").addEventListener("close", () => {
-  const title = $("new-title").value.trim();
-  if ($("rename-dialog").returnValue === "rename" && title) change({ title });
+$("archive").addEventListener("click", () => change({ is_archived: !conversation.is_archived }));
+
+/** Let a button open a dialog with one field. `save` gets what was written. */
+function askFor(button, dialog, field, read, save) {
+  $(button).addEventListener("click", () => {
+    $(field).value = read();
+    $(dialog).returnValue = "";
+    $(dialog).showModal();
+    $(field).select();
+  });
+  // Enter in the field submits with the first button, which is Cancel, unless the form is told otherwise.
+  $(field).addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" || isComposing(event)) return;
+    event.preventDefault();
+    $(dialog).querySelector(".primary").click();
+  });
+  $(dialog).addEventListener("close", () => $(dialog).returnValue && save($(field).value));
+}
+
+askFor("rename", "rename-dialog", "new-title", () => conversation.title, (title) => title.trim() && change({ title: title.trim() }));
+askFor("tag", "tag-dialog", "new-tags", () => conversation.tags.join(", "), async (tags) => {
+  await change({ tags: tags.split(",").filter((tag) => tag.trim()) });
+  sidebar.loadTags();
 });
 $("delete").addEventListener("click", () => {
   $("delete-dialog").returnValue = "";

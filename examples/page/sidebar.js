@@ -1,4 +1,4 @@
-// The list of conversations: by day, favourites only, or what a search finds.
+// The list of conversations: by day, one view of them (favourites, archived, deleted, a tag), or what a search finds.
 import { call, inWords } from "./api.js";
 import { announce, el, icon } from "./elements.js";
 
@@ -10,7 +10,7 @@ const ZONE = Intl.DateTimeFormat().resolvedOptions().timeZone;
 export class Sidebar {
   #list = document.getElementById("list");
   #search = document.getElementById("search");
-  #favourites = document.getElementById("favourites");
+  #view = document.getElementById("view");
   #groups = new Map();
   #next = null;
   #request = 0;
@@ -22,11 +22,7 @@ export class Sidebar {
       clearTimeout(timer);
       timer = setTimeout(() => this.load(), SEARCH_AFTER_MS);
     });
-    this.#favourites.addEventListener("click", () => {
-      const isPressed = this.#favourites.getAttribute("aria-pressed") !== "true";
-      this.#favourites.setAttribute("aria-pressed", isPressed);
-      this.load();
-    });
+    this.#view.addEventListener("change", () => this.load());
   }
 
   /** Show a conversation as the open one. */
@@ -64,8 +60,27 @@ export class Sidebar {
   }
 
   #parameters(more) {
-    const chosen = this.#favourites.getAttribute("aria-pressed") === "true" ? { favorited: "true" } : {};
-    return new URLSearchParams({ limit: PAGE, tz: ZONE, ...chosen, ...more });
+    // The trash can't be searched.
+    const chosen = more.q && this.#showsDeleted ? "" : this.#view.value;
+    return new URLSearchParams({ limit: PAGE, tz: ZONE, ...Object.fromEntries(new URLSearchParams(chosen)), ...more });
+  }
+
+  get #showsDeleted() {
+    return this.#view.value === "deleted=true";
+  }
+
+  /** Offer the user's tags as views. The chosen one stays. */
+  async loadTags() {
+    const tags = await call("GET", "/tags").catch(() => null);
+    if (!tags) return;
+    const chosen = this.#view.value;
+    const group = document.getElementById("tags");
+    group.replaceChildren(...tags.items.map(({ tag, count }) => el("option", { value: String(new URLSearchParams({ tag })) }, `${tag} (${count})`)));
+    group.hidden = !tags.items.length;
+    this.#view.value = chosen;
+    if (this.#view.value === chosen) return;
+    this.#view.value = "";
+    this.load();
   }
 
   #read(more) {
@@ -85,7 +100,7 @@ export class Sidebar {
       this.#groups.get(day).append(...conversations.map((conversation) => this.#item(conversation)));
     }
     this.#offerMore(page.next, () => this.#read({ cursor: this.#next }), (more) => this.#add(more));
-    if (!this.#groups.size) this.#list.append(el("p", { className: "nothing" }, "No conversations yet."));
+    if (!this.#groups.size) this.#list.append(el("p", { className: "nothing" }, this.#view.value ? "Nothing here." : "No conversations yet."));
   }
 
   #offerMore(next, read, add) {
@@ -117,9 +132,24 @@ export class Sidebar {
   }
 
   #item(conversation) {
+    if (conversation.deleted_at) return this.#deletedItem(conversation);
     const star = conversation.is_favorited ? el("span", { className: "starred" }, icon("star"), el("span", { className: "unseen" }, "Favourite")) : null;
     const running = conversation.running_message_id ? el("span", { className: "running", title: "Writing" }, el("span", { className: "unseen" }, "Writing")) : null;
     return el("li", {}, this.#link(conversation.id, el("span", { className: "name", dir: "auto" }, conversation.title), running, star));
+  }
+
+  #deletedItem({ id, title }) {
+    const restore = async () => {
+      try {
+        await call("POST", `/conversations/${id}/restore`);
+        await this.load();
+        announce("Restored.");
+      } catch (problem) {
+        this.#showProblem(problem);
+      }
+    };
+    const button = el("button", { type: "button", className: "quiet", "aria-label": `Restore ${title}`, onclick: restore }, "Restore");
+    return el("li", { className: "deleted" }, el("span", { className: "name", dir: "auto" }, title), button);
   }
 
   #link(id, ...children) {

@@ -17,7 +17,7 @@ OpenPage = Callable[..., Page]
 
 @pytest.fixture(scope="session")
 def service(new_server: StartServer) -> Iterator[Server]:
-    with new_server(TRY_PAGE="true", INFERENCE_PROTOCOL="openai") as server:
+    with new_server(TRY_PAGE="true", INFERENCE_PROTOCOL="openai", TRASH_DAYS="30") as server:
         yield server
 
 

@@ -321,9 +321,9 @@ def test_rename_favourite_feedback_search_and_delete(open_page: OpenPage, client
     page.get_by_role("button", name="Favourite", exact=True).click()
     expect(page.get_by_role("button", name="Favourite", exact=True)).to_have_attribute("aria-pressed", "true")
     expect(page.locator("#list li")).to_have_count(2)
-    page.get_by_role("button", name="Only favourites").click()
+    page.get_by_label("Which conversations").select_option("Favourites")
     expect(page.locator("#list li")).to_have_count(1)
-    page.get_by_role("button", name="Only favourites").click()
+    page.get_by_label("Which conversations").select_option("Conversations")
     page.get_by_label("Search conversations and messages").fill("tea")
     expect(page.locator("#list mark").first).to_have_text("tea")
     expect(page.locator("#list .snippet").first).to_contain_text("green tea & cake")
@@ -337,6 +337,34 @@ def test_rename_favourite_feedback_search_and_delete(open_page: OpenPage, client
     page.get_by_role("dialog").get_by_role("button", name="Delete").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("New chat")
     wait_until(lambda: [item["title"] for item in client.get("/api/conversations")["items"]] == ["Another"], "it is deleted")
+
+
+def test_archive_tags_and_the_trash(open_page: OpenPage, client: Client, conversation: str) -> None:
+    page = open_page(f"#/c/{conversation}")
+    view, listed = page.get_by_label("Which conversations"), page.locator("#list li")
+    page.get_by_role("button", name="Tags", exact=True).click()
+    page.get_by_role("textbox", name="Tags").fill("work, Green tea")
+    page.keyboard.press("Enter")
+    expect(page.locator("#conversation-tags .badge")).to_have_text(["work", "Green tea"])
+    expect(view.locator("optgroup option")).to_have_count(2)
+    page.get_by_role("button", name="Archive", exact=True).click()
+    expect(page.get_by_role("button", name="Archive", exact=True)).to_have_attribute("aria-pressed", "true")
+    expect(listed).to_have_count(0)
+    view.select_option("Archived")
+    expect(listed).to_have_count(1)
+    photograph(page, "tags")
+    page.get_by_role("button", name="Archive", exact=True).click()
+    view.select_option("tag=work")
+    expect(listed).to_have_count(1)
+    page.get_by_role("button", name="Delete", exact=True).click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    expect(listed).to_have_count(0)
+    view.select_option("Deleted")
+    page.get_by_role("button", name="Restore").click()
+    expect(listed).to_have_count(0)
+    view.select_option("Conversations")
+    expect(listed).to_have_count(1)
+    assert client.get(f"/api/conversations/{conversation}")["tags"] == ["work", "Green tea"]
 
 
 def test_a_phone_shows_the_list_over_the_conversation(open_page: OpenPage, client: Client, conversation: str) -> None:
@@ -384,8 +412,20 @@ def test_everything_has_a_name_and_can_be_reached_with_the_keyboard(
         reached.append(
             page.evaluate("document.activeElement.ariaLabel || document.activeElement.id || document.activeElement.innerText")
         )
-    wanted = ["skip", "new-chat", "search", "Only favourites", "hello", "appearance", "log-out", "Favourite"]
-    for name in [*wanted, "Rename", "Delete", "Edit", "Copy", "Good reply", "Write another reply", "question", "Send"]:
+    wanted = ["skip", "new-chat", "search", "view", "hello", "appearance", "log-out", "Favourite"]
+    for name in [
+        *wanted,
+        "Tags",
+        "Archive",
+        "Rename",
+        "Delete",
+        "Edit",
+        "Copy",
+        "Good reply",
+        "Write another reply",
+        "question",
+        "Send",
+    ]:
         assert name in reached, reached
 
 
