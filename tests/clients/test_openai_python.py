@@ -310,6 +310,21 @@ def test_the_items_of_a_conversation(api: OpenAI, upstream: ScriptedUpstream) ->
     assert [item.type for item in api.responses.retrieve(response.id).output] == ["message"]
 
 
+def test_items_are_added_once_by_a_request_that_the_package_repeats(api: OpenAI) -> None:
+    conversation = api.conversations.create().id
+    said: list[Any] = [{"role": "user", "content": "one"}, {"role": "assistant", "content": "two"}]
+    repeated = {"x-stainless-retry-count": "1"}
+    first = api.conversations.items.create(conversation, items=said)
+    again = api.conversations.items.create(conversation, items=said, extra_headers=repeated)
+    assert [item.id for item in again.data] == [item.id for item in first.data]
+    # The first try of this one was lost before it arrived.
+    api.conversations.items.create(conversation, items=said[:1], extra_headers=repeated)
+    # A request of its own.
+    api.conversations.items.create(conversation, items=said[:1])
+    texts = [item.to_dict()["content"][0]["text"] for item in api.conversations.items.list(conversation, order="asc")]
+    assert texts == ["one", "two", "one", "one"]
+
+
 def test_items_wait_for_the_end_of_a_response(api: OpenAI, upstream: ScriptedUpstream) -> None:
     upstream.script(tokens("so far"), stall())
     begun = api.responses.create(input="long", background=True)

@@ -91,7 +91,7 @@ def begin_turn(request: HttpRequest, question: Question, *, key: str, how: Deliv
     same = Same(question.user_id, question.terms.fingerprint, question.place.conversation_id)
     try:
         refuse_too_many_streams(question.user_id, how)
-        return _begin(question, same, key=key, is_repeated=not key and _retry_count(request) > 0)
+        return _begin(question, same, key=key, is_repeated=not key and retry_count(request) > 0)
     except Problem:
         if not key:
             # The package repeats this request, which asked nothing. An earlier turn with the same words is not its answer.
@@ -221,6 +221,6 @@ def _terms(asked: dict[str, Any], place: Place, fingerprint: str) -> Terms:
     )
 
 
-def _retry_count(request: HttpRequest) -> int:
+def retry_count(request: HttpRequest) -> int:
     count = request.META.get("HTTP_X_STAINLESS_RETRY_COUNT", "")
     return int(count) if count.isascii() and count.isdigit() and len(count) < 4 else 0

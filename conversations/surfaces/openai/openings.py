@@ -22,6 +22,8 @@ from conversations.services.user_directory import requires_known_user
 
 # The source of messages that a client brought: they can't be rated, and usage does not count them.
 BROUGHT = "client"
+# The packages repeat a request twice, a few seconds after it failed.
+REPEATED_WITHIN = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,20 +69,34 @@ def open_conversation(
     return found_id
 
 
-def add_items(*, conversation_id: UUID, user_id: UUID, said: Sequence[Said]) -> list[UUID]:
+def add_items(*, conversation_id: UUID, user_id: UUID, said: Sequence[Said], is_repeated: bool = False) -> list[UUID]:
     """Add messages that a client brought at the end of a user's conversation, and return their ids.
 
-    Raises `ConversationNotFound`, `GenerationInProgress`.
+    If the request `is_repeated` by its client library, and the conversation ends with the same messages, brought within the
+    last minute, return those. Raises `ConversationNotFound`, `GenerationInProgress`.
     """
     with transaction.atomic():
         theirs = Conversation.objects.visible_to(user_id).filter(id=conversation_id)
         if theirs.select_for_update(no_key=True).values_list("id", flat=True).first() is None:
             raise ConversationNotFound
+        if is_repeated and (added := _just_added(conversation_id, said)):
+            return added
         running_id = Message.objects.in_conversation(conversation_id).running().values_list("id", flat=True).first()
         if running_id is not None:
             raise GenerationInProgress(running_id)
         theirs.update(updated_at=TransactionNow())
         return add_messages(conversation_id, said)
+
+
+def _just_added(conversation_id: UUID, said: Sequence[Said]) -> list[UUID]:
+    """Return the ids of the last messages of a conversation, if they say this and were brought just now; else none."""
+    recent = Message.objects.in_conversation(conversation_id).active_branch().newest_first()
+    brought = recent.filter(source=BROUGHT, created_at__gte=Now() - REPEATED_WITHIN)
+    rows = list(recent.values_list("id", "role", "content")[: len(said)])[::-1]
+    are_new = brought.filter(id__in=[row[0] for row in rows]).count() == len(said)
+    return (
+        [row[0] for row in rows] if are_new and [row[1:] for row in rows] == [(one.role, one.content) for one in said] else []
+    )
 
 
 def add_messages(conversation_id: UUID, said: Sequence[Said]) -> list[UUID]:

@@ -13,6 +13,7 @@ from conversations.services.sending.creation_keys import create_once
 from conversations.surfaces.callers import caller_id
 from conversations.surfaces.headers import read_idempotency_key
 from conversations.surfaces.openai import operations
+from conversations.surfaces.openai.asking import retry_count
 from conversations.surfaces.openai.deleting import delete_item
 from conversations.surfaces.openai.identifiers import REASONING, conversation_form, read_conversation_id, read_item_id
 from conversations.surfaces.openai.openings import Said, add_items, open_conversation
@@ -73,7 +74,9 @@ class ConversationViewSet(ViewSet):
         asked = read_body(ItemsCreateSerializer, request).validated_data["items"]
         count_further_sends(request, len(asked) - 1)
         said = [Said(message.role, message.content) for message in asked]
-        return Response(read_added_items(found_id, add_items(conversation_id=found_id, user_id=user_id, said=said)))
+        is_repeated = retry_count(request._request) > 0
+        added = add_items(conversation_id=found_id, user_id=user_id, said=said, is_repeated=is_repeated)
+        return Response(read_added_items(found_id, added))
 
     @operations.read_item
     def retrieve_item(self, request: Request, conversation_id: str, item_id: str) -> Response:
