@@ -59,13 +59,15 @@ class FastJSONRenderer(BaseRenderer):
         return b"" if data is None else write_json(data)
 
 
-def write_json(data: Any) -> bytes:
-    return orjson.dumps(data, default=_stand_in, option=orjson.OPT_UTC_Z | orjson.OPT_NON_STR_KEYS)
-
-
 def _stand_in(value: Any) -> str | None:
     """Return what is written for a value that JSON lacks; a time that no client can read is unknown."""
-    return None if isinstance(value, OutOfRangeTime) else str(value)
+    if isinstance(value, OutOfRangeTime):
+        return None
+    # For a safe string, `str` returns the string itself.
+    return str.__str__(value) if isinstance(value, str) else str(value)
+
+
+write_json = msgspec.json.Encoder(enc_hook=_stand_in).encode
 
 
 class AlwaysJSON(BaseContentNegotiation):

@@ -265,7 +265,7 @@ def deliver(
     how: Delivery,
     *,
     user_id: UUID | None,
-    read_message: Callable[[UUID], dict[str, Any]],
+    read_message: Callable[[UUID], Any],
     formats: Mapping[Delivery, StreamFormat],
 ) -> HttpResponseBase:
     """Begin a turn's reply and deliver it. `read_message` returns a saved message in the surface's form."""

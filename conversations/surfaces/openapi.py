@@ -9,6 +9,7 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework import serializers
 
+from chatapi.api.openapi import as_component
 from conversations.surfaces.error_codes import ERROR_CODES, STREAM_CODES
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -209,8 +210,11 @@ def operation(operation_id: str, summary: str, tag: str, **options: Any) -> Call
 
     def describe(view: View) -> View:
         parameters = [*options.pop("parameters", []), RETRY_AFTER]
+        responses = {status: as_component(response) for status, response in options.pop("responses").items()}
+        if "request" in options:
+            options["request"] = as_component(options["request"])
         described: View = extend_schema(
-            operation_id=operation_id, summary=summary, tags=[tag], parameters=parameters, **options
+            operation_id=operation_id, summary=summary, tags=[tag], parameters=parameters, responses=responses, **options
         )(view)
         return described
 

@@ -1,19 +1,24 @@
 """Request bodies: how they are read, and fields that accept only their own JSON type, without conversion."""
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from functools import cache
 from types import MappingProxyType
-from typing import Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
+from msgspec import Meta
 from rest_framework import serializers
+from rest_framework.exceptions import ValidationError
 from rest_framework.fields import SkipField, empty
 from rest_framework.request import Request
 
+from chatapi.api.bodies import Body as TypedBody
 from conversations.models import SESSION_ID_PATTERN
 from conversations.visible_text import is_blank
 
 MAX_SESSION_ID_CHARACTERS = 200
+SESSION_ID_PROBLEM = "Must be 1 to 200 ASCII letters, digits and . _ : @ - (the first: a letter, digit, _ or -), not `stream`."
 
 # What clients of other services may choose, and the values that change nothing here. A surface that lacks a field refuses it.
 _CHOICES: Mapping[str, tuple[Any, ...]] = MappingProxyType(
@@ -62,6 +67,61 @@ def choices_except(*supported: str) -> Mapping[str, tuple[Any, ...]]:
 def harmless_values(*names: str) -> Mapping[str, tuple[Any, ...]]:
     """Return these fields, with the values that change nothing."""
     return MappingProxyType({name: _CHOICES[name] for name in names})
+
+
+def visible(longest: int) -> Meta:
+    """Return the rules of a text with at least one visible character."""
+    return Meta(min_length=1, max_length=longest, extra={"check": _refuse_blank})
+
+
+def _refuse_blank(text: str) -> None:
+    if is_blank(text):
+        raise ValidationError(["This field may not be blank."])
+
+
+def _read_session_id(given: Any) -> str:
+    if not isinstance(given, str) or not re.fullmatch(SESSION_ID_PATTERN, given) or given.endswith("\n"):
+        raise ValidationError([SESSION_ID_PROBLEM])
+    return given
+
+
+# The name that a caller gives to a session or a chat.
+SessionId = Annotated[
+    str, Meta(min_length=1, max_length=MAX_SESSION_ID_CHARACTERS, pattern=SESSION_ID_PATTERN, extra={"read": _read_session_id})
+]
+
+
+def ignored(description: str = "Accepted and ignored.") -> Meta:
+    """Return the rules of a value that is not inspected, because it may be nested too deeply for Python."""
+    return _any_value(description, lambda _: None)
+
+
+def unsupported(description: str = "Not supported: only an empty value is accepted.") -> Meta:
+    """Return the rules of something that changes the answer and that the service does not do."""
+    return _any_value(description, _refuse_choice)
+
+
+def _refuse_choice(given: Any) -> None:
+    if not _is_harmless({"": given}, "", ()):
+        raise ValidationError([_refusal(())])
+
+
+def _any_value(description: str, read: Callable[[Any], Any]) -> Meta:
+    described = {"oneOf": [{}, {"type": "null"}], "writeOnly": True}
+    return Meta(description=description, extra_json_schema=described, extra={"read": read})
+
+
+class RefusingBody(TypedBody):
+    # Refuses choices of other services' clients that the service does not have.
+
+    # Fields that are not in the OpenAPI file and would change the answer, with the values that change nothing.
+    unsupported: ClassVar[Mapping[str, tuple[Any, ...]]] = MappingProxyType({})
+
+    @classmethod
+    def prepare(cls, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        if named := given.keys() & cls.unsupported.keys():
+            refuse_unsupported(given, {name: cls.unsupported[name] for name in cls.unsupported if name in named})
+        return given
 
 
 Body = TypeVar("Body", bound=serializers.Serializer[Any])

@@ -29,7 +29,7 @@ def answer_with_reply(
     verb: BeginReply,
     *,
     how: Delivery,
-    read_message: Callable[[UUID], dict[str, Any]],
+    read_message: Callable[[UUID], Any],
     formats: Mapping[Delivery, StreamFormat] = STREAM_FORMATS,
     when_busy: WhenBusy | None = None,
     **question: Any,

@@ -39,14 +39,14 @@ list_conversations = operation(
     "List your conversations, most recent activity first",
     TAG,
     parameters=[LIMIT, CURSOR, LINK],
-    responses={(200, JSON): responses.ConversationSchema(many=True), **GUARDED, **errors(400)},
+    responses={(200, JSON): list[responses.ConversationSchema], **GUARDED, **errors(400)},
 )
 create_conversation = operation(
     "contract_create_conversation",
     "Create a conversation",
     TAG,
     parameters=[IDEMPOTENCY_KEY],
-    request=requests.ConversationCreateSerializer,
+    request=requests.ConversationCreateBody,
     examples=[example({"title": "Tea", "model_tag": "default"})],
     responses={(201, JSON): responses.ConversationSchema, **GUARDED, **errors(400, 403, 413, 422)},
 )
@@ -58,7 +58,7 @@ change_conversation = operation(
     "Change the title or the model",
     TAG,
     parameters=IN_CONVERSATION,
-    request=requests.ConversationPatchSerializer,
+    request=requests.ConversationPatchBody,
     examples=[example({"title": "Green tea"})],
     responses={**ONE_CONVERSATION, **errors(400, 413)},
 )
@@ -67,14 +67,14 @@ list_messages = operation(
     "List the messages of the active branch, oldest first",
     TAG,
     parameters=[*IN_CONVERSATION, limit(1000), CURSOR, LINK],
-    responses={(200, JSON): responses.MessageSchema(many=True), **GUARDED, **errors(400, 404)},
+    responses={(200, JSON): list[responses.MessageSchema], **GUARDED, **errors(400, 404)},
 )
 send_message = operation(
     "contract_send_message",
     "Send a message and receive the reply as a stream, or with `stream: false` as JSON",
     TAG,
     parameters=[*IN_CONVERSATION, IDEMPOTENCY_KEY, *RESUMED],
-    request=requests.SendSerializer,
+    request=requests.SendBody,
     responses={(200, JSON): responses.MessageSchema, (200, SSE): SSE_EVENT, **NO_MORE_EVENTS, **GUARDED, **SEND_ERRORS},
     examples=[example({"message": {"content": "hello"}, "stream": False}), SSE_EXAMPLE],
 )

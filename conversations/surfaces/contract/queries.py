@@ -1,7 +1,6 @@
 """What the contract surface reads: conversations, messages, and pages of them."""
 
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from django.http import QueryDict
@@ -17,8 +16,8 @@ DEFAULT_CONVERSATIONS = 50
 MOST_MESSAGES = 1000
 
 
-def read_conversation(conversation_id: UUID, user_id: UUID) -> dict[str, Any]:
-    """Return a conversation as JSON. One query. Raises `ConversationNotFound`."""
+def read_conversation(conversation_id: UUID, user_id: UUID) -> ConversationSchema:
+    """Return a conversation. One query. Raises `ConversationNotFound`."""
     rows = _conversation(conversation_id=conversation_id, user_id=user_id)
     if not rows:
         raise ConversationNotFound
@@ -32,8 +31,8 @@ def _conversation(conversation_id: UUID, user_id: UUID) -> Rows:
     return rows
 
 
-def read_message(message_id: UUID) -> dict[str, Any]:
-    """Return a message as JSON. Raises `ConversationNotFound` if it was deleted with its conversation in the meantime."""
+def read_message(message_id: UUID) -> MessageSchema:
+    """Return a message. Raises `ConversationNotFound` if it was deleted with its conversation in the meantime."""
     row = Message.objects.filter(id=message_id).values(*MessageSchema.columns).first()
     if row is None:
         raise ConversationNotFound

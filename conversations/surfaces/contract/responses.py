@@ -1,41 +1,41 @@
 """Response bodies of the contract surface. They have exactly these fields, never null."""
 
-from rest_framework import serializers
+from datetime import datetime
+from typing import Annotated, ClassVar
+from uuid import UUID
 
+from msgspec import Meta, Struct
+
+from chatapi.api.rows import Row
 from conversations.models import DEFAULT_TITLE, Role
-from conversations.surfaces.request_fields import ClosedSerializer
-from conversations.surfaces.responses import RowSchema
 
 
-class HealthSchema(ClosedSerializer):
-    status = serializers.CharField()
-    ready = serializers.BooleanField()
+class HealthSchema(Struct, forbid_unknown_fields=True):
+    ref_name: ClassVar = "ContractHealth"
 
-    class Meta:
-        ref_name = "ContractHealth"
-
-
-class ConversationSchema(RowSchema, ClosedSerializer):
-    id = serializers.UUIDField()
-    user_id = serializers.UUIDField()
-    title = serializers.CharField(initial=DEFAULT_TITLE)
-    model_tag = serializers.CharField(allow_blank=True)
-    created_at = serializers.DateTimeField()
-    updated_at = serializers.DateTimeField()
-
-    class Meta:
-        ref_name = "ContractConversation"
+    status: str
+    ready: bool
 
 
-class MessageSchema(RowSchema, ClosedSerializer):
-    id = serializers.UUIDField()
-    conversation_id = serializers.UUIDField()
-    role = serializers.ChoiceField(choices=Role.values)
-    content = serializers.CharField(allow_blank=True)
-    token_count = serializers.IntegerField(min_value=0)
-    model_tag = serializers.CharField(allow_blank=True)
-    inference_time_ms = serializers.IntegerField(min_value=0)
-    created_at = serializers.DateTimeField()
+class ConversationSchema(Row, forbid_unknown_fields=True):
+    ref_name: ClassVar = "ContractConversation"
 
-    class Meta:
-        ref_name = "ContractMessage"
+    id: UUID
+    user_id: UUID
+    title: Annotated[str, Meta(extra={"empty": DEFAULT_TITLE})]
+    model_tag: str
+    created_at: datetime
+    updated_at: datetime
+
+
+class MessageSchema(Row, forbid_unknown_fields=True):
+    ref_name: ClassVar = "ContractMessage"
+
+    id: UUID
+    conversation_id: UUID
+    role: Role
+    content: str
+    token_count: Annotated[int, Meta(ge=0)]
+    model_tag: str
+    inference_time_ms: Annotated[int, Meta(ge=0)]
+    created_at: datetime

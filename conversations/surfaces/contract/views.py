@@ -5,6 +5,7 @@ from typing import Any
 from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 
+from chatapi.api.bodies import read_body
 from chatapi.api.views import ViewSet
 from chatapi.api.wire import Response
 from chatapi.database.readiness import check_readiness
@@ -15,17 +16,16 @@ from conversations.surfaces.callers import caller_id
 from conversations.surfaces.contract import operations
 from conversations.surfaces.contract.queries import read_conversation, read_conversation_page, read_message, read_messages
 from conversations.surfaces.contract.requests import (
-    ConversationCreateSerializer,
-    ConversationPatchSerializer,
-    SendSerializer,
+    ConversationCreateBody,
+    ConversationPatchBody,
+    SendBody,
 )
-from conversations.surfaces.contract.responses import ConversationSchema, MessageSchema
+from conversations.surfaces.contract.responses import ConversationSchema, HealthSchema, MessageSchema
 from conversations.surfaces.delivery import TEXT_STREAM_FORMATS, Delivery
 from conversations.surfaces.headers import next_link, read_idempotency_key
 from conversations.surfaces.ids import require_conversation_id
 from conversations.surfaces.probes import ProbeView
 from conversations.surfaces.replica import from_replica
-from conversations.surfaces.request_fields import read_body
 from conversations.surfaces.sending import answer_with_reply
 from inference_proxy.protocols.base import Sampling
 
@@ -34,7 +34,7 @@ class HealthView(ProbeView):
     @operations.health
     def get(self, request: Request) -> Response:
         ready = all(result == "ok" for result in check_readiness().values())
-        return Response({"status": "ok" if ready else "unavailable", "ready": ready}, status=200 if ready else 503)
+        return Response(HealthSchema("ok" if ready else "unavailable", ready), status=200 if ready else 503)
 
 
 class ConversationViewSet(ViewSet):
@@ -48,12 +48,13 @@ class ConversationViewSet(ViewSet):
 
     @operations.create_conversation
     def create(self, request: Request) -> Response:
-        body = read_body(ConversationCreateSerializer, request)
+        body = read_body(ConversationCreateBody, request)
         row = create_conversation(
             ConversationSchema.columns,
             user_id=caller_id(request),
             idempotency_key=read_idempotency_key(request),
-            **body.validated_data,
+            title=body.title,
+            model_tag=body.model_tag,
         )
         return Response(ConversationSchema.from_row(row), status=201, headers={"Location": f"/conversations/{row['id']}"})
 
@@ -64,10 +65,8 @@ class ConversationViewSet(ViewSet):
     @operations.change_conversation
     def partial_update(self, request: Request, conversation_id: str) -> Response:
         found_id, user_id = require_conversation_id(conversation_id), caller_id(request)
-        body = read_body(ConversationPatchSerializer, request)
-        row = update_conversation(
-            ConversationSchema.columns, conversation_id=found_id, user_id=user_id, changes=body.validated_data
-        )
+        body = read_body(ConversationPatchBody, request)
+        row = update_conversation(ConversationSchema.columns, conversation_id=found_id, user_id=user_id, changes=body.chosen())
         return Response(ConversationSchema.from_row(row))
 
 
@@ -86,15 +85,15 @@ class MessageViewSet(ViewSet):
     @operations.send_message
     def create(self, request: Request, conversation_id: str) -> HttpResponseBase:
         found_id = require_conversation_id(conversation_id)
-        body = read_body(SendSerializer, request).validated_data
+        body = read_body(SendBody, request)
         return answer_with_reply(
             request,
             start_turn,
             # The contract has one form for each value of `stream`, whatever `Accept` and `Prefer` say.
-            how=Delivery.SSE if body["stream"] else Delivery.JSON,
+            how=Delivery.SSE if body.stream else Delivery.JSON,
             read_message=read_message,
             formats=TEXT_STREAM_FORMATS,
             conversation_id=found_id,
-            content=body["message"]["content"],
+            content=body.message.content,
             sampling=Sampling(),
         )
