@@ -310,7 +310,8 @@ class Message(models.Model):
     context = models.JSONField(null=True, blank=True)
     # For a reply: what its client asked for besides the question. The surface `openai` shows it again.
     request_options = models.JSONField(null=True, blank=True)
-    # "client" for messages of a history that a client brought. Null: said here.
+    # "client" for messages of a history that a client brought, "import" for those of another application's export. Null: said
+    # here.
     source = models.CharField(max_length=10, null=True, blank=True)
     feedback = models.SmallIntegerField(null=True, blank=True)
     feedback_comment = models.TextField(null=True, blank=True)

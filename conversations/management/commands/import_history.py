@@ -1,4 +1,7 @@
-"""`manage.py import_history`: restore what export_history or an archive wrote. See services.history.importing."""
+"""`manage.py import_history`: restore what export_history or an archive wrote, or bring the chats of another application.
+
+See services.history.importing and services.history.foreign.
+"""
 
 import json
 from argparse import ArgumentParser
@@ -8,11 +11,13 @@ from typing import Any
 from django.core.management.base import CommandError
 
 from conversations.management.arguments import positive, user
+from conversations.management.chat_imports import row_sentences, sentences
 from conversations.management.failures import failing_clearly
 from conversations.management.interruption import Interruption
 from conversations.management.operator_command import OperatorCommand
 from conversations.management.progress import ProgressReport
 from conversations.management.users import user_named
+from conversations.services.history.foreign.importing import APPLICATIONS, import_chats
 from conversations.services.history.importing import DEFAULT_BATCH_LINES, ImportResult, import_history
 from conversations.services.history.reading import (
     ImportProblem,
@@ -23,7 +28,7 @@ from conversations.services.history.reading import (
 )
 from conversations.services.history.seals import Condition
 
-UNMARKED = 3
+UNMARKED = UNREADABLE = 3
 REFUSALS = {
     Condition.CUT: "the file ends before its end: it was cut, or the run that wrote it was killed",
     Condition.CHANGED: "the file was changed or is damaged: its last line counts other rows",
@@ -40,18 +45,28 @@ imported. A file that was cut or changed is refused, unless you add --accept-dam
 once: their rows are imported before the end is known, and then the command fails. Files of older versions have no such line and
 are imported without this check.
 
+With --from, the file is an export of ChatGPT (conversations.json, or the zip that it comes in), of Open WebUI or of LibreChat
+(JSON, or a zip of JSON files), and --user says whose conversations they become. Conversations that were imported before are
+left as they are. --dry-run says what cannot be read and why.
+
 exit codes: 0 done, 1 failed or refused (batches before a failure are imported), 2 wrong arguments, 3 with --verify: an
-older version wrote the file, so nothing shows whether rows are missing, 130 and 143 interrupted.
+older version wrote the file, so nothing shows whether rows are missing; 3 with --from: some conversations cannot be read and
+are left out, 130 and 143 interrupted.
 """
 
 
 class Command(OperatorCommand):
-    help = "Restore conversations and messages from a file of export_history or prune_history --archive."
+    help = (
+        "Restore conversations from a file of export_history or prune_history --archive, or bring those of another application."
+    )
     epilog = EPILOG
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("file", metavar="FILE", help="FILE.jsonl or FILE.jsonl.gz; - is standard input")
         parser.add_argument("--user", type=user, metavar="USER", help="only this user's: an id or a known e-mail address")
+        parser.add_argument(
+            "--from", choices=sorted(APPLICATIONS), dest="application", help="the application that wrote the file"
+        )
         parser.add_argument("--verify", action="store_true", help="import nothing; say whether the file is whole")
         parser.add_argument("--dry-run", action="store_true", help="import nothing; count what would be imported")
         parser.add_argument("--accept-damaged", action="store_true", help="import what a cut or changed file still has")
@@ -66,11 +81,15 @@ class Command(OperatorCommand):
                 "--accept-damaged.",
                 returncode=2,
             )
+        if options["application"]:
+            _refuse_options(options)
         with Interruption() as interruption, failing_clearly("The import failed"):
             try:
                 # The file may have a user of whom nothing is stored here.
                 options["user"] = user_named(options["user"], may_be_unknown=True)
-                if options["verify"]:
+                if options["application"]:
+                    self._bring(options, interruption)
+                elif options["verify"]:
                     self._verify(options, interruption)
                 else:
                     self._import(options, interruption)
@@ -112,6 +131,28 @@ class Command(OperatorCommand):
         if result.condition in REFUSALS and not options["accept_damaged"]:
             raise ImportProblem(f"{REFUSALS[result.condition]}. The rows before that were imported.")
 
+    def _bring(self, options: dict[str, Any], interruption: Interruption) -> None:
+        with self._progress("conversations read", options) as progress:
+            result = import_chats(
+                name=options["file"],
+                application=options["application"],
+                user_id=options["user"],
+                includes_erased=options["include_erased"],
+                is_dry_run=options["dry_run"],
+                should_stop=interruption,
+                on_batch=lambda so_far: progress.reach(so_far.conversations.inserted + so_far.conversations.present),
+            )
+        if options["json"]:
+            self.stdout.write(json.dumps({**asdict(result), "is_dry_run": options["dry_run"]}))
+        elif options["verbosity"]:
+            self.stdout.write("\n".join(sentences(result, is_dry_run=options["dry_run"])))
+        if result.failure:
+            raise ImportProblem(f"{result.failure}. What comes before that was read.")
+        if not result.is_complete:
+            raise SystemExit(interruption.exit_code)
+        if result.unreadable:
+            raise SystemExit(UNREADABLE)
+
     def _inspect(self, options: dict[str, Any], interruption: Interruption) -> Inspection:
         with self._progress("messages checked", options) as progress:
             inspection = inspect_file(
@@ -128,17 +169,20 @@ class Command(OperatorCommand):
         if options["json"]:
             self.stdout.write(json.dumps({**asdict(result), "is_dry_run": options["dry_run"]}))
         elif options["verbosity"]:
-            restored = "would be restored" if options["dry_run"] else "restored"
-            for name, rows in (("conversations", result.conversations), ("messages", result.messages)):
-                self.stdout.write(
-                    f"{name}: {rows.inserted:,} {restored}, {rows.present:,} already present, {rows.left_out:,} left out"
-                )
+            self.stdout.write("\n".join(row_sentences(result, "restored", is_dry_run=options["dry_run"])))
             if result.erased_users:
                 self.stdout.write(f"{_erased(result.erased_users)} left out. --include-erased restores them.")
             if result.is_torn:
                 self.stdout.write(
                     "The file ends in the middle of a batch. In an archive, the rows of that batch were not deleted."
                 )
+
+
+def _refuse_options(options: dict[str, Any]) -> None:
+    if not options["user"]:
+        raise CommandError("--from needs --user: whose conversations they become.", returncode=2)
+    if options["verify"] or options["accept_damaged"]:
+        raise CommandError("--verify and --accept-damaged are for files of this service, not for --from.", returncode=2)
 
 
 def _erased(users: int) -> str:

@@ -153,6 +153,8 @@ def _paragraph(message: Any) -> str:
     if message.source == "client":
         # Anyone can send an invented answer along as the beginning of a conversation.
         notes.append("brought by the client")
+    elif message.source == "import":
+        notes.append("imported")
     state = f" ({', '.join(notes)})" if notes else ""
     thought = f"<details><summary>Reasoning</summary>\n\n{message.reasoning}\n\n</details>\n\n" if message.reasoning else ""
     return f"## {SPEAKERS[message.role]}, {_time(message.created_at)}{state}\n\n{thought}{message.content}\n\n"

@@ -111,7 +111,7 @@ def _import_batch(batch: Sequence[Line], run: _Run, result: ImportResult) -> Non
         with transaction.atomic():
             counts = _preview(rows, run) if run.is_dry_run else _restore(rows, run)
     except DatabaseError as failure:
-        raise ImportProblem(f"the database refused lines {batch[0][0]} to {batch[-1][0]}: {_reason(failure)}") from None
+        raise ImportProblem(f"the database refused lines {batch[0][0]} to {batch[-1][0]}: {reason_of(failure)}") from None
     for kind, (inserted, present) in counts.items():
         handled = result.of(kind)
         handled.inserted += inserted
@@ -161,7 +161,7 @@ def _name_columns(names: set[str]) -> str:
     return ", ".join(shown) + (", …" if len(names) > len(shown) else "")
 
 
-def _reason(failure: DatabaseError) -> str:
+def reason_of(failure: DatabaseError) -> str:
     """Return PostgreSQL's reason without the row that its message quotes."""
     cause = failure.__cause__
     if not isinstance(cause, psycopg.Error):
