@@ -1,4 +1,4 @@
-"""Keys of requests that create a conversation."""
+"""Requests about conversations that do not exist yet: keys that create one, and stops that come before it."""
 
 from typing import ClassVar
 
@@ -22,3 +22,19 @@ class CreationKey(models.Model):
 
     def __str__(self) -> str:
         return f"creation of {self.conversation_id}"
+
+
+class EarlyStop(models.Model):
+    """A stop of a chat that did not exist yet. Written by `services.replies.early_stops` only."""
+
+    user_id = models.UUIDField()
+    name = models.CharField(max_length=200)
+    key = models.CharField(max_length=200, null=True)
+    stopped_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "early_stops"
+        constraints: ClassVar = [models.UniqueConstraint(name="uq_early_stops", fields=["user_id", "name"])]
+
+    def __str__(self) -> str:
+        return f"stop of a chat at {self.stopped_at}"

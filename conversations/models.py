@@ -20,7 +20,7 @@ from uuid_utils.compat import uuid7
 
 from conversations.erased_models import ErasedUser
 from conversations.expressions import MESSAGE_DAY, OLDER_TITLE_WORDS
-from conversations.key_models import CreationKey
+from conversations.key_models import CreationKey, EarlyStop
 from conversations.lease_models import Worker
 from conversations.placeholders import MessageTextField
 from conversations.prune_models import PruneRun
@@ -35,6 +35,7 @@ __all__ = [
     "Conversation",
     "CreationKey",
     "DailyFigures",
+    "EarlyStop",
     "ErasedUser",
     "Message",
     "PruneRun",

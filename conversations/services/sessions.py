@@ -26,6 +26,7 @@ from conversations.models import (
     new_id,
 )
 from conversations.services.assistants import find_assistant
+from conversations.services.replies.early_stops import take_early_stop
 from conversations.services.replies.stop import stop_running_reply
 from conversations.services.sending.first_turns import Opening
 from conversations.services.sending.places import refuse_while_ending
@@ -110,6 +111,8 @@ def _require_public(assistant: Assistant | None) -> None:
 
 
 def _create_session(session_id: str, user_id: UUID | None, assistant: Assistant | None) -> UUID:
+    # Anonymous callers can't stop anything.
+    stopped = {} if user_id is None else take_early_stop(user_id=user_id, name=session_id)
     session = Conversation(
         id=new_id(),
         user_id=user_id,
@@ -117,6 +120,7 @@ def _create_session(session_id: str, user_id: UUID | None, assistant: Assistant 
         title=DEFAULT_TITLE,
         assistant=assistant,
         expires_at=timezone.now() + TEMPORARY_LIFETIME if user_id is None else None,
+        **stopped,
     )
     # An expired session keeps its name until it is pruned.
     expired = Conversation.objects.owned_by(user_id).filter(session_id=session_id, expires_at__lte=Now())

@@ -33,6 +33,10 @@ def read_idempotency_key(request: HttpRequest) -> str:
     return key
 
 
+# What a stop says that came before its send.
+STOPS_LATER = "The reply will be stopped as soon as its message arrives."
+
+
 def read_stop_key(request: Request) -> str:
     """Return the key of the send whose reply is to be stopped: the header's, or `idempotency_key` of the body, or ""."""
     key = read_idempotency_key(request._request)

@@ -76,6 +76,10 @@ SSE_EVENT: dict[str, Any] = {
     "required": ["data"],
 }
 NDJSON_LINE = STREAM_EVENT
+# For a stop with the key of a send.
+STOPPED_LATER: dict[Any, Any] = {
+    202: OpenApiResponse(description="The send with this key has not arrived. Its reply will be stopped when it does.")
+}
 # For clients that already have `done`. Only a 204 stops an EventSource from reconnecting.
 NO_MORE_EVENTS: dict[Any, Any] = {204: OpenApiResponse(description="Your last event is `done`, so there are no more")}
 STREAMS: dict[Any, Any] = {(200, SSE): SSE_EVENT, (200, NDJSON): NDJSON_LINE, **NO_MORE_EVENTS}

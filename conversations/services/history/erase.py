@@ -17,7 +17,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from chatapi.auth.remembered_tokens import forget_tokens_of
-from conversations.models import ChatUser, Conversation, Message, StaffAccess, UsageTotal, UserQuota
+from conversations.models import ChatUser, Conversation, EarlyStop, Message, StaffAccess, UsageTotal, UserQuota
 from conversations.services.history.delete import delete_with_messages
 from conversations.services.history.id_arrays import ids_of
 from conversations.services.history.id_batches import prefer_indexes
@@ -105,6 +105,8 @@ def erase_user(
         receipt.tokens_forgotten_by = timezone.now() + timedelta(seconds=settings.AUTH_CACHE_SECONDS)
     receipt.usage_totals, _ = UsageTotal.objects.filter(user_id=user_id).delete()
     receipt.quotas, _ = UserQuota.objects.filter(user_id=user_id).delete()
+    # Names of chats that were stopped before they existed, seconds ago.
+    EarlyStop.objects.filter(user_id=user_id).delete()
     _blank_searches_for(user_id)
     receipt.directory_entries, _ = ChatUser.objects.filter(id=user_id).delete()
     receipt.admin_log_entries += _blank_admin_log(ChatUser, [user_id])

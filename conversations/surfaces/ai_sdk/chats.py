@@ -10,9 +10,10 @@ from conversations.exceptions import ConversationNotFound, SessionNotFound
 from conversations.ids import parse_id
 from conversations.models import Conversation
 from conversations.services.conversations import require_conversation, update_conversation
+from conversations.services.replies.early_stops import mark_early_stop
 from conversations.services.sending.first_turns import Opening
 from conversations.services.sending.model_tags import require_allowed
-from conversations.services.sessions import find_session, open_session
+from conversations.services.sessions import SESSION_ID_FORM, find_session, open_session
 
 
 def find_chat(*, name: str, user_id: UUID) -> UUID:
@@ -25,6 +26,20 @@ def find_chat(*, name: str, user_id: UUID) -> UUID:
         raise ConversationNotFound
     require_conversation(conversation_id=conversation_id, user_id=user_id)
     return conversation_id
+
+
+def find_chat_to_stop(*, name: str, user_id: UUID, key: str) -> UUID | None:
+    """Return the conversation of a chat. If there is none, leave a mark for the send that will create it and return None.
+
+    The mark is for the send with this key or, without one, for sends that have arrived. Raises `ConversationNotFound` for a
+    name that no chat can have.
+    """
+    try:
+        return find_chat(name=name, user_id=user_id)
+    except ConversationNotFound:
+        if not SESSION_ID_FORM.fullmatch(name):
+            raise
+        return mark_early_stop(user_id=user_id, name=name, key=key)
 
 
 def open_chat(*, name: str, user_id: UUID, model_tag: str | None = None) -> UUID | Opening:

@@ -6,7 +6,20 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse
 
 from conversations.surfaces.ai_sdk import requests, responses
-from conversations.surfaces.openapi import CURSOR, GUARDED, JSON, LINK, SEND_ERRORS, SSE, errors, example, limit, operation
+from conversations.surfaces.openapi import (
+    CURSOR,
+    GUARDED,
+    IDEMPOTENCY_KEY,
+    JSON,
+    LINK,
+    SEND_ERRORS,
+    SSE,
+    STOPPED_LATER,
+    errors,
+    example,
+    limit,
+    operation,
+)
 
 TAG = "ai-sdk"
 CHAT = OpenApiParameter(
@@ -69,9 +82,10 @@ resume = operation(
 )
 stop = operation(
     "chat_stop",
-    "Stop the running reply and keep its text. The answer is the newest reply",
+    "Stop the running reply and keep its text. The answer is the newest reply. With an `Idempotency-Key`, the id of a message: "
+    "the reply to that message, also if it has not arrived yet",
     TAG,
-    parameters=[CHAT],
+    parameters=[CHAT, IDEMPOTENCY_KEY],
     request=None,
-    responses={(200, JSON): responses.UIMessageSchema, **GUARDED, **errors(404)},
+    responses={(200, JSON): responses.UIMessageSchema, **STOPPED_LATER, **GUARDED, **errors(400, 404)},
 )

@@ -14,7 +14,7 @@ from conversations.exceptions import ConversationNotFound, NothingToStop
 from conversations.services.replies.stop import stop_reply
 from conversations.services.sending.turn import Turn
 from conversations.surfaces.ai_sdk import operations
-from conversations.surfaces.ai_sdk.chats import find_chat, open_chat
+from conversations.surfaces.ai_sdk.chats import find_chat, find_chat_to_stop, open_chat
 from conversations.surfaces.ai_sdk.named_questions import answer_again, answer_first
 from conversations.surfaces.ai_sdk.queries import read_chat_page, read_running_reply, read_title, read_ui_message
 from conversations.surfaces.ai_sdk.requests import REGENERATE, Question, SubmitParser, SubmitSerializer
@@ -22,7 +22,7 @@ from conversations.surfaces.ai_sdk.responses import ChatSchema
 from conversations.surfaces.ai_sdk.stream_format import HEADERS, ui_message_stream
 from conversations.surfaces.callers import caller_id
 from conversations.surfaces.delivery import Delivery, reply_headers, stream_reply, stream_turn
-from conversations.surfaces.headers import next_link
+from conversations.surfaces.headers import STOPS_LATER, next_link, read_stop_key
 from conversations.surfaces.request_fields import read_body
 from conversations.surfaces.sending import begin_turn, refuse_too_many_streams
 from inference_proxy.replies.frames import START
@@ -87,7 +87,11 @@ class ResumeView(APIView):
 class StopView(APIView):
     @operations.stop
     def post(self, request: Request, chat_id: str) -> Response:
-        reply_id = stop_reply(find_chat(name=chat_id, user_id=caller_id(request)))
+        key = read_stop_key(request)
+        conversation_id = find_chat_to_stop(name=chat_id, user_id=caller_id(request), key=key)
+        reply_id = None if conversation_id is None else stop_reply(conversation_id, key)
+        if reply_id is None and key:
+            return Response({"detail": STOPS_LATER}, status=202)
         if reply_id is None:
-            raise NothingToStop
+            raise ConversationNotFound if conversation_id is None else NothingToStop
         return Response(read_ui_message(reply_id))

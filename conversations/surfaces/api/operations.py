@@ -4,7 +4,7 @@ from typing import Any
 
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiExample, OpenApiResponse
+from drf_spectacular.utils import OpenApiExample
 
 from conversations.surfaces.api import requests, responses
 from conversations.surfaces.openapi import (
@@ -17,6 +17,7 @@ from conversations.surfaces.openapi import (
     SEND_ERRORS,
     SSE_EXAMPLE,
     STARTED_REPLY,
+    STOPPED_LATER,
     STREAMS,
     errors,
     example,
@@ -195,7 +196,7 @@ stop_reply = operation(
     request=None,
     responses={
         (200, JSON): responses.MessageDetailSchema,
-        202: OpenApiResponse(description="The send with this key has not arrived. Its reply will be stopped when it does."),
+        **STOPPED_LATER,
         **GUARDED,
         **errors(400, 404),
     },

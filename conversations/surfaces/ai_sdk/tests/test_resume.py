@@ -1,12 +1,15 @@
 """GET /api/chat/{chat_id}/stream and POST /api/chat/{chat_id}/stop"""
 
+import json
+
 import orjson
 import pytest
 
 from conversations.surfaces.ai_sdk.stream_format import CUT
-from conversations.surfaces.ai_sdk.tests.calls import ask, events, question, submit, text_of
+from conversations.surfaces.ai_sdk.tests.calls import ask, events, question, refused, submit, text_of
 from tests.conftest import StartServer
 from tests.support.client import Client, Stream
+from tests.support.raw import RawConnection
 from tests.support.steps import done, hold, tokens
 from tests.support.upstream import ScriptedUpstream
 
@@ -78,3 +81,47 @@ def test_stop_answers_with_the_saved_reply(client: Client, upstream: ScriptedUps
 
 def test_without_a_reply_there_is_nothing_to_stop(client: Client) -> None:
     assert client.request("POST", "/api/chat/unknown/stop").json["code"] == "not_found"
+
+
+def test_a_stop_with_the_id_of_the_first_message_stops_a_chat_that_does_not_exist_yet(
+    client: Client, other_client: Client, upstream: ScriptedUpstream
+) -> None:
+    early = client.request("POST", "/api/chat/kitchen/stop", headers={"Idempotency-Key": "q1"})
+    assert early.status == 202
+    assert client.request("GET", "/api/chat/kitchen").status == 404
+    # Others may name a chat alike.
+    assert ask(other_client)[-2]["messageMetadata"]["status"] == "complete"
+    assert ask(client)[-2]["messageMetadata"]["status"] == "stopped"
+    assert len(upstream.generations()) == 1
+    assert ask(client, question("second", "q2"))[-2]["messageMetadata"]["status"] == "complete"
+
+
+def test_a_refused_first_message_leaves_the_stop_for_its_repetition(client: Client, upstream: ScriptedUpstream) -> None:
+    client.request("POST", "/api/chat/kitchen/stop", headers={"Idempotency-Key": "q1"})
+    unknown = {**question("never said", "a0"), "role": "assistant"}
+    assert refused(client, messages=[question("what?", "q0"), unknown, question()]).json["code"] == "history_mismatch"
+    assert ask(client)[-2]["messageMetadata"]["status"] == "stopped"
+    assert not upstream.generations()
+
+
+def test_a_first_message_whose_body_is_still_coming_is_stopped(client: Client, upstream: ScriptedUpstream) -> None:
+    body = json.dumps({"id": "kitchen", "message": question()}).encode()
+    with RawConnection(client.port) as slow:
+        slow.send_head("POST", "/api/chat", client.token, Content_Length=str(len(body)))
+        slow.send(body[:10])
+        # The server has read the headers when it answers a request that came later on a connection of its own.
+        assert client.request("GET", "/api/conversations").status == 200
+        assert client.request("POST", "/api/chat/kitchen/stop").status == 404
+        slow.send(body[10:])
+        assert slow.status() == 200
+    assert not upstream.generations()
+
+
+def test_a_stop_without_a_key_stops_no_later_first_message(client: Client) -> None:
+    assert client.request("POST", "/api/chat/kitchen/stop").status == 404
+    assert ask(client)[-2]["messageMetadata"]["status"] == "complete"
+
+
+@pytest.mark.parametrize("name", ["%00", "x" * 201, "stream"])
+def test_a_name_that_no_chat_can_have_leaves_no_mark(client: Client, name: str) -> None:
+    assert client.request("POST", f"/api/chat/{name}/stop", headers={"Idempotency-Key": "q1"}).status == 404

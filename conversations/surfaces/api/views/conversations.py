@@ -40,7 +40,7 @@ from conversations.surfaces.api.requests import (
 from conversations.surfaces.api.responses import BULK_CURSOR, ConversationSchema, bulk_answer, group_by_day
 from conversations.surfaces.api.views.replies import answer_with_reply
 from conversations.surfaces.callers import caller_id
-from conversations.surfaces.headers import read_idempotency_key, read_stop_key
+from conversations.surfaces.headers import STOPS_LATER, read_idempotency_key, read_stop_key
 from conversations.surfaces.ids import require_conversation_id, require_message_id
 from conversations.surfaces.paging import MAX_OFFSET, read_cursor
 from conversations.surfaces.query_parameters import read_flag, read_text, read_whole_number, read_zone
@@ -165,7 +165,7 @@ class ConversationViewSet(ViewSet):
         key = read_stop_key(request)
         reply_id = stop_reply(found_id, key)
         if reply_id is None and key:
-            return Response({"detail": "The reply will be stopped as soon as its message arrives."}, status=202)
+            return Response({"detail": STOPS_LATER}, status=202)
         if reply_id is None:
             raise NothingToStop
         return Response(read_message(found_id, reply_id))
