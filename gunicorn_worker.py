@@ -31,7 +31,9 @@ from gunicorn.http.unreader import SocketUnreader
 from gunicorn.workers.ggevent import GeventWorker
 
 from chatapi.incoming.arrival import note_arrival
-from chatapi.incoming.fair_shares import FairShares
+from chatapi.permits.limit import Limit
+from chatapi.permits.permit import Permits
+from chatapi.permits.shares import fair_share
 from chatapi.problem import Problem
 
 # gevent would note the stack that spawned each greenlet. Every stream has two greenlets, and only gevent's debugger reads it.
@@ -89,6 +91,14 @@ class TooManyConnections(Problem):
     code = "throttled"
     status = 429
     detail = "Too many connections are open from your IP address. Close some of them, then try again."
+
+
+CONNECTIONS = Limit(
+    what="connections",
+    per="worker; one client address gets at most half, proxies of yours as many as they need",
+    refusal=TooManyConnections,
+    retry_after_s=5,
+)
 
 
 class ClientSocket(gevent.socket.socket):
@@ -281,20 +291,18 @@ class Worker(GeventWorker):
     def share_connections(self, group_of):  # type: ignore[no-untyped-def]
         """Let no address have more than half of the connections. `group_of` returns the client for an address of a peer."""
         most = min(self.worker_connections, least_reserved_descriptor())
-        self.group_of, self.connections = group_of, FairShares(most, least=most // 2)
+        self.group_of, self.connections = group_of, Permits(CONNECTIONS, fair_share(most, least=most // 2))
 
     def handle(self, listener, client, addr):  # type: ignore[no-untyped-def]
         # A Unix socket has no address, and a proxy of ours is no client.
         group = self.group_of(addr[0]) if isinstance(addr, tuple) else None
         if group is None:
             self.serve(listener, client, addr)
-        elif not self.connections.take(group):
+        elif (permit := self.connections.take(group)) is None:
             refuse_connection(client)
         else:
-            try:
+            with permit:
                 self.serve(listener, client, addr)
-            finally:
-                self.connections.give_back(group)
 
     def serve(self, listener, client, addr):  # type: ignore[no-untyped-def]
         # TLS sockets keep their own class: they encrypt in `send`.

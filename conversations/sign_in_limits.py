@@ -15,9 +15,25 @@ from django.http import HttpRequest
 from chatapi.cache.rates import meter
 from chatapi.environment import Rate
 from chatapi.incoming.client_address import address_group
+from chatapi.permits.limit import Limit
+from chatapi.problem import Problem
 
 # An account has this many times as many places as one address may take of them.
 SHARES = 4
+
+
+class TooManyAttempts(Problem):
+    code = "throttled"
+    status = 429
+    detail = "Too many sign-in attempts."
+
+
+Limit(
+    what="staff sign-ins that fail",
+    per="client address, and account",
+    refusal=TooManyAttempts,
+    settings=("THROTTLE_LOGIN",),
+)
 
 
 @dataclass(slots=True)

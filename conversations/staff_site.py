@@ -5,7 +5,6 @@ It is outside the package `conversations.admin`, because importing that package 
 
 import logging
 import math
-import threading
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
@@ -19,7 +18,11 @@ from django.urls import path
 
 from chatapi.incoming.client_address import address_group
 from chatapi.observability.logs import user_id_var
-from conversations.sign_in_limits import count_attempt
+from chatapi.permits.limit import Limit
+from chatapi.permits.permit import Permits
+from chatapi.permits.shares import at_most
+from chatapi.problem import Problem
+from conversations.sign_in_limits import TooManyAttempts, count_attempt
 from conversations.staff_reason import lacks_reason, reason_of, reason_page
 
 logger = logging.getLogger(__name__)
@@ -28,6 +31,21 @@ View = TypeVar("View", bound=Callable[..., HttpResponseBase])
 
 # Hashing the password takes 0.25 s of CPU for each.
 MOST_SIGN_INS_AT_ONCE = 8
+SIGN_IN_RETRY_S = 5
+
+
+class TooManySignIns(Problem):
+    code = "overloaded"
+    status = 503
+    detail = "Too many people are signing in right now."
+
+
+LIMIT = Limit(
+    what=f"staff sign-ins at once: {MOST_SIGN_INS_AT_ONCE}",
+    per="worker",
+    refusal=TooManySignIns,
+    retry_after_s=SIGN_IN_RETRY_S,
+)
 
 
 class StaffAuthenticationForm(AdminAuthenticationForm):
@@ -42,20 +60,19 @@ class StaffSite(admin.AdminSite):
     """Limit sign-ins before the password is hashed, remove NUL characters from query strings, and name staff in the log."""
 
     login_form = StaffAuthenticationForm
-    _sign_ins = threading.BoundedSemaphore(MOST_SIGN_INS_AT_ONCE)
+    sign_ins = Permits(LIMIT, at_most(MOST_SIGN_INS_AT_ONCE))
 
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         if request.method != "POST":
             return super().login(request, extra_context)
         attempt = count_attempt(request)
         if attempt.wait_s:
-            return self._refuse(request, 429, "Too many sign-in attempts.", attempt.wait_s)
-        if not self._sign_ins.acquire(blocking=False):
-            return self._refuse(request, 503, "Too many people are signing in right now.", 5)
-        try:
+            return self._refuse(request, TooManyAttempts, attempt.wait_s)
+        permit = self.sign_ins.take()
+        if permit is None:
+            return self._refuse(request, TooManySignIns, SIGN_IN_RETRY_S)
+        with permit:
             response = super().login(request, extra_context)
-        finally:
-            self._sign_ins.release()
         if response.status_code == 302:
             # The password was right. With a wrong one, the page is shown again.
             attempt.give_back()
@@ -91,10 +108,10 @@ class StaffSite(admin.AdminSite):
 
         return cast(View, without_null_characters)
 
-    def _refuse(self, request: HttpRequest, status: int, reason: str, wait_s: float) -> HttpResponse:
-        logger.warning("staff sign-in refused", extra={"address": address_group(request), "status": status})
+    def _refuse(self, request: HttpRequest, refusal: type[Problem], wait_s: float) -> HttpResponse:
+        logger.warning("staff sign-in refused", extra={"address": address_group(request), "status": refusal.status})
         wait = max(1, math.ceil(wait_s))
-        context = {**self.each_context(request), "title": "Sign in", "reason": reason, "wait_s": wait}
-        page = TemplateResponse(request, "admin/conversations/sign_in_refused.html", context, status=status)
+        context = {**self.each_context(request), "title": "Sign in", "reason": refusal.detail, "wait_s": wait}
+        page = TemplateResponse(request, "admin/conversations/sign_in_refused.html", context, status=refusal.status)
         page["Retry-After"] = str(wait)
         return page

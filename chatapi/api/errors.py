@@ -10,7 +10,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from rest_framework import exceptions
 
 from chatapi.api.wire import Response
-from chatapi.database.failures import is_database_away
+from chatapi.database.failures import DatabaseUnavailable, is_database_away
 from chatapi.database.pools import renew_read_only_connections
 from chatapi.incoming.problem_page import problem_page
 from chatapi.problem import Problem
@@ -18,16 +18,6 @@ from chatapi.problem import Problem
 logger = logging.getLogger(__name__)
 
 RETRY_AFTER_S = 2
-
-
-class DatabaseUnavailable(Problem):
-    code = "database_unavailable"
-    status = 503
-    # A commit may have succeeded although its answer was lost, so the text does not say that nothing changed.
-    detail = (
-        "The database is unavailable right now. Try again in a moment. "
-        "If you were sending a message, use the same Idempotency-Key."
-    )
 
 
 class NotFound(Problem):

@@ -144,9 +144,9 @@ class TokenValidator:
         # Another call may have ended between the check of the cache and the lock.
         if (remembered := recall(key)) is not None:
             return _caller_of(remembered), None
-        with rejected_tokens.place(address, VALIDATION_DEADLINE_S) as place:
+        with rejected_tokens.validation(address, VALIDATION_DEADLINE_S) as call:
             verdict = self._ask(token)
-            place.is_rejected = verdict.caller is None
+            call.is_rejected = verdict.caller is None
         if verdict.seconds > 0:
             remember(key, _to_remember(verdict.caller), verdict.seconds)
         return verdict.caller, verdict

@@ -88,7 +88,7 @@ def forget_tokens_of(user_id: UUID) -> int | None:
 def recalling(request: HttpRequest) -> Callable[[str], RememberedToken | None]:
     """Return what recalls the token of a request, and counts the request if `count_early` has said so."""
     throttle: UserThrottle | None = getattr(request, "early_throttle", None)
-    rate: Rate | None = None if throttle is None else getattr(settings, throttle.setting)
+    rate: Rate | None = None if throttle is None else getattr(settings, throttle.limit.settings[0])
     if throttle is None or rate is None:
         return recall
     prefix = f"throttle:{throttle.scope}:{USER}"

@@ -13,13 +13,12 @@ from chatapi.database.connections import tell_before_waiting
 from chatapi.database.pools import replace_connections
 from chatapi.database.session import configure_session
 from chatapi.database.timestamps import with_all_timestamps
-from chatapi.database.user_shares import UserShares
+from chatapi.database.user_shares import user_shares
 from chatapi.observability.logs import user_id_var
+from chatapi.permits.permit import Permit
 
-
-@functools.cache
-def _user_shares(pool_size: int) -> UserShares:
-    return UserShares(pool_size)
+# One set of shares for each pool, which are told apart by their sizes.
+_shares_of = functools.cache(user_shares)
 
 
 class Cursor(CursorWrapper):
@@ -57,8 +56,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
     connection: Any
     # Whether the connection has answered since it was taken from the pool.
     has_answered = False
-    # The user whose share of the pool this connection belongs to.
-    _holder = ""
+    # That of the user whose share of the pool this connection belongs to.
+    _permit: Permit | None = None
 
     def get_connection_params(self) -> dict[str, Any]:
         parameters: dict[str, Any] = super().get_connection_params()
@@ -79,26 +78,22 @@ class DatabaseWrapper(base.DatabaseWrapper):
         finally:
             self._give_share_back()
 
-    @property
-    def _shares(self) -> UserShares | None:
-        """What the users of this connection's pool share."""
-        pool = self.settings_dict["OPTIONS"].get("pool")
-        return _user_shares(pool["max_size"]) if pool else None
-
     def _take_share(self) -> None:
-        user, shares = user_id_var.get(), self._shares
-        if not user or shares is None or self._holder:
+        user, pool = user_id_var.get(), self.settings_dict["OPTIONS"].get("pool")
+        if not user or not pool or self._permit is not None:
             return
-        if not shares.take(user, 0):
+        shares = _shares_of(pool["max_size"])
+        self._permit = shares.take(user)
+        if self._permit is None:
             tell_before_waiting()
-            if not shares.take(user, self.settings_dict["OPTIONS"]["pool"]["timeout"]):
-                raise PoolTimeout("one user's requests wait with too many connections")
-        self._holder = user
+            self._permit = shares.take(user, wait_s=pool["timeout"])
+        if self._permit is None:
+            raise PoolTimeout("one user's requests wait with too many connections")
 
     def _give_share_back(self) -> None:
-        user, self._holder = self._holder, ""
-        if user and self._shares is not None:
-            self._shares.give_back(user)
+        permit, self._permit = self._permit, None
+        if permit is not None:
+            permit.release()
 
     def _configure_connection(self, connection: Any) -> bool:
         super()._configure_connection(connection)  # type: ignore[misc]

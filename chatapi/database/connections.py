@@ -38,7 +38,7 @@ def release_connections() -> None:
     waits must not hold a connection that others need. A connection inside a transaction (a test's, for example) is left
     alone.
 
-    What `call_before_waiting` was given is called first: the request leaves its place as well (see `incoming.admission`).
+    What `call_before_waiting` was given is called first: the request releases its permit as well (see `incoming.admission`).
     """
     tell_before_waiting()
     for connection in connections.all(initialized_only=True):

@@ -3,6 +3,8 @@
 import django.db
 import psycopg
 
+from chatapi.problem import Problem
+
 READ_ONLY = "25006"
 LOCK_TIMEOUT = "55P03"
 
@@ -21,6 +23,16 @@ WITHOUT_CONNECTION = (
     psycopg.OperationalError,
     psycopg.InterfaceError,
 )
+
+
+class DatabaseUnavailable(Problem):
+    code = "database_unavailable"
+    status = 503
+    # A commit may have succeeded although its answer was lost, so the text does not say that nothing changed.
+    detail = (
+        "The database is unavailable right now. Try again in a moment. "
+        "If you were sending a message, use the same Idempotency-Key."
+    )
 
 
 def is_database_away(failure: BaseException) -> bool:

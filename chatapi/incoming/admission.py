@@ -3,10 +3,9 @@
 Principle: a worker has one core and a few database connections. A thousand requests that arrive together do not finish sooner
 if the worker begins all of them at once, but then each holds a deep stack, its objects and a place in the queue for a
 connection. There are two lines, so that a stop or a look at a conversation does not wait behind a thousand sends. A request
-leaves its place as soon as it waits for anything but the database: another service, its client, or a reply.
+releases its permit as soon as it waits for anything but the database: another service, its client, or a reply.
 """
 
-import threading
 from collections.abc import Iterable
 from contextvars import ContextVar
 from typing import Any
@@ -18,6 +17,9 @@ from chatapi.database.connections import call_before_waiting
 from chatapi.incoming.request_bodies import PROBLEM_KEY
 from chatapi.incoming.routes import begins_reply, is_probe
 from chatapi.observability import metrics
+from chatapi.permits.limit import Limit
+from chatapi.permits.permit import Permit, Permits
+from chatapi.permits.shares import at_most
 from chatapi.problem import Problem
 
 # A request uses its connection for only part of its time, and one that waits for a lock must not keep the others waiting.
@@ -27,9 +29,8 @@ PATIENCE_S = 30.0
 # The queues, by their names in metrics.
 SENDS, OTHERS = "sends", "others"
 
-# How many requests wait in each queue of this process.
-_waiting = {SENDS: 0, OTHERS: 0}
-_place: ContextVar["Place | None"] = ContextVar("place", default=None)
+
+_permit: ContextVar[Permit | None] = ContextVar("permit", default=None)
 
 
 class Overloaded(Problem):
@@ -38,68 +39,56 @@ class Overloaded(Problem):
     detail = "The service is overloaded. Try again in a moment. If you were sending a message, use the same Idempotency-Key."
 
 
-class Place:
-    """One request's place; leaving it twice is fine."""
-
-    __slots__ = ("_places",)
-
-    def __init__(self, places: threading.Semaphore) -> None:
-        self._places: threading.Semaphore | None = places
-
-    def leave(self) -> None:
-        places, self._places = self._places, None
-        if places is not None:
-            places.release()
+LIMIT = Limit(
+    what="requests that are worked on",
+    per="worker, sends and others apart",
+    refusal=Overloaded,
+    retry_after_s=1,
+    settings=("DB_POOL_SIZE",),
+)
 
 
-def leave_place() -> None:
+def release_permit() -> None:
     """Let the next request in, because this one is about to wait for something that takes its time."""
-    if (place := _place.get()) is not None:
-        place.leave()
+    if (permit := _permit.get()) is not None:
+        permit.release()
 
 
-call_before_waiting(leave_place)
+call_before_waiting(release_permit)
 
 
 def do_requests_wait() -> bool:
     """Return whether this process has more requests than it can work on at once."""
-    return any(_waiting.values())
+    return _admission is not None and _admission.requests.does_any_wait()
 
 
 class Admission:
-    """WSGI middleware: wait for a place, then call the application. Probes need none."""
+    """WSGI middleware: wait for a permit, then call the application. Probes need none."""
 
     def __init__(self, application: WSGIApplication) -> None:
+        global _admission
+        _admission = self
         self._application = application
-        count = PLACES_PER_CONNECTION * settings.DB_POOL_SIZE
-        self._queues = {SENDS: threading.Semaphore(count), OTHERS: threading.Semaphore(count)}
+        self.requests = Permits(LIMIT, at_most(PLACES_PER_CONNECTION * settings.DB_POOL_SIZE))
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "")
         if is_probe(path):
             return self._application(environ, start_response)
         queue = SENDS if begins_reply(environ.get("REQUEST_METHOD", ""), path) else OTHERS
-        if not self._take_place(queue):
+        permit = self.requests.take(queue, wait_s=PATIENCE_S)
+        if permit is None:
             metrics.admission_refusals.inc()
-            environ.setdefault(PROBLEM_KEY, Overloaded(retry_after_s=1))
+            environ.setdefault(PROBLEM_KEY, LIMIT.refuse())
             return self._application(environ, start_response)
-        place = Place(self._queues[queue])
-        _place.set(place)
-        try:
+        _permit.set(permit)
+        with permit:
             return self._application(environ, start_response)
-        finally:
-            place.leave()
-
-    def _take_place(self, queue: str) -> bool:
-        if self._queues[queue].acquire(blocking=False):
-            return True
-        _waiting[queue] += 1
-        try:
-            return self._queues[queue].acquire(timeout=PATIENCE_S)
-        finally:
-            _waiting[queue] -= 1
 
     def sample(self) -> None:
         """Set the gauges of waiting requests."""
-        for queue, waiting in _waiting.items():
-            metrics.admission_waiting.labels(queue).set(waiting)
+        for queue in (SENDS, OTHERS):
+            metrics.admission_waiting.labels(queue).set(self.requests.waiting(queue))
+
+
+_admission: Admission | None = None

@@ -4,8 +4,8 @@ Principle: a client that is slow or sends too much occupies a thread, but no dat
 read the body inside the view, possibly while the view holds a connection, and would write the files of a multipart body to
 disk without a limit. It also treats a chunked body without a Content-Length as empty.
 
-What bodies hold is limited for the worker, with a share for each address (see `fair_shares`): a body counts with the length
-that it declares before it is read, and a long one needs a place besides. Both are given back when the body has been parsed. The
+What bodies hold is limited for the worker, with a share for each address (see `permits.shares`): a body counts with the length
+that it declares before it is read, and a long one needs another permit. Both are given back when the body has been parsed. The
 body of a request without an Authorization header is not read where the view needs one.
 
 A refusal is an ordinary response: `middleware.RefuseBodiesMiddleware` finds the reason in the request. For a few seconds this
@@ -27,8 +27,10 @@ from django.conf import settings
 from chatapi.incoming.arrival import note_request
 from chatapi.incoming.client_address import address_group_of
 from chatapi.incoming.client_deadlines import ClientDeadline
-from chatapi.incoming.fair_shares import FairShares
 from chatapi.incoming.routes import may_bring_history
+from chatapi.permits.limit import Limit
+from chatapi.permits.permit import Permit, Permits
+from chatapi.permits.shares import fair_share
 from chatapi.problem import Problem
 
 # The key in a request's META for the reason of a refusal.
@@ -38,7 +40,7 @@ LINGER_S = 5.0
 # At most this many bodies over the ordinary limit are in memory at once. They are read before the caller is known.
 MOST_LONG_BODIES = 16
 LONG_BODY_PATIENCE_S = 5.0
-# When someone waits for a place, a long body that has had one for some seconds and comes slower than this is given up.
+# When someone waits for the permit of a long body, one that has had it for some seconds and comes slower than this is given up.
 SLOWEST_LONG_BODY_BYTES_PER_S = 128 * 1024
 SLOW_AFTER_S = 3.0
 # What most requests send is not counted.
@@ -86,14 +88,29 @@ def body_limit(path: str, has_token: bool = True) -> int:
     return settings.MAX_BODY_WITH_HISTORY if has_token else settings.MAX_STRANGERS_BODY
 
 
-class HeldBody(io.BytesIO):
-    """A body in memory, and what it holds of the worker's budget until it is closed."""
+LONG_BODIES = Limit(
+    what=f"bodies over 256 KiB that are being read: {MOST_LONG_BODIES}",
+    per="worker; one address gets at most half of what is free",
+    refusal=TooManyLongBodies,
+    retry_after_s=math.ceil(LONG_BODY_PATIENCE_S),
+)
+BODY_BYTES = Limit(
+    what=f"bytes of the bodies that are being read: {MOST_BYTES // 1024**2} MiB",
+    per="worker; one address gets at most half of what is free",
+    refusal=TooManyBodies,
+    retry_after_s=math.ceil(LONG_BODY_PATIENCE_S),
+)
 
-    def __init__(self, shares: FairShares, places: "LongBodyPlaces", holder: str, deadline: ClientDeadline | None) -> None:
+
+class HeldBody(io.BytesIO):
+    """A body in memory, and the permits that it holds until it is closed."""
+
+    def __init__(self, budget: "BodyBudget", holder: str, deadline: ClientDeadline | None) -> None:
         super().__init__()
-        self._shares, self._places = shares, places
+        self._budget = budget
+        self._bytes: Permit | None = None
+        self._place: Permit | None = None
         self.holder, self.deadline = holder, deadline
-        self._counted = 0
         self.place_since = 0.0
         self.length = 0
 
@@ -103,50 +120,45 @@ class HeldBody(io.BytesIO):
 
     def count(self, size: int) -> None:
         """Take so much of the budget. Raises `TooManyBodies`."""
-        if not self._shares.take(self.holder, size):
-            raise TooManyBodies(retry_after_s=math.ceil(LONG_BODY_PATIENCE_S))
-        self._counted = size
+        self._bytes = self._budget.bytes.acquire(self.holder, size)
 
     def settle(self) -> None:
         """Give back what was counted for a body in chunks and has not come."""
-        surplus = self._counted - self.length
-        if surplus > 0:
-            self._counted -= surplus
-            self._shares.give_back(self.holder, surplus)
+        if self._bytes is not None and self.length < self._bytes.count:
+            self._bytes.shrink(self.length)
 
     def take_place(self) -> None:
-        """Wait for a place for a long body. Raises `TooManyLongBodies`."""
-        self._places.take(self)
+        """Wait for the permit of a long body. Raises `TooManyLongBodies`."""
+        self._place = self._budget.take_place(self)
+        self.place_since = time.monotonic()
 
     def close(self) -> None:
         super().close()
-        counted, self._counted = self._counted, 0
-        if counted:
-            self._shares.give_back(self.holder, counted)
-        self._places.leave(self)
+        for permit in (self._bytes, self._place):
+            if permit is not None:
+                permit.release()
+        self._budget.long_bodies.discard(self)
 
 
-class LongBodyPlaces:
-    """The places for long bodies."""
+class BodyBudget:
+    """What the bodies of this worker may take."""
 
     def __init__(self) -> None:
-        self._places = FairShares(MOST_LONG_BODIES)
-        self._bodies: set[HeldBody] = set()
+        self.bytes = Permits(BODY_BYTES, fair_share(MOST_BYTES, least=settings.DATA_UPLOAD_MAX_MEMORY_SIZE))
+        self._places = Permits(LONG_BODIES, fair_share(MOST_LONG_BODIES))
+        self.long_bodies: set[HeldBody] = set()
 
-    def take(self, body: HeldBody) -> None:
-        if not self._places.take_in_time(body.holder, LONG_BODY_PATIENCE_S, self._give_up_slow_ones):
-            raise TooManyLongBodies(retry_after_s=math.ceil(LONG_BODY_PATIENCE_S))
-        body.place_since = time.monotonic()
-        self._bodies.add(body)
-
-    def leave(self, body: HeldBody) -> None:
-        if body in self._bodies:
-            self._bodies.remove(body)
-            self._places.give_back(body.holder)
+    def take_place(self, body: HeldBody) -> Permit:
+        permit = self._places.take(body.holder)
+        if permit is None:
+            self._give_up_slow_ones()
+            permit = self._places.acquire(body.holder, wait_s=LONG_BODY_PATIENCE_S)
+        self.long_bodies.add(body)
+        return permit
 
     def _give_up_slow_ones(self) -> None:
         now = time.monotonic()
-        for body in list(self._bodies):
+        for body in list(self.long_bodies):
             since = now - body.place_since
             is_slow = since > SLOW_AFTER_S and body.length < since * SLOWEST_LONG_BODY_BYTES_PER_S
             if is_slow and body.deadline is not None:
@@ -158,8 +170,7 @@ class WholeBodies:
 
     def __init__(self, application: WSGIApplication) -> None:
         self._application = application
-        self._shares = FairShares(MOST_BYTES, least=settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
-        self._places = LongBodyPlaces()
+        self._budget = BodyBudget()
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         note_request()
@@ -173,7 +184,7 @@ class WholeBodies:
         sock = environ.get("gunicorn.socket")
         # The deadline stops reading only, so that the client still gets the response.
         deadline = None if sock is None else ClientDeadline(sock, BODY_DEADLINE_S, "body not sent in time", socket.SHUT_RD)
-        with HeldBody(self._shares, self._places, address_group_of(environ), deadline) as held:
+        with HeldBody(self._budget, address_group_of(environ), deadline) as held:
             problem = self._read(environ, held)
             # The response may stream for minutes and must not keep the body in memory for that time.
             if problem is None:

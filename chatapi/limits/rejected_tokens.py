@@ -16,6 +16,7 @@ from django.conf import settings
 
 from chatapi.cache.rates import meter
 from chatapi.environment import Rate
+from chatapi.permits.limit import Limit
 from chatapi.problem import Problem
 
 
@@ -27,9 +28,17 @@ class TooManyRejectedTokens(Problem):
     )
 
 
+Limit(
+    what="tokens that the auth service rejects",
+    per="client address",
+    refusal=TooManyRejectedTokens,
+    settings=("THROTTLE_REJECTED_TOKENS",),
+)
+
+
 @dataclass(slots=True)
-class Place:
-    """A place, which is kept if the token is rejected."""
+class Validation:
+    """A call about one token. It counts if the token is rejected."""
 
     is_rejected: bool = False
 
@@ -49,11 +58,11 @@ class RejectedTokens:
         self._addresses: dict[str, _Address] = {}
 
     @contextmanager
-    def place(self, address: str, patience_s: float) -> Iterator[Place]:
+    def validation(self, address: str, patience_s: float) -> Iterator[Validation]:
         """Take a place for the call in the block. Raises `TooManyRejectedTokens` if there is none within `patience_s`."""
         rate: Rate | None = settings.THROTTLE_REJECTED_TOKENS
         if rate is None:
-            yield Place()
+            yield Validation()
             return
         with self._lock:
             entry = self._addresses.setdefault(address, _Address())
@@ -61,16 +70,16 @@ class RejectedTokens:
         try:
             key = f"throttle:rejected:ip-{address}"
             _take(entry, key, rate, time.monotonic() + patience_s)
-            place = Place()
+            call = Validation()
             try:
-                yield place
+                yield call
             finally:
-                if not place.is_rejected:
+                if not call.is_rejected:
                     meter.give_place_back(key, rate)
                 with entry.changed:
                     entry.calls -= 1
                     # A returned place serves one waiting request. Without calls in progress, no request needs to wait.
-                    entry.changed.notify(int(not place.is_rejected) if entry.calls else entry.requests)
+                    entry.changed.notify(int(not call.is_rejected) if entry.calls else entry.requests)
         finally:
             with self._lock:
                 entry.requests -= 1

@@ -21,6 +21,7 @@ from chatapi.cache.rates import Count, meter, process_meter
 from chatapi.environment import Rate
 from chatapi.incoming.client_address import address_group
 from chatapi.incoming.problem_page import problem_page
+from chatapi.permits.limit import Limit
 from chatapi.problem import Problem
 
 # Of a key, before a user's id.
@@ -31,6 +32,14 @@ class TooManyRequests(Problem):
     code = "throttled"
     status = 429
     detail = "There are too many requests from your IP address. Wait for the number of seconds in the Retry-After header."
+
+
+PER_ADDRESS = Limit(
+    what="everything else: 401, 403, unknown paths, admin, schema, docs, static files",
+    per="client address",
+    refusal=TooManyRequests,
+    settings=("THROTTLE_ADDRESS",),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +54,11 @@ class Throttle(BaseThrottle):
     """Count the requests of one scope. If its rate is off, the request is not counted, and not per address either."""
 
     scope: str
-    setting: str
+    limit: Limit
 
     def allow_request(self, request: Request, view: object) -> bool:
         request._request.is_counted = True  # type: ignore[attr-defined]
-        rate: Rate | None = getattr(settings, self.setting)
+        rate: Rate | None = getattr(settings, self.limit.settings[0])
         if rate is None:
             return True
         key = self.key(request)
@@ -87,12 +96,22 @@ def count_early(request: HttpRequest, throttles: Sequence[BaseThrottle]) -> None
 
 class ReadThrottle(UserThrottle):
     scope = "read"
-    setting = "THROTTLE_READ"
+    limit = Limit(
+        what="other API requests, 404 of a conversation included",
+        per="user, else client address",
+        refusal=TooManyRequests,
+        settings=("THROTTLE_READ",),
+    )
 
 
 class SendThrottle(UserThrottle):
     scope = "send"
-    setting = "THROTTLE_SEND"
+    limit = Limit(
+        what="sends (send, edit, regenerate)",
+        per="user, else client address",
+        refusal=TooManyRequests,
+        settings=("THROTTLE_SEND",),
+    )
 
 
 def count_further_sends(request: Request, sends: int) -> None:
@@ -124,7 +143,7 @@ class ProbeThrottle(Throttle):
     """For readiness, which asks the database. Counted in this process, because a probe must not depend on the cache."""
 
     scope = "probe"
-    setting = "THROTTLE_PROBE"
+    limit = Limit(what="readiness", per="client address, in each worker", refusal=TooManyRequests, settings=("THROTTLE_PROBE",))
 
     def count(self, key: str, rate: Rate) -> Count:
         return process_meter.count(key, rate)

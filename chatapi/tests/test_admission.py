@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from chatapi.incoming import admission as admission_module
-from chatapi.incoming.admission import PLACES_PER_CONNECTION, Admission, Overloaded, do_requests_wait, leave_place
+from chatapi.incoming.admission import PLACES_PER_CONNECTION, Admission, Overloaded, do_requests_wait, release_permit
 from chatapi.incoming.request_bodies import PROBLEM_KEY
 from tests.support.waiting import LIMIT_S, wait_until
 
@@ -68,7 +68,7 @@ def test_requests_beyond_the_places_wait_and_come_in_order(ask: Callable[..., An
 
 
 def test_a_request_that_waits_for_something_else_lets_the_next_one_in(ask: Callable[..., Any], work: Work) -> None:
-    work.first = lambda: (leave_place(), leave_place())  # type: ignore[func-returns-value, return-value]
+    work.first = lambda: (release_permit(), release_permit())  # type: ignore[func-returns-value, return-value]
     for number in range(3 * PLACES):
         ask(send(number))
     wait_until(lambda: len(work.begun) == 3 * PLACES, "all requests have begun")

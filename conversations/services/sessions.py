@@ -29,7 +29,7 @@ from conversations.services.assistants import find_assistant
 from conversations.services.replies.early_stops import take_early_stop
 from conversations.services.replies.stop import stop_running_reply
 from conversations.services.sending.first_turns import Opening
-from conversations.services.sending.places import refuse_while_ending
+from conversations.services.sending.permits import refuse_while_ending
 from conversations.services.user_directory import requires_known_user
 
 SESSION_ID_FORM = re.compile(SESSION_ID_PATTERN)

@@ -4,8 +4,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import ParamSpec
 
-from chatapi.api.errors import DatabaseUnavailable
-from chatapi.database.failures import is_database_away
+from chatapi.database.failures import DatabaseUnavailable, is_database_away
 from chatapi.observability import metrics
 from chatapi.problem import Problem
 from conversations.services.sending.turn import Turn

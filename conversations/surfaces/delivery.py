@@ -19,11 +19,12 @@ from django.http.response import HttpResponseBase
 
 from chatapi.api.wire import Response
 from chatapi.database.connections import forget_connections, release_connections
+from chatapi.permits.permit import Permit
 from conversations.services.replies.follow import follow_reply
 from conversations.services.replies.store import live_replies
 from conversations.services.sending.turn import Turn
 from conversations.surfaces.headers import LastEvent, read_last_event
-from conversations.surfaces.open_streams import Place, open_streams
+from conversations.surfaces.open_streams import open_streams
 from inference_proxy.exceptions import FAILURES, UpstreamError, UpstreamFailure
 from inference_proxy.replies.frames import START, Cursor, cursor_of
 from inference_proxy.replies.presence import Presence, is_connected
@@ -125,13 +126,16 @@ def turn_ids(turn: Turn) -> dict[str, Any]:
 
 
 @contextmanager
-def open_place(owner_id: UUID, is_present: Presence, *, limited: bool = True) -> Iterator[Place]:
+def open_permit(owner_id: UUID, is_present: Presence, *, limited: bool = True) -> Iterator[Permit]:
     """Count a stream as open. If the block fails, count it as closed. Raises `TooManyStreams` unless `limited` is false."""
-    place = open_streams.take(owner_id, is_present, limited=limited)
+    if limited:
+        permit = open_streams.acquire(owner_id, is_present=is_present)
+    else:
+        permit = open_streams.hold(owner_id, is_present=is_present)
     try:
-        yield place
+        yield permit
     except BaseException:
-        place.close()
+        permit.release()
         raise
 
 
@@ -153,9 +157,9 @@ def stream_reply(
         release_connections()
         return headers_only(stream_format.media_type, headers)
     is_present = presence_of(request)
-    with open_place(owner_id, is_present) as place:
+    with open_permit(owner_id, is_present) as permit:
         follower = follow_reply(reply_id, after, is_present)
-        return _relay(request, follower, stream_format, headers, place)
+        return _relay(request, follower, stream_format, headers, permit)
 
 
 def stream_turn(
@@ -184,9 +188,9 @@ def stream_turn(
     if resumes and turn.is_another and stream_format.media_type == SSE.media_type:
         stream_format = marked(stream_format, mark_of(turn.reply_id))
     is_present = presence_of(request)
-    with open_place(_owner_id(turn, user_id), is_present, limited=turn.request is None) as place:
+    with open_permit(_owner_id(turn, user_id), is_present, limited=turn.request is None) as permit:
         follower = begin_reply(turn, is_present, after=after, is_background=is_background)
-        return _relay(request, follower, stream_format, headers, place, on_delivered)
+        return _relay(request, follower, stream_format, headers, permit, on_delivered)
 
 
 def place_in(reply_id: UUID, event: LastEvent) -> tuple[Cursor, Mapping[str, str]]:
@@ -213,11 +217,11 @@ def _relay(
     follower: Follower,
     stream_format: StreamFormat,
     headers: dict[str, str],
-    place: Place,
+    permit: Permit,
     on_delivered: Callable[[], None] | None = None,
 ) -> FrameStreamResponse:
     forget_connections()
-    stream = FrameStream(follower, stream_format, request, on_close=place.close, on_delivered=on_delivered)
+    stream = FrameStream(follower, stream_format, request, on_close=permit.release, on_delivered=on_delivered)
     return FrameStreamResponse(stream, stream_format.media_type, headers)
 
 
@@ -278,9 +282,9 @@ def deliver(
         begin_reply(turn, is_present, is_background=True).close()
         headers |= {"Location": f"{location}/stream", "Preference-Applied": "respond-async"}
         return Response(read_message(turn.reply_id), status=202, headers=headers)
-    with open_place(_owner_id(turn, user_id), is_present, limited=turn.request is None) as place:
+    with open_permit(_owner_id(turn, user_id), is_present, limited=turn.request is None) as permit:
         error = wait_for_reply(begin_reply(turn, is_present))
-        place.close()
+        permit.release()
     if error:
         raise failure_of(turn, error)
     return Response(read_message(turn.reply_id), headers=headers)

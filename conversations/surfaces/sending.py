@@ -48,7 +48,7 @@ def answer_with_reply(
 def refuse_too_many_streams(user_id: UUID | None, how: Delivery) -> None:
     """Refuse a send that could not be answered, before it is saved. Raises `TooManyStreams`."""
     if how is not Delivery.LATER and user_id is not None:
-        open_streams.refuse_too_many(user_id)
+        open_streams.refuse_without_room(user_id)
 
 
 @count_sends

@@ -1,9 +1,8 @@
 """What a search may cost: a time for the whole, one search per user at a time, no connection between its windows."""
 
 import itertools
-import threading
 from collections.abc import Callable, Iterator
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 from django.db import connection
@@ -12,7 +11,6 @@ from chatapi.tests.clients import UserClient
 from conversations.exceptions import BadCursor, SearchTooBroad
 from conversations.models import Message
 from conversations.services.search import messages as search
-from conversations.services.search.one_at_a_time import Busy, OneAtATime
 from conversations.tests.factories import NOON, USER_ID, make_conversation, make_message, minutes
 
 # A text without words, which is looked for conversation by conversation.
@@ -160,47 +158,12 @@ def test_no_connection_is_held_between_windows() -> None:
 def test_a_user_has_one_search_at_a_time(user: UserClient, stranger: UserClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search, "WAIT_S", 0.0)
     assert user.user_id is not None
-    with search._searching.hold(user.user_id, 0.0):
+    with search.searches.acquire(user.user_id):
         refused = user.get("/api/search?q=tea")
         assert (refused.status_code, refused.json()["code"]) == (429, "search_in_progress")
         assert int(refused.headers["Retry-After"]) >= 1
         assert stranger.get("/api/search?q=tea").status_code == 200
     assert user.get("/api/search?q=tea").status_code == 200
-
-
-def test_the_next_one_waits_until_the_first_has_ended() -> None:
-    turns, user_id = OneAtATime(), uuid4()
-    order: list[str] = []
-    is_held, may_end = threading.Event(), threading.Event()
-
-    def first() -> None:
-        with turns.hold(user_id, 0.0):
-            is_held.set()
-            may_end.wait(20)
-            order.append("first")
-
-    def second() -> None:
-        with turns.hold(user_id, 20.0):
-            order.append("second")
-
-    threads = [threading.Thread(target=first), threading.Thread(target=second)]
-    threads[0].start()
-    assert is_held.wait(20)
-    threads[1].start()
-    with pytest.raises(Busy), turns.hold(user_id, 0.01):
-        raise AssertionError("two at once")
-    may_end.set()
-    for thread in threads:
-        thread.join(20)
-    assert order == ["first", "second"]
-
-
-def test_one_that_fails_does_not_keep_the_others_out() -> None:
-    turns, user_id = OneAtATime(), uuid4()
-    with pytest.raises(ZeroDivisionError), turns.hold(user_id, 0.0):
-        raise ZeroDivisionError
-    with turns.hold(user_id, 0.0):
-        pass
 
 
 @pytest.mark.django_db

@@ -226,7 +226,7 @@ def ending_worker_refuses(service: Any) -> Changes:
         worker.alive = False
 
     yield around(service.Worker, "handle_exit", handle_exit)
-    yield around(service.places, "was_accepted_before_end", lambda original: False)
+    yield around(service.permits, "was_accepted_before_end", lambda original: False)
 
 
 # Reading

@@ -13,7 +13,7 @@ from conversations.services.replies import store as replies
 from conversations.services.replies.leases import LeaseWatch
 from conversations.services.replies.poll import SharedReply
 from conversations.services.replies.store import DatabaseReplyStore, live_replies
-from conversations.services.sending import begin, locking, places, statements
+from conversations.services.sending import begin, locking, permits, statements
 from conversations.services.sending.retries import read_earlier
 from gunicorn_worker import Worker
 from inference_proxy.replies import generation
@@ -41,7 +41,7 @@ __all__ = [
     "leases",
     "live_replies",
     "locking",
-    "places",
+    "permits",
     "read_earlier",
     "release_connections",
     "replies",

@@ -24,10 +24,12 @@ from typing import Any
 from uuid import UUID
 
 from chatapi.database.connections import release_connections
+from chatapi.permits.limit import Limit
+from chatapi.permits.permit import Permits
+from chatapi.permits.shares import at_most
 from conversations.exceptions import BadCursor, SearchInProgress, SearchTooBroad
 from conversations.keyset import SortKey, after_key, decode_cursor, encode_cursor
 from conversations.models import Conversation
-from conversations.services.search.one_at_a_time import Busy, OneAtATime
 from conversations.services.search.snippets import make_snippet
 from conversations.services.search.statements import (
     AROUND,
@@ -73,7 +75,8 @@ MOST_EMPTY_CONVERSATIONS = 500
 
 CURSOR_FORM = re.compile(r"([iw])(\d{1,5})(?:s([12]))?\.([A-Za-z0-9_=-]*)(?:\.([A-Za-z0-9_=-]+))?", re.ASCII)
 
-_searching = OneAtATime()
+LIMIT = Limit(what="running searches: one", per="user, in each worker", refusal=SearchInProgress, retry_after_s=RETRY_AFTER_S)
+searches = Permits(LIMIT, at_most(1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,10 +164,8 @@ def search_messages(
     # Waiting must not hold the request's connection.
     release_connections()
     try:
-        with _searching.hold(user_id, WAIT_S):
+        with searches.acquire(user_id, wait_s=WAIT_S):
             return _search(user_id, text, limit, wanted, Deadline(SEARCH_S, clock))
-    except Busy:
-        raise SearchInProgress(retry_after_s=RETRY_AFTER_S) from None
     except TooSlow:
         # Not even the smallest window was read in time.
         raise SearchTooBroad(retry_after_s=RETRY_AFTER_S) from None

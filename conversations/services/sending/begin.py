@@ -14,7 +14,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db import transaction
 
-from conversations.exceptions import GenerationInProgress, NotAQuestion, NotContinuable, TooManyGenerations
+from conversations.exceptions import GenerationInProgress, NotAQuestion, NotContinuable
 from conversations.keyset import SortKey
 from conversations.models import Message, new_id
 from conversations.services.replies.stop_marks import is_marked
@@ -22,7 +22,7 @@ from conversations.services.replies.versions import end_at, last_question
 from conversations.services.sending.context import Budget, build_context
 from conversations.services.sending.continuing import budget_beside, read_former, read_place, reopen_reply, text_to_continue
 from conversations.services.sending.locking import (
-    RETRY_AFTER_S,
+    RUNNING_OF_USER,
     is_limited,
     lock_and_survey_for_send,
     lock_for_reply,
@@ -61,7 +61,7 @@ def start_turn(
     fingerprint = terms.fingerprint or (
         fingerprint_of(content, sampling.choices() | terms.choices()) if idempotency_key else ""
     )
-    with one_running_reply(conversation_id) as place, transaction.atomic():
+    with one_running_reply(conversation_id) as beginning, transaction.atomic():
         chosen, survey = lock_and_survey_for_send(conversation_id, user_id, content, sampling, terms, idempotency_key)
         chosen = chosen.under(terms)
         earlier = None
@@ -75,13 +75,13 @@ def start_turn(
         if survey.running_id is not None:
             raise GenerationInProgress(survey.running_id)
         if is_limited(user_id) and survey.running_of_user >= settings.USER_MAX_GENERATIONS:
-            raise TooManyGenerations(retry_after_s=RETRY_AFTER_S)
+            raise RUNNING_OF_USER.refuse()
         if earlier is not None:
             chosen = replace(chosen, restarts=True)
             messages = Message.objects.in_conversation(conversation_id)
             asked = last_question(messages)
             if asked is not None and asked.id == earlier.asked_id:
-                return add_answer(place, chosen, asked, content, context_before(asked, content, chosen))
+                return add_answer(beginning, chosen, asked, content, context_before(asked, content, chosen))
             # Other turns came after it. The question stays where it was asked, and is asked once more at the end, with the key.
             messages.filter(idempotency_key=idempotency_key).update(idempotency_key=None)
         budget = Budget.left_by(content, chosen.system_prompt)
@@ -92,7 +92,7 @@ def start_turn(
             )
         context = build_context(History(conversation_id), budget, survey.history[: budget.rows_to_read])
         message_id, reply_id = new_id(), new_id()
-        place.claim(reply_id)
+        beginning.claim(reply_id)
         goes_on = insert_turn(
             conversation_id=conversation_id,
             message_id=message_id,
@@ -129,7 +129,7 @@ def regenerate_turn(
     """
     which = None if message_id is None else str(message_id)
     fingerprint = fingerprint_of("regenerate", which, sampling.choices() | terms.choices()) if idempotency_key else ""
-    with one_running_reply(conversation_id) as place, transaction.atomic():
+    with one_running_reply(conversation_id) as beginning, transaction.atomic():
         chosen, messages = lock_for_reply(conversation_id, user_id, sampling, terms)
         earlier = find_earlier(messages, idempotency_key, fingerprint)
         if earlier is not None and not earlier.is_void:
@@ -142,7 +142,7 @@ def regenerate_turn(
             message_id = earlier.asked_id
         asked = question_of(messages, message_id)
         context = context_before(asked, asked.content, chosen)
-        return add_answer(place, chosen, asked, asked.content, context, key=idempotency_key, fingerprint=fingerprint)
+        return add_answer(beginning, chosen, asked, asked.content, context, key=idempotency_key, fingerprint=fingerprint)
 
 
 @with_model_list
@@ -166,7 +166,7 @@ def edit_turn(
     fingerprint = (
         fingerprint_of("edit", str(message_id), content, sampling.choices() | terms.choices()) if idempotency_key else ""
     )
-    with one_running_reply(conversation_id) as place, transaction.atomic():
+    with one_running_reply(conversation_id) as beginning, transaction.atomic():
         chosen, messages = lock_for_reply(conversation_id, user_id, sampling, terms)
         earlier = find_earlier(messages, idempotency_key, fingerprint)
         if earlier is not None and not earlier.is_void:
@@ -176,13 +176,13 @@ def edit_turn(
             # If the inference service refused, the version that it left is active.
             version = question_of(messages, earlier.asked_id)
             context = context_before(version, content, chosen)
-            return add_answer(place, replace(chosen, restarts=True), version, content, context)
+            return add_answer(beginning, replace(chosen, restarts=True), version, content, context)
         asked = question_of(messages, message_id)
         if asked.id != message_id:
             raise NotAQuestion
         version = add_version(messages, asked, content, idempotency_key, fingerprint)
         context = context_before(version, content, chosen)
-        return add_answer(place, chosen, version, content, context, sent=1)
+        return add_answer(beginning, chosen, version, content, context, sent=1)
 
 
 @with_model_list
@@ -202,7 +202,7 @@ def continue_turn(
     `GenerationInProgress`, `TooManyGenerations`, `NotContinuable`, `IdempotencyMismatch`.
     """
     fingerprint = fingerprint_of("continue", str(reply_id), sampling.choices() | terms.choices()) if idempotency_key else ""
-    with one_running_reply(conversation_id) as place, transaction.atomic():
+    with one_running_reply(conversation_id) as beginning, transaction.atomic():
         chosen, messages = lock_for_reply(conversation_id, user_id, sampling, terms)
         earlier = find_earlier(messages, idempotency_key, fingerprint)
         if earlier is not None:
@@ -215,7 +215,7 @@ def continue_turn(
         text = text_to_continue(former.text)
         history = History(conversation_id, before=SortKey(asked.created_at, asked.id))
         context = build_context(history, budget_beside(Budget.left_by(asked.content, chosen.system_prompt), text))
-        place.claim(reply_id)
+        beginning.claim(reply_id)
         goes_on = not is_marked(conversation_id, idempotency_key)
         if goes_on:
             reopen_reply(messages, reply_id, former, asked_id=asked.id, key=idempotency_key, fingerprint=fingerprint)

@@ -26,7 +26,7 @@ from conversations.services.replies.follow import reply_poller
 from conversations.services.replies.poll import NOTE_LIFETIME_S
 from conversations.services.replies.stop import stop_one_reply
 from conversations.services.replies.store import live_replies
-from conversations.services.sending.places import inherited_place
+from conversations.services.sending.permits import inherited_permit
 from conversations.services.sending.turn import Turn
 
 # What the client wants to happen to a running reply.
@@ -67,7 +67,7 @@ def _begin_after(stopped_id: UUID | None, begin: Callable[[], Turn]) -> Turn:
     """Begin a turn. If a reply was stopped for it, the new one takes its place."""
     if stopped_id is None:
         return begin()
-    with inherited_place():
+    with inherited_permit():
         return begin()
 
 

@@ -15,6 +15,7 @@ from django.conf import settings
 from django.db import IntegrityError
 
 from chatapi.database.failures import is_outcome_unknown
+from chatapi.permits.limit import Limit
 from conversations.exceptions import ConversationNotFound, GenerationInProgress, TooManyGenerations
 from conversations.models import Message
 from conversations.querysets import MessageQuerySet
@@ -22,26 +23,32 @@ from conversations.services.replies.leases import lease
 from conversations.services.replies.store import live_replies
 from conversations.services.sending.context import Budget
 from conversations.services.sending.model_tags import model_of_turn
-from conversations.services.sending.places import Place, room_for_reply
+from conversations.services.sending.permits import Beginning, room_for_reply
 from conversations.services.sending.statements import Survey, lock_and_survey, lock_conversation, survey_conversation
 from conversations.services.sending.turn import ReplySettings, Terms
 from conversations.services.usage.quotas import refuse_over_quota
 from inference_proxy.protocols.base import Sampling
 
-RETRY_AFTER_S = 5
+RUNNING_OF_USER = Limit(
+    what="running replies of a user",
+    per="user",
+    refusal=TooManyGenerations,
+    retry_after_s=5,
+    settings=("USER_MAX_GENERATIONS",),
+)
 
 
 @contextmanager
-def one_running_reply(conversation_id: UUID) -> Iterator[Place]:
+def one_running_reply(conversation_id: UUID) -> Iterator[Beginning]:
     """Refuse while this worker ends. Raise `GenerationInProgress` for a violation of uq_messages_running.
 
-    The block claims the place for the reply that it saves. If its connection is lost, the reply may be saved all the same.
+    The block claims the permit for the reply that it saves. If its connection is lost, the reply may be saved all the same.
     """
     claimed: list[UUID] = []
     try:
-        with room_for_reply() as place:
-            claimed = place.replies
-            yield place
+        with room_for_reply() as beginning:
+            claimed = beginning.replies
+            yield beginning
     except BaseException as failure:
         # A request may also be ended in the middle of its commit.
         may_be_saved = is_outcome_unknown(failure) or not isinstance(failure, Exception)
@@ -123,4 +130,4 @@ def refuse_while_busy(messages: MessageQuerySet, user_id: UUID | None) -> None:
     if is_limited(user_id):
         running = Message.objects.running().filter(conversation__user_id=user_id)
         if running.count() >= settings.USER_MAX_GENERATIONS:
-            raise TooManyGenerations(retry_after_s=RETRY_AFTER_S)
+            raise RUNNING_OF_USER.refuse()

@@ -18,7 +18,7 @@ from conversations.services.replies.versions import (
     read_tree,
 )
 from conversations.services.sending.context import Budget, Context, build_context
-from conversations.services.sending.places import Place
+from conversations.services.sending.permits import Beginning
 from conversations.services.sending.statements import next_place, touch_conversation
 from conversations.services.sending.turn import ReplySettings, Turn, new_turn
 from conversations.services.sending.upstream_messages import History
@@ -79,7 +79,7 @@ def add_version(messages: MessageQuerySet, asked: Message, content: str, key: st
 
 
 def add_answer(
-    place: Place,
+    beginning: Beginning,
     chosen: ReplySettings,
     asked: Message,
     content: str,
@@ -118,7 +118,7 @@ def add_answer(
         request_fingerprint=fingerprint or None,
         request_options=chosen.terms.options,
     )
-    place.claim(reply.id)
+    beginning.claim(reply.id)
     Message.objects.bulk_create([reply])
     touch_conversation(chosen.id, chosen.new_title(content), sent=sent)
     return new_turn(chosen, asked.id, reply.id, context, goes_on=goes_on)

@@ -17,6 +17,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db import connection, transaction
 
+from chatapi.permits.limit import Limit
 from conversations.exceptions import Period, QuotaExceeded
 
 # The beginnings of days and months in UTC, whatever the time zone of the database session is.
@@ -98,6 +99,14 @@ class Quota:
 
     def as_json(self) -> dict[str, Any] | None:
         return asdict(self) if self.day or self.month else None
+
+
+Limit(
+    what="tokens of replies",
+    per="user, per day and month (UTC)",
+    refusal=QuotaExceeded,
+    settings=("QUOTA_TOKENS_DAY", "QUOTA_TOKENS_MONTH"),
+)
 
 
 def refuse_over_quota(user_id: UUID | None) -> None:

@@ -16,7 +16,7 @@ from conversations.exceptions import ConversationNotFound, GenerationInProgress
 from conversations.models import DEFAULT_MODEL_TAG, DEFAULT_TITLE, TEMPORARY_LIFETIME, Conversation, Message, Role, new_id
 from conversations.services.replies.versions import last_question
 from conversations.services.sending.model_tags import require_allowed
-from conversations.services.sending.places import refuse_while_ending
+from conversations.services.sending.permits import refuse_while_ending
 from conversations.services.sending.statements import next_place
 from conversations.services.user_directory import requires_known_user
 

@@ -3,46 +3,52 @@
 Each process counts its own replies, because the database does not store addresses.
 """
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from uuid import UUID, uuid4
+from functools import partial
+from uuid import UUID
 
 from django.conf import settings
 
+from chatapi.permits.limit import Limit
+from chatapi.permits.permit import Held, Permits
 from conversations.exceptions import TooManyGenerations
 from conversations.services.replies.store import live_replies
 
-RETRY_AFTER_S = 5
+LIMIT = Limit(
+    what="running replies of callers without a token",
+    per="client address, in each worker",
+    refusal=TooManyGenerations,
+    retry_after_s=5,
+    settings=("ANONYMOUS_MAX_GENERATIONS",),
+)
 
-_lock = threading.Lock()
-# The address of each running reply, and of each place for a reply that is about to begin.
-_addresses: dict[UUID, str] = {}
-_places: set[UUID] = set()
+
+def _fits(held: Held) -> bool:
+    return not settings.ANONYMOUS_MAX_GENERATIONS or held.of_key < settings.ANONYMOUS_MAX_GENERATIONS
+
+
+_replies = Permits(LIMIT, _fits)
 
 
 @contextmanager
-def place_for_reply(address: str) -> Iterator[Callable[[UUID], None]]:
-    """Take a place for a reply. The block passes the reply's id to the function that it gets; otherwise the place becomes free.
+def permit_for_reply(address: str) -> Iterator[Callable[[UUID], None]]:
+    """Take a permit for a reply. Raises `TooManyGenerations`.
 
-    Raises `TooManyGenerations`.
+    The block passes the reply's id to the function that it gets, and the reply then holds the permit as long as it runs.
+    Otherwise the permit ends with the block.
     """
-    place = uuid4()
-    with _lock:
-        for reply_id in [taken for taken in _addresses if taken not in _places and not _is_running(taken)]:
-            del _addresses[reply_id]
-        if 0 < settings.ANONYMOUS_MAX_GENERATIONS <= sum(taken_by == address for taken_by in _addresses.values()):
-            raise TooManyGenerations(retry_after_s=RETRY_AFTER_S)
-        _addresses[place] = address
-        _places.add(place)
+    # Nothing else tells of replies that have ended.
+    _replies.drop_absent()
+    permit = _replies.acquire(address)
     begun: list[UUID] = []
     try:
         yield begun.append
     finally:
-        with _lock:
-            _places.discard(place)
-            del _addresses[place]
-            _addresses.update(dict.fromkeys(begun, address))
+        if begun:
+            permit.is_present = partial(_is_running, begun[0])
+        else:
+            permit.release()
 
 
 def _is_running(reply_id: UUID) -> bool:

@@ -25,7 +25,7 @@ from conversations.surfaces.headers import next_link, read_idempotency_key
 from conversations.surfaces.request_fields import read_body
 from conversations.surfaces.sending import begin_turn, refuse_too_many_streams
 from conversations.surfaces.sessions import operations
-from conversations.surfaces.sessions.anonymous_replies import place_for_reply
+from conversations.surfaces.sessions.anonymous_replies import permit_for_reply
 from conversations.surfaces.sessions.authentication import OptionalBearerAuthentication
 from conversations.surfaces.sessions.queries import read_history
 from conversations.surfaces.sessions.requests import SendParser, SendSerializer
@@ -66,7 +66,7 @@ class StreamView(SessionSurfaceView):
         refuse_too_many_streams(user_id, how)
         if user_id is not None:
             return _send(request, user_id, body, key, how)[1]
-        with place_for_reply(address_group(request._request)) as name_reply:
+        with permit_for_reply(address_group(request._request)) as name_reply:
             turn, response = _send(request, None, body, key, how)
             name_reply(turn.reply_id)
             return response

@@ -15,7 +15,7 @@ from conversations.surfaces.delivery import (
     Delivery,
     begin_reply,
     failure_of,
-    open_place,
+    open_permit,
     presence_of,
     reply_headers,
     stream_turn,
@@ -60,9 +60,9 @@ class CompletionView(APIView):
             noted = partial(note_stream_delivered, turn)
             return stream_turn(request._request, turn, chunks, headers, user_id=user_id, resumes=False, on_delivered=noted)
         is_present = presence_of(request._request)
-        with open_place(user_id, is_present, limited=turn.request is None) as place:
+        with open_permit(user_id, is_present, limited=turn.request is None) as permit:
             error = wait_for_reply(begin_reply(turn, is_present))
-            place.close()
+            permit.release()
         if error:
             raise failure_of(turn, error)
         row = read_row()

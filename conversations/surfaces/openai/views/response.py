@@ -15,7 +15,7 @@ from conversations.surfaces.callers import caller_id
 from conversations.surfaces.delivery import (
     Delivery,
     begin_reply,
-    open_place,
+    open_permit,
     presence_of,
     stream_reply,
     stream_turn,
@@ -72,9 +72,9 @@ class ResponseViewSet(ViewSet):
             note_delivered(turn)
             return self._answer(turn.reply_id, user_id)
         is_present = presence_of(request._request)
-        with open_place(user_id, is_present, limited=turn.request is None) as place:
+        with open_permit(user_id, is_present, limited=turn.request is None) as permit:
             wait_for_reply(begin_reply(turn, is_present))
-            place.close()
+            permit.release()
         body_of_answer = response_body(read_response_row(turn.reply_id, user_id))
         if body_of_answer["status"] == "in_progress":
             raise StillRunning
