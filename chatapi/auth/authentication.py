@@ -156,7 +156,7 @@ class TokenValidator:
     def _ask(self, token: str) -> Verdict:
         headers = {"X-Internal-API-Key": settings.INTERNAL_API_KEY, **trace_headers()}
         try:
-            status, answer = call_json_idempotently(
+            status, answer, _ = call_json_idempotently(
                 self._session,
                 "POST",
                 f"{settings.AUTH_SERVICE_URL}/auth/validate",

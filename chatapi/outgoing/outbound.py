@@ -6,7 +6,7 @@ are refused, or one user's could be sent with another's request; proxies from th
 
 import time
 from http.cookiejar import DefaultCookiePolicy
-from typing import Any
+from typing import Any, NamedTuple
 
 import requests
 import urllib3.exceptions
@@ -24,6 +24,14 @@ READ_BYTES = 16 * 1024
 
 class UnusableAnswer(Exception):
     """The service answered with something that is not the JSON object we asked for, with too much, or only in part."""
+
+
+class JsonAnswer(NamedTuple):
+    """The status and the JSON object of an answer, and its header `Retry-After`."""
+
+    status: int
+    body: dict[str, Any]
+    retry_after: str = ""
 
 
 class _Adapter(HTTPAdapter):
@@ -55,8 +63,8 @@ def call_json(
     headers: dict[str, str],
     deadline_s: float,
     patience: Patience | None = None,
-) -> tuple[int, dict[str, Any]]:
-    """Call a service and return the status and the JSON object of its answer (empty where an error has none).
+) -> JsonAnswer:
+    """Call a service and return its answer. The object is empty where an error has none.
 
     Holds no database connection while it waits. Raises `requests.RequestException` where it can't be reached in time and
     `UnusableAnswer` for a success without JSON.
@@ -91,11 +99,11 @@ def call_json(
     if isinstance(answer, list) and all(isinstance(item, dict) for item in answer):
         # Some services send what they list without an object around it.
         answer = {"data": answer}
-    if isinstance(answer, dict):
-        return response.status_code, answer
-    if response.status_code < 300:
-        raise UnusableAnswer
-    return response.status_code, {}
+    if not isinstance(answer, dict):
+        if response.status_code < 300:
+            raise UnusableAnswer
+        answer = {}
+    return JsonAnswer(response.status_code, answer, response.headers.get("Retry-After", ""))
 
 
 def call_json_idempotently(
@@ -106,7 +114,7 @@ def call_json_idempotently(
     json: dict[str, Any] | None = None,
     headers: dict[str, str],
     deadline_s: float,
-) -> tuple[int, dict[str, Any]]:
+) -> JsonAnswer:
     """Call a service as `call_json` does, and once more where the connection was cut or fell silent before an answer.
 
     A service may close a connection that it kept at the moment in which it is used again, and a router in between may forget

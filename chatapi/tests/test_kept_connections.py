@@ -85,7 +85,8 @@ def ask(request: pytest.FixtureRequest, service: Service, monkeypatch: pytest.Mo
     monkeypatch.setattr(upstream_module, "_pools", new_pools(hosts=1, connections=4))
 
     def ask_for_json() -> None:
-        assert call_json_idempotently(session, "POST", service.url, json={}, headers={}, deadline_s=PATIENT_S) == (200, {})
+        answer = call_json_idempotently(session, "POST", service.url, json={}, headers={}, deadline_s=PATIENT_S)
+        assert (answer.status, answer.body) == (200, {})
 
     def ask_for_reply() -> None:
         call = UpstreamCall(start_timeout_s=PATIENT_S, idle_timeout_s=LIMIT_S, total_timeout_s=LIMIT_S)

@@ -62,7 +62,7 @@ def auth() -> Iterator[ScriptedAuth]:
 def validate(port: str | int, deadline_s: float = LIMIT_S) -> int:
     with new_session() as session:
         url = f"http://{NAME}:{port}/auth/validate"
-        status, _ = call_json(session, "POST", url, json={"token": make_token()}, headers={}, deadline_s=deadline_s)
+        status, *_ = call_json(session, "POST", url, json={"token": make_token()}, headers={}, deadline_s=deadline_s)
     return status
 
 

@@ -1,5 +1,6 @@
 """Which models the inference service has, and swapping the one that is loaded."""
 
+from http import HTTPStatus
 from typing import Any
 
 import requests
@@ -10,6 +11,7 @@ from chatapi.outgoing.outbound import UnusableAnswer, call_json, call_json_idemp
 from chatapi.problem import Problem
 from inference_proxy.exceptions import NotSupported, UnknownModel, UpstreamError, failure_of_exception, failure_of_status
 from inference_proxy.protocols import new_protocol
+from inference_proxy.upstream.retry_after import read_retry_after
 
 CALL_DEADLINE_S = 10.0
 
@@ -40,7 +42,7 @@ def _call(
     headers = {**new_protocol().headers(), **trace_headers()}
     call = call_json_idempotently if method == "GET" else call_json
     try:
-        status, answer = call(
+        status, answer, retry_after = call(
             _session, method, settings.INFERENCE_SERVICE_URL + path, json=body, headers=headers, deadline_s=deadline_s
         )
     except requests.RequestException as failure:
@@ -50,5 +52,8 @@ def _call(
     if refusal is not None and status in (400, 404, 422):
         raise refusal
     if not 200 <= status < 300:
-        raise failure_of_status(status)
+        refused = failure_of_status(status)
+        if refused.status == HTTPStatus.SERVICE_UNAVAILABLE:
+            refused.retry_after_s = read_retry_after(retry_after)
+        raise refused
     return answer

@@ -36,6 +36,7 @@ class ShownList:
         self._reading = threading.Lock()
         self._answer: dict[str, Any] | None = None
         self._failure: type[UpstreamFailure] | None = None
+        self._retry_after_s: int | None = None
         self._read_at = float("-inf")
 
     def read(self) -> dict[str, Any]:
@@ -51,7 +52,7 @@ class ShownList:
             try:
                 self._answer = answer = read_models()
             except UpstreamFailure as failure:
-                self._failure = type(failure)
+                self._failure, self._retry_after_s = type(failure), failure.retry_after_s
                 raise
             finally:
                 self._read_at = time.monotonic()
@@ -60,7 +61,7 @@ class ShownList:
     def _remembered(self) -> dict[str, Any] | None:
         age_s = time.monotonic() - self._read_at
         if (failure := self._failure) is not None and age_s < FAILED_S:
-            raise failure
+            raise failure(retry_after_s=self._retry_after_s)
         return self._answer if age_s < SHOWN_S else None
 
     def loaded_model(self) -> str:

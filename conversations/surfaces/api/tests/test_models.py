@@ -97,3 +97,15 @@ def test_no_connection_is_held_while_the_inference_service_thinks(
     assert user.get(LIST).status_code == 200
     assert admin.post(SWAP, {"model_tag": "d20"}).status_code == 202
     assert held == [False, False]
+
+
+@pytest.mark.parametrize(("status", "code"), [(429, "upstream_busy"), (503, "upstream_unavailable")])
+def test_how_long_the_inference_service_asks_to_wait_is_passed_on(
+    user: UserClient, admin: UserClient, outbound: responses.RequestsMock, status: int, code: str
+) -> None:
+    outbound.get(f"{UPSTREAM}/models", status=status, headers={"Retry-After": "7"})
+    # The second answer is the remembered one.
+    answers = [user.get(LIST), user.get(LIST)]
+    outbound.post(f"{UPSTREAM}/models/swap", status=status, headers={"Retry-After": "7"})
+    answers.append(admin.post(SWAP, {"model_tag": "d20"}))
+    assert [(answer.json()["code"], answer["Retry-After"]) for answer in answers] == [(code, "7")] * 3
