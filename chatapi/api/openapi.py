@@ -73,9 +73,12 @@ def schema_of_object(kind: type[msgspec.Struct], refer: Callable[[type], Schema]
 
 def schema_of(declared: inspect.Type, refer: Callable[[type], Schema]) -> Schema:
     kind, is_nullable, said, _ = FieldType.of(declared)
-    # A type that is written out, because what clients send is not what is made of it.
-    schema = {} if said.keys() & {"type", "oneOf"} else _schema_of_kind(kind, refer)
-    if "enum" in schema:
+    if said.keys() & {"type", "oneOf"}:
+        # A type that is written out, because what clients send is not what is made of it.
+        schema, said = said, {}
+    else:
+        schema = _schema_of_kind(kind, refer)
+    if isinstance(kind, inspect.EnumType | inspect.LiteralType):
         # The generator makes components of these, and expects them in this form.
         listed = build_choice_description_list([(value, value) for value in schema["enum"]])
         said = {**said, "description": f"{said['description']}\n\n{listed}" if "description" in said else listed}

@@ -9,7 +9,7 @@ from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 
 from conversations.exceptions import GenerationInProgress
-from conversations.services.sending.busy import WhenBusy, begin_when_free
+from conversations.services.sending.busy import begin_when_free
 from conversations.services.sending.first_turns import Opening, begin_together
 from conversations.services.sending.resume import find_begun_continuation, find_begun_turn
 from conversations.services.sending.turn import Turn
@@ -18,6 +18,7 @@ from conversations.surfaces.counting import count_sends
 from conversations.surfaces.delivery import STREAM_FORMATS, Delivery, deliver, message_location
 from conversations.surfaces.headers import read_idempotency_key, read_last_event
 from conversations.surfaces.open_streams import open_streams
+from conversations.when_busy import WhenBusy
 from inference_proxy.replies.streams import StreamFormat
 
 # `start_turn`, `edit_turn`, `regenerate_turn` or `continue_turn`

@@ -12,7 +12,7 @@ the question may be out of date, so `is_followed` waits until there is a newer o
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
@@ -28,9 +28,7 @@ from conversations.services.replies.stop import stop_one_reply
 from conversations.services.replies.store import live_replies
 from conversations.services.sending.permits import inherited_permit
 from conversations.services.sending.turn import Turn
-
-# What the client wants to happen to a running reply.
-WhenBusy = Literal["reject", "interrupt"]
+from conversations.when_busy import WhenBusy
 
 # After each stop, another request may begin a reply first.
 MOST_ATTEMPTS = 3

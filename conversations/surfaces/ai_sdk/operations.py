@@ -57,7 +57,7 @@ submit = operation(
     "Send, edit or regenerate, and receive the reply as a stream of UI messages. The first message creates the chat. The ids "
     "of the messages before the question say which branch it belongs to; unknown ones are a 409",
     TAG,
-    request=requests.SubmitSerializer,
+    request=requests.SubmitBody,
     responses={**STREAM, **GUARDED, **errors(403), **SEND_ERRORS},
     examples=[
         example({"id": "kitchen", "messages": [MESSAGE]}),

@@ -10,7 +10,7 @@ from django.http import QueryDict
 from conversations.exceptions import ConversationNotFound, MessageNotFound
 from conversations.models import Conversation, Message, Role, Status
 from conversations.prepared_statements import PreparedStatement, Rows
-from conversations.surfaces.ai_sdk.responses import MESSAGE_COLUMNS, ui_message
+from conversations.surfaces.ai_sdk.responses import MESSAGE_COLUMNS, UIMessageSchema, ui_message
 from conversations.surfaces.paging import Page, read_message_page, select_message_page
 
 MESSAGES_CURSOR = "um"
@@ -30,7 +30,7 @@ def read_running_reply(conversation_id: UUID) -> UUID | None:
     return running
 
 
-def read_ui_message(message_id: UUID) -> dict[str, Any]:
+def read_ui_message(message_id: UUID) -> UIMessageSchema:
     """Raises `MessageNotFound`. One query."""
     row = Message.objects.filter(id=message_id).values(*MESSAGE_COLUMNS).first()
     if row is None:
@@ -38,7 +38,7 @@ def read_ui_message(message_id: UUID) -> dict[str, Any]:
     return ui_message(row)
 
 
-def read_chat_page(conversation_id: UUID, params: QueryDict) -> tuple[list[dict[str, Any]], Page]:
+def read_chat_page(conversation_id: UUID, params: QueryDict) -> tuple[list[UIMessageSchema], Page]:
     """Return a page of the active branch as UI messages, oldest first, without system messages. One query.
 
     While a reply is running, its question is the last message: the answers to it are left out, because the SDK adds what it

@@ -1,32 +1,29 @@
 """Request bodies of the AI SDK surface."""
 
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import msgspec
 import orjson
 from django.conf import settings
-from drf_spectacular.utils import extend_schema_field
-from rest_framework import serializers
+from msgspec import UNSET, Meta, UnsetType
+from rest_framework.exceptions import ValidationError
 
+from chatapi.api.bodies import Body
 from chatapi.incoming.request_bodies import PayloadTooLarge
 from conversations.surfaces.headers import IDEMPOTENCY_KEY_FORM
 from conversations.surfaces.long_bodies import LongBodyParser
-from conversations.surfaces.request_fields import (
-    BodySerializer,
-    SessionIdField,
-    StrictCharField,
-    StrictChoiceField,
-    StrictFloatField,
-    StrictIntegerField,
-)
+from conversations.surfaces.request_fields import SessionId, visible
+from conversations.visible_text import is_blank
+from conversations.when_busy import WhenBusy
 from inference_proxy.protocols.base import Sampling
 
 # In a long body. Twenty times what one conversation gives to a model.
 MOST_MESSAGES = 20_000
 SPEAKERS = ("user", "assistant")
 SPEAKERS_IN_JSON = {b'"%b"' % speaker.encode(): speaker for speaker in SPEAKERS}
-SUBMIT, REGENERATE = "submit-message", "regenerate-message"
+Trigger = Literal["submit-message", "regenerate-message"]
+REGENERATE: Trigger = "regenerate-message"
 UI_MESSAGE: dict[str, Any] = {
     "type": "object",
     "properties": {
@@ -63,57 +60,54 @@ class Question:
     before: list[Shown] | None
 
 
-@extend_schema_field(UI_MESSAGES)
-class QuestionField(serializers.Field[Any, Any, Any, Any]):
+def _require(is_valid: bool, problem: str) -> None:
+    if not is_valid:
+        raise ValidationError([problem])
+
+
+def _read_question(given: Any) -> Question:
     """Read the last user message, and the ids of the messages before it. Nothing else of them is inspected."""
-
-    default_error_messages = {
-        "not_a_list": "Must be a list of messages.",
-        "no_question": "Must contain a message with the role user.",
-        "ids": "The ids of messages must be strings.",
-        "id": "The id of the last user message must have 1 to 200 visible ASCII characters.",
-        "parts": "The last user message must have a list of parts, each with a type.",
-        "not_text": "The last user message must have text parts only.",
-    }
-
-    def to_internal_value(self, data: Any) -> Question:
-        if not isinstance(data, list):
-            self.fail("not_a_list")
-        said = [each for each in data if isinstance(each, dict) and each.get("role") in SPEAKERS]
-        while said and said[-1]["role"] != "user":
-            said.pop()
-        if not said:
-            self.fail("no_question")
-        asked = said.pop()
-        message_id = asked.get("id")
-        if not isinstance(message_id, str) or not IDEMPOTENCY_KEY_FORM.fullmatch(message_id):
-            self.fail("id")
-        content = StrictCharField(max_length=settings.MAX_MESSAGE_CHARACTERS).run_validation(self._text(asked.get("parts")))
-        return Question(id=message_id, content=content, before=[self._shown(each) for each in said])
-
-    def _shown(self, message: dict[str, Any]) -> Shown:
-        message_id = message.get("id")
-        if message_id is not None and not isinstance(message_id, str):
-            self.fail("ids")
-        return Shown(message["role"], message_id or None)
-
-    def _text(self, parts: Any) -> str:
-        if not isinstance(parts, list) or not all(isinstance(part, dict) and "type" in part for part in parts):
-            self.fail("parts")
-        texts = [part.get("text") for part in parts if part["type"] == "text"]
-        if len(texts) < len(parts) or not all(isinstance(text, str) for text in texts):
-            self.fail("not_text")
-        return "\n".join(texts)
+    _require(isinstance(given, list), "Must be a list of messages.")
+    said = [each for each in given if isinstance(each, dict) and each.get("role") in SPEAKERS]
+    while said and said[-1]["role"] != "user":
+        said.pop()
+    _require(bool(said), "Must contain a message with the role user.")
+    asked = said.pop()
+    message_id = asked.get("id")
+    if not isinstance(message_id, str) or not IDEMPOTENCY_KEY_FORM.fullmatch(message_id):
+        raise ValidationError(["The id of the last user message must have 1 to 200 visible ASCII characters."])
+    return Question(id=message_id, content=_read_text(asked.get("parts")), before=[_shown(each) for each in said])
 
 
-@extend_schema_field(UI_MESSAGE)
-class OneQuestionField(QuestionField):
-    default_error_messages = {"not_a_message": "Must be a message with the role user."}
+def _read_one_question(given: Any) -> Question:
+    _require(isinstance(given, dict) and given.get("role") == "user", "Must be a message with the role user.")
+    return replace(_read_question([given]), before=None)
 
-    def to_internal_value(self, data: Any) -> Question:
-        if not isinstance(data, dict) or data.get("role") != "user":
-            self.fail("not_a_message")
-        return replace(super().to_internal_value([data]), before=None)
+
+def _shown(message: dict[str, Any]) -> Shown:
+    message_id = message.get("id")
+    _require(message_id is None or isinstance(message_id, str), "The ids of messages must be strings.")
+    return Shown(message["role"], message_id or None)
+
+
+def _read_text(parts: Any) -> str:
+    _require(
+        isinstance(parts, list) and all(isinstance(part, dict) and "type" in part for part in parts),
+        "The last user message must have a list of parts, each with a type.",
+    )
+    texts = [part.get("text") for part in parts if part["type"] == "text"]
+    _require(
+        len(texts) == len(parts) and all(isinstance(text, str) for text in texts),
+        "The last user message must have text parts only.",
+    )
+    content = "\n".join(texts)
+    _require("\x00" not in content, "Null characters are not allowed.")
+    _require(not is_blank(content), "The last user message must not be blank.")
+    _require(
+        len(content) <= settings.MAX_MESSAGE_CHARACTERS,
+        f"The last user message must have at most {settings.MAX_MESSAGE_CHARACTERS} characters.",
+    )
+    return content
 
 
 class LongSubmit(msgspec.Struct, gc=False):
@@ -170,46 +164,45 @@ class SubmitParser(LongBodyParser):
         return orjson.loads(written) if written == b"null" or written[:1] == b'"' else False
 
 
-class SubmitSerializer(BodySerializer):
-    id = SessionIdField()
-    messages = QuestionField(required=False)
-    message = OneQuestionField(
-        required=False, allow_null=True, help_text="Instead of `messages`: the question, which follows the newest message."
-    )
-    trigger = StrictChoiceField(choices=[SUBMIT, REGENERATE], required=False, help_text="Without it: `submit-message`.")
-    messageId = StrictCharField(  # noqa: N815  # the SDK's name
-        required=False,
-        allow_null=True,
-        max_length=200,
-        help_text="With `submit-message` and the id of the last of `messages`: that message is edited and keeps its id.",
-    )
-    temperature = StrictFloatField(required=False, allow_null=True, min_value=0, max_value=2)
-    max_tokens = StrictIntegerField(required=False, allow_null=True, min_value=1, max_value=settings.MAX_OUTPUT_TOKENS)
-    model = StrictCharField(
-        required=False, allow_null=True, max_length=100, help_text="The model of the chat from now on. Null: unchanged."
-    )
-    when_busy = StrictChoiceField(
-        choices=["reject", "interrupt"],
-        required=False,
-        allow_null=True,
-        help_text="What to do if a reply is running, as on the primary surface.",
+class SubmitBody(Body, kw_only=True):
+    ref_name: ClassVar = "ChatSubmit"
+
+    id: SessionId
+    messages: Annotated[Question, Meta(extra_json_schema=UI_MESSAGES, extra={"read": _read_question})] | UnsetType = UNSET
+    message: Annotated[
+        Question | None,
+        Meta(
+            description="Instead of `messages`: the question, which follows the newest message.",
+            extra_json_schema=UI_MESSAGE,
+            extra={"read": _read_one_question},
+        ),
+    ] = None
+    trigger: Annotated[Trigger | UnsetType, Meta(description="Without it: `submit-message`.")] = UNSET
+    messageId: Annotated[  # noqa: N815  # the SDK's name
+        Annotated[str, visible(200)] | None,
+        Meta(
+            description="With `submit-message` and the id of the last of `messages`: that message is edited and keeps its id."
+        ),
+    ] = None
+    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    max_tokens: Annotated[int, Meta(ge=1, le=settings.MAX_OUTPUT_TOKENS)] | None = None
+    model: Annotated[
+        Annotated[str, visible(100)] | None, Meta(description="The model of the chat from now on. Null: unchanged.")
+    ] = None
+    when_busy: Annotated[WhenBusy | None, Meta(description="What to do if a reply is running, as on the primary surface.")] = (
+        None
     )
 
-    class Meta:
-        ref_name = "ChatSubmit"
-
-    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        if "messages" not in attrs and attrs.get("message") is None:
-            raise serializers.ValidationError({"messages": ["This field is required."]})
-        return attrs
+    def check(self) -> None:
+        if self.messages is UNSET and self.message is None:
+            raise ValidationError({"messages": ["This field is required."]})
 
     def question(self) -> Question:
-        chosen = self.validated_data
-        asked: Question = chosen["messages"] if "messages" in chosen else chosen["message"]
+        asked = self.message if self.messages is UNSET else self.messages
+        assert asked is not None
         # The SDK's own transport sends a trigger and all messages. A client of another kind sends only what is new.
-        sends_all = bool(asked.before) or "trigger" in chosen
+        sends_all = bool(asked.before) or self.trigger is not UNSET
         return asked if sends_all else replace(asked, before=None)
 
     def sampling(self) -> Sampling:
-        chosen = self.validated_data
-        return Sampling(temperature=chosen.get("temperature"), max_tokens=chosen.get("max_tokens"))
+        return Sampling(temperature=self.temperature, max_tokens=self.max_tokens)

@@ -1,60 +1,57 @@
 """Response bodies of the AI SDK surface."""
 
 from collections.abc import Mapping
-from typing import Any
+from datetime import datetime
+from typing import Annotated, Any, ClassVar, Literal
 
-from rest_framework import serializers
+from msgspec import UNSET, Meta, Struct, UnsetType
 
+from chatapi.api.rows import Row, known_time
 from conversations.models import DEFAULT_TITLE, Role, Status
-from conversations.surfaces.responses import RowSchema, known_time
 
 
-class PartSchema(serializers.Serializer[Any]):
-    type = serializers.ChoiceField(choices=["text", "reasoning"])
-    text = serializers.CharField(allow_blank=True)
-    state = serializers.ChoiceField(choices=["done"], required=False, help_text="Only in replies.")
+class PartSchema(Struct):
+    ref_name: ClassVar = "UIMessagePart"
 
-    class Meta:
-        ref_name = "UIMessagePart"
-
-
-class MetadataSchema(serializers.Serializer[Any]):
-    createdAt = serializers.DateTimeField()  # noqa: N815  # in the style of the SDK
-    status = serializers.ChoiceField(choices=Status.values, required=False, help_text="Only in replies.")
-    finishReason = serializers.CharField(  # noqa: N815
-        required=False, allow_blank=True, help_text="Only in replies: why the model ended this one. Empty if it did not say."
-    )
-
-    class Meta:
-        ref_name = "UIMessageMetadata"
+    type: Literal["text", "reasoning"]
+    text: str
+    state: Annotated[Literal["done"] | UnsetType, Meta(description="Only in replies.")] = UNSET
 
 
-class UIMessageSchema(serializers.Serializer[Any]):
-    id = serializers.CharField(
-        help_text="For a user message that a client named: that name. It stays when it is edited under this name."
-    )
-    role = serializers.ChoiceField(choices=[Role.USER, Role.ASSISTANT])
-    parts = PartSchema(many=True)
-    metadata = MetadataSchema()
+class MetadataSchema(Struct, rename="camel"):
+    ref_name: ClassVar = "UIMessageMetadata"
 
-    class Meta:
-        ref_name = "UIMessage"
+    created_at: datetime
+    status: Annotated[Status | UnsetType, Meta(description="Only in replies.")] = UNSET
+    finish_reason: Annotated[
+        str | UnsetType, Meta(description="Only in replies: why the model ended this one. Empty if it did not say.")
+    ] = UNSET
 
 
-class ChatSchema(RowSchema):
+class UIMessageSchema(Struct):
+    ref_name: ClassVar = "UIMessage"
+
+    id: Annotated[
+        str,
+        Meta(description="For a user message that a client named: that name. It stays when it is edited under this name."),
+    ]
+    role: Literal["user", "assistant"]
+    parts: list[PartSchema]
+    metadata: MetadataSchema
+
+
+class ChatSchema(Row):
+    ref_name: ClassVar = "Chat"
+
     # The id from the path: the client's name for the chat.
-    id = serializers.CharField()
-    title = serializers.CharField(initial=DEFAULT_TITLE)
-
-    class Meta:
-        ref_name = "Chat"
+    id: str
+    title: Annotated[str, Meta(extra={"empty": DEFAULT_TITLE})]
 
 
 class ChatDetailSchema(ChatSchema):
-    messages = UIMessageSchema(many=True)
+    ref_name: ClassVar = "ChatDetail"
 
-    class Meta:
-        ref_name = "ChatDetail"
+    messages: list[UIMessageSchema]
 
 
 # The columns that `ui_message` reads.
@@ -72,15 +69,14 @@ MESSAGE_COLUMNS = (
 )
 
 
-def ui_message(row: Mapping[str, Any]) -> dict[str, Any]:
+def ui_message(row: Mapping[str, Any]) -> UIMessageSchema:
     """Return a message as the SDK keeps it, from a row with at least MESSAGE_COLUMNS."""
-    created = {"createdAt": known_time(row["created_at"])}
+    created_at = known_time(row["created_at"])
     if row["role"] != Role.ASSISTANT:
-        parts = [{"type": "text", "text": row["content"]}]
-        return {"id": name_of_question(row), "role": row["role"], "parts": parts, "metadata": created}
-    ended = {"status": row["status"], "finishReason": row["finish_reason"] or ""}
-    parts = _reply_parts(row["reasoning"], row["content"])
-    return {"id": str(row["id"]), "role": row["role"], "parts": parts, "metadata": {**created, **ended}}
+        parts = [PartSchema("text", row["content"])]
+        return UIMessageSchema(name_of_question(row), row["role"], parts, MetadataSchema(created_at))
+    metadata = MetadataSchema(created_at, row["status"], row["finish_reason"] or "")
+    return UIMessageSchema(str(row["id"]), row["role"], _reply_parts(row["reasoning"], row["content"]), metadata)
 
 
 def name_of_question(row: Mapping[str, Any]) -> str:
@@ -93,9 +89,9 @@ def name_of_question(row: Mapping[str, Any]) -> str:
     return name or str(row["parent_id"] or row["id"])
 
 
-def _reply_parts(reasoning: str | None, text: str) -> list[dict[str, str]]:
-    parts = [{"type": "reasoning", "text": reasoning, "state": "done"}] if reasoning else []
+def _reply_parts(reasoning: str | None, text: str) -> list[PartSchema]:
+    parts = [PartSchema("reasoning", reasoning, "done")] if reasoning else []
     # The SDK's own validation refuses a message without parts.
     if text or not parts:
-        parts.append({"type": "text", "text": text, "state": "done"})
+        parts.append(PartSchema("text", text, "done"))
     return parts

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 
+from chatapi.api.bodies import read_body
 from chatapi.api.views import APIView
 from chatapi.api.wire import Response
 from chatapi.limits.throttling import SendThrottle
@@ -17,13 +17,12 @@ from conversations.surfaces.ai_sdk import operations
 from conversations.surfaces.ai_sdk.chats import find_chat, find_chat_to_stop, open_chat
 from conversations.surfaces.ai_sdk.named_questions import answer_again, answer_first
 from conversations.surfaces.ai_sdk.queries import read_chat_page, read_running_reply, read_title, read_ui_message
-from conversations.surfaces.ai_sdk.requests import REGENERATE, Question, SubmitParser, SubmitSerializer
-from conversations.surfaces.ai_sdk.responses import ChatSchema
+from conversations.surfaces.ai_sdk.requests import REGENERATE, Question, SubmitBody, SubmitParser
+from conversations.surfaces.ai_sdk.responses import ChatDetailSchema
 from conversations.surfaces.ai_sdk.stream_format import HEADERS, ui_message_stream
 from conversations.surfaces.callers import caller_id
 from conversations.surfaces.delivery import Delivery, reply_headers, stream_reply, stream_turn
 from conversations.surfaces.headers import STOPS_LATER, next_link, read_stop_key
-from conversations.surfaces.request_fields import read_body
 from conversations.surfaces.sending import begin_turn, refuse_too_many_streams
 from inference_proxy.replies.frames import START
 
@@ -34,18 +33,17 @@ class SubmitView(APIView):
 
     @operations.submit
     def post(self, request: Request) -> HttpResponseBase:
-        body = read_body(SubmitSerializer, request)
-        chosen: dict[str, Any] = body.validated_data
+        body = read_body(SubmitBody, request)
         user_id, question = caller_id(request), body.question()
         refuse_too_many_streams(user_id, Delivery.EVENTS)
         turn = begin_turn(
             request,
-            partial(_verb(chosen, question), before=question.before),
+            partial(_verb(body, question), before=question.before),
             how=Delivery.EVENTS,
-            conversation_id=open_chat(name=chosen["id"], user_id=user_id, model_tag=chosen.get("model")),
+            conversation_id=open_chat(name=body.id, user_id=user_id, model_tag=body.model),
             user_id=user_id,
             idempotency_key=question.id,
-            when_busy=chosen.get("when_busy"),
+            when_busy=body.when_busy,
             content=question.content,
             sampling=body.sampling(),
         )
@@ -53,19 +51,20 @@ class SubmitView(APIView):
         return stream_turn(request._request, turn, stream_format, headers, user_id=user_id, resumes=False)
 
 
-def _verb(chosen: dict[str, Any], question: Question) -> Callable[..., Turn]:
-    if chosen.get("trigger") == REGENERATE:
+def _verb(body: SubmitBody, question: Question) -> Callable[..., Turn]:
+    if body.trigger == REGENERATE:
         return partial(answer_again, is_edit=False)
-    return partial(answer_again, is_edit=True) if chosen.get("messageId") == question.id else answer_first
+    return partial(answer_again, is_edit=True) if body.messageId == question.id else answer_first
 
 
 class ChatView(APIView):
     @operations.read_chat
     def get(self, request: Request, chat_id: str) -> Response:
         conversation_id = find_chat(name=chat_id, user_id=caller_id(request))
-        chat = ChatSchema.from_row({"id": chat_id, "title": read_title(conversation_id)})
+        title = read_title(conversation_id)
         messages, page = read_chat_page(conversation_id, request.query_params)
-        return Response({**chat, "messages": messages}, headers=next_link(request.path, request.query_params, page.next))
+        chat = ChatDetailSchema.from_row({"id": chat_id, "title": title, "messages": messages})
+        return Response(chat, headers=next_link(request.path, request.query_params, page.next))
 
 
 class ResumeView(APIView):

@@ -1,10 +1,9 @@
 """OpenAPI descriptions of the completion surface."""
 
-from django.conf import settings
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample
 
-from conversations.surfaces.completion import responses
+from conversations.surfaces.completion import requests, responses
 from conversations.surfaces.openapi import (
     CURSOR,
     GUARDED,
@@ -21,26 +20,13 @@ from conversations.surfaces.openapi import (
 )
 
 TAG = "completion"
-# `stream` may also be the string "true" or "false". Generated clients need one type.
-COMPLETION_REQUEST = {
-    "type": "object",
-    "properties": {
-        "message": {"type": "string", "minLength": 1, "maxLength": settings.MAX_MESSAGE_CHARACTERS},
-        "stream": {
-            "type": "boolean",
-            "default": False,
-            "description": "true: stream the reply as plain text",
-        },
-    },
-    "required": ["message"],
-}
 
 list_conversations = operation(
     "completion_list_conversations",
     "List your conversations, most recent activity first, each with its newest 200 messages",
     TAG,
     parameters=[limit(50), CURSOR, LINK],
-    responses={(200, JSON): responses.ConversationSchema(many=True), **GUARDED, **errors(400)},
+    responses={(200, JSON): list[responses.ConversationSchema], **GUARDED, **errors(400)},
 )
 create_conversation = operation(
     "completion_create_conversation",
@@ -55,7 +41,7 @@ complete = operation(
     "Send a message and receive the reply as JSON, or with `stream` as a plain text stream",
     TAG,
     parameters=[path_id("conversation_id"), IDEMPOTENCY_KEY],
-    request={JSON: COMPLETION_REQUEST},
+    request=requests.CompletionBody,
     responses={(200, JSON): responses.MessageSchema, (200, TEXT): OpenApiTypes.STR, **GUARDED, **SEND_ERRORS},
     examples=[example({"message": "hello"}), OpenApiExample("A streamed reply", value="hello", media_type=TEXT)],
 )

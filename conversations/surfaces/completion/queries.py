@@ -3,7 +3,6 @@
 from collections import defaultdict
 from datetime import datetime
 from itertools import takewhile
-from typing import Any
 from uuid import UUID
 
 from django.http import QueryDict
@@ -40,25 +39,25 @@ def _conversation_page(user_id: UUID, after_time: datetime | None, after_id: UUI
     return select_page(ordered, ("created_at",), "updated_at", after_time, after_id)
 
 
-def read_messages(page: Page) -> tuple[dict[UUID, list[dict[str, Any]]], Page]:
+def read_messages(page: Page) -> tuple[dict[UUID, list[MessageSchema]], Page]:
     """Return the newest active messages of each conversation, oldest first, and the part of the page that could be read.
 
     The page ends before the first conversation whose messages exceed MAX_BATCH_BYTES. If that is the first conversation of the
     page, its newest messages are read. One query.
     """
-    messages: dict[UUID, list[dict[str, Any]]] = defaultdict(list)
+    messages: dict[UUID, list[MessageSchema]] = defaultdict(list)
     unread: set[UUID] = set()
     for message in Message.objects.newest_of_each([row["id"] for row in page.rows], MESSAGES_EACH, MAX_BATCH_BYTES):
         if message.content_read is None:
             unread.add(message.conversation_id)
         else:
-            messages[message.conversation_id].append(MessageSchema.from_object(message, content=message.content_read))
+            messages[message.conversation_id].append(MessageSchema.from_row({**vars(message), "content": message.content_read}))
     readable = sum(1 for _ in takewhile(lambda row: row["id"] not in unread, page.rows[1:]))
     return messages, cut_page(page, 1 + readable, kind=CONVERSATIONS_CURSOR, time_field="updated_at")
 
 
-def read_message(message_id: UUID) -> dict[str, Any]:
-    """Return a message as JSON. Raises `ConversationNotFound` if it was deleted with its conversation in the meantime."""
+def read_message(message_id: UUID) -> MessageSchema:
+    """Return a message. Raises `ConversationNotFound` if it was deleted with its conversation in the meantime."""
     row = Message.objects.filter(id=message_id).values(*MessageSchema.columns).first()
     if row is None:
         raise ConversationNotFound

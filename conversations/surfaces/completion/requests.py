@@ -1,21 +1,27 @@
 """Request bodies of the completion surface."""
 
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from django.conf import settings
+from msgspec import Meta
+from rest_framework.exceptions import ValidationError
 
-from conversations.surfaces.request_fields import BodySerializer, StrictBooleanField, StrictCharField, choices_except
+from conversations.surfaces.request_fields import RefusingBody, choices_except, visible
 
-
-class SpelledBooleanField(StrictBooleanField):
-    """A boolean, also as the string "true" or "false", which some front-ends send."""
-
-    def to_internal_value(self, data: Any) -> bool:
-        return super().to_internal_value({"true": True, "false": False}.get(data, data) if isinstance(data, str) else data)
+SPELLED = {"true": True, "false": False}
 
 
-class CompletionSerializer(BodySerializer):
+def _read_spelled(given: Any) -> bool:
+    """Read a boolean, also as the string "true" or "false", which some front-ends send."""
+    value = SPELLED.get(given) if isinstance(given, str) else given
+    if not isinstance(value, bool):
+        raise ValidationError(["Must be true or false."])
+    return value
+
+
+class CompletionBody(RefusingBody):
     unsupported: ClassVar = choices_except()
 
-    message = StrictCharField(max_length=settings.MAX_MESSAGE_CHARACTERS)
-    stream = SpelledBooleanField(required=False, default=False)
+    message: Annotated[str, visible(settings.MAX_MESSAGE_CHARACTERS)]
+    # Generated clients need one type, so the description has no string.
+    stream: Annotated[bool, Meta(description="true: stream the reply as plain text", extra={"read": _read_spelled})] = False

@@ -1,27 +1,27 @@
 """Response bodies of the completion surface."""
 
-from typing import Any
+from datetime import datetime
+from typing import ClassVar
+from uuid import UUID
 
-from rest_framework import serializers
+from msgspec import Struct, field
 
+from chatapi.api.rows import Row
 from conversations.models import Role
-from conversations.surfaces.responses import RowSchema
 
 
-class MessageSchema(RowSchema):
-    id = serializers.UUIDField()
-    author = serializers.ChoiceField(choices=Role.values, source="role")
-    content = serializers.CharField(allow_blank=True)
-    created_at = serializers.DateTimeField()
+class MessageSchema(Row):
+    ref_name: ClassVar = "CompletionMessage"
 
-    class Meta:
-        ref_name = "CompletionMessage"
+    id: UUID
+    role: Role = field(name="author")
+    content: str
+    created_at: datetime
 
 
-class ConversationSchema(serializers.Serializer[Any]):
-    id = serializers.UUIDField()
-    messages = MessageSchema(many=True)
-    created_at = serializers.DateTimeField()
+class ConversationSchema(Struct):
+    ref_name: ClassVar = "CompletionConversation"
 
-    class Meta:
-        ref_name = "CompletionConversation"
+    id: UUID
+    messages: list[MessageSchema]
+    created_at: datetime

@@ -3,6 +3,8 @@
 from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 
+from chatapi.api.bodies import read_body
+from chatapi.api.rows import known_time
 from chatapi.api.views import APIView
 from chatapi.api.wire import Response
 from chatapi.limits.throttling import SendThrottle
@@ -11,13 +13,12 @@ from conversations.services.sending.begin import start_turn
 from conversations.surfaces.callers import caller_id
 from conversations.surfaces.completion import operations
 from conversations.surfaces.completion.queries import read_conversation_page, read_message, read_messages
-from conversations.surfaces.completion.requests import CompletionSerializer
+from conversations.surfaces.completion.requests import CompletionBody
+from conversations.surfaces.completion.responses import ConversationSchema
 from conversations.surfaces.delivery import TEXT_STREAM_FORMATS, Delivery
 from conversations.surfaces.headers import next_link, read_idempotency_key
 from conversations.surfaces.ids import require_conversation_id
 from conversations.surfaces.replica import from_replica
-from conversations.surfaces.request_fields import read_body
-from conversations.surfaces.responses import known_time
 from conversations.surfaces.sending import answer_with_reply
 from inference_proxy.protocols.base import Sampling
 
@@ -30,11 +31,7 @@ class ConversationView(APIView):
         page = read_conversation_page(caller_id(request), params)
         messages, page = read_messages(page)
         conversations = [
-            {
-                "id": row["id"],
-                "messages": messages[row["id"]],
-                "created_at": known_time(row["created_at"], row["updated_at"]),
-            }
+            ConversationSchema(row["id"], messages[row["id"]], known_time(row["created_at"], row["updated_at"]))
             for row in page.rows
         ]
         return Response(conversations, headers=next_link(request.path, params, page.next))
@@ -44,7 +41,7 @@ class ConversationView(APIView):
         row = create_conversation(
             ("id", "created_at"), user_id=caller_id(request), idempotency_key=read_idempotency_key(request)
         )
-        return Response({"id": row["id"], "messages": [], "created_at": row["created_at"]}, status=201)
+        return Response(ConversationSchema(row["id"], [], row["created_at"]), status=201)
 
 
 class CompletionView(APIView):
@@ -53,14 +50,14 @@ class CompletionView(APIView):
     @operations.complete
     def post(self, request: Request, conversation_id: str) -> HttpResponseBase:
         found_id = require_conversation_id(conversation_id)
-        body = read_body(CompletionSerializer, request).validated_data
+        body = read_body(CompletionBody, request)
         return answer_with_reply(
             request,
             start_turn,
-            how=Delivery.TEXT if body["stream"] else Delivery.JSON,
+            how=Delivery.TEXT if body.stream else Delivery.JSON,
             read_message=read_message,
             formats=TEXT_STREAM_FORMATS,
             conversation_id=found_id,
-            content=body["message"],
+            content=body.message,
             sampling=Sampling(),
         )

@@ -39,7 +39,7 @@ send_message = operation(
     "Send a message and receive the reply, line by line. The first message creates the session",
     TAG,
     parameters=[IDEMPOTENCY_KEY, *RESUMED],
-    request=requests.SendSerializer,
+    request=requests.SendBody,
     responses={**STREAMS, **OPEN, **errors(401, 403), **SEND_ERRORS},
     examples=[example({"session_id": "kitchen", "message": "hello"}), NDJSON_EXAMPLE, SSE_EXAMPLE],
 )

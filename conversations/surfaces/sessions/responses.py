@@ -1,36 +1,34 @@
 """Response bodies of the session surface."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar, Literal, Self
+from uuid import UUID
 
-from rest_framework import serializers
+from msgspec import Struct, field
 
+from chatapi.api.rows import Row
 from conversations.models import Role
-from conversations.surfaces.responses import RowSchema
 
 
-class MessageSchema(RowSchema):
-    id = serializers.UUIDField()
-    text = serializers.CharField(allow_blank=True, source="content")
-    sender = serializers.ChoiceField(choices=["user", "bot"], source="role")
+class MessageSchema(Row):
+    ref_name: ClassVar = "SessionMessage"
 
-    class Meta:
-        ref_name = "SessionMessage"
+    id: UUID
+    content: str = field(name="text")
+    role: Literal["user", "bot"] = field(name="sender")
 
     @classmethod
-    def from_row(cls, row: Mapping[str, Any]) -> dict[str, Any]:
-        return {**super().from_row(row), "sender": "user" if row["role"] == Role.USER else "bot"}
+    def from_row(cls, row: Mapping[str, Any]) -> Self:
+        return super().from_row({**row, "role": "user" if row["role"] == Role.USER else "bot"})
 
 
-class HistorySchema(serializers.Serializer[Any]):
-    messages = MessageSchema(many=True)
+class HistorySchema(Struct):
+    ref_name: ClassVar = "SessionHistory"
 
-    class Meta:
-        ref_name = "SessionHistory"
+    messages: list[MessageSchema]
 
 
-class ForgottenSchema(serializers.Serializer[Any]):
-    message = serializers.CharField()
+class ForgottenSchema(Struct):
+    ref_name: ClassVar = "SessionForgotten"
 
-    class Meta:
-        ref_name = "SessionForgotten"
+    message: str

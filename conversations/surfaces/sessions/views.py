@@ -11,6 +11,7 @@ from rest_framework.exceptions import NotAuthenticated
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 
+from chatapi.api.bodies import read_body
 from chatapi.api.views import APIView
 from chatapi.api.wire import Response
 from chatapi.incoming.client_address import address_group
@@ -22,14 +23,13 @@ from conversations.services.sessions import find_session, forget_history, open_s
 from conversations.surfaces.callers import optional_caller_id
 from conversations.surfaces.delivery import TEXT_STREAM_FORMATS, Delivery, choose_delivery, reply_headers, stream_turn
 from conversations.surfaces.headers import next_link, read_idempotency_key
-from conversations.surfaces.request_fields import read_body
 from conversations.surfaces.sending import begin_turn, refuse_too_many_streams
 from conversations.surfaces.sessions import operations
 from conversations.surfaces.sessions.anonymous_replies import permit_for_reply
 from conversations.surfaces.sessions.authentication import OptionalBearerAuthentication
 from conversations.surfaces.sessions.queries import read_history
-from conversations.surfaces.sessions.requests import SendParser, SendSerializer
-from conversations.surfaces.sessions.responses import MessageSchema
+from conversations.surfaces.sessions.requests import SendBody, SendParser
+from conversations.surfaces.sessions.responses import ForgottenSchema, HistorySchema, MessageSchema
 from inference_proxy.protocols.base import Sampling
 
 
@@ -59,7 +59,7 @@ class StreamView(SessionSurfaceView):
         # Before the body is parsed: a body takes many times its size in memory.
         with _asking_for_a_token():
             require_caller(user_id)
-        body: dict[str, Any] = read_body(SendSerializer, request).validated_data
+        body = read_body(SendBody, request)
         key = read_idempotency_key(request)
         how = choose_delivery(request, default=Delivery.NDJSON)
         how = how if how is Delivery.SSE else Delivery.NDJSON
@@ -81,11 +81,9 @@ def _asking_for_a_token() -> Iterator[None]:
         raise NotAuthenticated(refusal.text) from None
 
 
-def _send(
-    request: Request, user_id: UUID | None, body: dict[str, Any], key: str, how: Delivery
-) -> tuple[Turn, HttpResponseBase]:
+def _send(request: Request, user_id: UUID | None, body: SendBody, key: str, how: Delivery) -> tuple[Turn, HttpResponseBase]:
     with _asking_for_a_token():
-        conversation_id = open_session(session_id=body["session_id"], user_id=user_id, assistant_id=body.get("assistant_id"))
+        conversation_id = open_session(session_id=body.session_id, user_id=user_id, assistant_id=body.assistant_id)
     turn = begin_turn(
         request,
         start_turn,
@@ -93,7 +91,7 @@ def _send(
         conversation_id=conversation_id,
         user_id=user_id,
         idempotency_key=key,
-        content=body["message"],
+        content=body.message,
         sampling=Sampling(),
     )
     return turn, stream_turn(request._request, turn, TEXT_STREAM_FORMATS[how], reply_headers(turn), user_id=user_id)
@@ -105,11 +103,11 @@ class HistoryView(SessionSurfaceView):
         conversation_id = find_session(session_id=session_id, user_id=optional_caller_id(request))
         page = read_history(conversation_id, request.query_params)
         messages = [MessageSchema.from_row(row) for row in reversed(page.rows)]
-        return Response({"messages": messages}, headers=next_link(request.path, request.query_params, page.next))
+        return Response(HistorySchema(messages), headers=next_link(request.path, request.query_params, page.next))
 
 
 class SessionView(SessionSurfaceView):
     @operations.forget_history
     def delete(self, request: Request, session_id: str) -> Response:
         forget_history(session_id=session_id, user_id=optional_caller_id(request))
-        return Response({"message": "Conversation history reset successfully"})
+        return Response(ForgottenSchema("Conversation history reset successfully"))
