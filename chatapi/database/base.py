@@ -10,7 +10,7 @@ from psycopg.pq import PipelineStatus
 from psycopg_pool import PoolTimeout
 
 from chatapi.database.connections import tell_before_waiting
-from chatapi.database.pools import replace_connections
+from chatapi.database.pools import lend_newest_first, replace_connections
 from chatapi.database.session import configure_session
 from chatapi.database.timestamps import with_all_timestamps
 from chatapi.database.user_shares import user_shares
@@ -58,6 +58,13 @@ class DatabaseWrapper(base.DatabaseWrapper):
     has_answered = False
     # That of the user whose share of the pool this connection belongs to.
     _permit: Permit | None = None
+
+    @property
+    def pool(self) -> Any:
+        pool = super().pool
+        if pool is not None:
+            lend_newest_first(pool)
+        return pool
 
     def get_connection_params(self) -> dict[str, Any]:
         parameters: dict[str, Any] = super().get_connection_params()

@@ -1,6 +1,7 @@
 """Database connections: return them early, keep separate pools beside that of requests, and recognize an absent database."""
 
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -53,16 +54,16 @@ def _check(connection: Any) -> None:
     """Raise psycopg's error if a pool's connection is dead.
 
     A server that ends a session, stops or crashes closes the connection. Reading from the socket without waiting shows that. A
-    machine that vanishes closes nothing, so a connection is also asked, at most once in SURE_FOR_S: that costs a wait.
+    machine that vanishes closes nothing, so a connection is also asked if it has not answered for SURE_FOR_S: that costs a wait.
     """
     try:
         # The first read may return the server's last message. Then the second one finds the end.
         connection.pgconn.consume_input()
         connection.pgconn.consume_input()
         now = time.monotonic()
-        if now - getattr(connection, "asked_at", 0.0) > SURE_FOR_S:
+        if now - getattr(connection, "answered_at", 0.0) > SURE_FOR_S:
             _simple_check(connection)
-            connection.asked_at = now
+            connection.answered_at = now
             metrics.note_database_reached()
     except psycopg.Error:
         # One is dead: so are the others, most likely, and each would be found by a request that then has to wait.
@@ -72,6 +73,23 @@ def _check(connection: Any) -> None:
 
 _simple_check = ConnectionPool.check_connection
 ConnectionPool.check_connection = staticmethod(_check)  # type: ignore[assignment, method-assign]
+
+
+class _NewestFirst(deque[Any]):
+    """The free connections of a pool, of which it lends the one that came back last.
+
+    psycopg's pool lends them in turn. Then each session of PostgreSQL is idle for long, is asked whether it still lives, and makes
+    its own plans; the memory that it works with is in no cache of a processor.
+    """
+
+    def append(self, connection: Any) -> None:
+        self.appendleft(connection)
+
+
+def lend_newest_first(pool: Any) -> None:
+    """Have a pool of psycopg's lend the connection that came back last. It has none yet."""
+    if not isinstance(pool._pool, _NewestFirst):
+        pool._pool = _NewestFirst()
 
 
 def _pool_of(connection: Any) -> Any:

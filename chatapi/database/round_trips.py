@@ -11,6 +11,7 @@ half of what a short statement costs it.
 
 import functools
 import re
+import time
 from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
@@ -22,6 +23,7 @@ from psycopg.pq import ConnStatus, ExecStatus, TransactionStatus
 from psycopg.waiting import Ready, Wait
 
 from chatapi.database.statement_names import StatementNames, forget_after, names_of
+from chatapi.observability import metrics
 
 Rows = list[tuple[Any, ...]]
 # The SQL, with a place `%(name)s` for each value, and the values.
@@ -59,6 +61,7 @@ def run_together(*statements: Statement, is_last: bool = False) -> list[Rows]:
         with connection.wrap_database_errors:
             rows = exchange(connection.connection, statements, commits=commits)
     connection.has_answered = True
+    metrics.note_database_reached()
     return rows
 
 
@@ -107,6 +110,8 @@ def _exchange(session: Any, statements: Sequence[Statement], *, commits: bool) -
         # In the middle of an exchange, it is of no use for another one. The pool replaces it.
         session.close()
         raise
+    # See `pools`: for a moment it need not be asked whether it still lives.
+    session.answered_at = time.monotonic()
     names.must_be_cleared = False
     # A name outlives a rollback.
     names.known.update(name for name, place in sent.names.items() if results[place].status == ExecStatus.COMMAND_OK)

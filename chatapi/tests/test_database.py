@@ -164,3 +164,26 @@ def pid_of(cursor: Any) -> int:
 def both(pool: SeparatePool) -> Iterator[Any]:
     with pool.cursor() as one, pool.cursor() as two:
         yield from (one, two)
+
+
+def test_a_pool_lends_the_connection_that_came_back_last(separate: SeparatePool) -> None:
+    """Its plans are made, and what it works with is in the processor's caches."""
+    with separate.cursor() as first, separate.cursor() as second:
+        processes = {cursor.execute("SELECT pg_backend_pid()").fetchone() for cursor in (first, second)}
+    assert len(processes) == 2
+    used = {separate.run(("SELECT pg_backend_pid()", {}))[0][0] for _ in range(6)}
+    assert len(used) == 1
+
+
+def test_a_connection_that_has_just_answered_is_not_asked_again(
+    separate: SeparatePool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    separate.run(("SELECT 1", {}))
+    asked: list[Any] = []
+    monkeypatch.setattr(database, "_simple_check", asked.append)
+    monkeypatch.setattr(database, "SURE_FOR_S", 60.0)
+    separate.run(("SELECT 1", {}))
+    assert asked == []
+    monkeypatch.setattr(database, "SURE_FOR_S", -1.0)
+    separate.run(("SELECT 1", {}))
+    assert len(asked) == 1
