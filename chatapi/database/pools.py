@@ -54,7 +54,7 @@ def _check(connection: Any) -> None:
     """Raise psycopg's error if a pool's connection is dead.
 
     A server that ends a session, stops or crashes closes the connection. Reading from the socket without waiting shows that. A
-    machine that vanishes closes nothing, so a connection is also asked if it has not answered for SURE_FOR_S: that costs a wait.
+    machine that vanishes closes nothing, so one that has not answered for SURE_FOR_S is also asked: that costs a wait.
     """
     try:
         # The first read may return the server's last message. Then the second one finds the end.
@@ -78,8 +78,8 @@ ConnectionPool.check_connection = staticmethod(_check)  # type: ignore[assignmen
 class _NewestFirst(deque[Any]):
     """The free connections of a pool, of which it lends the one that came back last.
 
-    psycopg's pool lends them in turn. Then each session of PostgreSQL is idle for long, is asked whether it still lives, and makes
-    its own plans; the memory that it works with is in no cache of a processor.
+    psycopg's pool lends them in turn. Then each session of PostgreSQL is idle for long, is asked whether it still lives, makes
+    plans of its own, and its memory is in no cache of a processor.
     """
 
     def append(self, connection: Any) -> None:

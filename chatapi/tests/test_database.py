@@ -175,9 +175,7 @@ def test_a_pool_lends_the_connection_that_came_back_last(separate: SeparatePool)
     assert len(used) == 1
 
 
-def test_a_connection_that_has_just_answered_is_not_asked_again(
-    separate: SeparatePool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_exchange_counts_as_an_answer(separate: SeparatePool, monkeypatch: pytest.MonkeyPatch) -> None:
     separate.run(("SELECT 1", {}))
     asked: list[Any] = []
     monkeypatch.setattr(database, "_simple_check", asked.append)
