@@ -6,6 +6,7 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 
+from chatapi import __version__
 from chatapi.database.options import connection_settings, replica_settings
 from chatapi.environment import EnvironmentProblem, EnvironmentReader, has_domain
 from chatapi.observability.logs import logging_configuration
@@ -214,7 +215,7 @@ REST_FRAMEWORK = {
 SPECTACULAR_SETTINGS = {
     "TITLE": "Chat API",
     "DESCRIPTION": "Stores conversations, streams replies token by token, and saves each reply while it is written.",
-    "VERSION": "1.0.0",
+    "VERSION": __version__,
     "OAS_VERSION": "3.1.1",
     "SERVERS": [{"url": "/", "description": "The server that serves this file"}],
     "SERVE_INCLUDE_SCHEMA": False,

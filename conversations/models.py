@@ -5,7 +5,6 @@ and constraints stay as they were, and every added column is nullable or has a d
 own SQL still works on them.
 """
 
-import uuid
 from datetime import timedelta
 from typing import Any, ClassVar
 
@@ -16,12 +15,12 @@ from django.core.validators import MaxLengthValidator
 from django.db import models
 from django.db.models import F, Func, Q
 from django.db.models.functions import Upper
-from uuid_utils.compat import uuid7
 
 from conversations.erased_models import ErasedUser
 from conversations.expressions import MESSAGE_DAY, OLDER_TITLE_WORDS
 from conversations.key_models import CreationKey, EarlyStop
 from conversations.lease_models import Worker
+from conversations.new_ids import new_id
 from conversations.placeholders import MessageTextField
 from conversations.prune_models import PruneRun
 from conversations.querysets import ConversationQuerySet, MessageQuerySet
@@ -56,11 +55,6 @@ MAX_TITLE_CHARACTERS = 500
 SESSION_ID_PATTERN = r"^(?!stream$)[A-Za-z0-9_-][A-Za-z0-9._:@-]{0,199}$"
 # How long temporary chats and sessions of anonymous callers are kept after their last turn.
 TEMPORARY_LIFETIME = timedelta(hours=24)
-
-
-def new_id() -> uuid.UUID:
-    """Return a UUIDv7: ids made later in this process sort later."""
-    return uuid7()
 
 
 def transaction_time(**options: Any) -> "models.DateTimeField[Any, Any]":

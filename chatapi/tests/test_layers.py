@@ -120,6 +120,12 @@ def test_admin_and_commands_use_no_surface() -> None:
     assert offenders("conversations/management", "conversations.surfaces") == []
 
 
+def test_migrations_import_nothing_that_changes_after_them() -> None:
+    """They must do the same in years. What they share is in `conversations.migrating`, which does not change what they did."""
+    later = ("models", "querysets", "expressions", "services", "surfaces", "admin")
+    assert offenders("conversations/migrations", *(f"conversations.{name}" for name in later)) == []
+
+
 def test_the_project_does_not_depend_on_its_dev_stack_or_tests() -> None:
     assert [offender for package in PACKAGES for offender in offenders(package, "devstack", "tests", "benchmarks")] == []
 

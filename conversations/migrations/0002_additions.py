@@ -12,8 +12,8 @@ import django.db.models.functions.text
 from django.contrib.postgres.operations import AddConstraintNotValid
 from django.db import migrations, models
 
-import conversations.models
 from conversations.migrating.locks import LockingMigration
+from conversations.new_ids import new_id
 
 
 class Migration(LockingMigration):
@@ -29,7 +29,7 @@ class Migration(LockingMigration):
                     "id",
                     models.UUIDField(
                         db_default=django.contrib.postgres.functions.RandomUUID(),
-                        default=conversations.models.new_id,
+                        default=new_id,
                         editable=False,
                         primary_key=True,
                         serialize=False,
@@ -206,7 +206,7 @@ class Migration(LockingMigration):
             name="id",
             field=models.UUIDField(
                 db_default=django.contrib.postgres.functions.RandomUUID(),
-                default=conversations.models.new_id,
+                default=new_id,
                 editable=False,
                 primary_key=True,
                 serialize=False,
@@ -222,7 +222,7 @@ class Migration(LockingMigration):
             name="id",
             field=models.UUIDField(
                 db_default=django.contrib.postgres.functions.RandomUUID(),
-                default=conversations.models.new_id,
+                default=new_id,
                 editable=False,
                 primary_key=True,
                 serialize=False,

@@ -18,8 +18,8 @@ from conversations.models import (
     Conversation,
     Message,
     TitleSource,
-    new_id,
 )
+from conversations.new_ids import new_id
 from conversations.prepared_statements import Delete, Insert, PreparedStatement, Rows, Update
 from conversations.querysets import ConversationQuerySet
 from conversations.services.assistants import find_assistant

@@ -6,7 +6,8 @@ from uuid import UUID
 from django.db import connection, transaction
 
 from conversations.exceptions import ConversationNotFound, ConversationTooLong, MessageNotFound
-from conversations.models import Conversation, Message, new_id
+from conversations.models import Conversation, Message
+from conversations.new_ids import new_id
 from conversations.placeholders import TEXT_SQL
 from conversations.querysets import MessageQuerySet
 from conversations.services.conversations import require_conversation

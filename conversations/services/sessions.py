@@ -23,8 +23,8 @@ from conversations.models import (
     Conversation,
     Message,
     TitleSource,
-    new_id,
 )
+from conversations.new_ids import new_id
 from conversations.services.assistants import find_assistant
 from conversations.services.replies.early_stops import take_early_stop
 from conversations.services.replies.stop import stop_running_reply

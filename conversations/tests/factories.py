@@ -4,7 +4,8 @@ import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from conversations.models import Conversation, Message, Role, Status, new_id
+from conversations.models import Conversation, Message, Role, Status
+from conversations.new_ids import new_id
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 NOW = datetime.now(UTC)

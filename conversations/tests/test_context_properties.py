@@ -10,7 +10,8 @@ from django.test import override_settings
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from conversations.models import Conversation, Message, new_id
+from conversations.models import Conversation, Message
+from conversations.new_ids import new_id
 from conversations.services.sending.context import Budget, Context, build_context
 from conversations.services.sending.statements import survey_conversation
 from conversations.services.sending.upstream_messages import History

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from django.db import IntegrityError, connection, transaction
 
-from conversations.models import Assistant, Conversation, Message, new_id
+from conversations.models import Assistant, Conversation, Message
+from conversations.new_ids import new_id
 from conversations.tests.factories import USER_ID, make_conversation, make_message, make_reply, make_running_reply
 
 pytestmark = pytest.mark.django_db

@@ -24,6 +24,8 @@ WHERE {MESSAGE_DAY_SQL} BETWEEN %(first)s AND %(last)s
 ORDER BY {MESSAGE_DAY_SQL} LIMIT 1
 """  # noqa: S608  # only constants go into it
 
+# A reply that was continued counts at several times, which its row does not know, so it is left out here.
+#
 # A question that was sent again with its key moves to the end of its conversation. It was counted at its first time, where its
 # first answer still is, so it is left out here. Correct totals are not locked, because sends of that user would wait for them.
 # The others are locked in one order, so that two runs can't deadlock.
@@ -36,7 +38,8 @@ WITH told AS MATERIALIZED (
            coalesce(sum(prompt_tokens), 0) AS prompt_tokens,
            coalesce(sum(inference_time_ms), 0) AS inference_time_ms
     FROM messages JOIN conversations ON conversations.id = messages.conversation_id
-    WHERE {MESSAGE_DAY_SQL} = %(day)s AND conversations.user_id IS NOT NULL {{said_here}}
+    WHERE {MESSAGE_DAY_SQL} = %(day)s AND conversations.user_id IS NOT NULL
+      AND messages.source IS NULL AND messages.continuations IS NULL
       AND NOT (role = 'user' AND idempotency_key IS NOT NULL AND EXISTS (
           SELECT FROM messages AS answer WHERE answer.parent_id = messages.id AND answer.role = 'assistant'
             AND answer.created_at < messages.created_at))
@@ -54,11 +57,6 @@ ON CONFLICT (user_id, bucket) DO UPDATE SET
 """  # noqa: S608  # only constants go into it
 
 
-# These columns came with migrations 0020 and 0034. A reply that was continued counts at several times, which its row does not
-# know.
-SAID_HERE_SQL = "AND messages.source IS NULL AND messages.continuations IS NULL"
-
-
 @dataclass(slots=True)
 class CountResult:
     """What a run has done so far. `next_day` is where the next run continues."""
@@ -72,16 +70,11 @@ class CountResult:
 def count_usage(
     *,
     since: date = FIRST_DAY,
-    has_source: bool = True,
     pause_s: float = 0.0,
     should_stop: Callable[[], bool] = lambda: False,
     on_day: Callable[[CountResult], None] = lambda result: None,
 ) -> CountResult:
-    """Raise the totals to the sums over the messages, each day in its own transaction. Safe to repeat.
-
-    `has_source` is false for a migration from before that column.
-    """
-    count_day = COUNT_DAY_SQL.format(said_here=SAID_HERE_SQL if has_source else "")
+    """Raise the totals to the sums over the messages, each day in its own transaction. Safe to repeat."""
     result = CountResult(next_day=since)
     while not should_stop():
         with transaction.atomic(), connection.cursor() as cursor:
@@ -89,7 +82,7 @@ def count_usage(
             cursor.execute(NEXT_DAY_SQL, {"first": result.next_day, "last": LAST_DAY})
             row = cursor.fetchone()
             if row is not None:
-                cursor.execute(count_day, {"day": row[0]})
+                cursor.execute(COUNT_DAY_SQL, {"day": row[0]})
                 result.changed += cursor.rowcount
         if row is None:
             result.next_day = None

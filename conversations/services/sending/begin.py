@@ -16,7 +16,8 @@ from django.db import transaction
 
 from conversations.exceptions import GenerationInProgress, NotAQuestion, NotContinuable
 from conversations.keyset import SortKey
-from conversations.models import Message, new_id
+from conversations.models import Message
+from conversations.new_ids import new_id
 from conversations.services.replies.stop_marks import is_marked
 from conversations.services.replies.versions import end_at, last_question
 from conversations.services.sending.context import Budget, build_context

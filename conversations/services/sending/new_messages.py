@@ -4,7 +4,8 @@ from uuid import UUID
 
 from conversations.exceptions import MessageNotFound, NothingToRegenerate
 from conversations.keyset import SortKey, after_key
-from conversations.models import Message, Role, Status, new_id
+from conversations.models import Message, Role, Status
+from conversations.new_ids import new_id
 from conversations.placeholders import WITHOUT_TEXT
 from conversations.querysets import NO_HEARTBEAT, MessageQuerySet
 from conversations.services.replies.leases import lease

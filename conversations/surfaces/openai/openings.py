@@ -13,7 +13,8 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from conversations.exceptions import ConversationNotFound, GenerationInProgress
-from conversations.models import DEFAULT_MODEL_TAG, DEFAULT_TITLE, TEMPORARY_LIFETIME, Conversation, Message, Role, new_id
+from conversations.models import DEFAULT_MODEL_TAG, DEFAULT_TITLE, TEMPORARY_LIFETIME, Conversation, Message, Role
+from conversations.new_ids import new_id
 from conversations.services.replies.versions import last_question
 from conversations.services.sending.model_tags import require_allowed
 from conversations.services.sending.permits import refuse_while_ending
