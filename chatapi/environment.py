@@ -14,6 +14,7 @@ from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 DATABASE_SCHEMES = ("postgres", "postgresql", "postgresql+asyncpg")
+HEADER_NAME_FORM = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
 TAG_PAIR_FORM = re.compile(r"([^\s=]{1,100})=(\S{2,64})\s+(\S{2,64})")
 DATABASE_URL_FORM = re.compile(
     r"(?P<scheme>[\w+]+)://(?:(?P<user>[^:/?#]*)(?::(?P<password>[^/?#]*))?@)?(?P<hosts>[^/?#@]*)/(?P<database>[^/?#]+)"
@@ -152,6 +153,13 @@ class EnvironmentReader:
         if len(pairs) < len(found):
             raise EnvironmentProblem(f"{name} must be comma-separated pairs of tags for models: model=<opening> <closing>")
         return pairs
+
+    def header_names(self, name: str) -> list[str]:
+        """Return names of HTTP headers in lower case."""
+        names = self.several(name)
+        if wrong := [header for header in names if not HEADER_NAME_FORM.fullmatch(header)]:
+            raise EnvironmentProblem(f"{name} must be a comma-separated list of names of headers, not {wrong[0]!r}")
+        return [header.lower() for header in names]
 
     def choices(self, name: str, choices: tuple[str, ...]) -> frozenset[str]:
         """Return several of these choices, or none."""

@@ -104,6 +104,7 @@ try:
     _insecure_cookies = _environment.flag("INSECURE_COOKIES", False)
     ALLOWED_HOSTS = _environment.several("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1],chat-api")
     CORS_ALLOWED_ORIGINS = _environment.origins("FRONTEND_URL", "http://localhost:3000")
+    _more_cors_headers = _environment.header_names("CORS_ALLOW_HEADERS")
     LOG_LEVEL = _environment.log_level("LOG_LEVEL")
     _database = _environment.database("DATABASE_URL", "postgresql://localhost/samosachaat")
     DB_POOL_SIZE = _environment.whole("DB_POOL_SIZE", 10, least=1, most=1000)
@@ -289,6 +290,7 @@ CORS_ALLOW_HEADERS = [
     "x-stainless-runtime",
     "x-stainless-runtime-version",
     "x-stainless-timeout",
+    *_more_cors_headers,
 ]
 CORS_EXPOSE_HEADERS = [
     "Content-Location",
@@ -300,6 +302,7 @@ CORS_EXPOSE_HEADERS = [
     "RateLimit-Reset",
     "Retry-After",
     "X-Conversation-Id",
+    "X-Idempotent-Replay",
     "X-Message-Id",
     "X-Request-Id",
     "X-Stream-Restarted",

@@ -220,6 +220,7 @@ MALFORMED = {
         "redis://h/0?db",
     ],
     "ADMIN_EMAILS": ["kate", "kate@example.test, bo", "kate@", "\u212aate@example.test", "kate bo@example.test", "a@b@c"],
+    "CORS_ALLOW_HEADERS": ["x tenant", "x-größe", "x:y"],
     "TRUSTED_PROXIES": ["nginx", "10.0.0.1/8", "10.0.0.0/33", "1", "10.0.0.0/8;fd00::/8"],
     "AUTH_CACHE_SECONDS": ["-1", "x", "86401"],
     "AUTH_CACHE_TTL_SECONDS": ["-1", "5m"],
@@ -315,6 +316,13 @@ def test_good_values() -> None:
     shown = json.loads(result.stdout)
     assert {name: shown[name] for name in CHOSEN} == {name: meant for name, (_, meant) in CHOSEN.items()}
     assert shown["CORS_ALLOWED_ORIGINS"] == ["https://a.example", "http://b:81"]
+
+
+def test_headers_that_browsers_may_also_send() -> None:
+    names = "import json; from django.conf import settings as s; print(json.dumps(s.CORS_ALLOW_HEADERS))"
+    shown = python("-c", names, CORS_ALLOW_HEADERS="X-Tenant, x-app-version")
+    assert json.loads(shown.stdout)[-2:] == ["x-tenant", "x-app-version"]
+    assert "authorization" in json.loads(shown.stdout)
 
 
 @pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in MALFORMED.items() for value in values])

@@ -256,11 +256,17 @@ def failure_of(turn: Turn, error: dict[str, Any]) -> UpstreamFailure:
 
 def message_location(conversation_id: UUID, message_id: UUID) -> str:
     """Return the path of a message on the primary surface, for replies of all surfaces. With `/stream`, it follows a reply."""
-    return f"/api/conversations/{conversation_id}/messages/{message_id}"
+    return f"{conversation_location(conversation_id)}/messages/{message_id}"
+
+
+def conversation_location(conversation_id: UUID) -> str:
+    return f"/api/conversations/{conversation_id}"
 
 
 def reply_headers(turn: Turn) -> dict[str, str]:
-    return {"X-Message-Id": str(turn.reply_id), "X-User-Message-Id": str(turn.user_message_id)}
+    headers = {"X-Message-Id": str(turn.reply_id), "X-User-Message-Id": str(turn.user_message_id)}
+    # An earlier request has begun the reply.
+    return headers if turn.request else {**headers, "X-Idempotent-Replay": "true"}
 
 
 def deliver(

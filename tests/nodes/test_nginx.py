@@ -1,5 +1,6 @@
 """deploy/nginx/chat-api.conf, with nodes that are only sockets."""
 
+import gzip
 import select
 import socket
 import threading
@@ -47,6 +48,10 @@ class Node:
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self._thread.join()
+
+
+def answer_of(content_type: str, body: bytes) -> bytes:
+    return b"HTTP/1.1 200 OK\r\nContent-Type: %b\r\nContent-Length: %d\r\n\r\n%b" % (content_type.encode(), len(body), body)
 
 
 @contextmanager
@@ -229,3 +234,16 @@ def test_an_address_may_have_a_limited_number_of_connections() -> None:
         (refused,) = (connection for connection in connections if connection.socket in answered)
         status, headers, body = refused.answer()
     assert (status, body["code"], headers["Retry-After"]) == (429, "throttled", "5")
+
+
+def test_json_is_compressed_and_a_stream_is_not() -> None:
+    body = b'{"items": [%b]}' % b", ".join([b'{"title": "tea"}'] * 200)
+    asked = {"Accept-Encoding": "gzip"}
+    with nodes(answer_of("application/json", body)) as (node,), running_nginx(node.port, node.port) as nginx:
+        answer = Client(nginx.port, "a-token").request("GET", "/api/conversations", headers=asked)
+        assert (answer.headers["Content-Encoding"], answer.headers["Vary"]) == ("gzip", "Accept-Encoding")
+        assert gzip.decompress(answer.content) == body
+        assert len(answer.content) < len(body) / 5
+    with nodes(answer_of("text/event-stream", body)) as (node,), running_nginx(node.port, node.port) as nginx:
+        answer = Client(nginx.port, "a-token").request("GET", f"{MESSAGE}/stream", headers=asked)
+        assert ("Content-Encoding" in answer.headers, answer.content) == (False, body)

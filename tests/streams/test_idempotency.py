@@ -24,6 +24,7 @@ def test_twenty_simultaneous_sends_are_one_turn(client: Client, conversation: st
     assert {stream.finish()["status"] for stream in streams} == {"complete"}
     assert {stream.text for stream in streams} == {"only once"}
     assert len({(stream.message_id, stream.headers["X-User-Message-Id"]) for stream in streams}) == 1
+    assert [stream.headers.get("X-Idempotent-Replay") for stream in streams].count(None) == 1
     assert [item["role"] for item in client.messages(conversation)] == ["user", "assistant"]
     assert len(upstream.generations()) == 1
 

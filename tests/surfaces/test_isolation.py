@@ -25,6 +25,7 @@ BODIES: dict[str, Any] = {
     "activate_message": ABSENT,
     "change_conversation": {"title": "changed"},
     "change_conversations": {"all": True, "action": "archive"},
+    "chat_change": {"title": "changed"},
     "chat_stop": ABSENT,
     "chat_submit": {
         "id": "…",

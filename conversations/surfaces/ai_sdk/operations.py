@@ -72,6 +72,22 @@ read_chat = operation(
     parameters=[CHAT, limit(1000), CURSOR, LINK],
     responses={(200, JSON): responses.ChatDetailSchema, **GUARDED, **errors(400, 404)},
 )
+change_chat = operation(
+    "chat_change",
+    "Rename a chat",
+    TAG,
+    parameters=[CHAT],
+    request=requests.ChatPatchBody,
+    responses={(200, JSON): responses.ChatSchema, **GUARDED, **errors(400, 404)},
+    examples=[example({"title": "Tea"})],
+)
+delete_chat = operation(
+    "chat_delete",
+    "Stop a chat's running reply and delete the chat, or put it in the trash if there is one",
+    TAG,
+    parameters=[CHAT],
+    responses={204: OpenApiResponse(description="It is deleted"), **GUARDED, **errors(404)},
+)
 resume = operation(
     "chat_resume",
     "Receive the running reply from its start",

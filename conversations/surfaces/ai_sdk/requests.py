@@ -11,6 +11,7 @@ from rest_framework.exceptions import ValidationError
 
 from chatapi.api.bodies import Body
 from chatapi.incoming.request_bodies import PayloadTooLarge
+from conversations.models import MAX_TITLE_CHARACTERS
 from conversations.surfaces.headers import IDEMPOTENCY_KEY_FORM
 from conversations.surfaces.long_bodies import LongBodyParser
 from conversations.surfaces.request_fields import SessionId, visible
@@ -206,3 +207,9 @@ class SubmitBody(Body, kw_only=True):
 
     def sampling(self) -> Sampling:
         return Sampling(temperature=self.temperature, max_tokens=self.max_tokens)
+
+
+class ChatPatchBody(Body):
+    ref_name: ClassVar = "ChatPatch"
+
+    title: Annotated[str, visible(MAX_TITLE_CHARACTERS)]

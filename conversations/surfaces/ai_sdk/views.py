@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from uuid import UUID
 
 from django.http.response import HttpResponseBase
 from rest_framework.request import Request
@@ -11,17 +12,18 @@ from chatapi.api.views import APIView
 from chatapi.api.wire import Response
 from chatapi.limits.throttling import SendThrottle
 from conversations.exceptions import ConversationNotFound, NothingToStop
+from conversations.services.conversations import delete_conversation, update_conversation
 from conversations.services.replies.stop import stop_reply
 from conversations.services.sending.turn import Turn
 from conversations.surfaces.ai_sdk import operations
 from conversations.surfaces.ai_sdk.chats import find_chat, find_chat_to_stop, open_chat
 from conversations.surfaces.ai_sdk.named_questions import answer_again, answer_first
 from conversations.surfaces.ai_sdk.queries import read_chat_page, read_running_reply, read_title, read_ui_message
-from conversations.surfaces.ai_sdk.requests import REGENERATE, Question, SubmitBody, SubmitParser
-from conversations.surfaces.ai_sdk.responses import ChatDetailSchema
+from conversations.surfaces.ai_sdk.requests import REGENERATE, ChatPatchBody, Question, SubmitBody, SubmitParser
+from conversations.surfaces.ai_sdk.responses import ChatDetailSchema, ChatSchema
 from conversations.surfaces.ai_sdk.stream_format import HEADERS, ui_message_stream
 from conversations.surfaces.callers import caller_id
-from conversations.surfaces.delivery import Delivery, reply_headers, stream_reply, stream_turn
+from conversations.surfaces.delivery import Delivery, conversation_location, reply_headers, stream_reply, stream_turn
 from conversations.surfaces.headers import STOPS_LATER, next_link, read_stop_key
 from conversations.surfaces.sending import begin_turn, refuse_too_many_streams
 from inference_proxy.replies.frames import START
@@ -47,7 +49,8 @@ class SubmitView(APIView):
             content=question.content,
             sampling=body.sampling(),
         )
-        stream_format, headers = ui_message_stream(turn.reply_id), {**HEADERS, **reply_headers(turn)}
+        stream_format = ui_message_stream(turn.reply_id)
+        headers = {**HEADERS, **reply_headers(turn), **_located(turn.conversation_id)}
         return stream_turn(request._request, turn, stream_format, headers, user_id=user_id, resumes=False)
 
 
@@ -64,7 +67,25 @@ class ChatView(APIView):
         title = read_title(conversation_id)
         messages, page = read_chat_page(conversation_id, request.query_params)
         chat = ChatDetailSchema.from_row({"id": chat_id, "title": title, "messages": messages})
-        return Response(chat, headers=next_link(request.path, request.query_params, page.next))
+        next_page = next_link(request.path, request.query_params, page.next)
+        return Response(chat, headers={**_located(conversation_id), **next_page})
+
+    @operations.change_chat
+    def patch(self, request: Request, chat_id: str) -> Response:
+        conversation_id, user_id = find_chat(name=chat_id, user_id=caller_id(request)), caller_id(request)
+        changes = read_body(ChatPatchBody, request).chosen()
+        row = update_conversation(("title",), conversation_id=conversation_id, user_id=user_id, changes=changes)
+        return Response(ChatSchema.from_row({"id": chat_id, **row}), headers=_located(conversation_id))
+
+    @operations.delete_chat
+    def delete(self, request: Request, chat_id: str) -> Response:
+        user_id = caller_id(request)
+        delete_conversation(conversation_id=find_chat(name=chat_id, user_id=user_id), user_id=user_id)
+        return Response(status=204)
+
+
+def _located(conversation_id: UUID) -> dict[str, str]:
+    return {"Content-Location": conversation_location(conversation_id)}
 
 
 class ResumeView(APIView):

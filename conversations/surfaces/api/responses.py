@@ -24,6 +24,11 @@ class ConversationSchema(RowSchema):
     is_archived = serializers.BooleanField(help_text="true: only `?archived=true` lists it. Sends leave it archived.")
     tags = serializers.ListField(child=serializers.CharField())
     assistant_id = serializers.UUIDField(allow_null=True)
+    name = serializers.CharField(
+        source="session_id",
+        allow_null=True,
+        help_text="The id that a client chose for it, as a chat of `/api/chat` or a session. Null: none.",
+    )
     created_at = serializers.DateTimeField()
     updated_at = serializers.DateTimeField(help_text="Time of the last turn.")
     forked_from = serializers.UUIDField(allow_null=True, help_text="The conversation that this one is a copy of, if it is one.")

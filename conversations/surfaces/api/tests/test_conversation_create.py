@@ -18,7 +18,7 @@ def test_an_empty_body_is_enough(user: UserClient) -> None:
     created = response.json()
     assert response.status_code == 201
     fields = {"id", "user_id", "title", "model_tag", "is_favorited", "assistant_id", "created_at", "updated_at"}
-    assert set(created) == fields | {"running_message_id", "is_archived", "tags", "deleted_at", "forked_from"}
+    assert set(created) == fields | {"running_message_id", "is_archived", "tags", "deleted_at", "forked_from", "name"}
     assert (created["is_archived"], created["tags"]) == (False, [])
     assert created["running_message_id"] is None
     assert (created["title"], created["model_tag"], created["is_favorited"]) == ("New conversation", "default", False)

@@ -48,6 +48,7 @@ def test_a_conversation_looks_like_this(user: UserClient) -> None:
         "is_archived": False,
         "tags": [],
         "assistant_id": None,
+        "name": None,
         "created_at": "2026-11-20T12:00:00Z",
         "updated_at": "2026-11-20T12:00:00Z",
         "deleted_at": None,

@@ -40,6 +40,7 @@ from conversations.surfaces.api.requests import (
 from conversations.surfaces.api.responses import BULK_CURSOR, ConversationSchema, bulk_answer, group_by_day
 from conversations.surfaces.api.views.replies import answer_with_reply
 from conversations.surfaces.callers import caller_id
+from conversations.surfaces.delivery import conversation_location
 from conversations.surfaces.headers import STOPS_LATER, read_idempotency_key, read_stop_key
 from conversations.surfaces.ids import require_conversation_id, require_message_id
 from conversations.surfaces.paging import MAX_OFFSET, read_cursor
@@ -94,8 +95,8 @@ class ConversationViewSet(ViewSet):
             idempotency_key=read_idempotency_key(request),
             **body.validated_data,
         )
-        location = f"/api/conversations/{row['id']}"
-        return Response(ConversationSchema.from_row(row), status=201, headers={"Location": location})
+        headers = {"Location": conversation_location(row["id"])}
+        return Response(ConversationSchema.from_row(row), status=201, headers=headers)
 
     @operations.fork_conversation
     def fork(self, request: Request, conversation_id: str) -> Response:
@@ -110,7 +111,7 @@ class ConversationViewSet(ViewSet):
             title=body.get("title"),
             idempotency_key=read_idempotency_key(request),
         )
-        return Response(read_conversation(made_id, user_id), status=201, headers={"Location": f"/api/conversations/{made_id}"})
+        return Response(read_conversation(made_id, user_id), status=201, headers={"Location": conversation_location(made_id)})
 
     @operations.read_conversation
     def retrieve(self, request: Request, conversation_id: str) -> Response:
