@@ -264,6 +264,8 @@ class Message(models.Model):
     status = models.CharField(max_length=12, choices=Status.choices, default=Status.COMPLETE, db_default=Status.COMPLETE)
     # What the model thought before and between its text. It is sent upstream only with INFERENCE_SEND_REASONING.
     reasoning = models.TextField(blank=True, default="", db_default="")
+    # How much of it came before the text, where the model went on to think after its first word. Null: all of it.
+    reasoning_before_text = models.IntegerField(null=True, blank=True)
     # For a reply, the user message that it answers. For an edited user message, its first version. There is no constraint,
     # because it would check row by row when messages are deleted with their conversation.
     parent = models.ForeignKey("self", null=True, blank=True, on_delete=models.DO_NOTHING, db_constraint=False, db_index=False)

@@ -82,6 +82,7 @@ class Account:
             status=status,
             text=transcript.text(),
             reasoning=transcript.reasoning(),
+            reasoning_before_text=transcript.reasoning_before_text,
             error_code=failure.code if failure else "",
             token_count=token_count,
             prompt_tokens=self.prompt_tokens,

@@ -23,6 +23,7 @@ class Former:
     text: str
     reasoning: str
     status: FinalStatus
+    reasoning_before_text: int | None = None
     error_code: str = ""
     token_count: int = 0
     prompt_tokens: int | None = None

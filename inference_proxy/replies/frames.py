@@ -2,7 +2,8 @@
 
 A reply has two channels, text and reasoning. A client's place in the reply is a `Cursor`: how many code points it has of each.
 Both numbers only grow. So the cursor says exactly what a client lacks, wherever it reads on: in the memory of the process that
-makes the reply, or from the reply's row, which does not know in what order the two channels were written.
+makes the reply, or from the reply's row. The row does not know in what order the two channels were written, but how much of the
+reasoning came before the text.
 """
 
 import re
@@ -78,15 +79,20 @@ def is_reasoning(payload: bytes) -> bool:
     return payload.startswith(REASONING_BEGINNING)
 
 
-def frames_behind(cursor: Cursor, *, reasoning: str, text: str) -> list[Frame]:
-    """Return the frames of the next pieces of both channels behind a cursor, reasoning first. An empty piece has no frame."""
+def frames_behind(cursor: Cursor, *, reasoning: str, text: str, reasoning_before_text: int | None = None) -> list[Frame]:
+    """Return the frames of the next pieces of both channels behind a cursor, reasoning first. An empty piece has no frame.
+
+    Of a reply whose model went on to think after its first word, only the given length of the reasoning comes first.
+    """
+    first = len(reasoning) if reasoning_before_text is None else max(0, reasoning_before_text - cursor.reasoning)
     frames: list[Frame] = []
-    if reasoning:
-        cursor = cursor._replace(reasoning=cursor.reasoning + len(reasoning))
-        frames.append((frame_id(cursor), reasoning_payload(reasoning)))
-    if text:
-        cursor = cursor._replace(text=cursor.text + len(text))
-        frames.append((frame_id(cursor), orjson.dumps({"token": text})))
+    for thought, said in ((reasoning[:first], text), (reasoning[first:], "")):
+        if thought:
+            cursor = cursor._replace(reasoning=cursor.reasoning + len(thought))
+            frames.append((frame_id(cursor), reasoning_payload(thought)))
+        if said:
+            cursor = cursor._replace(text=cursor.text + len(said))
+            frames.append((frame_id(cursor), orjson.dumps({"token": said})))
     return frames
 
 

@@ -68,7 +68,7 @@ class Generation:
         self._is_background = is_background
         self.transcript = Transcript()
         if former is not None:
-            self.transcript.begin_with(former.text, former.reasoning)
+            self.transcript.begin_with(former.text, former.reasoning, former.reasoning_before_text)
         # Set when the inference service has accepted, or it is certain that it won't.
         self.has_begun = threading.Event()
         self.has_ended = threading.Event()
@@ -150,7 +150,7 @@ class Generation:
         text = transcript.text() if with_text and transcript.length > saved.text else None
         reasoning = transcript.reasoning() if with_text and transcript.reasoning_length > saved.reasoning else None
         number = 0 if self._former is None else self._former.number
-        return Draft(self.reply_id, text, self.is_followed, reasoning, number)
+        return Draft(self.reply_id, text, self.is_followed, reasoning, number, transcript.reasoning_before_text)
 
     def note_saved(self, draft: Draft) -> int:
         """Remember that a checkpoint has saved this draft. Return how many characters it wrote."""

@@ -19,6 +19,8 @@ class Draft:
     reasoning: str | None = None
     # Which continuation of the reply this is, 0 for the reply itself. The row must not have gone on with a later one.
     continuation: int = 0
+    # How much of the reasoning came before the text, None if all of it.
+    reasoning_before_text: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,7 @@ class FinishedReply:
     trace_id: str = ""
     # As in `Draft`.
     continuation: int = 0
+    reasoning_before_text: int | None = None
     # Whether the request's idempotency key is free again, because it changed nothing.
     releases_key: bool = False
 

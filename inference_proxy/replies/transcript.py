@@ -45,6 +45,8 @@ class Transcript:
         self._joining = threading.Lock()
         self.length = 0
         self.reasoning_length = 0
+        # How much reasoning there was when the text began.
+        self._before_text: int | None = None
 
     @property
     def is_full(self) -> bool:
@@ -60,12 +62,20 @@ class Transcript:
         """Whether there is text, and not white space alone."""
         return bool(self.length) and not self.text().isspace()
 
-    def begin_with(self, text: str, reasoning: str) -> None:
+    @property
+    def reasoning_before_text(self) -> int | None:
+        """How much of the reasoning came before the text, if more came later."""
+        before = self._before_text
+        return before if before is not None and before < self.reasoning_length else None
+
+    def begin_with(self, text: str, reasoning: str, reasoning_before_text: int | None = None) -> None:
         """Add what an earlier generation of this reply has said."""
-        if reasoning:
-            self.append_reasoning(reasoning)
-        if text:
-            self.append(orjson.dumps({"token": text}), text)
+        for _, payload in frames_behind(START, reasoning=reasoning, text=text, reasoning_before_text=reasoning_before_text):
+            piece = load_object(payload)
+            if "reasoning" in piece:
+                self.append_reasoning(piece["reasoning"])
+            else:
+                self.append(payload, piece["token"])
 
     def append(self, payload: bytes, text: str) -> None:
         """Add a frame with some text, or with none. Followers see it at the next `wake`."""
@@ -85,6 +95,8 @@ class Transcript:
             if text and self._texts and self._texts[-1] is text:
                 self._texts.pop()
             raise
+        if text and not self.length:
+            self._before_text = self.reasoning_length
         self.length += len(text)
 
     def append_reasoning(self, reasoning: str) -> None:

@@ -18,7 +18,7 @@ from tests.support.auth import make_token
 from tests.support.client import Client
 from tests.support.cutting import CuttingRelay
 from tests.support.server import Server
-from tests.support.steps import done, hold, respond, stall, thought, tokens
+from tests.support.steps import Step, done, hold, respond, stall, thought, tokens
 from tests.support.upstream import ScriptedUpstream
 from tests.support.waiting import wait_until
 
@@ -116,14 +116,21 @@ def test_a_stream_continues_behind_every_event_on_every_node(
     assert said(stored) == ("one two ", "three four")
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ([thought("one t"), thought("wo"), tokens("thr", "ee fo", "ur ")], [tokens("fi", "ve, 六", "七")]),
+        ([thought("one"), tokens("thr", "ee fo"), thought(" tw"), tokens("ur ")], [thought("o"), tokens("five, 六", "七")]),
+        ([tokens("three fo"), thought("one t")], [tokens("ur "), thought("w"), tokens("five, 六七"), thought("o")]),
+    ],
+    ids=["reasoning first", "reasoning resumed", "text first"],
+)
 def test_the_helper_continues_behind_every_event_on_every_node(
-    api: OpenAI, other_node: Server, upstream: ScriptedUpstream
+    api: OpenAI, other_node: Server, upstream: ScriptedUpstream, before: list[Step], after: list[Step]
 ) -> None:
     """The helper reads the whole stream again and skips events by their numbers, so a replay must have the same events."""
     gate = upstream.gate()
-    upstream.script(
-        thought("one t"), thought("wo"), tokens("thr", "ee fo", "ur "), hold(gate), tokens("fi", "ve, 六", "七"), done()
-    )
+    upstream.script(*before, hold(gate), *after, done())
     begun = api.responses.create(input="count", background=True)
     first = api.responses.retrieve(begun.id, stream=True)
     events = []
@@ -131,9 +138,12 @@ def test_the_helper_continues_behind_every_event_on_every_node(
         events.append(event.to_dict())
         if event.type == "response.output_text.delta":
             break
+    # While it runs, the other node reads the row.
+    elsewhere = at(api, other_node.port).responses.retrieve(begun.id, stream=True)
     gate.open()
     events += [event.to_dict() for event in first]
     assert said(events) == ("one two", "three four five, 六七")
+    assert dumped(elsewhere) == events
     for node in (api.responses, at(api, other_node.port).responses):
         for place, event in enumerate(events):
             with node.stream(response_id=begun.id, starting_after=event["sequence_number"]) as stream:

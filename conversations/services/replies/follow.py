@@ -54,8 +54,7 @@ class StoredFollower:
     """Follow a reply of another process, or one that has ended.
 
     It first reads the row. After that, the poller gives it new text. A checkpoint may end anywhere in the text, so its frames
-    are pieces of text and not the model's tokens. The row does not know in what order text and reasoning came, so what is new
-    of the reasoning comes first.
+    are pieces of text and not the model's tokens. The reasoning comes first, except for what came after the text began.
     """
 
     def __init__(self, reply_id: UUID, after: Cursor = START, is_present: Presence = always_present) -> None:
@@ -132,7 +131,7 @@ class StoredFollower:
                     piece=_piece(TEXT, after.text),
                     length=Length(TEXT),
                 )
-                .values_list("reasoning_piece", "reasoning_length", "piece", "length", *ENDING_COLUMNS)
+                .values_list("reasoning_piece", "reasoning_length", "reasoning_before_text", "piece", "length", *ENDING_COLUMNS)
                 .first()
             )
         finally:
@@ -140,11 +139,14 @@ class StoredFollower:
         if row is None:
             self.has_ended = True
             return poll.deleted_frames(self._reply_id)
-        reasoning, reasoning_length, text, length, *ending = row
-        if after.reasoning + len(reasoning) < reasoning_length:
+        reasoning, reasoning_length, before, text, length, *ending = row
+        if after.reasoning + len(reasoning) < (reasoning_length if before is None else before):
             # Too long for one read. The text waits for the rest of it.
             text = ""
-        frames = self._advance(frames_behind(after, reasoning=reasoning, text=text))
+        elif before is not None and after.text + len(text) < length:
+            # What came later waits for the rest of the text.
+            reasoning = reasoning[: max(0, before - after.reasoning)]
+        frames = self._advance(frames_behind(after, reasoning=reasoning, text=text, reasoning_before_text=before))
         lengths = Cursor(length, reasoning_length)
         if ending[0] == Status.STREAMING:
             if self._shared is None:

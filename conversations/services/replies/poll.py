@@ -47,6 +47,7 @@ WITH noted AS (
 )
 SELECT message.id, octet_length(message.reasoning), reasoning.length, reasoning.piece,
        octet_length(message.text), grown.length, grown.piece,
+       message.reasoning_before_text,
        message.status, message.error_code, message.token_count, message.inference_time_ms, message.finish_reason
 FROM unnest(%(ids)s::uuid[], %(lengths)s::int[], %(sizes)s::int[], %(reasoning_lengths)s::int[], %(reasoning_sizes)s::int[])
     AS known (id, length, size, reasoning_length, reasoning_size)
@@ -98,6 +99,8 @@ class SharedReply:
 
     text: SharedChannel
     reasoning: SharedChannel
+    # As in the row.
+    reasoning_before_text: int | None = None
     # Set when both channels are whole.
     closing: list[Frame] | None = None
     # Set if this process ends before the reply does.
@@ -115,7 +118,8 @@ class SharedReply:
         text, reasoning = self.text.after(cursor.text), self.reasoning.after(cursor.reasoning)
         if text is None or reasoning is None:
             return None
-        frames = frames_behind(cursor, reasoning=reasoning, text=text)
+        before = self.reasoning_before_text
+        frames = frames_behind(cursor, reasoning=reasoning, text=text, reasoning_before_text=before)
         # `closing` was read before the parts, and a reply that has ended does not grow, so nothing is missed.
         return (frames, False) if closing is None else (frames + closing, True)
 
@@ -227,7 +231,8 @@ class ReplyPoller:
                 reply.closing = deleted_frames(reply_id)
                 reply.wake()
                 continue
-            reasoning, text, ending = row[:3], row[3:6], row[6:]
+            reasoning, text, ending = row[:3], row[3:6], row[7:]
+            reply.reasoning_before_text = row[6]
             if reply.take(reasoning, text) and ending[0] != Status.STREAMING:
                 reply.closing = ending_frames(reply_id, *ending)
             if reasoning[-1] or text[-1] or reply.closing is not None:

@@ -41,14 +41,15 @@ _IS_NEW = (
 )
 _DRAFT_CTE = """
 draft AS (
-    SELECT * FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::boolean[], %s::int[])
-        AS draft (id, content, reasoning, is_followed, continuation)
+    SELECT * FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::boolean[], %s::int[], %s::int[])
+        AS draft (id, content, reasoning, is_followed, continuation, reasoning_before_text)
 )
 """
 _SET_DRAFT = """
 UPDATE messages
 SET content = coalesce(draft.content, messages.content),
-    reasoning = coalesce(draft.reasoning, messages.reasoning), is_followed = draft.is_followed
+    reasoning = coalesce(draft.reasoning, messages.reasoning), is_followed = draft.is_followed,
+    reasoning_before_text = draft.reasoning_before_text
 """
 
 _NO_WAIT = "set_config('synchronous_commit', 'off', true)"
@@ -121,6 +122,7 @@ WITH before AS (
 ), {COUNT_RESULT_CTES}
 UPDATE messages AS reply
 SET status = CASE WHEN before.is_stopped THEN 'stopped' ELSE %(status)s END, content = %(text)s, reasoning = %(reasoning)s,
+    reasoning_before_text = %(reasoning_before_text)s,
     error_code = CASE WHEN NOT before.is_stopped THEN %(error_code)s END,
     token_count = %(token_count)s, prompt_tokens = %(prompt_tokens)s, inference_time_ms = %(inference_time_ms)s,
     first_token_ms = %(first_token_ms)s, finish_reason = %(finish_reason)s, heartbeat_at = NULL,
@@ -210,7 +212,10 @@ class DatabaseReplyStore:
 
     def checkpoint(self, drafts: Sequence[Draft]) -> Directives:
         ids = [draft.reply_id for draft in drafts]
-        rows = [(draft.reply_id, draft.text, draft.reasoning, draft.is_followed, draft.continuation) for draft in drafts]
+        rows = [
+            (draft.reply_id, draft.text, draft.reasoning, draft.is_followed, draft.continuation, draft.reasoning_before_text)
+            for draft in drafts
+        ]
         with self._translated_errors():
             found = self._save_drafts([list(column) for column in zip(*rows, strict=True)])
         known = {reply_id for reply_id, _, _ in found}
@@ -242,6 +247,7 @@ class DatabaseReplyStore:
             "status": reply.status,
             "text": reply.text,
             "reasoning": reply.reasoning,
+            "reasoning_before_text": reply.reasoning_before_text,
             "error_code": reply.error_code or None,
             "token_count": reply.token_count,
             "prompt_tokens": reply.prompt_tokens,

@@ -46,6 +46,7 @@ def read_former(messages: MessageQuerySet, reply_id: UUID) -> Former:
         number=(reply.continuations or 0) + 1,
         text=reply.content,
         reasoning=reply.reasoning,
+        reasoning_before_text=reply.reasoning_before_text,
         status=cast(FinalStatus, reply.status),
         error_code=reply.error_code or "",
         token_count=reply.token_count or 0,

@@ -2,8 +2,9 @@
 
 Principle: what has happened before an event follows from the event's place (see `sequence`). So a stream that starts in the
 middle needs no memory of what was sent before: it infers its state from the place of the last event that the client has, and
-leaves out the events up to that one. Deltas are cut by the text alone (see `pieces`), so a replay has the events of the first
-stream. The text after the last cut is held back until its piece is complete, the other channel goes on, or the reply ends.
+leaves out the events up to that one. Deltas are cut by the text alone (see `pieces`), and reasoning that comes after the text
+began is sent at the end, so a replay has the events of the first stream. The text after the last cut is held back until its
+piece is complete, the other channel goes on, or the reply ends.
 """
 
 import logging
@@ -30,7 +31,6 @@ from inference_proxy.replies.frames import Cursor, Frame, cursor_of, is_reasonin
 
 logger = logging.getLogger(__name__)
 
-REASONING_OPENING = range(Step.REASONING_ADDED, Step.REASONING_PART_ADDED + 1)
 TEXT_OPENING = range(Step.REASONING_TEXT_DONE, Step.MESSAGE_PART_ADDED + 1)
 ENDS = {"completed": "response.completed", "failed": "response.failed"}
 GREETING = b": stream\n"
@@ -65,12 +65,10 @@ class ResponseEvents:
         place = place_of(after) if after >= 0 else Place()
         self._cursor: Cursor = place.cursor
         self._order = place.order
-        # The client may know that an item begins, and have no word of it. The next word may belong to the other item, because
-        # the row does not know in what order they came.
-        self._is_reasoning_due = not place.cursor.reasoning and place.step in REASONING_OPENING
+        # The client may know that the text begins, and have no word of it.
         self._is_text_due = not place.cursor.text and place.step in TEXT_OPENING
         self._has_reasoning = place.cursor.reasoning > 0 or place.order is Order.RESUMED
-        self._has_text = place.cursor.text > 0 or (place.order is not Order.USUAL and not self._is_text_due)
+        self._has_text = place.cursor.text > 0 or place.order is not Order.USUAL
         self._failure: tuple[str, str] | None = None
         # Text of one channel behind the cursor, whose piece is not complete.
         self._held = ""
@@ -100,14 +98,20 @@ class ResponseEvents:
         return self._say(text) if text else b""
 
     def _think(self, text: str) -> bytes:
-        before = b"" if self._is_held_reasoning else self._release()
-        before += self._begin_text() if self._is_text_due else b""
-        if self._has_text and self._order is Order.USUAL:
-            self._order = Order.RESUMED if self._has_reasoning else Order.TEXT_FIRST
-        if not self._has_reasoning:
-            before += self._open_reasoning()
+        if self._has_text or self._is_text_due:
+            # It comes at the end. The row does not know where in the text it was.
+            return b""
+        before = b"" if self._has_reasoning else self._open_reasoning()
         self._held, self._is_held_reasoning = self._held + text, True
         return before + self._release(is_whole=False)
+
+    def _think_late(self, text: str) -> bytes:
+        """Return the deltas of the reasoning that came after the text began."""
+        if self._order is Order.USUAL:
+            self._order = Order.RESUMED if self._has_reasoning else Order.TEXT_FIRST
+        before = b"" if self._has_reasoning else self._open_reasoning()
+        self._held, self._is_held_reasoning = text, True
+        return before + self._release()
 
     def _say(self, text: str) -> bytes:
         before = self._release() if self._is_held_reasoning else b""
@@ -138,10 +142,6 @@ class ResponseEvents:
         thought = b""
         if self._cursor.reasoning:
             thought = self._end_reasoning(self._read_reasoning(self._cursor.reasoning), "completed")
-        elif self._is_reasoning_due:
-            # It has begun for this client, and here its first word comes after the text.
-            thought = self._open_reasoning()
-            self._order = Order.RESUMED
         self._has_text, self._is_text_due = True, False
         return thought + self._open_message()
 
@@ -166,6 +166,8 @@ class ResponseEvents:
         items = {item["type"]: item for item in ended["output"]}
         closing = b""
         text_item, reasoning = items.get("message"), items.get("reasoning")
+        if reasoning and self._has_text:
+            closing += self._think_late(rest) if (rest := reasoning["content"][0]["text"][self._cursor.reasoning :]) else b""
         if text_item and self._has_text:
             item = {**text_item, "id": self._message_id}
             closing += self._done(Step.MESSAGE_TEXT_DONE, item, is_message=True)

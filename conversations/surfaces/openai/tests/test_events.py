@@ -57,7 +57,12 @@ class Reply:
 
     def _stored_frames(self, encoder: ResponseEvents) -> list[Frame]:
         text, reasoning = encoder.cursor
-        rest = frames_behind(encoder.cursor, reasoning=self.row["reasoning"][reasoning:], text=self.row["content"][text:])
+        rest = frames_behind(
+            encoder.cursor,
+            reasoning=self.row["reasoning"][reasoning:],
+            text=self.row["content"][text:],
+            reasoning_before_text=self.transcript.reasoning_before_text,
+        )
         return [*rest, ("done", b'{"done": true}')]
 
 
@@ -122,7 +127,7 @@ def test_the_stream_behind_any_event_is_the_rest_of_the_stream(script: str) -> N
         assert reply.events(event["sequence_number"]) == events[place + 1 :]
 
 
-@pytest.mark.parametrize("script", ["", "T", "TTT", "RRR", "RRTT"])
+@pytest.mark.parametrize("script", SCRIPTS)
 def test_a_replay_from_the_row_has_the_events_of_the_first_stream(script: str) -> None:
     reply = Reply(script)
     assert reply.events(stored=True) == reply.events()
