@@ -293,6 +293,7 @@ CORS_ALLOW_HEADERS = [
     *_more_cors_headers,
 ]
 CORS_EXPOSE_HEADERS = [
+    "Content-Disposition",
     "Content-Location",
     "Link",
     "Location",

@@ -177,3 +177,15 @@ class SearchTooBroad(Problem):
     code = "search_too_broad"
     status = 503
     detail = "The search takes too long. Use more words, or less common ones."
+
+
+class ExportInProgress(Problem):
+    code = "export_in_progress"
+    status = 429
+    detail = "Another export of yours is running. Finish it, or end it and try again in a moment."
+
+
+class TooManyExports(Problem):
+    code = "overloaded"
+    status = 503
+    detail = "Too many exports are running. Try again in a moment."

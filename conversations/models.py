@@ -17,6 +17,7 @@ from django.db.models import F, Func, Q
 from django.db.models.functions import Upper
 
 from conversations.erased_models import ErasedUser
+from conversations.export_models import ExportHold
 from conversations.expressions import MESSAGE_DAY, OLDER_TITLE_WORDS
 from conversations.key_models import CreationKey, EarlyStop
 from conversations.lease_models import Worker
@@ -36,6 +37,7 @@ __all__ = [
     "DailyFigures",
     "EarlyStop",
     "ErasedUser",
+    "ExportHold",
     "Message",
     "PruneRun",
     "Role",

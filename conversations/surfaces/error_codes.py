@@ -35,6 +35,7 @@ ERROR_CODES: Mapping[str, tuple[int, str]] = MappingProxyType(
         "too_many_generations": (429, "Too many replies are running at once"),
         "too_many_streams": (429, "Too many streams are open"),
         "search_in_progress": (429, "Another search of this user is running"),
+        "export_in_progress": (429, "Another export of this user is running"),
         "headers_too_large": (431, "The headers are too large"),
         "internal_error": (500, "The service failed unexpectedly"),
         "not_supported": (501, "The inference service does not support this"),

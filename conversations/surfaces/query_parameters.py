@@ -2,10 +2,13 @@
 
 import re
 from functools import cache
+from typing import TypeVar
 from zoneinfo import ZoneInfo, available_timezones
 
 from django.http import QueryDict
 from rest_framework.exceptions import ValidationError
+
+Choice = TypeVar("Choice", bound=str)
 
 
 def read_whole_number(params: QueryDict, name: str, default: int, *, least: int, most: int) -> int:
@@ -33,6 +36,15 @@ def read_flag(params: QueryDict, name: str) -> bool | None:
     if value not in ("true", "false"):
         raise ValidationError({name: ["Must be true or false."]})
     return value == "true"
+
+
+def read_choice(params: QueryDict, name: str, choices: tuple[Choice, ...]) -> Choice:
+    """Return one of the choices, the first by default."""
+    value = params.get(name, choices[0])
+    for choice in choices:
+        if value == choice:
+            return choice
+    raise ValidationError({name: [f"Must be one of {', '.join(choices)}."]})
 
 
 def read_zone(params: QueryDict) -> ZoneInfo:

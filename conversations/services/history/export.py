@@ -24,6 +24,8 @@ from conversations.services.history.seals import HEADER, Section
 Format = Literal["jsonl", "markdown"]
 STANDARD_OUTPUT = "-"
 MESSAGES_AT_ONCE = 500
+HEADING_COLUMNS = ("title", "user_id", "created_at", "updated_at", "tags")
+PARAGRAPH_COLUMNS = ("role", "status", "content", "reasoning", "created_at", "source")
 SPEAKERS = {"user": "User", "assistant": "Assistant", "system": "System"}
 
 
@@ -120,21 +122,21 @@ def _write_lines(target: BinaryIO, window: IdArray, section: Section, result: Ex
 
 def _write_markdown(target: BinaryIO, window: IdArray, result: ExportResult) -> None:
     # Nothing else is written. A column with JSON may hold some that Python can't read, because it is nested too deeply.
-    conversations = Conversation.objects.only("title", "user_id", "created_at", "updated_at", "tags").in_bulk(list(window))
+    conversations = Conversation.objects.only(*HEADING_COLUMNS).in_bulk(list(window))
     for conversation_id in window:
         if (conversation := conversations.get(conversation_id)) is None:
             continue
-        target.write(_heading(conversation).encode())
+        target.write(heading(conversation).encode())
         messages = Message.objects.in_conversation(conversation_id).active_branch().oldest_first()
-        messages = messages.only("role", "status", "content", "reasoning", "created_at", "source")
+        messages = messages.only(*PARAGRAPH_COLUMNS)
         with closing(cast(Generator[Any, None, None], messages.iterator(chunk_size=MESSAGES_AT_ONCE))) as found:
             for message in found:
-                target.write(_paragraph(message).encode())
+                target.write(paragraph(message).encode())
                 result.messages += 1
         result.conversations += 1
 
 
-def _heading(conversation: Any) -> str:
+def heading(conversation: Any) -> str:
     facts = [
         ("Conversation", conversation.id),
         ("User", conversation.user_id or "anonymous"),
@@ -148,7 +150,7 @@ def _heading(conversation: Any) -> str:
     return f"# {title}\n\n" + "".join(f"- {name}: {value}\n" for name, value in facts) + "\n"
 
 
-def _paragraph(message: Any) -> str:
+def paragraph(message: Any) -> str:
     notes = [message.status] if message.status != "complete" else []
     if message.source == "client":
         # Anyone can send an invented answer along as the beginning of a conversation.

@@ -4,7 +4,7 @@ The ids go from one statement to the next, and Python does not need a single id.
 each statement takes longer than the database takes to delete their messages.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -27,6 +27,10 @@ class IdArray:
 
     def __iter__(self) -> Iterator[UUID]:
         return map(UUID, self.text[1:-1].split(",")) if self.size else iter(())
+
+    @classmethod
+    def of(cls, ids: Sequence[UUID]) -> "IdArray":
+        return cls("{" + ",".join(map(str, ids)) + "}", len(ids))
 
 
 def ids_of(rows: "QuerySet[Any]") -> IdArray:

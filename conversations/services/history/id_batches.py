@@ -40,10 +40,12 @@ class Walk:
         time_field: str = "updated_at",
         since: datetime | None = None,
         before: datetime | None = None,
+        after: tuple[datetime | None, UUID] | None = None,
     ) -> None:
+        """`after` is the time and the id of a conversation: begin behind it."""
         self.batch_size = batch_size
         self._time_field = time_field
-        self._last: tuple[datetime | None, UUID] | None = None
+        self._last = after
         self._without_time = conversations.filter(**{f"{time_field}__isnull": True})
         self._timed = conversations.filter(**{f"{time_field}__isnull": False})
         if since is not None:
@@ -52,7 +54,7 @@ class Walk:
             self._timed = self._timed.filter(**{f"{time_field}__lt": before})
         # Conversations without `expires_at` are not temporary. Those without `updated_at` are the predecessor's and are
         # included.
-        self._is_among_timed = time_field != "updated_at"
+        self._is_among_timed = time_field != "updated_at" or (after is not None and after[0] is not None)
 
     def next_window(self) -> IdArray:
         """Return the next ids, or none at the end. One query, rarely two."""

@@ -5,7 +5,7 @@ PostgreSQL writes lines with row_to_json and reads them with json_populate_recor
 Generated columns are left out. Times are in UTC, to the microsecond.
 """
 
-from collections.abc import Generator, Sequence
+from collections.abc import Collection, Generator
 
 from django.db import connection
 from psycopg import sql
@@ -39,6 +39,16 @@ COPY (
     ) AS lines
 ) TO STDOUT
 """
+# Rows of one table, in the order of the ids.
+ROWS_SQL = """
+COPY (
+    SELECT '{{"' || {kind} || '":' || row_to_json(row)::text || '}}'
+    FROM (
+        SELECT {columns} FROM unnest({ids}::uuid[]) WITH ORDINALITY AS wanted (wanted_id, place)
+        JOIN {table} ON {table}.id = wanted.wanted_id ORDER BY place
+    ) AS row
+) TO STDOUT
+"""
 
 
 def column_names(kind: str) -> list[str]:
@@ -48,17 +58,34 @@ def column_names(kind: str) -> list[str]:
         return [name for (name,) in cursor.fetchall()]
 
 
-def history_lines(conversation_ids: IdArray) -> Generator[bytes, None, None]:
+def history_lines(conversation_ids: IdArray, without: Collection[str] = ()) -> Generator[bytes, None, None]:
     """Yield the lines of these conversations and their messages, each with its line end. Only one is in memory at a time.
 
-    Close the generator before the transaction ends, whatever happens: until then it holds the lock of psycopg's connection, and
-    a rollback would wait for it for ever.
+    Columns named in `without` are left out. Close the generator before the transaction ends, whatever happens: until then it
+    holds the lock of psycopg's connection, and a rollback would wait for it for ever.
     """
-    statement = sql.SQL(LINES_SQL).format(
-        ids=sql.Literal(conversation_ids.text),
-        conversation_columns=_identifiers(column_names(CONVERSATION)),
-        message_columns=_columns_of_messages(),
+    return _copied(
+        sql.SQL(LINES_SQL).format(
+            ids=sql.Literal(conversation_ids.text),
+            conversation_columns=_columns(CONVERSATION, without),
+            message_columns=_columns(MESSAGE, without),
+        )
     )
+
+
+def row_lines(kind: str, ids: IdArray, without: Collection[str] = ()) -> Generator[bytes, None, None]:
+    """Yield the lines of conversations alone, or of messages. As for `history_lines`."""
+    return _copied(
+        sql.SQL(ROWS_SQL).format(
+            kind=sql.Literal(kind),
+            columns=_columns(kind, without),
+            ids=sql.Literal(ids.text),
+            table=sql.Identifier(TABLES[kind]),
+        )
+    )
+
+
+def _copied(statement: sql.Composed) -> Generator[bytes, None, None]:
     # Django translates the errors of statements, but not those of COPY.
     with connection.wrap_database_errors, connection.cursor() as cursor, cursor.copy(statement) as copy:
         # Not `copy.rows()`, which would decode each line to text for nothing.
@@ -80,10 +107,7 @@ def _unescaped(row: bytes) -> bytes:
     return row
 
 
-def _columns_of_messages() -> sql.Composed:
+def _columns(kind: str, without: Collection[str]) -> sql.Composed:
     text = sql.SQL(f"{TEXT_SQL} AS content")
-    return sql.SQL(", ").join(text if name == "content" else sql.Identifier(name) for name in column_names(MESSAGE))
-
-
-def _identifiers(names: Sequence[str]) -> sql.Composed:
-    return sql.SQL(", ").join(sql.Identifier(name) for name in names)
+    names = (name for name in column_names(kind) if name not in without)
+    return sql.SQL(", ").join(text if (kind, name) == (MESSAGE, "content") else sql.Identifier(name) for name in names)

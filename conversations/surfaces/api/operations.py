@@ -13,6 +13,7 @@ from conversations.surfaces.openapi import (
     IDEMPOTENCY_KEY,
     JSON,
     LIMIT,
+    NDJSON,
     RESUMED,
     SEND_ERRORS,
     SSE_EXAMPLE,
@@ -28,6 +29,16 @@ from conversations.surfaces.openapi import (
     query,
 )
 
+MARKDOWN = "text/markdown"
+CONVERSATION_DOCUMENT: dict[str, Any] = {
+    "type": "object",
+    "description": "The columns of the conversation and of its messages, oldest first, as in the lines of an export.",
+    "properties": {
+        "conversation": {"type": ["object", "null"], "additionalProperties": True},
+        "messages": {"type": "array", "items": {"type": "object", "additionalProperties": True}},
+    },
+    "required": ["conversation", "messages"],
+}
 IN_CONVERSATION = [path_id("conversation_id")]
 OF_MESSAGE = [*IN_CONVERSATION, path_id("message_id")]
 HOW = [
@@ -131,6 +142,36 @@ list_tags = operation(
     "List the tags of your conversations with their numbers",
     "conversations",
     responses={(200, JSON): responses.TagListSchema, **GUARDED},
+)
+export_history = operation(
+    "export_history",
+    "Download all your conversations, the least recent activity first. One export at a time. Temporary ones are not part of it",
+    "conversations",
+    parameters=[
+        query(
+            "format", "`jsonl`: lines with everything, which can be imported. `markdown`: to read", enum=["jsonl", "markdown"]
+        ),
+        query("after", "`updated_at` and `id` of a conversation, with a comma between them: go on behind it"),
+        query("limit", "Only so many conversations, 1 to 10,000", OpenApiTypes.INT),
+    ],
+    responses={
+        (200, NDJSON): OpenApiTypes.BINARY,
+        (200, MARKDOWN): OpenApiTypes.STR,
+        **GUARDED,
+        **errors(400, 503),
+    },
+)
+export_conversation = operation(
+    "export_conversation",
+    "Download a conversation: all versions as JSON, or what is shown as Markdown",
+    "conversations",
+    parameters=[*IN_CONVERSATION, query("format", "`json` or `markdown`", enum=["json", "markdown"])],
+    responses={
+        (200, JSON): CONVERSATION_DOCUMENT,
+        (200, MARKDOWN): OpenApiTypes.STR,
+        **GUARDED,
+        **errors(400, 404, 503),
+    },
 )
 read_conversation = operation(
     "read_conversation",

@@ -7,6 +7,7 @@ from chatapi.incoming.routes import route
 from conversations.surfaces.api.tickets import TicketAuthentication
 from conversations.surfaces.api.views.assistants import AssistantsView
 from conversations.surfaces.api.views.conversations import ConversationViewSet
+from conversations.surfaces.api.views.export import ConversationExportView, ExportView
 from conversations.surfaces.api.views.feedback import FeedbackView
 from conversations.surfaces.api.views.health import HealthView, ReadyView
 from conversations.surfaces.api.views.messages import MessageViewSet
@@ -31,11 +32,13 @@ urlpatterns = [
     path("conversations", ConversationViewSet.as_view({"get": "list", "post": "create", "delete": "destroy_all"})),
     path("conversations/bulk", BulkView.as_view()),
     path("tags", TagsView.as_view()),
+    path("export", ExportView.as_view()),
     path(
         CONVERSATION,
         ConversationViewSet.as_view({"get": "retrieve", "put": "update", "patch": "partial_update", "delete": "destroy"}),
     ),
     path(f"{CONVERSATION}/restore", ConversationViewSet.as_view({"post": "restore"})),
+    path(f"{CONVERSATION}/export", ConversationExportView.as_view()),
     path(f"{CONVERSATION}/stop", ConversationViewSet.as_view({"post": "stop"})),
     path(f"{CONVERSATION}/fork", ConversationViewSet.as_view({"post": "fork"})),
     route(f"{CONVERSATION}/regenerate", ConversationViewSet.as_view({"post": "regenerate"}), begins_reply="POST"),
