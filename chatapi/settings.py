@@ -141,7 +141,7 @@ MIDDLEWARE = [
     "chatapi.database.middleware.ReleaseConnectionsMiddleware",
     "chatapi.incoming.client_address.ClientAddressMiddleware",
     "chatapi.observability.middleware.RequestLogMiddleware",
-    "chatapi.incoming.cross_origin.CrossOriginMiddleware",
+    "corsheaders.middleware.CorsMiddleware",
     # Around all that may refuse a request.
     "chatapi.incoming.response_shapes.ResponseShapeMiddleware",
     # After CORS, so that browsers can read a refusal. CORS also answers preflights.

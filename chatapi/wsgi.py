@@ -5,11 +5,7 @@ import os
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "chatapi.settings")
 
 from django.conf import settings
-from django.core.cache import close_caches
-from django.core.handlers.base import reset_urlconf
-from django.core.signals import request_finished, request_started
 from django.core.wsgi import get_wsgi_application
-from django.db import close_old_connections, reset_queries
 
 from chatapi.database.pools import sample_pools
 from chatapi.database.replica import watch_replica
@@ -22,15 +18,6 @@ from chatapi.observability.sampling import start_sampling
 
 admission = Admission(get_wsgi_application())
 application = TimelyAnswers(WholeBodies(MetricsPage(admission)))
-
-# What Django also does around each request, for which nothing is left to do: requests give their connections back at their end
-# (`ReleaseConnectionsMiddleware`), the caches have nothing to close, all requests have the same URL configuration, and Django
-# notes its queries only with DEBUG.
-request_started.disconnect(close_old_connections)
-request_finished.disconnect(close_caches)
-request_finished.disconnect(reset_urlconf)
-if not settings.DEBUG:
-    request_started.disconnect(reset_queries)
 
 import chatapi.urls  # noqa: E402, F401  # otherwise the first request would wait until all views are loaded
 from conversations.services.replies.figures import sample_replies  # noqa: E402  # as below

@@ -41,13 +41,12 @@ end
 """
 TAKE_PLACE = f"local key = KEYS[1] {_TAKE} return {{wait, left}}"
 # Reads a sealed value. If it names a user, also takes a place under ARGV[3] and that user's id. Returns the value, then
-# what TAKE_PLACE returns. A sealed value is a MAC of 32 bytes, then JSON; none
-# that names a user is long. The script does not check the MAC: a client of the
-# server that can forge the value can also forge the count.
+# what TAKE_PLACE returns. A sealed value is JSON, then a signature; none that names a user is long. The script does not check
+# the signature: a client of the server that can forge the value can also forge the count.
 READ_AND_TAKE_PLACE = f"""
 local value = redis.pcall('GET', KEYS[1])
 if type(value) ~= 'string' or #value > 4096 then return {{false}} end
-local id = string.match(value, '"id":"([%x-]+)"', 33)
+local id = string.match(value, '"id":"([%x-]+)"')
 if not id then return {{value}} end
 local key = ARGV[3] .. id
 {_TAKE} return {{value, wait, left}}

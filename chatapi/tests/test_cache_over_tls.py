@@ -74,7 +74,7 @@ def keeps_a_value(url: str) -> bool:
         cache.set("key", "value", 60)
         return bool(cache.get("key") == "value")
     finally:
-        cache._cache._get_connection_pool(write=True).disconnect()
+        cache.client.connection_pool.disconnect()
         _shared_server.cache_clear()
 
 
@@ -95,7 +95,7 @@ def test_a_user_with_a_password(valkey: ValkeyServer, tmp_path: Path) -> None:
     certificate, key = make_certificate(tmp_path, "IP:127.0.0.1")
     with tls_in_front_of(valkey.port, certificate, key) as port:
         address = f"127.0.0.1:{port}/0?ssl_ca_certs={certificate}"
-        client = SharedRedisCache(valkey.connection_url, {})._cache.get_client(write=True)
+        client = SharedRedisCache(valkey.connection_url, {}).client
         client.execute_command("ACL", "SETUSER", "chat-api", "on", ">p@ss", "~*", "+@all")
         client.connection_pool.disconnect()
         _shared_server.cache_clear()

@@ -47,8 +47,7 @@ def cache(address: str) -> Iterator[SharedRedisCache]:
     cache = SharedRedisCache(address, {})
     cache.clear()
     yield cache
-    for pool in cache._cache._pools.values():
-        pool.disconnect()
+    cache.client.connection_pool.disconnect()
     shared_cache._shared_server.cache_clear()
 
 
@@ -75,7 +74,7 @@ def lose_cache(cache: SharedRedisCache, monkeypatch: pytest.MonkeyPatch) -> Call
 
 
 def keys(cache: SharedRedisCache) -> set[str]:
-    return {name.decode() for name in cache._cache.get_client().scan_iter()}
+    return {name.decode() for name in cache.client.scan_iter()}
 
 
 @pytest.mark.parametrize("method", ["post", "put", "patch", "delete"])
@@ -93,7 +92,7 @@ def test_a_request_that_only_reads_sets_no_mark() -> None:
 def test_a_mark_lasts_longer_than_a_write_and_the_lag(cache: SharedRedisCache, settings: Any) -> None:
     settings.DATABASE_REPLICA_MAX_LAG = 7.5
     note_write(REQUESTS.post("/"), "user-1")
-    assert 27 <= cache._cache.get_client().ttl(":1:replica:written:user-1") <= 28
+    assert 27 <= cache.client.ttl(":1:replica:written:user-1") <= 28
 
 
 def test_without_a_replica_the_cache_is_not_used(cache: SharedRedisCache, settings: Any) -> None:

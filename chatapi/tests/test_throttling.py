@@ -285,8 +285,7 @@ def test_with_a_shared_cache_a_request_is_one_round_trip(
         trips.clear()
         assert user.get(ADDRESS).headers["RateLimit-Remaining"] == "2"
         assert len(trips) > 1
-        for pool in caches["default"]._cache._pools.values():  # type: ignore[attr-defined]
-            pool.disconnect()
+        caches["default"].client.connection_pool.disconnect()  # type: ignore[attr-defined]
 
 
 def test_a_browser_can_read_the_refusal(anonymous: UserClient, settings: Settings, clock: Any) -> None:
