@@ -288,6 +288,7 @@ class Message(models.Model):
     heartbeat_at = models.DateTimeField(null=True, blank=True)
     stop_requested = models.BooleanField(default=False, db_default=False)
     # For a running reply: whether a client followed it at its worker's last checkpoint, and when one last did elsewhere.
+    # For a question: false if its send did what the triggers for the predecessor do (migration `questions_of_our_own`).
     is_followed = models.BooleanField(null=True, blank=True)
     followed_at = models.DateTimeField(null=True, blank=True)
     idempotency_key = models.CharField(max_length=200, null=True, blank=True)

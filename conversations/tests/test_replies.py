@@ -10,6 +10,7 @@ from django.db import connection
 
 from chatapi.database import recent_writes
 from conversations.models import Message, UsageTotal
+from conversations.services.replies import store as saving
 from conversations.services.replies.store import DatabaseReplyStore
 from conversations.tests.factories import make_conversation, make_message, make_reply, make_running_reply
 from inference_proxy.exceptions import StoreUnavailable
@@ -380,3 +381,28 @@ def test_what_was_not_said_is_null(store: DatabaseReplyStore, running: Message) 
     store.finish(finished(running))
     ended = reload(running)
     assert (ended.upstream_finish, ended.upstream_status, ended.upstream_code, ended.trace_id) == (None, None, None, None)
+
+
+SAVED = [
+    field.attname for field in Message._meta.concrete_fields if field.attname not in ("id", "parent_id", "conversation_id")
+]
+
+
+@pytest.mark.parametrize("is_stopped", [False, True])
+@pytest.mark.parametrize(("status", "text"), [("complete", "whole"), ("failed", "partly"), ("interrupted", "")])
+def test_the_short_form_of_an_end_saves_what_the_long_one_does(
+    store: DatabaseReplyStore, monkeypatch: pytest.MonkeyPatch, status: Any, text: str, is_stopped: bool
+) -> None:
+    ended = []
+    for is_short in (True, False):
+        if not is_short:
+            monkeypatch.setattr(saving, "END_SQL", saving.END_SQL.replace("AND is_active", "AND false"))
+        conversation = make_conversation(user_id=uuid.uuid4())
+        reply = make_running_reply(make_message(conversation))
+        Message.objects.filter(id=reply.id).update(stop_requested=is_stopped, created_at=conversation.created_at)
+        said = store.finish(finished(reply, status, text, token_count=7, prompt_tokens=3, error_code="x", model_tag="m"))
+        row = Message.objects.filter(id=reply.id).values(*SAVED).get()
+        row.pop("created_at")
+        totals = UsageTotal.objects.filter(user_id=conversation.user_id).values_list("tokens", "prompt_tokens", "replies")
+        ended.append((said, row, list(totals)))
+    assert ended[0] == ended[1]

@@ -8,6 +8,7 @@ from django.db import transaction
 
 from conversations.keyset import SortKey, after_key
 from conversations.models import Conversation, Message, Status
+from conversations.services.sending import statements
 from conversations.services.sending.begin import edit_turn, regenerate_turn, start_turn
 from conversations.services.sending.context import Budget
 from conversations.services.sending.statements import Survey, survey_conversation
@@ -135,3 +136,61 @@ def test_what_is_said_next_is_the_newest_although_the_clock_stepped_back(verb: s
     assert len({created_at for _, created_at in newest}) == len(newest)
     if verb != "regenerate":
         assert newest[1][0] == turn.user_message_id
+
+
+def send(conversation: Conversation, **terms: Any) -> Message:
+    """Send a question and return it."""
+    sampling = Sampling()
+    turn = start_turn(conversation_id=conversation.id, user_id=USER_ID, content="next", sampling=sampling, **terms)
+    return Message.objects.get(id=turn.user_message_id)
+
+
+SAVED = [field.attname for field in Message._meta.concrete_fields if field.attname not in ("id", "created_at", "is_followed")]
+
+
+def saved_turns(monkeypatch: pytest.MonkeyPatch, *, is_short: bool) -> list[dict[str, Any]]:
+    """Send twice to a new conversation and return the rows, with numbers in place of ids."""
+    if not is_short:
+        monkeypatch.setattr(statements, "APPEND_SQL", statements.INSERT_SQL)
+    conversation = make_conversation()
+    for number in range(2):
+        asked = send(conversation, idempotency_key=f"key {number}")
+        asked.conversation.messages.running().update(status=Status.COMPLETE, content="answer")
+    rows = list(conversation.messages.oldest_first().values("id", "created_at", *SAVED))
+    numbers = {str(row["id"]): number for number, row in enumerate(rows)} | {str(conversation.id): "conversation"}
+    times = [row.pop("created_at") for row in rows]
+    assert times == sorted(set(times))
+    return [{name: numbers.get(str(value), value) for name, value in row.items()} for row in rows]
+
+
+def test_the_short_insert_saves_what_the_long_one_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert saved_turns(monkeypatch, is_short=True) == saved_turns(monkeypatch, is_short=False)
+
+
+def test_the_triggers_for_the_predecessor_pass_over_a_usual_question() -> None:
+    conversation = make_conversation()
+    make_turns(conversation, 1)
+    assert send(conversation).is_followed is False
+
+
+def test_rows_without_a_time_still_get_one_before_the_next_question() -> None:
+    conversation = make_conversation()
+    make_turns(conversation, 1)
+    untimed = make_message(conversation, "untimed")
+    Message.objects.filter(id=untimed.id).update(created_at=None)
+    asked = send(conversation)
+    assert asked.is_followed is None
+    untimed.refresh_from_db()
+    assert untimed.created_at is not None
+    assert untimed.created_at < asked.created_at
+
+
+@pytest.mark.parametrize("is_beside", [False, True])
+def test_a_question_that_follows_what_another_one_follows_is_its_version(is_beside: bool) -> None:
+    """Also where that one is not active: then the last active message is not the newest."""
+    conversation = make_conversation()
+    first, *_ = make_turns(conversation, 1)
+    answer = conversation.messages.replies().get()
+    other = make_message(conversation, "other", is_active=False, follows_id=answer.id if is_beside else first.id)
+    asked = send(conversation)
+    assert (asked.follows_id, asked.parent_id) == (answer.id, other.id if is_beside else None)

@@ -16,15 +16,12 @@ from django.db.models.functions import Now
 from chatapi.incoming.arrival import seconds_since_arrival
 from conversations.models import Conversation, Message
 
-# Whether a stop came before the send that it is for: see `stop_marks`.
-MARKED_SQL = """
-EXISTS (
-    SELECT FROM conversations
-    WHERE id = %(conversation_id)s AND stop_marked_at > clock_timestamp() - interval '30 seconds'
-      AND CASE WHEN stop_marked_key IS NULL
-          THEN stop_marked_at > least(now(), clock_timestamp() - make_interval(secs => %(waited_s)s))
-          ELSE stop_marked_key = %(key)s END
-)
+# Whether a stop came before the send that it is for, by the row of its conversation, which the send has locked.
+IS_MARKED_SQL = """
+(stop_marked_at IS NOT NULL AND stop_marked_at > clock_timestamp() - interval '30 seconds'
+ AND CASE WHEN stop_marked_key IS NULL
+     THEN stop_marked_at > least(now(), clock_timestamp() - make_interval(secs => %(waited_s)s))
+     ELSE stop_marked_key = %(key)s END)
 """
 
 
@@ -43,7 +40,7 @@ def mark_stop(conversation_id: UUID, key: str) -> UUID | None:
 
 def is_marked(conversation_id: UUID, key: str) -> bool:
     """Return whether a stop waits for the reply that is about to be saved. The caller holds the conversation's lock."""
-    sql = MARKED_SQL.replace("%(conversation_id)s", "%s").replace("%(waited_s)s", "%s").replace("%(key)s", "%s")
-    values = [conversation_id, seconds_since_arrival(), key or None]
+    sql = IS_MARKED_SQL.replace("%(waited_s)s", "%s").replace("%(key)s", "%s")
+    values = [seconds_since_arrival(), key or None]
     marked = Conversation.objects.filter(id=conversation_id).annotate(is_marked=RawSQL(sql, values))  # noqa: S611
     return bool(marked.values_list("is_marked", flat=True).first())

@@ -7,7 +7,7 @@ Only a reply's own generation gives it a final status, with one exception: a rep
 import logging
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 from uuid import UUID
@@ -18,6 +18,7 @@ from chatapi.database.connections import Cursors, Runner, own_cursor, run_on_own
 from chatapi.database.failures import is_database_away, is_lock_timeout
 from chatapi.database.pools import SeparatePool
 from chatapi.database.recent_writes import pause_replica_reads
+from chatapi.database.round_trips import Rows
 from conversations.placeholders import WITHOUT_TEXT_SQL
 from conversations.querysets import IS_ABANDONED_SQL
 from conversations.services.replies.leases import FORGET_OWN_SQL, FORGET_SQL, Lease, lease
@@ -96,18 +97,46 @@ SELECT running.id, running.stop_requested, running.is_new AND saved.id IS NULL
 FROM running LEFT JOIN saved ON saved.id = running.id
 """  # noqa: S608
 
-# A second answer becomes active in the statement that ends it, if it is complete, or stopped with text. What followed the other
-# answer is left with it (see `tree`). A late result that overwrites a guess does not become active, because the user may have
-# chosen another answer in the meantime.
-#
-# A stop that was stored before the end wins, whatever the end was. The text is what followers were shown until then.
+# The columns of a result that the statements below save. A stop that was stored before the end wins, whatever the end was. The
+# text is what followers were shown until then.
+_RESULT = """
+content = %(text)s, reasoning = %(reasoning)s, reasoning_before_text = %(reasoning_before_text)s,
+token_count = %(token_count)s, prompt_tokens = %(prompt_tokens)s, inference_time_ms = %(inference_time_ms)s,
+first_token_ms = %(first_token_ms)s, finish_reason = %(finish_reason)s, heartbeat_at = NULL,
+model_tag = coalesce(%(model_tag)s, reply.model_tag),
+upstream_finish = %(upstream_finish)s, upstream_status = %(upstream_status)s, upstream_code = %(upstream_code)s,
+status = CASE WHEN reply.stop_requested THEN 'stopped' ELSE %(status)s END,
+error_code = CASE WHEN NOT reply.stop_requested THEN %(error_code)s END,
+trace_id = CASE WHEN NOT reply.stop_requested THEN %(trace_id)s END,
+idempotency_key = CASE WHEN reply.stop_requested OR NOT %(releases_key)s THEN reply.idempotency_key END
+"""
+
+# Almost every end: the first one of an active answer, whose receipt says already what went upstream. It needs no lock beside
+# that of the update.
+END_SQL = f"""
+WITH ended AS (
+    UPDATE messages AS reply SET {_RESULT}
+    WHERE id = %(id)s AND status = 'streaming' AND is_active AND continuations IS NULL
+      AND (token_count, prompt_tokens, inference_time_ms) IS NULL
+    RETURNING conversation_id, created_at, status
+), before AS (
+    SELECT conversation_id, created_at, NULL::int AS token_count, NULL::int AS prompt_tokens, NULL::int AS inference_time_ms,
+           NULL::int AS continuations
+    FROM ended
+), {COUNT_RESULT_CTES}
+SELECT false, status, {UNCOUNTED_SQL} FROM ended
+"""  # noqa: S608  # only a constant of `usage` goes into it
+
+# Every end. A second answer becomes active in the statement that ends it, if it is complete, or stopped with text. What
+# followed the other answer is left with it (see `tree`). A late result that overwrites a guess does not become active, because
+# the user may have chosen another answer in the meantime.
 #
 # The receipt of what went upstream changes once, where the model took less than was chosen: the statement may be repeated.
 FINISH_SQL = f"""
 WITH before AS (
     SELECT id, conversation_id, parent_id,
            NOT is_active AND status = 'streaming' AND %(has_text)s AND (%(counts)s OR stop_requested) AS takes_over,
-           status = 'interrupted' AS was_guessed, stop_requested AS is_stopped,
+           status = 'interrupted' AS was_guessed,
            created_at, token_count, prompt_tokens, inference_time_ms, continuations
     FROM messages
     WHERE id = %(id)s AND status IN ('streaming', 'interrupted') AND coalesce(continuations, 0) = %(continuation)s
@@ -121,16 +150,8 @@ WITH before AS (
       AND (other.parent_id = before.parent_id AND other.role = 'assistant' OR other.created_at > asked.created_at)
 ), {COUNT_RESULT_CTES}
 UPDATE messages AS reply
-SET status = CASE WHEN before.is_stopped THEN 'stopped' ELSE %(status)s END, content = %(text)s, reasoning = %(reasoning)s,
-    reasoning_before_text = %(reasoning_before_text)s,
-    error_code = CASE WHEN NOT before.is_stopped THEN %(error_code)s END,
-    token_count = %(token_count)s, prompt_tokens = %(prompt_tokens)s, inference_time_ms = %(inference_time_ms)s,
-    first_token_ms = %(first_token_ms)s, finish_reason = %(finish_reason)s, heartbeat_at = NULL,
-    model_tag = coalesce(%(model_tag)s, reply.model_tag),
-    upstream_finish = %(upstream_finish)s, upstream_status = %(upstream_status)s, upstream_code = %(upstream_code)s,
-    trace_id = CASE WHEN NOT before.is_stopped THEN %(trace_id)s END,
+SET {_RESULT},
     is_active = reply.is_active OR before.takes_over,
-    idempotency_key = CASE WHEN before.is_stopped OR NOT %(releases_key)s THEN reply.idempotency_key END,
     context = CASE WHEN %(left_out)s::int = 0 OR reply.context ->> 'reason' = 'model_limit' THEN reply.context
         ELSE coalesce(reply.context, '{{}}') || jsonb_build_object(
             'messages', %(sent_messages)s::int, 'characters', %(sent_characters)s::int, 'reason', 'model_limit',
@@ -267,13 +288,10 @@ class DatabaseReplyStore:
             "sent_characters": reply.sent.characters if reply.sent else 0,
             "left_out": reply.sent.left_out if reply.sent else 0,
         }
-        # It may find no row: the conversation was deleted, or an earlier attempt succeeded although its answer was lost.
-        statements = [(FINISH_SQL, values)]
-        if reply.status == "failed" and not reply.text:
-            statements.insert(0, (GIVE_BACK_SQL, values))
         with self._translated_errors():
-            ended = self._ending(*statements)[-1]
+            ended = self._end(reply, values)
             if not ended:
+                # The conversation was deleted, or an earlier attempt succeeded although its answer was lost.
                 found = self._ending((STATUS_SQL, values))[0]
                 status = found[0][0] if found else reply.status
                 # After a guess, another generation may have gone on with the reply.
@@ -285,6 +303,15 @@ class DatabaseReplyStore:
             # The replica may still have the guess, which it does not count as running.
             pause_replica_reads()
         return cast(FinalStatus, status)
+
+    def _end(self, reply: FinishedReply, values: Mapping[str, Any]) -> Rows:
+        gives_back = reply.status == "failed" and not reply.text
+        if not (gives_back or reply.continuation or values["left_out"]) and (ended := self._ending((END_SQL, values))[0]):
+            return ended
+        statements = [(FINISH_SQL, values)]
+        if gives_back:
+            statements.insert(0, (GIVE_BACK_SQL, values))
+        return self._ending(*statements)[-1]
 
     def interrupt(self, reply_ids: Sequence[UUID]) -> frozenset[UUID]:
         with self._translated_errors(), self._keeping() as cursor:

@@ -88,9 +88,8 @@ def start_turn(
         budget = Budget.left_by(content, chosen.system_prompt)
         if terms.after is not None and end_at(Message.objects.in_conversation(conversation_id), terms.after):
             # Another history.
-            survey = replace(
-                survey, history=History(conversation_id).read(rows=budget.rows_to_read, characters=budget.characters_to_read)
-            )
+            history = History(conversation_id).read(rows=budget.rows_to_read, characters=budget.characters_to_read)
+            survey = replace(survey, history=history, end=None)
         context = build_context(History(conversation_id), budget, survey.history[: budget.rows_to_read])
         message_id, reply_id = new_id(), new_id()
         beginning.claim(reply_id)
@@ -105,6 +104,7 @@ def start_turn(
             fingerprint=fingerprint,
             context=chosen.summary_of(context),
             options=terms.options,
+            end=survey.end,
         )
     return new_turn(chosen, message_id, reply_id, context, goes_on=goes_on)
 

@@ -5,6 +5,7 @@ of several querysets of `conversations.querysets`. Tests compare what both find.
 """
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -19,7 +20,7 @@ from chatapi.incoming.arrival import seconds_since_arrival
 from conversations.models import TEMPORARY_LIFETIME, Status
 from conversations.querysets import IS_ABANDONED_SQL
 from conversations.services.replies.leases import lease
-from conversations.services.replies.stop_marks import MARKED_SQL
+from conversations.services.replies.stop_marks import IS_MARKED_SQL
 from conversations.services.sending.context import Budget
 from conversations.services.sending.upstream_messages import HISTORY_SQL, HistoryRow, sends_reasoning
 from conversations.services.usage.totals import COUNT_TURN_CTES, UNCOUNTED_SQL, note_uncounted
@@ -38,7 +39,10 @@ FOR NO KEY UPDATE OF c
 # After the lock, so that it sees what the last holder of the lock has committed.
 SURVEY_SQL = f"""
 SELECT running.id, running.is_abandoned, earlier.id, earlier.request_fingerprint, earlier.is_active, theirs.count,
-       history.role, history.is_refusal, history.length, history.beginning, history.reasoning
+       CASE WHEN newest.id IS NULL THEN timestamptz 'epoch'
+            WHEN newest.created_at = history.created_at AND newest.created_at < timestamptz '9999-01-01+00'
+            THEN newest.created_at + interval '1 microsecond' END AS next_time,
+       history.id, history.role, history.is_refusal, history.length, history.beginning, history.reasoning
 FROM (
     SELECT CASE WHEN %(limited)s THEN (
         SELECT count(*) FROM messages AS m JOIN conversations AS c ON c.id = m.conversation_id
@@ -53,6 +57,9 @@ LEFT JOIN LATERAL (
     SELECT id, request_fingerprint, is_active FROM messages
     WHERE conversation_id = %(conversation_id)s AND idempotency_key = %(key)s
 ) AS earlier ON true
+LEFT JOIN LATERAL (
+    SELECT id, created_at FROM messages WHERE conversation_id = %(conversation_id)s ORDER BY created_at DESC LIMIT 1
+) AS newest ON true
 LEFT JOIN LATERAL ({HISTORY_SQL}) AS history ON true
 ORDER BY history.created_at DESC, history.id DESC
 """  # noqa: S608  # only constants of other modules go into it
@@ -92,21 +99,50 @@ WHERE other.conversation_id = %(conversation_id)s AND other.created_at > last.cr
 LIMIT 1
 """
 
-INSERT_SQL = f"""
-WITH touched AS ({TOUCH_SQL} RETURNING user_id), {COUNT_TURN_CTES},
-place AS (SELECT {PLACE_SQL} AS time), last AS ({LAST_SQL}), beside AS ({BESIDE_SQL}), marked AS (
-    UPDATE messages SET has_versions = true FROM beside WHERE messages.id = beside.id AND messages.has_versions IS NULL
-)
+
+def _insert_sql(*, ctes: str, beside: str, has_versions: str, last: str, time: str, is_followed: str) -> str:
+    return f"""
+WITH touched AS ({TOUCH_SQL} RETURNING user_id, {IS_MARKED_SQL} AS is_marked), {COUNT_TURN_CTES}{ctes}
 INSERT INTO messages (id, conversation_id, role, content, model_tag, status, parent_id, follows_id, has_versions, heartbeat_at,
-                      worker, idempotency_key, request_fingerprint, context, request_options, created_at)
-VALUES (%(message_id)s, %(conversation_id)s, 'user', %(content)s, NULL, 'complete', (SELECT id FROM beside),
-        (SELECT id FROM last), (SELECT true FROM beside), NULL, NULL,
-        %(key)s, %(fingerprint)s, NULL, NULL, (SELECT time FROM place)),
+                      worker, idempotency_key, request_fingerprint, context, request_options, created_at, is_followed)
+VALUES (%(message_id)s, %(conversation_id)s, 'user', %(content)s, NULL, 'complete', {beside}, {last}, {has_versions}, NULL,
+        NULL, %(key)s, %(fingerprint)s, NULL, NULL, {time}, {is_followed}),
        (%(reply_id)s, %(conversation_id)s, 'assistant', '', %(model_tag)s,
-        CASE WHEN {MARKED_SQL} THEN 'stopped' ELSE 'streaming' END, %(message_id)s, NULL, NULL, 'infinity',
-        %(worker)s, NULL, NULL, %(context)s, %(options)s, (SELECT time + interval '1 microsecond' FROM place))
+        CASE WHEN (SELECT is_marked FROM touched) THEN 'stopped' ELSE 'streaming' END, %(message_id)s, NULL, NULL, 'infinity',
+        %(worker)s, NULL, NULL, %(context)s, %(options)s, {time} + interval '1 microsecond', NULL)
 RETURNING status, {UNCOUNTED_SQL}
 """  # noqa: S608  # only constants of this module go into it
+
+
+# Usually the question follows the newest message, which SURVEY_SQL has found under the same lock. Then nothing is beside it,
+# and the triggers for the predecessor have nothing to do, which `is_followed` tells them.
+APPEND_SQL = _insert_sql(
+    ctes="",
+    beside="NULL",
+    has_versions="NULL",
+    last="%(follows_id)s",
+    time="greatest(now(), %(next_time)s)",
+    is_followed="false",
+)
+INSERT_SQL = _insert_sql(
+    ctes=f""",
+place AS (SELECT {PLACE_SQL} AS time), last AS ({LAST_SQL}), beside AS ({BESIDE_SQL}), marked AS (
+    UPDATE messages SET has_versions = true FROM beside WHERE messages.id = beside.id AND messages.has_versions IS NULL
+)""",  # noqa: S608
+    beside="(SELECT id FROM beside)",
+    has_versions="(SELECT true FROM beside)",
+    last="(SELECT id FROM last)",
+    time="(SELECT time FROM place)",
+    is_followed="NULL",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The end of a conversation whose newest message is also the last active one: that message, and the time after it."""
+
+    follows_id: UUID | None
+    next_time: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +155,8 @@ class Survey:
     earlier_fingerprint: str | None
     earlier_is_active: bool
     running_of_user: int
+    # Where the next question belongs, unless INSERT_SQL must find out.
+    end: "End | None"
     history: list[HistoryRow]
 
 
@@ -171,7 +209,7 @@ def _survey(conversation_id: UUID, user_id: UUID | None, budget: Budget, *, idem
 
 
 def _read_survey(rows: Rows) -> Survey:
-    running_id, is_abandoned, earlier_id, fingerprint, earlier_is_active, count = rows[0][:6]
+    running_id, is_abandoned, earlier_id, fingerprint, earlier_is_active, count, next_time, last_id = rows[0][:8]
     return Survey(
         running_id=running_id,
         is_abandoned=bool(is_abandoned),
@@ -179,7 +217,8 @@ def _read_survey(rows: Rows) -> Survey:
         earlier_fingerprint=fingerprint,
         earlier_is_active=bool(earlier_is_active),
         running_of_user=count,
-        history=[row[6:] for row in rows if row[6] is not None],
+        end=None if next_time is None else End(last_id, next_time),
+        history=[row[8:] for row in rows if row[7] is not None],
     )
 
 
@@ -216,9 +255,11 @@ def insert_turn(
     fingerprint: str,
     context: dict[str, Any],
     options: dict[str, Any] | None,
+    end: End | None,
 ) -> bool:
     """Save both messages of a turn; update the conversation and count the turn as `touch_conversation` does. Commit.
 
+    `end` is what the survey found, unless the conversation was changed since then.
     Return whether the reply is to be generated. It is not if a stop came before.
     """
     values = {
@@ -237,7 +278,11 @@ def insert_turn(
         "context": orjson.dumps(context).decode(),
         "options": None if options is None else orjson.dumps(options).decode(),
     }
-    (saved,) = run_together((INSERT_SQL, values), is_last=True)
+    if end is None:
+        statement = INSERT_SQL, values
+    else:
+        statement = APPEND_SQL, {**values, "follows_id": end.follows_id, "next_time": end.next_time}
+    (saved,) = run_together(statement, is_last=True)
     _count_after_commit(saved[0][1])
     return all(status != Status.STOPPED for status, _ in saved)
 

@@ -26,33 +26,29 @@ MOST_DAYS = 92
 # What the row of totals grows by, with its key.
 DIFFERENCE = ("user_id", "bucket", "messages", "replies", "tokens", "prompt_tokens", "inference_time_ms")
 
-# Part of a statement that has a `difference`. Where another statement holds the totals, `counted` is empty.
+# Part of a statement that has a `difference`. Where another statement holds the totals, neither `added` nor `begun` has a row.
 _ADD_CTES = """
 free AS MATERIALIZED (
-    SELECT user_id, bucket FROM usage_totals AS total
-    WHERE (user_id, bucket) = (SELECT user_id, bucket FROM difference)
-    FOR NO KEY UPDATE SKIP LOCKED
+    SELECT difference.* FROM difference JOIN usage_totals AS total USING (user_id, bucket)
+    FOR NO KEY UPDATE OF total SKIP LOCKED
 ), added AS (
-    UPDATE usage_totals AS total SET messages = total.messages + difference.messages,
-        replies = total.replies + difference.replies, tokens = total.tokens + difference.tokens,
-        prompt_tokens = total.prompt_tokens + difference.prompt_tokens,
-        inference_time_ms = total.inference_time_ms + difference.inference_time_ms
-    FROM difference JOIN free USING (user_id, bucket)
-    WHERE total.user_id = free.user_id AND total.bucket = free.bucket
+    UPDATE usage_totals AS total SET messages = total.messages + free.messages,
+        replies = total.replies + free.replies, tokens = total.tokens + free.tokens,
+        prompt_tokens = total.prompt_tokens + free.prompt_tokens,
+        inference_time_ms = total.inference_time_ms + free.inference_time_ms
+    FROM free WHERE total.user_id = free.user_id AND total.bucket = free.bucket
     RETURNING total.user_id
 ), begun AS (
     INSERT INTO usage_totals (user_id, bucket, messages, replies, tokens, prompt_tokens, inference_time_ms)
-    SELECT difference.* FROM difference
-    WHERE NOT EXISTS (
-        SELECT FROM usage_totals AS known WHERE known.user_id = difference.user_id AND known.bucket = difference.bucket
-    )
+    SELECT difference.* FROM difference WHERE NOT EXISTS (SELECT FROM free)
     ON CONFLICT (user_id, bucket) DO NOTHING
     RETURNING user_id
-), counted AS MATERIALIZED (SELECT user_id FROM added UNION ALL SELECT user_id FROM begun)
+)
 """
 # What that statement returns: the difference, as `note_uncounted` takes it, or null if it is counted.
 UNCOUNTED_SQL = f"""
-(SELECT ARRAY[{", ".join(f"{name}::text" for name in DIFFERENCE)}] FROM difference WHERE NOT EXISTS (SELECT FROM counted))
+(SELECT ARRAY[{", ".join(f"{name}::text" for name in DIFFERENCE)}] FROM difference
+ WHERE NOT EXISTS (SELECT FROM added) AND NOT EXISTS (SELECT FROM begun))
 """  # noqa: S608
 
 # Part of a statement that updates a conversation for a turn as `touched (user_id)`.
