@@ -1,4 +1,4 @@
-"""examples/stream.js and examples/stream.py: every word of a reply arrives once, wherever the connection breaks."""
+"""The examples and the client packages: every word of a reply arrives once, wherever the connection breaks."""
 
 import json
 import os
@@ -6,7 +6,8 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 
 from devstack.folder import PROJECT
 from tests.clients.node import NodeScript, why_node_is_missing
+from tests.clients.python_package import python_with_package
 from tests.support.client import Client
 from tests.support.cutting import CuttingRelay
 from tests.support.server import Server
@@ -31,6 +33,33 @@ with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}, ti
         print(json.dumps(list(stream.stream_reply(client, conversation, content, key))))
     except httpx.HTTPStatusError as refusal:
         print(json.dumps({"thrown": str(refusal.response.status_code)}))
+"""
+PACKAGE_READER = """
+import asyncio, json, sys
+from chat_api_client import AsyncChatClient, ChatClient, ChatError, Done, Failure, Reasoning, Token
+
+kind, url, token, conversation, content, key = sys.argv[1:]
+
+def as_json(event):
+    match event:
+        case Token(text): return {"token": text}
+        case Reasoning(text): return {"reasoning": text}
+        case Failure(code, detail): return {"error": code, "detail": detail}
+        case Done(status): return {"done": True, "status": status}
+
+async def read():
+    async with AsyncChatClient(url, token) as chat:
+        return [as_json(event) async for event in chat.send(conversation, content, key=key)]
+
+try:
+    if kind == "asyncio":
+        said = asyncio.run(read())
+    else:
+        with ChatClient(url, token) as chat:
+            said = [as_json(event) for event in chat.send(conversation, content, key=key)]
+except ChatError as refusal:
+    said = {"thrown": refusal.code or str(refusal.status)}
+print(json.dumps(said))
 """
 # Starts to read a reply, and returns a function that waits for all that was said, or for what was thrown.
 Read = Callable[..., Callable[[], Any]]
@@ -67,7 +96,30 @@ def reading_in_python() -> Iterator[Read]:
         process.communicate()
 
 
-@pytest.fixture(params=[reading_in_node, reading_in_python], ids=["js", "py"])
+def reading_with_package(kind: str) -> AbstractContextManager[Read]:
+    @contextmanager
+    def reading() -> Iterator[Read]:
+        with ExitStack() as processes:
+
+            def read(url: str, client: Client, conversation: str, content: str, key: str = "a-key") -> Callable[[], Any]:
+                arguments = (kind, url, client.token or "", conversation, content, key)
+                process = processes.enter_context(python_with_package("-c", PACKAGE_READER, *arguments))
+                return lambda: json.loads(process.communicate(timeout=60)[0])
+
+            yield read
+
+    return reading()
+
+
+READERS: dict[str, Callable[[], AbstractContextManager[Read]]] = {
+    "js": reading_in_node,
+    "py": reading_in_python,
+    "python package": partial(reading_with_package, "blocking"),
+    "python package, asyncio": partial(reading_with_package, "asyncio"),
+}
+
+
+@pytest.fixture(params=READERS.values(), ids=READERS)
 def read(request: pytest.FixtureRequest) -> Iterator[Read]:
     with request.param() as reader:
         yield reader

@@ -18,14 +18,14 @@ from tests.support.steps import done, endless, hang_up, hold, tokens
 from tests.support.upstream import ScriptedUpstream
 from tests.support.waiting import wait_until
 
-BLOCK = re.compile(r"^```(js browser|js|answer)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^```(js browser|js|python|answer)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SEPARATOR = "--- the next example ---"
 PACKAGE = "@microsoft/fetch-event-source"
 
 
-def examples(kind: str) -> list[tuple[str, str]]:
-    """Return the code blocks of a kind with what they print. Blocks without an answer print nothing."""
-    blocks = [*BLOCK.findall((PROJECT / "docs" / "clients.md").read_text()), ("", "")]
+def examples(kind: str, page: Path = PROJECT / "docs" / "clients.md") -> list[tuple[str, str]]:
+    """Return a page's code blocks of a kind with what they print. Blocks without an answer print nothing."""
+    blocks = [*BLOCK.findall(page.read_text()), ("", "")]
     return [(code, answer if after == "answer" else "") for (found, code), (after, answer) in pairwise(blocks) if found == kind]
 
 
