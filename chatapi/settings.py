@@ -231,6 +231,9 @@ SPECTACULAR_SETTINGS = {
     # Several surfaces use the same choices under different field names.
     "ENUM_NAME_OVERRIDES": {
         "RoleEnum": ["user", "assistant", "system"],
+        "MessageStatusEnum": ["streaming", "complete", "stopped", "interrupted", "failed", "queued"],
+        "WhenBusyEnum": ["reject", "interrupt"],
+        "SendWhenBusyEnum": ["reject", "interrupt", "enqueue"],
         "ErrorCode": "conversations.surfaces.openapi.CODE_CHOICES",
     },
     "POSTPROCESSING_HOOKS": [

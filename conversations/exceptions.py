@@ -38,6 +38,30 @@ class GenerationInProgress(Problem):
         super().__init__(retry_after_s=5, message_id=None if running_id is None else str(running_id))
 
 
+class MessagesWait(GenerationInProgress):
+    """Nothing runs, but earlier messages wait. They go first."""
+
+    detail = "Earlier messages of this conversation wait for their turn. Resume them, or remove them."
+
+
+class QueueFull(Problem):
+    code = "queue_full"
+    status = 409
+    detail = "Too many messages wait in this conversation already. Wait until one has its turn, or remove one."
+
+
+class MessageWaits(Problem):
+    code = "message_queued"
+    status = 409
+    detail = "This message waits for its turn. Until then, it can only be read, changed or removed."
+
+
+class NotQueued(Problem):
+    code = "not_queued"
+    status = 409
+    detail = "Only a message that waits for its turn can be removed."
+
+
 class HistoryMismatch(Problem):
     code = "history_mismatch"
     status = 409

@@ -25,6 +25,7 @@ from conversations.new_ids import new_id
 from conversations.placeholders import MessageTextField
 from conversations.prune_models import PruneRun
 from conversations.querysets import ConversationQuerySet, MessageQuerySet
+from conversations.queue_models import QueuedMessage
 from conversations.staff_models import AccessKind, DailyFigures, StaffAccess
 from conversations.usage_models import UsageTotal, UserQuota
 
@@ -40,6 +41,7 @@ __all__ = [
     "ExportHold",
     "Message",
     "PruneRun",
+    "QueuedMessage",
     "Role",
     "StaffAccess",
     "Status",
@@ -291,6 +293,8 @@ class Message(models.Model):
     # For a question: false if its send did what the triggers for the predecessor do (migration `questions_of_our_own`).
     is_followed = models.BooleanField(null=True, blank=True)
     followed_at = models.DateTimeField(null=True, blank=True)
+    # For a running reply: whether messages wait until it ends.
+    is_awaited = models.BooleanField(null=True, blank=True)
     idempotency_key = models.CharField(max_length=200, null=True, blank=True)
     request_fingerprint = models.CharField(max_length=64, null=True, blank=True)
     prompt_tokens = models.IntegerField(null=True, blank=True)

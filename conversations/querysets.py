@@ -45,6 +45,11 @@ NO_HEARTBEAT = Cast(Value("infinity"), models.DateTimeField())
 # A running reply is abandoned if its worker is dead (see `services.replies.leases`). Workers of the version before name
 # themselves nowhere: they renew `heartbeat_at`, which must not be older than ABANDONED_AFTER_SECONDS by the database's clock.
 # This condition is for SQL that knows that the reply is running, `MessageQuerySet.abandoned` for the ORM.
+#
+# A reply that waited in the queue and has no text yet is begun anew by another worker (see `sending.queue_keeper`).
+IS_BEGUN_SQL = """
+(content <> '' OR NOT EXISTS (SELECT FROM queued_messages AS queued WHERE queued.reply_id = messages.id))
+"""
 IS_ABANDONED_SQL = """
 (worker = ANY(%(dead_workers)s::uuid[])
  OR heartbeat_at IS NULL OR heartbeat_at < statement_timestamp() - make_interval(secs => %(abandoned_after_s)s))
@@ -234,6 +239,11 @@ class MessageQuerySet(models.QuerySet["Message"]):
         is_silent = Q(heartbeat_at__lt=oldest) | Q(heartbeat_at__isnull=True)
         return self.running().filter(Q(worker__in=dead_workers) | is_silent)
 
+    def begun(self) -> "MessageQuerySet":
+        """Leave out replies that waited in the queue and have no text yet: the condition of IS_BEGUN_SQL."""
+        queued = apps.get_model("conversations", "QueuedMessage").objects.filter(reply_id=OuterRef("id"))
+        return self.exclude(Exists(queued), content="")
+
     def interrupt_abandoned(self, dead_workers: Collection[UUID]) -> int:
         """Mark those that are abandoned, and return how many. A guess, as all marks are (see `services.replies.store`)."""
-        return self.abandoned(dead_workers).update(status="interrupted")
+        return self.abandoned(dead_workers).begun().update(status="interrupted")

@@ -9,6 +9,7 @@ from chatapi.database.readiness import report_database
 from conversations.services.history.prune_runs import watch_prune_runs
 from conversations.services.replies.leases import lease
 from conversations.services.replies.store import live_replies, reply_store
+from conversations.services.sending.queue_keeper import queue_keeper
 
 logger = logging.getLogger(__name__)
 
@@ -21,6 +22,7 @@ def adopt_worker(is_alive: Callable[[], bool], graceful_timeout_s: float, close_
     report_database()
     lease.keep()
     watch_prune_runs()
+    queue_keeper.keep(stays=True)
     live_replies.adopt_worker(is_alive, graceful_timeout_s, close_idle_connections)
 
 

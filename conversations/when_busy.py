@@ -2,4 +2,4 @@
 
 from typing import Literal
 
-WhenBusy = Literal["reject", "interrupt"]
+WhenBusy = Literal["reject", "interrupt", "enqueue"]

@@ -120,6 +120,14 @@ class NotSaved(UpstreamFailure):
     )
 
 
+class NotAllowedAnyMore(UpstreamFailure):
+    """The user's tokens were used up when the turn of a message that had waited came. The inference service was not asked."""
+
+    code = "quota_exceeded"
+    status = 429
+    detail = "You had used all your tokens when this message had its turn. Send it again when you may."
+
+
 class NoAnswer(UpstreamFailure):
     code = "no_answer"
     detail = (
@@ -161,6 +169,7 @@ FAILURES: dict[str, type[UpstreamFailure]] = {
         UpstreamRefused,
         UpstreamTimeout,
         NotSaved,
+        NotAllowedAnyMore,
         NoAnswer,
         ToolCallUnsupported,
     )

@@ -23,6 +23,7 @@ from conversations.new_ids import new_id
 from conversations.prepared_statements import Delete, Insert, PreparedStatement, Rows, Update
 from conversations.querysets import ConversationQuerySet
 from conversations.services.assistants import find_assistant
+from conversations.services.replies.queue import drop_queue
 from conversations.services.replies.stop import stop_running_reply
 from conversations.services.sending.creation_keys import create_once
 from conversations.services.sending.model_tags import may_choose, require_allowed
@@ -195,6 +196,7 @@ def _delete_idle(conversation_id: UUID, user_id: UUID | None) -> Delete:
 
 def stop_running_replies(*, conversation_ids: Sequence[UUID]) -> None:
     """Stop the running replies of these conversations. Do not call in a transaction: it waits for other workers."""
+    drop_queue(conversation_ids)
     running = Message.objects.running().filter(conversation_id__in=conversation_ids)
     for conversation_id in list(running.values_list("conversation_id", flat=True)):
         stop_running_reply(conversation_id)

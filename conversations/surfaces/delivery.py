@@ -20,8 +20,10 @@ from django.http.response import HttpResponseBase
 from chatapi.api.wire import Response
 from chatapi.database.connections import forget_connections, release_connections
 from chatapi.permits.permit import Permit
+from conversations.exceptions import MessageNotFound
 from conversations.services.replies.follow import follow_reply
 from conversations.services.replies.store import live_replies
+from conversations.services.replies.waiting import WaitingFollower
 from conversations.services.sending.turn import Turn
 from conversations.surfaces.headers import LastEvent, read_last_event
 from conversations.surfaces.open_streams import open_streams
@@ -106,7 +108,7 @@ def begin_reply(turn: Turn, is_present: Presence, *, after: Cursor = START, is_b
     """
     release_connections()
     if turn.request is None:
-        return follow_reply(turn.reply_id, after, is_present)
+        return _follow(turn.reply_id, after, is_present, is_waiting=turn.is_waiting)
     generation = live_replies.start(turn.reply_id, turn.request, former=turn.former, is_background=is_background)
     follower = generation.transcript.follow(after, is_present)
     generation.has_begun.wait(REFUSAL_WAIT_S)
@@ -115,6 +117,10 @@ def begin_reply(turn: Turn, is_present: Presence, *, after: Cursor = START, is_b
         refusal = generation.refusal
         raise type(refusal)(refusal.text, retry_after_s=refusal.retry_after_s, **refusal.extra, **turn_ids(turn))
     return follower
+
+
+def _follow(reply_id: UUID, after: Cursor, is_present: Presence, *, is_waiting: bool) -> Follower:
+    return WaitingFollower(reply_id, after, is_present) if is_waiting else follow_reply(reply_id, after, is_present)
 
 
 def turn_ids(turn: Turn) -> dict[str, Any]:
@@ -147,8 +153,9 @@ def stream_reply(
     after: Cursor,
     owner_id: UUID,
     headers: Mapping[str, str] = NO_HEADERS,
+    is_waiting: bool = False,
 ) -> HttpResponseBase:
-    """Return the stream of a reply, running or ended, from a cursor on. Raises `TooManyStreams`.
+    """Return the stream of a reply, running or ended, from a cursor on, or of one that still waits. Raises `TooManyStreams`.
 
     HEAD gets the headers at once: it has no body to wait for.
     """
@@ -158,7 +165,7 @@ def stream_reply(
         return headers_only(stream_format.media_type, headers)
     is_present = presence_of(request)
     with open_permit(owner_id, is_present) as permit:
-        follower = follow_reply(reply_id, after, is_present)
+        follower = _follow(reply_id, after, is_present, is_waiting=is_waiting)
         return _relay(request, follower, stream_format, headers, permit)
 
 
@@ -285,8 +292,11 @@ def deliver(
         return stream_turn(request, turn, formats[how], headers, user_id=user_id)
     is_present = presence_of(request)
     if how is Delivery.LATER:
-        begin_reply(turn, is_present, is_background=True).close()
         headers |= {"Location": f"{location}/stream", "Preference-Applied": "respond-async"}
+        if turn.is_waiting:
+            headers["Content-Location"] = message_location(turn.conversation_id, turn.user_message_id)
+            return Response(_read_waiting(turn, read_message), status=202, headers=headers)
+        begin_reply(turn, is_present, is_background=True).close()
         return Response(read_message(turn.reply_id), status=202, headers=headers)
     with open_permit(_owner_id(turn, user_id), is_present, limited=turn.request is None) as permit:
         error = wait_for_reply(begin_reply(turn, is_present))
@@ -294,3 +304,11 @@ def deliver(
     if error:
         raise failure_of(turn, error)
     return Response(read_message(turn.reply_id), headers=headers)
+
+
+def _read_waiting(turn: Turn, read_message: Callable[[UUID], dict[str, Any]]) -> dict[str, Any]:
+    """Return a message that waits, or, on a surface that does not show those, the ids of its turn."""
+    try:
+        return read_message(turn.user_message_id)
+    except MessageNotFound:
+        return {**turn_ids(turn), "status": "queued"}

@@ -23,6 +23,9 @@ ERROR_CODES: Mapping[str, tuple[int, str]] = MappingProxyType(
         "request_timeout": (408, "The body did not arrive in time"),
         "generation_in_progress": (409, "A reply is running. `message_id` names it, `Location` is its stream"),
         "not_continuable": (409, "This message is not the last reply, or not an unfinished one with text"),
+        "queue_full": (409, "As many messages wait in this conversation as may"),
+        "message_queued": (409, "The message waits for its turn. Until then, it can only be read, changed or removed"),
+        "not_queued": (409, "The message does not wait, so it can't be removed"),
         "history_mismatch": (
             409,
             "The messages before the new one are not those of the chat. `message_ids` has those that are",
@@ -68,5 +71,6 @@ STREAM_CODES = (
     "no_answer",
     "tool_call_unsupported",
     "not_saved",
+    "quota_exceeded",
     "internal_error",
 )

@@ -1,6 +1,7 @@
 """Beginning a reply and answering with it: what every surface does with a send, an edit or a regeneration."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -9,8 +10,10 @@ from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 
 from conversations.exceptions import GenerationInProgress
+from conversations.services.sending.begin import start_turn
 from conversations.services.sending.busy import begin_when_free
 from conversations.services.sending.first_turns import Opening, begin_together
+from conversations.services.sending.queue import enqueue_turn
 from conversations.services.sending.resume import find_begun_continuation, find_begun_turn
 from conversations.services.sending.turn import Turn
 from conversations.surfaces.callers import caller_id
@@ -43,6 +46,9 @@ def answer_with_reply(
     user_id, key = caller_id(request), read_idempotency_key(request)
     refuse_too_many_streams(user_id, how)
     turn = begin_turn(request, verb, how=how, when_busy=when_busy, user_id=user_id, idempotency_key=key, **question)
+    if turn.is_waiting and how is Delivery.JSON and when_busy == "enqueue":
+        # The client knows that it may have to wait.
+        how = Delivery.LATER
     return deliver(request._request, turn, how, user_id=user_id, read_message=read_message, formats=formats)
 
 
@@ -83,8 +89,9 @@ def begin_turn(
         begun = _find_begun(asked, question)
         if begun is not None:
             return begun
+    waits = partial(enqueue_turn, is_background=how is Delivery.LATER, **asked, **question) if verb is start_turn else None
     try:
-        return begin_when_free(lambda: verb(**asked, **question), when_busy)
+        return begin_when_free(lambda: verb(**asked, **question), when_busy, waits)
     except GenerationInProgress as refusal:
         if user_id is not None and refusal.running_id is not None:
             refusal.headers["Location"] = f"{message_location(conversation_id, refusal.running_id)}/stream"

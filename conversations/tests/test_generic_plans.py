@@ -51,9 +51,9 @@ def use_everything() -> None:
         queries.read_conversation_page(BUSY_USER, following, is_favorited=None, title="", offset=0)
         queries.read_conversation_page(BUSY_USER, params, is_favorited=True, title="", offset=0)
         _, _, older = queries.read_conversation_and_messages(LONG, BUSY_USER)
-        queries.read_messages(LONG, params)
-        queries.read_messages(LONG, QueryDict(f"limit=5&cursor={older}"))
-        queries.read_messages(LONG, params, versions="all")
+        queries.read_messages(LONG, BUSY_USER, params)
+        queries.read_messages(LONG, BUSY_USER, QueryDict(f"limit=5&cursor={older}"))
+        queries.read_messages(LONG, BUSY_USER, params, versions="all")
         update_conversation(("id",), conversation_id=LONG, user_id=BUSY_USER, changes={"title": "new"})
         with transaction.atomic():
             budget = Budget.left_by("newest", "")

@@ -52,6 +52,7 @@ BODIES: dict[str, Any] = {
     "regenerate_message": {"stream": False},
     "replace_conversation": {"title": "changed"},
     "restore_conversation": ABSENT,
+    "resume_queue": ABSENT,
     "send_message": {"content": "intruding", "stream": False},
     "session_send_message": {"session_id": "…", "message": "intruding"},
     "stop_reply": ABSENT,

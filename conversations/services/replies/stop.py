@@ -8,6 +8,7 @@ from chatapi.observability import metrics
 from conversations.models import Message, Status
 from conversations.services.replies.keyed import find_keyed_reply
 from conversations.services.replies.leases import lease
+from conversations.services.replies.queue import drop_queue, hold_queue
 from conversations.services.replies.stop_marks import mark_stop
 from conversations.services.replies.store import live_replies
 
@@ -16,15 +17,21 @@ STOP_WAIT_S = 10.0
 STOP_POLL_S = 0.1
 
 
-def stop_reply(conversation_id: UUID, key: str = "") -> UUID | None:
+def stop_reply(conversation_id: UUID, key: str = "", *, drops_queue: bool = False) -> UUID | None:
     """Stop the running reply of a conversation and return it, or the newest active reply if none is running.
 
-    With the Idempotency-Key of a send, stop the reply to that send. A stop that comes before its send leaves a mark for it.
-    None if the conversation has no reply, or no send with this key.
+    Messages that wait are kept until the next send or until they are resumed, or dropped. With the Idempotency-Key of a send,
+    stop the reply to that send. A stop that comes before its send leaves a mark for it. None if the conversation has no reply,
+    or no send with this key.
     """
     if key:
         return _stop_keyed_reply(conversation_id, key)
-    stopped_id = stop_running_reply(conversation_id)
+    # First: the end of the running reply starts the next one.
+    if drops_queue:
+        drop_queue([conversation_id])
+    else:
+        hold_queue(conversation_id)
+    stopped_id = _stop_running(conversation_id)
     if stopped_id is not None:
         return stopped_id
     begun_id = mark_stop(conversation_id, "")
@@ -37,7 +44,7 @@ def stop_reply(conversation_id: UUID, key: str = "") -> UUID | None:
         return None
     if newest[1] == Status.STREAMING:
         # A send was saved between the two queries.
-        return stop_running_reply(conversation_id) or newest[0]
+        return _stop_running(conversation_id) or newest[0]
     return newest[0]
 
 
@@ -55,10 +62,16 @@ def _stop_keyed_reply(conversation_id: UUID, key: str) -> UUID | None:
 
 
 def stop_running_reply(conversation_id: UUID) -> UUID | None:
-    """Stop the running reply of a conversation and wait until it is saved. Return its id, or None if none is running.
+    """Stop the running reply of a conversation that is about to be deleted, and drop what waits there.
 
-    Holds no connection while it waits. A reply whose worker died stays `streaming` until the worker is known to be dead.
+    Wait until the reply is saved. Return its id, or None if none is running. Holds no connection while it waits. A reply whose
+    worker died stays `streaming` until the worker is known to be dead.
     """
+    drop_queue([conversation_id])
+    return _stop_running(conversation_id)
+
+
+def _stop_running(conversation_id: UUID) -> UUID | None:
     running = Message.objects.in_conversation(conversation_id).running()
     reply_id = running.values_list("id", flat=True).first()
     if reply_id is not None:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any, cast
 from uuid import UUID
 
+import psycopg
 from django.conf import settings
 
 from chatapi.database.connections import Cursors, Runner, own_cursor, run_on_own_connection
@@ -20,8 +21,9 @@ from chatapi.database.pools import SeparatePool
 from chatapi.database.recent_writes import pause_replica_reads
 from chatapi.database.round_trips import Rows
 from conversations.placeholders import WITHOUT_TEXT_SQL
-from conversations.querysets import IS_ABANDONED_SQL
+from conversations.querysets import IS_ABANDONED_SQL, IS_BEGUN_SQL
 from conversations.services.replies.leases import FORGET_OWN_SQL, FORGET_SQL, Lease, lease
+from conversations.services.replies.next_in_queue import note_started, queue_alarm, start_behind
 from conversations.services.usage.totals import COUNT_RESULT_CTES, UNCOUNTED_SQL, count_uncounted, note_uncounted
 from inference_proxy.exceptions import StoreUnavailable
 from inference_proxy.replies.live import LiveReplies
@@ -111,12 +113,12 @@ trace_id = CASE WHEN NOT reply.stop_requested THEN %(trace_id)s END,
 idempotency_key = CASE WHEN reply.stop_requested OR NOT %(releases_key)s THEN reply.idempotency_key END
 """
 
-# Almost every end: the first one of an active answer, whose receipt says already what went upstream. It needs no lock beside
-# that of the update.
+# Almost every end: the first one of an active answer that no message waits for, and whose receipt says already what went
+# upstream. It needs no lock beside that of the update.
 END_SQL = f"""
 WITH ended AS (
     UPDATE messages AS reply SET {_RESULT}
-    WHERE id = %(id)s AND status = 'streaming' AND is_active AND continuations IS NULL
+    WHERE id = %(id)s AND status = 'streaming' AND is_active AND continuations IS NULL AND is_awaited IS NOT TRUE
       AND (token_count, prompt_tokens, inference_time_ms) IS NULL
     RETURNING conversation_id, created_at, status
 ), before AS (
@@ -195,7 +197,9 @@ def _interrupt_sql(which: str) -> str:
     Every mark is a guess, which FINISH_SQL may overwrite.
     """
     return f"""
-WITH lost AS (SELECT id FROM messages WHERE status = 'streaming' AND {which} FOR NO KEY UPDATE SKIP LOCKED)
+WITH lost AS (
+    SELECT id FROM messages WHERE status = 'streaming' AND {which} AND {IS_BEGUN_SQL} FOR NO KEY UPDATE SKIP LOCKED
+)
 UPDATE messages SET status = 'interrupted' FROM lost WHERE messages.id = lost.id RETURNING messages.id
 """  # noqa: S608
 
@@ -204,7 +208,7 @@ INTERRUPT_SQL = _interrupt_sql(IS_ABANDONED_SQL)
 LEAVE_SQL = _interrupt_sql("worker = %(id)s::uuid")
 INTERRUPT_THESE_SQL = _interrupt_sql("id = ANY(%s::uuid[])")
 
-NAMED_SQL = "SELECT id, worker FROM messages WHERE status = 'streaming' AND worker IS NOT NULL"
+NAMED_SQL = f"SELECT id, worker, {IS_BEGUN_SQL} FROM messages WHERE status = 'streaming' AND worker IS NOT NULL"  # noqa: S608
 STATUS_SQL = "SELECT status FROM messages WHERE id = %(id)s"
 
 # The keeper and the poller each run one statement at a time. Ends of replies are short and come in bursts; they share these.
@@ -305,13 +309,24 @@ class DatabaseReplyStore:
         return cast(FinalStatus, status)
 
     def _end(self, reply: FinishedReply, values: Mapping[str, Any]) -> Rows:
+        """Save an end. If messages wait for it, start the first of them in the same transaction."""
         gives_back = reply.status == "failed" and not reply.text
         if not (gives_back or reply.continuation or values["left_out"]) and (ended := self._ending((END_SQL, values))[0]):
             return ended
         statements = [(FINISH_SQL, values)]
         if gives_back:
             statements.insert(0, (GIVE_BACK_SQL, values))
-        return self._ending(*statements)[-1]
+        if live_replies.is_shutting_down:
+            # Another worker starts what waits.
+            return self._ending(*statements)[-1]
+        try:
+            *_, ended, started = self._ending(*statements, start_behind(reply.reply_id))
+        except psycopg.IntegrityError:
+            # Whatever is wrong with a message that waits must not keep this end from being saved.
+            logger.exception("a queued message can't be started")
+            return self._ending(*statements)[-1]
+        note_started(started)
+        return ended
 
     def interrupt(self, reply_ids: Sequence[UUID]) -> frozenset[UUID]:
         with self._translated_errors(), self._keeping() as cursor:
@@ -330,6 +345,9 @@ class DatabaseReplyStore:
             if dead:
                 cursor.execute(FORGET_SQL, [dead])
         self._lease.note_marked(dead)
+        if dead:
+            # What waited behind their replies.
+            queue_alarm.set()
         if count:
             # They may have begun before the time that `replica_reads` looks back to.
             pause_replica_reads()
@@ -347,8 +365,9 @@ class DatabaseReplyStore:
         with self._translated_errors(), self._keeping() as cursor:
             cursor.execute(NAMED_SQL)
             found = cursor.fetchall()
-        self._lease.note_named({worker_id for _, worker_id in found})
-        return frozenset(reply_id for reply_id, worker_id in found if worker_id == self._lease.worker_id)
+        self._lease.note_named({worker_id for _, worker_id, _ in found})
+        here = self._lease.worker_id
+        return frozenset(reply_id for reply_id, worker_id, is_begun in found if is_begun and worker_id == here)
 
     def give_up_lease(self) -> None:
         """Mark what this worker leaves `interrupted`, and remove its lease. For its end; skipped while the database is away."""

@@ -14,7 +14,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db import transaction
 
-from conversations.exceptions import GenerationInProgress, NotAQuestion, NotContinuable
+from conversations.exceptions import GenerationInProgress, MessagesWait, NotAQuestion, NotContinuable
 from conversations.keyset import SortKey
 from conversations.models import Message
 from conversations.new_ids import new_id
@@ -32,6 +32,8 @@ from conversations.services.sending.locking import (
 )
 from conversations.services.sending.model_tags import with_model_list
 from conversations.services.sending.new_messages import add_answer, add_version, context_before, question_of
+from conversations.services.sending.permits import goes_ahead
+from conversations.services.sending.queue import find_waiting
 from conversations.services.sending.retries import find_earlier, fingerprint_of, read_earlier, require_same
 from conversations.services.sending.statements import insert_turn, note_activity
 from conversations.services.sending.turn import NO_TERMS, Terms, Turn, new_turn, turn_of_earlier
@@ -56,7 +58,7 @@ def start_turn(
     reply failed or was interrupted without text, begin a new reply to the same message. After other turns, ask it once more
     at the end.
     Raises `ConversationNotFound`, `QuotaExceeded`, `GenerationInProgress`, `TooManyGenerations`, `IdempotencyMismatch`,
-    `MessageNotFound`.
+    `MessageNotFound`, `MessagesWait`.
     """
     terms = terms or NO_TERMS
     fingerprint = terms.fingerprint or (
@@ -66,6 +68,8 @@ def start_turn(
         chosen, survey = lock_and_survey_for_send(conversation_id, user_id, content, sampling, terms, idempotency_key)
         chosen = chosen.under(terms)
         earlier = None
+        if survey.has_queue and (waiting := find_waiting(conversation_id, idempotency_key, fingerprint)):
+            return waiting
         if survey.earlier_id is not None:
             require_same(survey.earlier_fingerprint, fingerprint)
             earlier = read_earlier(Message.objects.in_conversation(conversation_id), survey.earlier_id)
@@ -75,6 +79,8 @@ def start_turn(
         refuse_over_quota(user_id)
         if survey.running_id is not None:
             raise GenerationInProgress(survey.running_id)
+        if survey.has_queue and earlier is None and terms.after is None and not goes_ahead():
+            raise MessagesWait
         if is_limited(user_id) and survey.running_of_user >= settings.USER_MAX_GENERATIONS:
             raise RUNNING_OF_USER.refuse()
         if earlier is not None:

@@ -9,6 +9,7 @@ A worker knows its own followers. It learns of others from two notes on the repl
 the question may be out of date, so `is_followed` waits until there is a newer one or until one would have come.
 """
 
+import logging
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -16,19 +17,24 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
+from django.db import DatabaseError
 from django.db.models.expressions import RawSQL
 from django.db.models.functions import Now
 
 from chatapi.database.connections import release_connections
-from conversations.exceptions import GenerationInProgress
+from conversations.exceptions import GenerationInProgress, MessagesWait
 from conversations.models import Message, Status
 from conversations.services.replies.follow import reply_poller
 from conversations.services.replies.poll import NOTE_LIFETIME_S
+from conversations.services.replies.queue import hold_behind, release
 from conversations.services.replies.stop import stop_one_reply
 from conversations.services.replies.store import live_replies
-from conversations.services.sending.permits import inherited_permit
+from conversations.services.sending.permits import ahead_of_queue, inherited_permit
+from conversations.services.sending.queue_keeper import queue_keeper
 from conversations.services.sending.turn import Turn
 from conversations.when_busy import WhenBusy
+
+logger = logging.getLogger(__name__)
 
 # After each stop, another request may begin a reply first.
 MOST_ATTEMPTS = 3
@@ -37,28 +43,67 @@ PAUSE_S = 0.1
 LATENESS_S = 1.0
 
 
-def begin_when_free(begin: Callable[[], Turn], when_busy: WhenBusy | None = None) -> Turn:
+def begin_when_free(
+    begin: Callable[[], Turn], when_busy: WhenBusy | None = None, enqueue: Callable[[], Turn | None] | None = None
+) -> Turn:
     """Begin a turn. If a reply is running that may be interrupted, stop it first; its text is kept.
 
     Without `when_busy`, a reply without followers may be interrupted. `begin` calls one of the functions of `turns.begin`.
-    Holds no connection while it waits. Raises `GenerationInProgress`, and what `begin` raises.
+    `enqueue` has the message wait, or returns None if there is nothing to wait for. Messages that wait already go before this
+    one, unless a reply was stopped for it, or `enqueue` is None: then it can't wait. Holds no connection while it waits. Raises
+    `GenerationInProgress`, and what `begin` and `enqueue` raise.
     """
     stopped_id: UUID | None = None
-    for _ in range(MOST_ATTEMPTS):
-        try:
-            return _begin_after(stopped_id, begin)
-        except GenerationInProgress as refusal:
-            release_connections()
-            running_id = refusal.running_id
-            if running_id is None:
-                # It has ended in the meantime.
-                continue
-            # If it still runs after a stop, its worker can't be reached.
-            if when_busy == "reject" or running_id == stopped_id or (when_busy is None and is_followed(running_id)):
-                raise
-        stop_one_reply(running_id)
-        stopped_id = running_id
-    return _begin_after(stopped_id, begin)
+    held: list[UUID] = []
+    try:
+        for _ in range(MOST_ATTEMPTS):
+            try:
+                return _begin_after(stopped_id, begin)
+            except GenerationInProgress as refusal:
+                release_connections()
+                if enqueue is None and isinstance(refusal, MessagesWait):
+                    begin = _ahead(begin)
+                    continue
+                if enqueue is not None and (when_busy == "enqueue" or isinstance(refusal, MessagesWait)):
+                    if (turn := _enqueue(enqueue)) is not None:
+                        return turn
+                    continue
+                running_id = refusal.running_id
+                if running_id is None:
+                    # It has ended in the meantime.
+                    continue
+                # If it still runs after a stop, its worker can't be reached.
+                may_stop = when_busy == "interrupt" or (when_busy is None and not is_followed(running_id))
+                if running_id == stopped_id or not may_stop:
+                    raise
+            held += hold_behind(running_id)
+            stop_one_reply(running_id)
+            stopped_id = running_id
+        return _begin_after(stopped_id, begin)
+    finally:
+        _release(held)
+
+
+def _ahead(begin: Callable[[], Turn]) -> Callable[[], Turn]:
+    def begin_ahead() -> Turn:
+        with ahead_of_queue():
+            return begin()
+
+    return begin_ahead
+
+
+def _release(held: list[UUID]) -> None:
+    try:
+        if held:
+            release(held)
+    except DatabaseError:
+        # The turn itself may be saved. They wait for the next send or for their user.
+        logger.warning("held messages not released")
+
+
+def _enqueue(enqueue: Callable[[], Turn | None]) -> Turn | None:
+    queue_keeper.keep()
+    return enqueue()
 
 
 def _begin_after(stopped_id: UUID | None, begin: Callable[[], Turn]) -> Turn:

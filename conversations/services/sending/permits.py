@@ -16,6 +16,7 @@ from conversations.exceptions import ShuttingDown, TooManyReplies
 from conversations.services.replies.store import live_replies
 
 _inherits: ContextVar[bool] = ContextVar("inherits_permit", default=False)
+_is_ahead: ContextVar[bool] = ContextVar("ahead_of_queue", default=False)
 
 
 # Of the requests that may begin a reply and have saved none yet. `live_replies` counts all others.
@@ -68,6 +69,21 @@ def room_for_reply() -> Iterator[Beginning]:
     finally:
         if permit is not None:
             permit.release()
+
+
+def goes_ahead() -> bool:
+    """Whether the messages that wait come after this request's: it has stopped a reply for its own, or it can't wait."""
+    return _inherits.get() or _is_ahead.get()
+
+
+@contextmanager
+def ahead_of_queue() -> Iterator[None]:
+    """Let a request that can't wait begin its reply although messages wait."""
+    token = _is_ahead.set(True)
+    try:
+        yield
+    finally:
+        _is_ahead.reset(token)
 
 
 @contextmanager

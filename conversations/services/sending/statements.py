@@ -39,7 +39,7 @@ FOR NO KEY UPDATE OF c
 # After the lock, so that it sees what the last holder of the lock has committed.
 SURVEY_SQL = f"""
 SELECT running.id, running.is_abandoned, earlier.id, earlier.request_fingerprint, earlier.is_active, theirs.count,
-       CASE WHEN newest.id IS NULL THEN timestamptz 'epoch'
+       theirs.has_queue, CASE WHEN newest.id IS NULL THEN timestamptz 'epoch'
             WHEN newest.created_at = history.created_at AND newest.created_at < timestamptz '9999-01-01+00'
             THEN newest.created_at + interval '1 microsecond' END AS next_time,
        history.id, history.role, history.is_refusal, history.length, history.beginning, history.reasoning
@@ -47,7 +47,8 @@ FROM (
     SELECT CASE WHEN %(limited)s THEN (
         SELECT count(*) FROM messages AS m JOIN conversations AS c ON c.id = m.conversation_id
         WHERE m.status = 'streaming' AND c.user_id = %(user_id)s
-    ) ELSE 0 END AS count
+    ) ELSE 0 END AS count,
+    EXISTS (SELECT FROM queued_messages WHERE conversation_id = %(conversation_id)s AND NOT is_started) AS has_queue
 ) AS theirs
 LEFT JOIN LATERAL (
     SELECT id, {IS_ABANDONED_SQL} AS is_abandoned
@@ -155,6 +156,8 @@ class Survey:
     earlier_fingerprint: str | None
     earlier_is_active: bool
     running_of_user: int
+    # Whether messages wait for their turn.
+    has_queue: bool
     # Where the next question belongs, unless INSERT_SQL must find out.
     end: "End | None"
     history: list[HistoryRow]
@@ -209,7 +212,7 @@ def _survey(conversation_id: UUID, user_id: UUID | None, budget: Budget, *, idem
 
 
 def _read_survey(rows: Rows) -> Survey:
-    running_id, is_abandoned, earlier_id, fingerprint, earlier_is_active, count, next_time, last_id = rows[0][:8]
+    running_id, is_abandoned, earlier_id, fingerprint, earlier_is_active, count, has_queue, next_time, last_id = rows[0][:9]
     return Survey(
         running_id=running_id,
         is_abandoned=bool(is_abandoned),
@@ -217,8 +220,9 @@ def _read_survey(rows: Rows) -> Survey:
         earlier_fingerprint=fingerprint,
         earlier_is_active=bool(earlier_is_active),
         running_of_user=count,
+        has_queue=has_queue,
         end=None if next_time is None else End(last_id, next_time),
-        history=[row[8:] for row in rows if row[7] is not None],
+        history=[row[9:] for row in rows if row[8] is not None],
     )
 
 

@@ -18,7 +18,7 @@ from inference_proxy.replies.frames import START, Cursor
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A reply to generate. If `request` is None, an earlier request has begun it.
+    """A reply to generate. If `request` is None, an earlier request has begun it, or the message waits for its turn.
 
     `is_another` tells that a retry began the reply, in place of a void one. A client may know a part of that other reply.
     """
@@ -31,6 +31,8 @@ class Turn:
     # Of a reply that is continued: what it was, and after which cursor it goes on.
     former: Former | None = None
     after: Cursor = START
+    # Whether the message waits until other replies have ended.
+    is_waiting: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -231,9 +231,18 @@ restore_conversation = operation(
 )
 stop_reply = operation(
     "stop_reply",
-    "Stop the running reply and keep its text",
+    "Stop the running reply and keep its text. With the key of a message that waits, remove that message",
     "conversations",
-    parameters=[*IN_CONVERSATION, IDEMPOTENCY_KEY],
+    parameters=[
+        *IN_CONVERSATION,
+        IDEMPOTENCY_KEY,
+        query(
+            "queued",
+            "What happens to messages that wait. `keep`: they wait until the next send or `resume` (default). `drop`: they are "
+            "removed",
+            enum=["keep", "drop"],
+        ),
+    ],
     request=None,
     responses={
         (200, JSON): responses.MessageDetailSchema,
@@ -241,6 +250,14 @@ stop_reply = operation(
         **GUARDED,
         **errors(400, 404),
     },
+)
+resume_queue = operation(
+    "resume_queue",
+    "Let the messages go on that wait since a stop. If nothing runs, the first one has its turn now",
+    "conversations",
+    parameters=IN_CONVERSATION,
+    request=None,
+    responses={(200, JSON): responses.ConversationSchema, **GUARDED, **errors(404, 503)},
 )
 regenerate = operation(
     "regenerate",
@@ -290,12 +307,20 @@ read_message = operation(
 )
 edit_message = operation(
     "edit_message",
-    "Edit a message of yours. This creates a new version and streams a new reply. What followed the old one comes back with it",
+    "Edit a message of yours. This creates a new version and streams a new reply. What followed the old one comes back with "
+    "it. A message that waits is changed in place, and returned as JSON; settings that the request leaves out stay",
     "messages",
     parameters=[*OF_MESSAGE, *HOW, IDEMPOTENCY_KEY, *RESUMED],
-    request=requests.SendSerializer,
+    request=requests.EditSerializer,
     responses=REPLY,
     examples=[example({"content": "hello"}), SSE_EXAMPLE],
+)
+remove_queued_message = operation(
+    "remove_queued_message",
+    "Remove a message that waits for its turn",
+    "messages",
+    parameters=OF_MESSAGE,
+    responses={204: None, **GUARDED, **errors(404, 409)},
 )
 regenerate_message = operation(
     "regenerate_message",
@@ -327,7 +352,7 @@ activate_message = operation(
 )
 follow_reply = operation(
     "follow_reply",
-    "Follow a running reply, or replay a finished one",
+    "Follow a running reply, replay a finished one, or wait for one whose message waits",
     "messages",
     parameters=[
         *OF_MESSAGE,

@@ -1,24 +1,27 @@
 """What the primary surface reads: conversations, messages, and pages of them."""
 
 import unicodedata
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from functools import partial
 from itertools import product
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
-from django.db.models import CharField, Exists, F, Func, Q, Subquery
+from django.db.models import CharField, Exists, F, Func, OuterRef, Q, Subquery
+from django.db.models.expressions import RawSQL
 from django.db.models.functions import StrIndex
 from django.http import QueryDict
 
 from conversations.exceptions import ConversationNotFound, MessageNotFound
 from conversations.keyset import SortKey, encode_cursor
 from conversations.message_batches import select_batch
-from conversations.models import Conversation, Message, Role
+from conversations.models import Conversation, Message, QueuedMessage, Role
 from conversations.prepared_statements import PreparedStatement, Rows, read_all
 from conversations.querysets import MessageQuerySet
 from conversations.services.conversations import trash_begins_at
-from conversations.surfaces.api.responses import ConversationSchema, MessageDetailSchema, MessageSchema
+from conversations.surfaces.api.responses import QUEUED, ConversationSchema, MessageDetailSchema, MessageSchema
 from conversations.surfaces.paging import (
     Page,
     message_page,
@@ -40,6 +43,10 @@ MAX_MESSAGES = 1000
 MOST_EXAMINED = 10_000
 LEAST_ID = UUID(int=0)
 RUNNING = "running_message_id"
+# The columns of a message whose turn has not come.
+NOT_SAID_YET: Mapping[str, Any] = MappingProxyType(
+    {**dict.fromkeys(MessageSchema.columns), "role": Role.USER.value, "status": QUEUED, "is_active": True, "reasoning": ""}
+)
 
 
 def read_conversation(conversation_id: UUID, user_id: UUID) -> dict[str, Any]:
@@ -53,18 +60,48 @@ def read_conversation(conversation_id: UUID, user_id: UUID) -> dict[str, Any]:
 @PreparedStatement
 def _conversation(conversation_id: UUID, user_id: UUID) -> Rows:
     owned = Conversation.objects.visible_to(user_id).filter(id=conversation_id)
-    rows: Rows = owned.with_running_reply().values(*ConversationSchema.columns)
+    waiting = QueuedMessage.objects.filter(conversation_id=OuterRef("id"), is_started=False)
+    rows: Rows = owned.with_running_reply().annotate(has_queue=Exists(waiting)).values(*ConversationSchema.columns, "has_queue")
     return rows
 
 
 def read_message(conversation_id: UUID, message_id: UUID) -> dict[str, Any]:
-    """Return a message of a conversation as JSON, with its `context`. One query. Raises `MessageNotFound`."""
+    """Return a message of a conversation as JSON, with its `context`. One query, or two for one that waits.
+
+    Raises `MessageNotFound`.
+    """
     columns = dict.fromkeys(MessageDetailSchema.columns)
     row = Message.objects.in_conversation(conversation_id).filter(id=message_id).values(*columns).first()
     if row is None:
-        raise MessageNotFound
+        return _read_queued(conversation_id, message_id)
     (message,) = _shown([row], MessageDetailSchema)
     return message
+
+
+def _read_queued(conversation_id: UUID, message_id: UUID) -> dict[str, Any]:
+    for message in _show_queued(_queued(conversation_id=conversation_id), seen=()):
+        if message["id"] == message_id:
+            return {**message, "context": None}
+    raise MessageNotFound
+
+
+@PreparedStatement
+def _queued(conversation_id: UUID) -> Rows:
+    waiting = QueuedMessage.objects.filter(conversation_id=conversation_id, is_started=False).order_by("place")
+    model_tag = RawSQL("request ->> 'model_tag'", (), output_field=CharField())
+    columns = ("id", "conversation_id", "reply_id", "content", "created_at", "model_tag")
+    rows: Rows = waiting.annotate(model_tag=model_tag).values(*columns)
+    return rows
+
+
+def _show_queued(rows: list[dict[str, Any]], seen: Iterable[UUID]) -> list[dict[str, Any]]:
+    """Return messages that wait as JSON, except those whose turn has come since they were read: these are among the `seen`."""
+    known = set(seen)
+    return [
+        MessageSchema.from_row({**NOT_SAID_YET, **row}) | {"version": 1, "versions": 1, "reply_id": row["reply_id"]}
+        for row in rows
+        if row["id"] not in known
+    ]
 
 
 def read_conversation_and_messages(
@@ -72,7 +109,8 @@ def read_conversation_and_messages(
 ) -> tuple[dict[str, Any], list[dict[str, Any]], str | None]:
     """Return a conversation, the newest messages of its active branch, oldest first, and the cursor of older ones.
 
-    At most MAX_MESSAGES, and MAX_BATCH_BYTES of content. Two queries in one round trip. Raises `ConversationNotFound`.
+    At most MAX_MESSAGES, and MAX_BATCH_BYTES of content. Messages that wait for their turn come last. Two queries in one round
+    trip, and two more if any waits. Raises `ConversationNotFound`.
     """
     values = {"conversation_id": conversation_id, "user_id": user_id}
     # As a value, the limit tells PostgreSQL to plan for a part of the rows, which an index gives in their order.
@@ -80,21 +118,31 @@ def read_conversation_and_messages(
     found, messages = read_all(_conversation.reading(**values), newest)
     if not found:
         raise ConversationNotFound
+    queued: list[dict[str, Any]] = []
+    if found[0]["has_queue"]:
+        # Before the messages, so that one whose turn comes meanwhile is not missed.
+        queued, messages = read_all(_queued.reading(conversation_id=conversation_id), newest)
     page = message_page(messages, MAX_MESSAGES, MESSAGES_CURSOR)
-    return ConversationSchema.from_row({**found[0], **_running_beside(page)}), _oldest_first(page), page.next
+    return ConversationSchema.from_row({**found[0], **_running_beside(page)}), _oldest_first(page, queued), page.next
 
 
 def read_conversation_and_page(
     conversation_id: UUID, user_id: UUID, params: QueryDict
 ) -> tuple[dict[str, Any], list[dict[str, Any]], str | None]:
-    """Do the same for a page of the messages. Two queries."""
+    """Do the same for a page of the messages. Two queries, and one more if any waits."""
     rows = _conversation(conversation_id=conversation_id, user_id=user_id)
     if not rows:
         raise ConversationNotFound
+    queued = _queued_behind(conversation_id, params) if rows[0]["has_queue"] else []
     page = read_message_page(
         _active_messages, params, kind=MESSAGES_CURSOR, default=DEFAULT_LIMIT, conversation_id=conversation_id
     )
-    return ConversationSchema.from_row({**rows[0], **_running_beside(page)}), _oldest_first(page), page.next
+    return ConversationSchema.from_row({**rows[0], **_running_beside(page)}), _oldest_first(page, queued), page.next
+
+
+def _queued_behind(conversation_id: UUID, params: QueryDict) -> list[dict[str, Any]]:
+    """Return what waits behind a page: behind the first one, which has the newest messages."""
+    return [] if params.get("cursor") else _queued(conversation_id=conversation_id)
 
 
 def _running_beside(page: Page) -> dict[str, Any]:
@@ -117,15 +165,20 @@ def _newest_messages(conversation_id: UUID, user_id: UUID) -> Rows:
 
 
 def read_messages(
-    conversation_id: UUID, params: QueryDict, *, versions: str = "active"
+    conversation_id: UUID, user_id: UUID, params: QueryDict, *, versions: str = "active"
 ) -> tuple[list[dict[str, Any]], int, str | None]:
-    """Return a page of messages, oldest first, its limit, and the cursor of older messages. The first page has the newest.
+    """Return a page of messages, oldest first, its limit, and the cursor of older messages. The first page has the newest, and
+    those that wait for their turn.
 
-    With the versions "all", messages that are not on the active branch are read too.
+    With the versions "all", messages that are not on the active branch are read too. Raises `ConversationNotFound`.
     """
+    found = _conversation(conversation_id=conversation_id, user_id=user_id)
+    if not found:
+        raise ConversationNotFound
+    queued = _queued_behind(conversation_id, params) if found[0]["has_queue"] else []
     select = _all_messages if versions == "all" else _active_messages
     page = read_message_page(select, params, kind=MESSAGES_CURSOR, default=DEFAULT_LIMIT, conversation_id=conversation_id)
-    return _oldest_first(page), page.limit, page.next
+    return _oldest_first(page, queued), page.limit, page.next
 
 
 @PreparedStatement
@@ -139,8 +192,9 @@ def _all_messages(conversation_id: UUID, after_time: datetime | None, after_id: 
     return select_message_page(Message.objects.in_conversation(conversation_id), MessageSchema.columns, after_time, after_id)
 
 
-def _oldest_first(page: Page) -> list[dict[str, Any]]:
-    return _shown(page.rows[::-1])
+def _oldest_first(page: Page, queued: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    shown = _shown(page.rows[::-1])
+    return shown + _show_queued(queued, seen=(row["id"] for row in page.rows)) if queued else shown
 
 
 def _shown(rows: list[dict[str, Any]], schema: type[MessageSchema] = MessageSchema) -> list[dict[str, Any]]:
@@ -150,6 +204,7 @@ def _shown(rows: list[dict[str, Any]], schema: type[MessageSchema] = MessageSche
     for row in rows:
         message = schema.from_row(row)
         message["version"], message["versions"] = places.get(row["id"], (1, 1))
+        message["reply_id"] = None
         shown.append(message)
     return shown
 

@@ -193,8 +193,20 @@ class SamplingSerializer(OpenAIFieldsSerializer):
         )
 
 
-class SendSerializer(SamplingSerializer):
+class EditSerializer(SamplingSerializer):
     content = StrictCharField(max_length=settings.MAX_MESSAGE_CHARACTERS)
+
+
+class SendSerializer(EditSerializer):
+    when_busy = StrictChoiceField(
+        choices=["reject", "interrupt", "enqueue"],
+        required=False,
+        allow_null=True,
+        help_text="What to do if a reply is running. `reject`: answer 409. `interrupt`: stop it, keep its text, and send. "
+        "`enqueue`: wait until it has ended; up to 5 messages wait. The stream then begins when the turn comes; with `Prefer: "
+        "respond-async` or as JSON, the answer is a 202 with the message that waits. Default: interrupt a reply that no client "
+        "follows, unless a client asked for it in the background; otherwise 409.",
+    )
 
 
 class SwapSerializer(BodySerializer):

@@ -13,6 +13,8 @@ from conversations.models import DEFAULT_TITLE, Role, Status
 from conversations.surfaces.responses import RowSchema
 
 BULK_CURSOR = "b"
+# The status of a message that waits for its turn. It is no row of `messages` yet.
+QUEUED = "queued"
 
 
 class ConversationSchema(RowSchema):
@@ -51,7 +53,10 @@ class MessageSchema(RowSchema):
     model_tag = serializers.CharField(allow_blank=True)
     inference_time_ms = serializers.IntegerField(min_value=0)
     created_at = serializers.DateTimeField()
-    status = serializers.ChoiceField(choices=Status.values)
+    status = serializers.ChoiceField(
+        choices=[*Status.values, QUEUED],
+        help_text="`queued`: the message waits until a reply has ended. Follow its reply at `/messages/{reply_id}/stream`.",
+    )
     parent_id = serializers.UUIDField(
         allow_null=True,
         help_text="For a reply: the user message that it answers. For an edited message: its first version.",
@@ -68,6 +73,10 @@ class MessageSchema(RowSchema):
         help_text="Which of the versions of a user message, or of the answers to it, this is.",
     )
     versions = serializers.IntegerField(source="has_versions", min_value=1, help_text="How many there are.")
+    # Only `queries` knows it: it is no column of messages.
+    reply_id = serializers.UUIDField(
+        source="has_versions", allow_null=True, help_text="For a message that waits: the id that its reply will have."
+    )
     is_active = serializers.BooleanField(help_text="Whether the message is on the active branch.")
     error_code = serializers.CharField(allow_null=True)
     feedback = serializers.IntegerField(allow_null=True, min_value=-1, max_value=1)

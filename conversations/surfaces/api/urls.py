@@ -40,11 +40,12 @@ urlpatterns = [
     path(f"{CONVERSATION}/restore", ConversationViewSet.as_view({"post": "restore"})),
     path(f"{CONVERSATION}/export", ConversationExportView.as_view()),
     path(f"{CONVERSATION}/stop", ConversationViewSet.as_view({"post": "stop"})),
+    path(f"{CONVERSATION}/resume", ConversationViewSet.as_view({"post": "resume"})),
     path(f"{CONVERSATION}/fork", ConversationViewSet.as_view({"post": "fork"})),
     route(f"{CONVERSATION}/regenerate", ConversationViewSet.as_view({"post": "regenerate"}), begins_reply="POST"),
     # Messages
     route(f"{CONVERSATION}/messages", MessageViewSet.as_view({"get": "list", "post": "create"}), begins_reply="POST"),
-    route(MESSAGE, MessageViewSet.as_view({"get": "retrieve", "put": "update"}), begins_reply="PUT"),
+    route(MESSAGE, MessageViewSet.as_view({"get": "retrieve", "put": "update", "delete": "destroy"}), begins_reply="PUT"),
     route(f"{MESSAGE}/regenerate", MessageViewSet.as_view({"post": "regenerate"}), begins_reply="POST"),
     route(f"{MESSAGE}/continue", MessageViewSet.as_view({"post": "go_on"}), begins_reply="POST"),
     path(f"{MESSAGE}/activate", MessageViewSet.as_view({"post": "activate"})),

@@ -1,6 +1,7 @@
-"""/api/conversations: list, create, read, change, delete, fork, stop, regenerate."""
+"""/api/conversations: list, create, read, change, delete, fork, stop, resume, regenerate."""
 
 from typing import Any
+from uuid import UUID
 
 from django.http.response import HttpResponseBase
 from rest_framework.exceptions import ValidationError
@@ -21,6 +22,7 @@ from conversations.services.conversations import (
 from conversations.services.forks import count_branch, fork_conversation
 from conversations.services.replies.stop import stop_reply
 from conversations.services.sending.begin import regenerate_turn
+from conversations.services.sending.queue import find_keyed, remove_queued, resume_queue
 from conversations.surfaces.api import operations
 from conversations.surfaces.api.queries import (
     read_conversation,
@@ -44,7 +46,7 @@ from conversations.surfaces.delivery import conversation_location
 from conversations.surfaces.headers import STOPS_LATER, read_idempotency_key, read_stop_key
 from conversations.surfaces.ids import require_conversation_id, require_message_id
 from conversations.surfaces.paging import MAX_OFFSET, read_cursor
-from conversations.surfaces.query_parameters import read_flag, read_text, read_whole_number, read_zone
+from conversations.surfaces.query_parameters import read_choice, read_flag, read_text, read_whole_number, read_zone
 from conversations.surfaces.replica import from_replica
 from conversations.surfaces.request_fields import read_body
 from conversations.tags import clean_tag
@@ -163,13 +165,27 @@ class ConversationViewSet(ViewSet):
     def stop(self, request: Request, conversation_id: str) -> Response:
         found_id = require_conversation_id(conversation_id)
         require_conversation(conversation_id=found_id, user_id=caller_id(request))
-        key = read_stop_key(request)
-        reply_id = stop_reply(found_id, key)
+        key, queued = read_stop_key(request), read_choice(request.query_params, "queued", ("keep", "drop"))
+        if key and (waiting_id := find_keyed(found_id, key)) is not None:
+            return self._remove_queued(request, found_id, waiting_id)
+        reply_id = stop_reply(found_id, key, drops_queue=queued == "drop")
         if reply_id is None and key:
             return Response({"detail": STOPS_LATER}, status=202)
         if reply_id is None:
             raise NothingToStop
         return Response(read_message(found_id, reply_id))
+
+    def _remove_queued(self, request: Request, conversation_id: UUID, message_id: UUID) -> Response:
+        """Remove the message that waits under the key of a stop, and return it as it was."""
+        message = read_message(conversation_id, message_id)
+        remove_queued(conversation_id=conversation_id, user_id=caller_id(request), message_id=message_id)
+        return Response(message)
+
+    @operations.resume_queue
+    def resume(self, request: Request, conversation_id: str) -> Response:
+        found_id, user_id = require_conversation_id(conversation_id), caller_id(request)
+        resume_queue(conversation_id=found_id, user_id=user_id)
+        return Response(read_conversation(found_id, user_id))
 
     @operations.regenerate
     def regenerate(self, request: Request, conversation_id: str) -> HttpResponseBase:

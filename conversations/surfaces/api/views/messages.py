@@ -1,4 +1,4 @@
-"""/api/conversations/{id}/messages: list, send, read, edit, regenerate, continue, activate, follow, ticket."""
+"""/api/conversations/{id}/messages: list, send, read, edit, remove, regenerate, continue, activate, follow, ticket."""
 
 from typing import Any
 from uuid import UUID
@@ -14,12 +14,14 @@ from conversations.exceptions import MessageNotFound
 from conversations.models import Message, Role
 from conversations.services.conversations import require_conversation
 from conversations.services.replies.versions import activate_message
+from conversations.services.replies.waiting import is_waiting
 from conversations.services.sending.begin import continue_turn, edit_turn, regenerate_turn, start_turn
+from conversations.services.sending.queue import change_queued, refuse_queued, remove_queued
 from conversations.surfaces.api import operations
 from conversations.surfaces.api.queries import read_message, read_messages
-from conversations.surfaces.api.requests import SamplingSerializer, SendSerializer
+from conversations.surfaces.api.requests import EditSerializer, SamplingSerializer, SendSerializer
 from conversations.surfaces.api.tickets import LIFETIME_S, issue_ticket
-from conversations.surfaces.api.views.replies import answer_with_reply
+from conversations.surfaces.api.views.replies import answer_with_reply, chosen_in
 from conversations.surfaces.callers import caller_id
 from conversations.surfaces.delivery import Delivery, choose_delivery, no_more_events, place_in, stream_reply
 from conversations.surfaces.headers import LastEvent, read_last_event
@@ -35,9 +37,8 @@ class MessageViewSet(ViewSet):
 
     @operations.list_messages
     def list(self, request: Request, conversation_id: str) -> Response:
-        found_id = require_conversation_id(conversation_id)
-        require_conversation(conversation_id=found_id, user_id=caller_id(request))
-        items, limit, next_cursor = read_messages(found_id, request.query_params, versions=_read_versions(request))
+        found_id, user_id, versions = require_conversation_id(conversation_id), caller_id(request), _read_versions(request)
+        items, limit, next_cursor = read_messages(found_id, user_id, request.query_params, versions=versions)
         return Response({"items": items, "limit": limit, "next": next_cursor})
 
     @operations.send_message
@@ -56,25 +57,39 @@ class MessageViewSet(ViewSet):
     @operations.edit_message
     def update(self, request: Request, conversation_id: str, message_id: str) -> HttpResponseBase:
         found_id, edited_id = require_conversation_id(conversation_id), require_message_id(message_id)
-        body = read_body(SendSerializer, request)
+        body = read_body(EditSerializer, request)
         content = body.validated_data["content"]
+        # A message that waits has no reply to begin.
+        if change_queued(
+            conversation_id=found_id, user_id=caller_id(request), message_id=edited_id, content=content, changes=chosen_in(body)
+        ):
+            return Response(read_message(found_id, edited_id))
         return answer_with_reply(request, edit_turn, body, conversation_id=found_id, message_id=edited_id, content=content)
+
+    @operations.remove_queued_message
+    def destroy(self, request: Request, conversation_id: str, message_id: str) -> Response:
+        found_id, removed_id = require_conversation_id(conversation_id), require_message_id(message_id)
+        remove_queued(conversation_id=found_id, user_id=caller_id(request), message_id=removed_id)
+        return Response(status=204)
 
     @operations.regenerate_message
     def regenerate(self, request: Request, conversation_id: str, message_id: str) -> HttpResponseBase:
         found_id, chosen_id = require_conversation_id(conversation_id), require_message_id(message_id)
+        refuse_queued(conversation_id=found_id, user_id=caller_id(request), message_id=chosen_id)
         body = read_body(SamplingSerializer, request)
         return answer_with_reply(request, regenerate_turn, body, conversation_id=found_id, message_id=chosen_id)
 
     @operations.continue_reply
     def go_on(self, request: Request, conversation_id: str, message_id: str) -> HttpResponseBase:
         found_id, reply_id = require_conversation_id(conversation_id), require_message_id(message_id)
+        refuse_queued(conversation_id=found_id, user_id=caller_id(request), message_id=reply_id)
         body = read_body(SamplingSerializer, request)
         return answer_with_reply(request, continue_turn, body, conversation_id=found_id, reply_id=reply_id)
 
     @operations.activate_message
     def activate(self, request: Request, conversation_id: str, message_id: str) -> Response:
         found_id, chosen_id = require_conversation_id(conversation_id), require_message_id(message_id)
+        refuse_queued(conversation_id=found_id, user_id=caller_id(request), message_id=chosen_id)
         activate_message(conversation_id=found_id, user_id=caller_id(request), message_id=chosen_id)
         return Response(read_message(found_id, chosen_id))
 
@@ -82,7 +97,7 @@ class MessageViewSet(ViewSet):
     def stream(self, request: Request, conversation_id: str, message_id: str) -> HttpResponseBase:
         found_id, reply_id = require_conversation_id(conversation_id), require_message_id(message_id)
         last = read_last_event(request._request) or LastEvent()
-        _require_reply(found_id, reply_id, caller_id(request))
+        waits = _require_reply(found_id, reply_id, caller_id(request))
         if last.is_end:
             return no_more_events(reply_id)
         stream_format = NDJSON if choose_delivery(request) is Delivery.NDJSON else SSE
@@ -90,7 +105,9 @@ class MessageViewSet(ViewSet):
         # The types describe Django REST framework's own tokens.
         authenticated: Any = request.auth
         owner_id = authenticated or caller_id(request)
-        return stream_reply(request._request, reply_id, stream_format, after=after, owner_id=owner_id, headers=headers)
+        return stream_reply(
+            request._request, reply_id, stream_format, after=after, owner_id=owner_id, headers=headers, is_waiting=waits
+        )
 
     @operations.issue_ticket
     def ticket(self, request: Request, conversation_id: str, message_id: str) -> Response:
@@ -99,10 +116,14 @@ class MessageViewSet(ViewSet):
         return Response({"ticket": issue_ticket(caller_id(request), reply_id), "expires_in": LIFETIME_S})
 
 
-def _require_reply(conversation_id: UUID, reply_id: UUID, user_id: UUID) -> None:
+def _require_reply(conversation_id: UUID, reply_id: UUID, user_id: UUID) -> bool:
+    """Return whether a reply has not begun because its message waits. Raises `MessageNotFound`."""
     require_conversation(conversation_id=conversation_id, user_id=user_id)
-    if not Message.objects.in_conversation(conversation_id).filter(id=reply_id, role=Role.ASSISTANT).exists():
+    replies = Message.objects.in_conversation(conversation_id).filter(id=reply_id, role=Role.ASSISTANT)
+    # In this order: a message may have its turn in between.
+    if not replies.exists() and not is_waiting(conversation_id, reply_id) and not replies.exists():
         raise MessageNotFound
+    return is_waiting(conversation_id, reply_id)
 
 
 def _read_versions(request: Request) -> str:

@@ -1,5 +1,6 @@
 """How the primary surface answers a send, an edit and a regeneration: with a reply, delivered as the client asks."""
 
+from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
@@ -38,3 +39,10 @@ def _read_terms(chosen: dict[str, Any]) -> Terms:
     model_tag, assistant_id = chosen.get("model_tag") or "", chosen.get("assistant_id")
     require_allowed(model_tag)
     return Terms(model_tag=model_tag, assistant=None if assistant_id is None else find_assistant(assistant_id))
+
+
+def chosen_in(body: SamplingSerializer) -> dict[str, Any]:
+    """Return what a request changes in the settings of a message that waits. Raises as `_read_terms` does."""
+    terms = _read_terms(body.validated_data)
+    sampling = {name: value for name, value in asdict(body.sampling()).items() if value not in (None, False)}
+    return {"sampling": sampling, **terms.choices()}
