@@ -19,6 +19,7 @@ from django.db.models.functions import Upper
 from conversations.erased_models import ErasedUser
 from conversations.export_models import ExportHold
 from conversations.expressions import MESSAGE_DAY, OLDER_TITLE_WORDS
+from conversations.instruction_models import UserInstructions
 from conversations.key_models import CreationKey, EarlyStop
 from conversations.lease_models import Worker
 from conversations.new_ids import new_id
@@ -47,6 +48,7 @@ __all__ = [
     "Status",
     "TitleSource",
     "UsageTotal",
+    "UserInstructions",
     "UserQuota",
     "Worker",
 ]

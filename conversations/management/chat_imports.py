@@ -1,6 +1,7 @@
 """How import_history tells what it did."""
 
 from collections.abc import Iterator
+from dataclasses import asdict
 
 from conversations.services.history.foreign.importing import ChatImportResult
 from conversations.services.history.importing import ImportResult
@@ -10,7 +11,10 @@ MOST_PROBLEMS_SHOWN = 20
 
 def row_sentences(result: ImportResult | ChatImportResult, verb: str, *, is_dry_run: bool) -> Iterator[str]:
     done = f"would be {verb}" if is_dry_run else verb
-    for name, rows in (("conversations", result.conversations), ("messages", result.messages)):
+    handled = {"conversations": result.conversations, "messages": result.messages}
+    if isinstance(result, ImportResult) and any(asdict(result.instructions).values()):
+        handled["own instructions"] = result.instructions
+    for name, rows in handled.items():
         yield f"{name}: {rows.inserted:,} {done}, {rows.present:,} already present, {rows.left_out:,} left out"
 
 

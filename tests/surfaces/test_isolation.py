@@ -53,6 +53,7 @@ BODIES: dict[str, Any] = {
     "replace_conversation": {"title": "changed"},
     "restore_conversation": ABSENT,
     "resume_queue": ABSENT,
+    "save_instructions": {"instructions": "of an intruder"},
     "send_message": {"content": "intruding", "stream": False},
     "session_send_message": {"session_id": "…", "message": "intruding"},
     "stop_reply": ABSENT,

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from django.db import connection
 
-from conversations.services.history.json_lines import CONVERSATION, MESSAGE
+from conversations.services.history.json_lines import CONVERSATION, INSTRUCTIONS, MESSAGE
 from conversations.services.history.tombstones import erased_among
 
 SAME_OWNER_SQL = """
@@ -37,7 +37,7 @@ class Row(NamedTuple):
 def read_row(kind: str, values: dict[str, Any], line: bytes) -> Row:
     """Raises `ValueError` if an id is not a UUID."""
     conversation_id = values.get("id" if kind == CONVERSATION else "conversation_id")
-    user_id = values.get("user_id") if kind == CONVERSATION else None
+    user_id = None if kind == MESSAGE else values.get("user_id")
     return Row(kind, tuple(values), _uuid(conversation_id), _uuid(user_id), line)
 
 
@@ -59,11 +59,23 @@ class Admission:
         for row in rows:
             if row.kind == CONVERSATION and row.conversation_id and row.user_id == self.only_user:
                 self._chosen.add(row.conversation_id.bytes)
-        return [row for row in rows if row.conversation_id and row.conversation_id.bytes in self._chosen]
+        return [
+            row
+            for row in rows
+            if (row.conversation_id and row.conversation_id.bytes in self._chosen)
+            or (row.kind == INSTRUCTIONS and row.user_id == self.only_user)
+        ]
 
     def conversations(self, rows: Sequence[Row]) -> list[Row]:
         """Return the conversations of a batch that may be restored."""
-        found = [row for row in rows if row.kind == CONVERSATION]
+        return self._of_living(CONVERSATION, rows)
+
+    def instructions(self, rows: Sequence[Row]) -> list[Row]:
+        """Return the users' instructions of a batch that may be restored."""
+        return self._of_living(INSTRUCTIONS, rows)
+
+    def _of_living(self, kind: str, rows: Sequence[Row]) -> list[Row]:
+        found = [row for row in rows if row.kind == kind]
         if self.includes_erased:
             return found
         self.erased_users |= erased_among({row.user_id for row in found if row.user_id})

@@ -17,7 +17,16 @@ from django.db import transaction
 from django.utils import timezone
 
 from chatapi.auth.remembered_tokens import forget_tokens_of
-from conversations.models import ChatUser, Conversation, EarlyStop, Message, StaffAccess, UsageTotal, UserQuota
+from conversations.models import (
+    ChatUser,
+    Conversation,
+    EarlyStop,
+    Message,
+    StaffAccess,
+    UsageTotal,
+    UserInstructions,
+    UserQuota,
+)
 from conversations.services.history.delete import delete_with_messages
 from conversations.services.history.id_arrays import ids_of
 from conversations.services.history.id_batches import prefer_indexes
@@ -42,6 +51,8 @@ class Receipt:
     usage_totals: int = 0
     # The user's own limits of tokens: 0 or 1.
     quotas: int = 0
+    # The user's own instructions: 0 or 1.
+    instructions: int = 0
     # Entries of the admin's log whose titles and names were removed.
     admin_log_entries: int = 0
     # The records of which staff read the user's conversations. They stay, and contain only ids.
@@ -74,6 +85,7 @@ def count_of_user(*, user_id: UUID) -> Receipt:
         directory_entries=ChatUser.objects.filter(id=user_id).count(),
         usage_totals=UsageTotal.objects.filter(user_id=user_id).count(),
         quotas=UserQuota.objects.filter(user_id=user_id).count(),
+        instructions=UserInstructions.objects.filter(user_id=user_id).count(),
     )
 
 
@@ -107,6 +119,7 @@ def erase_user(
     receipt.quotas, _ = UserQuota.objects.filter(user_id=user_id).delete()
     # Names of chats that were stopped before they existed, seconds ago.
     EarlyStop.objects.filter(user_id=user_id).delete()
+    receipt.instructions, _ = UserInstructions.objects.filter(user_id=user_id).delete()
     _blank_searches_for(user_id)
     receipt.directory_entries, _ = ChatUser.objects.filter(id=user_id).delete()
     receipt.admin_log_entries += _blank_admin_log(ChatUser, [user_id])

@@ -15,9 +15,10 @@ from uuid import UUID
 from django.db import transaction
 
 from chatapi.database.timestamps import OutOfRangeTime
-from conversations.models import Conversation, Message
+from conversations.models import Conversation, Message, UserInstructions
 from conversations.services.history.id_arrays import IdArray
 from conversations.services.history.id_batches import DEFAULT_BATCH_SIZE, Walk, prefer_indexes
+from conversations.services.history.instruction_lines import instruction_lines
 from conversations.services.history.json_lines import history_lines
 from conversations.services.history.seals import HEADER, Section
 
@@ -66,6 +67,8 @@ def export_history(
     result = ExportResult()
     if file_format == "jsonl":
         target.write(HEADER)
+    if not is_anonymous and since is None and before is None:
+        _write_instructions(target, user_id, file_format, section)
     while not should_stop():
         with transaction.atomic():
             prefer_indexes()
@@ -110,6 +113,21 @@ def export_file(path: str) -> Iterator[BinaryIO]:
     except BaseException:
         Path(partial).unlink(missing_ok=True)
         raise
+
+
+def _write_instructions(target: BinaryIO, user_id: UUID | None, file_format: Format, section: Section) -> None:
+    if file_format == "jsonl":
+        for line in instruction_lines(user_id):
+            section.add(line)
+            target.write(line)
+    elif user_id is not None:
+        target.write(own_instructions(user_id).encode())
+
+
+def own_instructions(user_id: UUID) -> str:
+    """Return the user's instructions as Markdown; empty if there are none."""
+    text = UserInstructions.objects.filter(user_id=user_id).values_list("text", flat=True).first()
+    return f"# Own instructions\n\n{text}\n\n" if text else ""
 
 
 def _write_lines(target: BinaryIO, window: IdArray, section: Section, result: ExportResult) -> None:

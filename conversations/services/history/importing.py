@@ -18,13 +18,16 @@ from django.db import DatabaseError, transaction
 from conversations.services.history.admission import Admission, Row, read_row
 from conversations.services.history.id_batches import prefer_indexes
 from conversations.services.history.insertion import Counts, conditions_to_fit, insert_rows, preview_rows
-from conversations.services.history.json_lines import CONVERSATION, MESSAGE, TABLES, column_names
+from conversations.services.history.instruction_lines import COLUMNS, count_new_instructions, restore_instructions
+from conversations.services.history.json_lines import CONVERSATION, INSTRUCTIONS, MESSAGE, TABLES, column_names
 from conversations.services.history.reading import HistoryLines, ImportProblem, Line
 from conversations.services.history.seals import Condition
 
 DEFAULT_BATCH_LINES = 2000
 MAX_BATCH_BYTES = 8 * 1024 * 1024
 MAX_COLUMNS_NAMED = 5
+# Of the result, by the kind of line.
+FIELDS = {CONVERSATION: "conversations", MESSAGE: "messages", INSTRUCTIONS: "instructions"}
 
 
 @dataclass(slots=True)
@@ -42,6 +45,7 @@ class ImportResult:
 
     conversations: ImportedRows = field(default_factory=ImportedRows)
     messages: ImportedRows = field(default_factory=ImportedRows)
+    instructions: ImportedRows = field(default_factory=ImportedRows)
     # Users whose conversations were left out, because they were erased.
     erased_users: int = 0
     # What the file's headers and trailers say about it. Only right when the file is read to its end.
@@ -51,7 +55,8 @@ class ImportResult:
     is_complete: bool = False
 
     def of(self, kind: str) -> ImportedRows:
-        return self.conversations if kind == CONVERSATION else self.messages
+        handled: ImportedRows = getattr(self, FIELDS[kind])
+        return handled
 
 
 class _Run:
@@ -59,7 +64,7 @@ class _Run:
 
     def __init__(self, *, only_user: UUID | None, includes_erased: bool, is_dry_run: bool) -> None:
         self.is_dry_run = is_dry_run
-        self.known_columns = {kind: frozenset(column_names(kind)) for kind in TABLES}
+        self.known_columns = {kind: frozenset(column_names(kind)) for kind in TABLES} | {INSTRUCTIONS: COLUMNS}
         self.fits = conditions_to_fit()
         self.admission = Admission(includes_erased, only_user)
 
@@ -126,6 +131,7 @@ def _restore(rows: Sequence[Row], run: _Run) -> dict[str, Counts]:
     counts = {CONVERSATION: insert_rows(conversations, run.fits[CONVERSATION])}
     run.admission.trust(conversations)
     counts[MESSAGE] = insert_rows(run.admission.messages(rows), run.fits[MESSAGE])
+    counts[INSTRUCTIONS] = _counts_of_instructions(rows, run, restore_instructions)
     return counts
 
 
@@ -140,7 +146,14 @@ def _preview(rows: Sequence[Row], run: _Run) -> dict[str, Counts]:
     ids, existing = preview_rows(run.admission.messages(rows), "true")
     new = len(set(ids))
     counts[MESSAGE] = Counts(new, existing + len(ids) - new)
+    counts[INSTRUCTIONS] = _counts_of_instructions(rows, run, count_new_instructions)
     return counts
+
+
+def _counts_of_instructions(rows: Sequence[Row], run: _Run, handle: Callable[[Sequence[Row]], int]) -> Counts:
+    admitted = run.admission.instructions(rows)
+    new = handle(admitted)
+    return Counts(new, len(admitted) - new)
 
 
 def _read_line(number: int, line: bytes, known_columns: dict[str, frozenset[str]]) -> Row:

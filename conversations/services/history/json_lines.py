@@ -17,6 +17,8 @@ from inference_proxy.replies.streams import escape_line_ends
 CONVERSATION = "conversation"
 MESSAGE = "message"
 TABLES = {CONVERSATION: "conversations", MESSAGE: "messages"}
+# Before the conversations: see `instruction_lines`.
+INSTRUCTIONS = "instructions"
 
 COLUMNS_SQL = """
 SELECT attname FROM pg_attribute

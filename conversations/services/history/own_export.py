@@ -10,7 +10,7 @@ Columns that are about the service or for its staff are left out; an import give
 
 import logging
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from datetime import datetime
 from typing import Any, Literal
@@ -28,10 +28,11 @@ from conversations.exceptions import ExportInProgress, TooManyExports
 from conversations.keyset import SortKey, after_key
 from conversations.models import Conversation, Message
 from conversations.querysets import MessageQuerySet
-from conversations.services.history.export import HEADING_COLUMNS, PARAGRAPH_COLUMNS, heading, paragraph
+from conversations.services.history.export import HEADING_COLUMNS, PARAGRAPH_COLUMNS, heading, own_instructions, paragraph
 from conversations.services.history.export_holds import Hold
 from conversations.services.history.id_arrays import IdArray
 from conversations.services.history.id_batches import Walk, prefer_indexes
+from conversations.services.history.instruction_lines import instruction_lines
 from conversations.services.history.json_lines import CONVERSATION, MESSAGE, history_lines, row_lines
 from conversations.services.history.seals import HEADER, Section
 
@@ -143,7 +144,9 @@ def export_own(
         raise
     conversations = Conversation.objects.owned_by(user_id).filter(expires_at__isnull=True)
     windows = _windows(Walk(conversations, batch_size=WINDOW, after=after), hold, limit)
-    pieces = _lines(windows) if file_format == "jsonl" else _markdown(windows)
+    # A range behind a conversation is a part of the file, and the beginning has the user's instructions.
+    owner = user_id if after is None else None
+    pieces = _lines(windows, owner) if file_format == "jsonl" else _markdown(windows, owner)
 
     def on_close() -> None:
         permit.release()
@@ -207,26 +210,27 @@ def _groups(window: Sequence[UUID]) -> Iterator[list[UUID]]:
         yield group
 
 
-def _lines(groups: Iterator[list[UUID]]) -> Pieces:
+def _lines(groups: Iterator[list[UUID]], owner: UUID | None) -> Pieces:
     section = Section()
 
-    def counted(lines: Generator[bytes, None, None]) -> bytes:
-        found = _read(lines)
+    def counted(lines: Iterable[bytes]) -> bytes:
+        found = list(lines)
         for line in found:
             section.add(line)
         return b"".join(found)
 
+    beginning = HEADER + (counted(instruction_lines(owner)) if owner else b"")
     release_connections()
-    yield HEADER
+    yield beginning
     for group in groups:
         if len(group) > 1:
-            piece = counted(history_lines(IdArray.of(group), INTERNAL_COLUMNS))
+            piece = counted(_read(history_lines(IdArray.of(group), INTERNAL_COLUMNS)))
             release_connections()
             yield piece
             continue
-        piece = counted(row_lines(CONVERSATION, IdArray.of(group), INTERNAL_COLUMNS))
+        piece = counted(_read(row_lines(CONVERSATION, IdArray.of(group), INTERNAL_COLUMNS)))
         for ids in _message_batches(Message.objects.in_conversation(group[0])):
-            piece += counted(row_lines(MESSAGE, IdArray.of(ids), INTERNAL_COLUMNS))
+            piece += counted(_read(row_lines(MESSAGE, IdArray.of(ids), INTERNAL_COLUMNS)))
             release_connections()
             yield piece
             piece = b""
@@ -258,7 +262,10 @@ def _read(lines: Generator[bytes, None, None]) -> list[bytes]:
         return list(found)
 
 
-def _markdown(groups: Iterator[list[UUID]]) -> Pieces:
+def _markdown(groups: Iterator[list[UUID]], owner: UUID | None = None) -> Pieces:
+    if owner and (instructions := own_instructions(owner)):
+        release_connections()
+        yield instructions.encode()
     for group in groups:
         conversations = Conversation.objects.only(*HEADING_COLUMNS).in_bulk(group)
         for conversation_id in (each for each in group if each in conversations):

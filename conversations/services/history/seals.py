@@ -17,6 +17,7 @@ HEADER = b'{"archive":{"version":%d}}\n' % VERSION
 HEADER_BEGINNING = b'{"archive":'
 TRAILER_BEGINNING = b'{"end":'
 CONVERSATION_BEGINNING = b'{"conversation":'
+MESSAGE_BEGINNING = b'{"message":'
 
 
 class Condition(StrEnum):
@@ -45,7 +46,7 @@ class Section:
         """Add a row, with its line end."""
         if line.startswith(CONVERSATION_BEGINNING):
             self.conversations += 1
-        else:
+        elif line.startswith(MESSAGE_BEGINNING):
             self.messages += 1
         self._hash.update(line)
 
@@ -91,7 +92,7 @@ class SealReader:
             self.section.add(line)
         if line.startswith(CONVERSATION_BEGINNING):
             self.conversations += 1
-        else:
+        elif line.startswith(MESSAGE_BEGINNING):
             self.messages += 1
         return True
 

@@ -21,7 +21,7 @@ from conversations.models import Message
 from conversations.querysets import MessageQuerySet
 from conversations.services.replies.leases import lease
 from conversations.services.replies.store import live_replies
-from conversations.services.sending.context import Budget
+from conversations.services.sending.context import SEPARATOR, Budget
 from conversations.services.sending.model_tags import model_of_turn
 from conversations.services.sending.permits import Beginning, room_for_reply
 from conversations.services.sending.statements import Survey, lock_and_survey, lock_conversation, survey_conversation
@@ -97,16 +97,18 @@ def lock_and_survey_for_send(
 def _settings_of(conversation_id: UUID, row: tuple[Any, ...] | None, sampling: Sampling, terms: Terms) -> ReplySettings:
     if row is None:
         raise ConversationNotFound
-    title, title_source, own_tag, system_prompt, assistant_tag, temperature, max_tokens, top_k, _ = row
+    title, title_source, own_tag, system_prompt, assistant_tag, temperature, max_tokens, top_k, instructions, _ = row
     if (other := terms.assistant) is not None:
         system_prompt, assistant_tag = other.system_prompt, other.model_tag
         temperature, max_tokens, top_k = other.temperature, other.max_tokens, other.top_k
+    prompt = system_prompt or (sampling.thinking_mode and settings.THINKING_PROMPT) or settings.SYSTEM_PROMPT
     return ReplySettings(
         id=conversation_id,
         title=title,
         title_source=title_source,
         model_tag=model_of_turn(own_tag, assistant_tag),
-        system_prompt=system_prompt or (sampling.thinking_mode and settings.THINKING_PROMPT) or settings.SYSTEM_PROMPT,
+        system_prompt=SEPARATOR.join(filter(None, (prompt, instructions))),
+        own_instructions=len(instructions or ""),
         sampling=sampling.with_defaults(temperature=temperature, max_tokens=max_tokens, top_k=top_k),
     )
 

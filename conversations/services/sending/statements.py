@@ -28,9 +28,10 @@ from conversations.services.usage.totals import COUNT_TURN_CTES, UNCOUNTED_SQL, 
 # The lock that every verb takes first. If a user's running replies are limited, this also makes the user's sends wait for each
 # other: two at once would both see the last free place.
 LOCK_SQL = """
-SELECT c.title, c.title_source, c.model_tag, a.system_prompt, a.model_tag, a.temperature, a.max_tokens, a.top_k,
+SELECT c.title, c.title_source, c.model_tag, a.system_prompt, a.model_tag, a.temperature, a.max_tokens, a.top_k, own.text,
        CASE WHEN %(limited)s THEN pg_advisory_xact_lock(hashtextextended(%(lock_name)s, 0)) END
 FROM conversations AS c LEFT JOIN assistants AS a ON a.id = c.assistant_id AND a.is_active
+LEFT JOIN user_instructions AS own ON own.user_id = c.user_id AND own.is_active AND c.expires_at IS NULL
 WHERE c.id = %(conversation_id)s AND c.user_id IS NOT DISTINCT FROM %(user_id)s
   AND (c.expires_at IS NULL OR c.expires_at > statement_timestamp())
 FOR NO KEY UPDATE OF c

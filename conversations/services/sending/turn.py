@@ -71,6 +71,8 @@ class ReplySettings:
     model_tag: str
     system_prompt: str
     sampling: Sampling
+    # How many characters of the prompt are the user's own instructions.
+    own_instructions: int = 0
     terms: Terms = NO_TERMS
     # Whether this request is a retry that begins another reply than the first one with its key.
     restarts: bool = False
@@ -89,8 +91,8 @@ class ReplySettings:
 
     def summary_of(self, context: Context) -> dict[str, Any]:
         """Return the summary of a context that `Message.context` stores."""
-        instructions = len(self.terms.instructions)
-        more = {"instructions": instructions} if instructions else {}
+        lengths = {"own_instructions": self.own_instructions, "instructions": len(self.terms.instructions)}
+        more = {name: length for name, length in lengths.items() if length}
         return {**context.summary, **more, **({"restarted": True} if self.restarts else {})}
 
 

@@ -3,7 +3,7 @@
 from uuid import UUID
 
 from conversations.ids import parse_id
-from conversations.models import ChatUser, Conversation, UsageTotal, UserQuota
+from conversations.models import ChatUser, Conversation, UsageTotal, UserInstructions, UserQuota
 
 MOST_NAMED = 5
 
@@ -38,5 +38,6 @@ def is_known_user(*, user_id: UUID) -> bool:
             ChatUser.objects.filter(id=user_id),
             UsageTotal.objects.filter(user_id=user_id),
             UserQuota.objects.filter(user_id=user_id),
+            UserInstructions.objects.filter(user_id=user_id),
         )
     )

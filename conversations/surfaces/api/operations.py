@@ -444,3 +444,23 @@ list_users = operation(
     parameters=[limit(100), CURSOR],
     responses={(200, JSON): responses.UserListSchema, **GUARDED, **errors(400, 403)},
 )
+read_instructions = operation(
+    "read_instructions",
+    "Read your own instructions: what the model is told in all your conversations",
+    "users",
+    responses={(200, JSON): responses.InstructionsSchema, **GUARDED},
+)
+save_instructions = operation(
+    "save_instructions",
+    "Save your own instructions. They follow the system prompt, except in temporary conversations",
+    "users",
+    request=requests.InstructionsBody,
+    examples=[example({"instructions": "Answer in Dutch."})],
+    responses={(200, JSON): responses.InstructionsSchema, **GUARDED, **errors(400, 413)},
+)
+delete_instructions = operation(
+    "delete_instructions",
+    "Delete your own instructions",
+    "users",
+    responses={204: None, **GUARDED},
+)

@@ -1,13 +1,16 @@
 """Request bodies of the primary surface."""
 
 import unicodedata
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from django.conf import settings
+from msgspec import Meta
 from rest_framework import serializers
 
+from chatapi.api.bodies import Body
 from conversations.bulk_actions import ACTIONS, MOST_IDS, TAG_ACTIONS
 from conversations.ids import parse_id
+from conversations.instruction_models import MAX_INSTRUCTIONS_CHARACTERS
 from conversations.models import MAX_TITLE_CHARACTERS
 from conversations.surfaces.request_fields import (
     BodySerializer,
@@ -18,6 +21,7 @@ from conversations.surfaces.request_fields import (
     StrictFloatField,
     StrictIntegerField,
     choices_except,
+    visible,
 )
 from conversations.surfaces.sampling_fields import ONLY_OPENAI, OpenAIFieldsSerializer, ResponseFormatField
 from conversations.tags import MAX_TAG_CHARACTERS, MAX_TAGS, clean_tag, tags_by_key
@@ -221,3 +225,8 @@ class FeedbackSerializer(BodySerializer):
         if rating == 0:
             raise serializers.ValidationError("Must be 1, -1 or null.")
         return rating
+
+
+class InstructionsBody(Body, forbid_unknown_fields=True):
+    instructions: Annotated[str, visible(MAX_INSTRUCTIONS_CHARACTERS), Meta(description="What the model is told.")]
+    is_active: Annotated[bool, Meta(description="false: keep them, and do not tell them.")] = True

@@ -2,10 +2,11 @@
 
 from collections import defaultdict
 from datetime import date, datetime
-from typing import Any
+from typing import Annotated, Any, ClassVar
 from zoneinfo import ZoneInfo
 
 from drf_spectacular.utils import extend_schema_serializer
+from msgspec import Meta, Struct
 from rest_framework import serializers
 
 from conversations.keyset import encode_cursor
@@ -115,6 +116,11 @@ class ContextSchema(serializers.Serializer[Any]):
         min_value=1,
         required=False,
         help_text="Number of characters of the request's own instructions, which follow the system prompt.",
+    )
+    own_instructions = serializers.IntegerField(
+        min_value=1,
+        required=False,
+        help_text="Number of characters of the user's own instructions, which come between both.",
     )
     restarted = serializers.BooleanField(
         required=False,
@@ -390,3 +396,11 @@ def _day_of(time: datetime, zone: ZoneInfo) -> date:
     except OverflowError:
         # In that zone, the time is before the first or after the last day that Python knows.
         return time.date()
+
+
+class InstructionsSchema(Struct):
+    ref_name: ClassVar = "OwnInstructions"
+
+    instructions: Annotated[str, Meta(description="Empty if there are none.")]
+    is_active: bool
+    updated_at: Annotated[datetime | None, Meta(description="Null if there are none.")]

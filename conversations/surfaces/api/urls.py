@@ -10,6 +10,7 @@ from conversations.surfaces.api.views.conversations import ConversationViewSet
 from conversations.surfaces.api.views.export import ConversationExportView, ExportView
 from conversations.surfaces.api.views.feedback import FeedbackView
 from conversations.surfaces.api.views.health import HealthView, ReadyView
+from conversations.surfaces.api.views.instructions import InstructionsView
 from conversations.surfaces.api.views.messages import MessageViewSet
 from conversations.surfaces.api.views.models import ModelsView, ModelSwapView
 from conversations.surfaces.api.views.openapi import DocumentationView, SchemaView
@@ -55,6 +56,8 @@ urlpatterns = [
     ),
     path(f"{MESSAGE}/ticket", MessageViewSet.as_view({"post": "ticket"})),
     path(f"{MESSAGE}/feedback", FeedbackView.as_view()),
+    # The caller
+    path("me/instructions", InstructionsView.as_view()),
     # Assistants, search, usage, users
     path("assistants", AssistantsView.as_view()),
     path("search", SearchView.as_view()),
