@@ -19,14 +19,26 @@ SSE = "text/event-stream"
 NDJSON = "application/x-ndjson"
 TEXT = "text/plain"
 
-STREAM_EVENT = {"$ref": "#/components/schemas/StreamEvent"}
-# The objects in a stream. `complete_description` adds them to the OpenAPI file.
+# Schemas that no serializer has. `complete_description` adds them to the OpenAPI file.
+COMPONENTS: dict[str, Any] = {}
+
+
+def add_events(name: str, description: str, events: dict[str, Any]) -> dict[str, Any]:
+    """Add the schemas of the objects in a stream, and `name` for any of them. Return the reference to that."""
+    references = [{"$ref": f"#/components/schemas/{kind}"} for kind in events]
+    COMPONENTS.update(events)
+    COMPONENTS[name] = {"description": description, "oneOf": references}
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+# The objects in a stream.
 STREAM_EVENTS: dict[str, Any] = {
     "TokenEvent": {
         "type": "object",
         "description": "A piece of the text, with any further fields from the inference service.",
         "properties": {"token": {"type": "string"}},
         "required": ["token"],
+        "additionalProperties": True,
     },
     "ReasoningEvent": {
         "type": "object",
@@ -61,41 +73,32 @@ STREAM_EVENTS: dict[str, Any] = {
         "required": ["done", "status", "message_id", "finish_reason"],
     },
 }
-SSE_EVENT: dict[str, Any] = {
-    "type": "object",
-    "description": "One event of the stream. A comment (a single line without a blank line after it) comes first, and further "
-    "comments while the stream is silent.",
-    "properties": {
-        "id": {
-            "type": "string",
-            "description": "Length of the text after this event, in code points; if there is reasoning, `T-R` with the lengths "
-            "of both. The last event has the id `done`. Errors have no id.",
-        },
-        "data": {"type": "string", "contentMediaType": "application/json", "contentSchema": STREAM_EVENT},
-    },
-    "required": ["data"],
-}
-NDJSON_LINE = STREAM_EVENT
+STREAM_EVENT = add_events(
+    "StreamEvent",
+    "The `data` of one event of the stream, or one line. An event has an id: the length of the text after it, in code points; "
+    "if there is reasoning, `T-R` with the lengths of both; of the last event `done`. Errors have no id. A comment (a single "
+    "line without a blank line after it) comes first, and further comments while the stream is silent.",
+    STREAM_EVENTS,
+)
 # For a stop with the key of a send.
 STOPPED_LATER: dict[Any, Any] = {
     202: OpenApiResponse(description="The send with this key has not arrived. Its reply will be stopped when it does.")
 }
 # For clients that already have `done`. Only a 204 stops an EventSource from reconnecting.
 NO_MORE_EVENTS: dict[Any, Any] = {204: OpenApiResponse(description="Your last event is `done`, so there are no more")}
-STREAMS: dict[Any, Any] = {(200, SSE): SSE_EVENT, (200, NDJSON): NDJSON_LINE, **NO_MORE_EVENTS}
+STREAMS: dict[Any, Any] = {(200, SSE): STREAM_EVENT, (200, NDJSON): STREAM_EVENT, **NO_MORE_EVENTS}
 
-SSE_EXAMPLE = OpenApiExample(
-    "A short reply",
-    value=': stream\nid: 5\ndata: {"token": "hello", "gpu": 0}\n\nid: done\ndata: {"done": true, "status": "complete", '
-    '"message_id": "0192…", "token_count": 1, "inference_time_ms": 41, "finish_reason": "stop"}\n\n',
-    media_type=SSE,
-)
-NDJSON_EXAMPLE = OpenApiExample(
-    "A short reply, as lines",
-    value='{"token": "hello", "gpu": 0}\n{"done": true, "status": "complete", "message_id": "0192…", "token_count": 1, '
-    '"inference_time_ms": 41, "finish_reason": "stop"}\n',
-    media_type=NDJSON,
-)
+TOKEN = {"token": "hello", "gpu": 0}
+DONE = {"done": True, "status": "complete", "message_id": "01920000-0000-7000-8000-000000000000", "token_count": 1}
+END = {**DONE, "inference_time_ms": 41, "finish_reason": "stop"}
+STREAM_EXAMPLES = {
+    media_type: [
+        OpenApiExample(f"A token{suffix}", value=TOKEN, media_type=media_type),
+        OpenApiExample(f"The end{suffix}", value=END, media_type=media_type),
+    ]
+    for media_type, suffix in ((SSE, ""), (NDJSON, ", as a line"))
+}
+SSE_EXAMPLES, NDJSON_EXAMPLES = STREAM_EXAMPLES[SSE], STREAM_EXAMPLES[NDJSON]
 
 
 CODE_CHOICES = [(code, meaning) for code, (_, meaning) in ERROR_CODES.items()]
@@ -174,10 +177,21 @@ def complete_description(result: dict[str, Any], **_: Any) -> dict[str, Any]:
     for path in result["paths"].values():
         for described in path.values():
             described.setdefault("security", [])
-    references = [{"$ref": f"#/components/schemas/{name}"} for name in STREAM_EVENTS]
-    schemas = {**result["components"]["schemas"], **STREAM_EVENTS, "StreamEvent": {"oneOf": references}}
-    result["components"]["schemas"] = dict(sorted(schemas.items()))
+    schemas = result["components"]["schemas"]
+    assert not schemas.keys() & COMPONENTS.keys()
+    schemas |= COMPONENTS
+    result["components"]["schemas"] = _without_empty_choices(dict(sorted(schemas.items())))
     return result
+
+
+def _without_empty_choices(described: Any) -> Any:
+    """Drop `oneOf` where one choice takes anything, which the generator writes for nullable fields of any type."""
+    if isinstance(described, list):
+        return [_without_empty_choices(item) for item in described]
+    if not isinstance(described, dict):
+        return described
+    kept = {name: _without_empty_choices(value) for name, value in described.items()}
+    return {name: value for name, value in kept.items() if name != "oneOf" or {} not in value}
 
 
 class ClosedSchemaExtension(OpenApiSerializerExtension):  # type: ignore[no-untyped-call]

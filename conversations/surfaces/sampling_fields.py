@@ -27,7 +27,7 @@ ONLY_OPENAI = "Only with an inference service of OpenAI's protocol. With others,
 _STOP = {"type": "string", "minLength": 1, "maxLength": LONGEST_STOP}
 
 
-@extend_schema_field({"oneOf": [_STOP, {"type": "array", "items": _STOP, "maxItems": MOST_STOPS}], "nullable": True})
+@extend_schema_field({"oneOf": [_STOP, {"type": "array", "items": _STOP, "maxItems": MOST_STOPS}]})
 class StopField(serializers.Field[Any, Any, Any, Any]):
     """One text, or up to four, at which the model ends."""
 
@@ -45,7 +45,6 @@ class StopField(serializers.Field[Any, Any, Any, Any]):
         "type": "object",
         "properties": {"type": {"type": "string", "enum": list(FORMATS)}, "json_schema": {"type": "object"}},
         "required": ["type"],
-        "nullable": True,
     }
 )
 class ResponseFormatField(serializers.Field[Any, Any, Any, Any]):

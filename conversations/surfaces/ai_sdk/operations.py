@@ -15,6 +15,7 @@ from conversations.surfaces.openapi import (
     SEND_ERRORS,
     SSE,
     STOPPED_LATER,
+    add_events,
     errors,
     example,
     limit,
@@ -28,27 +29,43 @@ CHAT = OpenApiParameter(
     OpenApiParameter.PATH,
     description="The id that the client chose for the chat, or the id of any of its user's conversations",
 )
-EVENT: dict[str, Any] = {
-    "type": "object",
-    "description": "One event of the stream. It has no id. While the stream is silent, there are comments: single lines "
-    "without a blank line after them.",
-    "properties": {
-        "data": {
-            "type": "string",
-            "description": "An object with a `type`: `start` with `messageId`, `reasoning-start`, `reasoning-delta` and "
-            "`reasoning-end`, `text-start`, `text-delta` and `text-end` with `id` and, for a delta, `delta`, `error` with "
-            "`errorText`, `finish` with `messageMetadata`. The last one is not an object but `[DONE]`.",
-        }
+TEXT = {"type": "string"}
+
+
+def _event(kinds: list[str], description: str, fields: dict[str, Any]) -> dict[str, Any]:
+    properties = {"type": {"type": "string", "enum": kinds}, **fields}
+    return {"type": "object", "description": description, "properties": properties, "required": list(properties)}
+
+
+UI_MESSAGE_EVENT = add_events(
+    "UIMessageEvent",
+    "The `data` of one event of the stream. It has no id. While the stream is silent, there are comments: single lines without "
+    "a blank line after them. The last event is not an object but `[DONE]`.",
+    {
+        "UIMessageStartEvent": _event(["start"], "The message begins.", {"messageId": TEXT}),
+        "UIMessagePartEvent": _event(
+            ["text-start", "text-end", "reasoning-start", "reasoning-end"], "A part begins or ends.", {"id": TEXT}
+        ),
+        "UIMessageDeltaEvent": _event(
+            ["text-delta", "reasoning-delta"], "A piece of the part with this id.", {"id": TEXT, "delta": TEXT}
+        ),
+        "UIMessageErrorEvent": _event(["error"], "The reply failed, or the stream broke off.", {"errorText": TEXT}),
+        "UIMessageFinishEvent": _event(
+            ["finish"],
+            "The message is whole.",
+            {
+                "messageMetadata": {
+                    "type": "object",
+                    "properties": {"status": TEXT, "finishReason": TEXT},
+                    "required": ["status", "finishReason"],
+                }
+            },
+        ),
     },
-    "required": ["data"],
-}
-STREAM: dict[Any, Any] = {(200, SSE): EVENT}
+)
+STREAM: dict[Any, Any] = {(200, SSE): UI_MESSAGE_EVENT}
 STREAM_EXAMPLE = OpenApiExample(
-    "A short reply",
-    value='data: {"type":"start","messageId":"0192…"}\n\ndata: {"type":"text-start","id":"0"}\n\n'
-    'data: {"type":"text-delta","id":"0","delta":"hello"}\n\ndata: {"type":"text-end","id":"0"}\n\n'
-    'data: {"type":"finish","messageMetadata":{"status":"complete","finishReason":"stop"}}\n\ndata: [DONE]\n\n',
-    media_type=SSE,
+    "A piece of the text", value={"type": "text-delta", "id": "0", "delta": "hello"}, media_type=SSE
 )
 MESSAGE = {"id": "m1", "role": "user", "parts": [{"type": "text", "text": "hello"}]}
 

@@ -16,7 +16,7 @@ from conversations.surfaces.openapi import (
     NDJSON,
     RESUMED,
     SEND_ERRORS,
-    SSE_EXAMPLE,
+    SSE_EXAMPLES,
     STARTED_REPLY,
     STOPPED_LATER,
     STREAMS,
@@ -266,7 +266,7 @@ regenerate = operation(
     parameters=[*IN_CONVERSATION, *HOW, IDEMPOTENCY_KEY, *RESUMED],
     request=requests.SamplingSerializer,
     responses=REPLY,
-    examples=[example({"temperature": 0.7}), SSE_EXAMPLE],
+    examples=[example({"temperature": 0.7}), *SSE_EXAMPLES],
 )
 list_messages = operation(
     "list_messages",
@@ -296,7 +296,7 @@ send_message = operation(
     ],
     request=requests.SendSerializer,
     responses=REPLY,
-    examples=[example({"content": "hello"}), SSE_EXAMPLE],
+    examples=[example({"content": "hello"}), *SSE_EXAMPLES],
 )
 read_message = operation(
     "read_message",
@@ -313,7 +313,7 @@ edit_message = operation(
     parameters=[*OF_MESSAGE, *HOW, IDEMPOTENCY_KEY, *RESUMED],
     request=requests.EditSerializer,
     responses=REPLY,
-    examples=[example({"content": "hello"}), SSE_EXAMPLE],
+    examples=[example({"content": "hello"}), *SSE_EXAMPLES],
 )
 remove_queued_message = operation(
     "remove_queued_message",
@@ -330,7 +330,7 @@ regenerate_message = operation(
     parameters=[*OF_MESSAGE, *HOW, IDEMPOTENCY_KEY, *RESUMED],
     request=requests.SamplingSerializer,
     responses=REPLY,
-    examples=[example({"temperature": 0.7}), SSE_EXAMPLE],
+    examples=[example({"temperature": 0.7}), *SSE_EXAMPLES],
 )
 continue_reply = operation(
     "continue_reply",
@@ -340,7 +340,7 @@ continue_reply = operation(
     parameters=[*OF_MESSAGE, *HOW, IDEMPOTENCY_KEY, *RESUMED],
     request=requests.SamplingSerializer,
     responses=REPLY,
-    examples=[example({"max_tokens": 1024}), SSE_EXAMPLE],
+    examples=[example({"max_tokens": 1024}), *SSE_EXAMPLES],
 )
 activate_message = operation(
     "activate_message",
@@ -361,7 +361,7 @@ follow_reply = operation(
         query("lastEventId", "The same, as event-source-polyfill sends it when it reconnects. It wins over `after`"),
     ],
     responses={**STREAMS, **GUARDED, **errors(400, 404)},
-    examples=[SSE_EXAMPLE],
+    examples=[*SSE_EXAMPLES],
 )
 issue_ticket = operation(
     "issue_ticket",

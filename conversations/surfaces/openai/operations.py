@@ -8,6 +8,7 @@ from drf_spectacular.utils import OpenApiExample, OpenApiParameter
 from conversations.surfaces.openai import requests, responses
 from conversations.surfaces.openai.chat.requests import CompletionCreateSerializer
 from conversations.surfaces.openai.chat.responses import CompletionSchema
+from conversations.surfaces.openai.event_schemas import CHUNK_STREAM_EVENT, RESPONSE_STREAM_EVENT
 from conversations.surfaces.openapi import (
     IDEMPOTENCY_KEY,
     JSON,
@@ -42,44 +43,29 @@ RETRIES = header(
     "The packages send it. Above 0 and without an Idempotency-Key, the request follows the turn that the same body began "
     "within the last 15 minutes",
 )
-EVENT: dict[str, Any] = {
-    "type": "object",
-    "description": "One event. Comments (single lines) come first and while the stream is silent.",
-    "properties": {
-        "event": {"type": "string", "description": "The `type` of the object, for example `response.output_text.delta`."},
-        "data": {
-            "type": "string",
-            "contentMediaType": "application/json",
-            "description": "The object. Its `sequence_number` rises strictly, with gaps. The last object has the type "
-            "`response.completed`, `response.incomplete` (also for a cancelled response), `response.failed` or `error`.",
-        },
-    },
-    "required": ["event", "data"],
-}
 EXAMPLE = OpenApiExample(
-    "A short response",
-    value='event: response.output_text.delta\ndata: {"type": "response.output_text.delta", "sequence_number": 902, '
-    '"item_id": "msg_0192…", "output_index": 0, "content_index": 0, "delta": "hello", "logprobs": []}\n\n',
+    "A piece of the text",
+    value={
+        "type": "response.output_text.delta",
+        "sequence_number": 902,
+        "item_id": "msg_0192…",
+        "output_index": 0,
+        "content_index": 0,
+        "delta": "hello",
+        "logprobs": [],
+    },
     media_type=SSE,
 )
-ANSWERS: dict[Any, Any] = {(200, JSON): responses.ResponseSchema, (200, SSE): EVENT}
-CHUNK: dict[str, Any] = {
-    "type": "object",
-    "description": "One chunk. Comments (single lines) come first and while the stream is silent.",
-    "properties": {
-        "data": {
-            "type": "string",
-            "contentMediaType": "application/json",
-            "description": "A `chat.completion.chunk`, whose `delta` has `content` or `reasoning_content`, or an object with "
-            "an `error`. The last one is not an object but `[DONE]`.",
-        },
-    },
-    "required": ["data"],
-}
+ANSWERS: dict[Any, Any] = {(200, JSON): responses.ResponseSchema, (200, SSE): RESPONSE_STREAM_EVENT}
 CHUNK_EXAMPLE = OpenApiExample(
-    "A short reply",
-    value='data: {"id":"chatcmpl-0192…","object":"chat.completion.chunk","created":1767000000,"model":"default",'
-    '"choices":[{"index":0,"delta":{"content":"hello"},"logprobs":null,"finish_reason":null}]}\n\ndata: [DONE]\n\n',
+    "A piece of the reply",
+    value={
+        "id": "chatcmpl-0192…",
+        "object": "chat.completion.chunk",
+        "created": 1767000000,
+        "model": "default",
+        "choices": [{"index": 0, "delta": {"content": "hello"}, "logprobs": None, "finish_reason": None}],
+    },
     media_type=SSE,
 )
 
@@ -96,7 +82,7 @@ create_completion = operation(
     request=CompletionCreateSerializer,
     responses={
         (200, JSON): CompletionSchema,
-        (200, SSE): CHUNK,
+        (200, SSE): CHUNK_STREAM_EVENT,
         **GUARDED,
         **errors(400, 403, 404, 409, 413, 422, 502, 504),
     },

@@ -146,14 +146,13 @@ class ConversationField(serializers.Field[Any, Any, Any, Any]):
         "type": "object",
         "properties": {
             "format": {
-                "type": "object",
+                "type": ["object", "null"],
                 "properties": {
                     "type": {"type": "string", "enum": list(FORMATS)},
                     "name": {"type": "string"},
                     "schema": {"type": "object"},
                 },
                 "required": ["type"],
-                "nullable": True,
             }
         },
     }

@@ -9,10 +9,10 @@ from conversations.surfaces.openapi import (
     IDEMPOTENCY_KEY,
     JSON,
     LINK,
-    NDJSON_EXAMPLE,
+    NDJSON_EXAMPLES,
     RESUMED,
     SEND_ERRORS,
-    SSE_EXAMPLE,
+    SSE_EXAMPLES,
     STREAMS,
     errors,
     example,
@@ -41,7 +41,7 @@ send_message = operation(
     parameters=[IDEMPOTENCY_KEY, *RESUMED],
     request=requests.SendBody,
     responses={**STREAMS, **OPEN, **errors(401, 403), **SEND_ERRORS},
-    examples=[example({"session_id": "kitchen", "message": "hello"}), NDJSON_EXAMPLE, SSE_EXAMPLE],
+    examples=[example({"session_id": "kitchen", "message": "hello"}), *NDJSON_EXAMPLES, *SSE_EXAMPLES],
 )
 read_history = operation(
     "session_read_history",

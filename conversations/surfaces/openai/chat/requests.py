@@ -35,7 +35,7 @@ _MESSAGE = {
     "type": "object",
     "properties": {
         "role": {"type": "string", "enum": list(ROLES)},
-        "content": {"oneOf": [{"type": "string"}, {"type": "array", "items": TEXT_PART}], "nullable": True},
+        "content": {"oneOf": [{"type": "string"}, {"type": "array", "items": TEXT_PART}, {"type": "null"}]},
     },
     "required": ["role"],
 }
