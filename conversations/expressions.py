@@ -4,7 +4,6 @@ PostgreSQL uses such an index only for exactly the same expression. Each express
 querysets and the hand-written SQL take it. Only the migrations repeat it, because a migration must not change.
 """
 
-from django.contrib.postgres.search import SearchVectorField
 from django.db import models
 from django.db.models import F, Func
 
@@ -19,11 +18,8 @@ _HAS_PHRASE = """
 (length(%(expressions)s) > 5000 OR lower(%(expressions)s) LIKE ALL (%(typed)s)
  OR search_places(search_text(%(expressions)s)) @@ %(query)s)
 """
-# `idx_conversations_title_words`, with which nodes of the version before search.
-_OLDER_TITLE_VECTOR = "to_tsvector('simple', %(expressions)s)"
 
 MESSAGE_DAY = Func(F("created_at"), template=_DAY, output_field=models.DateField())
-OLDER_TITLE_WORDS = Func(F("title"), template=_OLDER_TITLE_VECTOR, output_field=SearchVectorField())
 
 MESSAGE_DAY_SQL = _DAY % {"expressions": "messages.created_at"}
 

@@ -18,7 +18,7 @@ from django.db.models.functions import Upper
 
 from conversations.erased_models import ErasedUser
 from conversations.export_models import ExportHold
-from conversations.expressions import MESSAGE_DAY, OLDER_TITLE_WORDS
+from conversations.expressions import MESSAGE_DAY
 from conversations.instruction_models import UserInstructions
 from conversations.key_models import CreationKey, EarlyStop
 from conversations.lease_models import Worker
@@ -223,7 +223,6 @@ class Conversation(models.Model):
             models.Index(
                 F("updated_at").desc(), F("id").desc(), name="idx_conversations_put_away", condition=Q(is_archived=True)
             ),
-            GinIndex(OLDER_TITLE_WORDS, name="idx_conversations_title_words"),
             models.Index(fields=["expires_at"], name="idx_conversations_expiry", condition=Q(expires_at__isnull=False)),
             # For staff, who know a session's id and not its user.
             models.Index(fields=["session_id"], name="idx_conversations_session", condition=Q(session_id__isnull=False)),

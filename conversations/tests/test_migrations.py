@@ -119,6 +119,25 @@ def test_both_forms_of_search_work_while_the_indexes_are_built_and_after(databas
     assert database.execute("SELECT indexrelid::regclass FROM pg_index WHERE NOT indisvalid").fetchall() == []
 
 
+OLDER_INDEXES = """
+SELECT count(*) FROM pg_class WHERE relname IN ('idx_messages_search', 'idx_conversations_title_words')
+"""
+
+
+@pytest.mark.parametrize("is_used", [False, True])
+def test_the_older_indexes_of_search_stay_where_older_nodes_may_be(database: psycopg.Connection[Any], is_used: bool) -> None:
+    migrate(database, "conversations", "0035")
+    if is_used:
+        database.execute("INSERT INTO conversations (user_id, title) VALUES (gen_random_uuid(), 'tea')")
+        database.execute("INSERT INTO messages (conversation_id, role, content) SELECT id, 'user', 'tea' FROM conversations")
+    for _ in range(2):
+        migrate(database)
+        assert database.execute(OLDER_INDEXES).fetchone() == (2 if is_used else 0,)
+        migrate(database, "conversations", "0035")
+        assert database.execute(OLDER_INDEXES).fetchone() == (2,)
+        assert database.execute("SELECT count(*) FROM pg_statistic_ext WHERE stxname LIKE 'st_%'").fetchone() == (3,)
+
+
 def test_every_check_was_validated(database: psycopg.Connection[Any]) -> None:
     rows = database.execute("SELECT conname FROM pg_constraint WHERE NOT convalidated").fetchall()
     assert rows == []
