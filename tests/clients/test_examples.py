@@ -16,6 +16,7 @@ import pytest
 from devstack.folder import PROJECT
 from tests.clients.node import NodeScript, why_node_is_missing
 from tests.clients.python_package import python_with_package
+from tests.clients.typescript_package import NAME, installed_in, why_not_packed
 from tests.support.client import Client
 from tests.support.cutting import CuttingRelay
 from tests.support.server import Server
@@ -111,9 +112,23 @@ def reading_with_package(kind: str) -> AbstractContextManager[Read]:
     return reading()
 
 
+@contextmanager
+def reading_with_typescript() -> Iterator[Read]:
+    if reason := why_not_packed():
+        pytest.skip(reason)
+    with NodeScript("typescript.mjs", str(installed_in() / "node_modules" / NAME)) as script:
+
+        def read(url: str, client: Client, conversation: str, content: str, key: str = "a-key") -> Callable[[], Any]:
+            script.tell(do="read", url=url, token=client.token, conversation=conversation, content=content, key=key)
+            return script.answer
+
+        yield read
+
+
 READERS: dict[str, Callable[[], AbstractContextManager[Read]]] = {
     "js": reading_in_node,
     "py": reading_in_python,
+    "typescript package": reading_with_typescript,
     "python package": partial(reading_with_package, "blocking"),
     "python package, asyncio": partial(reading_with_package, "asyncio"),
 }

@@ -18,7 +18,7 @@ from tests.support.steps import done, endless, hang_up, hold, tokens
 from tests.support.upstream import ScriptedUpstream
 from tests.support.waiting import wait_until
 
-BLOCK = re.compile(r"^```(js browser|js|python|answer)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^```(js browser|js|ts|python|answer)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SEPARATOR = "--- the next example ---"
 PACKAGE = "@microsoft/fetch-event-source"
 
