@@ -20,7 +20,12 @@ from detect_secrets.plugins.high_entropy_strings import Base64HighEntropyString,
 from devstack.folder import PROJECT
 
 # Tools write these files, with a hash in each line.
-HASHES = {"requirements.lock", "requirements-observability.lock", "tests/clients/package-lock.json"}
+HASHES = {
+    "requirements.lock",
+    "requirements-observability.lock",
+    "tests/clients/package-lock.json",
+    "tests/generators/package-lock.json",
+}
 DETECTORS: dict[str, Any] = get_mapping_from_secret_type_to_class()
 FORMATS: list[tuple[str, re.Pattern[str]]] = [
     (name, pattern)
