@@ -11,6 +11,7 @@ import shutil
 import signal
 import sys
 import tempfile
+from typing import Any
 
 from chatapi import __version__
 from chatapi.environment import EnvironmentProblem, EnvironmentReader
@@ -51,7 +52,7 @@ control_socket_disable = True
 forwarded_allow_ips = ""
 
 
-def on_starting(server):  # type: ignore[no-untyped-def]
+def on_starting(server: Any) -> None:
     """Log the version. Make the folder of the workers' metrics: new for each master, in memory where there is such a place."""
     server.log.info(f"chat-api {__version__} on Python {platform.python_version()}")
     if _serves_metrics:
@@ -63,7 +64,7 @@ def on_starting(server):  # type: ignore[no-untyped-def]
         os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
 
 
-def child_exit(server, worker):  # type: ignore[no-untyped-def]
+def child_exit(server: Any, worker: Any) -> None:
     """Remove the gauges of a worker that is gone; its counts stay."""
     if _serves_metrics:
         from prometheus_client.multiprocess import mark_process_dead
@@ -71,13 +72,13 @@ def child_exit(server, worker):  # type: ignore[no-untyped-def]
         mark_process_dead(worker.pid)
 
 
-def on_exit(server):  # type: ignore[no-untyped-def]
+def on_exit(server: Any) -> None:
     """Remove the folder of the metrics."""
     if _serves_metrics:
         shutil.rmtree(os.environ["PROMETHEUS_MULTIPROC_DIR"], ignore_errors=True)
 
 
-def when_ready(server):  # type: ignore[no-untyped-def]
+def when_ready(server: Any) -> None:
     """Warn once where several workers share no cache."""
     if workers > 1 and not _environment.text("CACHE_URL"):
         server.log.warning(
@@ -86,7 +87,7 @@ def when_ready(server):  # type: ignore[no-untyped-def]
         )
 
 
-def post_fork(server, worker):  # type: ignore[no-untyped-def]
+def post_fork(server: Any, worker: Any) -> None:
     """Let the worker be ended from its first moment on, and load the application without looking for garbage."""
     # Until the worker sets its own handlers, it has the master's. They put a signal into a queue that only the master reads.
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
@@ -95,7 +96,7 @@ def post_fork(server, worker):  # type: ignore[no-untyped-def]
     gc.disable()
 
 
-def post_worker_init(worker):  # type: ignore[no-untyped-def]
+def post_worker_init(worker: Any) -> None:
     """Let the service watch its worker, so that it saves running replies before the worker is killed."""
     import psycopg.waiting
     from gevent.threadpool import ThreadPool
@@ -122,19 +123,19 @@ def post_worker_init(worker):  # type: ignore[no-untyped-def]
     gc.enable()
 
 
-def pre_request(worker, req):  # type: ignore[no-untyped-def]
+def pre_request(worker: Any, req: Any) -> None:
     """Let the service close the connection of a request whose body it has not read: WSGI has no way to ask for that."""
     req.body.close_connection = req.force_close
 
 
-def worker_int(worker):  # type: ignore[no-untyped-def]
+def worker_int(worker: Any) -> None:
     """Save the replies. gunicorn calls this on SIGINT (Ctrl-C) and SIGQUIT, just before the worker quits."""
     from conversations.server_hooks import end_replies_now
 
     end_replies_now()
 
 
-def worker_exit(server, worker):  # type: ignore[no-untyped-def]
+def worker_exit(server: Any, worker: Any) -> None:
     """Wait until all replies are saved, even those without a reader. The master also calls this, for workers that are gone."""
     if worker.pid == os.getpid():
         from conversations.server_hooks import let_replies_end

@@ -65,7 +65,7 @@ class KnownRequest(Request):
 
     head = b""
 
-    def __init__(self, *given):  # type: ignore[no-untyped-def]
+    def __init__(self, *given: Any) -> None:
         try:
             super().__init__(*given)
         except errors.ParseException as failure:
@@ -74,11 +74,11 @@ class KnownRequest(Request):
         finally:
             self.head = b""
 
-    def parse(self, unreader):  # type: ignore[no-untyped-def]
+    def parse(self, unreader: Any) -> Any:
         self.max_buffer_headers = min(self.max_buffer_headers, MOST_HEADER_BYTES)
         return super().parse(unreader)
 
-    def read_into(self, unreader, buf, stop=False):  # type: ignore[no-untyped-def]
+    def read_into(self, unreader: Any, buf: Any, stop: bool = False) -> None:
         known = len(buf)
         super().read_into(unreader, buf, stop)
         self.head += buf[known:]
@@ -257,20 +257,22 @@ class Listener(StreamServer):
 class ServerLog(Logger):
     """gunicorn's messages without its access log, for which it would gather 20 values and all headers of every request."""
 
-    def access(self, resp, req, environ, request_time):  # type: ignore[no-untyped-def]
+    def access(self, resp: Any, req: Any, environ: Any, request_time: Any) -> None:
         """Do nothing: `chatapi.requests` logs the requests."""
 
 
 class Worker(GeventWorker):
     """A gevent worker that also ends gracefully on SIGHUP and without its master, and logs slow clients as information."""
 
-    def init_process(self):  # type: ignore[no-untyped-def]
+    def init_process(self) -> None:
         # gunicorn asks some thirty settings for each request, and looks each up through `__getattr__`. In a worker only
         # `keepalive` changes (see below), so they can be attributes.
         vars(self.cfg).update({name: setting.get() for name, setting in self.cfg.settings.items()})
         super().init_process()
 
-    def server_class(self, listener, *, spawn, application, log, handler_class, environ, **tls):  # type: ignore[no-untyped-def]
+    def server_class(
+        self, listener: Any, *, spawn: Any, application: Any, log: Any, handler_class: Any, environ: Any, **tls: Any
+    ) -> Any:
         """Return what accepts connections, as gunicorn's own worker makes it, and remember it."""
         server = Listener(listener, handle=partial(self.handle, listener), spawn=spawn, log=log, **tls)
         if self.cfg.workers > 1:
@@ -278,22 +280,22 @@ class Worker(GeventWorker):
         vars(self).setdefault("servers", []).append(server)
         return server
 
-    def handle_exit(self, sig, frame):  # type: ignore[no-untyped-def]
+    def handle_exit(self, sig: Any, frame: Any) -> None:
         """Accept nothing more from now on. gunicorn's loop looks once a second, and what it accepts until then is refused."""
         super().handle_exit(sig, frame)
         for server in vars(self).get("servers", ()):
             gevent.spawn(server.stop_accepting)
 
-    def close_idle_connections(self):  # type: ignore[no-untyped-def]
+    def close_idle_connections(self) -> None:
         """Keep no connection open after its request. Sets the attribute, which hides the setting."""
         vars(self.cfg)["keepalive"] = 0
 
-    def share_connections(self, group_of):  # type: ignore[no-untyped-def]
+    def share_connections(self, group_of: Any) -> None:
         """Let no address have more than half of the connections. `group_of` returns the client for an address of a peer."""
         most = min(self.worker_connections, least_reserved_descriptor())
         self.group_of, self.connections = group_of, Permits(CONNECTIONS, fair_share(most, least=most // 2))
 
-    def handle(self, listener, client, addr):  # type: ignore[no-untyped-def]
+    def handle(self, listener: Any, client: Any, addr: Any) -> None:
         # A Unix socket has no address, and a proxy of ours is no client.
         group = self.group_of(addr[0]) if isinstance(addr, tuple) else None
         if group is None:
@@ -304,7 +306,7 @@ class Worker(GeventWorker):
             with permit:
                 self.serve(listener, client, addr)
 
-    def serve(self, listener, client, addr):  # type: ignore[no-untyped-def]
+    def serve(self, listener: Any, client: Any, addr: Any) -> None:
         # TLS sockets keep their own class: they encrypt in `send`.
         if type(client) is gevent.socket.socket:
             client.__class__ = ClientSocket
@@ -312,7 +314,7 @@ class Worker(GeventWorker):
         note_arrival(before_end=True)
         super().handle(listener, client, addr)
 
-    def handle_request(self, listener_name, req, sock, addr):  # type: ignore[no-untyped-def]
+    def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> None:
         try:
             super().handle_request(listener_name, req, sock, addr)
             note_arrival(before_end=self.alive)
@@ -323,7 +325,7 @@ class Worker(GeventWorker):
                 raise StopIteration from None
             raise
 
-    def handle_error(self, req, client, addr, exc):  # type: ignore[no-untyped-def]
+    def handle_error(self, req: Any, client: Any, addr: Any, exc: Any) -> None:
         """Answer a request that could not be read, or that failed outside of Django, in the form of the service's errors."""
         from chatapi.incoming.unreadable_requests import answer_unreadable
 
@@ -345,12 +347,12 @@ class Worker(GeventWorker):
                 while client.recv(64 * 1024):
                     pass
 
-    def init_signals(self):  # type: ignore[no-untyped-def]
+    def init_signals(self) -> None:
         super().init_signals()
         # A terminal that closes sends SIGHUP to all its processes. The master reloads on it; a worker must end gracefully.
         signal.signal(signal.SIGHUP, self.handle_exit)
 
-    def notify(self):  # type: ignore[no-untyped-def]
+    def notify(self) -> None:
         """Tell the master that this worker is alive. Without a master, end as on SIGTERM; gunicorn alone would exit at once."""
         self.tmp.notify()
         if self.alive and self.ppid != os.getppid():

@@ -20,7 +20,7 @@ WITHOUT_TEXT = Q(content__in=("", NO_TEXT))
 WITHOUT_TEXT_SQL = f"content IN ('', '{NO_TEXT}')"
 
 
-class MessageTextField(models.TextField):  # type: ignore[type-arg]  # Django's class takes no type arguments
+class MessageTextField(models.TextField):
     """A text column that reads the placeholder as no text."""
 
     def select_format(self, compiler: Any, sql: str, params: Any) -> tuple[str, Any]:

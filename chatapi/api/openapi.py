@@ -16,7 +16,7 @@ from chatapi.api.field_types import FieldType, default_of
 Schema = dict[str, Any]
 
 
-class BearerScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+class BearerScheme(OpenApiAuthenticationExtension):
     target_class = "chatapi.auth.authentication.BearerAuthentication"
     name = "bearer"
 
@@ -38,7 +38,7 @@ def as_component(described: Any) -> Any:
     return described
 
 
-class ComponentExtension(OpenApiSerializerExtension):  # type: ignore[no-untyped-call]
+class ComponentExtension(OpenApiSerializerExtension):
     target_class = "chatapi.api.openapi.Component"
 
     def get_name(self, auto_schema: AutoSchema, direction: Any) -> str:

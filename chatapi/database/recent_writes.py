@@ -23,6 +23,8 @@ from django.http.response import HttpResponseBase
 
 from chatapi.database.connections import release_connections
 
+# In a request's META: who wrote, and when that was noted.
+WRITE_NOTED = "chatapi.write_noted"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 # From the mark to the commit. A send may wait 10 s for another reply to stop, before its own transaction.
 WRITE_S = 20.0
@@ -62,7 +64,7 @@ def note_write(request: HttpRequest, who: str) -> None:
     """Mark a user whose request may change something. Call it before anything is written."""
     if settings.DATABASE_REPLICA is None or request.method in SAFE_METHODS:
         return
-    request.write_noted = (who, time.monotonic())  # type: ignore[attr-defined]
+    request.META[WRITE_NOTED] = (who, time.monotonic())
     _mark(_key(who))
 
 
@@ -128,6 +130,6 @@ class SlowWritesMiddleware:
         try:
             return self._get_response(request)
         finally:
-            who, noted_at = getattr(request, "write_noted", ("", math.inf))
+            who, noted_at = request.META.get(WRITE_NOTED, ("", math.inf))
             if time.monotonic() - noted_at > SLOW_S:
                 _mark(_key(who))

@@ -26,6 +26,9 @@ from chatapi.problem import Problem
 
 # Of a key, before a user's id.
 USER = "user-"
+# What is noted of a request, in its META.
+IS_COUNTED, COUNT = "chatapi.is_counted", "chatapi.count"
+EARLY_THROTTLE, EARLY_COUNT = "chatapi.early_throttle", "chatapi.early_count"
 
 
 class TooManyRequests(Problem):
@@ -57,14 +60,14 @@ class Throttle(BaseThrottle):
     limit: Limit
 
     def allow_request(self, request: Request, view: object) -> bool:
-        request._request.is_counted = True  # type: ignore[attr-defined]
+        request._request.META[IS_COUNTED] = True
         rate: Rate | None = getattr(settings, self.limit.settings[0])
         if rate is None:
             return True
         key = self.key(request)
-        early: EarlyCount | None = getattr(request._request, "early_count", None)
+        early: EarlyCount | None = request._request.META.get(EARLY_COUNT)
         counted = early.count if early is not None and early.key == key else self.count(key, rate)
-        request._request.counted = counted  # type: ignore[attr-defined]
+        request._request.META[COUNT] = counted
         self._wait_s = counted.wait_s
         return counted.wait_us == 0
 
@@ -91,7 +94,7 @@ class UserThrottle(Throttle):
 def count_early(request: HttpRequest, throttles: Sequence[BaseThrottle]) -> None:
     """Have the only throttle of a request count already when its token is looked up, if that saves a round trip."""
     if len(throttles) == 1 and isinstance(throttle := throttles[0], UserThrottle):
-        request.early_throttle = throttle  # type: ignore[attr-defined]
+        request.META[EARLY_THROTTLE] = throttle
 
 
 class ReadThrottle(UserThrottle):
@@ -125,7 +128,7 @@ def count_further_sends(request: Request, sends: int) -> None:
         return
     key = SendThrottle().key(request)
     counted = meter.count_several(key, rate, further)
-    request._request.counted = counted  # type: ignore[attr-defined]
+    request._request.META[COUNT] = counted
     if counted.wait_us:
         meter.give_place_back(key, rate)
         raise Throttled(wait=counted.wait_s)
@@ -135,7 +138,7 @@ class NoThrottle(BaseThrottle):
     """For liveness, which costs nothing. A client that shares the monitor's address must not get a healthy process killed."""
 
     def allow_request(self, request: Request, view: object) -> bool:
-        request._request.is_counted = True  # type: ignore[attr-defined]
+        request._request.META[IS_COUNTED] = True
         return True
 
 
@@ -163,9 +166,9 @@ class AddressLimitMiddleware:
         if request.path_info.startswith(settings.STATIC_URL) and (refusal := self._count(request)):
             return refusal
         response = self._get_response(request)
-        if (counted := getattr(request, "counted", None)) is not None:
+        if (counted := request.META.get(COUNT)) is not None:
             _add_rate_headers(response, counted)
-        if getattr(request, "is_counted", False) or response.streaming or response.status_code >= 500:
+        if request.META.get(IS_COUNTED) or response.streaming or response.status_code >= 500:
             return response
         return self._count(request) or response
 
@@ -175,7 +178,7 @@ class AddressLimitMiddleware:
 
     def _count(self, request: HttpRequest) -> HttpResponseBase | None:
         """Count a request. Return the response that refuses it, or None if it may go on."""
-        request.is_counted = True  # type: ignore[attr-defined]
+        request.META[IS_COUNTED] = True
         rate: Rate | None = settings.THROTTLE_ADDRESS
         if rate is None:
             return None

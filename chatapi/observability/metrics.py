@@ -18,7 +18,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 from chatapi import __version__
 from chatapi.problem import Problem
 
-disable_created_metrics()  # type: ignore[no-untyped-call]
+disable_created_metrics()
 
 registry = CollectorRegistry()
 

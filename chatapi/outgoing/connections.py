@@ -10,7 +10,7 @@ import ssl
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import urllib3
 from django.conf import settings
@@ -71,6 +71,14 @@ class _BoundedReader:
         self._stream.close()
 
 
+# What the mixins below are mixed into.
+if TYPE_CHECKING:
+    from urllib3.connection import HTTPConnection as _Connection
+    from urllib3.connectionpool import HTTPConnectionPool as _Pool
+else:
+    _Connection = _Pool = object
+
+
 class _BoundedResponse(http.client.HTTPResponse):
     """A response with a bounded head, which any number of interim answers (100 to 199) may precede."""
 
@@ -81,9 +89,10 @@ class _BoundedResponse(http.client.HTTPResponse):
             super().begin()
 
     def _read_status(self) -> tuple[str, int, str]:
+        hidden: Any = super()
         # http.client skips 100 alone; 102 and 103 are as much an interim answer, only 101 ends the exchange.
         while True:
-            version, status, reason = super()._read_status()  # type: ignore[misc]
+            version, status, reason = hidden._read_status()
             if (call := current_call()) is not None:
                 call.note_answer()
             if not 100 <= status < 200 or status == http.HTTPStatus.SWITCHING_PROTOCOLS:
@@ -91,8 +100,9 @@ class _BoundedResponse(http.client.HTTPResponse):
             http.client.parse_headers(self.fp)
 
     def _read_and_discard_trailer(self) -> None:
+        hidden: Any = super()
         with self._bounded_head():
-            super()._read_and_discard_trailer()  # type: ignore[misc]
+            hidden._read_and_discard_trailer()
 
     @contextlib.contextmanager
     def _bounded_head(self) -> Iterator[None]:
@@ -105,7 +115,7 @@ class _BoundedResponse(http.client.HTTPResponse):
                 self.fp = stream
 
 
-class _WatchedMixin:
+class _WatchedMixin(_Connection):
     """Hand the socket to the call that is being made, and send its request in one piece."""
 
     response_class: Any = _BoundedResponse
@@ -130,7 +140,7 @@ class _WatchedMixin:
         unsent: list[bytes] = []
         self._unsent = unsent
         try:
-            super().request(*args, **kwargs)  # type: ignore[misc]
+            super().request(*args, **kwargs)
         finally:
             self._unsent = None
         self.send(b"".join(unsent))
@@ -144,21 +154,21 @@ class _WatchedMixin:
             if call is not None and call.has_ended:
                 raise
             if isinstance(failure, socket.gaierror):
-                raise urllib3.exceptions.NameResolutionError(self.host, self, failure) from failure  # type: ignore[arg-type]
+                raise urllib3.exceptions.NameResolutionError(self.host, self, failure) from failure
             if isinstance(failure, TimeoutError):
                 raise urllib3.exceptions.ConnectTimeoutError(self, f"{self.host} did not accept in time") from failure
-            raise urllib3.exceptions.NewConnectionError(self, f"{self.host} can't be reached: {failure}") from failure  # type: ignore[arg-type]
+            raise urllib3.exceptions.NewConnectionError(self, f"{self.host} can't be reached: {failure}") from failure
 
     def send(self, data: Any) -> None:
         if self._unsent is None:
-            super().send(data)  # type: ignore[misc]
+            super().send(data)
         else:
             self._unsent.append(data)
 
     def answer(self) -> http.client.HTTPResponse:
         """Wait for the head of the answer to the request, and return it as http.client reads it."""
         self.sock.settimeout(None)
-        return http.client.HTTPConnection.getresponse(self)  # type: ignore[arg-type]
+        return http.client.HTTPConnection.getresponse(self)
 
     @property
     def is_connected(self) -> bool:
@@ -168,7 +178,7 @@ class _WatchedMixin:
             return False
         if sock is None or isinstance(sock, ssl.SSLSocket):
             # What a TLS connection has received can't be looked at without reading it.
-            return bool(super().is_connected)  # type: ignore[misc]
+            return bool(super().is_connected)
         # urllib3 would poll it, which takes a turn of an event loop.
         sock.settimeout(0)
         try:
@@ -255,13 +265,13 @@ def _ask(connection: Any, target: str, body: bytes, headers: Mapping[str, str]) 
     return head
 
 
-class _PoolMixin:
+class _PoolMixin(_Pool):
     def post(self, target: str, body: bytes, headers: Mapping[str, str], *, connect_timeout_s: float) -> PooledAnswer:
         """Send a request and wait for the head of its answer. Raises the exceptions of `urlopen`, or an `OSError`.
 
         `urlopen` costs twice as much: it also redirects, retries and decodes.
         """
-        connection = self._get_conn()  # type: ignore[attr-defined]
+        connection = self._get_conn()
         was_kept = not connection.is_closed
         try:
             connection.timeout = connect_timeout_s
@@ -290,7 +300,7 @@ class _PoolMixin:
     def _make_request(self, conn: Any, *args: Any, **kwargs: Any) -> Any:
         was_kept = not conn.is_closed
         try:
-            return super()._make_request(conn, *args, **kwargs)  # type: ignore[misc]
+            return super()._make_request(conn, *args, **kwargs)
         except Exception:
             call = current_call()
             if was_kept and not (call is not None and call.is_cut):
@@ -299,16 +309,16 @@ class _PoolMixin:
 
     def drop_idle(self) -> None:
         """Close the connections that wait for another call: one of them was dead, so the others are likely to be."""
-        with contextlib.suppress(queue.Empty, AttributeError):
-            while True:
-                if (idle := self.pool.get(block=False)) is not None:  # type: ignore[attr-defined]
+        with contextlib.suppress(queue.Empty):
+            while self.pool is not None:
+                if (idle := self.pool.get(block=False)) is not None:
                     idle.close()
 
     def _put_conn(self, conn: Any) -> None:
         # The reader comes here when it has read the answer to its end.
         if conn is not None and not conn.leave_call():
             conn.close()
-        super()._put_conn(conn)  # type: ignore[misc]
+        super()._put_conn(conn)
 
 
 class _HTTPPool(_PoolMixin, HTTPConnectionPool):

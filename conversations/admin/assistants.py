@@ -10,7 +10,7 @@ from conversations.admin.lists import ListedLookupsAdmin
 from conversations.models import SAMPLING_RANGES, Assistant
 
 
-class AssistantForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at run time
+class AssistantForm(forms.ModelForm):
     """Name the field whose value is out of range. The table's constraint covers three columns and can't say which one."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:

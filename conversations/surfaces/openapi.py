@@ -194,16 +194,14 @@ def _without_empty_choices(described: Any) -> Any:
     return {name: value for name, value in kept.items() if name != "oneOf" or {} not in value}
 
 
-class ClosedSchemaExtension(OpenApiSerializerExtension):  # type: ignore[no-untyped-call]
+class ClosedSchemaExtension(OpenApiSerializerExtension):
     """Document every `ClosedSerializer` with `additionalProperties: false`."""
 
     target_class = "conversations.surfaces.request_fields.ClosedSerializer"
     match_subclasses = True
 
     def map_serializer(self, auto_schema: AutoSchema, direction: Any) -> dict[str, Any]:
-        described: dict[str, Any] = auto_schema._map_serializer(  # type: ignore[no-untyped-call]
-            self.target, direction, bypass_extensions=True
-        )
+        described: dict[str, Any] = auto_schema._map_serializer(self.target, direction, bypass_extensions=True)
         return {**described, "additionalProperties": False}
 
 

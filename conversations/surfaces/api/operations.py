@@ -55,7 +55,7 @@ REPLY: dict[Any, Any] = {
 }
 
 
-class TicketScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+class TicketScheme(OpenApiAuthenticationExtension):
     target_class = "conversations.surfaces.api.tickets.TicketAuthentication"
     name = "ticket"
 

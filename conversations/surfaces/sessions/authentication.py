@@ -5,6 +5,9 @@ from rest_framework.request import Request
 
 from chatapi.auth.authentication import BearerAuthentication, Caller
 
+# In the META of a request: its caller sent a token that is not valid.
+WAS_REFUSED = "chatapi.was_refused"
+
 
 class OptionalBearerAuthentication(BearerAuthentication):
     """Treat an invalid token like a missing one. A token that can't be checked now may be valid, so it is still a 503."""
@@ -13,5 +16,5 @@ class OptionalBearerAuthentication(BearerAuthentication):
         try:
             return super().authenticate(request)
         except AuthenticationFailed:
-            request._request.has_invalid_token = True  # type: ignore[attr-defined]
+            request._request.META[WAS_REFUSED] = True
             return None

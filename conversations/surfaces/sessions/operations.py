@@ -29,7 +29,7 @@ SESSION = OpenApiParameter(
 OPEN = errors(429, 503)
 
 
-class OptionalBearerScheme(BearerScheme):  # type: ignore[no-untyped-call]
+class OptionalBearerScheme(BearerScheme):
     target_class = "conversations.surfaces.sessions.authentication.OptionalBearerAuthentication"
     name = "optionalBearer"
 

@@ -26,7 +26,7 @@ from conversations.surfaces.headers import next_link, read_idempotency_key
 from conversations.surfaces.sending import begin_turn, refuse_too_many_streams
 from conversations.surfaces.sessions import operations
 from conversations.surfaces.sessions.anonymous_replies import permit_for_reply
-from conversations.surfaces.sessions.authentication import OptionalBearerAuthentication
+from conversations.surfaces.sessions.authentication import WAS_REFUSED, OptionalBearerAuthentication
 from conversations.surfaces.sessions.queries import read_history
 from conversations.surfaces.sessions.requests import SendBody, SendParser
 from conversations.surfaces.sessions.responses import ForgottenSchema, HistorySchema, MessageSchema
@@ -44,7 +44,7 @@ class SessionSurfaceView(APIView):
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         """Tell a client whose token is invalid that it was answered as an anonymous caller."""
         response = super().finalize_response(request, response, *args, **kwargs)
-        if getattr(request._request, "has_invalid_token", False) and "WWW-Authenticate" not in response:
+        if request._request.META.get(WAS_REFUSED) and "WWW-Authenticate" not in response:
             response["WWW-Authenticate"] = 'Bearer error="invalid_token"'
         return response
 
