@@ -14,7 +14,7 @@ BENCH_STAMP := $(BENCH_VENV)/.installed
 CHECK_ENV := SECRET_KEY=only-for-checks-8f2c1d7a5e9b4036a1c7d9e2f4b6a8c0d3e5 DATABASE_URL=postgresql://nobody@localhost/none
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run cluster test test-fast test-all test-cluster faults faults-power check fix schema lock bench clean
+.PHONY: help setup run cluster test coverage test-fast test-all test-cluster faults faults-power check fix schema lock bench clean
 
 # If the command line sets PYTHON and .venv was made with another version, .venv is made again.
 ifneq ($(origin PYTHON),file)
@@ -52,6 +52,13 @@ cluster: $(STAMP) ## Run the service on two PostgreSQL servers with Patroni and 
 # The tests spend most of their time waiting for real servers, so four processes are faster even on two cores.
 test: $(STAMP) ## Run the tests against a real PostgreSQL (ARGS="-k stop" selects some)
 	@$(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
+
+coverage: $(STAMP) ## Run the tests, show how much of the code they visit, also in servers; require 85 % of what the branch changes
+	@rm -f .coverage .coverage.*
+	@$(BIN)/coverage run -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report --format=total | sed 's/.*/Coverage: & %/'
+	@.ci/changed-lines $(BIN)
 
 test-fast: $(STAMP) ## Run the tests that start no server and no browser, in about two minutes
 	@$(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder -m "not slow and not exhaustive" \
@@ -107,4 +114,4 @@ $(BENCH_STAMP): requirements-bench.txt $(STAMP)
 	@touch $@
 
 clean: ## Remove .venv and caches; keep the dev stack's data in .devstack
-	rm -rf .venv .venv-* .mypy_cache .ruff_cache .pytest_cache .hypothesis test-output
+	rm -rf .coverage .coverage.* coverage.xml .venv .venv-* .mypy_cache .ruff_cache .pytest_cache .hypothesis test-output
