@@ -1,5 +1,7 @@
 """What a user can do to many conversations at once, and to how many of them by name."""
 
+from typing import Literal
+
+Action = Literal["archive", "unarchive", "delete", "restore", "tag", "untag"]
 TAG_ACTIONS = ("tag", "untag")
-ACTIONS = ("archive", "unarchive", "delete", "restore", *TAG_ACTIONS)
 MOST_IDS = 200

@@ -3,3 +3,5 @@
 from typing import Literal
 
 WhenBusy = Literal["reject", "interrupt", "enqueue"]
+# Where a message can't wait: only a send of the primary surface can.
+NoWaiting = Literal["reject", "interrupt"]

@@ -16,7 +16,7 @@ from conversations.surfaces.headers import IDEMPOTENCY_KEY_FORM
 from conversations.surfaces.long_bodies import LongBodyParser
 from conversations.surfaces.request_fields import SessionId, visible
 from conversations.visible_text import is_blank
-from conversations.when_busy import WhenBusy
+from conversations.when_busy import NoWaiting
 from inference_proxy.protocols.base import Sampling
 
 # In a long body. Twenty times what one conversation gives to a model.
@@ -190,7 +190,7 @@ class SubmitBody(Body, kw_only=True):
     model: Annotated[
         Annotated[str, visible(100)] | None, Meta(description="The model of the chat from now on. Null: unchanged.")
     ] = None
-    when_busy: Annotated[WhenBusy | None, Meta(description="What to do if a reply is running, as on the primary surface.")] = (
+    when_busy: Annotated[NoWaiting | None, Meta(description="What to do if a reply is running, as on the primary surface.")] = (
         None
     )
 

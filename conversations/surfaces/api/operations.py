@@ -92,7 +92,7 @@ swap_model = operation(
     "swap_model",
     "Load another model (admins only)",
     "models",
-    request=requests.SwapSerializer,
+    request=requests.SwapBody,
     examples=[example({"model_tag": "large"})],
     responses={(202, JSON): responses.SwapAnswerSchema, **GUARDED, **errors(400, 403, 413, 501, 502, 504)},
 )
@@ -122,7 +122,7 @@ create_conversation = operation(
     "Create a conversation",
     "conversations",
     parameters=[IDEMPOTENCY_KEY],
-    request=requests.ConversationCreateSerializer,
+    request=requests.ConversationCreateBody,
     examples=[example({"title": "Tea"})],
     responses={(201, JSON): responses.ConversationSchema, **GUARDED, **errors(400, 403, 404, 413, 422)},
 )
@@ -130,7 +130,7 @@ change_conversations = operation(
     "change_conversations",
     "Archive, delete, restore or tag many conversations at once: some by their ids, or all that match. It may be repeated",
     "conversations",
-    request=requests.BulkSerializer,
+    request=requests.BulkBody,
     examples=[
         example({"action": "tag", "ids": ["01920000-0000-7000-8000-000000000001"], "tags": ["Tea"]}),
         OpenApiExample("All", value={"action": "archive", "all": True, "filters": {"favorited": False}}, request_only=True),
@@ -185,7 +185,7 @@ replace_conversation = operation(
     "Change a conversation. The title is required",
     "conversations",
     parameters=IN_CONVERSATION,
-    request=requests.ConversationPutSerializer,
+    request=requests.ConversationPutBody,
     examples=[example({"title": "Green tea"})],
     responses={(200, JSON): responses.ConversationSchema, **GUARDED, **errors(400, 404, 413)},
 )
@@ -194,7 +194,7 @@ change_conversation = operation(
     "Change some fields of a conversation",
     "conversations",
     parameters=IN_CONVERSATION,
-    request=requests.ConversationPatchSerializer,
+    request=requests.ConversationPatchBody,
     examples=[example({"title": "Green tea"})],
     responses={(200, JSON): responses.ConversationSchema, **GUARDED, **errors(400, 404, 413)},
 )
@@ -203,7 +203,7 @@ fork_conversation = operation(
     "Copy the active branch up to a message into a new conversation. Each 200 messages count as a send",
     "conversations",
     parameters=[*IN_CONVERSATION, IDEMPOTENCY_KEY],
-    request=requests.ForkSerializer,
+    request=requests.ForkBody,
     examples=[example({"title": "Another way"})],
     responses={(201, JSON): responses.ConversationSchema, **GUARDED, **errors(400, 404, 413, 422)},
 )
@@ -264,7 +264,7 @@ regenerate = operation(
     "Generate another answer to the last user message. The old answer stays active until the new one is complete",
     "conversations",
     parameters=[*IN_CONVERSATION, *HOW, IDEMPOTENCY_KEY, *RESUMED],
-    request=requests.SamplingSerializer,
+    request=requests.SamplingBody,
     responses=REPLY,
     examples=[example({"temperature": 0.7}), *SSE_EXAMPLES],
 )
@@ -294,7 +294,7 @@ send_message = operation(
         IDEMPOTENCY_KEY,
         *RESUMED,
     ],
-    request=requests.SendSerializer,
+    request=requests.SendBody,
     responses=REPLY,
     examples=[example({"content": "hello"}), *SSE_EXAMPLES],
 )
@@ -311,7 +311,7 @@ edit_message = operation(
     "it. A message that waits is changed in place, and returned as JSON; settings that the request leaves out stay",
     "messages",
     parameters=[*OF_MESSAGE, *HOW, IDEMPOTENCY_KEY, *RESUMED],
-    request=requests.EditSerializer,
+    request=requests.EditBody,
     responses=REPLY,
     examples=[example({"content": "hello"}), *SSE_EXAMPLES],
 )
@@ -328,7 +328,7 @@ regenerate_message = operation(
     "until the new one is complete",
     "messages",
     parameters=[*OF_MESSAGE, *HOW, IDEMPOTENCY_KEY, *RESUMED],
-    request=requests.SamplingSerializer,
+    request=requests.SamplingBody,
     responses=REPLY,
     examples=[example({"temperature": 0.7}), *SSE_EXAMPLES],
 )
@@ -338,7 +338,7 @@ continue_reply = operation(
     "The stream begins after the text that the reply has. If the continuation fails, the reply gets its former status back",
     "messages",
     parameters=[*OF_MESSAGE, *HOW, IDEMPOTENCY_KEY, *RESUMED],
-    request=requests.SamplingSerializer,
+    request=requests.SamplingBody,
     responses=REPLY,
     examples=[example({"max_tokens": 1024}), *SSE_EXAMPLES],
 )
@@ -376,7 +376,7 @@ rate_reply = operation(
     "Rate a reply, or remove the rating",
     "messages",
     parameters=OF_MESSAGE,
-    request=requests.FeedbackSerializer,
+    request=requests.FeedbackBody,
     examples=[example({"rating": 1, "comment": "Good tea"})],
     responses={(200, JSON): responses.MessageDetailSchema, **GUARDED, **errors(400, 404, 413)},
 )

@@ -21,7 +21,13 @@ from conversations.models import Conversation, Message, QueuedMessage, Role
 from conversations.prepared_statements import PreparedStatement, Rows, read_all
 from conversations.querysets import MessageQuerySet
 from conversations.services.conversations import trash_begins_at
-from conversations.surfaces.api.responses import QUEUED, ConversationSchema, MessageDetailSchema, MessageSchema
+from conversations.surfaces.api.responses import (
+    QUEUED,
+    ConversationDetailSchema,
+    ConversationSchema,
+    MessageDetailSchema,
+    MessageSchema,
+)
 from conversations.surfaces.paging import (
     Page,
     message_page,
@@ -43,14 +49,22 @@ MAX_MESSAGES = 1000
 MOST_EXAMINED = 10_000
 LEAST_ID = UUID(int=0)
 RUNNING = "running_message_id"
-# The columns of a message whose turn has not come.
+MESSAGE_COLUMNS = (*MessageSchema.columns, "has_versions")
+# The fields of a message whose turn has not come.
 NOT_SAID_YET: Mapping[str, Any] = MappingProxyType(
-    {**dict.fromkeys(MessageSchema.columns), "role": Role.USER.value, "status": QUEUED, "is_active": True, "reasoning": ""}
+    {
+        **dict.fromkeys((*MessageDetailSchema.columns, *MessageDetailSchema.computed)),
+        "role": Role.USER.value,
+        "status": QUEUED,
+        "is_active": True,
+        "version": 1,
+        "versions": 1,
+    }
 )
 
 
-def read_conversation(conversation_id: UUID, user_id: UUID) -> dict[str, Any]:
-    """Return a conversation as JSON. One query. Raises `ConversationNotFound`."""
+def read_conversation(conversation_id: UUID, user_id: UUID) -> ConversationSchema:
+    """Return a conversation. One query. Raises `ConversationNotFound`."""
     rows = _conversation(conversation_id=conversation_id, user_id=user_id)
     if not rows:
         raise ConversationNotFound
@@ -65,12 +79,12 @@ def _conversation(conversation_id: UUID, user_id: UUID) -> Rows:
     return rows
 
 
-def read_message(conversation_id: UUID, message_id: UUID) -> dict[str, Any]:
-    """Return a message of a conversation as JSON, with its `context`. One query, or two for one that waits.
+def read_message(conversation_id: UUID, message_id: UUID) -> MessageSchema:
+    """Return a message of a conversation, with its `context`. One query, or two for one that waits.
 
     Raises `MessageNotFound`.
     """
-    columns = dict.fromkeys(MessageDetailSchema.columns)
+    columns = (*MessageDetailSchema.columns, "has_versions")
     row = Message.objects.in_conversation(conversation_id).filter(id=message_id).values(*columns).first()
     if row is None:
         return _read_queued(conversation_id, message_id)
@@ -78,10 +92,10 @@ def read_message(conversation_id: UUID, message_id: UUID) -> dict[str, Any]:
     return message
 
 
-def _read_queued(conversation_id: UUID, message_id: UUID) -> dict[str, Any]:
-    for message in _show_queued(_queued(conversation_id=conversation_id), seen=()):
-        if message["id"] == message_id:
-            return {**message, "context": None}
+def _read_queued(conversation_id: UUID, message_id: UUID) -> MessageDetailSchema:
+    for row in _queued(conversation_id=conversation_id):
+        if row["id"] == message_id:
+            return MessageDetailSchema.from_row({**NOT_SAID_YET, **row})
     raise MessageNotFound
 
 
@@ -94,19 +108,13 @@ def _queued(conversation_id: UUID) -> Rows:
     return rows
 
 
-def _show_queued(rows: list[dict[str, Any]], seen: Iterable[UUID]) -> list[dict[str, Any]]:
-    """Return messages that wait as JSON, except those whose turn has come since they were read: these are among the `seen`."""
+def _show_queued(rows: list[dict[str, Any]], seen: Iterable[UUID]) -> list[MessageSchema]:
+    """Return messages that wait, except those whose turn has come since they were read: these are among the `seen`."""
     known = set(seen)
-    return [
-        MessageSchema.from_row({**NOT_SAID_YET, **row}) | {"version": 1, "versions": 1, "reply_id": row["reply_id"]}
-        for row in rows
-        if row["id"] not in known
-    ]
+    return [MessageSchema.from_row({**NOT_SAID_YET, **row}) for row in rows if row["id"] not in known]
 
 
-def read_conversation_and_messages(
-    conversation_id: UUID, user_id: UUID
-) -> tuple[dict[str, Any], list[dict[str, Any]], str | None]:
+def read_conversation_and_messages(conversation_id: UUID, user_id: UUID) -> ConversationDetailSchema:
     """Return a conversation, the newest messages of its active branch, oldest first, and the cursor of older ones.
 
     At most MAX_MESSAGES, and MAX_BATCH_BYTES of content. Messages that wait for their turn come last. Two queries in one round
@@ -123,12 +131,10 @@ def read_conversation_and_messages(
         # Before the messages, so that one whose turn comes meanwhile is not missed.
         queued, messages = read_all(_queued.reading(conversation_id=conversation_id), newest)
     page = message_page(messages, MAX_MESSAGES, MESSAGES_CURSOR)
-    return ConversationSchema.from_row({**found[0], **_running_beside(page)}), _oldest_first(page, queued), page.next
+    return _with_messages(found[0], page, queued)
 
 
-def read_conversation_and_page(
-    conversation_id: UUID, user_id: UUID, params: QueryDict
-) -> tuple[dict[str, Any], list[dict[str, Any]], str | None]:
+def read_conversation_and_page(conversation_id: UUID, user_id: UUID, params: QueryDict) -> ConversationDetailSchema:
     """Do the same for a page of the messages. Two queries, and one more if any waits."""
     rows = _conversation(conversation_id=conversation_id, user_id=user_id)
     if not rows:
@@ -137,7 +143,7 @@ def read_conversation_and_page(
     page = read_message_page(
         _active_messages, params, kind=MESSAGES_CURSOR, default=DEFAULT_LIMIT, conversation_id=conversation_id
     )
-    return ConversationSchema.from_row({**rows[0], **_running_beside(page)}), _oldest_first(page, queued), page.next
+    return _with_messages(rows[0], page, queued)
 
 
 def _queued_behind(conversation_id: UUID, params: QueryDict) -> list[dict[str, Any]]:
@@ -145,9 +151,11 @@ def _queued_behind(conversation_id: UUID, params: QueryDict) -> list[dict[str, A
     return [] if params.get("cursor") else _queued(conversation_id=conversation_id)
 
 
-def _running_beside(page: Page) -> dict[str, Any]:
-    """Return `running_message_id` as the statement saw it that read the messages, so that both are of one moment."""
-    return {RUNNING: page.rows[0][RUNNING] if page.rows else None}
+def _with_messages(row: dict[str, Any], page: Page, queued: list[dict[str, Any]]) -> ConversationDetailSchema:
+    # As the statement saw it that read the messages, so that both are of one moment.
+    running = page.rows[0][RUNNING] if page.rows else None
+    shown = {RUNNING: running, "messages": _oldest_first(page, queued), "next": page.next}
+    return ConversationDetailSchema.from_row({**row, **shown})
 
 
 def _with_running(messages: MessageQuerySet, conversation_id: UUID) -> MessageQuerySet:
@@ -160,13 +168,13 @@ def _newest_messages(conversation_id: UUID, user_id: UUID) -> Rows:
     # PostgreSQL finds out once whether the user may see the conversation, and reads no message otherwise.
     is_visible = Exists(Conversation.objects.visible_to(user_id).filter(id=conversation_id))
     messages = Message.objects.in_conversation(conversation_id).active_branch().filter(is_visible)
-    columns = list(dict.fromkeys((*MessageSchema.columns, RUNNING)))
+    columns = [*MESSAGE_COLUMNS, RUNNING]
     return select_batch(_with_running(messages, conversation_id), columns, None)
 
 
 def read_messages(
     conversation_id: UUID, user_id: UUID, params: QueryDict, *, versions: str = "active"
-) -> tuple[list[dict[str, Any]], int, str | None]:
+) -> tuple[list[MessageSchema], int, str | None]:
     """Return a page of messages, oldest first, its limit, and the cursor of older messages. The first page has the newest, and
     those that wait for their turn.
 
@@ -184,29 +192,26 @@ def read_messages(
 @PreparedStatement
 def _active_messages(conversation_id: UUID, after_time: datetime | None, after_id: UUID | None) -> Rows:
     messages = _with_running(Message.objects.in_conversation(conversation_id).active_branch(), conversation_id)
-    return select_message_page(messages, (*MessageSchema.columns, RUNNING), after_time, after_id)
+    return select_message_page(messages, (*MESSAGE_COLUMNS, RUNNING), after_time, after_id)
 
 
 @PreparedStatement
 def _all_messages(conversation_id: UUID, after_time: datetime | None, after_id: UUID | None) -> Rows:
-    return select_message_page(Message.objects.in_conversation(conversation_id), MessageSchema.columns, after_time, after_id)
+    return select_message_page(Message.objects.in_conversation(conversation_id), MESSAGE_COLUMNS, after_time, after_id)
 
 
-def _oldest_first(page: Page, queued: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _oldest_first(page: Page, queued: list[dict[str, Any]]) -> list[MessageSchema]:
     shown = _shown(page.rows[::-1])
     return shown + _show_queued(queued, seen=(row["id"] for row in page.rows)) if queued else shown
 
 
-def _shown(rows: list[dict[str, Any]], schema: type[MessageSchema] = MessageSchema) -> list[dict[str, Any]]:
-    """Return messages of one conversation as JSON. One query, if any of them has several versions."""
+def _shown(rows: list[dict[str, Any]], schema: type[MessageSchema] = MessageSchema) -> list[MessageSchema]:
+    """Return messages of one conversation. One query, if any of them has several versions."""
     places = _places_among_versions(rows)
-    shown = []
     for row in rows:
-        message = schema.from_row(row)
-        message["version"], message["versions"] = places.get(row["id"], (1, 1))
-        message["reply_id"] = None
-        shown.append(message)
-    return shown
+        row["version"], row["versions"] = places.get(row["id"], (1, 1))
+        row["reply_id"] = None
+    return [schema.from_row(row) for row in rows]
 
 
 def _places_among_versions(rows: list[dict[str, Any]]) -> dict[UUID, tuple[int, int]]:
@@ -237,7 +242,7 @@ def read_conversation_page(
     offset: int,
     is_archived: bool = False,
     tag: str = "",
-) -> tuple[list[dict[str, Any]], int, str | None]:
+) -> tuple[list[ConversationSchema], int, str | None]:
     """Return a page of a user's conversations, newest activity first, its limit, and the cursor of the next.
 
     `title` is text that their titles contain. No index finds it, so one request looks through MOST_EXAMINED; of those with a
@@ -273,7 +278,7 @@ class _Folded(Func):
     output_field = CharField()
 
 
-def read_trash_page(user_id: UUID, params: QueryDict) -> tuple[list[dict[str, Any]], int, str | None]:
+def read_trash_page(user_id: UUID, params: QueryDict) -> tuple[list[ConversationSchema], int, str | None]:
     """Return a page of a user's conversations that can be restored, as `read_conversation_page` does. One query."""
     order: dict[str, Any] = {"kind": TRASH_CURSOR, "time_field": "updated_at"}
     since = trash_begins_at()

@@ -2,229 +2,216 @@
 
 import unicodedata
 from typing import Annotated, Any, ClassVar
+from uuid import UUID
 
 from django.conf import settings
-from msgspec import Meta
-from rest_framework import serializers
+from msgspec import UNSET, Meta, UnsetType
+from rest_framework.exceptions import ValidationError
 
 from chatapi.api.bodies import Body
-from conversations.bulk_actions import ACTIONS, MOST_IDS, TAG_ACTIONS
+from conversations.bulk_actions import MOST_IDS, TAG_ACTIONS, Action
 from conversations.ids import parse_id
 from conversations.instruction_models import MAX_INSTRUCTIONS_CHARACTERS
 from conversations.models import MAX_TITLE_CHARACTERS
-from conversations.surfaces.request_fields import (
-    BodySerializer,
-    ClosedSerializer,
-    StrictBooleanField,
-    StrictCharField,
-    StrictChoiceField,
-    StrictFloatField,
-    StrictIntegerField,
-    choices_except,
-    visible,
-)
-from conversations.surfaces.sampling_fields import ONLY_OPENAI, OpenAIFieldsSerializer, ResponseFormatField
+from conversations.surfaces.request_fields import choices_except, visible
+from conversations.surfaces.sampling_fields import ONLY_OPENAI, OpenAIFieldsBody, ResponseFormat
 from conversations.tags import MAX_TAG_CHARACTERS, MAX_TAGS, clean_tag, tags_by_key
 from conversations.visible_text import is_blank
+from conversations.when_busy import NoWaiting, WhenBusy
 from inference_proxy.protocols.base import OPENAI_FIELDS, Sampling
 
 TAG_PROBLEM = f"Each tag must be a text of 1 to {MAX_TAG_CHARACTERS} characters, without control characters."
 
 
-class TagField(serializers.CharField):
-    """A tag, trimmed and in Unicode's form NFC."""
-
-    def to_internal_value(self, data: Any) -> str:
-        if not isinstance(data, str) or len(data) > 10 * MAX_TAG_CHARACTERS:
-            raise serializers.ValidationError(TAG_PROBLEM)
-        tag = clean_tag(data)
-        if is_blank(tag) or len(tag) > MAX_TAG_CHARACTERS or any(unicodedata.category(one) in ("Cc", "Cs") for one in tag):
-            raise serializers.ValidationError(TAG_PROBLEM)
-        return tag
+def _read_tag(given: Any) -> str:
+    """Read a tag: trimmed, and in Unicode's form NFC."""
+    if not isinstance(given, str) or len(given) > 10 * MAX_TAG_CHARACTERS:
+        raise ValidationError([TAG_PROBLEM])
+    tag = clean_tag(given)
+    if is_blank(tag) or len(tag) > MAX_TAG_CHARACTERS or any(unicodedata.category(one) in ("Cc", "Cs") for one in tag):
+        raise ValidationError([TAG_PROBLEM])
+    return tag
 
 
-class TagsField(serializers.ListField):
-    """Tags. Two spellings that differ only in case are one tag."""
-
-    child = TagField(max_length=MAX_TAG_CHARACTERS)
-
-    def __init__(self, help_text: str = "") -> None:
-        what = f"Up to {MAX_TAGS}. They are trimmed; two that differ only in case are one. {help_text}".strip()
-        super().__init__(required=False, max_length=MAX_TAGS, help_text=what)
-
-    def to_internal_value(self, data: Any) -> list[str]:
-        if not isinstance(data, list):
-            raise serializers.ValidationError("Must be a list of tags.")
-        # Many may be one tag. More are not looked at.
-        tags = list(tags_by_key(self.child.to_internal_value(tag) for tag in data[: 10 * MAX_TAGS]).values())
-        if len(tags) > MAX_TAGS or len(data) > 10 * MAX_TAGS:
-            raise serializers.ValidationError(f"Must have at most {MAX_TAGS} tags.")
-        return tags
+def _read_tags(given: Any) -> list[str]:
+    """Read tags. Two spellings that differ only in case are one tag."""
+    if not isinstance(given, list):
+        raise ValidationError(["Must be a list of tags."])
+    # Many may be one tag. More are not looked at.
+    found = list(tags_by_key(_read_tag(tag) for tag in given[: 10 * MAX_TAGS]).values())
+    if len(found) > MAX_TAGS or len(given) > 10 * MAX_TAGS:
+        raise ValidationError([f"Must have at most {MAX_TAGS} tags."])
+    return found
 
 
-class ConversationCreateSerializer(BodySerializer):
-    title = StrictCharField(
-        required=False,
-        allow_null=True,
-        allow_blank=True,
-        max_length=MAX_TITLE_CHARACTERS,
-        help_text='With null, "" or a placeholder such as "New chat", the first message names the conversation.',
-    )
-    model_tag = StrictCharField(
-        required=False, allow_null=True, allow_blank=True, max_length=100, help_text='null or "": the default model.'
-    )
-    assistant_id = StrictCharField(required=False, allow_null=True, max_length=100)
-    temporary = StrictBooleanField(
-        required=False, default=False, help_text="Not listed, and no longer available 24 hours after its last turn."
-    )
-    is_archived = StrictBooleanField(required=False)
-    tags = TagsField()
+def _read_ids(given: Any) -> list[UUID]:
+    if not isinstance(given, list) or not 1 <= len(given) <= MOST_IDS:
+        raise ValidationError([f"Must be a list of 1 to {MOST_IDS} ids."])
+    found = [parse_id(each) if isinstance(each, str) else None for each in given]
+    if None in found:
+        raise ValidationError(["Each must be the id of a conversation."])
+    return list(dict.fromkeys(filter(None, found)))
 
 
-class ConversationPatchSerializer(BodySerializer):
-    title = StrictCharField(required=False, max_length=MAX_TITLE_CHARACTERS)
-    model_tag = StrictCharField(required=False, max_length=100)
-    is_favorited = StrictBooleanField(required=False)
-    is_archived = StrictBooleanField(
-        required=False, help_text="true: only `?archived=true` lists it. Search finds it, and sends leave it archived."
-    )
-    tags = TagsField("They replace the ones before.")
+def _refuse_zero(rating: int) -> None:
+    if rating == 0:
+        raise ValidationError(["Must be 1, -1 or null."])
 
 
-class ConversationPutSerializer(ConversationPatchSerializer):
-    title = StrictCharField(max_length=MAX_TITLE_CHARACTERS)
+Tag = Annotated[str, Meta(min_length=1, max_length=MAX_TAG_CHARACTERS, extra={"read": _read_tag})]
+Title = Annotated[str, visible(MAX_TITLE_CHARACTERS)]
+ModelTag = Annotated[str, visible(100)]
+Ids = Annotated[list[UUID], Meta(max_length=MOST_IDS, extra={"read": _read_ids})]
+# Empty: the model that would be used without it.
+AnyModelTag = Annotated[str, Meta(max_length=100)]
+# An id, or a text that is none and so not found.
+AnyId = Annotated[str, visible(100)]
 
 
-class ForkSerializer(BodySerializer):
-    message_id = StrictCharField(
-        required=False, allow_null=True, max_length=100, help_text="The last message to copy. Default: the last one."
-    )
-    title = StrictCharField(
-        required=False, allow_null=True, max_length=MAX_TITLE_CHARACTERS, help_text="Default: the title of the original."
-    )
+def tag_rules(more: str = "") -> Meta:
+    """Return the rules of a list of tags."""
+    what = f"Up to {MAX_TAGS}. They are trimmed; two that differ only in case are one. {more}".strip()
+    return Meta(max_length=MAX_TAGS, description=what, extra={"read": _read_tags})
 
 
-class IdField(serializers.UUIDField):
-    def to_internal_value(self, data: Any) -> Any:
-        found = parse_id(data) if isinstance(data, str) else None
-        if found is None:
-            raise serializers.ValidationError("Must be the id of a conversation.")
-        return found
+class ConversationCreateBody(Body):
+    title: Annotated[
+        Annotated[str, Meta(max_length=MAX_TITLE_CHARACTERS)] | None,
+        Meta(description='With null, "" or a placeholder such as "New chat", the first message names the conversation.'),
+    ] = None
+    model_tag: Annotated[AnyModelTag | None, Meta(description='null or "": the default model.')] = None
+    assistant_id: AnyId | None = None
+    temporary: Annotated[bool, Meta(description="Not listed, and no longer available 24 hours after its last turn.")] = False
+    is_archived: bool | UnsetType = UNSET
+    tags: Annotated[list[Tag], tag_rules()] | UnsetType = UNSET
 
 
-class BulkFiltersSerializer(ClosedSerializer):
-    favorited = StrictBooleanField(required=False)
-    archived = StrictBooleanField(required=False, help_text="Default: false, as in the list; true for the action `unarchive`.")
-    tag = TagField(required=False, max_length=MAX_TAG_CHARACTERS)
-    q = StrictCharField(required=False, max_length=200, help_text="Text that the title contains.")
+class ConversationPatchBody(Body):
+    title: Title | UnsetType = UNSET
+    model_tag: ModelTag | UnsetType = UNSET
+    is_favorited: bool | UnsetType = UNSET
+    is_archived: Annotated[
+        bool | UnsetType,
+        Meta(description="true: only `?archived=true` lists it. Search finds it, and sends leave it archived."),
+    ] = UNSET
+    tags: Annotated[list[Tag], tag_rules("They replace the ones before.")] | UnsetType = UNSET
 
 
-class BulkSerializer(ClosedSerializer):
-    action = StrictChoiceField(choices=ACTIONS)
-    ids = serializers.ListField(
-        child=IdField(), required=False, max_length=MOST_IDS, help_text=f"1 to {MOST_IDS}. Either these or `all`."
-    )
-    all = StrictBooleanField(required=False, help_text="true: all your listed conversations that match `filters`.")
-    filters = BulkFiltersSerializer(required=False, help_text="With `all`: which conversations.")
-    tags = TagsField("For the actions `tag` and `untag`.")
-    cursor = StrictCharField(required=False, max_length=200, help_text="With `all`: the `next` of the answer before.")
+class ConversationPutBody(ConversationPatchBody, kw_only=True):
+    title: Title
 
-    def validate_ids(self, ids: list[Any]) -> list[Any]:
-        if not ids:
-            raise serializers.ValidationError("Must not be empty.")
-        return list(dict.fromkeys(ids))
 
-    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+class ForkBody(Body):
+    message_id: Annotated[AnyId | None, Meta(description="The last message to copy. Default: the last one.")] = None
+    title: Annotated[Title | None, Meta(description="Default: the title of the original.")] = None
+
+
+class BulkFiltersBody(Body, forbid_unknown_fields=True):
+    favorited: bool | UnsetType = UNSET
+    archived: Annotated[
+        bool | UnsetType, Meta(description="Default: false, as in the list; true for the action `unarchive`.")
+    ] = UNSET
+    tag: Tag | UnsetType = UNSET
+    q: Annotated[Annotated[str, visible(200)] | UnsetType, Meta(description="Text that the title contains.")] = UNSET
+
+
+class BulkBody(Body, forbid_unknown_fields=True):
+    action: Action
+    ids: Annotated[Ids | UnsetType, Meta(description=f"1 to {MOST_IDS}. Either these or `all`.")] = UNSET
+    all: Annotated[bool, Meta(description="true: all your listed conversations that match `filters`.")] = False
+    filters: Annotated[BulkFiltersBody, Meta(description="With `all`: which conversations.")] | UnsetType = UNSET
+    tags: Annotated[list[Tag], tag_rules("For the actions `tag` and `untag`.")] | UnsetType = UNSET
+    cursor: Annotated[
+        Annotated[str, visible(200)] | UnsetType, Meta(description="With `all`: the `next` of the answer before.")
+    ] = UNSET
+
+    def check(self) -> None:
         problems = {}
-        if ("ids" in attrs) == attrs.get("all", False):
+        if (self.ids is not UNSET) == self.all:
             problems["ids"] = ["Give either ids or all: true."]
-        elif "ids" in attrs:
-            problems = {name: ["Only with all: true."] for name in ("filters", "cursor") if name in attrs}
-        if bool(attrs.get("tags")) != (attrs["action"] in TAG_ACTIONS):
+        elif self.ids is not UNSET:
+            given = {"filters": self.filters, "cursor": self.cursor}
+            problems = {name: ["Only with all: true."] for name, value in given.items() if value is not UNSET}
+        if bool(self.tags) != (self.action in TAG_ACTIONS):
             problems["tags"] = ["The actions tag and untag need tags, the others take none."]
         if problems:
-            raise serializers.ValidationError(problems)
-        return attrs
+            raise ValidationError(problems)
 
 
-class SamplingSerializer(OpenAIFieldsSerializer):
+class TurnBody(OpenAIFieldsBody):
     unsupported: ClassVar = choices_except("temperature", "max_tokens", "top_k", *OPENAI_FIELDS)
 
-    temperature = StrictFloatField(required=False, allow_null=True, min_value=0, max_value=2)
-    max_tokens = StrictIntegerField(required=False, allow_null=True, min_value=1, max_value=settings.MAX_OUTPUT_TOKENS)
-    top_k = StrictIntegerField(required=False, allow_null=True, min_value=0, max_value=200)
-    response_format = ResponseFormatField(required=False, allow_null=True, help_text=ONLY_OPENAI)
-    model_tag = StrictCharField(
-        required=False,
-        allow_null=True,
-        allow_blank=True,
-        max_length=100,
-        help_text="The model for this reply only. The conversation keeps its own.",
-    )
-    assistant_id = StrictCharField(
-        required=False,
-        allow_null=True,
-        max_length=100,
-        help_text="The assistant for this reply only: its prompt and its defaults. The conversation keeps its own.",
-    )
-    thinking_mode = StrictBooleanField(
-        required=False,
-        allow_null=True,
-        help_text="Use THINKING_PROMPT instead of SYSTEM_PROMPT. The system prompt of an assistant is not replaced.",
-    )
-    force_web_search = StrictBooleanField(
-        required=False, allow_null=True, help_text="Ask the inference service to search the web, if it supports that."
-    )
-    stream = StrictBooleanField(required=False, help_text="false: return the finished message as JSON instead of a stream.")
-
-    when_busy = StrictChoiceField(
-        choices=["reject", "interrupt"],
-        required=False,
-        allow_null=True,
-        help_text="What to do if a reply is running. `reject`: answer 409. `interrupt`: stop it, keep its text, and send. "
-        "Default: interrupt a reply that no client follows, unless a client asked for it in the background; otherwise 409.",
+    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    max_tokens: Annotated[int, Meta(ge=1, le=settings.MAX_OUTPUT_TOKENS)] | None = None
+    top_k: Annotated[int, Meta(ge=0, le=200)] | None = None
+    response_format: Annotated[ResponseFormat | None, Meta(description=ONLY_OPENAI)] = None
+    model_tag: Annotated[
+        AnyModelTag | None, Meta(description="The model for this reply only. The conversation keeps its own.")
+    ] = None
+    assistant_id: Annotated[
+        AnyId | None,
+        Meta(description="The assistant for this reply only: its prompt and its defaults. The conversation keeps its own."),
+    ] = None
+    thinking_mode: Annotated[
+        bool | None,
+        Meta(description="Use THINKING_PROMPT instead of SYSTEM_PROMPT. The system prompt of an assistant is not replaced."),
+    ] = None
+    force_web_search: Annotated[
+        bool | None, Meta(description="Ask the inference service to search the web, if it supports that.")
+    ] = None
+    stream: Annotated[bool | UnsetType, Meta(description="false: return the finished message as JSON instead of a stream.")] = (
+        UNSET
     )
 
     def sampling(self) -> Sampling:
-        chosen = self.validated_data
         return Sampling(
-            temperature=chosen.get("temperature"),
-            max_tokens=chosen.get("max_tokens"),
-            top_k=chosen.get("top_k"),
-            thinking_mode=bool(chosen.get("thinking_mode")),
-            force_web_search=bool(chosen.get("force_web_search")),
+            temperature=self.temperature,
+            max_tokens=self.max_tokens,
+            top_k=self.top_k,
+            thinking_mode=bool(self.thinking_mode),
+            force_web_search=bool(self.force_web_search),
             **self.openai_fields(),
         )
 
 
-class EditSerializer(SamplingSerializer):
-    content = StrictCharField(max_length=settings.MAX_MESSAGE_CHARACTERS)
+class SamplingBody(TurnBody):
+    when_busy: Annotated[
+        NoWaiting | None,
+        Meta(
+            description="What to do if a reply is running. `reject`: answer 409. `interrupt`: stop it, keep its text, and "
+            "send. Default: interrupt a reply that no client follows, unless a client asked for it in the background; "
+            "otherwise 409."
+        ),
+    ] = None
 
 
-class SendSerializer(EditSerializer):
-    when_busy = StrictChoiceField(
-        choices=["reject", "interrupt", "enqueue"],
-        required=False,
-        allow_null=True,
-        help_text="What to do if a reply is running. `reject`: answer 409. `interrupt`: stop it, keep its text, and send. "
-        "`enqueue`: wait until it has ended; up to 5 messages wait. The stream then begins when the turn comes; with `Prefer: "
-        "respond-async` or as JSON, the answer is a 202 with the message that waits. Default: interrupt a reply that no client "
-        "follows, unless a client asked for it in the background; otherwise 409.",
-    )
+class EditBody(SamplingBody, kw_only=True):
+    content: Annotated[str, visible(settings.MAX_MESSAGE_CHARACTERS)]
 
 
-class SwapSerializer(BodySerializer):
-    model_tag = StrictCharField(max_length=100)
+class SendBody(TurnBody, kw_only=True):
+    content: Annotated[str, visible(settings.MAX_MESSAGE_CHARACTERS)]
+    when_busy: Annotated[
+        WhenBusy | None,
+        Meta(
+            description="What to do if a reply is running. `reject`: answer 409. `interrupt`: stop it, keep its text, and "
+            "send. `enqueue`: wait until it has ended; up to 5 messages wait. The stream then begins when the turn comes; with "
+            "`Prefer: respond-async` or as JSON, the answer is a 202 with the message that waits. Default: interrupt a reply "
+            "that no client follows, unless a client asked for it in the background; otherwise 409."
+        ),
+    ] = None
 
 
-class FeedbackSerializer(BodySerializer):
-    rating = StrictIntegerField(allow_null=True, min_value=-1, max_value=1, help_text="1, -1, or null to remove the rating.")
-    comment = StrictCharField(required=False, allow_null=True, allow_blank=True, max_length=2000)
+class SwapBody(Body):
+    model_tag: ModelTag
 
-    def validate_rating(self, rating: int | None) -> int | None:
-        if rating == 0:
-            raise serializers.ValidationError("Must be 1, -1 or null.")
-        return rating
+
+class FeedbackBody(Body):
+    rating: Annotated[
+        Annotated[int, Meta(ge=-1, le=1, extra={"check": _refuse_zero})] | None,
+        Meta(description="1, -1, or null to remove the rating."),
+    ]
+    comment: Annotated[str, Meta(max_length=2000)] | None = None
 
 
 class InstructionsBody(Body, forbid_unknown_fields=True):

@@ -23,7 +23,7 @@ SIZE = 250 * 1024
 MANY = b"[" + b"{}," * ((SIZE - 1000) // 3) + b"{}]"
 # A body of each surface that begins a reply, and a field that it ignores. The contract surface refuses unknown fields.
 BODIES: dict[str, tuple[type[Body | BodySerializer], dict[str, Any], str]] = {
-    "api": (api.SendSerializer, {"content": "hi"}, "unknown"),
+    "api": (api.SendBody, {"content": "hi"}, "unknown"),
     "sessions": (sessions.SendBody, {"session_id": "s", "message": "hi"}, "history"),
     "completion": (completion.CompletionBody, {"message": "hi"}, "unknown"),
     "ai_sdk": (

@@ -6,7 +6,7 @@ from chatapi.api.views import APIView
 from chatapi.api.wire import Response
 from conversations.models import Assistant
 from conversations.surfaces.api import operations
-from conversations.surfaces.api.responses import AssistantSchema
+from conversations.surfaces.api.responses import AssistantListSchema, AssistantSchema
 
 # Staff write assistants by hand, so there are fewer.
 MOST_ASSISTANTS = 500
@@ -16,4 +16,5 @@ class AssistantsView(APIView):
     @operations.list_assistants
     def get(self, request: Request) -> Response:
         assistants = Assistant.objects.filter(is_active=True).order_by("name")
-        return Response({"items": list(assistants.values(*AssistantSchema.columns)[:MOST_ASSISTANTS])})
+        rows = assistants.values(*AssistantSchema.columns)[:MOST_ASSISTANTS]
+        return Response(AssistantListSchema([AssistantSchema.from_row(row) for row in rows]))

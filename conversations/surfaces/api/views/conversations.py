@@ -7,6 +7,7 @@ from django.http.response import HttpResponseBase
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 
+from chatapi.api.bodies import read_body
 from chatapi.api.views import ViewSet
 from chatapi.api.wire import Response
 from chatapi.limits.throttling import SendThrottle, count_further_sends
@@ -33,13 +34,19 @@ from conversations.surfaces.api.queries import (
     read_trash_page,
 )
 from conversations.surfaces.api.requests import (
-    ConversationCreateSerializer,
-    ConversationPatchSerializer,
-    ConversationPutSerializer,
-    ForkSerializer,
-    SamplingSerializer,
+    ConversationCreateBody,
+    ConversationPatchBody,
+    ConversationPutBody,
+    ForkBody,
+    SamplingBody,
 )
-from conversations.surfaces.api.responses import BULK_CURSOR, ConversationSchema, bulk_answer, group_by_day
+from conversations.surfaces.api.responses import (
+    BULK_CURSOR,
+    ConversationListSchema,
+    ConversationSchema,
+    bulk_answer,
+    group_by_day,
+)
 from conversations.surfaces.api.views.replies import answer_with_reply
 from conversations.surfaces.callers import caller_id
 from conversations.surfaces.delivery import conversation_location
@@ -48,7 +55,6 @@ from conversations.surfaces.ids import require_conversation_id, require_message_
 from conversations.surfaces.paging import MAX_OFFSET, read_cursor
 from conversations.surfaces.query_parameters import read_choice, read_flag, read_text, read_whole_number, read_zone
 from conversations.surfaces.replica import from_replica
-from conversations.surfaces.request_fields import read_body
 from conversations.tags import clean_tag
 
 # A copy costs a hundredth of what a send does.
@@ -77,25 +83,23 @@ class ConversationViewSet(ViewSet):
             offset=offset,
         )
         grouped = group_by_day(items, zone)
-        return Response({"items": items, "grouped": grouped, "limit": limit, "offset": offset, "next": next_cursor})
+        return Response(ConversationListSchema(items, grouped, limit, offset, next_cursor))
 
     def _list_trash(self, request: Request) -> Response:
         params, zone = request.query_params, read_zone(request.query_params)
         if others := [name for name in ("favorited", "archived", "tag", "q", "offset") if name in params]:
             raise ValidationError({name: ["Not together with deleted."] for name in others})
         items, limit, next_cursor = read_trash_page(caller_id(request), params)
-        return Response(
-            {"items": items, "grouped": group_by_day(items, zone), "limit": limit, "offset": 0, "next": next_cursor}
-        )
+        return Response(ConversationListSchema(items, group_by_day(items, zone), limit, 0, next_cursor))
 
     @operations.create_conversation
     def create(self, request: Request) -> Response:
-        body = read_body(ConversationCreateSerializer, request)
+        body = read_body(ConversationCreateBody, request)
         row = create_conversation(
             ConversationSchema.columns,
             user_id=caller_id(request),
             idempotency_key=read_idempotency_key(request),
-            **body.validated_data,
+            **body.chosen(),
         )
         headers = {"Location": conversation_location(row["id"])}
         return Response(ConversationSchema.from_row(row), status=201, headers=headers)
@@ -103,14 +107,13 @@ class ConversationViewSet(ViewSet):
     @operations.fork_conversation
     def fork(self, request: Request, conversation_id: str) -> Response:
         found_id, user_id = require_conversation_id(conversation_id), caller_id(request)
-        body = read_body(ForkSerializer, request).validated_data
-        message_id = body.get("message_id")
+        body = read_body(ForkBody, request)
         count_further_sends(request, count_branch(conversation_id=found_id, user_id=user_id) // MESSAGES_PER_SEND)
         made_id = fork_conversation(
             conversation_id=found_id,
             user_id=user_id,
-            message_id=None if message_id is None else require_message_id(message_id),
-            title=body.get("title"),
+            message_id=None if body.message_id is None else require_message_id(body.message_id),
+            title=body.title,
             idempotency_key=read_idempotency_key(request),
         )
         return Response(read_conversation(made_id, user_id), status=201, headers={"Location": conversation_location(made_id)})
@@ -119,25 +122,21 @@ class ConversationViewSet(ViewSet):
     def retrieve(self, request: Request, conversation_id: str) -> Response:
         found_id, user_id, params = require_conversation_id(conversation_id), caller_id(request), request.query_params
         if "limit" in params or "cursor" in params:
-            conversation, page, next_cursor = read_conversation_and_page(found_id, user_id, params)
-        else:
-            conversation, page, next_cursor = read_conversation_and_messages(found_id, user_id)
-        return Response({**conversation, "messages": page, "next": next_cursor})
+            return Response(read_conversation_and_page(found_id, user_id, params))
+        return Response(read_conversation_and_messages(found_id, user_id))
 
     @operations.replace_conversation
     def update(self, request: Request, conversation_id: str) -> Response:
-        return self._change(request, conversation_id, ConversationPutSerializer)
+        return self._change(request, conversation_id, ConversationPutBody)
 
     @operations.change_conversation
     def partial_update(self, request: Request, conversation_id: str) -> Response:
-        return self._change(request, conversation_id, ConversationPatchSerializer)
+        return self._change(request, conversation_id, ConversationPatchBody)
 
-    def _change(self, request: Request, conversation_id: str, serializer: type[ConversationPatchSerializer]) -> Response:
+    def _change(self, request: Request, conversation_id: str, kind: type[ConversationPatchBody]) -> Response:
         found_id, user_id = require_conversation_id(conversation_id), caller_id(request)
-        body = read_body(serializer, request)
-        row = update_conversation(
-            ConversationSchema.columns, conversation_id=found_id, user_id=user_id, changes=body.validated_data
-        )
+        body = read_body(kind, request)
+        row = update_conversation(ConversationSchema.columns, conversation_id=found_id, user_id=user_id, changes=body.chosen())
         return Response(ConversationSchema.from_row(row))
 
     @operations.delete_conversation
@@ -190,5 +189,5 @@ class ConversationViewSet(ViewSet):
     @operations.regenerate
     def regenerate(self, request: Request, conversation_id: str) -> HttpResponseBase:
         found_id = require_conversation_id(conversation_id)
-        body = read_body(SamplingSerializer, request)
+        body = read_body(SamplingBody, request)
         return answer_with_reply(request, regenerate_turn, body, conversation_id=found_id)

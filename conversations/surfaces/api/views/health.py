@@ -7,6 +7,7 @@ from chatapi.api.wire import Response
 from chatapi.database.readiness import check_readiness
 from chatapi.limits.throttling import ProbeThrottle
 from conversations.surfaces.api import operations
+from conversations.surfaces.api.responses import HealthSchema, ReadinessSchema
 from conversations.surfaces.probes import ProbeView
 
 
@@ -15,7 +16,7 @@ class HealthView(ProbeView):
 
     @operations.health
     def get(self, request: Request) -> Response:
-        return Response({"status": "ok", "ready": True, "service": "chat-api", "version": __version__})
+        return Response(HealthSchema("ok", ready=True, service="chat-api", version=__version__))
 
 
 class ReadyView(ProbeView):
@@ -27,5 +28,5 @@ class ReadyView(ProbeView):
     def get(self, request: Request) -> Response:
         checks = check_readiness()
         ready = all(result == "ok" for result in checks.values())
-        body = {"status": "ok" if ready else "unavailable", "ready": ready, "checks": checks}
+        body = ReadinessSchema("ok" if ready else "unavailable", ready, checks)
         return Response(body, status=200 if ready else 503)

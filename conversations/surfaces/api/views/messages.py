@@ -7,6 +7,7 @@ from django.http.response import HttpResponseBase
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 
+from chatapi.api.bodies import read_body
 from chatapi.api.views import ViewSet
 from chatapi.api.wire import Response
 from chatapi.limits.throttling import SendThrottle
@@ -19,14 +20,14 @@ from conversations.services.sending.begin import continue_turn, edit_turn, regen
 from conversations.services.sending.queue import change_queued, refuse_queued, remove_queued
 from conversations.surfaces.api import operations
 from conversations.surfaces.api.queries import read_message, read_messages
-from conversations.surfaces.api.requests import EditSerializer, SamplingSerializer, SendSerializer
+from conversations.surfaces.api.requests import EditBody, SamplingBody, SendBody
+from conversations.surfaces.api.responses import MessageListSchema, TicketSchema
 from conversations.surfaces.api.tickets import LIFETIME_S, issue_ticket
 from conversations.surfaces.api.views.replies import answer_with_reply, chosen_in
 from conversations.surfaces.callers import caller_id
 from conversations.surfaces.delivery import Delivery, choose_delivery, no_more_events, place_in, stream_reply
 from conversations.surfaces.headers import LastEvent, read_last_event
 from conversations.surfaces.ids import require_conversation_id, require_message_id
-from conversations.surfaces.request_fields import read_body
 from inference_proxy.replies.streams import NDJSON, SSE
 
 
@@ -39,14 +40,13 @@ class MessageViewSet(ViewSet):
     def list(self, request: Request, conversation_id: str) -> Response:
         found_id, user_id, versions = require_conversation_id(conversation_id), caller_id(request), _read_versions(request)
         items, limit, next_cursor = read_messages(found_id, user_id, request.query_params, versions=versions)
-        return Response({"items": items, "limit": limit, "next": next_cursor})
+        return Response(MessageListSchema(items, limit, next_cursor))
 
     @operations.send_message
     def create(self, request: Request, conversation_id: str) -> HttpResponseBase:
         found_id = require_conversation_id(conversation_id)
-        body = read_body(SendSerializer, request)
-        content = body.validated_data["content"]
-        return answer_with_reply(request, start_turn, body, conversation_id=found_id, content=content)
+        body = read_body(SendBody, request)
+        return answer_with_reply(request, start_turn, body, conversation_id=found_id, content=body.content)
 
     @operations.read_message
     def retrieve(self, request: Request, conversation_id: str, message_id: str) -> Response:
@@ -57,14 +57,17 @@ class MessageViewSet(ViewSet):
     @operations.edit_message
     def update(self, request: Request, conversation_id: str, message_id: str) -> HttpResponseBase:
         found_id, edited_id = require_conversation_id(conversation_id), require_message_id(message_id)
-        body = read_body(EditSerializer, request)
-        content = body.validated_data["content"]
+        body = read_body(EditBody, request)
         # A message that waits has no reply to begin.
         if change_queued(
-            conversation_id=found_id, user_id=caller_id(request), message_id=edited_id, content=content, changes=chosen_in(body)
+            conversation_id=found_id,
+            user_id=caller_id(request),
+            message_id=edited_id,
+            content=body.content,
+            changes=chosen_in(body),
         ):
             return Response(read_message(found_id, edited_id))
-        return answer_with_reply(request, edit_turn, body, conversation_id=found_id, message_id=edited_id, content=content)
+        return answer_with_reply(request, edit_turn, body, conversation_id=found_id, message_id=edited_id, content=body.content)
 
     @operations.remove_queued_message
     def destroy(self, request: Request, conversation_id: str, message_id: str) -> Response:
@@ -76,14 +79,14 @@ class MessageViewSet(ViewSet):
     def regenerate(self, request: Request, conversation_id: str, message_id: str) -> HttpResponseBase:
         found_id, chosen_id = require_conversation_id(conversation_id), require_message_id(message_id)
         refuse_queued(conversation_id=found_id, user_id=caller_id(request), message_id=chosen_id)
-        body = read_body(SamplingSerializer, request)
+        body = read_body(SamplingBody, request)
         return answer_with_reply(request, regenerate_turn, body, conversation_id=found_id, message_id=chosen_id)
 
     @operations.continue_reply
     def go_on(self, request: Request, conversation_id: str, message_id: str) -> HttpResponseBase:
         found_id, reply_id = require_conversation_id(conversation_id), require_message_id(message_id)
         refuse_queued(conversation_id=found_id, user_id=caller_id(request), message_id=reply_id)
-        body = read_body(SamplingSerializer, request)
+        body = read_body(SamplingBody, request)
         return answer_with_reply(request, continue_turn, body, conversation_id=found_id, reply_id=reply_id)
 
     @operations.activate_message
@@ -113,7 +116,7 @@ class MessageViewSet(ViewSet):
     def ticket(self, request: Request, conversation_id: str, message_id: str) -> Response:
         reply_id = require_message_id(message_id)
         _require_reply(require_conversation_id(conversation_id), reply_id, caller_id(request))
-        return Response({"ticket": issue_ticket(caller_id(request), reply_id), "expires_in": LIFETIME_S})
+        return Response(TicketSchema(issue_ticket(caller_id(request), reply_id), LIFETIME_S))
 
 
 def _require_reply(conversation_id: UUID, reply_id: UUID, user_id: UUID) -> bool:

@@ -3,12 +3,12 @@
 from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
 
+from chatapi.api.bodies import read_body
 from chatapi.api.views import APIView
 from chatapi.api.wire import Response
 from chatapi.auth.permissions import IsAdmin
 from conversations.surfaces.api import operations
-from conversations.surfaces.api.requests import SwapSerializer
-from conversations.surfaces.request_fields import read_body
+from conversations.surfaces.api.requests import SwapBody
 from inference_proxy.upstream.model_list import list_allowed_models, swap_loaded_model
 
 
@@ -23,5 +23,5 @@ class ModelSwapView(APIView):
 
     @operations.swap_model
     def post(self, request: Request) -> Response:
-        body = read_body(SwapSerializer, request)
-        return Response(swap_loaded_model(body.validated_data["model_tag"]), status=202)
+        body = read_body(SwapBody, request)
+        return Response(swap_loaded_model(body.model_tag), status=202)

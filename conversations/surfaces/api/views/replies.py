@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from django.http.response import HttpResponseBase
+from msgspec import UNSET
 from rest_framework.request import Request
 
 from conversations.services.assistants import find_assistant
@@ -12,37 +13,36 @@ from conversations.services.sending.model_tags import require_allowed
 from conversations.services.sending.turn import Terms
 from conversations.surfaces import sending
 from conversations.surfaces.api.queries import read_message
-from conversations.surfaces.api.requests import SamplingSerializer
+from conversations.surfaces.api.requests import SamplingBody, SendBody
 from conversations.surfaces.delivery import choose_delivery
 
 
 def answer_with_reply(
-    request: Request, verb: sending.BeginReply, body: SamplingSerializer, *, conversation_id: UUID, **question: Any
+    request: Request, verb: sending.BeginReply, body: SamplingBody | SendBody, *, conversation_id: UUID, **question: Any
 ) -> HttpResponseBase:
     """Begin a turn with a verb and answer with its reply. `question` has what the verb needs besides the `body`'s settings."""
-    chosen = body.validated_data
     return sending.answer_with_reply(
         request,
         verb,
-        how=choose_delivery(request, chosen.get("stream")),
+        how=choose_delivery(request, None if body.stream is UNSET else body.stream),
         read_message=lambda reply_id: read_message(conversation_id, reply_id),
-        when_busy=chosen.get("when_busy"),
+        when_busy=body.when_busy,
         conversation_id=conversation_id,
         sampling=body.sampling(),
-        terms=_read_terms(chosen),
+        terms=_read_terms(body),
         **question,
     )
 
 
-def _read_terms(chosen: dict[str, Any]) -> Terms:
+def _read_terms(body: SamplingBody | SendBody) -> Terms:
     """Return what the request chooses for this reply only. Raises `ModelNotAllowed`, `AssistantNotFound`."""
-    model_tag, assistant_id = chosen.get("model_tag") or "", chosen.get("assistant_id")
+    model_tag = body.model_tag or ""
     require_allowed(model_tag)
-    return Terms(model_tag=model_tag, assistant=None if assistant_id is None else find_assistant(assistant_id))
+    return Terms(model_tag=model_tag, assistant=None if body.assistant_id is None else find_assistant(body.assistant_id))
 
 
-def chosen_in(body: SamplingSerializer) -> dict[str, Any]:
+def chosen_in(body: SamplingBody) -> dict[str, Any]:
     """Return what a request changes in the settings of a message that waits. Raises as `_read_terms` does."""
-    terms = _read_terms(body.validated_data)
+    terms = _read_terms(body)
     sampling = {name: value for name, value in asdict(body.sampling()).items() if value not in (None, False)}
     return {"sampling": sampling, **terms.choices()}

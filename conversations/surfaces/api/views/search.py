@@ -1,7 +1,6 @@
 """/api/search: the caller's own messages and titles."""
 
 import html
-from typing import Any
 
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
@@ -11,7 +10,7 @@ from chatapi.api.wire import Response
 from conversations.services.search.messages import Hit, search_messages
 from conversations.services.search.snippets import MATCH_START, MATCH_STOP
 from conversations.surfaces.api import operations
-from conversations.surfaces.api.responses import HitSchema
+from conversations.surfaces.api.responses import HitListSchema, HitSchema
 from conversations.surfaces.callers import caller_id
 from conversations.surfaces.query_parameters import read_text, read_whole_number
 from conversations.surfaces.replica import from_replica
@@ -32,11 +31,10 @@ class SearchView(APIView):
             raise ValidationError({"q": ["Must contain text to search for."]})
         cursor = read_text(params, "cursor", longest=MAX_CURSOR_CHARACTERS) if "cursor" in params else None
         found = search_messages(user_id=caller_id(request), text=text, limit=limit, cursor=cursor)
-        return Response({"items": [_hit_json(hit) for hit in found.hits], "limit": limit, "next": found.next})
+        return Response(HitListSchema([_shown(hit) for hit in found.hits], limit, found.next))
 
 
-def _hit_json(hit: Hit) -> dict[str, Any]:
+def _shown(hit: Hit) -> HitSchema:
     # Escape before marking, so that <mark> is the only tag in a snippet.
     snippet = html.escape(hit.snippet).replace(MATCH_START, "<mark>").replace(MATCH_STOP, "</mark>")
-    answer: dict[str, Any] = HitSchema.from_object(hit, snippet=snippet)
-    return answer
+    return HitSchema.from_row({**{name: getattr(hit, name) for name in HitSchema.columns}, "snippet": snippet})

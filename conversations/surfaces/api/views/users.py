@@ -9,6 +9,7 @@ from chatapi.auth.permissions import IsAdmin
 from conversations.keyset import SortKey, encode_cursor
 from conversations.services.staff.users import count_totals, list_users
 from conversations.surfaces.api import operations
+from conversations.surfaces.api.responses import TotalsSchema, UserListSchema, UserSchema
 from conversations.surfaces.paging import read_cursor
 from conversations.surfaces.query_parameters import read_whole_number
 from conversations.surfaces.replica import from_replica
@@ -30,4 +31,6 @@ class UsersView(APIView):
         users = list_users(after=None if key is None else key.id, limit=limit + 1)
         page = users[:limit]
         next_cursor = encode_cursor(USERS_CURSOR, SortKey(time=None, id=page[-1]["id"])) if len(users) > limit else None
-        return Response({"items": page, "totals": count_totals(), "limit": limit, "next": next_cursor})
+        return Response(
+            UserListSchema([UserSchema(**each) for each in page], TotalsSchema(**count_totals()), limit, next_cursor)
+        )
