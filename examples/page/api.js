@@ -11,8 +11,8 @@ export const setToken = (token) => (token ? sessionStorage.setItem(TOKEN, token)
 export const whenLoggedOut = (listener) => (onLoggedOut = listener);
 
 /** Return the answer's JSON. Throws an Error with the fields of the refusal. */
-export async function call(method, path, body) {
-  const headers = { Authorization: `Bearer ${getToken()}`, Accept: "application/json" };
+export async function call(method, path, body, more = {}) {
+  const headers = { Authorization: `Bearer ${getToken()}`, Accept: "application/json", ...more };
   const answer = await fetch(PREFIX + path, { method, headers, body: body && JSON.stringify(body) });
   const said = answer.status === 204 ? null : await answer.json().catch(() => ({}));
   if (answer.ok) return said;

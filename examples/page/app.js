@@ -136,9 +136,17 @@ window.addEventListener("online", refresh);
 
 // --- Writing ---
 
+/** While a reply is written, a message can be sent, too: it waits. */
+function showSend() {
+  const waits = thread.isBusy;
+  $("send").hidden = waits && !$("question").value.trim();
+  $("send").title = waits ? "Send when the reply has ended" : "Send";
+  $("send").setAttribute("aria-label", $("send").title);
+}
+
 function showBusy(isBusy) {
   const hadFocus = [$("send"), $("stop")].includes(document.activeElement);
-  $("send").hidden = isBusy;
+  showSend();
   $("stop").hidden = !isBusy;
   $("stop").disabled = false;
   if (hadFocus) $(isBusy ? "stop" : "question").focus();
@@ -147,12 +155,12 @@ function showBusy(isBusy) {
 $("composer").addEventListener("submit", async (event) => {
   event.preventDefault();
   const content = $("question").value;
-  if (!content.trim() || thread.isBusy || $("send").disabled) return;
+  if (!content.trim() || $("send").disabled) return;
   $("send").disabled = true;
   try {
     if (!thread.id) await createConversation();
     clearQuestion();
-    thread.send(content);
+    thread.say(content);
   } catch (problem) {
     showHeadProblem(problem);
   } finally {
@@ -194,6 +202,7 @@ $("question").addEventListener("input", fitQuestion);
 
 /** The box grows with its text. */
 function fitQuestion() {
+  showSend();
   const { value } = $("question");
   $("question").rows = Math.min(8, value.split("\n").reduce((rows, line) => rows + 1 + Math.floor(line.length / 80), 0));
 }

@@ -4,6 +4,7 @@ import { announce, copyText, el, iconButton } from "./elements.js";
 import { keepFocus } from "./focus.js";
 import { ReplyView, canGoOn, describeEnd, describeFailure, editForm, hasFailed, problemView, questionView, versionSwitch } from "./message.js";
 import { Scrolling } from "./scrolling.js";
+import { Waiting } from "./waiting.js";
 
 const PAGE = 200;
 const MOST_ANNOUNCED = 2000; // characters
@@ -22,6 +23,7 @@ export class Thread {
   #unsent = null; // the question that is being sent, until the service is known to have it
   #refusedEdit = null; // an edit that was refused, until its form is shown again
   #scrolling;
+  #waiting;
 
   /** `changed` is called when a reply has begun or ended, `busy` with whether one is being written, `giveBack` with a
    * question that was not saved. */
@@ -30,6 +32,14 @@ export class Thread {
     this.#busy = busy;
     this.#giveBack = giveBack;
     this.#scrolling = new Scrolling(this.#section);
+    this.#waiting = new Waiting(this.#section, {
+      call: (method, path, ...more) => call(method, this.#path + path, ...more),
+      read: () => this.#read(),
+      isBusy: () => this.isBusy,
+      reopen: () => this.open(this.#id).catch(() => {}),
+      giveBack,
+      showProblem: (text) => this.#showProblem(text),
+    });
   }
 
   get id() {
@@ -45,7 +55,7 @@ export class Thread {
     this.#following?.abort();
     this.#setFollowing(null);
     this.#id = null;
-    this.#messages = [];
+    this.#messages = this.#waiting.take([]);
     this.#scrolling.staysAtEnd = true;
     this.#section.replaceChildren();
     this.#dropUnsent(isLoggedOut);
@@ -63,7 +73,7 @@ export class Thread {
     this.#id = id;
     const [conversation, page] = await Promise.all([call("GET", `${this.#path}?limit=1`), this.#read()]);
     if (id !== this.#id || this.isBusy) return conversation;
-    this.#messages = page.items;
+    this.#messages = this.#waiting.take(page.items);
     this.#next = page.next;
     this.#show(conversation.running_message_id);
     const running = this.#messages.find((message) => message.id === conversation.running_message_id);
@@ -77,10 +87,15 @@ export class Thread {
     this.#id = id;
   }
 
-  send(content) {
+  #send(content) {
     this.#section.querySelector(".welcome")?.remove();
     this.#dropUnsent();
     return this.#begin({ path: `${this.#path}/messages`, method: "POST", body: { content } }, this.#newQuestion(content));
+  }
+
+  /** Send a message, or have it wait until what runs and what waits already has ended. */
+  say(content) {
+    return this.isBusy || !this.#waiting.isEmpty ? this.#waiting.add(content) : this.#send(content);
   }
 
   async stop() {
@@ -108,6 +123,7 @@ export class Thread {
     const keyed = { key: crypto.randomUUID(), ...request };
     const view = new ReplyView();
     this.#section.querySelector(".problem")?.remove();
+    this.#waiting.hide();
     this.#removeFrom(document.getElementById(`m-${request.replaces}`));
     this.#section.append(...(question ? [question] : []), view.node);
     this.#scrolling.staysAtEnd = true;
@@ -192,13 +208,13 @@ export class Thread {
   }
 
   #lastQuestionId() {
-    return this.#messages.filter((message) => message.role === "user" && message.is_active).at(-1)?.id;
+    return this.#messages.findLast((message) => message.role === "user" && message.is_active)?.id;
   }
 
   /** Show the unsent question below what the service has, unless it is there by now. */
   #showUnsent() {
     if (!this.#unsent) return;
-    const last = this.#messages.filter((message) => message.role === "user" && message.is_active).at(-1);
+    const last = this.#messages.findLast((message) => message.role === "user" && message.is_active);
     if (last && last.id !== this.#unsent.after && last.content.trim() === this.#unsent.content.trim()) {
       this.#unsent = null;
       return;
@@ -274,6 +290,7 @@ export class Thread {
     if (this.#next) nodes.unshift(el("button", { type: "button", className: "quiet older", onclick: () => this.#showOlder() }, "Show older messages"));
     this.#section.replaceChildren(...nodes);
     if (last && last !== running && hasFailed(last)) this.#showProblem(describeFailure(last), () => this.#tryAgain(() => this.#regenerate()));
+    this.#waiting.show(Boolean(running));
     this.#showUnsent();
     this.#showRefusedEdit();
     focusAgain();

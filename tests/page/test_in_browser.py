@@ -147,6 +147,44 @@ def test_another_reply_is_a_version_and_both_can_be_chosen(
     assert contents(client) == ["hello", "first", "second"]
 
 
+def test_a_message_waits_while_a_reply_is_written(open_page: OpenPage, client: Client, upstream: ScriptedUpstream) -> None:
+    gate = upstream.gate()
+    upstream.script(tokens("one "), hold(gate), tokens("two"), done(), when="count")
+    page = open_page()
+    ask(page, "count")
+    expect(page.locator(".reply > .text")).to_have_text("one")
+    for content in ("and tea?", "and cake?", "never mind"):
+        page.get_by_label("Message", exact=True).fill(content)
+        page.get_by_role("button", name="Send when the reply has ended").click()
+        expect(page.locator(".queue .name").last).to_have_text(content)
+    expect(page.locator(".reply > .text")).to_have_text("one")
+    photograph(page, "queue")
+    page.get_by_role("button", name="Remove").last.click()
+    expect(page.locator(".queue .name")).to_have_text(["and tea?", "and cake?"])
+    page.get_by_role("button", name="Take back to edit").last.click()
+    expect(page.locator("#question")).to_have_value("and cake?")
+    expect(page.locator(".queue .name")).to_have_text(["and tea?"])
+    gate.open()
+    expect(page.locator(".reply > .text")).to_have_text(["one two", "and tea?"])
+    expect(page.locator(".queue")).to_have_count(0)
+    assert contents(client) == ["count", "one two", "and tea?", "and tea?"]
+
+
+def test_what_waits_since_a_stop_goes_on_when_asked_to(open_page: OpenPage, client: Client, upstream: ScriptedUpstream) -> None:
+    upstream.script(endless("on "), when="count")
+    page = open_page()
+    ask(page, "count")
+    expect(page.locator(".reply > .text")).to_contain_text("on")
+    ask(page, "second")
+    expect(page.locator(".queue .name")).to_have_text(["second"])
+    page.get_by_role("button", name="Stop the reply").click()
+    expect(page.get_by_role("button", name="Go on with them")).to_be_visible()
+    photograph(page, "queue-kept")
+    ask(page, "third")
+    expect(page.locator(".reply > .text").nth(2)).to_have_text("third")
+    assert contents(client)[2:] == ["second", "second", "third", "third"]
+
+
 def test_a_question_is_edited(open_page: OpenPage, client: Client) -> None:
     page = open_page()
     ask(page, "hallo there")
