@@ -99,10 +99,14 @@ class PreparedStatement:
 
     The function gets a `Parameter` for each keyword argument, but None for None, so that it can leave a condition out. It gets
     positional arguments as they are. So the SQL is built once for each combination of positional arguments, names and Nones.
+
+    `usual_limit` is that of most first pages. It becomes part of the SQL: for a limit that PostgreSQL does not know, it expects
+    a tenth of all rows, and may then plan each page anew.
     """
 
-    def __init__(self, describe: Callable[..., Rows | Change]) -> None:
+    def __init__(self, describe: Callable[..., Rows | Change], *, usual_limit: int = 0) -> None:
         self._describe = describe
+        self._usual_limit = usual_limit
         self._built: dict[Hashable, _Built] = {}
 
     def __call__(self, *shape: Hashable, **values: Any) -> list[dict[str, Any]]:
@@ -118,14 +122,15 @@ class PreparedStatement:
         return Read(built, built.with_values(values))
 
     def _built_for(self, shape: tuple[Hashable, ...], values: Mapping[str, Any]) -> _Built:
-        key = (shape, *values, None, *[name for name, value in values.items() if value is None])
+        is_usual = self._usual_limit > 0 and (values.get(LIMIT), values.get(OFFSET)) == (self._usual_limit, 0)
+        key = (is_usual, shape, *values, None, *[name for name, value in values.items() if value is None])
         built = self._built.get(key)
         if built is None:
             # Two threads may build it at once. Both build the same.
-            built = self._built[key] = self._build(shape, values)
+            built = self._built[key] = self._build(shape, values, is_usual=is_usual)
         return built
 
-    def _build(self, shape: tuple[Hashable, ...], values: Mapping[str, Any]) -> _Built:
+    def _build(self, shape: tuple[Hashable, ...], values: Mapping[str, Any], *, is_usual: bool) -> _Built:
         described = {name: None if value is None else Parameter(name) for name, value in values.items()}
         page = [described.pop(name) for name in (LIMIT, OFFSET) if name in described]
         statement = self._describe(*shape, **described)
@@ -136,7 +141,10 @@ class PreparedStatement:
             raise TypeError("a column that Django converts after reading can't be read this way")
         if not isinstance(statement, QuerySet):
             sql, parameters = _returning(statement, compiler)
-        if page:
+        if is_usual:
+            sql = f"{sql} LIMIT {self._usual_limit}"
+            values = {name: value for name, value in values.items() if name not in (LIMIT, OFFSET)}
+        elif page:
             sql, parameters = f"{sql} LIMIT %s OFFSET %s", [*parameters, *page]
         if AFTER in described and described[AFTER] is not None:
             # A plan for any cursor expects few rows after it, and sorts what may be thousands.

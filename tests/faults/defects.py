@@ -154,9 +154,10 @@ def late_result_ignored(service: Any) -> Changes:
 @defect
 def heartbeat_judged_by_a_clock(service: Any) -> Changes:
     """A reply counts as abandoned if no checkpoint wrote it for a while, by the database's clock."""
-    yield edited(service.statements, "INSERT_SQL", "'infinity'", "statement_timestamp()")
-    followed = "is_followed = draft.is_followed\n"
-    yield edited(service.replies, "CHECKPOINT_SQL", followed, followed.rstrip() + ", heartbeat_at = statement_timestamp()\n")
+    for name in ("APPEND_SQL", "INSERT_SQL"):
+        yield edited(service.statements, name, "'infinity'", "statement_timestamp()")
+    followed = "is_followed = draft.is_followed,\n"
+    yield edited(service.replies, "CHECKPOINT_SQL", followed, followed + "heartbeat_at = statement_timestamp(),\n")
 
 
 @defect

@@ -44,7 +44,8 @@ _IS_NEW = (
 )
 _DRAFT_CTE = """
 draft AS (
-    SELECT * FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::boolean[], %s::int[], %s::int[])
+    SELECT * FROM unnest(%(ids)s::uuid[], %(texts)s::text[], %(thoughts)s::text[], %(are_followed)s::boolean[],
+                         %(continuations)s::int[], %(thoughts_before)s::int[])
         AS draft (id, content, reasoning, is_followed, continuation, reasoning_before_text)
 )
 """
@@ -224,11 +225,19 @@ LONG_S = 10 * 365 * 24 * 3600
 class DatabaseReplyStore:
     """Replies in PostgreSQL; see `inference_proxy.replies.store.ReplyStore`.
 
-    `keeping` gives cursors for checkpoints and abandoned replies, `ending` runs the statements for the ends of replies.
+    `saving` runs checkpoints, `ending` the statements for the ends of replies; `keeping` gives cursors for abandoned replies.
     """
 
-    def __init__(self, *, keeping: Cursors = own_cursor, ending: Runner = run_on_own_connection, lease: Lease = lease) -> None:
+    def __init__(
+        self,
+        *,
+        keeping: Cursors = own_cursor,
+        saving: Runner = run_on_own_connection,
+        ending: Runner = run_on_own_connection,
+        lease: Lease = lease,
+    ) -> None:
         self._keeping = keeping
+        self._saving = saving
         self._ending = ending
         self._lease = lease
         self._away_at = -math.inf
@@ -237,12 +246,16 @@ class DatabaseReplyStore:
 
     def checkpoint(self, drafts: Sequence[Draft]) -> Directives:
         ids = [draft.reply_id for draft in drafts]
-        rows = [
-            (draft.reply_id, draft.text, draft.reasoning, draft.is_followed, draft.continuation, draft.reasoning_before_text)
-            for draft in drafts
-        ]
+        values = {
+            "ids": ids,
+            "texts": [draft.text for draft in drafts],
+            "thoughts": [draft.reasoning for draft in drafts],
+            "are_followed": [draft.is_followed for draft in drafts],
+            "continuations": [draft.continuation for draft in drafts],
+            "thoughts_before": [draft.reasoning_before_text for draft in drafts],
+        }
         with self._translated_errors():
-            found = self._save_drafts([list(column) for column in zip(*rows, strict=True)])
+            found = self._save_drafts(values)
         known = {reply_id for reply_id, _, _ in found}
         return Directives(
             to_stop=frozenset(reply_id for reply_id, stop_requested, _ in found if stop_requested),
@@ -250,18 +263,14 @@ class DatabaseReplyStore:
             skipped=frozenset(reply_id for reply_id, _, is_skipped in found if is_skipped),
         )
 
-    def _save_drafts(self, columns: list[list[Any]]) -> list[tuple[UUID, bool, bool]]:
+    def _save_drafts(self, values: Mapping[str, Any]) -> Rows:
         if not self._are_rows_locked:
             try:
-                with self._keeping() as cursor:
-                    cursor.execute(CHECKPOINT_SQL, columns)
-                    return list(cursor.fetchall())
+                return self._saving((CHECKPOINT_SQL, values))[0]
             except Exception as failure:
                 if not is_lock_timeout(failure):
                     raise
-        with self._keeping() as cursor:
-            cursor.execute(CHECKPOINT_FREE_SQL, columns)
-            found = list(cursor.fetchall())
+        found = self._saving((CHECKPOINT_FREE_SQL, values))[0]
         # As long as there are some, waiting for them each time would only delay the others.
         self._are_rows_locked = any(is_skipped for _, _, is_skipped in found)
         return found
@@ -396,5 +405,7 @@ class DatabaseReplyStore:
 keeper_connections = SeparatePool("reply-keeper", size=KEEPER_CONNECTIONS, timeout_s=KEEPER_WAIT_S)
 ending_connections = SeparatePool("reply-ends", size=ENDING_CONNECTIONS, timeout_s=ENDING_WAIT_S)
 
-reply_store = DatabaseReplyStore(keeping=keeper_connections.cursor, ending=ending_connections.run)
+reply_store = DatabaseReplyStore(
+    keeping=keeper_connections.cursor, saving=keeper_connections.run, ending=ending_connections.run
+)
 live_replies = LiveReplies(reply_store)

@@ -329,7 +329,10 @@ def _select_keys(
 
 
 # One statement for each list, so that its SQL names the list's index.
-_conversation_page = {archived: PreparedStatement(partial(_select_conversations, archived)) for archived in (False, True)}
+_conversation_page = {
+    archived: PreparedStatement(partial(_select_conversations, archived), usual_limit=DEFAULT_LIMIT + 1)
+    for archived in (False, True)
+}
 _conversation_keys = {
     (archived, tagged): PreparedStatement(partial(_select_keys, archived, tagged))
     for archived, tagged in product((False, True), repeat=2)
