@@ -12,7 +12,7 @@ from django.core.cache.backends.base import DEFAULT_TIMEOUT, BaseCache
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.commands.core import Script
-from redis.exceptions import AskError, MasterDownError, MovedError, ReadOnlyError, RedisError
+from redis.exceptions import AskError, MasterDownError, MovedError, NoScriptError, ReadOnlyError, RedisError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
@@ -34,6 +34,17 @@ MOST_VALUE_BYTES = 64 * 1024
 READ_SHORT = f"""
 local value = redis.pcall('GET', KEYS[1])
 return type(value) == 'string' and #value <= {MOST_VALUE_BYTES} and value
+"""
+
+
+# Not MGET: the values are not ours to read, and may be long. A script, because a server forgets its scripts where it may forget
+# keys: when it starts, perhaps from an older snapshot, and when a replica takes its place.
+EXIST = """
+local found = {}
+for place, key in ipairs(KEYS) do
+  found[place] = redis.call('EXISTS', key)
+end
+return found
 """
 
 
@@ -79,6 +90,7 @@ class SharedServer:
         self.read_short: Script = self.client.register_script(READ_SHORT)
         self.take_place: Script = self.client.register_script(TAKE_PLACE)
         self.read_and_take_place: Script = self.client.register_script(READ_AND_TAKE_PLACE)
+        self.exist: Script = self.client.register_script(EXIST)
         self.give_place_back: Script = self.client.register_script(GIVE_PLACE_BACK)
 
 
@@ -182,11 +194,15 @@ class SharedRedisCache(BaseCache):
         return self._attempt(lambda: self._exist(names), None)
 
     def _exist(self, names: list[str]) -> list[bool]:
-        # Not MGET: the values are not ours to read, and may be long.
-        pipeline = self.client.pipeline(transaction=False)
-        for name in names:
-            pipeline.exists(name)
-        return [bool(count) for count in pipeline.execute()]
+        sha, count = self.server.exist.sha, len(names)
+        try:
+            found = self.client.evalsha(sha, count, *names)
+        except NoScriptError:
+            # In this order, so that no process that finds the script finds the first key of before.
+            self.client.delete(names[0])
+            self.client.script_load(EXIST)
+            found = self.client.evalsha(sha, count, *names)
+        return [bool(each) for each in found]
 
     def delete_matching(self, prefix: str, is_wanted: Callable[[Any], bool]) -> int:
         """Delete the wanted values among the keys with this prefix, and return how many there were.

@@ -4,8 +4,9 @@ Principle: a mark in the shared cache is set before the write commits. So a requ
 every node. The mark lasts as long as a write may take and the replica may be behind. Until then the user reads the primary.
 Each request that may change something marks its user, whatever it changes.
 
-In doubt, the primary is read. An emptied cache has lost its marks, so all users read from the primary until every write from
-before is old. A worker that could not set a mark has the same done for all users as soon as it reaches the cache again.
+In doubt, the primary is read. A cache that was emptied, that started again (perhaps from an older snapshot), or whose replica
+took its place, has lost marks. Then all users read from the primary until every write from before is old. A worker that could
+not set a mark has the same done for all users as soon as it reaches the cache again.
 
 Without DATABASE_REPLICA_URL, nothing here does anything.
 """
@@ -30,7 +31,7 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 WRITE_S = 20.0
 # A request that took longer than this sets its mark again at its end.
 SLOW_S = WRITE_S / 2
-# While the cache has this key, it has not been emptied. While it has the other one, all readers read from the primary.
+# While the cache has this key, it has not lost any marks. While it has the other one, all readers read from the primary.
 ALIVE, PAUSE = "replica:alive", "replica:pause"
 
 
@@ -42,7 +43,10 @@ class Marks(Protocol):
         ...
 
     def marked(self, *keys: str) -> list[bool] | None:
-        """Return which keys are set, all at one moment, or None if that can't be known."""
+        """Return which keys are set, all at one moment, or None if that can't be known.
+
+        The first one counts as not set, and is not set any more, if the server may have lost marks since it was asked last.
+        """
         ...
 
 

@@ -20,6 +20,7 @@ from chatapi.database.recent_writes import (
     note_write,
     pause_replica_reads,
 )
+from tests.support.redis import MISSING, find_redis, running_redis
 from tests.support.valkey import running_valkey
 
 UNREACHABLE = "redis://127.0.0.1:1/0"
@@ -63,6 +64,7 @@ def _replica(cache: SharedRedisCache, clock: Clock, settings: Any, monkeypatch: 
     monkeypatch.setattr(recent_writes, "marks", cache)
     monkeypatch.setattr(recent_writes, "time", clock)
     monkeypatch.setattr(recent_writes, "_unmarked_at", None)
+    cache.marked(recent_writes.ALIVE)
     cache.mark(recent_writes.ALIVE, None)
 
 
@@ -130,6 +132,27 @@ def test_a_sign_in_sets_no_mark(cache: SharedRedisCache) -> None:
     before = keys(cache)
     SlowWritesMiddleware(lambda request: HttpResponse())(request)
     assert keys(cache) == before
+
+
+@pytest.mark.skipif(find_redis() is None, reason=MISSING)
+def test_a_cache_that_comes_back_with_an_older_snapshot_sends_everyone_to_the_primary(monkeypatch: pytest.MonkeyPatch) -> None:
+    with running_redis() as first:
+        cache = SharedRedisCache(first.address, {})
+        monkeypatch.setattr(recent_writes, "marks", cache)
+        assert has_written("user-1")
+        cache.delete(recent_writes.PAUSE)
+        assert not has_written("user-1")
+        cache.client.save()
+        note_write(REQUESTS.post("/"), "user-1")
+        first.crash()
+        first.start()
+        # The snapshot has the sign of life, and not the mark.
+        assert cache.client.exists(f":1:{recent_writes.ALIVE}")
+        assert has_written("user-1")
+        assert has_written("user-1")
+        cache.delete(recent_writes.PAUSE)
+        assert not has_written("user-1")
+        cache.client.connection_pool.disconnect()
 
 
 def test_an_emptied_cache_sends_everyone_to_the_primary_for_a_while(cache: SharedRedisCache) -> None:

@@ -356,8 +356,9 @@ def check_limited_user(address: str) -> None:
     limited.give_place_back("places", Rate(1, 3600))
     assert limited.take_place("places", Rate(1, 3600)) == 0
     assert limited.delete_matching("pla", lambda _: True) == 1
+    assert limited.marked("alive") == [False]
     assert limited.mark("mark", 60)
-    assert limited.marked("mark", "other") == [True, False]
+    assert limited.marked("other", "mark") == [False, True]
     limited.set("token", {"id": "0a-1"}, 60)
     assert limited.get_and_count("token", "of-", Rate(2, 3600))[1] is not None
 
@@ -370,7 +371,8 @@ def test_a_user_of_the_server_with_only_these_rights_is_enough(cache: SharedRedi
 @pytest.mark.skipif(find_redis() is None, reason=MISSING)
 def test_the_documented_rights_on_a_redis_that_lacks_the_newest_command() -> None:
     """Debian 12 has Redis 7.0, which refuses the line as a whole with the word that the documentation says to leave out."""
-    with running_redis() as address:
+    with running_redis() as server:
+        address = server.address
         client = SharedRedisCache(address, {}).client
         command = documented_rights()
         assert command[-1] == "+client|setinfo"

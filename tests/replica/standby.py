@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 
 import redis
 
+from chatapi.cache.shared_cache import EXIST
 from devstack.postgres import PostgresServer
 from tests.support.waiting import wait_until
 
@@ -55,6 +56,8 @@ class Marks:
 
     def expire(self) -> None:
         """Make all marks as old as they must be before a user reads from the replica."""
+        # As if the cache had been asked before.
+        self._redis.script_load(EXIST)
         self._redis.set(":1:replica:alive", b"")
         for key in (":1:replica:pause", *self._redis.scan_iter(match=":1:replica:written:*")):
             self._redis.delete(key)

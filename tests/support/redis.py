@@ -17,18 +17,37 @@ def find_redis() -> str | None:
     return shutil.which("redis-server")
 
 
+class Redis:
+    """A server that writes snapshots only when it is told to."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+        self._port = free_port()
+        self.address = f"redis://127.0.0.1:{self._port}/0"
+
+    def start(self) -> None:
+        program = find_redis()
+        assert program, MISSING
+        options = ["--bind", "127.0.0.1", "--port", str(self._port), "--dir", self._folder, "--save", ""]
+        self._process = subprocess.Popen([program, *options, "--set-proc-title", "no"], stdout=subprocess.DEVNULL)
+        wait_until(self._has_started_or_ended, "Redis listens")
+        assert self._process.poll() is None, "Redis has ended"
+
+    def crash(self) -> None:
+        self._process.kill()
+        self._process.wait(10)
+
+    def _has_started_or_ended(self) -> bool:
+        return self._process.poll() is not None or not port_is_free("127.0.0.1", self._port)
+
+
 @contextmanager
-def running_redis() -> Iterator[str]:
-    """Run a server until the block ends. Give its address."""
-    program, port = find_redis(), free_port()
-    assert program, MISSING
+def running_redis() -> Iterator[Redis]:
+    """Run a server until the block ends."""
     with tempfile.TemporaryDirectory(prefix="chat-api-redis-") as folder:
-        options = ["--bind", "127.0.0.1", "--port", str(port), "--dir", folder, "--save", "", "--set-proc-title", "no"]
-        process = subprocess.Popen([program, *options], stdout=subprocess.DEVNULL)
+        server = Redis(folder)
+        server.start()
         try:
-            wait_until(lambda: process.poll() is not None or not port_is_free("127.0.0.1", port), "Redis listens")
-            assert process.poll() is None, "Redis has ended"
-            yield f"redis://127.0.0.1:{port}/0"
+            yield server
         finally:
-            process.terminate()
-            process.wait(10)
+            server.crash()
