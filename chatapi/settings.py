@@ -247,6 +247,7 @@ SPECTACULAR_SETTINGS = {
         {"name": "search", "description": "Search the messages of your conversations."},
         {"name": "models", "description": "The models that users may choose."},
         {"name": "assistants", "description": "Ready-made system prompts."},
+        {"name": "instructions", "description": "What the model is told in all of your conversations."},
         {"name": "usage", "description": "The tokens that you have used, and your quota."},
         {"name": "service", "description": "Health, readiness, and what only admins may read."},
         {"name": "contract", "description": "The platform's published contract, for clients that were written for it."},

@@ -5,11 +5,13 @@ the session, so it must be a UUID, and the session expires a day after its last 
 """
 
 import re
+from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import partial
 from uuid import UUID
 
 from django.conf import settings
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -31,7 +33,9 @@ from conversations.services.replies.stop import stop_running_reply
 from conversations.services.sending.first_turns import Opening
 from conversations.services.sending.permits import refuse_while_ending
 from conversations.services.user_directory import requires_known_user
+from conversations.session_names import free_name
 
+CLAIM_TRIES = 3
 SESSION_ID_FORM = re.compile(SESSION_ID_PATTERN)
 
 
@@ -95,6 +99,52 @@ def forget_history(*, session_id: str, user_id: UUID | None) -> None:
         if row["title_source"] != TitleSource.USER:
             named = {"title": DEFAULT_TITLE, "title_source": TitleSource.DEFAULT}
             Conversation.objects.filter(id=conversation_id).update(**named)
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedSession:
+    """`name` is the session's id for its new owner, another one if the owner had a session of the same id."""
+
+    name: str
+    conversation_id: UUID
+
+
+def claim_session(*, session_id: str, user_id: UUID) -> ClaimedSession:
+    """Give an anonymous session to a user who knows its id. It no longer expires, and a running reply goes on.
+
+    Of several users, the first gets it; that user may repeat the claim. Raises `SessionNotFound`, `UnknownUser`.
+    """
+    parsed = parse_id(session_id)
+    if parsed is None:
+        raise SessionNotFound
+    for tries_left in reversed(range(CLAIM_TRIES)):
+        try:
+            with requires_known_user(), transaction.atomic():
+                return _claim(str(parsed), user_id)
+        except IntegrityError:
+            # The user has begun a session of this name meanwhile.
+            if not tries_left:
+                raise
+    raise SessionNotFound
+
+
+def _claim(name: str, user_id: UUID) -> ClaimedSession:
+    # A send takes the same lock. Whoever waited for it here finds no anonymous session any more.
+    anonymous = Conversation.objects.of_session(name, None).select_for_update(no_key=True)
+    found = anonymous.values_list("id", flat=True).first()
+    if found is None:
+        mine = Conversation.objects.of_session(name, user_id).values_list("id", flat=True).first()
+        if mine is None:
+            raise SessionNotFound
+        return ClaimedSession(name, mine)
+
+    def taken(names: Iterable[str]) -> set[str]:
+        owned = Conversation.objects.owned_by(user_id).filter(session_id__in=list(names))
+        return {used for used in owned.values_list("session_id", flat=True) if used}
+
+    own_name = free_name(name, taken) if taken([name]) else name
+    Conversation.objects.filter(id=found).update(user_id=user_id, session_id=own_name, expires_at=None)
+    return ClaimedSession(own_name, found)
 
 
 def _anonymous_key(session_id: str) -> str:

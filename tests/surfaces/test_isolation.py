@@ -55,6 +55,7 @@ BODIES: dict[str, Any] = {
     "resume_queue": ABSENT,
     "save_instructions": {"instructions": "of an intruder"},
     "send_message": {"content": "intruding", "stream": False},
+    "session_claim": ABSENT,
     "session_send_message": {"session_id": "…", "message": "intruding"},
     "stop_reply": ABSENT,
     "swap_model": {"model_tag": "tiny"},

@@ -1,12 +1,9 @@
 """`manage.py erase_user`: erase everything about one user. See services.history.erase."""
 
 import json
-import os
 from argparse import ArgumentParser
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO, cast
+from typing import Any, cast
 from uuid import UUID
 
 from django.core.management.base import CommandError
@@ -20,6 +17,7 @@ from conversations.management.failures import failing_clearly
 from conversations.management.interruption import Interruption
 from conversations.management.operator_command import OperatorCommand
 from conversations.management.progress import ProgressReport
+from conversations.management.receipts import receipt_file, write_receipt
 from conversations.management.users import user_named
 from conversations.services.history.erase import (
     Receipt,
@@ -53,7 +51,7 @@ class Command(OperatorCommand):
         parser.add_argument("--yes", action="store_true", help="do not ask for confirmation; required without a terminal")
 
     def handle(self, **options: Any) -> None:
-        with Interruption() as interruption, failing_clearly(), _receipt_file(options["receipt"]) as receipt_file:
+        with Interruption() as interruption, failing_clearly(), receipt_file(options["receipt"]) as file:
             known = parse_id(options["user"])
             if known and is_erased_user(user_id=known) and not is_known_user(user_id=known):
                 self.stderr.write(f"The user {known} is already erased. Nothing was changed.")
@@ -70,8 +68,8 @@ class Command(OperatorCommand):
                 raise CommandError(f"The shared cache failed ({type(failure).__name__}). Run the command again.") from None
             text = json.dumps(receipt.as_json(), cls=DjangoJSONEncoder, indent=2)
             self.stdout.write(text)
-            if receipt_file is not None:
-                _write_receipt(receipt_file, text)
+            if file is not None:
+                write_receipt(file, text)
         if not options["dry_run"] and not receipt.is_complete:
             raise SystemExit(interruption.exit_code or 1)
 
@@ -87,32 +85,3 @@ class Command(OperatorCommand):
 
 def _consequence(receipt: Receipt) -> str:
     return f"{receipt.conversations:,} conversations with {receipt.messages:,} messages will be erased permanently."
-
-
-@contextmanager
-def _receipt_file(path: Path | None) -> Iterator[TextIO | None]:
-    """Open the file of the receipt before anything is erased: afterwards a wrong path would lose it."""
-    if path is None:
-        yield None
-        return
-    try:
-        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+", encoding="utf-8")
-    except OSError as failure:
-        raise CommandError(f"Cannot write the receipt: {failure}", returncode=2) from None
-    try:
-        with file:
-            yield file
-    finally:
-        if not path.stat().st_size:
-            path.unlink()
-
-
-def _write_receipt(file: TextIO, text: str) -> None:
-    try:
-        # An earlier, incomplete run may have left its receipt there.
-        file.truncate(0)
-        file.write(text + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    except OSError as failure:
-        raise CommandError(f"Cannot write the receipt, which is printed above: {failure}") from None

@@ -447,13 +447,13 @@ list_users = operation(
 read_instructions = operation(
     "read_instructions",
     "Read your own instructions: what the model is told in all your conversations",
-    "users",
+    "instructions",
     responses={(200, JSON): responses.InstructionsSchema, **GUARDED},
 )
 save_instructions = operation(
     "save_instructions",
     "Save your own instructions. They follow the system prompt, except in temporary conversations",
-    "users",
+    "instructions",
     request=requests.InstructionsBody,
     examples=[example({"instructions": "Answer in Dutch."})],
     responses={(200, JSON): responses.InstructionsSchema, **GUARDED, **errors(400, 413)},
@@ -461,6 +461,6 @@ save_instructions = operation(
 delete_instructions = operation(
     "delete_instructions",
     "Delete your own instructions",
-    "users",
+    "instructions",
     responses={204: None, **GUARDED},
 )

@@ -6,6 +6,7 @@ from drf_spectacular.utils import OpenApiParameter
 from chatapi.api.openapi import BearerScheme
 from conversations.surfaces.openapi import (
     CURSOR,
+    GUARDED,
     IDEMPOTENCY_KEY,
     JSON,
     LINK,
@@ -56,4 +57,12 @@ forget_history = operation(
     TAG,
     parameters=[SESSION],
     responses={(200, JSON): responses.ForgottenSchema, **OPEN, **errors(404)},
+)
+claim_session = operation(
+    "session_claim",
+    "Take over a session that was begun without a token. Whoever knows its id and comes first gets it",
+    TAG,
+    parameters=[SESSION],
+    request=None,
+    responses={(200, JSON): responses.ClaimedSchema, **GUARDED, **errors(403, 404)},
 )

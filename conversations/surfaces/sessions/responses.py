@@ -1,10 +1,10 @@
 """Response bodies of the session surface."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 from uuid import UUID
 
-from msgspec import Struct, field
+from msgspec import Meta, Struct, field
 
 from chatapi.api.rows import Row
 from conversations.models import Role
@@ -32,3 +32,10 @@ class ForgottenSchema(Struct):
     ref_name: ClassVar = "SessionForgotten"
 
     message: str
+
+
+class ClaimedSchema(Struct):
+    ref_name: ClassVar = "SessionClaimed"
+
+    session_id: Annotated[str, Meta(description="Another one if you had a session of the same id.")]
+    conversation_id: UUID

@@ -19,8 +19,8 @@ from chatapi.limits.throttling import SendThrottle
 from conversations.exceptions import AuthenticationRequired
 from conversations.services.sending.begin import start_turn
 from conversations.services.sending.turn import Turn
-from conversations.services.sessions import find_session, forget_history, open_session, require_caller
-from conversations.surfaces.callers import optional_caller_id
+from conversations.services.sessions import claim_session, find_session, forget_history, open_session, require_caller
+from conversations.surfaces.callers import caller_id, optional_caller_id
 from conversations.surfaces.delivery import TEXT_STREAM_FORMATS, Delivery, choose_delivery, reply_headers, stream_turn
 from conversations.surfaces.headers import next_link, read_idempotency_key
 from conversations.surfaces.sending import begin_turn, refuse_too_many_streams
@@ -29,7 +29,7 @@ from conversations.surfaces.sessions.anonymous_replies import permit_for_reply
 from conversations.surfaces.sessions.authentication import WAS_REFUSED, OptionalBearerAuthentication
 from conversations.surfaces.sessions.queries import read_history
 from conversations.surfaces.sessions.requests import SendBody, SendParser
-from conversations.surfaces.sessions.responses import ForgottenSchema, HistorySchema, MessageSchema
+from conversations.surfaces.sessions.responses import ClaimedSchema, ForgottenSchema, HistorySchema, MessageSchema
 from inference_proxy.protocols.base import Sampling
 
 
@@ -111,3 +111,12 @@ class SessionView(SessionSurfaceView):
     def delete(self, request: Request, session_id: str) -> Response:
         forget_history(session_id=session_id, user_id=optional_caller_id(request))
         return Response(ForgottenSchema("Conversation history reset successfully"))
+
+
+class ClaimView(APIView):
+    """The only address of this surface that needs a token."""
+
+    @operations.claim_session
+    def post(self, request: Request, session_id: str) -> Response:
+        claimed = claim_session(session_id=session_id, user_id=caller_id(request))
+        return Response(ClaimedSchema(claimed.name, claimed.conversation_id))
