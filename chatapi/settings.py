@@ -72,6 +72,7 @@ try:
     HEARTBEAT_SECONDS = _environment.seconds("HEARTBEAT_SECONDS", 15)
     USER_MAX_GENERATIONS = _environment.whole("USER_MAX_GENERATIONS", 8, least=0)
     USER_MAX_STREAMS = _environment.whole("USER_MAX_STREAMS", 20, least=0)
+    USER_MAX_CHANGE_STREAMS = _environment.whole("USER_MAX_CHANGE_STREAMS", 20, least=0)
     # Tokens of replies per user. 0: no quota.
     QUOTA_TOKENS_DAY = _environment.whole("QUOTA_TOKENS_DAY", 0, least=0)
     QUOTA_TOKENS_MONTH = _environment.whole("QUOTA_TOKENS_MONTH", 0, least=0)

@@ -124,6 +124,12 @@ class BadCursor(Problem):
     detail = "The cursor is malformed or belongs to another list."
 
 
+class CursorExpired(Problem):
+    code = "cursor_expired"
+    status = 410
+    detail = "The cursor is unknown or too old. Read the list of conversations again, and go on from a new cursor."
+
+
 class NothingToStop(Problem):
     code = "not_found"
     status = 404

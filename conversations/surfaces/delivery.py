@@ -19,7 +19,7 @@ from django.http.response import HttpResponseBase
 
 from chatapi.api.wire import Response
 from chatapi.database.connections import forget_connections, release_connections
-from chatapi.permits.permit import Permit
+from chatapi.permits.permit import Permit, Permits
 from conversations.exceptions import MessageNotFound
 from conversations.services.replies.follow import follow_reply
 from conversations.services.replies.store import live_replies
@@ -132,12 +132,14 @@ def turn_ids(turn: Turn) -> dict[str, Any]:
 
 
 @contextmanager
-def open_permit(owner_id: UUID, is_present: Presence, *, limited: bool = True) -> Iterator[Permit]:
+def open_permit(
+    owner_id: UUID, is_present: Presence, *, limited: bool = True, streams: Permits = open_streams
+) -> Iterator[Permit]:
     """Count a stream as open. If the block fails, count it as closed. Raises `TooManyStreams` unless `limited` is false."""
     if limited:
-        permit = open_streams.acquire(owner_id, is_present=is_present)
+        permit = streams.acquire(owner_id, is_present=is_present)
     else:
-        permit = open_streams.hold(owner_id, is_present=is_present)
+        permit = streams.hold(owner_id, is_present=is_present)
     try:
         yield permit
     except BaseException:
@@ -166,7 +168,7 @@ def stream_reply(
     is_present = presence_of(request)
     with open_permit(owner_id, is_present) as permit:
         follower = _follow(reply_id, after, is_present, is_waiting=is_waiting)
-        return _relay(request, follower, stream_format, headers, permit)
+        return relay(request, follower, stream_format, headers, permit)
 
 
 def stream_turn(
@@ -197,7 +199,7 @@ def stream_turn(
     is_present = presence_of(request)
     with open_permit(_owner_id(turn, user_id), is_present, limited=turn.request is None) as permit:
         follower = begin_reply(turn, is_present, after=after, is_background=is_background)
-        return _relay(request, follower, stream_format, headers, permit, on_delivered)
+        return relay(request, follower, stream_format, headers, permit, on_delivered)
 
 
 def place_in(reply_id: UUID, event: LastEvent) -> tuple[Cursor, Mapping[str, str]]:
@@ -219,14 +221,15 @@ def _owner_id(turn: Turn, user_id: UUID | None) -> UUID:
     return turn.conversation_id if user_id is None else user_id
 
 
-def _relay(
+def relay(
     request: HttpRequest,
     follower: Follower,
     stream_format: StreamFormat,
-    headers: dict[str, str],
+    headers: Mapping[str, str],
     permit: Permit,
     on_delivered: Callable[[], None] | None = None,
 ) -> FrameStreamResponse:
+    """Return what a follower reads as a stream, which releases the permit at its end."""
     forget_connections()
     stream = FrameStream(follower, stream_format, request, on_close=permit.release, on_delivered=on_delivered)
     return FrameStreamResponse(stream, stream_format.media_type, headers)

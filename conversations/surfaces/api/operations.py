@@ -16,6 +16,7 @@ from conversations.surfaces.openapi import (
     NDJSON,
     RESUMED,
     SEND_ERRORS,
+    SSE,
     SSE_EXAMPLES,
     STARTED_REPLY,
     STOPPED_LATER,
@@ -52,6 +53,20 @@ REPLY: dict[Any, Any] = {
     (202, JSON): responses.MessageDetailSchema,
     **GUARDED,
     **SEND_ERRORS,
+}
+
+CHANGE_EVENT: dict[str, Any] = {
+    "type": "object",
+    "description": "One event of the stream. The first one comes at once. A comment comes first, and while nothing changes.",
+    "properties": {
+        "id": {"type": "string", "description": "The `next` in the data."},
+        "data": {
+            "type": "string",
+            "contentMediaType": JSON,
+            "contentSchema": {"$ref": "#/components/schemas/Changes"},
+        },
+    },
+    "required": ["id", "data"],
 }
 
 
@@ -172,6 +187,18 @@ export_conversation = operation(
         **GUARDED,
         **errors(400, 404, 503),
     },
+)
+list_changes = operation(
+    "list_changes",
+    "List what changed in your conversations since a cursor, each change once, or stream it as it happens",
+    "conversations",
+    parameters=[
+        query("since", "The `next` of the last answer. Without it, the answer has only the cursor of now"),
+        query("lastEventId", "Like Last-Event-ID, for clients that can't send the header"),
+        header("Last-Event-ID", "For the stream: the id of the last event that you received. It wins over `since`"),
+        limit(200, 50),
+    ],
+    responses={(200, JSON): responses.ChangesSchema, (200, SSE): CHANGE_EVENT, **GUARDED, **errors(400, 410)},
 )
 read_conversation = operation(
     "read_conversation",

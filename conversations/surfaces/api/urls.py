@@ -6,6 +6,7 @@ from chatapi.auth.authentication import BearerAuthentication
 from chatapi.incoming.routes import route
 from conversations.surfaces.api.tickets import TicketAuthentication
 from conversations.surfaces.api.views.assistants import AssistantsView
+from conversations.surfaces.api.views.changes import ChangesView
 from conversations.surfaces.api.views.conversations import ConversationViewSet
 from conversations.surfaces.api.views.export import ConversationExportView, ExportView
 from conversations.surfaces.api.views.feedback import FeedbackView
@@ -34,6 +35,7 @@ urlpatterns = [
     path("conversations/bulk", BulkView.as_view()),
     path("tags", TagsView.as_view()),
     path("export", ExportView.as_view()),
+    path("changes", ChangesView.as_view()),
     path(
         CONVERSATION,
         ConversationViewSet.as_view({"get": "retrieve", "put": "update", "patch": "partial_update", "delete": "destroy"}),
