@@ -136,10 +136,7 @@ def open_permit(
     owner_id: UUID, is_present: Presence, *, limited: bool = True, streams: Permits = open_streams
 ) -> Iterator[Permit]:
     """Count a stream as open. If the block fails, count it as closed. Raises `TooManyStreams` unless `limited` is false."""
-    if limited:
-        permit = streams.acquire(owner_id, is_present=is_present)
-    else:
-        permit = streams.hold(owner_id, is_present=is_present)
+    permit = streams.acquire(owner_id, is_present=is_present) if limited else streams.hold(owner_id, is_present=is_present)
     try:
         yield permit
     except BaseException:

@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from django.core.management import CommandError
+from django.db import connection
 from django.utils import timezone
 
 from conversations.models import ChatUser, StaffAccess, UsageTotal
@@ -48,7 +49,7 @@ def test_old_records_go_and_newer_ones_stay(batch_rows: int) -> None:
 def test_a_table_that_is_not_named_keeps_everything(manage_json: Manage) -> None:
     fill()
     summary = manage_json("prune_records", "--access-older-than=1y", "--yes")
-    assert summary == {"usage_totals": 0, "staff_access": 3, "chat_users": 0, "is_complete": True}
+    assert summary == {"usage_totals": 0, "staff_access": 3, "chat_users": 0, "changes": 0, "is_complete": True}
     assert (UsageTotal.objects.count(), ChatUser.objects.count()) == (9, 9)
 
 
@@ -61,7 +62,14 @@ def test_a_user_with_conversations_stays_in_the_directory(manage: Manage) -> Non
 
 
 @pytest.mark.parametrize(
-    "arguments", [(), ("--usage-older-than=92d",), ("--access-older-than=soon",), ("--access-older-than=1y",)]
+    "arguments",
+    [
+        (),
+        ("--usage-older-than=92d",),
+        ("--changes-older-than=29d",),
+        ("--access-older-than=soon",),
+        ("--access-older-than=1y",),
+    ],
 )
 def test_what_is_not_clear_is_refused(manage: Manage, arguments: tuple[str, ...]) -> None:
     fill()
@@ -78,3 +86,31 @@ def test_an_interrupted_run_says_so() -> None:
     stops = iter([False, False, True])
     result = prune_records(usage_before=days_ago(0), batch_rows=2, should_stop=lambda: next(stops))
     assert (result.usage_totals, result.is_complete) == (4, False)
+
+
+@pytest.mark.parametrize("batch_rows", [1, 100, 1000])
+def test_old_changes_go_except_the_newest_of_each_user(batch_rows: int) -> None:
+    for user in range(3):
+        add_changes(UUID(int=user), 300, days=40)
+    add_changes(UUID(int=1), 5, days=1)
+    result = prune_records(changes_before=days_ago(31), batch_rows=batch_rows)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT user_id, count(*), max(changed_in::text::bigint) FROM conversation_changes GROUP BY 1 ORDER BY 1"
+        )
+        left = cursor.fetchall()
+    assert left == [(UUID(int=0), 1, 300), (UUID(int=1), 5, 305), (UUID(int=2), 1, 300)]
+    assert (result.changes, result.is_complete) == (898, True)
+
+
+def add_changes(user_id: UUID, count: int, *, days: int) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            INSERT INTO conversation_changes (user_id, conversation_id, changed_in, changed_at)
+            SELECT %(user_id)s, gen_random_uuid(), (number + before.count)::text::xid8, %(at)s
+            FROM generate_series(1, %(count)s) AS number,
+                (SELECT count(*) FROM conversation_changes WHERE user_id = %(user_id)s) AS before
+            """,
+            {"user_id": user_id, "count": count, "at": days_ago(days)},
+        )

@@ -23,7 +23,7 @@ class Cursor:
 
     # Which database of which server.
     place: int
-    # The latest era of the history of commits at the time (see migration 0046).
+    # The latest era of the history of commits at the time (see migration 0050).
     era: UUID
     # By the database's clock, in seconds.
     issued_at: int

@@ -8,7 +8,7 @@ window tells it.
 A page has the conversations of its window in the order of their ids. The window begins at the cursor's snapshot and ends at the
 snapshot of the statement that read its first page.
 
-If the history of commits was interrupted since the cursor's snapshot (see migration 0046), numbers from `cut` on were given out
+If the history of commits was interrupted since the cursor's snapshot (see migration 0050), numbers from `cut` on were given out
 again, so that snapshot says nothing about them. It is cut there. The user's newest change must still exist. If it does not, the
 interruption lost something that was told, and the client must read everything again.
 """

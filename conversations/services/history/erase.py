@@ -27,6 +27,7 @@ from conversations.models import (
     UserInstructions,
     UserQuota,
 )
+from conversations.services.changes.keeping import count_changes_of, delete_changes_of
 from conversations.services.history.delete import delete_with_messages
 from conversations.services.history.id_arrays import ids_of
 from conversations.services.history.id_batches import prefer_indexes
@@ -49,6 +50,8 @@ class Receipt:
     directory_entries: int = 0
     # Quarters of an hour in which the user used the service.
     usage_totals: int = 0
+    # What `/api/changes` tells of the user's conversations.
+    changes: int = 0
     # The user's own limits of tokens: 0 or 1.
     quotas: int = 0
     # The user's own instructions: 0 or 1.
@@ -84,6 +87,7 @@ def count_of_user(*, user_id: UUID) -> Receipt:
         messages=Message.objects.filter(conversation__user_id=user_id).count(),
         directory_entries=ChatUser.objects.filter(id=user_id).count(),
         usage_totals=UsageTotal.objects.filter(user_id=user_id).count(),
+        changes=count_changes_of(user_id),
         quotas=UserQuota.objects.filter(user_id=user_id).count(),
         instructions=UserInstructions.objects.filter(user_id=user_id).count(),
     )
@@ -115,6 +119,7 @@ def erase_user(
     receipt.remembered_tokens = forget_tokens_of(user_id)
     if receipt.remembered_tokens is None:
         receipt.tokens_forgotten_by = timezone.now() + timedelta(seconds=settings.AUTH_CACHE_SECONDS)
+    receipt.changes = delete_changes_of(user_id)
     receipt.usage_totals, _ = UsageTotal.objects.filter(user_id=user_id).delete()
     receipt.quotas, _ = UserQuota.objects.filter(user_id=user_id).delete()
     # Names of chats that were stopped before they existed, seconds ago.

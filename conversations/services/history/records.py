@@ -1,4 +1,4 @@
-"""Delete old records about users: their usage totals, who read their conversations, and the directory of users.
+"""Delete old records about users: usage totals, who read their conversations, the directory of users, and what changed.
 
 Each statement handles a limited number of rows in the order of an index and is a transaction of its own. So a run can be
 interrupted and repeated. Conversations and messages are for `prune`.
@@ -11,9 +11,12 @@ from typing import Any
 
 from django.db import connection
 
+from conversations.services.changes.keeping import delete_before
 from conversations.services.history.id_batches import pause
 
 BATCH_ROWS = 5000
+# Of the table of changes, about.
+ROWS_PER_PAGE = 100
 
 # The primary key begins with the user, and no index begins with the time. So this walks through the whole table once.
 USAGE_SQL = """
@@ -56,11 +59,12 @@ class RecordsResult:
     usage_totals: int = 0
     staff_access: int = 0
     chat_users: int = 0
+    changes: int = 0
     is_complete: bool = False
 
     @property
     def rows(self) -> int:
-        return self.usage_totals + self.staff_access + self.chat_users
+        return self.usage_totals + self.staff_access + self.chat_users + self.changes
 
 
 def prune_records(
@@ -68,6 +72,7 @@ def prune_records(
     usage_before: datetime | None = None,
     access_before: datetime | None = None,
     users_unseen_since: datetime | None = None,
+    changes_before: datetime | None = None,
     batch_rows: int = BATCH_ROWS,
     pause_s: float = 0.0,
     should_stop: Callable[[], bool] = lambda: False,
@@ -79,6 +84,7 @@ def prune_records(
         "usage_totals": _usage_batches(usage_before, batch_rows),
         "staff_access": _access_batches(access_before, batch_rows),
         "chat_users": _user_batches(users_unseen_since, batch_rows),
+        "changes": _change_batches(changes_before, batch_rows),
     }
     for table, deletions in batches.items():
         while True:
@@ -117,6 +123,10 @@ def _user_batches(before: datetime | None, most: int) -> Iterator[int]:
     while before is not None and (row := _fetch(USERS_SQL, before=before, most=most, last_seen_at=last[0], id=last[1])):
         yield row[0]
         last = row[1], row[2]
+
+
+def _change_batches(before: datetime | None, most: int) -> Iterator[int]:
+    return iter(()) if before is None else delete_before(before, max(1, most // ROWS_PER_PAGE))
 
 
 def _fetch(statement: str, **parameters: Any) -> tuple[Any, ...] | None:

@@ -138,14 +138,10 @@ class ConversationListSchema(Struct):
 class ChangesSchema(Struct):
     ref_name: ClassVar = "Changes"
 
-    conversations: Annotated[
-        list[ConversationSchema], Meta(description="Those that were created or changed, as they are now.")
-    ]
+    conversations: Annotated[list[ConversationSchema], Meta(description="Those that were created or changed, as they are now.")]
     deleted: Annotated[
         list[UUID],
-        Meta(
-            description="Those that are gone: deleted, put in the trash, or expired. You may not have known of all of them."
-        ),
+        Meta(description="Those that are gone: deleted, put in the trash, or expired. You may not have known of all of them."),
     ]
     next: Annotated[str, Meta(description="Pass it as `since` to get what changes after this.")]
     has_more: Annotated[bool, Meta(description="true: ask again at once, more has changed already.")]

@@ -144,7 +144,7 @@ DROP = [
 
 
 class Migration(LockingMigration):
-    dependencies = [("conversations", "0045_export_holds")]
+    dependencies = [("conversations", "0049_search_once")]
     lock_mode = "SHARE ROW EXCLUSIVE"
 
     operations = [migrations.RunSQL(sql=[*CREATE], reverse_sql=[*DROP])]
