@@ -153,9 +153,16 @@ class SeparatePool:
         return pool
 
 
+def _all_pools() -> dict[str, ConnectionPool]:
+    """Return Django's pools of this process, by the alias of their connections."""
+    wrapper: Any = DatabaseWrapper
+    pools: dict[str, ConnectionPool] = wrapper._connection_pools
+    return pools
+
+
 def sample_pools() -> None:
     """Set the gauges of this process's connection pools."""
-    pools: dict[str, ConnectionPool] = DatabaseWrapper._connection_pools  # type: ignore[attr-defined]
+    pools = _all_pools()
     for alias, pool in list(pools.items()):
         name = "requests" if alias == "default" else alias
         figures = pool.get_stats()
@@ -171,6 +178,6 @@ def close_pools() -> None:
     threads when they can no longer run: from Python 3.13 on, for 5 s each or forever.
     """
     # Not through Django's `close_pool`, which forgets the pool: a thread that still runs would open the next one.
-    pools: dict[str, ConnectionPool] = DatabaseWrapper._connection_pools  # type: ignore[attr-defined]
+    pools = _all_pools()
     for pool in list(pools.values()):
         pool.close(POOL_THREAD_END_S)

@@ -3,8 +3,10 @@
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.messages import WARNING
 from django.core.paginator import Paginator
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
 from django.utils.functional import cached_property
 
 MOST_COUNTED = 5_000
@@ -50,5 +52,5 @@ class ReadOnlyAdmin(ListedLookupsAdmin):
 
     def redirect_missing(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Redirect to the start page, which then says that the object does not exist."""
-        response: HttpResponse = self._get_obj_does_not_exist_redirect(request, self.opts, object_id)  # type: ignore[attr-defined]
-        return response
+        self.message_user(request, f"{self.opts.verbose_name} {object_id} does not exist. Perhaps it was deleted.", WARNING)
+        return HttpResponseRedirect(reverse("admin:index"))

@@ -8,8 +8,8 @@ would not enforce its rule during that time.
 import re
 from typing import Any
 
-from django.contrib.postgres.operations import AddIndexConcurrently, NotInTransactionMixin, RemoveIndexConcurrently
-from django.db import transaction
+from django.contrib.postgres.operations import AddIndexConcurrently, RemoveIndexConcurrently
+from django.db import NotSupportedError, transaction
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 from django.db.migrations.operations import AddConstraint
 from django.db.migrations.operations.base import Operation
@@ -23,18 +23,24 @@ WHERE indexrelid = to_regclass(%s) AND indrelid = to_regclass(%s)
 NAMES_FORM = re.compile(r"INDEX \S+ ON (ONLY )?\S+ USING ")
 
 
+def require_no_transaction(schema_editor: BaseDatabaseSchemaEditor) -> None:
+    """Raise `NotSupportedError` in a transaction, where nothing can be built concurrently."""
+    if schema_editor.connection.in_atomic_block:
+        raise NotSupportedError("indexes are built outside of a transaction: set atomic = False on the migration")
+
+
 class BuildIndex(AddIndexConcurrently):
     """Add an index of a model unless a valid one exists."""
 
     def database_forwards(
         self, app_label: str, schema_editor: BaseDatabaseSchemaEditor, from_state: ProjectState, to_state: ProjectState
     ) -> None:
-        self._ensure_not_in_transaction(schema_editor)
+        require_no_transaction(schema_editor)
         model = to_state.apps.get_model(app_label, self.model_name)
         build_index(schema_editor, model._meta.db_table, self.index.name, str(self.index.create_sql(model, schema_editor)))
 
 
-class BuildUniqueConstraint(NotInTransactionMixin, AddConstraint):
+class BuildUniqueConstraint(AddConstraint):
     """Add a conditional unique constraint of a model, which is a unique index, unless a valid one exists."""
 
     atomic = False
@@ -42,7 +48,7 @@ class BuildUniqueConstraint(NotInTransactionMixin, AddConstraint):
     def database_forwards(
         self, app_label: str, schema_editor: BaseDatabaseSchemaEditor, from_state: ProjectState, to_state: ProjectState
     ) -> None:
-        self._ensure_not_in_transaction(schema_editor)
+        require_no_transaction(schema_editor)
         model = to_state.apps.get_model(app_label, self.model_name)
         statement = str(self.constraint.create_sql(model, schema_editor))
         build_index(schema_editor, model._meta.db_table, self.constraint.name, statement)
@@ -50,11 +56,11 @@ class BuildUniqueConstraint(NotInTransactionMixin, AddConstraint):
     def database_backwards(
         self, app_label: str, schema_editor: BaseDatabaseSchemaEditor, from_state: ProjectState, to_state: ProjectState
     ) -> None:
-        self._ensure_not_in_transaction(schema_editor)
+        require_no_transaction(schema_editor)
         drop_index(schema_editor, self.constraint.name)
 
 
-class BuildIndexFromSQL(NotInTransactionMixin, Operation):
+class BuildIndexFromSQL(Operation):
     """Add an index that no model declares unless a valid one exists. `definition` begins with USING."""
 
     atomic = False
@@ -69,13 +75,13 @@ class BuildIndexFromSQL(NotInTransactionMixin, Operation):
     def database_forwards(
         self, app_label: str, schema_editor: BaseDatabaseSchemaEditor, from_state: ProjectState, to_state: ProjectState
     ) -> None:
-        self._ensure_not_in_transaction(schema_editor)
+        require_no_transaction(schema_editor)
         build_index(schema_editor, self.table, self.name, f"CREATE INDEX {self.name} ON {self.table} {self.definition}")
 
     def database_backwards(
         self, app_label: str, schema_editor: BaseDatabaseSchemaEditor, from_state: ProjectState, to_state: ProjectState
     ) -> None:
-        self._ensure_not_in_transaction(schema_editor)
+        require_no_transaction(schema_editor)
         drop_index(schema_editor, self.name)
 
     def describe(self) -> str:
@@ -88,7 +94,7 @@ class DropIndex(RemoveIndexConcurrently):
     def database_backwards(
         self, app_label: str, schema_editor: BaseDatabaseSchemaEditor, from_state: ProjectState, to_state: ProjectState
     ) -> None:
-        self._ensure_not_in_transaction(schema_editor)
+        require_no_transaction(schema_editor)
         model = to_state.apps.get_model(app_label, self.model_name)
         index = to_state.models[app_label, self.model_name_lower].get_index_by_name(self.name)
         build_index(schema_editor, model._meta.db_table, index.name, str(index.create_sql(model, schema_editor)))

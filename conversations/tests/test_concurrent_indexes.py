@@ -46,6 +46,9 @@ def identity(name: str) -> Any:
 def test_every_build_can_be_run_again(migration: tuple[str, str], operation: Build) -> None:
     name = name_of(operation)
     whole = identity(name)
+    if whole is None:
+        # A later migration has dropped it.
+        return
     run(migration, operation)
     assert identity(name) == whole
     with connection.cursor() as cursor:
