@@ -60,6 +60,7 @@ try:
     MAX_OUTPUT_TOKENS = _environment.whole("MAX_OUTPUT_TOKENS", 4_096, least=1, most=131_072)
     SYSTEM_PROMPT = _environment.text("SYSTEM_PROMPT")
     THINKING_PROMPT = _environment.text("THINKING_PROMPT")
+    TITLE_MODEL = _environment.text("TITLE_MODEL")
     INFERENCE_START_TIMEOUT = _environment.seconds("INFERENCE_START_TIMEOUT", 60)
     INFERENCE_IDLE_TIMEOUT = _environment.seconds("INFERENCE_IDLE_TIMEOUT", 60)
     GENERATION_TIMEOUT = _environment.seconds("GENERATION_TIMEOUT", 600)

@@ -136,6 +136,24 @@ class NothingToStop(Problem):
     detail = "This conversation has no reply to stop."
 
 
+class NothingToTitle(Problem):
+    code = "not_found"
+    status = 404
+    detail = "This conversation has no reply yet that a title could be made of."
+
+
+class TitledByUser(Problem):
+    code = "titled_by_user"
+    status = 409
+    detail = "You gave this conversation its title. It is not replaced."
+
+
+class TitlesOff(Problem):
+    code = "not_supported"
+    status = 501
+    detail = "This service makes no titles with a model."
+
+
 class NotTheLastTurn(Problem):
     code = "invalid"
     status = 400

@@ -16,7 +16,7 @@ from django.db.models.functions import Cast, Now
 from django.db.models.query import RawQuerySet
 
 from conversations.expressions import has_phrase_sql, words_sql
-from conversations.placeholders import TEXT, TEXT_SQL, WITHOUT_TEXT
+from conversations.placeholders import TEXT, TEXT_SQL, WITHOUT_TEXT, WITHOUT_TEXT_SQL
 
 if TYPE_CHECKING:
     from conversations.models import Conversation, Message  # noqa: F401  # `Conversation` is only in strings
@@ -47,8 +47,8 @@ NO_HEARTBEAT = Cast(Value("infinity"), models.DateTimeField())
 # This condition is for SQL that knows that the reply is running, `MessageQuerySet.abandoned` for the ORM.
 #
 # A reply that waited in the queue and has no text yet is begun anew by another worker (see `sending.queue_keeper`).
-IS_BEGUN_SQL = """
-(content <> '' OR NOT EXISTS (SELECT FROM queued_messages AS queued WHERE queued.reply_id = messages.id))
+IS_BEGUN_SQL = f"""
+(NOT {WITHOUT_TEXT_SQL} OR NOT EXISTS (SELECT FROM queued_messages AS queued WHERE queued.reply_id = messages.id))
 """
 IS_ABANDONED_SQL = """
 (worker = ANY(%(dead_workers)s::uuid[])
@@ -242,7 +242,7 @@ class MessageQuerySet(models.QuerySet["Message"]):
     def begun(self) -> "MessageQuerySet":
         """Leave out replies that waited in the queue and have no text yet: the condition of IS_BEGUN_SQL."""
         queued = apps.get_model("conversations", "QueuedMessage").objects.filter(reply_id=OuterRef("id"))
-        return self.exclude(Exists(queued), content="")
+        return self.exclude(WITHOUT_TEXT, Exists(queued))
 
     def interrupt_abandoned(self, dead_workers: Collection[UUID]) -> int:
         """Mark those that are abandoned, and return how many. A guess, as all marks are (see `services.replies.store`)."""

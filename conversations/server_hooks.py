@@ -9,6 +9,7 @@ from chatapi.database.readiness import report_database
 from conversations.services.history.prune_runs import watch_prune_runs
 from conversations.services.replies.leases import lease
 from conversations.services.replies.store import live_replies, reply_store
+from conversations.services.sending.model_titles import title_maker
 from conversations.services.sending.queue_keeper import queue_keeper
 
 logger = logging.getLogger(__name__)
@@ -23,6 +24,7 @@ def adopt_worker(is_alive: Callable[[], bool], graceful_timeout_s: float, close_
     lease.keep()
     watch_prune_runs()
     queue_keeper.keep(stays=True)
+    reply_store.when_complete = title_maker.consider
     live_replies.adopt_worker(is_alive, graceful_timeout_s, close_idle_connections)
 
 

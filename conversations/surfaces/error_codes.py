@@ -26,6 +26,7 @@ ERROR_CODES: Mapping[str, tuple[int, str]] = MappingProxyType(
         "queue_full": (409, "As many messages wait in this conversation as may"),
         "message_queued": (409, "The message waits for its turn. Until then, it can only be read, changed or removed"),
         "not_queued": (409, "The message does not wait, so it can't be removed"),
+        "titled_by_user": (409, "The user gave the conversation its title, so the model gives it none"),
         "history_mismatch": (
             409,
             "The messages before the new one are not those of the chat. `message_ids` has those that are",

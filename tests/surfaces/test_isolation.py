@@ -53,6 +53,7 @@ BODIES: dict[str, Any] = {
     "replace_conversation": {"title": "changed"},
     "restore_conversation": ABSENT,
     "resume_queue": ABSENT,
+    "name_conversation": ABSENT,
     "save_instructions": {"instructions": "of an intruder"},
     "send_message": {"content": "intruding", "stream": False},
     "session_claim": ABSENT,

@@ -7,7 +7,7 @@ Only a reply's own generation gives it a final status, with one exception: a rep
 import logging
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 from uuid import UUID
@@ -240,6 +240,8 @@ class DatabaseReplyStore:
         self._saving = saving
         self._ending = ending
         self._lease = lease
+        # Called with each reply that is complete. It must not wait.
+        self.when_complete: Callable[[UUID], None] = lambda _: None
         self._away_at = -math.inf
         # As of the last checkpoint.
         self._are_rows_locked = False
@@ -312,6 +314,8 @@ class DatabaseReplyStore:
         was_guessed, status, uncounted = ended[0]
         if uncounted:
             note_uncounted(uncounted)
+        if status == "complete":
+            self.when_complete(reply.reply_id)
         if was_guessed:
             # The replica may still have the guess, which it does not count as running.
             pause_replica_reads()

@@ -17,6 +17,7 @@ from django.db.models import Max
 
 from chatapi.database.round_trips import run_together
 from chatapi.observability.logs import trace_id_var
+from chatapi.permits.limit import Limit
 from conversations.exceptions import (
     ConversationNotFound,
     GenerationInProgress,
@@ -40,6 +41,7 @@ from conversations.services.usage.quotas import refuse_over_quota
 from inference_proxy.protocols.base import Sampling
 
 MOST_WAITING = 5
+LIMIT = Limit(what="messages that wait: five", per="conversation", refusal=QueueFull)
 
 
 def find_waiting(conversation_id: UUID, key: str, fingerprint: str) -> Turn | None:
@@ -94,7 +96,7 @@ def enqueue_turn(
         if not is_running and not count:
             return None
         if count >= MOST_WAITING:
-            raise QueueFull
+            raise LIMIT.refuse()
         queued = QueuedMessage(
             id=new_id(),
             conversation_id=conversation_id,

@@ -15,6 +15,7 @@ import psycopg
 from chatapi.database.connections import release_connections
 from chatapi.database.failures import is_database_away
 from conversations.models import QueuedMessage
+from conversations.placeholders import WITHOUT_TEXT_SQL
 from conversations.services.replies.leases import lease
 from conversations.services.replies.next_in_queue import note_started, queue_alarm, start_next
 from conversations.services.replies.store import keeper_connections, live_replies
@@ -31,7 +32,7 @@ MOST_EXAMINED = 1_000
 # What has started, and the first of those that wait where nothing runs.
 DUE_SQL = f"""
 SELECT queued.reply_id, queued.conversation_id, queued.is_started, reply.status, reply.worker,
-       coalesce(reply.status = 'interrupted' AND reply.content = '' AND reply.inference_time_ms IS NULL AND NOT EXISTS (
+       coalesce(reply.status = 'interrupted' AND reply.{WITHOUT_TEXT_SQL} AND reply.inference_time_ms IS NULL AND NOT EXISTS (
            SELECT FROM messages WHERE messages.conversation_id = queued.conversation_id AND messages.status = 'streaming'
        ), false) AS is_lost
 FROM queued_messages AS queued LEFT JOIN messages AS reply ON reply.id = queued.reply_id
@@ -47,12 +48,12 @@ IS_EMPTY_SQL = "SELECT NOT EXISTS (SELECT FROM queued_messages WHERE NOT is_held
 # A statement of its own, so that the next one sees what the last holder of the lock has committed.
 LOCK_SQL = "SELECT FROM conversations WHERE id = %(conversation_id)s FOR NO KEY UPDATE SKIP LOCKED"
 # A node of the version before may have marked it.
-TAKE_OVER_SQL = """
+TAKE_OVER_SQL = f"""
 UPDATE messages SET worker = %(worker)s::uuid, status = 'streaming', heartbeat_at = 'infinity'
-WHERE id = %(reply_id)s AND content = '' AND inference_time_ms IS NULL
+WHERE id = %(reply_id)s AND {WITHOUT_TEXT_SQL} AND inference_time_ms IS NULL
   AND (status = 'interrupted' OR status = 'streaming' AND worker = ANY(%(dead_workers)s::uuid[]))
 RETURNING id
-"""
+"""  # noqa: S608  # a constant
 
 
 class QueueKeeper:

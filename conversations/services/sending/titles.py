@@ -23,6 +23,10 @@ FENCE = regex.compile(r"^[ \t]*(?:```+|~~~+)[^\n`]*$", regex.MULTILINE)
 LINE_MARK = regex.compile(r"^[ \t]*(?:#{1,6}[ \t]+|>[ \t]?|[-*+][ \t]+(?:\[[ xX]\][ \t]+)?)+", regex.MULTILINE)
 TAG = regex.compile(r"</?[A-Za-z][^<>\n]{0,200}>|<!--.*?-->", regex.DOTALL)
 LINK = regex.compile(r"!?\[([^\[\]\n]*)\]\([^()\s]*\)")
+# What models write around a title although they are told not to.
+TITLE_MARK = regex.compile(r"^(?:title|titel|titre|título|titolo)\s*:\s*", regex.IGNORECASE)
+QUOTES = " \t\"'“”„«»‘’「」『』`*."
+MOST_TITLE_WORDS = 8
 EMPHASIS = regex.compile(r"(\*\*|__|~~|`+)(?=\S)(.+?)(?<=\S)\1")
 
 
@@ -56,6 +60,16 @@ def automatic_title(content: str) -> str:
         if len(whole_words) >= AUTOMATIC_TITLE_CHARACTERS // 2:
             return whole_words
     return _whole_clusters(words).rstrip()
+
+
+def brief_title(answer: str) -> str:
+    """Return a model's answer as a title: its first line with words, without quotation marks, up to 8 words. "" if it has none.
+
+    It is cleaned and cut like an automatic title.
+    """
+    lines = (TITLE_MARK.sub("", _plain(line)).strip(QUOTES) for line in answer[:MOST_READ].splitlines())
+    line = next((line for line in lines if any(map(str.isalnum, line))), "")
+    return automatic_title(" ".join(line.split()[:MOST_TITLE_WORDS])).strip(QUOTES) if line else ""
 
 
 def _plain(content: str) -> str:

@@ -286,6 +286,14 @@ resume_queue = operation(
     request=None,
     responses={(200, JSON): responses.ConversationSchema, **GUARDED, **errors(404, 503)},
 )
+name_conversation = operation(
+    "name_conversation",
+    "Have a model make a title of the first question and its answer, where the service has `TITLE_MODEL`. Counts as a send",
+    "conversations",
+    parameters=IN_CONVERSATION,
+    request=None,
+    responses={(200, JSON): responses.ConversationSchema, **GUARDED, **errors(404, 409, 501, 502, 503, 504)},
+)
 regenerate = operation(
     "regenerate",
     "Generate another answer to the last user message. The old answer stays active until the new one is complete",

@@ -43,6 +43,7 @@ urlpatterns = [
     path(f"{CONVERSATION}/restore", ConversationViewSet.as_view({"post": "restore"})),
     path(f"{CONVERSATION}/export", ConversationExportView.as_view()),
     path(f"{CONVERSATION}/stop", ConversationViewSet.as_view({"post": "stop"})),
+    path(f"{CONVERSATION}/title", ConversationViewSet.as_view({"post": "retitle"})),
     path(f"{CONVERSATION}/resume", ConversationViewSet.as_view({"post": "resume"})),
     path(f"{CONVERSATION}/fork", ConversationViewSet.as_view({"post": "fork"})),
     route(f"{CONVERSATION}/regenerate", ConversationViewSet.as_view({"post": "regenerate"}), begins_reply="POST"),

@@ -1,4 +1,4 @@
-"""/api/conversations: list, create, read, change, delete, fork, stop, resume, regenerate."""
+"""/api/conversations: list, create, read, change, delete, fork, stop, resume, name, regenerate."""
 
 from typing import Any
 from uuid import UUID
@@ -23,6 +23,7 @@ from conversations.services.conversations import (
 from conversations.services.forks import count_branch, fork_conversation
 from conversations.services.replies.stop import stop_reply
 from conversations.services.sending.begin import regenerate_turn
+from conversations.services.sending.model_titles import name_conversation
 from conversations.services.sending.queue import find_keyed, remove_queued, resume_queue
 from conversations.surfaces.api import operations
 from conversations.surfaces.api.queries import (
@@ -63,7 +64,7 @@ MESSAGES_PER_SEND = 200
 
 class ConversationViewSet(ViewSet):
     def get_throttles(self) -> list[Any]:
-        return [SendThrottle()] if self.action in ("regenerate", "fork") else super().get_throttles()
+        return [SendThrottle()] if self.action in ("regenerate", "fork", "retitle") else super().get_throttles()
 
     @operations.list_conversations
     @from_replica
@@ -184,6 +185,13 @@ class ConversationViewSet(ViewSet):
     def resume(self, request: Request, conversation_id: str) -> Response:
         found_id, user_id = require_conversation_id(conversation_id), caller_id(request)
         resume_queue(conversation_id=found_id, user_id=user_id)
+        return Response(read_conversation(found_id, user_id))
+
+    @operations.name_conversation
+    def retitle(self, request: Request, conversation_id: str) -> Response:
+        found_id, user_id = require_conversation_id(conversation_id), caller_id(request)
+        require_conversation(conversation_id=found_id, user_id=user_id)
+        name_conversation(conversation_id=found_id, user_id=user_id)
         return Response(read_conversation(found_id, user_id))
 
     @operations.regenerate
