@@ -135,10 +135,8 @@ class ReplicaConnection(DatabaseWrapper):
     def pool(self) -> Any:
         return _pool_owner().pool
 
-    @property
-    def _shares(self) -> None:
-        # They are of the primary's pool. If this one is empty, the primary answers.
-        return None
+    def _take_share(self) -> None:
+        """Do nothing: the shares are of the primary's pool. If this one is empty, the primary answers."""
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         connection = super().get_new_connection(conn_params)
