@@ -270,6 +270,8 @@ CORS_ALLOW_HEADERS = [
     "authorization",
     "content-type",
     "idempotency-key",
+    "if-match",
+    "if-none-match",
     "last-event-id",
     "prefer",
     "x-conversation-id",
@@ -301,6 +303,7 @@ CORS_ALLOW_HEADERS = [
 CORS_EXPOSE_HEADERS = [
     "Content-Disposition",
     "Content-Location",
+    "ETag",
     "Link",
     "Location",
     "Preference-Applied",

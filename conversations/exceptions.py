@@ -100,6 +100,12 @@ class IdempotencyMismatch(Problem):
     detail = "A different request in this conversation has already used this Idempotency-Key."
 
 
+class PreconditionFailed(Problem):
+    code = "precondition_failed"
+    status = 412
+    detail = "It has changed since you read it. Read it again, then decide."
+
+
 class NothingToRegenerate(Problem):
     code = "not_found"
     status = 404

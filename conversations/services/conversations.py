@@ -110,6 +110,15 @@ def update_conversation(
     return rows[0]
 
 
+def lock_conversation(columns: tuple[str, ...], *, conversation_id: UUID, user_id: UUID | None) -> dict[str, Any]:
+    """Lock a conversation until the transaction ends, and return these columns. Raises `ConversationNotFound`. One query."""
+    found = Conversation.objects.visible_to(user_id).filter(id=conversation_id).select_for_update(no_key=True)
+    row = _returned(found, columns).first()
+    if row is None:
+        raise ConversationNotFound
+    return row
+
+
 def _has_model(conversation_id: UUID, user_id: UUID | None, model_tag: str) -> bool:
     return Conversation.objects.visible_to(user_id).filter(id=conversation_id, model_tag=model_tag).exists()
 

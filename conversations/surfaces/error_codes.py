@@ -32,6 +32,7 @@ ERROR_CODES: Mapping[str, tuple[int, str]] = MappingProxyType(
             "The messages before the new one are not those of the chat. `message_ids` has those that are",
         ),
         "cursor_expired": (410, "The cursor of changes is unknown or older than 30 days. Read the list again"),
+        "precondition_failed": (412, "It has changed since the client read it: `If-Match` names another state"),
         "payload_too_large": (413, "The body is too large"),
         "url_too_long": (414, "The URL is too long"),
         "idempotency_mismatch": (422, "Another request has used this Idempotency-Key"),

@@ -258,6 +258,14 @@ STARTED_REPLY = [
     answer_header("Content-Location", "The reply. With `/stream` behind it: its stream", 200, 202),
 ]
 CURSOR = query("cursor", "The `next` value of the previous page")
+# Of reads, and of changes (see `conditional`).
+IF_NONE_MATCH = (
+    header("If-None-Match", "The `ETag` of what you have. If it is still the same, the answer is a 304"),
+    answer_header("ETag", "Names this state of the response", 200),
+)
+NOT_MODIFIED: dict[Any, Any] = {304: OpenApiResponse(description="It has not changed")}
+IF_MATCH = header("If-Match", "The `ETag` of what you have read. If it has changed since, the answer is a 412")
+
 IDEMPOTENCY_KEY = header(
     "Idempotency-Key",
     "Makes retries safe: a repeated request with the same key creates nothing a second time. A repeated send follows the "

@@ -8,6 +8,7 @@ All four have the same steps: refuse while this worker shuts down (`ShuttingDown
 (see `quotas`), refuse while another reply runs, choose the context, save the reply, and update the conversation.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from uuid import UUID
 
@@ -162,13 +163,15 @@ def edit_turn(
     sampling: Sampling,
     idempotency_key: str = "",
     terms: Terms = NO_TERMS,
+    check: Callable[[], None] | None = None,
 ) -> Turn:
     """Save a new version of a user message and an empty reply to it. What followed the old version is as it was when the user
     comes back to it.
 
     If the inference service refuses, the old version becomes active again (see `store.GIVE_BACK_SQL`). An idempotency key works
-    as for `start_turn`. Raises `ConversationNotFound`, `MessageNotFound`, `NotAQuestion`, `QuotaExceeded`,
-    `GenerationInProgress`, `TooManyGenerations`, `IdempotencyMismatch`.
+    as for `start_turn`. `check` may refuse the edit, while the conversation is locked. Raises `ConversationNotFound`,
+    `MessageNotFound`, `NotAQuestion`, `QuotaExceeded`, `GenerationInProgress`, `TooManyGenerations`, `IdempotencyMismatch`, and
+    what `check` raises.
     """
     fingerprint = (
         fingerprint_of("edit", str(message_id), content, sampling.choices() | terms.choices()) if idempotency_key else ""
@@ -187,6 +190,8 @@ def edit_turn(
         asked = question_of(messages, message_id)
         if asked.id != message_id:
             raise NotAQuestion
+        if check is not None:
+            check()
         version = add_version(messages, asked, content, idempotency_key, fingerprint)
         context = context_before(version, content, chosen)
         return add_answer(beginning, chosen, version, content, context, sent=1)

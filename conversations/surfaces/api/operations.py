@@ -11,9 +11,12 @@ from conversations.surfaces.openapi import (
     CURSOR,
     GUARDED,
     IDEMPOTENCY_KEY,
+    IF_MATCH,
+    IF_NONE_MATCH,
     JSON,
     LIMIT,
     NDJSON,
+    NOT_MODIFIED,
     RESUMED,
     SEND_ERRORS,
     SSE,
@@ -116,6 +119,7 @@ list_conversations = operation(
     "List your conversations, most recent activity first",
     "conversations",
     parameters=[
+        *IF_NONE_MATCH,
         LIMIT,
         CURSOR,
         query("offset", "0 to 10,000. Use `cursor` for further pages", OpenApiTypes.INT),
@@ -130,7 +134,7 @@ list_conversations = operation(
         query("tag", "Only conversations with this tag, in any case, among 10,000 tagged ones per request. `next` leads on"),
         query("q", "Only conversations whose title contains this text, among 10,000 per request. `next` leads on"),
     ],
-    responses={(200, JSON): responses.ConversationListSchema, **GUARDED, **errors(400)},
+    responses={(200, JSON): responses.ConversationListSchema, **NOT_MODIFIED, **GUARDED, **errors(400)},
 )
 create_conversation = operation(
     "create_conversation",
@@ -204,26 +208,26 @@ read_conversation = operation(
     "read_conversation",
     "Read a conversation with its newest messages: at most 1,000, 4 MiB of text, or `limit`. `next` leads to older messages",
     "conversations",
-    parameters=[*IN_CONVERSATION, LIMIT, CURSOR],
-    responses={(200, JSON): responses.ConversationDetailSchema, **GUARDED, **errors(400, 404)},
+    parameters=[*IF_NONE_MATCH, *IN_CONVERSATION, LIMIT, CURSOR],
+    responses={(200, JSON): responses.ConversationDetailSchema, **NOT_MODIFIED, **GUARDED, **errors(400, 404)},
 )
 replace_conversation = operation(
     "replace_conversation",
     "Change a conversation. The title is required",
     "conversations",
-    parameters=IN_CONVERSATION,
+    parameters=[*IN_CONVERSATION, IF_MATCH],
     request=requests.ConversationPutBody,
     examples=[example({"title": "Green tea"})],
-    responses={(200, JSON): responses.ConversationSchema, **GUARDED, **errors(400, 404, 413)},
+    responses={(200, JSON): responses.ConversationSchema, **GUARDED, **errors(400, 404, 412, 413)},
 )
 change_conversation = operation(
     "change_conversation",
     "Change some fields of a conversation",
     "conversations",
-    parameters=IN_CONVERSATION,
+    parameters=[*IN_CONVERSATION, IF_MATCH],
     request=requests.ConversationPatchBody,
     examples=[example({"title": "Green tea"})],
-    responses={(200, JSON): responses.ConversationSchema, **GUARDED, **errors(400, 404, 413)},
+    responses={(200, JSON): responses.ConversationSchema, **GUARDED, **errors(400, 404, 412, 413)},
 )
 fork_conversation = operation(
     "fork_conversation",
@@ -238,8 +242,8 @@ delete_conversation = operation(
     "delete_conversation",
     "Stop the running reply, then delete the conversation with its messages",
     "conversations",
-    parameters=IN_CONVERSATION,
-    responses={204: None, **GUARDED, **errors(404)},
+    parameters=[*IN_CONVERSATION, IF_MATCH],
+    responses={204: None, **GUARDED, **errors(404, 412)},
 )
 delete_all_conversations = operation(
     "delete_all_conversations",
@@ -308,6 +312,7 @@ list_messages = operation(
     "List messages, oldest first. The first page holds the newest messages",
     "messages",
     parameters=[
+        *IF_NONE_MATCH,
         *IN_CONVERSATION,
         LIMIT,
         CURSOR,
@@ -317,7 +322,7 @@ list_messages = operation(
             enum=["active", "all"],
         ),
     ],
-    responses={(200, JSON): responses.MessageListSchema, **GUARDED, **errors(400, 404)},
+    responses={(200, JSON): responses.MessageListSchema, **NOT_MODIFIED, **GUARDED, **errors(400, 404)},
 )
 send_message = operation(
     "send_message",
@@ -337,17 +342,17 @@ read_message = operation(
     "read_message",
     "Read a message",
     "messages",
-    parameters=OF_MESSAGE,
-    responses={(200, JSON): responses.MessageDetailSchema, **GUARDED, **errors(404)},
+    parameters=[*IF_NONE_MATCH, *OF_MESSAGE],
+    responses={(200, JSON): responses.MessageDetailSchema, **NOT_MODIFIED, **GUARDED, **errors(404)},
 )
 edit_message = operation(
     "edit_message",
     "Edit a message of yours. This creates a new version and streams a new reply. What followed the old one comes back with "
     "it. A message that waits is changed in place, and returned as JSON; settings that the request leaves out stay",
     "messages",
-    parameters=[*OF_MESSAGE, *HOW, IDEMPOTENCY_KEY, *RESUMED],
+    parameters=[*OF_MESSAGE, *HOW, IDEMPOTENCY_KEY, IF_MATCH, *RESUMED],
     request=requests.EditBody,
-    responses=REPLY,
+    responses={**REPLY, **errors(412)},
     examples=[example({"content": "hello"}), *SSE_EXAMPLES],
 )
 remove_queued_message = operation(
@@ -410,10 +415,10 @@ rate_reply = operation(
     "rate_reply",
     "Rate a reply, or remove the rating",
     "messages",
-    parameters=OF_MESSAGE,
+    parameters=[*OF_MESSAGE, IF_MATCH],
     request=requests.FeedbackBody,
     examples=[example({"rating": 1, "comment": "Good tea"})],
-    responses={(200, JSON): responses.MessageDetailSchema, **GUARDED, **errors(400, 404, 413)},
+    responses={(200, JSON): responses.MessageDetailSchema, **GUARDED, **errors(400, 404, 412, 413)},
 )
 list_assistants = operation(
     "list_assistants",

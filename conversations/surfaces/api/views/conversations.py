@@ -1,5 +1,6 @@
 """/api/conversations: list, create, read, change, delete, fork, stop, resume, name, regenerate."""
 
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -16,6 +17,7 @@ from conversations.services.bulk import Filters, change_all
 from conversations.services.conversations import (
     create_conversation,
     delete_conversation,
+    lock_conversation,
     require_conversation,
     restore_conversation,
     update_conversation,
@@ -50,6 +52,7 @@ from conversations.surfaces.api.responses import (
 )
 from conversations.surfaces.api.views.replies import answer_with_reply
 from conversations.surfaces.callers import caller_id
+from conversations.surfaces.conditional import only_if_unchanged, quoted, tag_of, tagged
 from conversations.surfaces.delivery import conversation_location
 from conversations.surfaces.headers import STOPS_LATER, read_idempotency_key, read_stop_key
 from conversations.surfaces.ids import require_conversation_id, require_message_id
@@ -62,11 +65,28 @@ from conversations.tags import clean_tag
 MESSAGES_PER_SEND = 200
 
 
+def _answer(conversation: ConversationSchema, **options: Any) -> Response:
+    response = Response(conversation, **options)
+    response["ETag"] = quoted(_state_of(conversation))
+    return response
+
+
+def _state_of(conversation: ConversationSchema) -> str:
+    columns = (getattr(conversation, name) for name in ConversationSchema.__struct_fields__ if name != "running_message_id")
+    return tag_of([*columns])
+
+
+def _lock_state(conversation_id: UUID, user_id: UUID) -> str:
+    row = lock_conversation(ConversationSchema.columns, conversation_id=conversation_id, user_id=user_id)
+    return _state_of(ConversationSchema.from_row(row))
+
+
 class ConversationViewSet(ViewSet):
     def get_throttles(self) -> list[Any]:
         return [SendThrottle()] if self.action in ("regenerate", "fork", "retitle") else super().get_throttles()
 
     @operations.list_conversations
+    @tagged
     @from_replica
     def list(self, request: Request) -> Response:
         params = request.query_params
@@ -103,7 +123,7 @@ class ConversationViewSet(ViewSet):
             **body.chosen(),
         )
         headers = {"Location": conversation_location(row["id"])}
-        return Response(ConversationSchema.from_row(row), status=201, headers=headers)
+        return _answer(ConversationSchema.from_row(row), status=201, headers=headers)
 
     @operations.fork_conversation
     def fork(self, request: Request, conversation_id: str) -> Response:
@@ -120,11 +140,12 @@ class ConversationViewSet(ViewSet):
         return Response(read_conversation(made_id, user_id), status=201, headers={"Location": conversation_location(made_id)})
 
     @operations.read_conversation
+    @tagged
     def retrieve(self, request: Request, conversation_id: str) -> Response:
         found_id, user_id, params = require_conversation_id(conversation_id), caller_id(request), request.query_params
         if "limit" in params or "cursor" in params:
-            return Response(read_conversation_and_page(found_id, user_id, params))
-        return Response(read_conversation_and_messages(found_id, user_id))
+            return _answer(read_conversation_and_page(found_id, user_id, params))
+        return _answer(read_conversation_and_messages(found_id, user_id))
 
     @operations.replace_conversation
     def update(self, request: Request, conversation_id: str) -> Response:
@@ -137,12 +158,18 @@ class ConversationViewSet(ViewSet):
     def _change(self, request: Request, conversation_id: str, kind: type[ConversationPatchBody]) -> Response:
         found_id, user_id = require_conversation_id(conversation_id), caller_id(request)
         body = read_body(kind, request)
-        row = update_conversation(ConversationSchema.columns, conversation_id=found_id, user_id=user_id, changes=body.chosen())
-        return Response(ConversationSchema.from_row(row))
+        with only_if_unchanged(request, partial(_lock_state, found_id, user_id)):
+            row = update_conversation(
+                ConversationSchema.columns, conversation_id=found_id, user_id=user_id, changes=body.chosen()
+            )
+        return _answer(ConversationSchema.from_row(row))
 
     @operations.delete_conversation
     def destroy(self, request: Request, conversation_id: str) -> Response:
         found_id = require_conversation_id(conversation_id)
+        # Deleting waits for the end of a running reply, so it can't be in one transaction with the check.
+        with only_if_unchanged(request, partial(_lock_state, found_id, caller_id(request))):
+            pass
         delete_conversation(conversation_id=found_id, user_id=caller_id(request))
         return Response(status=204)
 

@@ -25,6 +25,7 @@ from conversations.surfaces.api.responses import MessageListSchema, TicketSchema
 from conversations.surfaces.api.tickets import LIFETIME_S, issue_ticket
 from conversations.surfaces.api.views.replies import answer_with_reply, chosen_in
 from conversations.surfaces.callers import caller_id
+from conversations.surfaces.conditional import require_match, tag_of, tagged
 from conversations.surfaces.delivery import Delivery, choose_delivery, no_more_events, place_in, stream_reply
 from conversations.surfaces.headers import LastEvent, read_last_event
 from conversations.surfaces.ids import require_conversation_id, require_message_id
@@ -37,6 +38,7 @@ class MessageViewSet(ViewSet):
         return [SendThrottle()] if begins_reply else super().get_throttles()
 
     @operations.list_messages
+    @tagged
     def list(self, request: Request, conversation_id: str) -> Response:
         found_id, user_id, versions = require_conversation_id(conversation_id), caller_id(request), _read_versions(request)
         items, limit, next_cursor = read_messages(found_id, user_id, request.query_params, versions=versions)
@@ -49,6 +51,7 @@ class MessageViewSet(ViewSet):
         return answer_with_reply(request, start_turn, body, conversation_id=found_id, content=body.content)
 
     @operations.read_message
+    @tagged
     def retrieve(self, request: Request, conversation_id: str, message_id: str) -> Response:
         found_id = require_conversation_id(conversation_id)
         require_conversation(conversation_id=found_id, user_id=caller_id(request))
@@ -67,7 +70,15 @@ class MessageViewSet(ViewSet):
             changes=chosen_in(body),
         ):
             return Response(read_message(found_id, edited_id))
-        return answer_with_reply(request, edit_turn, body, conversation_id=found_id, message_id=edited_id, content=body.content)
+        return answer_with_reply(
+            request,
+            edit_turn,
+            body,
+            conversation_id=found_id,
+            message_id=edited_id,
+            content=body.content,
+            check=lambda: require_match(request, lambda: tag_of(read_message(found_id, edited_id))),
+        )
 
     @operations.remove_queued_message
     def destroy(self, request: Request, conversation_id: str, message_id: str) -> Response:
