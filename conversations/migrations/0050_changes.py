@@ -26,7 +26,8 @@ TABLES = [
     "CREATE INDEX idx_conversation_changes ON conversation_changes (user_id, changed_in)",
     """
     CREATE TABLE change_eras (
-        id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+        number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        id uuid NOT NULL DEFAULT gen_random_uuid(),
         began_in xid8 NOT NULL,
         began_at timestamptz NOT NULL DEFAULT now()
     )

@@ -1,5 +1,6 @@
 // A small chat page on the public API: logging in, choosing a conversation, writing. Replies are streamed by ../stream.js.
 import { call, getToken, inWords, setToken, whenLoggedOut } from "./api.js";
+import { Changes } from "./changes.js";
 import { drawIcons, el, isComposing } from "./elements.js";
 import { Sidebar } from "./sidebar.js";
 import { Thread } from "./thread.js";
@@ -12,6 +13,7 @@ drawIcons();
 
 const sidebar = new Sidebar();
 const thread = new Thread({ changed: () => (sidebar.load(), refreshHead()), busy: showBusy, giveBack: putBack });
+const changes = new Changes(showChanges);
 let conversation = null;
 
 // --- Logging in ---
@@ -35,6 +37,7 @@ function askToSwitch(token) {
     if (dialog.returnValue !== "switch") return;
     thread.close();
     clearQuestion();
+    changes.stop();
     setToken(token);
     history.replaceState(null, "", location.pathname);
     start();
@@ -44,6 +47,7 @@ function askToSwitch(token) {
 
 function showLogin(problem = "") {
   thread.close({ isLoggedOut: true });
+  changes.stop();
   setToken(null);
   $("chat").hidden = true;
   $("login").hidden = false;
@@ -58,6 +62,7 @@ async function start() {
   if (!getToken()) return showLogin();
   sidebar.load();
   sidebar.loadTags();
+  changes.listen();
   return route();
 }
 
@@ -125,14 +130,24 @@ async function refreshHead() {
 }
 
 window.addEventListener("hashchange", (event) => (takeTokenFromAddress(new URL(event.oldURL).hash) ? start() : getToken() && route()));
-/** Another tab or device may have changed something, or the connection is back. */
-function refresh() {
-  if (document.hidden || !getToken()) return;
+/** Show what changed elsewhere. Null: that may be anything. */
+function showChanges(told) {
+  if (!getToken() || (told && !told.conversations.length && !told.deleted.length)) return;
   sidebar.load();
-  if (thread.id && !thread.isBusy && !$("thread").querySelector(".edit")) thread.open(thread.id).catch(() => {});
+  sidebar.loadTags();
+  if (told?.deleted.includes(thread.id)) return void newChat();
+  const changed = told?.conversations.find(({ id }) => id === thread.id);
+  if (changed) showConversation(changed);
+  if (changed || !told) reopen();
 }
-document.addEventListener("visibilitychange", refresh);
-window.addEventListener("online", refresh);
+
+function reopen() {
+  if (!thread.id || thread.isBusy || $("thread").querySelector(".edit")) return;
+  thread.open(thread.id, { onlyIfChanged: true }).catch(() => {});
+}
+// Changes of temporary chats are not told.
+document.addEventListener("visibilitychange", () => document.hidden || !getToken() || reopen());
+window.addEventListener("online", () => getToken() && changes.listen());
 
 // --- Writing ---
 

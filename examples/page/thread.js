@@ -15,6 +15,7 @@ export class Thread {
   #id = null;
   #messages = [];
   #next = null;
+  #shown = null; // what was read of the conversation, as text
   #following = null;
   #views = new Map();
   #changed;
@@ -68,11 +69,14 @@ export class Thread {
   }
 
   /** Show a conversation and follow its running reply, if it has one. Return the conversation. */
-  async open(id) {
+  async open(id, { onlyIfChanged = false } = {}) {
     if (id !== this.#id) this.close();
     this.#id = id;
     const [conversation, page] = await Promise.all([call("GET", `${this.#path}?limit=1`), this.#read()]);
     if (id !== this.#id || this.isBusy) return conversation;
+    const read = JSON.stringify(page);
+    if (onlyIfChanged && read === this.#shown) return conversation;
+    this.#shown = read;
     this.#messages = this.#waiting.take(page.items);
     this.#next = page.next;
     this.#show(conversation.running_message_id);

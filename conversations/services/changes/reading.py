@@ -43,9 +43,10 @@ moment AS MATERIALIZED (
                ), 0
            ) & 9223372036854775807 AS place
 ), eras AS MATERIALIZED (
-    SELECT id, began_in, EXISTS (SELECT FROM change_era_marks WHERE era_id = change_eras.id) AS is_marked FROM change_eras
+    SELECT id, number, began_in, EXISTS (SELECT FROM change_era_marks WHERE era_id = change_eras.id) AS is_marked
+    FROM change_eras
 ), era AS (
-    SELECT id FROM eras ORDER BY is_marked DESC, began_in DESC LIMIT 1
+    SELECT id FROM eras ORDER BY is_marked DESC, number DESC LIMIT 1
 )
 """
 NOW_SQL = f"""
@@ -60,10 +61,10 @@ FROM moment CROSS JOIN era
 # For some users at once, all from the same snapshot. One row without a user if there is nothing.
 CHANGES_SQL = """
 WITH {moment}, known AS (
-    SELECT began_in, is_marked FROM eras WHERE id = %(era)s
+    SELECT number, is_marked FROM eras WHERE id = %(era)s
 ), cut AS (
     SELECT eras.began_in FROM eras, known
-    WHERE NOT known.is_marked AND eras.began_in > known.began_in ORDER BY eras.began_in LIMIT 1
+    WHERE NOT known.is_marked AND eras.number > known.number ORDER BY eras.began_in LIMIT 1
 ), bounds AS MATERIALIZED (
     SELECT cut.began_in AS cut, least(pg_snapshot_xmin(%(since)s::pg_snapshot), cut.began_in) AS first,
            least(pg_snapshot_xmax(%(since)s::pg_snapshot), cut.began_in) AS fresh, pg_snapshot_xmax(moment.now) AS beyond,
