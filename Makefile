@@ -81,6 +81,7 @@ check: $(STAMP) ## Check formatting, lint, types, layers, the lock file, vulnera
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(CHECK_ENV) $(BIN)/mypy
+	@$(CHECK_ENV) $(BIN)/mypy --package tests.support
 	@$(BIN)/lint-imports --no-cache >/dev/null || { $(BIN)/lint-imports --no-cache; exit 1; }
 	@$(BIN)/python -m devstack.lock
 	@$(BIN)/python -m devstack.audit

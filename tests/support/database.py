@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from os import PathLike
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -51,7 +52,13 @@ def fill(server: PostgresServer, database: str = "postgres") -> None:
     programs = programs_folder()
     with _template() as template:
         dump = subprocess.run([programs / "pg_dump", _url(template)], capture_output=True, check=True).stdout
-    load = [programs / "psql", "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", server.url(database)]
+    load: list[str | PathLike[str]] = [
+        programs / "psql",
+        "--no-psqlrc",
+        "--quiet",
+        "--set=ON_ERROR_STOP=1",
+        server.url(database),
+    ]
     subprocess.run(load, input=dump, stdout=subprocess.DEVNULL, check=True)
 
 

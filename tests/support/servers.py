@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -46,8 +47,12 @@ def upstream_of_session() -> Iterator[ScriptedUpstream]:
 def new_server(service_database_url: str, auth_of_session: ScriptedAuth, upstream_of_session: ScriptedUpstream) -> StartServer:
     """Make servers on the session's database with settings of the test's choice; each is a context manager."""
 
-    def make(**settings: str) -> Server:
-        urls = {"database_url": service_database_url, "auth_url": auth_of_session.url, "upstream_url": upstream_of_session.url}
+    def make(**settings: Any) -> Server:
+        urls: dict[str, Any] = {
+            "database_url": service_database_url,
+            "auth_url": auth_of_session.url,
+            "upstream_url": upstream_of_session.url,
+        }
         return Server(**urls, **settings)
 
     return make
