@@ -53,6 +53,16 @@ def watch(play: "Play", turn: Turn) -> None:
         watcher.read(watcher.follow)
 
 
+def wait_behind(play: "Play", turn: Turn) -> None:
+    """Send another message that waits for the end of the reply, at another node, and read its reply."""
+    turn.reader.is_named.wait()
+    if turn.reader.message_id is None:
+        return
+    turn.awaiting = Reader(play.user, play.elsewhere(turn), turn.conversation)
+    key = {"Idempotency-Key": f"waiting-{turn.number}"}
+    turn.awaiting.read(lambda user: user.send(turn.conversation, turn.waiting_prompt, headers=key, when_busy="enqueue"))
+
+
 def repeat(play: "Play", turn: Turn) -> None:
     """Send the message again with its key, at another node, and read its reply."""
     again = Reader(play.user, play.elsewhere(turn), turn.conversation)
@@ -92,7 +102,8 @@ def act_on_the_end(play: "Play", turn: Turn) -> None:
     end = turn.reader.end
     if end is None or turn.is_deleted:
         return
-    came_to_nothing = end["status"] in ("failed", "interrupted") and not turn.reader.text
+    # After another message it would be asked once more at the end.
+    came_to_nothing = end["status"] in ("failed", "interrupted") and not turn.reader.text and not turn.plan.is_awaited
     if came_to_nothing or turn.plan.then == "repeat":
         repeat(play, turn)
     elif any(fault.kind in RIVALS and fault.turn == turn.number for fault in play.schedule.faults):

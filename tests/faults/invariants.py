@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import psycopg
 
@@ -73,9 +74,11 @@ def _unrest(play: Play) -> list[str]:
     cluster = play.cluster
     try:
         running = cluster.rows("SELECT id FROM messages WHERE status = 'streaming'")
+        waiting = cluster.rows("SELECT id FROM queued_messages WHERE NOT is_held")
     except psycopg.OperationalError as failure:
         return [f"the database is away: {failure}"]
     found = [f"reply {reply_id} is streaming" for (reply_id,) in running]
+    found += [f"message {message_id} waits" for (message_id,) in waiting]
     states = cluster.worker_states()
     if states is None:
         return [*found, "a worker is missing or does not answer"]
@@ -118,7 +121,29 @@ def _of_turn(play: Play, turn: Turn) -> list[Violation]:
             found.append(Violation(Invariant.WHAT_THE_MODEL_SAID, f"{reply} is {reply.content!r} after {reply.reasoning!r}"))
     for reader in turn.readers:
         found += _of_reader(play, turn, reader, replies)
-    return [*found, *_what_counts(play, turn, replies), *_no_trace(play, turn, replies)]
+    return [*found, *_what_counts(play, turn, replies), *_no_trace(play, turn, replies), *_of_waiting(play, turn, rows)]
+
+
+def _of_waiting(play: Play, turn: Turn, rows: list[tuple[Any, ...]]) -> list[Violation]:
+    """A message that was accepted to wait has had its turn, once, with one reply."""
+    reader = turn.awaiting
+    if reader is None:
+        return []
+    found = list(reader.complaints)
+    asked = [row[0] for row in rows if row[1] == "user" and row[4] == turn.waiting_prompt]
+    replies = [row for row in rows if row[2] in asked]
+    if len(asked) > 1 or (len(asked) == 0 and reader.message_id is not None):
+        found.append(Violation(Invariant.ONE_QUESTION, f"{len(asked)} messages for one that waited"))
+    for reply_id, *_, status, content, _, _ in replies:
+        if status == "complete" and content != turn.waiting_prompt:
+            found.append(Violation(Invariant.WHAT_THE_MODEL_SAID, f"reply {reply_id} to a message that waited: {content!r}"))
+        if status != "complete" and not play.was_hit("worker", "database", "upstream", "proxy", "client"):
+            found.append(Violation(Invariant.NO_TRACE, f"reply {reply_id} to a message that waited is {status}"))
+    if reader.end and reader.end["status"] in FINAL and reader.message_id is not None:
+        told = (reader.end["status"], reader.text)
+        if told not in [(row[3], row[4]) for row in replies if row[0] == reader.message_id]:
+            found.append(Violation(Invariant.SAVED, f"a client was told {told} of a message that waited: {replies}"))
+    return found
 
 
 def _of_reader(play: Play, turn: Turn, reader: Reader, replies: dict[str, Reply]) -> list[Violation]:

@@ -72,6 +72,8 @@ class Play:
             self._begin(0, self._play_turn, turn)
             if turn.plan.is_watched:
                 self._begin(0, acting.watch, self, turn)
+            if turn.plan.is_awaited:
+                self._begin(0, acting.wait_behind, self, turn)
         while any(thread.is_alive() for thread in self._threads):
             for thread in list(self._threads):
                 thread.join()

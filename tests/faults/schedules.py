@@ -1,6 +1,7 @@
 """What happens in a schedule: a few turns, and faults at steps of theirs. All of it follows from the seed."""
 
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from .points import POINTS
@@ -79,6 +80,8 @@ class TurnPlan:
     then: str
     # How the model answers when asked again: "" for as before, or how it fails.
     second_answer: str
+    # Whether another message waits for the end of the reply.
+    is_awaited: bool = False
 
     @property
     def pause_s(self) -> float:
@@ -115,7 +118,19 @@ def make_schedule(seed: int) -> Schedule:
     for fault in faults:
         if fault.kind in NEED_TIME and fault.point in STEPS_WITH_TIME:
             turns[fault.turn] = replace(turns[fault.turn], lasts_s=LONG_REPLY_S)
-    return Schedule(seed, tuple(turns), tuple(faults))
+    return Schedule(seed, tuple(_with_queues(seed, turns, faults)), tuple(faults))
+
+
+def _with_queues(seed: int, turns: list[TurnPlan], faults: list[Fault]) -> Iterator[TurnPlan]:
+    """Have a message wait behind some of the turns. By another chance, so that the rest of a schedule stays as it was.
+
+    Not where a client stops the reply: then the message is kept for the next send.
+    """
+    chance = random.Random(f"queue {seed}")
+    stopped = {fault.turn for fault in faults if fault.kind == "stop"}
+    for number, turn in enumerate(turns):
+        is_awaited = chance.random() < 0.4 and number not in stopped
+        yield replace(turn, is_awaited=True, then="") if is_awaited else turn
 
 
 def _turn(chance: random.Random) -> TurnPlan:

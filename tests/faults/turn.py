@@ -35,6 +35,8 @@ class Turn:
     regenerated_ids: set[str] = field(default_factory=set)
     opening: Step | None = None  # what the inference service does instead of answering
     more_readers: list[Reader] = field(default_factory=list)
+    # Of the message that waits for the end of the reply.
+    awaiting: Reader | None = None
     cuts: list[Cut] = field(default_factory=list)
     # Since a stop found no reply: it is for the sends that had arrived at a server by then.
     may_begin_stopped: bool = False
@@ -51,6 +53,11 @@ class Turn:
     @property
     def newest_worker(self) -> int | None:
         return next(reversed(self.workers.values()), None)
+
+    @property
+    def waiting_prompt(self) -> str:
+        # Without the other prompt in it, by which the model and the workers know the turn.
+        return f"{self.conversation} waits"
 
     @property
     def key(self) -> dict[str, str]:
