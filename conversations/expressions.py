@@ -4,6 +4,8 @@ PostgreSQL uses such an index only for exactly the same expression. Each express
 querysets and the hand-written SQL take it. Only the migrations repeat it, because a migration must not change.
 """
 
+import unicodedata
+
 from django.db import models
 from django.db.models import F, Func
 
@@ -31,3 +33,19 @@ def words_sql(column: str) -> str:
 def has_phrase_sql(column: str, query: str, typed: str) -> str:
     """Return the condition that a text with all words of the query also has its phrases. `typed` may be null."""
     return _HAS_PHRASE % {"expressions": column, "query": query, "typed": typed}
+
+
+class Folded(Func):
+    """The same for all Unicode forms of a text and for upper and lower case. No index has it."""
+
+    # Most titles need no more than a look: normalising each would take ten times as long.
+    template = (
+        "lower(CASE WHEN octet_length(%(expressions)s) = length(%(expressions)s) OR %(expressions)s IS NFKC NORMALIZED"
+        " THEN %(expressions)s ELSE normalize(%(expressions)s, NFKC) END)"
+    )
+    output_field = models.CharField()
+
+
+def fold(text: str) -> str:
+    """Return a text that is looked for as `Folded` has it."""
+    return unicodedata.normalize("NFKC", text).lower()

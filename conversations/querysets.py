@@ -12,10 +12,10 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Case, Exists, F, Func, OuterRef, Q, RowRange, Subquery, Sum, Value, When, Window
 from django.db.models.expressions import OrderBy, RawSQL
-from django.db.models.functions import Cast, Now
+from django.db.models.functions import Cast, Now, StrIndex
 from django.db.models.query import RawQuerySet
 
-from conversations.expressions import has_phrase_sql, words_sql
+from conversations.expressions import Folded, has_phrase_sql, words_sql
 from conversations.placeholders import TEXT, TEXT_SQL, WITHOUT_TEXT, WITHOUT_TEXT_SQL
 
 if TYPE_CHECKING:
@@ -103,6 +103,10 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
     def with_running_reply(self) -> "ConversationQuerySet":
         """Annotate `running_message_id`, the reply that is being written, or None (answered by uq_messages_running)."""
         return self.annotate(running_message_id=Subquery(self._their_messages().running().values("id")[:1]))
+
+    def titled_with(self, folded: Any) -> "ConversationQuerySet":
+        """Restrict to titles that contain a text, an expression of what `expressions.fold` returns. No index answers this."""
+        return self.alias(place=StrIndex(Folded(F("title")), folded)).filter(place__gt=0)
 
     def titled_with_words(self, loose: str, exact: str | None = None) -> "ConversationQuerySet":
         """Restrict to titles with the words of these `tsquery` (answered by idx_conversations_words)."""

@@ -15,8 +15,10 @@ from uuid import UUID
 
 import orjson
 from django.db import DatabaseError, connection, transaction
+from django.db.models import Value
 
 from conversations.bulk_actions import TAG_ACTIONS
+from conversations.expressions import fold
 from conversations.keyset import SortKey, after_key
 from conversations.models import Conversation
 from conversations.querysets import ConversationQuerySet
@@ -64,7 +66,7 @@ class Filters:
     def matching(self, candidates: ConversationQuerySet) -> ConversationQuerySet:
         if self.tag:
             candidates = candidates.tagged([tag_key(self.tag)])
-        return candidates.filter(title__icontains=self.q) if self.q else candidates
+        return candidates.titled_with(Value(fold(self.q))) if self.q else candidates
 
 
 @dataclass(slots=True)

@@ -1,6 +1,5 @@
 """What the primary surface reads: conversations, messages, and pages of them."""
 
-import unicodedata
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from functools import partial
@@ -9,12 +8,12 @@ from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
-from django.db.models import CharField, Exists, F, Func, OuterRef, Q, Subquery
+from django.db.models import CharField, Exists, OuterRef, Q, Subquery
 from django.db.models.expressions import RawSQL
-from django.db.models.functions import StrIndex
 from django.http import QueryDict
 
 from conversations.exceptions import ConversationNotFound, MessageNotFound
+from conversations.expressions import fold
 from conversations.keyset import SortKey, encode_cursor
 from conversations.message_batches import select_batch
 from conversations.models import Conversation, Message, QueuedMessage, Role
@@ -255,7 +254,7 @@ def read_conversation_page(
     # Without a time, the newest. Only the predecessor wrote rows without one.
     since = last.time if last else None
     chosen: dict[str, Any] = {
-        "title": unicodedata.normalize("NFKC", title).lower() or None,
+        "title": fold(title) or None,
         "keys": [tag_key(tag)] if tag else None,
         "since": since,
     }
@@ -265,17 +264,6 @@ def read_conversation_page(
         # All conversations of that time were looked through.
         next_cursor = encode_cursor(CONVERSATIONS_CURSOR, SortKey(since, LEAST_ID))
     return [ConversationSchema.from_row(row) for row in page.rows], page.limit, next_cursor
-
-
-class _Folded(Func):
-    """The same for all Unicode forms of a text and for upper and lower case."""
-
-    # Most titles need no more than a look: normalising each would take ten times as long.
-    template = (
-        "lower(CASE WHEN octet_length(%(expressions)s) = length(%(expressions)s) OR %(expressions)s IS NFKC NORMALIZED"
-        " THEN %(expressions)s ELSE normalize(%(expressions)s, NFKC) END)"
-    )
-    output_field = CharField()
 
 
 def read_trash_page(user_id: UUID, params: QueryDict) -> tuple[list[ConversationSchema], int, str | None]:
@@ -304,8 +292,7 @@ def _select_conversations(
 ) -> Rows:
     conversations = Conversation.objects.owned_by(user_id).in_list(is_archived=is_archived, is_favorited=is_favorited)
     if title is not None:
-        place = StrIndex(_Folded(F("title")), title)
-        conversations = conversations.alias(place=place).filter(place__gt=0)
+        conversations = conversations.titled_with(title)
     if keys is not None:
         conversations = conversations.tagged(keys)
     if since is not None:

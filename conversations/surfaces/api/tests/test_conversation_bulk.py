@@ -1,5 +1,6 @@
 """POST /api/conversations/bulk"""
 
+import threading
 import uuid
 from typing import Any
 
@@ -9,8 +10,12 @@ from django.db import OperationalError
 from chatapi.tests.clients import UserClient
 from conversations.models import Conversation, Message
 from conversations.services import bulk
+from conversations.services.replies.store import live_replies
+from conversations.services.sending.begin import start_turn
 from conversations.tags import tag_columns
+from conversations.tests.concurrency import with_own_connections
 from conversations.tests.factories import NOON, make_conversation, make_message, make_running_reply, minutes
+from inference_proxy.protocols.base import Sampling
 from tests.support.client import Client
 
 ADDRESS = "/api/conversations/bulk"
@@ -20,7 +25,7 @@ def make_list(user: UserClient, count: int, **fields: Any) -> list[Conversation]
     made = [
         Conversation(user_id=user.user_id, title=f"number {at}", updated_at=NOON - minutes(at), **fields) for at in range(count)
     ]
-    return Conversation.objects.bulk_create(made)
+    return Conversation.objects.bulk_create(made, batch_size=1_000)
 
 
 def change(user: UserClient, action: str, *conversations: Conversation, **more: Any) -> dict[str, Any]:
@@ -227,3 +232,45 @@ def test_a_bad_cursor(user: UserClient) -> None:
 
 def test_only_for_people_who_are_logged_in(anonymous: UserClient) -> None:
     assert anonymous.post(ADDRESS, {"action": "archive", "all": True}).status_code == 401
+
+
+@pytest.mark.parametrize(
+    "q", ["müller", "mu\u0308ller", "MÜLLER", "ｍüller"], ids=["composed", "combining", "capitals", "wide"]
+)
+def test_the_title_is_compared_as_in_the_list(user: UserClient, q: str) -> None:
+    for title in ("Mu\u0308ller & Co", "Ｍüller", "Muller"):
+        make_conversation(user.user_id, title=title)
+    listed = {item["title"] for item in user.get("/api/conversations", {"q": q}).json()["items"]}
+    assert change(user, "archive", filters={"q": q})["changed"] == 2
+    assert archived() == listed == {"Mu\u0308ller & Co", "Ｍüller"}
+
+
+@pytest.mark.slow
+@pytest.mark.django_db(transaction=True)
+def test_ten_thousand_in_one_call_while_the_user_chats(user: UserClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    # However slow the machine is.
+    monkeypatch.setattr(bulk, "LONGEST_S", 600.0)
+    made = make_list(user, 10_000)
+    chatting = [made[at] for at in (0, 1, 5_000, 9_998, 9_999)]
+    has_ended = threading.Event()
+
+    def archive() -> bulk.BulkResult:
+        try:
+            return bulk.change_all(user_id=user.user_id, filters=bulk.Filters(), action="archive")
+        finally:
+            has_ended.set()
+
+    def chat() -> int:
+        sent = 0
+        while not (has_ended.is_set() and sent >= len(chatting)):
+            chosen = chatting[sent % len(chatting)]
+            turn = start_turn(conversation_id=chosen.id, user_id=user.user_id, content="hello", sampling=Sampling())
+            live_replies.expect_no_longer(turn.reply_id)
+            Message.objects.filter(id=turn.reply_id).update(status="complete", content="hi")
+            sent += 1
+        return sent
+
+    result, sent = with_own_connections(lambda number: (archive, chat)[number](), times=2)
+    assert (result.changed, result.unchanged, result.left_out_count, result.last) == (10_000, 0, 0, None)
+    assert Conversation.objects.owned_by(user.user_id).filter(is_archived=True).count() == 10_000
+    assert Message.objects.count() == 2 * sent
