@@ -236,6 +236,7 @@ SPECTACULAR_SETTINGS = {
         "MessageStatusEnum": ["streaming", "complete", "stopped", "interrupted", "failed", "queued"],
         "WhenBusyEnum": ["reject", "interrupt"],
         "SendWhenBusyEnum": ["reject", "interrupt", "enqueue"],
+        "MessageRoleEnum": ["user", "assistant", "system", "tool"],
         "ErrorCode": "conversations.surfaces.openapi.CODE_CHOICES",
     },
     "POSTPROCESSING_HOOKS": [

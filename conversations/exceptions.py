@@ -178,6 +178,12 @@ class NotAQuestion(Problem):
     detail = "You can edit only messages of your own. Ask for another answer with regenerate."
 
 
+class ToolOutputMismatch(Problem):
+    code = "tool_output_mismatch"
+    status = 400
+    detail = "Outputs must follow the answer that called the tools, one for each call. The inference service must take tools."
+
+
 class NotContinuable(Problem):
     code = "not_continuable"
     status = 409

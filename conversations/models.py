@@ -20,6 +20,7 @@ from conversations.erased_models import ErasedUser
 from conversations.export_models import ExportHold
 from conversations.expressions import MESSAGE_DAY
 from conversations.instruction_models import UserInstructions
+from conversations.json_fields import JSONTextField
 from conversations.key_models import CreationKey, EarlyStop
 from conversations.lease_models import Worker
 from conversations.new_ids import new_id
@@ -274,6 +275,10 @@ class Message(models.Model):
     # For a reply, the user message that it answers. For an edited user message, its first version. There is no constraint,
     # because it would check row by row when messages are deleted with their conversation.
     parent = models.ForeignKey("self", null=True, blank=True, on_delete=models.DO_NOTHING, db_constraint=False, db_index=False)
+    # Of a reply, the calls of tools that its client is asked to run: `[{"id", "name", "arguments"}]`. Of a message that is the
+    # output of a call: `{"call_id"}`. Such a message has the role `user` here, so that the predecessor and older nodes can go
+    # on with it, and `tool` for clients.
+    tool_calls = JSONTextField(null=True, blank=True)
     # For a question, the message that it follows, usually a reply. Null: the first one, or a row that `services.replies.tree`
     # has not linked yet. No foreign key, for the reason above.
     follows_id = models.UUIDField(null=True, blank=True)

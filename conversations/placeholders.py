@@ -1,14 +1,17 @@
 """The text that replies without text have for the predecessor.
 
 Its inference service refuses a history with an empty message, so one reply of ours without text would end a conversation there.
-When the predecessor writes to a conversation, triggers of migration 0029 put this text into such rows. Here they still have no
-text: all readers of the column `content` read this text as "".
+When the predecessor writes to a conversation, triggers of migration 0029 put this text into such rows. Outputs of tools without
+a visible character are stored as this text. Here all of them still have no text: all readers of the column `content` read this
+text as "".
 """
 
 from typing import Any
 
 from django.db import models
 from django.db.models import Case, F, Q, Value, When
+
+from conversations.visible_text import is_blank
 
 # With an invisible character (U+2060), because a model may really answer with an ellipsis.
 NO_TEXT = "…\u2060"
@@ -18,6 +21,11 @@ TEXT_SQL = f"CASE WHEN content = '{NO_TEXT}' THEN '' ELSE content END"
 TEXT = Case(When(content=NO_TEXT, then=Value("")), default=F("content"), output_field=models.TextField())
 WITHOUT_TEXT = Q(content__in=("", NO_TEXT))
 WITHOUT_TEXT_SQL = f"content IN ('', '{NO_TEXT}')"
+
+
+def output_text(output: str) -> str:
+    """Return what the column `content` holds of a tool's output, or of an answer with calls: both may be empty."""
+    return NO_TEXT if is_blank(output) else output
 
 
 class MessageTextField(models.TextField):

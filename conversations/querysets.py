@@ -30,7 +30,7 @@ FROM (
     CROSS JOIN LATERAL (
         SELECT id, conversation_id, role, content, created_at, octet_length(content) AS size
         FROM messages
-        WHERE conversation_id = wanted.id AND is_active
+        WHERE conversation_id = wanted.id AND is_active AND (tool_calls IS NULL OR role = 'assistant')
         ORDER BY created_at DESC, id DESC
         LIMIT %s
     ) AS newest
@@ -193,6 +193,8 @@ class MessageQuerySet(models.QuerySet["Message"]):
     def newest_of_each(self, conversation_ids: Sequence[UUID], most: int, budget: int) -> "RawQuerySet[Any]":
         """Return the newest active messages of each conversation, oldest first: id, role, created_at and `content_read`.
 
+        Without outputs of tools.
+
         `most` bounds the messages of each conversation. `budget` bounds the bytes of all contents together, counted in the
         order of `conversation_ids` and from the newest message back: the content of what does not fit is null.
         """
@@ -211,6 +213,10 @@ class MessageQuerySet(models.QuerySet["Message"]):
     def active_branch(self) -> "MessageQuerySet":
         """Restrict to the messages that count: of several answers or versions of a turn, the active one."""
         return self.filter(is_active=True)
+
+    def without_outputs(self) -> "MessageQuerySet":
+        """Leave out the outputs of tools, for clients that know none."""
+        return self.filter(Q(tool_calls__isnull=True) | Q(role="assistant"))
 
     def oldest_first(self) -> "MessageQuerySet":
         return self.order_by("created_at", "id")

@@ -31,12 +31,13 @@ WITH copied AS (
     FROM messages JOIN unnest(%(ids)s::uuid[]) WITH ORDINALITY AS wanted (wanted_id, place) ON wanted.wanted_id = messages.id
 )
 INSERT INTO messages (id, conversation_id, role, content, reasoning, reasoning_before_text, model_tag, token_count,
-                      inference_time_ms, created_at, status, parent_id, follows_id, error_code, finish_reason, context, source)
+                      inference_time_ms, created_at, status, parent_id, follows_id, error_code, finish_reason, context, source,
+                      tool_calls)
 SELECT copied.new_id, %(new_id)s, copied.role, {TEXT_SQL.replace("content", "copied.content")}, copied.reasoning,
        copied.reasoning_before_text, copied.model_tag, copied.token_count, copied.inference_time_ms, copied.created_at,
        copied.status,
        CASE WHEN copied.role = 'assistant' THEN before.new_id END, CASE WHEN copied.role <> 'assistant' THEN before.new_id END,
-       copied.error_code, copied.finish_reason, copied.context, copied.source
+       copied.error_code, copied.finish_reason, copied.context, copied.source, copied.tool_calls
 FROM copied LEFT JOIN copied AS before ON before.id = copied.before_id
 """  # noqa: S608  # only a constant goes into it
 

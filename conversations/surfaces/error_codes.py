@@ -14,6 +14,7 @@ ERROR_CODES: Mapping[str, tuple[int, str]] = MappingProxyType(
         "value_refused": (400, "The model's provider refused a value of the request. `fields` names it"),
         "model_gone": (400, "The inference service no longer has the model that was chosen"),
         "conversation_too_long": (400, "The conversation has too many messages to be copied"),
+        "tool_output_mismatch": (400, "The outputs of tools don't belong to the calls of the last answer"),
         "not_authenticated": (401, "A token is missing"),
         "invalid_token": (401, "The token is invalid or has expired"),
         "permission_denied": (403, "This user may not do this"),

@@ -10,8 +10,8 @@ from rest_framework.request import Request
 
 from inference_proxy.replies.frames import END_ID, START, Cursor
 
-# `T-R-M`: see `inference_proxy.replies.streams.marked`.
-MARKED_ID = re.compile(r"(\d+-\d+)-([0-9a-f]{8})", re.ASCII)
+# `T-R-M` or `T-R-C-M`: see `inference_proxy.replies.streams.marked`.
+MARKED_ID = re.compile(r"(\d+-\d+(?:-\d{1,2})?)-([0-9a-f]{8})", re.ASCII)
 IDEMPOTENCY_KEY_FORM = re.compile(r"[\x21-\x7e]{1,200}")
 
 

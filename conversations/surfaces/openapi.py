@@ -46,6 +46,18 @@ STREAM_EVENTS: dict[str, Any] = {
         "properties": {"reasoning": {"type": "string"}},
         "required": ["reasoning"],
     },
+    "ToolCallEvent": {
+        "type": "object",
+        "description": "A call of a tool that the client is to run. It comes after all text. Only on the primary surface.",
+        "properties": {
+            "tool_call": {
+                "type": "object",
+                "properties": {name: {"type": "string"} for name in ("id", "name", "arguments")},
+                "required": ["id", "name", "arguments"],
+            }
+        },
+        "required": ["tool_call"],
+    },
     "ErrorEvent": {
         "type": "object",
         "description": "The reply failed. The text before it is saved. `done` comes next, unless the stream itself failed.",
@@ -76,8 +88,9 @@ STREAM_EVENTS: dict[str, Any] = {
 STREAM_EVENT = add_events(
     "StreamEvent",
     "The `data` of one event of the stream, or one line. An event has an id: the length of the text after it, in code points; "
-    "if there is reasoning, `T-R` with the lengths of both; of the last event `done`. Errors have no id. A comment (a single "
-    "line without a blank line after it) comes first, and further comments while the stream is silent.",
+    "if there is reasoning, `T-R` with the lengths of both; with calls of tools `T-R-C`, where C is their number; of the last "
+    "event `done`. Errors have no id. A comment (a single line without a blank line after it) comes first, and further "
+    "comments while the stream is silent.",
     STREAM_EVENTS,
 )
 # For a stop with the key of a send.

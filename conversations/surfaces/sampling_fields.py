@@ -164,5 +164,10 @@ def known_sampling() -> tuple[str, ...]:
     return PROTOCOLS[settings.INFERENCE_PROTOCOL].sampling_fields
 
 
+def takes_tools() -> bool:
+    """Whether the inference protocol knows tools."""
+    return PROTOCOLS[settings.INFERENCE_PROTOCOL].takes_tools
+
+
 def _is_empty(value: Any) -> bool:
     return value is None or value == "" or value == []

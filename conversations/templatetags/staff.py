@@ -9,6 +9,7 @@ from django.utils.safestring import SafeString, mark_safe
 
 from conversations.admin.visible import visible
 from conversations.services.staff.failures import explain
+from inference_proxy.protocols.tool_calls import ToolCall, read_call_id, read_calls
 
 register = Library()
 register.filter("visible", visible)
@@ -48,3 +49,15 @@ def grouped(number: int) -> str:
 def explained(message: Any) -> str:
     """Say what happened to a reply that failed or was interrupted."""
     return explain(message.status, message.error_code)
+
+
+@register.filter
+def calls(stored: Any) -> tuple[ToolCall, ...]:
+    """Return the calls of tools in a reply's column."""
+    return read_calls(stored)
+
+
+@register.filter
+def call_id(stored: Any) -> str:
+    """Return the call that a message is the output of, "" if it is none."""
+    return read_call_id(stored)

@@ -46,13 +46,13 @@ def conversation() -> Conversation:
 
 
 HISTORY = [
-    ("assistant", True, 0, "", ""),
-    ("assistant", False, 6, "partly", ""),
-    ("user", False, 80, "ünïcödé ünïcöd", ""),
-    ("assistant", False, 8, "answer 2", ""),
-    ("user", False, 10, "question 2", ""),
-    ("assistant", False, 8, "answer 1", ""),
-    ("user", False, 10, "question 1", ""),
+    ("assistant", True, 0, "", "", None),
+    ("assistant", False, 6, "partly", "", None),
+    ("user", False, 80, "ünïcödé ünïcöd", "", None),
+    ("assistant", False, 8, "answer 2", "", None),
+    ("user", False, 10, "question 2", "", None),
+    ("assistant", False, 8, "answer 1", "", None),
+    ("user", False, 10, "question 1", "", None),
 ]
 
 

@@ -5,7 +5,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from fnmatch import fnmatchcase
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+from uuid import UUID
 
 import orjson
 from django.conf import settings
@@ -14,6 +15,9 @@ from inference_proxy.exceptions import Refusal, UpstreamError
 from inference_proxy.protocols.endings import finish_reason_of
 from inference_proxy.protocols.think_tags import PAIRS, ThinkTags
 from inference_proxy.protocols.thought_beginnings import thought_beginnings
+
+if TYPE_CHECKING:
+    from inference_proxy.protocols.tool_calls import ToolCall
 
 # PostgreSQL stores neither, and no client can show them.
 UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
@@ -48,11 +52,13 @@ class Sampling:
     frequency_penalty: float | None = None
     presence_penalty: float | None = None
     response_format: dict[str, Any] | None = None
+    # Only for protocols that take tools: `tools`, and perhaps `tool_choice` and `parallel_tool_calls`, as in a chat completion.
+    tools: dict[str, Any] | None = None
 
     def choices(self) -> dict[str, Any]:
         """Return what tells two requests apart. What older requests did not know is left out where it is not chosen."""
         chosen = {name: value for name, value in asdict(self).items() if value is not False}
-        return {name: value for name, value in chosen.items() if value is not None or name not in OPENAI_FIELDS}
+        return {name: value for name, value in chosen.items() if value is not None or name not in (*OPENAI_FIELDS, "tools")}
 
     def with_defaults(self, **defaults: Any) -> "Sampling":
         """Return this choice with these values where it makes none. A default of None makes none either."""
@@ -65,13 +71,13 @@ class GenerationRequest:
     """One question to the model.
 
     `messages` is `list[{"role": "user" | "assistant" | "system", "content": str}]`, oldest first. If the protocol takes it, an
-    answer may have `"reasoning_content"`, too. `rows` says of how many stored messages each of them is made; () means one each.
-    `newest` is the newest question, where it is joined with others in the last message. `left_out` is how many stored messages
-    were taken out of this request since the caller chose them. `continues` is the beginning of the answer, if that is to be
-    continued.
+    answer may have `"reasoning_content"`, too, or `"tool_calls"`; then messages of the role `tool` follow it. `rows` says of
+    how many stored messages each of them is made; () means one each. `newest` is the newest question, where it is joined with
+    others in the last message. `left_out` is how many stored messages were taken out of this request since the caller chose
+    them. `continues` is the beginning of the answer, if that is to be continued.
     """
 
-    messages: list[dict[str, str]]
+    messages: list[dict[str, Any]]
     system_prompt: str = ""
     model_tag: str = ""
     sampling: Sampling = field(default_factory=Sampling)
@@ -93,7 +99,7 @@ class Delta:
     text: str = ""
     reasoning: str = ""
     is_end: bool = False
-    # Whether it calls a tool, which this service has none of.
+    # Whether it calls a tool. Only a client can run one, if it offered any.
     calls_tool: bool = False
     # Set with `is_end` if the stream says that the reply has failed.
     has_failed: bool = False
@@ -130,6 +136,8 @@ class InferenceProtocol(Protocol):
     chooses_model: bool
     # Which of the fields of `Sampling` each request may have, beside those that all protocols know.
     sampling_fields: tuple[str, ...]
+    # Whether requests may offer tools, and messages have calls and their outputs.
+    takes_tools: bool
     swap_path: str | None
     # The model whose thinking tags are looked for, "" where requests name none.
     tags_of: str
@@ -162,6 +170,13 @@ class InferenceProtocol(Protocol):
         """Return what was held back of the events, when there are no more. `is_whole` says that the reply is."""
         ...
 
+    def tool_calls(self, reply_id: UUID, *, was_cut: bool) -> "tuple[ToolCall, ...]":
+        """Return the calls of the reply that has ended, () if no tools were offered. Raises `UpstreamError`.
+
+        `was_cut` says that it reached its limit, so that its last call may not be whole.
+        """
+        ...
+
     def events_of_document(self, data: bytes) -> list[bytes]:
         """Return the events that say what one JSON document says, for a service that does not stream."""
         ...
@@ -178,12 +193,19 @@ class InferenceProtocol(Protocol):
         ...
 
 
+def characters_of(message: dict[str, Any]) -> int:
+    """Return how long a message is: its text, its reasoning, its calls."""
+    texts = sum(len(part) for name, part in message.items() if name != "role" and isinstance(part, str))
+    functions = (call["function"] for call in message.get("tool_calls") or ())
+    return texts + sum(len(function["name"]) + len(function["arguments"]) for function in functions)
+
+
 def prefills(model: str) -> bool:
     """Whether the service is known to go on with a last message of the model's, as vLLM does."""
     return any(_matches(model, pattern) for pattern in settings.INFERENCE_PREFILL)
 
 
-def messages_to_continue(request: GenerationRequest) -> list[dict[str, str]]:
+def messages_to_continue(request: GenerationRequest) -> list[dict[str, Any]]:
     """Return the messages of a request; to continue an answer, its beginning and the instruction to go on follow."""
     if not request.continues:
         return request.messages

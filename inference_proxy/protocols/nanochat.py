@@ -1,6 +1,7 @@
 """The platform's own inference service: `POST /generate`, `data: {"token": "…", "gpu": 0}` … `data: {"done": true}`."""
 
 from typing import Any
+from uuid import UUID
 
 from django.conf import settings
 
@@ -22,6 +23,7 @@ from inference_proxy.protocols.base import (
     text_of,
 )
 from inference_proxy.protocols.endings import is_word, reports_failure
+from inference_proxy.protocols.tool_calls import ToolCall
 
 # The service refuses longer messages, and longer conversations.
 MAX_MESSAGE_CHARACTERS = 8_000
@@ -46,6 +48,7 @@ class Nanochat:
     takes_reasoning = False
     chooses_model = False
     sampling_fields: tuple[str, ...] = ()
+    takes_tools = False
     models_path = "/models"
     swap_path: str | None = "/models/swap"
 
@@ -94,8 +97,10 @@ class Nanochat:
                 return self._read_finish(event)
             model = event.get("model") or event.get("model_tag")
         # `done` is never relayed: clients are told of the end when the reply is saved.
-        is_unchanged = is_strict and "done" not in event and "reasoning" not in event
+        is_unchanged = is_strict and "done" not in event and "reasoning" not in event and "tool_call" not in event
         is_end = bool(event.pop("done", False))
+        # What would look like a frame of ours.
+        event.pop("tool_call", None)
         token = event.get("token")
         if token is not None and not isinstance(token, str):
             if not isinstance(token, int | float):
@@ -135,6 +140,9 @@ class Nanochat:
     def flush(self, *, is_whole: bool = False) -> Delta:
         reasoning, text = ("", "") if self._tags is None else self._tags.flush(is_whole=is_whole)
         return Delta(payload=encode_object({"token": text}) if text else None, text=text, reasoning=reasoning)
+
+    def tool_calls(self, reply_id: UUID, *, was_cut: bool) -> tuple[ToolCall, ...]:
+        return ()
 
     def events_of_document(self, data: bytes) -> list[bytes]:
         event = load_object(data)

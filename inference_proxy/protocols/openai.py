@@ -5,6 +5,7 @@ Servers differ in how they send what a model thinks, its refusals, and the end o
 
 from typing import Any
 from urllib.parse import urlsplit
+from uuid import UUID
 
 import orjson
 from django.conf import settings
@@ -30,6 +31,7 @@ from inference_proxy.protocols.base import (
 )
 from inference_proxy.protocols.compatibility import compatibility
 from inference_proxy.protocols.endings import is_word, reports_failure
+from inference_proxy.protocols.tool_calls import CallCollector, ToolCall
 
 # Why a model ended that refused to answer.
 REFUSAL = "refusal"
@@ -51,6 +53,7 @@ class OpenAI:
     takes_reasoning = True
     chooses_model = True
     sampling_fields: tuple[str, ...] = OPENAI_FIELDS
+    takes_tools = True
     swap_path: str | None = None
 
     def __init__(self) -> None:
@@ -61,6 +64,8 @@ class OpenAI:
         self.tags_of = ""
         self._tags = new_think_tags()
         self._has_refused = False
+        # None if the request offers no tools.
+        self._calls: CallCollector | None = None
 
     @property
     def path(self) -> str:
@@ -98,7 +103,9 @@ class OpenAI:
             "stream": True,
             "stream_options": {"include_usage": True},
             **{name: value for name, value in optional.items() if value is not None},
+            **(sampling.tools or {}),
         }
+        self._calls = CallCollector() if sampling.tools else None
         if request.continues and prefills(model):
             # vLLM's names. Without the instruction, the last message is the model's own.
             body |= {"messages": body["messages"][:-1], "continue_final_message": True, "add_generation_prompt": False}
@@ -159,7 +166,7 @@ class OpenAI:
             if delta.finish_reason and self._has_refused:
                 # A server says `stop` of a refusal, too.
                 delta.finish_reason = REFUSAL
-        elif content or delta.reasoning:
+        elif content or delta.reasoning or delta.calls_tool:
             self._ending.has_open_text = True
             self._ending.is_certain = False
 
@@ -184,7 +191,18 @@ class OpenAI:
             if self._tags is not None:
                 self._tags.has_channel = True
         delta.calls_tool = bool(changes.get("tool_calls") or changes.get("function_call"))
+        if delta.calls_tool and self._calls is not None:
+            self._take_calls(self._calls, changes)
         return content or ""
+
+    def _take_calls(self, calls: CallCollector, changes: dict[str, Any]) -> None:
+        if changes.get("tool_calls"):
+            calls.add(changes["tool_calls"])
+        else:
+            calls.add_function(changes["function_call"])
+
+    def tool_calls(self, reply_id: UUID, *, was_cut: bool) -> tuple[ToolCall, ...]:
+        return () if self._calls is None else self._calls.calls(reply_id, was_cut=was_cut)
 
     def _take_text(self, content: str, delta: Delta) -> None:
         text = self._cleaner.clean(content)

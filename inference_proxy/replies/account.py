@@ -83,6 +83,7 @@ class Account:
             text=transcript.text(),
             reasoning=transcript.reasoning(),
             reasoning_before_text=transcript.reasoning_before_text,
+            tool_calls=tuple(transcript.calls),
             error_code=failure.code if failure else "",
             token_count=token_count,
             prompt_tokens=self.prompt_tokens,

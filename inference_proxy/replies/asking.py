@@ -9,7 +9,7 @@ from django.conf import settings
 from chatapi.observability.tracing import trace_headers
 from inference_proxy.exceptions import ContextTooLong, ModelGone, Refusal, UpstreamError, UpstreamFailure, ValueRefused
 from inference_proxy.protocols import new_protocol
-from inference_proxy.protocols.base import GenerationRequest
+from inference_proxy.protocols.base import GenerationRequest, characters_of
 from inference_proxy.replies.model_limits import model_limits, shortened, size_of
 from inference_proxy.replies.store import SentContext
 from inference_proxy.upstream.call import UpstreamCall
@@ -103,8 +103,7 @@ class Asking:
         self._size = size_of(request)
         self.protocol = new_protocol()
         self._body = {**self._body, "messages": self.protocol.body(request)["messages"]}
-        texts = [text for message in request.messages for name, text in message.items() if name != "role"]
-        characters = len(request.system_prompt) + len(request.continues) + sum(map(len, texts))
+        characters = len(request.system_prompt) + len(request.continues) + sum(map(characters_of, request.messages))
         self.sent = SentContext(messages=len(request.messages), characters=characters, left_out=request.left_out)
 
     def _change_after(self, failure: UpstreamFailure) -> bool:

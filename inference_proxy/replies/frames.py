@@ -1,52 +1,58 @@
 """Frames: what a reply's stream is made of, and the cursors that say how much of it a client has.
 
-A reply has two channels, text and reasoning. A client's place in the reply is a `Cursor`: how many code points it has of each.
-Both numbers only grow. So the cursor says exactly what a client lacks, wherever it reads on: in the memory of the process that
-makes the reply, or from the reply's row. The row does not know in what order the two channels were written, but how much of the
-reasoning came before the text.
+A reply has three channels: text, reasoning, and calls of tools. A client's place in the reply is a `Cursor`: how many code
+points it has of the first two, and how many calls. Calls come whole, and after all else. The numbers only grow. So the cursor
+says exactly what a client lacks, wherever it reads on: in the memory of the process that makes the reply, or from the reply's
+row. The row does not know in what order text and reasoning were written, but how much of the reasoning came before the text.
 """
 
 import re
+from collections.abc import Sequence
 from typing import NamedTuple, Self
 from uuid import UUID
 
 import orjson
 
 from inference_proxy.exceptions import UpstreamFailure
+from inference_proxy.protocols.tool_calls import ToolCall
 
 # PostgreSQL's `substr` takes no larger position, and no channel is longer.
 MAX_OFFSET = 2**31 - 1
 # The id of a reply's last frame, `done`. A client that has it has everything.
 END_ID = "done"
-CURSOR_FORM = re.compile(r"(\d{1,10})(?:-(\d{1,10}))?", re.ASCII)
+CURSOR_FORM = re.compile(r"(\d{1,10})(?:-(\d{1,10}))?(?:-(\d{1,2}))?", re.ASCII)
 REASONING_BEGINNING = b'{"reasoning":'
+CALL_BEGINNING = b'{"tool_call":'
 
 
 class Cursor(NamedTuple):
-    """How many code points a client has of each channel. As text `5` without reasoning, `5-120` with it."""
+    """How much a client has of each channel. As text `5` without reasoning, `5-120` with it, `5-120-1` with a call."""
 
     text: int = 0
     reasoning: int = 0
+    calls: int = 0
 
     def __str__(self) -> str:
+        if self.calls:
+            return f"{self.text}-{self.reasoning}-{self.calls}"
         return f"{self.text}-{self.reasoning}" if self.reasoning else str(self.text)
 
     @classmethod
     def parse(cls, form: str) -> Self:
         """Return the cursor that has this form. Raises `ValueError`."""
         found = CURSOR_FORM.fullmatch(form)
-        cursor = cls(int(found[1]), int(found[2] or 0)) if found else None
+        cursor = cls(int(found[1]), int(found[2] or 0), int(found[3] or 0)) if found else None
         if cursor is None or max(cursor) > MAX_OFFSET:
             raise ValueError("not a cursor")
         return cursor
 
     def covers(self, other: "Cursor") -> bool:
         """Whether a client with this cursor has all that a client with the other one has."""
-        return self.text >= other.text and self.reasoning >= other.reasoning
+        return self.text >= other.text and self.reasoning >= other.reasoning and self.calls >= other.calls
 
     def joined(self, other: "Cursor") -> "Cursor":
         """Return the cursor of a client that has what both have."""
-        return Cursor(max(self.text, other.text), max(self.reasoning, other.reasoning))
+        return Cursor(*map(max, self, other))
 
 
 START = Cursor()
@@ -60,7 +66,7 @@ Frame = tuple[FrameId, bytes]
 
 
 def frame_id(cursor: Cursor) -> FrameId:
-    return cursor if cursor.reasoning else cursor.text
+    return cursor if cursor.reasoning or cursor.calls else cursor.text
 
 
 def cursor_of(event_id: FrameId) -> Cursor | None:
@@ -77,6 +83,21 @@ def reasoning_payload(text: str) -> bytes:
 def is_reasoning(payload: bytes) -> bool:
     """Whether this object is a piece of reasoning. `reasoning_payload` makes them all."""
     return payload.startswith(REASONING_BEGINNING)
+
+
+def call_payload(call: ToolCall) -> bytes:
+    return orjson.dumps({"tool_call": call.as_json()})
+
+
+def is_call(payload: bytes) -> bool:
+    """Whether this object is a call of a tool. `call_payload` makes them all."""
+    return payload.startswith(CALL_BEGINNING)
+
+
+def call_frames(end: Cursor, calls: Sequence[ToolCall], *, known: int = 0) -> list[Frame]:
+    """Return the frames of a reply's calls behind the first `known`. `end` says how long its text and reasoning are."""
+    numbered = enumerate(calls[known:], known + 1)
+    return [(end._replace(calls=number), call_payload(call)) for number, call in numbered]
 
 
 def frames_behind(cursor: Cursor, *, reasoning: str, text: str, reasoning_before_text: int | None = None) -> list[Frame]:

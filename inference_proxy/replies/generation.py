@@ -226,12 +226,25 @@ class Generation:
             note_whole_reply(self._protocol.tags_of, text=self.transcript.text(), reasoning=self.transcript.reasoning())
         if self._cut_status is not None:
             return self._cut_status, None
-        failure = failure or self._missing_answer()
+        failure = failure or self._append_calls() or self._missing_answer()
         return ("complete", None) if failure is None else ("failed", failure)
 
+    def _append_calls(self) -> UpstreamFailure | None:
+        """Append the calls of a reply that is whole. Return the failure if they are none that a client could run."""
+        was_cut = self._account.finish_reason == "length"
+        try:
+            calls = self._protocol.tool_calls(self.reply_id, was_cut=was_cut)
+        except UpstreamFailure as failure:
+            return failure
+        self.transcript.append_calls(calls)
+        if calls and not was_cut:
+            # Some services say `stop`.
+            self._account.finish_reason = "tool_calls"
+        return None
+
     def _missing_answer(self) -> UpstreamFailure | None:
-        """Return why a reply that is whole is none, if it has no text."""
-        if self.transcript.has_text:
+        """Return why a reply that is whole is none, if it has neither text nor calls."""
+        if self.transcript.has_text or self.transcript.calls:
             return None
         return ToolCallUnsupported() if self._account.has_called_tool else NoAnswer()
 

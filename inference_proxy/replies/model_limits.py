@@ -11,6 +11,7 @@ all others for good.
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, replace
+from typing import Any
 
 from inference_proxy.protocols.base import GenerationRequest
 
@@ -40,21 +41,28 @@ class _Limit:
 
 def size_of(request: GenerationRequest) -> int:
     """Return the length of a request in bytes."""
-    texts = (text for message in request.messages for name, text in message.items() if name != "role")
-    return len(request.system_prompt.encode()) + len(request.continues.encode()) + sum(len(text.encode()) for text in texts)
+    return len(request.system_prompt.encode()) + len(request.continues.encode()) + sum(map(_size_of, request.messages))
+
+
+def _size_of(message: dict[str, Any]) -> int:
+    texts = [part for name, part in message.items() if name != "role" and isinstance(part, str)]
+    for call in message.get("tool_calls") or ():
+        texts += [call["function"]["name"], call["function"]["arguments"]]
+    return sum(len(text.encode()) for text in texts)
 
 
 def shortened(request: GenerationRequest) -> GenerationRequest | None:
     """Return the request with the newer half of its exchanges, at last with the newest question alone; None if it is that."""
     begins = _beginnings(request)
-    before = len(begins) - 1
+    before = max(0, len(begins) - 1)
     return _from(request, begins[before - before // 2]) if before > 0 else _alone(request)
 
 
 def _beginnings(request: GenerationRequest) -> list[int]:
     """Return where the exchanges begin, the oldest first; the last one is the newest question."""
     places = [place for place, message in enumerate(request.messages[:-1]) if message["role"] == "user"]
-    return [*places, len(request.messages) - 1]
+    # Outputs of tools belong to the question whose answer called them.
+    return places if request.messages[-1]["role"] == "tool" else [*places, len(request.messages) - 1]
 
 
 def _from(request: GenerationRequest, place: int) -> GenerationRequest:
@@ -70,7 +78,7 @@ def _from(request: GenerationRequest, place: int) -> GenerationRequest:
 def _alone(request: GenerationRequest) -> GenerationRequest | None:
     """Return the request without the unanswered questions that the newest one was joined with."""
     newest = request.messages[-1]
-    if not request.newest or newest["content"] == request.newest:
+    if newest["role"] == "tool" or not request.newest or newest["content"] == request.newest:
         return None
     rows = request.rows[-1] if request.rows else 1
     alone = [{"role": newest["role"], "content": request.newest}]
@@ -88,11 +96,12 @@ class ModelLimits:
         limit = self._known(model)
         if limit is None or size_of(request) <= limit.size:
             return request
+        shorter = request
         for place in _beginnings(request)[1:]:
             shorter = _from(request, place)
             if size_of(shorter) <= limit.size:
                 return shorter
-        return _alone(shorter := _from(request, len(request.messages) - 1)) or shorter
+        return _alone(shorter) or shorter
 
     def learn_limit(self, model: str, size: int, named: tuple[int, int], max_tokens: int | None) -> bool:
         """Remember the limit and the length in tokens that a service named; return whether that is plausible."""

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 from uuid import UUID
 
+from inference_proxy.protocols.tool_calls import ToolCall
+
 FinalStatus = Literal["complete", "stopped", "interrupted", "failed"]
 
 
@@ -58,6 +60,7 @@ class FinishedReply:
     first_token_ms: int | None
     finish_reason: str
     reasoning: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
     # The model that answered, "" where nothing more is known than what was asked for.
     model_tag: str = ""
     # Set where less went upstream than was chosen when the reply was saved first.

@@ -17,7 +17,7 @@ from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 
 from chatapi.problem import Problem
 from inference_proxy.protocols.base import load_object
-from inference_proxy.replies.frames import Frame, cursor_of, is_reasoning
+from inference_proxy.replies.frames import Frame, cursor_of, is_call, is_reasoning
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ NDJSON = StreamFormat("application/x-ndjson", b"", b" ", lambda frame: frame[1] 
 def without_reasoning(stream_format: StreamFormat) -> StreamFormat:
     """Return this format for clients that know only the text of a reply."""
     encode = stream_format.encode
-    return replace(stream_format, encode=lambda frame: b"" if is_reasoning(frame[1]) else encode(frame))
+    return replace(stream_format, encode=lambda frame: b"" if is_reasoning(frame[1]) or is_call(frame[1]) else encode(frame))
 
 
 def mark_of(reply_id: UUID) -> str:
@@ -94,7 +94,10 @@ def marked(stream_format: StreamFormat, mark: str) -> StreamFormat:
 
     def encode_marked(frame: Frame) -> bytes:
         cursor = cursor_of(frame[0])
-        return encode(frame if cursor is None else (f"{cursor.text}-{cursor.reasoning}-{mark}", frame[1]))
+        if cursor is None:
+            return encode(frame)
+        place = f"{cursor.text}-{cursor.reasoning}-{cursor.calls}" if cursor.calls else f"{cursor.text}-{cursor.reasoning}"
+        return encode((f"{place}-{mark}", frame[1]))
 
     return replace(stream_format, encode=encode_marked)
 

@@ -9,12 +9,23 @@ import threading
 import time
 from array import array
 from bisect import bisect_right
+from collections.abc import Sequence
 
 import orjson
 
 from chatapi.deadlines import Deadline
 from inference_proxy.protocols.base import load_object
-from inference_proxy.replies.frames import START, Cursor, Frame, frame_id, frames_behind, is_reasoning, reasoning_payload
+from inference_proxy.protocols.tool_calls import ToolCall
+from inference_proxy.replies.frames import (
+    START,
+    Cursor,
+    Frame,
+    call_payload,
+    frame_id,
+    frames_behind,
+    is_reasoning,
+    reasoning_payload,
+)
 from inference_proxy.replies.presence import Presence, always_present
 
 # A reply that grows beyond one of these, both channels together, is cut off. The last two bound its memory: frames relay the
@@ -28,7 +39,7 @@ MOST_SINGLE_FRAMES = 1024
 
 
 class Transcript:
-    """The frames of one reply, its text and its reasoning."""
+    """The frames of one reply, its text, its reasoning and its calls."""
 
     def __init__(self) -> None:
         # All payloads in one piece of memory, and where each ends: thousands of small objects would take four times as much.
@@ -39,6 +50,9 @@ class Transcript:
         self._reasoning_offsets = array("I")
         self._texts: list[str] = []
         self._reasonings: list[str] = []
+        # The calls, and the index of the first one's frame. All frames from there on are calls.
+        self.calls: list[ToolCall] = []
+        self._first_call: int | None = None
         self._closing: list[Frame] | None = None
         self._followers: dict[threading.Event, Presence] = {}
         self._had_followers = False
@@ -117,6 +131,14 @@ class Transcript:
                     del self._reasoning_offsets[:]
             raise
 
+    def append_calls(self, calls: Sequence[ToolCall]) -> None:
+        """Add the calls of the reply. No other frames follow them."""
+        if calls:
+            self._first_call = len(self._offsets)
+        for call in calls:
+            self.calls.append(call)
+            self.append(call_payload(call), "")
+
     def wake(self) -> None:
         """Tell every follower that there is more."""
         for wakeup in tuple(self._followers):
@@ -153,8 +175,10 @@ class Transcript:
         """Return the frames from a position on, and the position behind them. Many of them are merged."""
         end = len(self._offsets)
         if end - position > MOST_SINGLE_FRAMES:
-            return self._merged_frames(position, end), end
-        if not self._reasoning_offsets:
+            begin = end if self._first_call is None else max(position, self._first_call)
+            called = [(frame_id(self._cursor_after(index)), self._payload(index)) for index in range(begin, end)]
+            return self._merged_frames(position, begin) + called, end
+        if not self._reasoning_offsets and self._first_call is None:
             return [(self._offsets[index], self._payload(index)) for index in range(position, end)], end
         return [(frame_id(self._cursor_after(index)), self._payload(index)) for index in range(position, end)], end
 
@@ -182,6 +206,8 @@ class Transcript:
         first = bisect_right(self._offsets, cursor.text, position, end)
         if self._reasoning_offsets:
             first = min(first, bisect_right(self._reasoning_offsets, cursor.reasoning, position, end))
+        if self._first_call is not None:
+            first = min(first, max(position, self._first_call + cursor.calls))
         frames: list[Frame] = []
         for index in range(first, end):
             if self._cursor_after(index - 1).covers(cursor):
@@ -194,6 +220,8 @@ class Transcript:
         """Return what a client with this cursor lacks of a frame, if it lacks any of it."""
         # A client that has read the row elsewhere may have part of this frame, or more of one channel than of the other.
         begin, end, payload = self._cursor_after(index - 1), self._cursor_after(index), self._payload(index)
+        if end.calls:
+            return [(frame_id(end.joined(cursor)), payload)] if end.calls > cursor.calls else []
         if is_reasoning(payload):
             key, length, lacked = "reasoning", end.reasoning - begin.reasoning, end.reasoning - cursor.reasoning
         else:
@@ -210,7 +238,8 @@ class Transcript:
         """Return the cursor after a frame; at -1, the start."""
         if index < 0:
             return START
-        return Cursor(self._offsets[index], self._reasoning_offsets[index] if self._reasoning_offsets else 0)
+        calls = 0 if self._first_call is None else max(0, index - self._first_call + 1)
+        return Cursor(self._offsets[index], self._reasoning_offsets[index] if self._reasoning_offsets else 0, calls)
 
     def _payload(self, index: int) -> bytes:
         begin = self._ends[index - 1] if index else 0

@@ -8,7 +8,14 @@ from inference_proxy.replies.frames import MAX_OFFSET, Cursor, cursor_of, frames
 
 
 @pytest.mark.parametrize(
-    ("cursor", "form"), [(Cursor(), "0"), (Cursor(5), "5"), (Cursor(0, 7), "0-7"), (Cursor(MAX_OFFSET, MAX_OFFSET), None)]
+    ("cursor", "form"),
+    [
+        (Cursor(), "0"),
+        (Cursor(5), "5"),
+        (Cursor(0, 7), "0-7"),
+        (Cursor(5, 0, 2), "5-0-2"),
+        (Cursor(MAX_OFFSET, MAX_OFFSET), None),
+    ],
 )
 def test_a_cursor_is_its_form(cursor: Cursor, form: str | None) -> None:
     assert form in (None, str(cursor))
@@ -26,7 +33,8 @@ def test_a_cursor_without_reasoning_may_say_so() -> None:
         "-",
         "5-",
         "-5",
-        "5-6-7",
+        "5-6-777",
+        "5-6-7-8",
         "x",
         "5-x",
         "+5",

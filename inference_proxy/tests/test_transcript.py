@@ -10,7 +10,8 @@ from typing import Any
 import orjson
 import pytest
 
-from inference_proxy.replies.frames import START, Cursor, Frame, cursor_of
+from inference_proxy.protocols.tool_calls import ToolCall
+from inference_proxy.replies.frames import START, Cursor, Frame, call_payload, cursor_of
 from inference_proxy.replies.transcript import MAX_REPLY_CHARACTERS, Transcript, TranscriptFollower
 from tests.support.waiting import LIMIT_S
 
@@ -329,3 +330,36 @@ def test_a_frame_that_does_not_fit_into_memory_leaves_no_text(monkeypatch: pytes
     transcript.append(b"next", "next")
     assert (transcript.text(), transcript.reasoning()) == ("firstnext", "")
     assert [payload for _, payload in transcript.frames_from(0)[0]] == [b"first", b"next"]
+
+
+CALLS = [ToolCall(f"call_{number}", "weather", "{}") for number in range(3)]
+
+
+@pytest.mark.parametrize("known", range(4))
+@pytest.mark.parametrize("has_reasoning", [False, True])
+def test_calls_come_behind_all_else_and_are_resumed(known: int, has_reasoning: bool) -> None:
+    written = transcript("abc")
+    if has_reasoning:
+        written.append_reasoning("hm")
+    written.append_calls(CALLS)
+    written.close(DONE)
+    place = Cursor(3, 2 * has_reasoning)
+    frames = [(place._replace(calls=number), call_payload(call)) for number, call in enumerate(CALLS, 1)]
+    assert read_to_end(written.follow(place._replace(calls=known))) == [*frames[known:], *DONE]
+    # A client that has read the row may know calls and lack text.
+    assert read_to_end(written.follow(Cursor(1, 2 * has_reasoning)))[-5:-1] == [
+        (3 if not has_reasoning else Cursor(3, 2), b'{"token":"bc","gpu":0}'),
+        *frames,
+    ]
+
+
+def test_calls_behind_many_frames() -> None:
+    written = transcript(*["a"] * 2000)
+    written.append_calls(CALLS)
+    written.close(DONE)
+    frames = read_to_end(written.follow(Cursor(0)))
+    assert [frame for frame, _ in frames] == [
+        2000,
+        *[Cursor(2000, 0, number) for number in (1, 2, 3)],
+        *[end for end, _ in DONE],
+    ]

@@ -74,6 +74,23 @@ def test_a_failed_reply_does_not_end_the_conversation_there(
     assert upstream.generations()[-1].messages == [{"role": "user", "content": "will fail\n\nlive\n\nagain"}]
 
 
+def test_outputs_of_tools_do_not_end_the_conversation_there(
+    mira: Client, old: Connection, upstream: ScriptedUpstream, conversation: str
+) -> None:
+    called = {"type": "function_call", "call_id": "c1", "name": "weather", "arguments": "{}"}
+    outputs = [{"type": "function_call_output", "call_id": "c1", "output": output} for output in ("Sun", "")]
+    items = [{"role": "user", "content": "How is the weather?"}, called, *outputs]
+    assert mira.request("POST", f"/v1/conversations/{conversation}/items", {"items": items}).status == 200
+    predecessor.say(old, conversation)
+    history = predecessor.history(old, conversation)
+    assert [role for role, _ in history] == ["user", "assistant", "user", "user", "user"]
+    assert all(text.strip() for _, text in history)
+    assert [message["role"] for message in mira.messages(conversation)] == ["user", "assistant", "tool", "tool", "user"]
+    # This inference service takes no tools, so the model sees neither the call nor its outputs.
+    mira.ask(conversation, "again")
+    assert upstream.generations()[-1].messages == [{"role": "user", "content": "How is the weather?\n\nlive\n\nagain"}]
+
+
 def test_a_regeneration_there_meets_no_empty_reply_either(
     mira: Client, old: Connection, upstream: ScriptedUpstream, conversation: str
 ) -> None:

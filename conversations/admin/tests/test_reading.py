@@ -53,6 +53,19 @@ def test_messages_without_a_time_are_shown(support: Client) -> None:
     assert shown(support.get(address(conversation))) == ["Dated", "Undated"]
 
 
+def test_calls_of_tools_and_their_outputs_are_folded(support: Client) -> None:
+    conversation = make_conversation()
+    make_message(conversation, "user", "How is the weather?")
+    calls = [{"id": "c1", "name": "weather", "arguments": '{"city": "<b>Oslo</b>"}'}]
+    make_message(conversation, "assistant", "", tool_calls=calls)
+    make_message(conversation, "user", "Sun", tool_calls={"call_id": "c1"})
+    page = support.get(address(conversation)).content.decode()
+    assert "Calls <code>weather</code> (<code>c1</code>)" in page
+    assert "&lt;b&gt;Oslo&lt;/b&gt;" in page
+    assert "Output of <code>c1</code>, 3 characters" in page
+    assert "Empty" not in page
+
+
 def test_a_wanted_message_is_shown_among_its_neighbours(support: Client) -> None:
     conversation = make_long_conversation(100)
     wanted = Message.objects.get(content="Answer number 40")

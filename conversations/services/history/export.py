@@ -21,13 +21,14 @@ from conversations.services.history.id_batches import DEFAULT_BATCH_SIZE, Walk, 
 from conversations.services.history.instruction_lines import instruction_lines
 from conversations.services.history.json_lines import history_lines
 from conversations.services.history.seals import HEADER, Section
+from inference_proxy.protocols.tool_calls import read_call_id, read_calls
 
 Format = Literal["jsonl", "markdown"]
 STANDARD_OUTPUT = "-"
 MESSAGES_AT_ONCE = 500
 HEADING_COLUMNS = ("title", "user_id", "created_at", "updated_at", "tags")
-PARAGRAPH_COLUMNS = ("role", "status", "content", "reasoning", "created_at", "source")
-SPEAKERS = {"user": "User", "assistant": "Assistant", "system": "System"}
+PARAGRAPH_COLUMNS = ("role", "status", "content", "reasoning", "created_at", "source", "tool_calls")
+SPEAKERS = {"user": "User", "assistant": "Assistant", "system": "System", "tool": "Tool"}
 
 
 @dataclass(slots=True)
@@ -177,7 +178,9 @@ def paragraph(message: Any) -> str:
         notes.append("imported")
     state = f" ({', '.join(notes)})" if notes else ""
     thought = f"<details><summary>Reasoning</summary>\n\n{message.reasoning}\n\n</details>\n\n" if message.reasoning else ""
-    return f"## {SPEAKERS[message.role]}, {_time(message.created_at)}{state}\n\n{thought}{message.content}\n\n"
+    called = "".join(f"Calls `{call.name}` ({call.id}):\n\n    {call.arguments}\n\n" for call in read_calls(message.tool_calls))
+    speaker = SPEAKERS["tool" if read_call_id(message.tool_calls) else message.role]
+    return f"## {speaker}, {_time(message.created_at)}{state}\n\n{thought}{message.content}\n\n{called}"
 
 
 def _time(moment: datetime | None) -> str:

@@ -16,7 +16,8 @@ from conversations.placeholders import TEXT
 from conversations.services.replies import poll
 from conversations.services.replies.poll import ReplyPoller, SharedReply
 from conversations.services.replies.store import keeper_connections, live_replies
-from inference_proxy.replies.frames import MAX_OFFSET, START, Cursor, Frame, cursor_of, frames_behind
+from inference_proxy.protocols.tool_calls import read_calls
+from inference_proxy.replies.frames import MAX_OFFSET, START, Cursor, Frame, call_frames, cursor_of, frames_behind
 from inference_proxy.replies.presence import Presence, always_present
 from inference_proxy.replies.streams import Follower
 
@@ -131,7 +132,10 @@ class StoredFollower:
                     piece=_piece(TEXT, after.text),
                     length=Length(TEXT),
                 )
-                .values_list("reasoning_piece", "reasoning_length", "reasoning_before_text", "piece", "length", *ENDING_COLUMNS)
+                .values_list(
+                    *("reasoning_piece", "reasoning_length", "reasoning_before_text", "piece", "length", "tool_calls"),
+                    *ENDING_COLUMNS,
+                )
                 .first()
             )
         finally:
@@ -139,7 +143,7 @@ class StoredFollower:
         if row is None:
             self.has_ended = True
             return poll.deleted_frames(self._reply_id)
-        reasoning, reasoning_length, before, text, length, *ending = row
+        reasoning, reasoning_length, before, text, length, calls, *ending = row
         if after.reasoning + len(reasoning) < (reasoning_length if before is None else before):
             # Too long for one read. The text waits for the rest of it.
             text = ""
@@ -153,6 +157,7 @@ class StoredFollower:
                 self._shared = reply_poller.join(self._reply_id, lengths, self._wakeup, self._is_present)
         elif self._after.covers(lengths):
             self.has_ended = True
+            frames += call_frames(lengths, read_calls(calls), known=after.calls)
             frames += poll.ending_frames(self._reply_id, *ending)
         return frames
 

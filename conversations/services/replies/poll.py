@@ -18,7 +18,8 @@ from chatapi.database.failures import is_database_away
 from conversations.models import Status
 from conversations.placeholders import TEXT_SQL
 from inference_proxy.exceptions import FAILURES, NotSaved, UpstreamError
-from inference_proxy.replies.frames import Cursor, Frame, closing_frames, frames_behind
+from inference_proxy.protocols.tool_calls import ToolCall, read_calls
+from inference_proxy.replies.frames import Cursor, Frame, call_frames, closing_frames, frames_behind
 from inference_proxy.replies.presence import Presence
 
 logger = logging.getLogger(__name__)
@@ -48,6 +49,7 @@ WITH noted AS (
 SELECT message.id, octet_length(message.reasoning), reasoning.length, reasoning.piece,
        octet_length(message.text), grown.length, grown.piece,
        message.reasoning_before_text,
+       CASE WHEN message.status <> 'streaming' THEN message.tool_calls END,
        message.status, message.error_code, message.token_count, message.inference_time_ms, message.finish_reason
 FROM unnest(%(ids)s::uuid[], %(lengths)s::int[], %(sizes)s::int[], %(reasoning_lengths)s::int[], %(reasoning_sizes)s::int[])
     AS known (id, length, size, reasoning_length, reasoning_size)
@@ -103,6 +105,8 @@ class SharedReply:
     reasoning_before_text: int | None = None
     # Set when both channels are whole.
     closing: list[Frame] | None = None
+    # Of the reply, known before it is closed.
+    calls: tuple[ToolCall, ...] = ()
     # Set if this process ends before the reply does.
     is_cut: bool = False
     followers: dict[threading.Event, Presence] = field(default_factory=dict)
@@ -121,7 +125,10 @@ class SharedReply:
         before = self.reasoning_before_text
         frames = frames_behind(cursor, reasoning=reasoning, text=text, reasoning_before_text=before)
         # `closing` was read before the parts, and a reply that has ended does not grow, so nothing is missed.
-        return (frames, False) if closing is None else (frames + closing, True)
+        if closing is None:
+            return frames, False
+        called = call_frames(Cursor(self.text.length, self.reasoning.length), self.calls, known=cursor.calls)
+        return frames + called + closing, True
 
     @property
     def is_followed(self) -> bool:
@@ -231,9 +238,10 @@ class ReplyPoller:
                 reply.closing = deleted_frames(reply_id)
                 reply.wake()
                 continue
-            reasoning, text, ending = row[:3], row[3:6], row[7:]
+            reasoning, text, calls, ending = row[:3], row[3:6], row[7], row[8:]
             reply.reasoning_before_text = row[6]
             if reply.take(reasoning, text) and ending[0] != Status.STREAMING:
+                reply.calls = read_calls(calls)
                 reply.closing = ending_frames(reply_id, *ending)
             if reasoning[-1] or text[-1] or reply.closing is not None:
                 reply.wake()

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any, cast
 from uuid import UUID
 
+import orjson
 import psycopg
 from django.conf import settings
 
@@ -26,6 +27,7 @@ from conversations.services.replies.leases import FORGET_OWN_SQL, FORGET_SQL, Le
 from conversations.services.replies.next_in_queue import note_started, queue_alarm, start_behind
 from conversations.services.usage.totals import COUNT_RESULT_CTES, UNCOUNTED_SQL, count_uncounted, note_uncounted
 from inference_proxy.exceptions import StoreUnavailable
+from inference_proxy.protocols.tool_calls import write_calls
 from inference_proxy.replies.live import LiveReplies
 from inference_proxy.replies.store import Directives, Draft, FinalStatus, FinishedReply
 
@@ -104,6 +106,7 @@ FROM running LEFT JOIN saved ON saved.id = running.id
 # text is what followers were shown until then.
 _RESULT = """
 content = %(text)s, reasoning = %(reasoning)s, reasoning_before_text = %(reasoning_before_text)s,
+tool_calls = %(tool_calls)s::jsonb,
 token_count = %(token_count)s, prompt_tokens = %(prompt_tokens)s, inference_time_ms = %(inference_time_ms)s,
 first_token_ms = %(first_token_ms)s, finish_reason = %(finish_reason)s, heartbeat_at = NULL,
 model_tag = coalesce(%(model_tag)s, reply.model_tag),
@@ -284,6 +287,7 @@ class DatabaseReplyStore:
             "text": reply.text,
             "reasoning": reply.reasoning,
             "reasoning_before_text": reply.reasoning_before_text,
+            "tool_calls": orjson.dumps(write_calls(reply.tool_calls)).decode() if reply.tool_calls else None,
             "error_code": reply.error_code or None,
             "token_count": reply.token_count,
             "prompt_tokens": reply.prompt_tokens,
@@ -298,7 +302,7 @@ class DatabaseReplyStore:
             "continuation": reply.continuation,
             "releases_key": reply.releases_key,
             "counts": reply.status in ("complete", "stopped"),
-            "has_text": bool(reply.text),
+            "has_text": bool(reply.text or reply.tool_calls),
             "sent_messages": reply.sent.messages if reply.sent else 0,
             "sent_characters": reply.sent.characters if reply.sent else 0,
             "left_out": reply.sent.left_out if reply.sent else 0,

@@ -13,6 +13,8 @@ from conversations.placeholders import WITHOUT_TEXT
 from conversations.querysets import MessageQuerySet
 from conversations.services.replies.tree import Changes, Node, Tree
 
+# What is read of a question that a reply answers: a user's message, or the output of a tool.
+QUESTION_COLUMNS = ("id", "parent_id", "follows_id", "content", "tool_calls", "created_at")
 LINK_SQL = """
 UPDATE messages SET parent_id = link.parent_id, follows_id = link.follows_id
 FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[]) AS link (id, parent_id, follows_id)
@@ -45,7 +47,7 @@ def activate_message(*, conversation_id: UUID, user_id: UUID | None, message_id:
 def last_question(messages: MessageQuerySet) -> Message | None:
     """Return the last active user message. One query."""
     asked = messages.active_branch().filter(role=Role.USER).newest_first()
-    return asked.only("id", "parent_id", "follows_id", "content", "created_at").first()
+    return asked.only(*QUESTION_COLUMNS).first()
 
 
 def first_version(asked: Message) -> UUID:
@@ -67,7 +69,7 @@ def read_tree(messages: MessageQuerySet) -> Tree:
 
 def load_tree(messages: MessageQuerySet) -> Tree:
     """Do what `read_tree` does, but save nothing. Needs no lock. One query."""
-    has_text = Case(When(WITHOUT_TEXT, then=Value(False)), default=Value(True))
+    has_text = Case(When(WITHOUT_TEXT, tool_calls__isnull=True, then=Value(False)), default=Value(True))
     columns = ("id", "role", "parent_id", "follows_id", "is_active", "was_active", "left_order", "status")
     return Tree(Node(*row) for row in messages.alias(has_text=has_text).oldest_first().values_list(*columns, has_text))
 
@@ -119,6 +121,6 @@ def activate_newest_answer(messages: MessageQuerySet, asked_id: UUID) -> None:
     """Make the newest answer to a question active, if none is. Prefer one with text. Runs in the caller's transaction."""
     answers = messages.filter(parent_id=asked_id).replies()
     if not answers.active_branch().exists():
-        is_empty = Case(When(WITHOUT_TEXT, then=Value(True)), default=Value(False))
+        is_empty = Case(When(WITHOUT_TEXT, tool_calls__isnull=True, then=Value(True)), default=Value(False))
         ranked = answers.alias(is_empty=is_empty).order_by("is_empty", "-created_at", "-id")
         answers.filter(id__in=list(ranked.values_list("id", flat=True)[:1])).update(is_active=True)

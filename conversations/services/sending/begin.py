@@ -41,6 +41,7 @@ from conversations.services.sending.turn import NO_TERMS, Terms, Turn, new_turn,
 from conversations.services.sending.upstream_messages import History
 from conversations.services.usage.quotas import refuse_over_quota
 from inference_proxy.protocols.base import Sampling
+from inference_proxy.protocols.tool_calls import read_call_id
 
 
 @with_model_list
@@ -92,7 +93,7 @@ def start_turn(
                 return add_answer(beginning, chosen, asked, content, context_before(asked, content, chosen))
             # Other turns came after it. The question stays where it was asked, and is asked once more at the end, with the key.
             messages.filter(idempotency_key=idempotency_key).update(idempotency_key=None)
-        budget = Budget.left_by(content, chosen.system_prompt)
+        budget = Budget.left_by(content, chosen.system_prompt, terms.call_id)
         if terms.after is not None and end_at(Message.objects.in_conversation(conversation_id), terms.after):
             # Another history.
             history = History(conversation_id).read(rows=budget.rows_to_read, characters=budget.characters_to_read)
@@ -112,6 +113,7 @@ def start_turn(
             context=chosen.summary_of(context),
             options=terms.options,
             end=survey.end,
+            call_id=terms.call_id,
         )
     return new_turn(chosen, message_id, reply_id, context, goes_on=goes_on)
 
@@ -188,7 +190,7 @@ def edit_turn(
             context = context_before(version, content, chosen)
             return add_answer(beginning, replace(chosen, restarts=True), version, content, context)
         asked = question_of(messages, message_id)
-        if asked.id != message_id:
+        if asked.id != message_id or asked.tool_calls is not None:
             raise NotAQuestion
         if check is not None:
             check()
@@ -226,7 +228,8 @@ def continue_turn(
             raise NotContinuable
         text = text_to_continue(former.text)
         history = History(conversation_id, before=SortKey(asked.created_at, asked.id))
-        context = build_context(history, budget_beside(Budget.left_by(asked.content, chosen.system_prompt), text))
+        budget = Budget.left_by(asked.content, chosen.system_prompt, read_call_id(asked.tool_calls))
+        context = build_context(history, budget_beside(budget, text))
         beginning.claim(reply_id)
         goes_on = not is_marked(conversation_id, idempotency_key)
         if goes_on:

@@ -4,8 +4,8 @@ Principle: what goes upstream is valid for the strictest chat template. It begin
 messages are kept or dropped in exchanges, each questions with their answers. Several messages in a row from one side are
 joined, so a question without an answer goes up together with the next question. If not all questions of an exchange fit, the
 oldest are left out. A question that the inference service refused for its content stays out, because it would be refused again.
-Messages of the role `system`, which only the predecessor wrote, are put before the next user message. The summary says how much
-is left out.
+Calls of tools and their outputs belong to the answer, and stay together (see `tool_rounds`). Messages of the role `system`,
+which only the predecessor wrote, are put before the next user message. The summary says how much is left out.
 """
 
 import sys
@@ -13,11 +13,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
 from django.conf import settings
 
+from conversations.exceptions import ToolOutputMismatch
 from conversations.models import Role
+from conversations.services.sending.tool_rounds import TOOL, messages_of_round, rounds_of, with_whole_rounds
 from conversations.services.sending.upstream_messages import History, HistoryRow
 from inference_proxy.protocols import PROTOCOLS
+from inference_proxy.protocols.tool_calls import write_call_id
 
 # Each send counts the messages that it leaves out, up to this number.
 MOST_COUNTED = 1_000
@@ -42,9 +46,11 @@ class Budget:
     messages: int
     characters: int
     message_characters: int
+    # Set if the newest message is the output of this call.
+    call_id: str = ""
 
     @classmethod
-    def left_by(cls, newest: str, system_prompt: str) -> "Budget":
+    def left_by(cls, newest: str, system_prompt: str, call_id: str = "") -> "Budget":
         protocol = PROTOCOLS[settings.INFERENCE_PROTOCOL]
         longest = protocol.max_message_characters or sys.maxsize
         total = protocol.max_total_characters or sys.maxsize
@@ -56,6 +62,7 @@ class Budget:
             messages=max(0, settings.MAX_CONVERSATION_HISTORY - 1 - bool(prompt)),
             characters=max(0, min(settings.MAX_TOKEN_BUDGET, total) - len(newest) - len(prompt)),
             message_characters=longest,
+            call_id=call_id,
         )
 
     @property
@@ -73,7 +80,7 @@ class Context:
     """The messages for upstream, oldest first, and the summary of them for `Message.context`."""
 
     system_prompt: str
-    messages: list[dict[str, str]]
+    messages: list[dict[str, Any]]
     summary: dict[str, Any]
     # Of how many stored messages each message is made, and the newest question, which may be joined with others.
     rows: tuple[int, ...] = ()
@@ -85,7 +92,7 @@ class _Choice:
     """The messages chosen so far, newest first, and how many rows they are made of."""
 
     budget: Budget
-    messages: list[dict[str, str]] = field(default_factory=list)
+    messages: list[dict[str, Any]] = field(default_factory=list)
     rows_of_each: list[int] = field(default_factory=list)
     rows: int = 0
     characters: int = 0
@@ -101,13 +108,11 @@ class _Choice:
         return "characters" if max(lengths) > self.budget.message_characters else None
 
     def add(self, *sides: list[HistoryRow]) -> None:
-        for side in sides:
-            role = Role.ASSISTANT if side[0][0] == Role.ASSISTANT else Role.USER
-            message = {"role": role.value, "content": SEPARATOR.join(row[3] for row in reversed(side))}
-            if reasoning := SEPARATOR.join(row[4] for row in reversed(side) if row[4]):
-                message["reasoning_content"] = reasoning
-            self.messages.append(message)
-            self.rows_of_each.append(len(side))
+        for side in filter(None, sides):
+            has_tools = any(row[5] for row in side)
+            for message, rows in messages_of_round(side, _joined) if has_tools else ((_joined(side), len(side)),):
+                self.messages.append(message)
+                self.rows_of_each.append(rows)
             self.rows += len(side)
             self.characters += _joined_length(side)
 
@@ -119,11 +124,18 @@ def build_context(history: History, budget: Budget, rows: list[HistoryRow] | Non
     """
     most = budget.rows_to_read
     rows = history.read(rows=most, characters=budget.characters_to_read) if rows is None else rows
-    choice, reason = _choose(rows, budget)
-    while not reason and len(rows) == most and most < MOST_READ:
+    while True:
+        may_read_more = len(rows) == most and most < MOST_READ
+        try:
+            choice, reason = _choose(rows, budget)
+        except ToolOutputMismatch:
+            if not may_read_more:
+                raise
+        else:
+            if reason or not may_read_more:
+                break
         most = min(8 * most, MOST_READ)
         rows = history.read(rows=most, characters=budget.characters_to_read)
-        choice, reason = _choose(rows, budget)
     messages = choice.messages[::-1]
     used = choice.rows - 1
     said = sum(bool(row[2]) for row in rows) if len(rows) < most else history.count(MOST_COUNTED + used)
@@ -143,12 +155,19 @@ def build_context(history: History, budget: Budget, rows: list[HistoryRow] | Non
 
 def _choose(rows: list[HistoryRow], budget: Budget) -> tuple[_Choice, str | None]:
     """Return what fits, and the limit that was reached, or None if nothing older remains."""
-    newest: HistoryRow = (Role.USER, False, len(budget.newest), budget.newest, "")
-    exchanges = _exchanges(_usable(rows))
-    unanswered = next(exchanges)[0]
     choice = _Choice(budget)
-    asked, reason = _asked_that_fit(choice, [newest, *unanswered], [])
-    choice.add(asked)
+    if budget.call_id:
+        output = orjson.dumps(write_call_id(budget.call_id)).decode()
+        newest: HistoryRow = (Role.USER, False, len(budget.newest) + len(output), budget.newest, "", output)
+        exchanges = _exchanges(_usable(with_whole_rounds([newest, *rows], newest_call_id=budget.call_id)))
+        next(exchanges)
+        reason = _add_last_rounds(choice, *next(exchanges))
+    else:
+        newest = (Role.USER, False, len(budget.newest), budget.newest, "", None)
+        exchanges = _exchanges(_usable(with_whole_rounds(rows, newest_call_id="") if any(row[5] for row in rows) else rows))
+        unanswered = next(exchanges)[0]
+        asked, reason = _asked_that_fit(choice, [newest, *unanswered], [])
+        choice.add(asked)
     for asked, answered in exchanges:
         # Without a question, these are the oldest rows of the conversation or of those that were read.
         if reason or not asked:
@@ -157,6 +176,22 @@ def _choose(rows: list[HistoryRow], budget: Budget) -> tuple[_Choice, str | None
         if asked:
             choice.add(answered, asked)
     return choice, reason
+
+
+def _add_last_rounds(choice: _Choice, asked: list[HistoryRow], answered: list[HistoryRow]) -> str | None:
+    """Add the question of the newest output, and as many of the newest rounds as fit. The last round fits always.
+
+    Return the limit that was reached, None if all fits.
+    """
+    reason = None
+    fit, *more = rounds_of(answered)
+    for count in more:
+        reason = choice.refusal(answered[:count], *filter(None, (asked,)))
+        if reason:
+            break
+        fit = count
+    choice.add(answered[:fit], asked)
+    return reason
 
 
 def _asked_that_fit(
@@ -184,7 +219,7 @@ def _asked_that_fit(
     return kept, reason
 
 
-def _usable(rows: list[HistoryRow]) -> Iterator[HistoryRow]:
+def _usable(rows: Iterable[HistoryRow]) -> Iterator[HistoryRow]:
     """Yield the rows that the model may see, newest first. Leave out empty ones, and questions that were refused."""
     is_refused = False
     has_text = False
@@ -214,7 +249,7 @@ def _exchanges(rows: Iterable[HistoryRow]) -> Iterator[tuple[list[HistoryRow], l
     answered: list[HistoryRow] = []
     is_first = True
     for row in rows:
-        if row[0] != Role.ASSISTANT:
+        if row[0] not in (Role.ASSISTANT, TOOL):
             asked.append(row)
             continue
         if asked or is_first:
@@ -222,6 +257,14 @@ def _exchanges(rows: Iterable[HistoryRow]) -> Iterator[tuple[list[HistoryRow], l
             asked, answered, is_first = [], [], False
         answered.append(row)
     yield asked, answered
+
+
+def _joined(side: list[HistoryRow]) -> dict[str, Any]:
+    role = Role.ASSISTANT if side[0][0] == Role.ASSISTANT else Role.USER
+    message = {"role": role.value, "content": SEPARATOR.join(row[3] for row in reversed(side))}
+    if reasoning := SEPARATOR.join(row[4] for row in reversed(side) if row[4]):
+        message["reasoning_content"] = reasoning
+    return message
 
 
 def _joined_length(rows: list[HistoryRow]) -> int:

@@ -36,7 +36,7 @@ def read_former(messages: MessageQuerySet, reply_id: UUID) -> Former:
     if reply is None or reply.role == Role.SYSTEM:
         raise MessageNotFound
     is_unfinished = reply.status in UNFINISHED or (reply.status == Status.COMPLETE and reply.finish_reason == LENGTH)
-    if reply.role != Role.ASSISTANT or not is_unfinished or not reply.content.strip():
+    if reply.role != Role.ASSISTANT or not is_unfinished or reply.tool_calls or not reply.content.strip():
         raise NotContinuable
     if len(reply.content) + len(reply.reasoning) >= MAX_REPLY_CHARACTERS:
         raise NotContinuable("This reply is as long as a reply may be.")

@@ -11,6 +11,7 @@ from conversations.querysets import NO_HEARTBEAT, MessageQuerySet
 from conversations.services.replies.leases import lease
 from conversations.services.replies.stop_marks import is_marked
 from conversations.services.replies.versions import (
+    QUESTION_COLUMNS,
     apply_changes,
     first_version,
     last_question,
@@ -23,12 +24,13 @@ from conversations.services.sending.permits import Beginning
 from conversations.services.sending.statements import next_place, touch_conversation
 from conversations.services.sending.turn import ReplySettings, Turn, new_turn
 from conversations.services.sending.upstream_messages import History
+from inference_proxy.protocols.tool_calls import read_call_id
 
 
 def context_before(asked: Message, content: str, chosen: ReplySettings) -> Context:
     """Return the context for `content` if it takes the place of the question `asked`."""
     history = History(chosen.id, before=SortKey(asked.created_at, asked.id))
-    return build_context(history, Budget.left_by(content, chosen.system_prompt))
+    return build_context(history, Budget.left_by(content, chosen.system_prompt, read_call_id(asked.tool_calls)))
 
 
 def question_of(messages: MessageQuerySet, message_id: UUID | None) -> Message:
@@ -49,7 +51,7 @@ def question_of(messages: MessageQuerySet, message_id: UUID | None) -> Message:
     if question_id is None or question_id not in tree:
         raise NothingToRegenerate
     apply_changes(messages, tree.choose(tree[question_id]))
-    return messages.only("id", "parent_id", "follows_id", "content", "created_at").get(id=question_id)
+    return messages.only(*QUESTION_COLUMNS).get(id=question_id)
 
 
 def _adopt_answers(messages: MessageQuerySet, asked: Message) -> None:
@@ -76,7 +78,7 @@ def add_version(messages: MessageQuerySet, asked: Message, content: str, key: st
         request_fingerprint=fingerprint or None,
     )
     Message.objects.bulk_create([version])
-    return messages.only("id", "parent_id", "follows_id", "content", "created_at").get(id=version.id)
+    return messages.only(*QUESTION_COLUMNS).get(id=version.id)
 
 
 def add_answer(
@@ -97,7 +99,7 @@ def add_answer(
     messages = Message.objects.in_conversation(chosen.id)
     others = list(messages.filter(parent_id=asked.id).replies().values_list("id", flat=True))
     mark_versions(messages, others)
-    has_answer = messages.filter(id__in=others).active_branch().exclude(WITHOUT_TEXT).exists()
+    has_answer = messages.filter(id__in=others).active_branch().exclude(WITHOUT_TEXT, tool_calls__isnull=True).exists()
     if others and not has_answer:
         leave_after(messages, asked)
     goes_on = not is_marked(chosen.id, key)

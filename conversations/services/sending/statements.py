@@ -18,12 +18,14 @@ from django.db.models.expressions import RawSQL
 from chatapi.database.round_trips import Rows, Statement, run_together
 from chatapi.incoming.arrival import seconds_since_arrival
 from conversations.models import TEMPORARY_LIFETIME, Status
+from conversations.placeholders import output_text
 from conversations.querysets import IS_ABANDONED_SQL
 from conversations.services.replies.leases import lease
 from conversations.services.replies.stop_marks import IS_MARKED_SQL
 from conversations.services.sending.context import Budget
-from conversations.services.sending.upstream_messages import HISTORY_SQL, HistoryRow, sends_reasoning
+from conversations.services.sending.upstream_messages import HISTORY_SQL, HistoryRow, sends_reasoning, sends_tools
 from conversations.services.usage.totals import COUNT_TURN_CTES, UNCOUNTED_SQL, note_uncounted
+from inference_proxy.protocols.tool_calls import write_call_id
 
 # The lock that every verb takes first. If a user's running replies are limited, this also makes the user's sends wait for each
 # other: two at once would both see the last free place.
@@ -43,7 +45,7 @@ SELECT running.id, running.is_abandoned, earlier.id, earlier.request_fingerprint
        theirs.has_queue, CASE WHEN newest.id IS NULL THEN timestamptz 'epoch'
             WHEN newest.created_at = history.created_at AND newest.created_at < timestamptz '9999-01-01+00'
             THEN newest.created_at + interval '1 microsecond' END AS next_time,
-       history.id, history.role, history.is_refusal, history.length, history.beginning, history.reasoning
+       history.id, history.role, history.is_refusal, history.length, history.beginning, history.reasoning, history.tool_calls
 FROM (
     SELECT CASE WHEN %(limited)s THEN (
         SELECT count(*) FROM messages AS m JOIN conversations AS c ON c.id = m.conversation_id
@@ -106,12 +108,13 @@ def _insert_sql(*, ctes: str, beside: str, has_versions: str, last: str, time: s
     return f"""
 WITH touched AS ({TOUCH_SQL} RETURNING user_id, {IS_MARKED_SQL} AS is_marked), {COUNT_TURN_CTES}{ctes}
 INSERT INTO messages (id, conversation_id, role, content, model_tag, status, parent_id, follows_id, has_versions, heartbeat_at,
-                      worker, idempotency_key, request_fingerprint, context, request_options, created_at, is_followed)
+                      worker, idempotency_key, request_fingerprint, context, request_options, tool_calls, created_at,
+                      is_followed)
 VALUES (%(message_id)s, %(conversation_id)s, 'user', %(content)s, NULL, 'complete', {beside}, {last}, {has_versions}, NULL,
-        NULL, %(key)s, %(fingerprint)s, NULL, NULL, {time}, {is_followed}),
+        NULL, %(key)s, %(fingerprint)s, NULL, NULL, %(output_of)s::jsonb, {time}, {is_followed}),
        (%(reply_id)s, %(conversation_id)s, 'assistant', '', %(model_tag)s,
         CASE WHEN (SELECT is_marked FROM touched) THEN 'stopped' ELSE 'streaming' END, %(message_id)s, NULL, NULL, 'infinity',
-        %(worker)s, NULL, NULL, %(context)s, %(options)s, {time} + interval '1 microsecond', NULL)
+        %(worker)s, NULL, NULL, %(context)s, %(options)s, NULL, {time} + interval '1 microsecond', NULL)
 RETURNING status, {UNCOUNTED_SQL}
 """  # noqa: S608  # only constants of this module go into it
 
@@ -209,6 +212,7 @@ def _survey(conversation_id: UUID, user_id: UUID | None, budget: Budget, *, idem
         "characters": budget.characters_to_read,
         "rows": budget.rows_to_read,
         "with_reasoning": sends_reasoning(),
+        "with_tools": sends_tools(),
     }
 
 
@@ -261,18 +265,19 @@ def insert_turn(
     context: dict[str, Any],
     options: dict[str, Any] | None,
     end: End | None,
+    call_id: str = "",
 ) -> bool:
     """Save both messages of a turn; update the conversation and count the turn as `touch_conversation` does. Commit.
 
-    `end` is what the survey found, unless the conversation was changed since then.
-    Return whether the reply is to be generated. It is not if a stop came before.
+    `end` is what the survey found, unless the conversation was changed since then. With a `call_id`, the content is the output
+    of that call. Return whether the reply is to be generated. It is not if a stop came before.
     """
     values = {
         "conversation_id": conversation_id,
         "message_id": message_id,
         "reply_id": reply_id,
         "worker": lease.worker_id,
-        "content": content,
+        "content": output_text(content) if call_id else content,
         "title": title,
         "model_tag": model_tag,
         "key": idempotency_key or None,
@@ -281,6 +286,7 @@ def insert_turn(
         "temporary_lifetime": str(TEMPORARY_LIFETIME),
         "sent": 1,
         "context": orjson.dumps(context).decode(),
+        "output_of": orjson.dumps(write_call_id(call_id)).decode() if call_id else None,
         "options": None if options is None else orjson.dumps(options).decode(),
     }
     if end is None:

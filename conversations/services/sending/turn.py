@@ -51,6 +51,8 @@ class Terms:
     fingerprint: str = ""
     options: dict[str, Any] | None = None
     assistant: Assistant | None = None
+    # Set if the content is not a question, but the output of this call.
+    call_id: str = ""
 
     def choices(self) -> dict[str, str]:
         """Return what tells two requests apart. Older requests chose neither."""
@@ -79,7 +81,8 @@ class ReplySettings:
 
     def new_title(self, content: str) -> str | None:
         """Return the automatic title for a conversation with this question, or None if it has a title."""
-        return automatic_title(content) if is_unnamed(self.title, self.title_source) else None
+        names = is_unnamed(self.title, self.title_source) and not self.terms.call_id
+        return automatic_title(content) if names else None
 
     def under(self, terms: Terms) -> "ReplySettings":
         """Return the settings for a turn with these terms. Raises `ModelListNeeded`."""

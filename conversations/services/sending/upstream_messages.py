@@ -17,18 +17,19 @@ from conversations.placeholders import TEXT_SQL, WITHOUT_TEXT_SQL
 from inference_proxy.exceptions import ContentRefused
 from inference_proxy.protocols import PROTOCOLS
 
-# Role, whether this reply says that the question before it was refused for its content, length in characters, and the
-# beginnings of the content and of the reasoning: all of them where they fit. The length counts the reasoning if that is sent;
-# otherwise the reasoning is "".
-HistoryRow = tuple[str, bool, int, str, str]
+# Role, whether this reply says that the question before it was refused for its content, length in characters, the
+# beginnings of the content and of the reasoning (all of them where they fit), and the column `tool_calls`. The length counts
+# the reasoning and the calls if those are sent; reasoning that is not sent is "".
+HistoryRow = tuple[str, bool, int, str, str, str | None]
 
 ROWS_SQL = "FROM messages WHERE conversation_id = %(conversation_id)s AND is_active AND status <> 'streaming'"
 NEWEST_FIRST_SQL = "ORDER BY created_at DESC, id DESC LIMIT %(rows)s"
 SELECT_SQL = f"""
 SELECT role, coalesce(error_code = '{ContentRefused.code}', false) AS is_refusal,
-       length({TEXT_SQL}) + CASE WHEN %(with_reasoning)s AND NOT {WITHOUT_TEXT_SQL} THEN length(reasoning) ELSE 0 END AS length,
+       length({TEXT_SQL}) + CASE WHEN %(with_reasoning)s AND NOT {WITHOUT_TEXT_SQL} THEN length(reasoning) ELSE 0 END
+           + CASE WHEN %(with_tools)s AND tool_calls IS NOT NULL THEN length(tool_calls::text) ELSE 0 END AS length,
        left({TEXT_SQL}, %(characters)s) AS beginning,
-       CASE WHEN %(with_reasoning)s THEN left(reasoning, %(characters)s) ELSE '' END AS reasoning, created_at, id
+       CASE WHEN %(with_reasoning)s THEN left(reasoning, %(characters)s) ELSE '' END AS reasoning, tool_calls, created_at, id
 """  # only a constant goes into it
 # Messages without a time, which only the predecessor wrote, sort as the newest.
 BEFORE_SQL = """
@@ -44,6 +45,11 @@ def sends_reasoning() -> bool:
     return settings.INFERENCE_SEND_REASONING and PROTOCOLS[settings.INFERENCE_PROTOCOL].takes_reasoning
 
 
+def sends_tools() -> bool:
+    """Whether calls of tools and their outputs go upstream."""
+    return PROTOCOLS[settings.INFERENCE_PROTOCOL].takes_tools
+
+
 @dataclass(frozen=True, slots=True)
 class History:
     """The messages that may go upstream: all of a conversation, or those before a place in it. Read as far as needed."""
@@ -54,12 +60,12 @@ class History:
     def read(self, *, rows: int, characters: int) -> list[HistoryRow]:
         """Read the newest rows, newest first, with the first `characters` of each content. One query."""
         statement = f"{SELECT_SQL} {ROWS_SQL} {self._before_sql} {NEWEST_FIRST_SQL}"
-        values = {"rows": rows, "characters": characters, "with_reasoning": sends_reasoning()}
-        return [row[:5] for row in self._fetch(statement, values)]
+        values = {"rows": rows, "characters": characters, "with_reasoning": sends_reasoning(), "with_tools": sends_tools()}
+        return [row[:6] for row in self._fetch(statement, values)]
 
     def count(self, most: int) -> int:
         """Count the messages with text, up to `most`. One query."""
-        rows = f"SELECT 1 {ROWS_SQL} {self._before_sql} AND NOT {WITHOUT_TEXT_SQL} LIMIT %(most)s"
+        rows = f"SELECT 1 {ROWS_SQL} {self._before_sql} AND NOT ({WITHOUT_TEXT_SQL} AND tool_calls IS NULL) LIMIT %(most)s"
         statement = f"SELECT count(*) FROM ({rows}) AS counted"  # noqa: S608  # only constants go into it
         return int(self._fetch(statement, {"most": most})[0][0])
 

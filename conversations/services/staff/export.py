@@ -44,6 +44,7 @@ CSV_MESSAGE_COLUMNS = (
     "reasoning",
     # "client" for an answer that a client brought: it is not the model's.
     "source",
+    "tool_calls",
 )
 CSV_HEADER = ("conversation_id", "user_id", "title", *(f"message_{column}" for column in CSV_MESSAGE_COLUMNS))
 CONVERSATION_BATCH = 100
@@ -107,6 +108,10 @@ def _lines(conversation: dict[str, Any], messages: list[dict[str, Any]], export_
         nothing = ("",) * len(CSV_MESSAGE_COLUMNS)
         rows = [(*about, *(message[column] for column in CSV_MESSAGE_COLUMNS)) for message in messages] or [(*about, *nothing)]
         return csv_lines(rows)
+    for message in messages:
+        if message["tool_calls"] is not None:
+            # It is read as text.
+            message["tool_calls"] = orjson.Fragment(message["tool_calls"])
     records: list[dict[str, Any]] = [{"conversation": conversation, "message": message} for message in messages]
     if not messages:
         records = [{"conversation": conversation, "message": None}]

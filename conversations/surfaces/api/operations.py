@@ -397,7 +397,10 @@ follow_reply = operation(
     parameters=[
         *OF_MESSAGE,
         header("Last-Event-ID", "Id of the last event that you received. The stream continues after it. `done`: 204"),
-        query("after", "Like Last-Event-ID: `T`, `T-R` (code points of text and reasoning) or `done`. The header wins"),
+        query(
+            "after",
+            "Like Last-Event-ID: `T`, `T-R` (code points of text and reasoning), `T-R-C` (calls) or `done`. The header wins",
+        ),
         query("lastEventId", "The same, as event-source-polyfill sends it when it reconnects. It wins over `after`"),
     ],
     responses={**STREAMS, **GUARDED, **errors(400, 404)},

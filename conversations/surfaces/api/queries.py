@@ -209,7 +209,7 @@ def _shown(rows: list[dict[str, Any]], schema: type[MessageSchema] = MessageSche
     places = _places_among_versions(rows)
     for row in rows:
         row["version"], row["versions"] = places.get(row["id"], (1, 1))
-        row["reply_id"] = None
+        row["reply_id"] = row["tool_call_id"] = None
     return [schema.from_row(row) for row in rows]
 
 

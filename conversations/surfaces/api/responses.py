@@ -1,8 +1,9 @@
 """Response bodies of the primary surface."""
 
 from collections import defaultdict
+from collections.abc import Mapping
 from datetime import date, datetime
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -11,10 +12,13 @@ from msgspec import UNSET, Meta, Struct, UnsetType, field
 from chatapi.api.rows import Row
 from conversations.keyset import encode_cursor
 from conversations.models import DEFAULT_TITLE, Role
+from inference_proxy.protocols.tool_calls import read_call_id, read_calls
 
 BULK_CURSOR = "b"
 # The status of a message that waits for its turn. It is no row of `messages` yet.
 QUEUED = "queued"
+# The role of outputs of tools, see `Message.tool_calls`.
+TOOL: Literal["tool"] = "tool"
 
 
 class ConversationSchema(Row):
@@ -42,14 +46,24 @@ class ConversationSchema(Row):
     ]
 
 
+class ToolCallSchema(Struct):
+    ref_name: ClassVar = "ToolCall"
+
+    id: str
+    name: str
+    arguments: Annotated[str, Meta(description="JSON, as the model wrote it.")]
+
+
 class MessageSchema(Row):
     ref_name: ClassVar = "Message"
     # `queries` counts the versions, where the column `has_versions` says that there are several.
-    computed: ClassVar = ("version", "versions", "reply_id")
+    computed: ClassVar = ("version", "versions", "reply_id", "tool_call_id")
 
     id: UUID
     conversation_id: UUID
-    role: Role
+    role: Annotated[
+        Literal["user", "assistant", "system", "tool"], Meta(description="`tool`: the content is the output of a call.")
+    ]
     content: str
     token_count: Annotated[int, Meta(ge=0)]
     model_tag: str
@@ -82,6 +96,20 @@ class MessageSchema(Row):
     finish_reason: Annotated[
         str, Meta(description="Why the model ended, in its own word, such as `stop` or `length`. Empty: unknown.")
     ]
+    tool_calls: Annotated[
+        list[ToolCallSchema], Meta(description="What the model asks its client to run. The service runs nothing.")
+    ]
+    tool_call_id: Annotated[str, Meta(description="Of a message of the role `tool`: the call that it is the output of.")]
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> Self:
+        made = super().from_row(row)
+        if stored := row["tool_calls"]:
+            made.tool_calls = [ToolCallSchema(*call) for call in read_calls(stored)]
+            made.tool_call_id = read_call_id(stored)
+            if made.tool_call_id:
+                made.role = TOOL
+        return made
 
 
 class ContextSchema(Struct):

@@ -61,5 +61,5 @@ def read_messages(conversation_id: UUID, params: QueryDict) -> Page:
 
 @PreparedStatement
 def _message_page(conversation_id: UUID, after_time: datetime | None, after_id: UUID | None) -> Rows:
-    messages = Message.objects.in_conversation(conversation_id).active_branch()
+    messages = Message.objects.in_conversation(conversation_id).active_branch().without_outputs()
     return select_message_page(messages, MessageSchema.columns, after_time, after_id, descending=False)

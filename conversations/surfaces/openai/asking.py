@@ -25,7 +25,8 @@ from conversations.surfaces.openai.deleting import find_reply
 from conversations.surfaces.openai.identifiers import read_conversation_id, read_response_id
 from conversations.surfaces.openai.openings import Said, add_messages, open_conversation
 from conversations.surfaces.openai.repeats import Same, find_repeated_turn, forget_ended_turns, wait_for_same_request
-from conversations.surfaces.openai.requests import SAMPLING_FIELDS, ResponseCreateSerializer
+from conversations.surfaces.openai.requests import SAMPLING_FIELDS, InputMessage, ResponseCreateSerializer
+from conversations.surfaces.openai.tools import offered
 from conversations.surfaces.sending import refuse_too_many_streams
 from inference_proxy.protocols.base import Sampling
 
@@ -58,6 +59,14 @@ class Question:
     place: Place
     is_temporary: bool = False
 
+    def as_said(self) -> Said:
+        call_id = self.terms.call_id
+        return Said("tool" if call_id else "user", self.content, call_id=call_id)
+
+
+def said_of(messages: Sequence[InputMessage]) -> list[Said]:
+    return [Said(message.role, message.content, message.calls, message.call_id) for message in messages]
+
 
 def question_of(body: ResponseCreateSerializer, user_id: UUID) -> Question:
     """Return what a response is asked for. Raises `ConversationNotFound`, `ResponseNotFound`."""
@@ -66,7 +75,7 @@ def question_of(body: ResponseCreateSerializer, user_id: UUID) -> Question:
     return Question(
         user_id=user_id,
         content=asked["input"][-1].content,
-        earlier=[Said(message.role, message.content) for message in asked["input"][:-1]],
+        earlier=said_of(asked["input"][:-1]),
         sampling=body.sampling(),
         terms=_terms(asked, place, fingerprint_of("response", body.take_written().hex())),
         place=place,
@@ -131,7 +140,7 @@ def _begin_anywhere(question: Question, same: Same, key: str, *, is_repeated: bo
         begun = find_repeated_turn(same) if is_repeated else None
         if begun is not None:
             return begun
-    said = [*question.earlier, Said("user", question.content)]
+    said = [*question.earlier, question.as_said()]
     options = {**(question.terms.options or {}), BRANCH: branch_of(question.user_id, said)}
     question = replace(question, terms=replace(question.terms, options=options))
     return _start_in_transaction(**_arguments(question, _find_or_open(question, key), key))
@@ -206,6 +215,8 @@ def _place_of(asked: dict[str, Any], user_id: UUID) -> Place:
 def _terms(asked: dict[str, Any], place: Place, fingerprint: str) -> Terms:
     # Not by `==`: 0 is a choice, and equals False.
     options = {name: value for name in KEPT if (value := asked.get(name)) not in (None, {}, "") and value is not False}
+    if tools := offered(asked):
+        options["tools"] = tools
     if asked.get("text"):
         options["response_format"] = asked["text"]
     if place.after is not None:
@@ -218,6 +229,7 @@ def _terms(asked: dict[str, Any], place: Place, fingerprint: str) -> Terms:
         after=place.after,
         fingerprint=fingerprint,
         options=options,
+        call_id=asked["input"][-1].call_id,
     )
 
 

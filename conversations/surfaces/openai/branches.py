@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+import orjson
 from django.db import connection
 
 from conversations.models import Conversation
@@ -37,6 +38,7 @@ JOIN conversations AS c ON c.id = begun.conversation_id
 JOIN messages AS answer ON answer.parent_id = begun.parent_id AND answer.conversation_id = c.id AND answer.role = 'assistant'
 WHERE c.user_id = %(user_id)s AND (c.expires_at IS NULL OR c.expires_at > statement_timestamp())
   AND (c.expires_at IS NOT NULL) = %(temporary)s AND btrim({TEXT_SQL}, %(white_space)s) = %(text)s
+  AND coalesce(jsonb_path_query_array(answer.tool_calls, '$[*].id'), '[]') = %(call_ids)s::jsonb
   AND NOT EXISTS (SELECT FROM messages WHERE conversation_id = c.id AND status = 'streaming')
 ORDER BY answer.id = (
     SELECT id FROM messages WHERE conversation_id = c.id AND is_active ORDER BY created_at DESC, id DESC LIMIT 1
@@ -60,6 +62,8 @@ def branch_of(user_id: UUID, said: Sequence[Said]) -> str:
         text = message.content.strip(WHITE_SPACE).encode()
         branch.update(b"%b %d " % (message.role.encode(), len(text)))
         branch.update(text)
+        if message.calls or message.call_id:
+            branch.update(orjson.dumps([message.call_id, *(call.id for call in message.calls)]))
     return branch.hexdigest()
 
 
@@ -79,6 +83,8 @@ def find_branch(user_id: UUID, history: Sequence[Said], *, temporary: bool) -> B
         "text": history[-1].content.strip(WHITE_SPACE),
         "temporary": temporary,
         "white_space": WHITE_SPACE,
+        # Clients may write the arguments anew.
+        "call_ids": orjson.dumps([call.id for call in history[-1].calls]).decode(),
     }
     with connection.cursor() as cursor:
         cursor.execute(FIND_SQL, values)

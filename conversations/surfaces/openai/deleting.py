@@ -10,6 +10,7 @@ from conversations.querysets import MessageQuerySet
 from conversations.services.replies.stop import stop_one_reply
 from conversations.services.replies.versions import activate_newest_answer
 from conversations.surfaces.openai.identifiers import ItemNotFound
+from inference_proxy.protocols.tool_calls import read_calls, write_calls
 
 
 def find_reply(*, reply_id: UUID, user_id: UUID) -> UUID:
@@ -44,8 +45,10 @@ def delete_reply(*, reply_id: UUID, user_id: UUID) -> None:
             conversations.delete()
 
 
-def delete_item(*, conversation_id: UUID, user_id: UUID, item_id: UUID, is_reasoning: bool) -> None:
-    """Delete a message, or only the reasoning of a reply. A reply is stopped if it runs.
+def delete_item(
+    *, conversation_id: UUID, user_id: UUID, item_id: UUID, is_reasoning: bool, call_number: int | None = None
+) -> None:
+    """Delete a message, or only the reasoning or one call of a reply. A reply is stopped if it runs.
 
     Of a question's other answers, the newest becomes active instead. What follows the message stays.
     Raises `ConversationNotFound`, `ItemNotFound`.
@@ -55,7 +58,7 @@ def delete_item(*, conversation_id: UUID, user_id: UUID, item_id: UUID, is_reaso
         raise ConversationNotFound
     messages = Message.objects.in_conversation(conversation_id)
     found = messages.filter(id=item_id).values("role", "status").first()
-    if found is None or (is_reasoning and found["role"] != Role.ASSISTANT):
+    if found is None or ((is_reasoning or call_number is not None) and found["role"] != Role.ASSISTANT):
         raise ItemNotFound
     if found["status"] == Status.STREAMING:
         stop_one_reply(item_id)
@@ -64,7 +67,20 @@ def delete_item(*, conversation_id: UUID, user_id: UUID, item_id: UUID, is_reaso
         if is_reasoning:
             messages.filter(id=item_id).update(reasoning="")
             return
+        if call_number is not None and not _delete_call(messages, item_id, call_number):
+            return
         _delete(messages, item_id)
+
+
+def _delete_call(messages: MessageQuerySet, reply_id: UUID, number: int) -> bool:
+    """Delete a call of a reply. Return whether nothing of the reply is left then. Raises `ItemNotFound`."""
+    reply = messages.only("content", "reasoning", "tool_calls").filter(id=reply_id).first()
+    calls = list(read_calls(reply.tool_calls)) if reply else []
+    if reply is None or number >= len(calls):
+        raise ItemNotFound
+    del calls[number]
+    messages.filter(id=reply_id).update(tool_calls=write_calls(calls))
+    return not (calls or reply.content or reply.reasoning)
 
 
 def _delete(messages: MessageQuerySet, message_id: UUID) -> None:

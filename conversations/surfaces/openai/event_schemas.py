@@ -44,6 +44,16 @@ EVENTS = {
         ["response.reasoning_text.delta"], "A piece of what the model thinks.", {**PLACE, "delta": TEXT}
     ),
     "OpenAIReasoningDoneEvent": _event(["response.reasoning_text.done"], "The reasoning is whole.", {**PLACE, "text": TEXT}),
+    "OpenAIArgumentsDeltaEvent": _event(
+        ["response.function_call_arguments.delta"],
+        "The arguments of a call. They come whole.",
+        {"item_id": TEXT, "output_index": {"type": "integer"}, "delta": TEXT},
+    ),
+    "OpenAIArgumentsDoneEvent": _event(
+        ["response.function_call_arguments.done"],
+        "The arguments of a call.",
+        {"item_id": TEXT, "output_index": {"type": "integer"}, "name": TEXT, "arguments": TEXT},
+    ),
     "OpenAIErrorEvent": _event(
         ["error"],
         "The stream failed, and perhaps not the response: retrieve it.",
@@ -61,6 +71,11 @@ CHUNK_CHOICE = {
                 "content": TEXT,
                 "reasoning_content": {"type": "string", "description": "What the model thinks."},
                 "refusal": {"type": ["string", "null"]},
+                "tool_calls": {
+                    "type": "array",
+                    "items": {"type": "object"},
+                    "description": "A call that the client is to run.",
+                },
             },
         },
         "logprobs": {"type": "null"},

@@ -27,7 +27,7 @@ from conversations.surfaces.openai.responses import (
 )
 from conversations.surfaces.openai.sequence import Order, Place, Step, number_of, place_of
 from inference_proxy.protocols.base import load_object
-from inference_proxy.replies.frames import Cursor, Frame, cursor_of, is_reasoning
+from inference_proxy.replies.frames import Cursor, Frame, cursor_of, is_call, is_reasoning
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +63,9 @@ class ResponseEvents:
         self._message_id = message_form(reply_id)
         self._reasoning_id = reasoning_form(reply_id)
         place = place_of(after) if after >= 0 else Place()
+        self._has_all = place.step is Step.END
+        # Calls have cursors that no text has.
+        self._has_all_text = place.step > Step.END
         self._cursor: Cursor = place.cursor
         self._order = place.order
         # The client may know that the text begins, and have no word of it.
@@ -92,6 +95,9 @@ class ResponseEvents:
         event = load_object(payload)
         if cursor is None:
             return self._close(event)
+        if is_call(payload):
+            # The end follows at once, and says all.
+            return b""
         if is_reasoning(payload):
             return self._think(event["reasoning"])
         text = event.get("token")
@@ -163,9 +169,14 @@ class ResponseEvents:
         return self._release() + self._end(ended)
 
     def _end(self, ended: dict[str, Any]) -> bytes:
+        if self._has_all:
+            return b""
         items = {item["type"]: item for item in ended["output"]}
         closing = b""
         text_item, reasoning = items.get("message"), items.get("reasoning")
+        if self._has_all_text:
+            self._cursor = Cursor(_length_of(text_item), _length_of(reasoning))
+            self._has_text, self._has_reasoning = text_item is not None, reasoning is not None
         if reasoning and self._has_text:
             closing += self._think_late(rest) if (rest := reasoning["content"][0]["text"][self._cursor.reasoning :]) else b""
         if text_item and self._has_text:
@@ -179,9 +190,29 @@ class ResponseEvents:
                 item = reasoning_item(self._reasoning_id, said, status)
                 closing += self._done(Step.LATE_REASONING_TEXT_DONE, item, is_message=False)
         if self._order is Order.TEXT_FIRST:
-            ended = {**ended, "output": ended["output"][::-1]}
+            ended = {**ended, "output": [*ended["output"][1::-1], *ended["output"][2:]]}
+        for index, item in enumerate(ended["output"]):
+            if item["type"] == "function_call":
+                closing += self._call(index, item)
+        if "function_call" in items:
+            self._advance()
         kind = ENDS.get(ended["status"], "response.incomplete")
         return closing + self._event(Step.END, kind, response=ended)
+
+    def _call(self, index: int, item: dict[str, Any]) -> bytes:
+        """Return the events of a call, at two cursors behind the last one."""
+        place, arguments = {"item_id": item["id"], "output_index": index}, item["arguments"]
+        begun = {**item, "arguments": "", "status": "in_progress"}
+        self._advance()
+        events = self._event(Step.CALL, "response.output_item.added", output_index=index, item=begun)
+        events += self._event(Step.CALL_MORE, "response.function_call_arguments.delta", **place, delta=arguments)
+        self._advance()
+        done = {**place, "name": item["name"], "arguments": arguments}
+        events += self._event(Step.CALL, "response.function_call_arguments.done", **done)
+        return events + self._event(Step.CALL_MORE, "response.output_item.done", output_index=index, item=item)
+
+    def _advance(self) -> None:
+        self._cursor = self._cursor._replace(text=self._cursor.text + 1)
 
     def _open_reasoning(self) -> bytes:
         self._has_reasoning = True
@@ -233,6 +264,11 @@ class ResponseEvents:
     def _error(self, code: str, message: str) -> bytes:
         number = number_of(Place(self._cursor, self._order, Step.END))
         return _encode("error", {"type": "error", "sequence_number": number, "code": code, "message": message, "param": None})
+
+
+def _length_of(item: dict[str, Any] | None) -> int:
+    part = item["content"][0] if item else {}
+    return len(part.get("text") or part.get("refusal") or "")
 
 
 def _encode(kind: str, event: dict[str, Any]) -> bytes:

@@ -13,6 +13,10 @@ RESPONSE = "resp_"
 MESSAGE = "msg_"
 REASONING = "rs_"
 COMPLETION = "chatcmpl-"
+# Of a reply's calls: with the number of the call at the end. Of their outputs.
+CALL = "fc_"
+OUTPUT = "fco_"
+ITEMS = (MESSAGE, REASONING, CALL, OUTPUT)
 
 
 def conversation_form(conversation_id: UUID) -> str:
@@ -29,6 +33,14 @@ def message_form(message_id: UUID) -> str:
 
 def reasoning_form(reply_id: UUID) -> str:
     return REASONING + reply_id.hex
+
+
+def call_form(reply_id: UUID, number: int) -> str:
+    return f"{CALL}{reply_id.hex}_{number}"
+
+
+def output_form(message_id: UUID) -> str:
+    return OUTPUT + message_id.hex
 
 
 def completion_form(reply_id: UUID) -> str:
@@ -53,10 +65,22 @@ def read_response_id(form: str) -> UUID:
 
 def read_item_id(form: str) -> UUID:
     """Parse the id of an item: that of its message. Raises `ItemNotFound` if it is malformed."""
-    found = parse_id(form.removeprefix(MESSAGE).removeprefix(REASONING))
+    prefix = next(filter(form.startswith, ITEMS), "")
+    bare = form.removeprefix(prefix)
+    found = parse_id(bare.partition("_")[0] if prefix == CALL else bare)
     if found is None:
         raise ItemNotFound
     return found
+
+
+def read_call_number(form: str) -> int | None:
+    """Return which call of its reply an item is, None for other items. Raises `ItemNotFound` if that is malformed."""
+    if not form.startswith(CALL):
+        return None
+    number = form.removeprefix(CALL).partition("_")[2]
+    if not (number.isascii() and number.isdigit() and len(number) < 3):
+        raise ItemNotFound
+    return int(number)
 
 
 class ItemNotFound(MessageNotFound):

@@ -11,7 +11,10 @@ from conversations.surfaces.request_fields import BodySerializer
 
 MOST_BRACES = 100_000
 # What a message says, and what makes it unsupported.
-MESSAGE_FIELDS = ("role", "type", "content", "tool_calls", "function_call", "audio")
+MESSAGE_FIELDS = (
+    *("role", "type", "content", "tool_calls", "tool_call_id", "function_call", "audio"),
+    *("call_id", "name", "arguments", "output"),
+)
 
 
 class LongMessage(msgspec.Struct, gc=False):
@@ -19,8 +22,13 @@ class LongMessage(msgspec.Struct, gc=False):
     role: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     content: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     tool_calls: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    tool_call_id: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     function_call: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     audio: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    call_id: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    name: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    arguments: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    output: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
 class HistoryParser(LongBodyParser):

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Any, Literal, cast
 from uuid import UUID
 
 from django.contrib.postgres.functions import TransactionNow
@@ -15,11 +15,13 @@ from django.utils import timezone
 from conversations.exceptions import ConversationNotFound, GenerationInProgress
 from conversations.models import DEFAULT_MODEL_TAG, DEFAULT_TITLE, TEMPORARY_LIFETIME, Conversation, Message, Role
 from conversations.new_ids import new_id
+from conversations.placeholders import output_text
 from conversations.services.replies.versions import last_question
 from conversations.services.sending.model_tags import require_allowed
 from conversations.services.sending.permits import refuse_while_ending
 from conversations.services.sending.statements import next_place
 from conversations.services.user_directory import requires_known_user
+from inference_proxy.protocols.tool_calls import ToolCall, read_call_id, read_calls, write_call_id, write_calls
 
 # The source of messages that a client brought: they can't be rated, and usage does not count them.
 BROUGHT = "client"
@@ -31,8 +33,11 @@ REPEATED_WITHIN = timedelta(minutes=1)
 class Said:
     """A message that a client brings along."""
 
-    role: Literal["user", "assistant", "system"]
+    role: Literal["user", "assistant", "system", "tool"]
     content: str
+    # Of an answer: the calls of tools in it. Of an output, which has the role `tool`: the call that it belongs to.
+    calls: tuple[ToolCall, ...] = ()
+    call_id: str = ""
 
 
 def open_conversation(
@@ -93,11 +98,14 @@ def _just_added(conversation_id: UUID, said: Sequence[Said]) -> list[UUID]:
     """Return the ids of the last messages of a conversation, if they say this and were brought just now; else none."""
     recent = Message.objects.in_conversation(conversation_id).active_branch().newest_first()
     brought = recent.filter(source=BROUGHT, created_at__gte=Now() - REPEATED_WITHIN)
-    rows = list(recent.values_list("id", "role", "content")[: len(said)])[::-1]
+    rows = list(recent.values_list("id", "role", "content", "tool_calls")[: len(said)])[::-1]
     are_new = brought.filter(id__in=[row[0] for row in rows]).count() == len(said)
-    return (
-        [row[0] for row in rows] if are_new and [row[1:] for row in rows] == [(one.role, one.content) for one in said] else []
-    )
+    return [row[0] for row in rows] if are_new and [_said_in(*row[1:]) for row in rows] == list(said) else []
+
+
+def _said_in(role: str, content: str, tool_calls: str | None) -> Said:
+    call_id = read_call_id(tool_calls)
+    return Said("tool" if call_id else cast(Any, role), content, read_calls(tool_calls), call_id)
 
 
 def add_messages(conversation_id: UUID, said: Sequence[Said]) -> list[UUID]:
@@ -136,6 +144,11 @@ def _as_messages(conversation_id: UUID, history: Sequence[Said], since: Any, ask
         message: dict[str, Any] = {"id": new_id(), "conversation_id": conversation_id, "content": said.content}
         message |= {"created_at": said_at, "source": BROUGHT}
         is_answer = said.role == "assistant"
-        messages.append(Message(role=said.role, parent_id=asked_id if is_answer else None, **message))
-        asked_id = messages[-1].id if said.role == "user" else asked_id
+        if said.role == "tool" or said.calls:
+            tool_calls = write_calls(said.calls) if is_answer else write_call_id(said.call_id)
+            message |= {"content": output_text(said.content), "tool_calls": tool_calls}
+        # See `Message.tool_calls`.
+        role = Role.USER if said.role == "tool" else said.role
+        messages.append(Message(role=role, parent_id=asked_id if is_answer else None, **message))
+        asked_id = messages[-1].id if role == Role.USER else asked_id
     return messages

@@ -9,7 +9,6 @@ from django.http import QueryDict
 from rest_framework.exceptions import ValidationError
 
 from conversations.exceptions import ConversationNotFound, MessageNotFound
-from conversations.ids import parse_id
 from conversations.keyset import SortKey, after_key
 from conversations.message_batches import cut_batch, select_batch
 from conversations.models import Conversation, Message, Role
@@ -73,7 +72,7 @@ def read_item(conversation_id: UUID, form: str) -> dict[str, Any]:
     found_id = read_item_id(form)
     row = Message.objects.in_conversation(conversation_id).filter(id=found_id).values(*ITEM_COLUMNS).first()
     wanted = (REASONING if form.startswith(REASONING) else MESSAGE) + found_id.hex
-    items = [item for item in items_of(row) if item["id"] == wanted] if row else []
+    items = [item for item in items_of(row) if item["id"] in (wanted, form)] if row else []
     if not items:
         raise ItemNotFound
     return items[0]
@@ -104,7 +103,7 @@ def _read_page(messages: MessageQuerySet, params: QueryDict) -> dict[str, Any]:
         # The row itself too, because a reply may have a second item.
         messages = messages.filter(after_key(after.key, "created_at", descending=descending)) | messages.filter(id=after.key.id)
     # Replies without a word have no item.
-    messages = messages.exclude(WITHOUT_TEXT, role=Role.ASSISTANT, reasoning="")
+    messages = messages.exclude(WITHOUT_TEXT, role=Role.ASSISTANT, reasoning="", tool_calls__isnull=True)
     rows, has_more = cut_batch(list(select_batch(messages, ITEM_COLUMNS, limit + 1, descending=descending)), limit + 1)
     items = [item for row in rows for item in items_of(row)[:: -1 if descending else 1]]
     if after is not None:
@@ -117,8 +116,11 @@ def _read_after(messages: MessageQuerySet, params: QueryDict) -> _After | None:
     item_id = params.get("after")
     if not item_id:
         return None
-    found_id = parse_id(item_id.removeprefix(MESSAGE).removeprefix(REASONING))
-    row = messages.filter(id=found_id).values("created_at", "id").first() if found_id else None
+    try:
+        found_id = read_item_id(item_id)
+    except ItemNotFound:
+        raise AfterNotFound from None
+    row = messages.filter(id=found_id).values("created_at", "id").first()
     if row is None:
         raise AfterNotFound
     return _After(str(item_id), SortKey(row["created_at"], row["id"]))

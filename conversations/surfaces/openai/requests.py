@@ -1,7 +1,7 @@
 """Request bodies of the OpenAI surface. Fields that are not named here are ignored."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import orjson
@@ -9,6 +9,14 @@ from django.conf import settings
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from conversations.surfaces.openai.tools import (
+    ToolChoiceField,
+    ToolsField,
+    check_output,
+    offered,
+    read_call,
+    read_call_id,
+)
 from conversations.surfaces.request_fields import (
     BodySerializer,
     StrictBooleanField,
@@ -27,6 +35,7 @@ from conversations.surfaces.sampling_fields import (
 )
 from conversations.visible_text import is_blank
 from inference_proxy.protocols.base import OPENAI_FIELDS, Sampling
+from inference_proxy.protocols.tool_calls import MOST_CALLS, ToolCall
 
 # What one request may bring, as when the official service creates a conversation. Each item counts as a send.
 MOST_ITEMS = 20
@@ -43,6 +52,7 @@ ROLES: dict[str, Literal["user", "assistant", "system"]] = {
 }
 # A response calls its format `text`.
 SAMPLING_FIELDS = tuple(name for name in OPENAI_FIELDS if name != "response_format")
+TOOL_FIELDS = ("tools", "tool_choice")
 TEXT_PARTS = ("input_text", "output_text", "text")
 
 TEXT_PART = {
@@ -63,8 +73,11 @@ _MESSAGE = {
 
 @dataclass(frozen=True, slots=True)
 class InputMessage:
-    role: Literal["user", "assistant", "system"]
+    role: Literal["user", "assistant", "system", "tool"]
     content: str
+    # As in `openings.Said`.
+    calls: tuple[ToolCall, ...] = ()
+    call_id: str = ""
 
 
 @extend_schema_field({"type": "array", "items": _MESSAGE, "maxItems": MOST_ITEMS})
@@ -73,7 +86,7 @@ class MessagesField(serializers.Field[Any, Any, Any, Any]):
 
     def to_internal_value(self, data: Any) -> list[InputMessage]:
         messages = read_messages(data, most=MOST_ITEMS)
-        check_lengths(message.content for message in messages)
+        check_lengths(message.content for message in messages if message.role != "tool")
         return messages
 
 
@@ -86,13 +99,14 @@ class InputField(serializers.Field[Any, Any, Any, Any]):
 
     def to_internal_value(self, data: Any) -> list[InputMessage]:
         messages = [InputMessage("user", data)] if isinstance(data, str) else read_messages(data, most=MOST_KNOWN_ITEMS)
-        if not messages or messages[-1].role != "user":
-            raise serializers.ValidationError("Must end with a message of the role user.")
-        question = messages[-1].content
-        if is_blank(question):
-            raise serializers.ValidationError("The last message must not be blank.")
-        check_lengths([question])
-        refuse_nulls(question)
+        if not messages or messages[-1].role not in ("user", "tool"):
+            raise serializers.ValidationError("Must end with a message of the role user, or with the output of a function.")
+        if messages[-1].role == "user":
+            question = messages[-1].content
+            if is_blank(question):
+                raise serializers.ValidationError("The last message must not be blank.")
+            check_lengths([question])
+            refuse_nulls(question)
         return messages
 
 
@@ -177,7 +191,9 @@ class TextField(serializers.Field[Any, Any, Any, Any]):
 
 
 class ResponseCreateSerializer(OpenAIFieldsSerializer):
-    unsupported: ClassVar = choices_except("model", "instructions", "temperature", "max_output_tokens", *SAMPLING_FIELDS)
+    unsupported: ClassVar = choices_except(
+        "model", "instructions", "temperature", "max_output_tokens", *SAMPLING_FIELDS, *TOOL_FIELDS
+    )
 
     input = InputField()
     model = StrictCharField(
@@ -203,6 +219,9 @@ class ResponseCreateSerializer(OpenAIFieldsSerializer):
     max_output_tokens = StrictIntegerField(required=False, allow_null=True, min_value=1, max_value=settings.MAX_OUTPUT_TOKENS)
     metadata = MetadataField(required=False)
     prompt = UnsupportedField()
+    tools = ToolsField(required=False, allow_null=True)
+    tool_choice = ToolChoiceField(required=False, allow_null=True)
+    parallel_tool_calls = StrictBooleanField(required=False, allow_null=True)
     text = TextField(required=False, allow_null=True, help_text=ONLY_OPENAI)
 
     class Meta:
@@ -211,6 +230,7 @@ class ResponseCreateSerializer(OpenAIFieldsSerializer):
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         if attrs.get("conversation") and attrs.get("previous_response_id"):
             raise serializers.ValidationError({"conversation": ["Not together with previous_response_id."]})
+        offered(attrs)
         self._written = orjson.dumps(self.initial_data, option=orjson.OPT_SORT_KEYS)
         return attrs
 
@@ -225,6 +245,7 @@ class ResponseCreateSerializer(OpenAIFieldsSerializer):
             temperature=asked.get("temperature"),
             max_tokens=asked.get("max_output_tokens"),
             **{**self.openai_fields(), "response_format": asked.get("text")},
+            tools=offered(asked),
         )
 
 
@@ -256,7 +277,26 @@ def read_messages(data: Any, *, most: int) -> list[InputMessage]:
         raise serializers.ValidationError("Must be a list of messages.")
     if len(data) > most:
         raise serializers.ValidationError(f"Must have at most {most} messages.")
-    return [_read_message(item) for item in data if not (isinstance(item, dict) and item.get("type") == "reasoning")]
+    messages: list[InputMessage] = []
+    for item in data:
+        kind = item.get("type") if isinstance(item, dict) else None
+        if kind == "function_call":
+            _add_call(messages, read_call(item.get("call_id"), item))
+        elif kind == "function_call_output":
+            output = check_output(_read_content(item.get("output")))
+            messages.append(InputMessage("tool", output, call_id=read_call_id(item.get("call_id"))))
+        elif kind != "reasoning":
+            messages.append(_read_message(item))
+    return messages
+
+
+def _add_call(messages: list[InputMessage], call: ToolCall) -> None:
+    """Add a call to the answer that it belongs to, or begin one that consists of calls."""
+    if not messages or messages[-1].role != "assistant":
+        messages.append(InputMessage("assistant", ""))
+    if len(messages[-1].calls) == MOST_CALLS:
+        raise serializers.ValidationError(f"An answer must have at most {MOST_CALLS} calls.")
+    messages[-1] = replace(messages[-1], calls=(*messages[-1].calls, call))
 
 
 def check_lengths(contents: Iterable[str]) -> None:
@@ -277,7 +317,7 @@ def check_brought(contents: Sequence[str]) -> None:
 
 def _read_message(item: Any) -> InputMessage:
     if not isinstance(item, dict) or item.get("type", "message") != "message":
-        raise serializers.ValidationError("Only messages are supported.")
+        raise serializers.ValidationError("Only messages, calls of functions and their outputs are supported.")
     role = item.get("role")
     if not isinstance(role, str) or role not in ROLES:
         raise serializers.ValidationError(f"The role of a message must be one of {', '.join(ROLES)}.")

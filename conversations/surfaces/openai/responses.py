@@ -12,13 +12,17 @@ from rest_framework import serializers
 
 from conversations.models import Role, Status
 from conversations.surfaces.openai.identifiers import (
+    call_form,
     conversation_form,
     message_form,
+    output_form,
     reasoning_form,
     response_form,
 )
+from conversations.surfaces.openai.tools import response_tools
 from conversations.surfaces.responses import known_time
 from inference_proxy.exceptions import FAILURES, UpstreamError
+from inference_proxy.protocols.tool_calls import ToolCall, read_call_id, read_calls
 
 Row = Mapping[str, Any]
 
@@ -29,6 +33,7 @@ RESPONSE_COLUMNS = (
     "conversation__expires_at",
     "content",
     "reasoning",
+    "tool_calls",
     "status",
     "finish_reason",
     "error_code",
@@ -39,7 +44,7 @@ RESPONSE_COLUMNS = (
     "inference_time_ms",
     "request_options",
 )
-ITEM_COLUMNS = ("id", "role", "content", "reasoning", "status", "finish_reason", "created_at")
+ITEM_COLUMNS = ("id", "role", "content", "reasoning", "tool_calls", "status", "finish_reason", "created_at")
 
 INCOMPLETE_REASONS = {"length": "max_output_tokens", "content_filter": "content_filter"}
 INTERRUPTED = "The server stopped before the response was complete. Its text so far is kept."
@@ -49,9 +54,6 @@ UNCHOSEN_TEMPERATURE = 1.0
 UNCHOSEN = {"top_p": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0}
 # What the service does not offer, as OpenAI's clients expect to read it.
 FIXED_FIELDS: dict[str, Any] = {
-    "tools": [],
-    "tool_choice": "auto",
-    "parallel_tool_calls": False,
     "max_tool_calls": None,
     "truncation": "auto",
     "top_logprobs": 0,
@@ -114,6 +116,7 @@ def _asked(row: Row) -> dict[str, Any]:
         "temperature": UNCHOSEN_TEMPERATURE if temperature is None else temperature,
         "max_output_tokens": _kept(options, "max_output_tokens", int),
         **FIXED_FIELDS,
+        **response_tools(options.get("tools")),
         **_sampling_of(options),
     }
 
@@ -177,6 +180,7 @@ def reply_items(row: Row) -> list[dict[str, Any]]:
     if row["content"]:
         is_refusal = row["finish_reason"] == "refusal"
         items.append(message_item(message_form(row["id"]), row["content"], of_item, is_refusal=is_refusal))
+    items += [call_item(row["id"], number, call) for number, call in enumerate(read_calls(row["tool_calls"]))]
     return items
 
 
@@ -184,6 +188,16 @@ def items_of(row: Row) -> list[dict[str, Any]]:
     """Return the items of a message in a conversation."""
     if row["role"] == Role.ASSISTANT:
         return reply_items(row)
+    if call_id := read_call_id(row["tool_calls"]):
+        return [
+            {
+                "id": output_form(row["id"]),
+                "type": "function_call_output",
+                "call_id": call_id,
+                "output": row["content"],
+                "status": "completed",
+            }
+        ]
     content = [{"type": "input_text", "text": row["content"]}]
     return [{"id": message_form(row["id"]), "type": "message", "role": row["role"], "status": "completed", "content": content}]
 
@@ -192,6 +206,18 @@ def message_item(item_id: str, text: str | None, status: str, *, is_refusal: boo
     """Return the item of an answer. None: its content has not begun."""
     content = [] if text is None else [refusal_part(text) if is_refusal else message_part(text)]
     return {"id": item_id, "type": "message", "role": "assistant", "status": status, "content": content}
+
+
+def call_item(reply_id: UUID, number: int, call: ToolCall) -> dict[str, Any]:
+    """Return the item of a reply's call, of which there are whole ones only."""
+    return {
+        "id": call_form(reply_id, number),
+        "type": "function_call",
+        "call_id": call.id,
+        "name": call.name,
+        "arguments": call.arguments,
+        "status": "completed",
+    }
 
 
 def reasoning_item(item_id: str, text: str | None, status: str) -> dict[str, Any]:
@@ -265,11 +291,17 @@ class ContentSchema(serializers.Serializer[Any]):
 
 
 class ItemSchema(serializers.Serializer[Any]):
-    id = serializers.CharField(help_text="`msg_…` for a message, `rs_…` for reasoning.")
-    type = serializers.CharField(help_text="`message` or `reasoning`.")
+    id = serializers.CharField(
+        help_text="`msg_…` for a message, `rs_…` for reasoning, `fc_…` for a call, `fco_…` for an output."
+    )
+    type = serializers.CharField(help_text="`message`, `reasoning`, `function_call` or `function_call_output`.")
     status = serializers.CharField(help_text="`in_progress`, `completed` or `incomplete`.")
     role = serializers.ChoiceField(choices=["user", "assistant", "system"], required=False)
-    content = ContentSchema(many=True)
+    content = ContentSchema(many=True, required=False, help_text="Of messages and reasoning.")
+    call_id = serializers.CharField(required=False, help_text="Of calls and outputs.")
+    name = serializers.CharField(required=False, help_text="Of calls: the function.")
+    arguments = serializers.CharField(required=False, help_text="Of calls: JSON, as the model wrote it.")
+    output = serializers.CharField(required=False, help_text="Of outputs.")
     summary = serializers.ListField(child=serializers.JSONField(), required=False, help_text="Always empty.")
 
     class Meta:
@@ -365,8 +397,8 @@ class ResponseSchema(serializers.Serializer[Any]):
     incomplete_details = IncompleteSchema(allow_null=True)
     output = ItemSchema(many=True)
     usage = UsageSchema(allow_null=True, help_text="null until the response has ended.")
-    tools = serializers.ListField(child=serializers.JSONField(), help_text="Always empty.")
-    tool_choice = serializers.CharField()
+    tools = serializers.ListField(child=serializers.JSONField(), help_text="The functions that the request offered.")
+    tool_choice = serializers.JSONField(help_text="A word, or the function that the model must call.")
     parallel_tool_calls = serializers.BooleanField()
     max_tool_calls = serializers.IntegerField(allow_null=True)
     truncation = serializers.CharField()

@@ -6,7 +6,8 @@ makes the reply or reads the row, and however the text is cut into deltas. Numbe
 The place has three parts. The first is the cursor: how much of the reply's text and reasoning the client has after the event.
 With each delta one of the two grows. So Cantor's pairing function, which numbers pairs by their sum, rises with each delta, and
 it has an inverse. The second part is the order of the two output items (see `Order`). The third is the step: the events between
-two deltas, in their order.
+two deltas, in their order. Calls of tools come after all text and reasoning: their events, and the end after them, have cursors
+beyond it.
 
 A response of the greatest length, two mebicharacters, stays below 2**48. JavaScript represents such numbers exactly.
 """
@@ -48,6 +49,9 @@ class Step(IntEnum):
     LATE_REASONING_PART_DONE = 14
     LATE_REASONING_DONE = 15
     END = 16
+    # Of a call of a tool. Its four events have these steps twice, behind the end of the text: see `ResponseEvents._end`.
+    CALL = 17
+    CALL_MORE = 18
 
 
 STEPS = 20
@@ -65,7 +69,7 @@ class Place(NamedTuple):
 
 
 def number_of(place: Place) -> int:
-    text, reasoning = place.cursor
+    text, reasoning = place.cursor.text, place.cursor.reasoning
     length = text + reasoning
     pair = length * (length + 1) // 2 + reasoning
     return pair * PLACES_AT_A_CURSOR + place.order * STEPS + place.step

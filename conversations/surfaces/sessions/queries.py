@@ -23,5 +23,5 @@ def read_history(conversation_id: UUID, params: QueryDict) -> Page:
 
 @PreparedStatement
 def _history(conversation_id: UUID, after_time: datetime | None, after_id: UUID | None) -> Rows:
-    messages = Message.objects.in_conversation(conversation_id).active_branch().exclude(role=Role.SYSTEM)
+    messages = Message.objects.in_conversation(conversation_id).active_branch().exclude(role=Role.SYSTEM).without_outputs()
     return select_message_page(messages, MessageSchema.columns, after_time, after_id)

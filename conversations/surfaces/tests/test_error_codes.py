@@ -54,7 +54,7 @@ def test_the_openapi_file_has_the_codes_as_an_enum(described: Any) -> None:
 def test_every_event_has_a_schema(described: Any) -> None:
     schemas = described["components"]["schemas"]
     names = {each["$ref"].rsplit("/")[-1] for each in schemas["StreamEvent"]["oneOf"]}
-    assert names == {"TokenEvent", "ReasoningEvent", "ErrorEvent", "DoneEvent"}
+    assert names == {"TokenEvent", "ReasoningEvent", "ErrorEvent", "DoneEvent", "ToolCallEvent"}
     stream = described["paths"]["/api/conversations/{conversation_id}/messages"]["post"]["responses"]["200"]["content"]
     reference = {"$ref": "#/components/schemas/StreamEvent"}
     assert stream["application/x-ndjson"]["schema"] == reference

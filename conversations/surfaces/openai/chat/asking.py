@@ -8,11 +8,10 @@ from django.http import HttpRequest
 from conversations.services.sending.context import SEPARATOR
 from conversations.services.sending.retries import fingerprint_of
 from conversations.services.sending.turn import Terms
-from conversations.surfaces.openai.asking import Place, Question
+from conversations.surfaces.openai.asking import Place, Question, said_of
 from conversations.surfaces.openai.branches import split_history
 from conversations.surfaces.openai.chat.requests import CompletionCreateSerializer
 from conversations.surfaces.openai.identifiers import read_conversation_id
-from conversations.surfaces.openai.openings import Said
 from inference_proxy.protocols.base import OPENAI_FIELDS
 
 # What the reply's row keeps of a request, so that the surface can show it as a response, and staff can see it.
@@ -26,7 +25,7 @@ def question_of(body: CompletionCreateSerializer, request: HttpRequest, user_id:
     that the request names, only what was said since the last answer is new.
     """
     asked = body.validated_data
-    *earlier, question = [Said(message.role, message.content) for message in asked["messages"]]
+    *earlier, question = said_of(asked["messages"])
     prompts = list(takewhile(lambda said: said.role == "system", earlier))
     earlier = earlier[len(prompts) :]
     instructions = SEPARATOR.join(filter(None, (prompt.content for prompt in prompts)))
@@ -50,6 +49,7 @@ def question_of(body: CompletionCreateSerializer, request: HttpRequest, user_id:
             model_tag=asked.get("model") or "",
             fingerprint=fingerprint_of("completion", body.take_written().hex()),
             options=options,
+            call_id=question.call_id,
         ),
         place=place,
         is_temporary=asked.get("store") is False,

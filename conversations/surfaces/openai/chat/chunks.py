@@ -11,7 +11,8 @@ from chatapi.problem import Problem
 from conversations.surfaces.openai.chat.responses import Row, finish_reason, named, usage_of
 from conversations.surfaces.openai.errors import Interrupted, error_of
 from inference_proxy.exceptions import FAILURES
-from inference_proxy.replies.frames import END_ID, Frame, is_reasoning
+from inference_proxy.protocols.tool_calls import ToolCall, openai_calls
+from inference_proxy.replies.frames import END_ID, Frame, is_call, is_reasoning
 from inference_proxy.replies.streams import SSE, StreamFormat
 
 logger = logging.getLogger(__name__)
@@ -37,6 +38,7 @@ class CompletionChunks:
         if read_usage_row is not None:
             self._named["usage"] = None
         self._has_failed = False
+        self._calls = 0
         # Of what was sent as content.
         self._said: list[str] = []
         self._is_refusal = row["finish_reason"] == "refusal"
@@ -51,6 +53,8 @@ class CompletionChunks:
         event: dict[str, Any] = orjson.loads(payload)
         if event_id is None or event_id == END_ID:
             return self._end(event)
+        if is_call(payload):
+            return self._call(ToolCall(**event["tool_call"]))
         kind, text = ("reasoning_content", event["reasoning"]) if is_reasoning(payload) else ("content", event.get("token"))
         if not text or not isinstance(text, str):
             return b""
@@ -59,6 +63,10 @@ class CompletionChunks:
         elif kind == "content":
             self._said.append(text)
         return b'%b%b},"logprobs":null,"finish_reason":null}]}\n\n' % (self._before[kind], orjson.dumps(text))
+
+    def _call(self, call: ToolCall) -> bytes:
+        index, self._calls = self._calls, self._calls + 1
+        return self._chunk({"tool_calls": [{"index": index, **each} for each in openai_calls([call])]})
 
     def _end(self, event: dict[str, Any]) -> bytes:
         if "done" not in event:

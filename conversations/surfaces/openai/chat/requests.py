@@ -11,10 +11,19 @@ from conversations.surfaces.openai.requests import (
     MOST_KNOWN_ITEMS,
     ROLES,
     TEXT_PART,
+    TOOL_FIELDS,
     InputMessage,
     MetadataField,
     check_lengths,
     refuse_nulls,
+)
+from conversations.surfaces.openai.tools import (
+    ToolChoiceField,
+    ToolsField,
+    check_output,
+    offered,
+    read_call_id,
+    read_tool_calls,
 )
 from conversations.surfaces.request_fields import (
     StrictBooleanField,
@@ -51,11 +60,11 @@ class ChatMessagesField(serializers.Field[Any, Any, Any, Any]):
         if len(data) > MOST_KNOWN_ITEMS:
             raise serializers.ValidationError(f"Must have at most {MOST_KNOWN_ITEMS} messages.")
         messages = [_read_message(message) for message in data]
-        if not messages or messages[-1].role != "user":
-            raise serializers.ValidationError("Must end with a message of the role user.")
-        if is_blank(messages[-1].content):
+        if not messages or messages[-1].role not in ("user", "tool"):
+            raise serializers.ValidationError("Must end with a message of the role user, or with the output of a tool.")
+        if messages[-1].role == "user" and is_blank(messages[-1].content):
             raise serializers.ValidationError("The last message must not be blank.")
-        check_lengths(message.content for message in messages if message.role != "assistant")
+        check_lengths(message.content for message in messages if message.role not in ("assistant", "tool"))
         return messages
 
 
@@ -70,7 +79,9 @@ class StreamOptionsField(serializers.Field[Any, Any, Any, Any]):
 
 
 class CompletionCreateSerializer(OpenAIFieldsSerializer):
-    unsupported: ClassVar = choices_except("model", "temperature", "max_tokens", "max_completion_tokens", *OPENAI_FIELDS)
+    unsupported: ClassVar = choices_except(
+        "model", "temperature", "max_tokens", "max_completion_tokens", *OPENAI_FIELDS, *TOOL_FIELDS
+    )
 
     messages = ChatMessagesField()
     model = StrictCharField(required=False, allow_null=True, max_length=100, help_text="Default: the service's model.")
@@ -87,6 +98,9 @@ class CompletionCreateSerializer(OpenAIFieldsSerializer):
         max_value=settings.MAX_OUTPUT_TOKENS,
         help_text="The older name of max_completion_tokens.",
     )
+    tools = ToolsField(required=False, allow_null=True)
+    tool_choice = ToolChoiceField(required=False, allow_null=True)
+    parallel_tool_calls = StrictBooleanField(required=False, allow_null=True)
     response_format = ResponseFormatField(required=False, allow_null=True, help_text=ONLY_OPENAI)
     store = StrictBooleanField(
         required=False, allow_null=True, help_text="false: a new conversation is temporary, for 24 hours after its last turn."
@@ -99,6 +113,7 @@ class CompletionCreateSerializer(OpenAIFieldsSerializer):
         ref_name = "OpenAICompletionCreate"
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        offered(attrs)
         self._written = orjson.dumps(self.initial_data, option=orjson.OPT_SORT_KEYS)
         return attrs
 
@@ -113,6 +128,7 @@ class CompletionCreateSerializer(OpenAIFieldsSerializer):
             temperature=asked.get("temperature"),
             max_tokens=asked.get("max_completion_tokens") or asked.get("max_tokens"),
             **self.openai_fields(),
+            tools=offered(asked),
         )
 
 
@@ -120,10 +136,11 @@ def _read_message(message: Any) -> InputMessage:
     if not isinstance(message, dict):
         raise serializers.ValidationError("A message must be an object.")
     role = message.get("role")
-    if not isinstance(role, str) or role not in ROLES:
-        raise serializers.ValidationError(f"The role of a message must be one of {', '.join(ROLES)}.")
-    if message.get("tool_calls") or message.get("function_call") or message.get("audio"):
-        raise serializers.ValidationError("Only messages with text are supported.")
+    if not isinstance(role, str) or role not in (*ROLES, "tool"):
+        raise serializers.ValidationError(f"The role of a message must be one of {', '.join(ROLES)}, tool.")
+    if message.get("function_call") or message.get("audio"):
+        raise serializers.ValidationError("Only messages with text and tool_calls are supported.")
+    calls = read_tool_calls(message["tool_calls"]) if message.get("tool_calls") and role == "assistant" else ()
     content = message.get("content")
     if content is None and role == "assistant":
         # An answer that was stopped before its first word.
@@ -133,7 +150,9 @@ def _read_message(message: Any) -> InputMessage:
     if not isinstance(content, str):
         raise serializers.ValidationError("The content of a message must be a string or a list of text parts.")
     refuse_nulls(content)
-    return InputMessage(ROLES[role], content)
+    if role == "tool":
+        return InputMessage("tool", check_output(content), call_id=read_call_id(message.get("tool_call_id")))
+    return InputMessage(ROLES[role], content, calls)
 
 
 def _read_part(part: Any) -> str:

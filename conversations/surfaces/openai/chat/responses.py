@@ -8,21 +8,25 @@ from rest_framework import serializers
 
 from conversations.surfaces.openai.identifiers import completion_form
 from conversations.surfaces.openai.responses import seconds
+from inference_proxy.protocols.tool_calls import openai_calls, read_calls
 
 Row = Mapping[str, Any]
 
 # Those of ours that OpenAI's clients know. A reply that was stopped, or has no reason, ended with `stop`.
-FINISH_REASONS = {"length": "length", "content_filter": "content_filter"}
+FINISH_REASONS = {"length": "length", "content_filter": "content_filter", "tool_calls": "tool_calls"}
 
 
 def completion_body(row: Row) -> dict[str, Any]:
     """Return a chat completion as its reply's row has it."""
     is_refusal = row["finish_reason"] == "refusal" and bool(row["content"])
+    calls = read_calls(row["tool_calls"])
     message: dict[str, Any] = {
         "role": "assistant",
-        "content": None if is_refusal else row["content"],
+        "content": None if is_refusal or (calls and not row["content"]) else row["content"],
         "refusal": row["content"] if is_refusal else None,
     }
+    if calls:
+        message["tool_calls"] = openai_calls(calls)
     if row["reasoning"]:
         message["reasoning_content"] = row["reasoning"]
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": finish_reason(row["finish_reason"])}
@@ -61,8 +65,11 @@ def conversation_header(conversation_id: UUID) -> dict[str, str]:
 
 class CompletionMessageSchema(serializers.Serializer[Any]):
     role = serializers.CharField(help_text="Always `assistant`.")
-    content = serializers.CharField(allow_blank=True, allow_null=True, help_text="null if the model refused.")
+    content = serializers.CharField(
+        allow_blank=True, allow_null=True, help_text="null if the model refused, or only called tools."
+    )
     refusal = serializers.CharField(allow_null=True, help_text="What the model said when it refused to answer.")
+    tool_calls = serializers.ListField(child=serializers.JSONField(), required=False, help_text="What the client is to run.")
     reasoning_content = serializers.CharField(required=False, help_text="What the model thought.")
 
     class Meta:
@@ -73,7 +80,7 @@ class CompletionChoiceSchema(serializers.Serializer[Any]):
     index = serializers.IntegerField(help_text="Always 0.")
     message = CompletionMessageSchema()
     logprobs = serializers.JSONField(help_text="Always null.")
-    finish_reason = serializers.CharField(help_text="`stop`, `length` or `content_filter`.")
+    finish_reason = serializers.CharField(help_text="`stop`, `length`, `content_filter` or `tool_calls`.")
 
     class Meta:
         ref_name = "OpenAICompletionChoice"

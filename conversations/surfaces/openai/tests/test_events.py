@@ -11,12 +11,13 @@ import pytest
 
 from conversations.surfaces.openai.events import PIECES_AT_A_TIME, ResponseEvents
 from conversations.surfaces.openai.responses import RESPONSE_COLUMNS, response_body, started_body
+from inference_proxy.protocols.tool_calls import ToolCall, write_calls
 from inference_proxy.replies.frames import Frame, frames_behind
 from inference_proxy.replies.transcript import Transcript
 
 REPLY_ID = uuid.uuid4()
-# R: a piece of reasoning. T: a piece of text.
-SCRIPTS = ["", "T", "TTT", "RRR", "RRTT", "RTRT", "TTRR", "TRTR"]
+# R: a piece of reasoning. T: a piece of text. C: a call of a tool, behind all of those.
+SCRIPTS = ["", "T", "TTT", "RRR", "RRTT", "RTRT", "TTRR", "TRTR", "C", "CC", "TCC", "RC", "RRTTCCC", "TTRRC"]
 
 
 class Reply:
@@ -26,16 +27,21 @@ class Reply:
         self.transcript = Transcript()
         for place, channel in enumerate(script):
             piece = f"{channel.lower()}{place} "
+            if channel == "C":
+                continue
             if channel == "R":
                 self.transcript.append_reasoning(piece)
             else:
                 self.transcript.append(orjson.dumps({"token": piece}), piece)
+        calls = [ToolCall(f"call_{number}", "weather", "{}") for number in range(script.count("C"))]
+        self.transcript.append_calls(calls)
         self.transcript.close([("done", b'{"done": true}')])
         self.row: dict[str, Any] = dict.fromkeys(RESPONSE_COLUMNS) | {
             "id": REPLY_ID,
             "conversation_id": uuid.uuid4(),
             "content": self.transcript.text(),
             "reasoning": self.transcript.reasoning(),
+            "tool_calls": write_calls(calls),
             "status": status,
             "created_at": datetime(2026, 11, 1, tzinfo=UTC),
         }
@@ -56,7 +62,7 @@ class Reply:
         return found
 
     def _stored_frames(self, encoder: ResponseEvents) -> list[Frame]:
-        text, reasoning = encoder.cursor
+        text, reasoning, _ = encoder.cursor
         rest = frames_behind(
             encoder.cursor,
             reasoning=self.row["reasoning"][reasoning:],
@@ -116,7 +122,8 @@ def test_numbers_rise_and_items_are_where_their_index_says(script: str, status: 
         for event in events:
             if event["type"].endswith(".delta"):
                 item = output[event["output_index"]]
-                assert (item["id"], item["content"][0]["type"]) == (event["item_id"], event["type"].split(".")[1])
+                kind = "function_call_arguments" if item["type"] == "function_call" else item["content"][0]["type"]
+                assert (item["id"], kind) == (event["item_id"], event["type"].split(".")[1])
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

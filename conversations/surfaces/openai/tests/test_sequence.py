@@ -9,7 +9,7 @@ from inference_proxy.replies.frames import Cursor
 
 LONGEST = 2 * 1024 * 1024
 LENGTHS = st.integers(0, LONGEST)
-CURSORS = st.builds(Cursor, LENGTHS, LENGTHS)
+CURSORS = st.builds(Cursor, LENGTHS, LENGTHS, st.just(0))
 PLACES = st.builds(Place, CURSORS, st.sampled_from(Order), st.sampled_from(Step))
 
 
@@ -34,7 +34,7 @@ def test_the_first_numbers_are_small() -> None:
     assert [number_of(Place(step=step)) for step in (Step.CREATED, Step.IN_PROGRESS)] == [0, 1]
 
 
-@pytest.mark.parametrize("number", [17, 19, 59, 60 * 7 + 18])
+@pytest.mark.parametrize("number", [19, 39, 59, 60 * 7 + 19])
 def test_a_number_between_the_steps_is_refused(number: int) -> None:
     with pytest.raises(ValueError, match="not a valid"):
         place_of(number)

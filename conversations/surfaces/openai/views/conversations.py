@@ -13,10 +13,16 @@ from conversations.services.sending.creation_keys import create_once
 from conversations.surfaces.callers import caller_id
 from conversations.surfaces.headers import read_idempotency_key
 from conversations.surfaces.openai import operations
-from conversations.surfaces.openai.asking import retry_count
+from conversations.surfaces.openai.asking import retry_count, said_of
 from conversations.surfaces.openai.deleting import delete_item
-from conversations.surfaces.openai.identifiers import REASONING, conversation_form, read_conversation_id, read_item_id
-from conversations.surfaces.openai.openings import Said, add_items, open_conversation
+from conversations.surfaces.openai.identifiers import (
+    REASONING,
+    conversation_form,
+    read_call_number,
+    read_conversation_id,
+    read_item_id,
+)
+from conversations.surfaces.openai.openings import add_items, open_conversation
 from conversations.surfaces.openai.queries import read_added_items, read_conversation, read_item, read_items
 from conversations.surfaces.openai.requests import (
     ConversationCreateSerializer,
@@ -34,14 +40,17 @@ class ConversationViewSet(ViewSet):
     @operations.create_conversation
     def create(self, request: Request) -> Response:
         asked = read_body(ConversationCreateSerializer, request).validated_data
-        history = [Said(message.role, message.content) for message in asked.get("items") or ()]
+        history = said_of(asked.get("items") or ())
         count_further_sends(request, len(history) - 1)
         user_id, key, metadata = caller_id(request), read_idempotency_key(request), asked.get("metadata")
 
         def create_it() -> UUID:
             return open_conversation(user_id=user_id, history=history, metadata=metadata, is_listed=True)
 
-        same: list[object] = [metadata, [[said.role, said.content] for said in history]]
+        same: list[object] = [
+            metadata,
+            [[said.role, said.content, *said.calls, *filter(None, [said.call_id])] for said in history],
+        ]
         made_id = create_once(user_id, key, same, create_it) if key else create_it()
         return Response(read_conversation(made_id, user_id))
 
@@ -73,7 +82,7 @@ class ConversationViewSet(ViewSet):
         found_id, user_id = read_conversation_id(conversation_id), caller_id(request)
         asked = read_body(ItemsCreateSerializer, request).validated_data["items"]
         count_further_sends(request, len(asked) - 1)
-        said = [Said(message.role, message.content) for message in asked]
+        said = said_of(asked)
         is_repeated = retry_count(request._request) > 0
         added = add_items(conversation_id=found_id, user_id=user_id, said=said, is_repeated=is_repeated)
         return Response(read_added_items(found_id, added))
@@ -87,6 +96,11 @@ class ConversationViewSet(ViewSet):
     @operations.delete_item
     def destroy_item(self, request: Request, conversation_id: str, item_id: str) -> Response:
         found_id, user_id = read_conversation_id(conversation_id), caller_id(request)
-        is_reasoning = item_id.startswith(REASONING)
-        delete_item(conversation_id=found_id, user_id=user_id, item_id=read_item_id(item_id), is_reasoning=is_reasoning)
+        delete_item(
+            conversation_id=found_id,
+            user_id=user_id,
+            item_id=read_item_id(item_id),
+            is_reasoning=item_id.startswith(REASONING),
+            call_number=read_call_number(item_id),
+        )
         return Response(read_conversation(found_id, user_id))
