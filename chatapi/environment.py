@@ -146,6 +146,13 @@ class EnvironmentReader:
     def several(self, name: str, default: str = "") -> list[str]:
         return [part.strip() for part in self.text(name, default).split(",") if part.strip()]
 
+    def names(self, name: str) -> dict[str, str]:
+        """Return `{name: other name}` of comma-separated pairs."""
+        pairs = [pair.partition("=") for pair in self.several(name)]
+        if any(not (one.strip() and other.strip()) for one, _, other in pairs):
+            raise EnvironmentProblem(f"{name} must be comma-separated pairs of names: name=other")
+        return {one.strip(): other.strip() for one, _, other in pairs}
+
     def tag_pairs(self, name: str) -> list[list[str]]:
         """Return `[model pattern, opening tag, closing tag]` of each pair."""
         found = [TAG_PAIR_FORM.fullmatch(pair) for pair in self.several(name)]

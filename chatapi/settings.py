@@ -39,6 +39,8 @@ try:
     # Tags of models' own: [model pattern, opening tag, closing tag].
     INFERENCE_THINK_PAIRS = _environment.tag_pairs("INFERENCE_THINK_PAIRS")
     INFERENCE_SEND_REASONING = _environment.flag("INFERENCE_SEND_REASONING", False)
+    # Names of models that clients under /v1 have built in, and what answers.
+    MODEL_ALIASES = _environment.names("MODEL_ALIASES")
     ALLOWED_MODELS = frozenset(_environment.several("ALLOWED_MODELS"))
     UNNAMED_TITLES = frozenset(_environment.several("UNNAMED_TITLES"))
     INTERNAL_API_KEY = _environment.text("INTERNAL_API_KEY")

@@ -215,6 +215,8 @@ def _place_of(asked: dict[str, Any], user_id: UUID) -> Place:
 def _terms(asked: dict[str, Any], place: Place, fingerprint: str) -> Terms:
     # Not by `==`: 0 is a choice, and equals False.
     options = {name: value for name in KEPT if (value := asked.get(name)) not in (None, {}, "") and value is not False}
+    if asked.get("reasoning"):
+        options["reasoning_summary"] = asked["reasoning"]
     if tools := offered(asked):
         options["tools"] = tools
     if asked.get("text"):

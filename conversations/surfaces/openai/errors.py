@@ -21,6 +21,8 @@ from conversations.exceptions import QuotaExceeded
 TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 # What the fields of other surfaces are called here, and those that have another name in chat completions.
 PARAMETERS = {"model_tag": "model"}
+# Of sentences that other surfaces share.
+WORDS = {"/api/models": "/v1/models", "model_tag": "model"}
 RESPONSE_PARAMETERS = {**PARAMETERS, "max_tokens": "max_output_tokens"}
 
 
@@ -76,8 +78,17 @@ def error_of(status: int, said: dict[str, Any], parameters: Mapping[str, str] = 
     name = next(iter(said.get("fields") or {}), None)
     kind = TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
     return {
-        "message": said.get("detail", "The request failed."),
+        "message": _in_words_of_v1(said.get("detail", "The request failed.")),
         "type": kind,
         "param": parameters.get(name, name) if name else None,
         "code": said.get("code", "invalid"),
     }
+
+
+def _in_words_of_v1(message: Any) -> Any:
+    """Return a sentence of the other surfaces with the names that things have here."""
+    if not isinstance(message, str):
+        return message
+    for theirs, ours in WORDS.items():
+        message = message.replace(theirs, ours)
+    return message

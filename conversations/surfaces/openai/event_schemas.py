@@ -6,6 +6,7 @@ from conversations.surfaces.openapi import add_events
 
 TEXT = {"type": "string"}
 PLACE = {"item_id": TEXT, "output_index": {"type": "integer"}, "content_index": {"type": "integer"}}
+SUMMARY_PLACE = {"item_id": TEXT, "output_index": {"type": "integer"}, "summary_index": {"type": "integer"}}
 ITEM = {"output_index": {"type": "integer"}, "item": {"$ref": "#/components/schemas/OpenAIItem"}}
 PART = {**PLACE, "part": {"$ref": "#/components/schemas/OpenAIContent"}}
 RESPONSE = {"response": {"$ref": "#/components/schemas/OpenAIResponse"}}
@@ -44,6 +45,17 @@ EVENTS = {
         ["response.reasoning_text.delta"], "A piece of what the model thinks.", {**PLACE, "delta": TEXT}
     ),
     "OpenAIReasoningDoneEvent": _event(["response.reasoning_text.done"], "The reasoning is whole.", {**PLACE, "text": TEXT}),
+    "OpenAISummaryPartEvent": _event(
+        ["response.reasoning_summary_part.added", "response.reasoning_summary_part.done"],
+        "The reasoning as a summary begins or is whole.",
+        {**SUMMARY_PLACE, "part": {"type": "object"}},
+    ),
+    "OpenAISummaryDeltaEvent": _event(
+        ["response.reasoning_summary_text.delta"], "A piece of the reasoning as a summary.", {**SUMMARY_PLACE, "delta": TEXT}
+    ),
+    "OpenAISummaryDoneEvent": _event(
+        ["response.reasoning_summary_text.done"], "The summary is whole.", {**SUMMARY_PLACE, "text": TEXT}
+    ),
     "OpenAIArgumentsDeltaEvent": _event(
         ["response.function_call_arguments.delta"],
         "The arguments of a call. They come whole.",

@@ -20,10 +20,13 @@ from chatapi.problem import Problem
 from conversations.surfaces.openai.identifiers import message_form, reasoning_form
 from conversations.surfaces.openai.pieces import pieces
 from conversations.surfaces.openai.responses import (
+    as_summary,
     message_item,
     message_part,
     reasoning_item,
     reasoning_part,
+    reasoning_text,
+    summary_part,
 )
 from conversations.surfaces.openai.sequence import Order, Place, Step, number_of, place_of
 from inference_proxy.protocols.base import load_object
@@ -60,6 +63,7 @@ class ResponseEvents:
         self._read_end = read_end
         self._read_reasoning = read_reasoning
         self._after = after
+        self._shows_summary = bool((started.get("reasoning") or {}).get("summary"))
         self._message_id = message_form(reply_id)
         self._reasoning_id = reasoning_form(reply_id)
         place = place_of(after) if after >= 0 else Place()
@@ -178,12 +182,12 @@ class ResponseEvents:
             self._cursor = Cursor(_length_of(text_item), _length_of(reasoning))
             self._has_text, self._has_reasoning = text_item is not None, reasoning is not None
         if reasoning and self._has_text:
-            closing += self._think_late(rest) if (rest := reasoning["content"][0]["text"][self._cursor.reasoning :]) else b""
+            closing += self._think_late(rest) if (rest := reasoning_text(reasoning)[self._cursor.reasoning :]) else b""
         if text_item and self._has_text:
             item = {**text_item, "id": self._message_id}
             closing += self._done(Step.MESSAGE_TEXT_DONE, item, is_message=True)
         if reasoning and self._cursor.reasoning:
-            said, status = reasoning["content"][0]["text"], reasoning["status"]
+            said, status = reasoning_text(reasoning), reasoning["status"]
             if not self._has_text:
                 closing += self._end_reasoning(said, status)
             elif self._order is not Order.USUAL:
@@ -259,6 +263,8 @@ class ResponseEvents:
         number = number_of(Place(self._cursor, self._order, step))
         if number <= self._after:
             return b""
+        if self._shows_summary:
+            kind, fields = _in_summary(kind, fields)
         return _encode(kind, {"type": kind, "sequence_number": number, **fields})
 
     def _error(self, code: str, message: str) -> bytes:
@@ -267,8 +273,22 @@ class ResponseEvents:
 
 
 def _length_of(item: dict[str, Any] | None) -> int:
-    part = item["content"][0] if item else {}
+    part = (item["content"] or item["summary"])[0] if item else {}
     return len(part.get("text") or part.get("refusal") or "")
+
+
+def _in_summary(kind: str, fields: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return an event of reasoning as one of its summary, which has the same text. Other events are as they were."""
+    if kind.startswith("response.reasoning_text"):
+        kind = kind.replace("reasoning_text", "reasoning_summary_text")
+    elif fields.get("part", {}).get("type") == "reasoning_text":
+        kind = kind.replace("content_part", "reasoning_summary_part")
+        fields = {**fields, "part": summary_part(fields["part"]["text"])}
+    elif fields.get("item", {}).get("type") == "reasoning":
+        return kind, {**fields, "item": as_summary(fields["item"])}
+    else:
+        return kind, fields
+    return kind, {"summary_index" if name == "content_index" else name: value for name, value in fields.items()}
 
 
 def _encode(kind: str, event: dict[str, Any]) -> bytes:

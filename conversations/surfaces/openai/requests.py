@@ -52,6 +52,7 @@ ROLES: dict[str, Literal["user", "assistant", "system"]] = {
 }
 # A response calls its format `text`.
 SAMPLING_FIELDS = tuple(name for name in OPENAI_FIELDS if name != "response_format")
+SUMMARIES = ("auto", "concise", "detailed")
 TOOL_FIELDS = ("tools", "tool_choice")
 TEXT_PARTS = ("input_text", "output_text", "text")
 
@@ -190,15 +191,55 @@ class TextField(serializers.Field[Any, Any, Any, Any]):
         return found
 
 
+class ModelField(StrictCharField):
+    """A model, or one of MODEL_ALIASES: clients have names of OpenAI's models built in."""
+
+    def __init__(self, help_text: str) -> None:
+        super().__init__(required=False, allow_null=True, max_length=100, help_text=help_text)
+
+    def to_internal_value(self, data: Any) -> str:
+        name = super().to_internal_value(data)
+        return str(settings.MODEL_ALIASES.get(name, name))
+
+
+class MaxTokensField(StrictIntegerField):
+    """The length of the answer. More than the service allows is that: clients have the limits of OpenAI's models built in."""
+
+    def __init__(self, help_text: str = "More than the service allows is MAX_OUTPUT_TOKENS.") -> None:
+        super().__init__(required=False, allow_null=True, min_value=1, help_text=help_text)
+
+    def to_internal_value(self, data: Any) -> int:
+        return min(super().to_internal_value(data), settings.MAX_OUTPUT_TOKENS)
+
+
+@extend_schema_field(
+    {
+        "type": "object",
+        "properties": {"summary": {"type": "string", "enum": list(SUMMARIES), "nullable": True}},
+        "nullable": True,
+    }
+)
+class ReasoningField(serializers.Field[Any, Any, Any, Any]):
+    """`summary`: show what the model thinks as a summary, all of it. The effort can't be chosen."""
+
+    def to_internal_value(self, data: Any) -> str | None:
+        if not isinstance(data, dict):
+            raise serializers.ValidationError("Must be an object.")
+        summary = data.get("summary") or data.get("generate_summary")
+        if summary is not None and (not isinstance(summary, str) or summary not in SUMMARIES):
+            raise serializers.ValidationError(f"The summary must be one of {', '.join(SUMMARIES)}.")
+        if any(value is not None for name, value in data.items() if name not in ("summary", "generate_summary")):
+            raise serializers.ValidationError("The service supports nothing but a summary.")
+        return summary
+
+
 class ResponseCreateSerializer(OpenAIFieldsSerializer):
     unsupported: ClassVar = choices_except(
-        "model", "instructions", "temperature", "max_output_tokens", *SAMPLING_FIELDS, *TOOL_FIELDS
+        "model", "instructions", "temperature", "max_output_tokens", "reasoning", *SAMPLING_FIELDS, *TOOL_FIELDS
     )
 
     input = InputField()
-    model = StrictCharField(
-        required=False, allow_null=True, max_length=100, help_text="For this response. Default: the conversation's model."
-    )
+    model = ModelField("For this response. Default: the conversation's model.")
     conversation = ConversationField(required=False, allow_null=True)
     previous_response_id = StrictCharField(
         required=False, allow_null=True, max_length=100, help_text="The response that the question follows."
@@ -216,7 +257,8 @@ class ResponseCreateSerializer(OpenAIFieldsSerializer):
         help_text="Follow the system prompt, for this response only.",
     )
     temperature = StrictFloatField(required=False, allow_null=True, min_value=0, max_value=2)
-    max_output_tokens = StrictIntegerField(required=False, allow_null=True, min_value=1, max_value=settings.MAX_OUTPUT_TOKENS)
+    max_output_tokens = MaxTokensField()
+    reasoning = ReasoningField(required=False, allow_null=True)
     metadata = MetadataField(required=False)
     prompt = UnsupportedField()
     tools = ToolsField(required=False, allow_null=True)

@@ -44,7 +44,7 @@ RESPONSE_COLUMNS = (
     "inference_time_ms",
     "request_options",
 )
-ITEM_COLUMNS = ("id", "role", "content", "reasoning", "tool_calls", "status", "finish_reason", "created_at")
+ITEM_COLUMNS = ("id", "role", "content", "reasoning", "tool_calls", "status", "finish_reason", "created_at", "request_options")
 
 INCOMPLETE_REASONS = {"length": "max_output_tokens", "content_filter": "content_filter"}
 INTERRUPTED = "The server stopped before the response was complete. Its text so far is kept."
@@ -57,7 +57,6 @@ FIXED_FIELDS: dict[str, Any] = {
     "max_tool_calls": None,
     "truncation": "auto",
     "top_logprobs": 0,
-    "reasoning": None,
     "service_tier": "default",
     "safety_identifier": None,
     "prompt_cache_key": None,
@@ -99,6 +98,7 @@ def _asked(row: Row) -> dict[str, Any]:
     """Return what is known of a response when it begins."""
     options = row["request_options"] if isinstance(row["request_options"], dict) else {}
     previous = _kept(options, "previous_response_id", str)
+    summary = _kept(options, "reasoning_summary", str)
     temperature = _kept(options, "temperature", int, float)
     if temperature is None:
         temperature = settings.INFERENCE_DEFAULT_TEMPERATURE
@@ -116,6 +116,7 @@ def _asked(row: Row) -> dict[str, Any]:
         "temperature": UNCHOSEN_TEMPERATURE if temperature is None else temperature,
         "max_output_tokens": _kept(options, "max_output_tokens", int),
         **FIXED_FIELDS,
+        "reasoning": {"effort": None, "summary": summary} if summary else None,
         **response_tools(options.get("tools")),
         **_sampling_of(options),
     }
@@ -176,7 +177,9 @@ def reply_items(row: Row) -> list[dict[str, Any]]:
     if row["reasoning"]:
         # Once there is text, the reasoning has ended.
         said = "completed" if row["content"] else of_item
-        items.append(reasoning_item(reasoning_form(row["id"]), row["reasoning"], said))
+        thought = reasoning_item(reasoning_form(row["id"]), row["reasoning"], said)
+        options = row["request_options"] if isinstance(row["request_options"], dict) else {}
+        items.append(as_summary(thought) if _kept(options, "reasoning_summary", str) else thought)
     if row["content"]:
         is_refusal = row["finish_reason"] == "refusal"
         items.append(message_item(message_form(row["id"]), row["content"], of_item, is_refusal=is_refusal))
@@ -223,6 +226,20 @@ def call_item(reply_id: UUID, number: int, call: ToolCall) -> dict[str, Any]:
 def reasoning_item(item_id: str, text: str | None, status: str) -> dict[str, Any]:
     content = [] if text is None else [reasoning_part(text)]
     return {"id": item_id, "type": "reasoning", "status": status, "summary": [], "content": content}
+
+
+def as_summary(item: dict[str, Any]) -> dict[str, Any]:
+    """Return an item of reasoning with its text as the summary, for clients that read only that."""
+    return {**item, "summary": [summary_part(part["text"]) for part in item["content"]], "content": []}
+
+
+def reasoning_text(item: dict[str, Any]) -> str:
+    """Return the text of an item of reasoning in either form."""
+    return str((item["content"] or item["summary"])[0]["text"])
+
+
+def summary_part(text: str) -> dict[str, Any]:
+    return {"type": "summary_text", "text": text}
 
 
 def message_part(text: str) -> dict[str, Any]:
@@ -302,7 +319,9 @@ class ItemSchema(serializers.Serializer[Any]):
     name = serializers.CharField(required=False, help_text="Of calls: the function.")
     arguments = serializers.CharField(required=False, help_text="Of calls: JSON, as the model wrote it.")
     output = serializers.CharField(required=False, help_text="Of outputs.")
-    summary = serializers.ListField(child=serializers.JSONField(), required=False, help_text="Always empty.")
+    summary = serializers.ListField(
+        child=serializers.JSONField(), required=False, help_text="Of reasoning: its text, if the request asked for a summary."
+    )
 
     class Meta:
         ref_name = "OpenAIItem"

@@ -18,6 +18,12 @@ from inference_proxy.protocols.base import OPENAI_FIELDS
 KEPT = ("temperature", "metadata", *OPENAI_FIELDS)
 
 
+def limit_header(question: Question) -> dict[str, str]:
+    """Return the header that says how long the answer may be, which is less than the request says if that is too much."""
+    most = question.sampling.max_tokens
+    return {} if most is None else {"X-Max-Completion-Tokens": str(most)}
+
+
 def question_of(body: CompletionCreateSerializer, request: HttpRequest, user_id: UUID) -> Question:
     """Return what a chat completion is asked for. Raises `ConversationNotFound`.
 

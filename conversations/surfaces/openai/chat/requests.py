@@ -3,7 +3,6 @@
 from typing import Any, ClassVar
 
 import orjson
-from django.conf import settings
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
@@ -13,7 +12,9 @@ from conversations.surfaces.openai.requests import (
     TEXT_PART,
     TOOL_FIELDS,
     InputMessage,
+    MaxTokensField,
     MetadataField,
+    ModelField,
     check_lengths,
     refuse_nulls,
 )
@@ -27,9 +28,7 @@ from conversations.surfaces.openai.tools import (
 )
 from conversations.surfaces.request_fields import (
     StrictBooleanField,
-    StrictCharField,
     StrictFloatField,
-    StrictIntegerField,
     UnsupportedField,
     choices_except,
 )
@@ -84,20 +83,12 @@ class CompletionCreateSerializer(OpenAIFieldsSerializer):
     )
 
     messages = ChatMessagesField()
-    model = StrictCharField(required=False, allow_null=True, max_length=100, help_text="Default: the service's model.")
+    model = ModelField("Default: the service's model.")
     stream = StrictBooleanField(required=False, allow_null=True)
     stream_options = StreamOptionsField(required=False, allow_null=True)
     temperature = StrictFloatField(required=False, allow_null=True, min_value=0, max_value=2)
-    max_completion_tokens = StrictIntegerField(
-        required=False, allow_null=True, min_value=1, max_value=settings.MAX_OUTPUT_TOKENS
-    )
-    max_tokens = StrictIntegerField(
-        required=False,
-        allow_null=True,
-        min_value=1,
-        max_value=settings.MAX_OUTPUT_TOKENS,
-        help_text="The older name of max_completion_tokens.",
-    )
+    max_completion_tokens = MaxTokensField()
+    max_tokens = MaxTokensField("The older name of max_completion_tokens.")
     tools = ToolsField(required=False, allow_null=True)
     tool_choice = ToolChoiceField(required=False, allow_null=True)
     parallel_tool_calls = StrictBooleanField(required=False, allow_null=True)

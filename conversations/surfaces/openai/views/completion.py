@@ -25,7 +25,7 @@ from conversations.surfaces.delivery import (
 from conversations.surfaces.headers import read_idempotency_key
 from conversations.surfaces.openai import operations
 from conversations.surfaces.openai.asking import begin_turn, new_messages
-from conversations.surfaces.openai.chat.asking import question_of
+from conversations.surfaces.openai.chat.asking import limit_header, question_of
 from conversations.surfaces.openai.chat.chunks import chunk_stream
 from conversations.surfaces.openai.chat.requests import CompletionCreateSerializer
 from conversations.surfaces.openai.chat.responses import completion_body, conversation_header
@@ -52,7 +52,7 @@ class CompletionView(APIView):
         # for less than one of a response.
         count_further_sends(request, len(new_messages(question)) // MOST_ITEMS)
         turn = begin_turn(request._request, question, key=key, how=Delivery.SSE if asked.get("stream") else Delivery.JSON)
-        headers = {**reply_headers(turn), **conversation_header(turn.conversation_id)}
+        headers = {**reply_headers(turn), **conversation_header(turn.conversation_id), **limit_header(question)}
         read_row = partial(read_response_row, turn.reply_id, user_id)
         if asked.get("stream"):
             with_usage = (asked.get("stream_options") or {}).get("include_usage")
