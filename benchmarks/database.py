@@ -2,14 +2,21 @@
 
 Beside them, in the same run, pgbench's select and its simple update (`-S` and `-N`), both with prepared statements. A database
 server carries as many requests as its CPU allows, however many nodes use it.
+
+PostgreSQL has a processor to itself, and one session asks without a pause, as pgbench does. With `--over-http`, real requests
+come over HTTP, checkpoints included, and the load generator shares the processor: a session that is idle most of the time costs
+two to three times as much for each request, because nothing of it is in the processor's caches.
 """
 
 import argparse
+import os
 import re
 import statistics
 import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -17,13 +24,17 @@ import psutil
 import psycopg
 
 from benchmarks.contenders import metronome, our_service
-from benchmarks.databases import in_database, new_database, start_postgres
-from benchmarks.measuring import take_load_processors
+from benchmarks.databases import execute, in_database, new_database, start_postgres
+from benchmarks.measuring import SERVER_PROCESSOR, pin, take_load_processors
 from benchmarks.ratios import read_baseline, table, write_baseline
 from benchmarks.requests import CommonRequests
+from devstack.folder import PROJECT
 from devstack.postgres import programs_folder
 
-ROUNDS = 3
+KINDS = ("list", "get", "create", "rename", "send")
+ROUNDS = 5
+WARMING = 100
+Ask = Callable[[str, int], None]
 # PostgreSQL writes statistics a second after a transaction, and a checkpoint or autovacuum may run beside the requests.
 SETTLE_S = 1.5
 IDLE_S = 4.0
@@ -91,20 +102,55 @@ def pgbench(url: str, script: str, transactions: int) -> None:
     subprocess.run(command, check=True, capture_output=True)
 
 
+class BackToBack:
+    """The process of `back_to_back`, on the processor that PostgreSQL does not have."""
+
+    def __init__(self, database_url: str) -> None:
+        environment = {
+            **os.environ,
+            "DATABASE_URL": database_url,
+            "DJANGO_SETTINGS_MODULE": "chatapi.settings",
+            "SECRET_KEY": "only-for-benchmarks-long-enough-to-start-with",
+        }
+        command = [sys.executable, "-m", "benchmarks.back_to_back"]
+        self._process = subprocess.Popen(
+            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=PROJECT
+        )
+        pin(self._process.pid, [SERVER_PROCESSOR])
+        self._await("ready")
+
+    def ask(self, kind: str, count: int) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{kind} {count}\n")
+        self._process.stdin.flush()
+        self._await("done")
+
+    def close(self) -> None:
+        self._process.communicate()
+
+    def _await(self, word: str) -> None:
+        assert self._process.stdout is not None
+        answer = self._process.stdout.readline().strip()
+        assert answer == word, answer
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--requests", type=int, default=500, help="of each kind and round")
+    parser.add_argument("--requests", type=int, default=400, help="of each kind and round")
+    parser.add_argument("--over-http", action="store_true", help="measure real requests")
     parser.add_argument("--write-baseline", action="store_true", help="replace the committed ratios")
     options = parser.parse_args()
     take_load_processors()
     base = start_postgres()
     beside = new_database(base, "pgbench", is_migrated=False)
     subprocess.run([str(programs_folder() / "pgbench"), "-i", "-q", "-s", "5", beside], check=True, capture_output=True)
-    with metronome() as (upstream, _), our_service(base, upstream) as contender:
-        database = Database(in_database(base, re.sub(r".*/(\w+)\?.*", r"\1", contender.database_url)))
-        common = CommonRequests(contender.port, contender.workers[0], send_tokens=SEND_TOKENS)
-        common.ask_all(5)  # plans are made, and pages are in memory
-        rounds = [_measure(database, common, beside, options.requests) for _ in range(ROUNDS)]
+    with _asking(base, over_http=options.over_http) as (database_url, ask):
+        database = Database(in_database(base, re.sub(r".*/(\w+)\?.*", r"\1", database_url)))
+        for kind in KINDS:
+            ask(kind, WARMING)  # plans are made, and pages are in memory
+        for url in (database_url, beside):
+            execute(url, "VACUUM ANALYZE")  # of new tables, which autovacuum would do in the middle of it
+        rounds = [_measure(database, ask, beside, options.requests) for _ in range(ROUNDS)]
         updates = database.updates()
     ratios = _print(rounds)
     for name, (all_of_them, hot) in sorted(updates.items()):
@@ -114,15 +160,29 @@ def main() -> None:
         write_baseline(ratios)
 
 
-def _measure(database: Database, common: CommonRequests, beside: str, count: int) -> dict[str, tuple[float, float]]:
+@contextmanager
+def _asking(base: str, *, over_http: bool) -> Iterator[tuple[str, Ask]]:
+    """Yield the URL of a new database and what makes a kind of request in it some times."""
+    if over_http:
+        with metronome() as (upstream, _), our_service(base, upstream) as contender:
+            common = CommonRequests(contender.port, contender.workers[0], send_tokens=SEND_TOKENS)
+            yield contender.database_url, common.ask
+    else:
+        url = new_database(base, "ours")
+        asking = BackToBack(url)
+        yield url, asking.ask
+        asking.close()
+
+
+def _measure(database: Database, ask: Ask, beside: str, count: int) -> dict[str, tuple[float, float]]:
     """Return CPU seconds and bytes of WAL of one request of each kind."""
     costs: dict[str, tuple[float, float]] = {}
     database.note_idle()
     for name, script, transactions in ((SELECT, "-S", 10 * count), (SIMPLE, "-N", 2 * count)):
         cpu_s, wal = database.during(partial(pgbench, beside, script, transactions))
         costs[name] = cpu_s / transactions, wal / transactions
-    for name in ("list", "get", "create", "rename", "send"):
-        cpu_s, wal = database.during(partial(common.ask, name, count))
+    for name in KINDS:
+        cpu_s, wal = database.during(partial(ask, name, count))
         costs[name] = cpu_s / count, wal / count
     return costs
 

@@ -39,6 +39,20 @@ class Parameter(Expression):
         return "%s", [self]
 
 
+class Unseen(Expression):
+    """An id whose value PostgreSQL does not look at when it plans: it expects what it has of an average one.
+
+    Otherwise it may think that a plan of its own suits a value with many rows better, and plan the statement each time.
+    """
+
+    def __init__(self, parameter: Parameter) -> None:
+        super().__init__()
+        self.parameter = parameter
+
+    def as_sql(self, compiler: Any, connection: Any) -> tuple[str, Any]:
+        return "(SELECT %s::uuid)", [self.parameter]
+
+
 @dataclass(frozen=True, slots=True)
 class Insert:
     """Insert a row with these values, and return it as `.values()` of a queryset would. Other columns get their default."""
@@ -102,11 +116,22 @@ class PreparedStatement:
 
     `usual_limit` is that of most first pages. It becomes part of the SQL: for a limit that PostgreSQL does not know, it expects
     a tenth of all rows, and may then plan each page anew.
+
+    `around` is SQL with the place `{page}` for the SQL of the function, and returns its columns and `more`.
     """
 
-    def __init__(self, describe: Callable[..., Rows | Change], *, usual_limit: int = 0) -> None:
+    def __init__(
+        self,
+        describe: Callable[..., Rows | Change],
+        *,
+        usual_limit: int = 0,
+        around: str = "{page}",
+        more: tuple[str, ...] = (),
+    ) -> None:
         self._describe = describe
         self._usual_limit = usual_limit
+        self._around = around
+        self._more = more
         self._built: dict[Hashable, _Built] = {}
 
     def __call__(self, *shape: Hashable, **values: Any) -> list[dict[str, Any]]:
@@ -146,6 +171,7 @@ class PreparedStatement:
             values = {name: value for name, value in values.items() if name not in (LIMIT, OFFSET)}
         elif page:
             sql, parameters = f"{sql} LIMIT %s OFFSET %s", [*parameters, *page]
+        sql = self._around.replace("{page}", sql)
         if AFTER in described and described[AFTER] is not None:
             # A plan for any cursor expects few rows after it, and sorts what may be thousands.
             sql = PLANNED_EACH_TIME + sql
@@ -161,7 +187,7 @@ class PreparedStatement:
                 place = f"p{number}"
                 named.append((place, one.name, None) if isinstance(one, Parameter) else (place, None, one))
                 written.append(f"%({place})s")
-        columns = tuple(returned.query.selected or ())
+        columns = (*(returned.query.selected or ()), *self._more)
         return _Built(_fill_places(sql, written), named, columns, only_reads=isinstance(statement, QuerySet))
 
 
