@@ -11,9 +11,10 @@ from django.db.models.functions import Left, Length
 from conversations.exceptions import BadCursor
 from conversations.ids import parse_id
 from conversations.keyset import SortKey, after_key, decode_cursor, encode_cursor
-from conversations.models import Message, Role
+from conversations.models import Message, QueuedMessage, Role
 from conversations.placeholders import TEXT
 from conversations.querysets import MessageQuerySet
+from conversations.services.replies.queue import waiting_in
 
 MESSAGES_SHOWN = 50
 # Newer messages shown below a requested message.
@@ -41,12 +42,15 @@ class ChatPage:
     older_cursor: str
     is_newest: bool
     wanted_id: UUID | None
+    # The messages that wait for their turn, the next one first. Only below the newest messages.
+    waiting: list[QueuedMessage] = field(default_factory=list)
 
 
 def read_chat_page(*, conversation_id: UUID, before: str = "", wanted: str = "", whole: str = "") -> ChatPage:
     """Return a page of messages, oldest first: the newest ones, those before a cursor, or those around a wanted message.
 
-    At most three queries, each reading a range of idx_messages_conversation. A malformed parameter gives the newest page.
+    At most three queries, each reading a range of idx_messages_conversation, and one for what waits. A malformed parameter
+    gives the newest page.
     """
     messages = Message.objects.in_conversation(conversation_id)
     wanted_id = parse_id(wanted)
@@ -58,7 +62,13 @@ def read_chat_page(*, conversation_id: UUID, before: str = "", wanted: str = "",
     older = ""
     if len(newest) > MESSAGES_SHOWN:
         older = encode_cursor(CURSOR_KIND, SortKey(time=shown[-1].created_at, id=shown[-1].id))
-    return ChatPage(entries=_group(shown[::-1]), older_cursor=older, is_newest=upper is None, wanted_id=wanted_id)
+    return ChatPage(
+        entries=_group(shown[::-1]),
+        older_cursor=older,
+        is_newest=upper is None,
+        wanted_id=wanted_id,
+        waiting=list(waiting_in(conversation_id)) if upper is None else [],
+    )
 
 
 def _before(cursor: str) -> SortKey | None:

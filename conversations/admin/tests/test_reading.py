@@ -7,7 +7,7 @@ import pytest
 from django.test import Client
 
 from conversations.admin.chat import CHARACTERS_SHOWN
-from conversations.models import Conversation, Message, UsageTotal
+from conversations.models import Conversation, Message, QueuedMessage, UsageTotal
 from conversations.tests.factories import NOON, USER_ID, make_conversation
 
 from .factories import make_chat_user, make_long_conversation, make_message
@@ -153,10 +153,27 @@ def test_the_page_is_not_kept_by_browsers(support: Client) -> None:
 def test_a_pages_queries_do_not_grow_with_the_conversation(support: Client, django_assert_num_queries) -> None:
     short, long = make_long_conversation(1), make_long_conversation(300)
     for conversation in (short, long):
-        # Session, user, permissions twice (the user's, the groups'), conversation, messages, whether it is noted, note,
-        # summary.
-        with django_assert_num_queries(9):
+        # Session, user, permissions twice (the user's, the groups'), conversation, messages, what waits, whether it is noted,
+        # note, summary.
+        with django_assert_num_queries(10):
             support.get(address(conversation))
+
+
+def test_messages_that_wait_for_their_turn_come_last(support: Client) -> None:
+    conversation = make_long_conversation(1)
+    for place, is_held in ((2, True), (1, False)):
+        QueuedMessage.objects.create(
+            id=uuid4(),
+            conversation=conversation,
+            reply_id=uuid4(),
+            place=place,
+            content=f"waiting {place}",
+            request={},
+            is_held=is_held,
+        )
+    page = support.get(address(conversation)).content.decode()
+    assert page.index("Answer number 0") < page.index("waiting 1") < page.index("waiting 2")
+    assert "Waits for its turn" in page and "Waits since a stop" in page
 
 
 def test_a_users_page_adds_up(support: Client) -> None:
