@@ -9,6 +9,7 @@ from tests.conftest import StartServer
 from tests.support.auth import make_token
 from tests.support.client import Client, Stream
 from tests.support.server import Server
+from tests.support.steps import done, hold, tokens
 from tests.support.upstream import ScriptedUpstream
 
 CHOICES: dict[str, Any] = {
@@ -135,3 +136,22 @@ def test_another_protocol_names_what_it_lacks(nanochat_client: Client, upstream:
     assert nanochat_client.messages(conversation) == []
     nanochat_client.send(conversation, "question", **HARMLESS).finish()
     assert not upstream.generations()[-1].body.keys() & CHOICES.keys()
+
+
+def test_a_message_that_waits_keeps_what_it_chose(client: Client, conversation: str, upstream: ScriptedUpstream) -> None:
+    gate = upstream.gate()
+    upstream.script(tokens("half"), hold(gate), done(), when="first")
+    first = client.send(conversation, "first")
+    first.read_until("half")
+    path = f"/api/conversations/{conversation}/messages"
+    body = {"content": "second", "when_busy": "enqueue", "stream": False, "model_tag": "large", "temperature": 0.25, **CHOICES}
+    queued = client.request("POST", path, body).json
+    assert (queued["status"], queued["model_tag"]) == ("queued", "large")
+    gate.open()
+    first.finish()
+    client.follow(conversation, queued["reply_id"]).finish()
+    sent = upstream.generations("second")[0].body
+    assert {name: sent[name] for name in CHOICES} == CHOICES
+    assert (sent["model"], sent["temperature"]) == ("large", 0.25)
+    assert client.message(conversation, queued["reply_id"])["model_tag"] == "large"
+    assert client.conversation(conversation)["model_tag"] == "default"
