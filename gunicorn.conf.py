@@ -16,7 +16,7 @@ from typing import Any
 from chatapi import __version__
 from chatapi.environment import EnvironmentProblem, EnvironmentReader
 from chatapi.observability.logs import logging_configuration
-from gunicorn_worker import ServerLog, Worker, database_wait, receive_when_ready
+from gunicorn_worker import ServerLog, Worker, database_wait, handover, receive_when_ready
 
 _environment = EnvironmentReader(os.environ)
 try:
@@ -62,6 +62,11 @@ def on_starting(server: Any) -> None:
     else:
         # Without it, metrics are numbers in memory.
         os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
+
+
+def on_reload(server: Any) -> None:
+    """Let the workers of before go on until a new one is ready."""
+    handover.note_reload(server.worker_age)
 
 
 def child_exit(server: Any, worker: Any) -> None:
@@ -121,6 +126,7 @@ def post_worker_init(worker: Any) -> None:
     # What is loaded stays until the worker ends, so the collector need not go through it again and again.
     gc.freeze()
     gc.enable()
+    handover.note_ready(worker.age)
 
 
 def pre_request(worker: Any, req: Any) -> None:

@@ -6,6 +6,7 @@ Like gunicorn.conf.py, this module must not import anything that imports psycopg
 import contextlib
 import errno
 import json
+import mmap
 import os
 import re
 import resource
@@ -16,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Generator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import gevent
@@ -58,6 +60,11 @@ MOST_RESERVED = 128
 # How long nothing is accepted while they are short, and how often that is logged.
 EXHAUSTED_PAUSE_S = 0.1
 EXHAUSTED_LOG_PAUSE_S = 10.0
+
+
+# How long an old worker waits for a new one that never becomes ready, and how often it looks.
+MOST_WAIT_FOR_SUCCESSOR_S = 120.0
+SUCCESSOR_PAUSE_S = 0.1
 
 
 class KnownRequest(Request):
@@ -261,8 +268,46 @@ class ServerLog(Logger):
         """Do nothing: `chatapi.requests` logs the requests."""
 
 
+class Handover:
+    """Whether a new worker is ready after a reload: memory that the master shares with its workers.
+
+    A worker's age is its number: a newer one has a higher age.
+    """
+
+    def __init__(self) -> None:
+        # The newest worker of before the last reload, and the newest one that is ready.
+        self._ages = memoryview(mmap.mmap(-1, mmap.PAGESIZE)).cast("q")
+
+    def note_reload(self, newest_age: int) -> None:
+        self._ages[0] = newest_age
+
+    def note_ready(self, age: int) -> None:
+        self._ages[1] = max(self._ages[1], age)
+
+    def is_awaited(self, age: int) -> bool:
+        """Whether a worker is to be replaced by one that is not ready yet."""
+        return age <= self._ages[0] >= self._ages[1]
+
+
+# Here and not in gunicorn.conf.py, which the master reads again at each reload.
+handover = Handover()
+
+
+def does_master_listen(master_pid: int, listener: Any) -> bool:
+    """Whether the master still has the socket that it listens on. It closes it before it ends its workers.
+
+    Only Linux tells. Elsewhere the answer is no.
+    """
+    wanted = f"socket:[{os.fstat(listener.fileno()).st_ino}]"
+    with contextlib.suppress(OSError):
+        return any(str(opened.readlink()) == wanted for opened in Path(f"/proc/{master_pid}/fd").iterdir())
+    return False
+
+
 class Worker(GeventWorker):
     """A gevent worker that also ends gracefully on SIGHUP and without its master, and logs slow clients as information."""
+
+    is_waiting_for_successor = False
 
     def init_process(self) -> None:
         # gunicorn asks some thirty settings for each request, and looks each up through `__getattr__`. In a worker only
@@ -281,10 +326,32 @@ class Worker(GeventWorker):
         return server
 
     def handle_exit(self, sig: Any, frame: Any) -> None:
-        """Accept nothing more from now on. gunicorn's loop looks once a second, and what it accepts until then is refused."""
+        """Accept nothing more from now on. gunicorn's loop looks once a second, and what it accepts until then is refused.
+
+        At a reload the master ends the old workers at once, and again each second. They go on until a new one is ready.
+        """
+        if self.is_waiting_for_successor:
+            return
+        if self.alive and self._is_successor_awaited():
+            self.is_waiting_for_successor = True
+            gevent.spawn(self._wait_for_successor)
+            return
+        self._end(sig, frame)
+
+    def _end(self, sig: Any, frame: Any) -> None:
         super().handle_exit(sig, frame)
         for server in vars(self).get("servers", ()):
             gevent.spawn(server.stop_accepting)
+
+    def _is_successor_awaited(self) -> bool:
+        return handover.is_awaited(self.age) and does_master_listen(self.ppid, self.sockets[0])
+
+    def _wait_for_successor(self) -> None:
+        give_up_at = time.monotonic() + MOST_WAIT_FOR_SUCCESSOR_S
+        while self.alive and self._is_successor_awaited() and time.monotonic() < give_up_at:
+            gevent.sleep(SUCCESSOR_PAUSE_S)
+        self.is_waiting_for_successor = False
+        self._end(signal.SIGTERM, None)
 
     def close_idle_connections(self) -> None:
         """Keep no connection open after its request. Sets the attribute, which hides the setting."""

@@ -9,6 +9,7 @@ from collections import Counter
 import pytest
 
 from tests.support.server import Server
+from tests.support.waiting import wait_until
 
 from .conftest import NewUser, StartNode
 
@@ -37,6 +38,25 @@ def test_no_send_is_refused_while_workers_are_replaced(
         for sender in senders:
             sender.join()
         assert set(answers) == {200}
+
+
+def test_a_node_answers_while_its_new_worker_boots(start_node: StartNode, new_user: NewUser) -> None:
+    with start_node() as node:
+        assert node._process
+        before = set(node.workers())
+        os.kill(node._process.pid, signal.SIGHUP)
+        wait_until(lambda: set(node.workers()) - before, "a new worker begins to boot")
+        (booting,) = set(node.workers()) - before
+        os.kill(booting, signal.SIGSTOP)
+        try:
+            # On new connections: the old worker still accepts them.
+            for _ in range(3):
+                other = new_user(node)
+                assert other.ask(other.create_conversation(), "again").text == "again"
+        finally:
+            os.kill(booting, signal.SIGCONT)
+        wait_until(lambda: set(node.workers()) == {booting}, "the new worker is alone")
+        assert new_user(node).create_conversation()
 
 
 def reload(node: Server, pauses_s: tuple[float, ...]) -> None:
