@@ -28,6 +28,7 @@ from conversations.admin.filters import (
     LastReplyFilter,
     ModelFilter,
     TagFilter,
+    TrashFilter,
     TroubleFilter,
 )
 from conversations.admin.finding import find_page
@@ -65,6 +66,9 @@ def _read_page(request: HttpRequest, conversation_id: UUID) -> tuple[ChatPage, S
     return page, summaries_of([conversation_id]).get(conversation_id, NOTHING_KNOWN)
 
 
+OWN_FILTERS = (LastReplyFilter, TroubleFilter, FeedbackFilter, ModelFilter, TagFilter, TrashFilter)
+
+
 @admin.register(Conversation)
 class ConversationAdmin(NotedListAdmin):
     list_title = "Conversations"
@@ -77,13 +81,14 @@ class ConversationAdmin(NotedListAdmin):
         ("updated_at", ActivityFilter),
         ("is_favorited", FavouriteFilter),
         ("is_archived", ArchivedFilter),
+        TrashFilter,
         TagFilter,
         ModelFilter,
         "assistant",
     )
     allowed_lookups = frozenset(
         {
-            *(own.parameter_name for own in (LastReplyFilter, TroubleFilter, FeedbackFilter, ModelFilter, TagFilter)),
+            *(own.parameter_name for own in OWN_FILTERS),
             *("updated_at__gte", "updated_at__lt", "updated_at__isnull"),
             *("is_favorited__exact", "is_archived__exact", "assistant__id__exact", "assistant__isnull"),
         }

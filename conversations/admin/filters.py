@@ -95,6 +95,21 @@ class ArchivedFilter(admin.BooleanFieldListFilter):
         self.title = "archived"
 
 
+class TrashFilter(admin.SimpleListFilter):
+    """What users have deleted and can still restore (TRASH_DAYS), and what they have not deleted."""
+
+    title = "trash"
+    parameter_name = "trash"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("1", "in the trash"), ("0", "not in the trash")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        if self.value() not in ("0", "1"):
+            return queryset
+        return queryset.filter(deleted_at__isnull=self.value() == "0")
+
+
 class TagFilter(admin.SimpleListFilter):
     """A tag that staff type, in any case. Users have too many to choose from."""
 

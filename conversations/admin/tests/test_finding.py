@@ -229,6 +229,15 @@ def test_filters_by_what_a_conversation_is(support: Client) -> None:
     assert titles(support, updated_at__gte=since) == ["plain"]
 
 
+def test_filters_by_trash(support: Client) -> None:
+    make_conversation(title="plain")
+    removed = make_conversation(title="thrown away", deleted_at=NOON, expires_at=NOON)
+    assert titles(support, trash="1") == ["thrown away"]
+    assert titles(support, trash="0") == ["plain"]
+    assert sorted(titles(support, trash="x")) == sorted(titles(support)) == ["plain", "thrown away"]
+    assert "<dt>Deleted by its user (UTC)</dt>" in support.get(f"{LIST}{removed.id}/change/").content.decode()
+
+
 def test_filters_by_archive_and_tag(support: Client) -> None:
     make_conversation(title="plain")
     kept = make_conversation(title="put away", is_archived=True)

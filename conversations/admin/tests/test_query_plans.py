@@ -108,6 +108,7 @@ PAGES = {
     "rare model": f"{LIST}?model=rare",
     "favourites": f"{LIST}?is_favorited__exact=1",
     "archived": f"{LIST}?is_archived__exact=1",
+    "trash": f"{LIST}?trash=1",
     "tag": f"{LIST}?tag=RARE",
     "an endless conversation": f"{LIST}{LONG_ID}/change/",
     "deleting an endless conversation": f"{LIST}{LONG_ID}/delete/",
