@@ -210,7 +210,7 @@ class Conversation(models.Model):
                 F("user_id"),
                 F("updated_at").desc(),
                 F("id").desc(),
-                name="idx_conversations_favourites",
+                name="idx_conversations_own_favorite",
                 condition=Q(is_favorited=True, is_listed=True, expires_at__isnull=True),
             ),
             # For staff, who see the conversations of all users by their last turn, and for pruning.
@@ -219,7 +219,7 @@ class Conversation(models.Model):
             # For the filters of the admin's list, each in the order of the list.
             models.Index(F("model_tag"), F("updated_at").desc(), F("id").desc(), name="idx_conversations_model"),
             models.Index(
-                F("updated_at").desc(), F("id").desc(), name="idx_conversations_favorited", condition=Q(is_favorited=True)
+                F("updated_at").desc(), F("id").desc(), name="idx_conversations_all_favorite", condition=Q(is_favorited=True)
             ),
             models.Index(
                 F("updated_at").desc(), F("id").desc(), name="idx_conversations_put_away", condition=Q(is_archived=True)

@@ -242,7 +242,7 @@ def test_one_query_however_many(user: UserClient, django_assert_num_queries: Any
 
 
 @pytest.mark.parametrize(
-    ("conditions", "index"), [({}, "idx_conversations_listed"), ({"is_favorited": True}, "idx_conversations_favourites")]
+    ("conditions", "index"), [({}, "idx_conversations_listed"), ({"is_favorited": True}, "idx_conversations_own_favorite")]
 )
 def test_the_page_is_read_from_the_index(user: UserClient, conditions: dict[str, bool], index: str) -> None:
     make_list(user, 1)
