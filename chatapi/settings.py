@@ -239,7 +239,7 @@ SPECTACULAR_SETTINGS = {
         "WhenBusyEnum": ["reject", "interrupt"],
         "SendWhenBusyEnum": ["reject", "interrupt", "enqueue"],
         "MessageRoleEnum": ["user", "assistant", "system", "tool"],
-        "ErrorCode": "conversations.surfaces.openapi.CODE_CHOICES",
+        "ErrorCode": "conversations.surfaces.openapi.CODES",
     },
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",

@@ -1,13 +1,14 @@
 """What the OpenAPI descriptions of all surfaces share: media types, parameters, streams, errors, closed schemas."""
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from datetime import datetime
+from typing import Annotated, Any, ClassVar, TypeVar
+from uuid import UUID
 
-from drf_spectacular.extensions import OpenApiSerializerExtension
-from drf_spectacular.openapi import AutoSchema
+from drf_spectacular.plumbing import build_choice_description_list
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
-from rest_framework import serializers
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from chatapi.api.openapi import as_component
 from conversations.surfaces.error_codes import ERROR_CODES, STREAM_CODES
@@ -114,64 +115,53 @@ STREAM_EXAMPLES = {
 SSE_EXAMPLES, NDJSON_EXAMPLES = STREAM_EXAMPLES[SSE], STREAM_EXAMPLES[NDJSON]
 
 
-CODE_CHOICES = [(code, meaning) for code, (_, meaning) in ERROR_CODES.items()]
+CODES = list(ERROR_CODES)
 
 
-class ErrorSchema(serializers.Serializer[Any]):
-    detail = serializers.CharField(help_text="A sentence for people.")
-    code = serializers.ChoiceField(choices=CODE_CHOICES)
+class ErrorSchema(Struct):
+    ref_name: ClassVar = "Error"
 
-    class Meta:
-        ref_name = "Error"
-
-
-class InvalidSchema(ErrorSchema):
-    class Meta:
-        ref_name = "Invalid"
-
-    def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
-        # Not a class attribute, because `fields` is an attribute of serializers.
-        problems = serializers.ListField(child=serializers.CharField())
-        named = serializers.DictField(required=False, child=problems, help_text="What is wrong with each field.")
-        return {**super().get_fields(), "fields": named, **_saved_ids()}
-
-
-class ConflictSchema(ErrorSchema):
-    message_id = serializers.UUIDField(
-        required=False, allow_null=True, help_text="`generation_in_progress`: the running reply, or null if it has just ended."
-    )
-    message_ids = serializers.ListField(
-        child=serializers.CharField(),
-        required=False,
-        help_text="`history_mismatch`: the ids of the chat's newest messages, at most 1,000, oldest first.",
-    )
-
-    class Meta:
-        ref_name = "Conflict"
-
-
-class TooManySchema(ErrorSchema):
-    resets_at = serializers.DateTimeField(required=False, help_text="`quota_exceeded`: when the quota is renewed.")
-
-    class Meta:
-        ref_name = "TooMany"
+    detail: Annotated[str, Meta(description="A sentence for people.")]
+    code: Annotated[
+        str,
+        Meta(
+            description=build_choice_description_list([(code, meaning) for code, (_, meaning) in ERROR_CODES.items()]),
+            extra_json_schema={"type": "string", "enum": CODES},
+        ),
+    ]
 
 
 class UpstreamErrorSchema(ErrorSchema):
-    class Meta:
-        ref_name = "UpstreamError"
+    ref_name: ClassVar = "UpstreamError"
 
-    def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
-        return {**super().get_fields(), **_saved_ids()}
+    conversation_id: Annotated[UUID | UnsetType, Meta(description="The conversation, if the message was saved.")] = UNSET
+    message_id: Annotated[UUID | UnsetType, Meta(description="The failed reply, if the message was saved.")] = UNSET
+    user_message_id: Annotated[UUID | UnsetType, Meta(description="The message, if it was saved.")] = UNSET
 
 
-def _saved_ids() -> dict[str, serializers.Field[Any, Any, Any, Any]]:
-    told = {
-        "conversation_id": "The conversation, if the message was saved.",
-        "message_id": "The failed reply, if the message was saved.",
-        "user_message_id": "The message, if it was saved.",
-    }
-    return {name: serializers.UUIDField(required=False, help_text=text) for name, text in told.items()}
+class InvalidSchema(UpstreamErrorSchema):
+    ref_name: ClassVar = "Invalid"
+
+    fields: Annotated[dict[str, list[str]] | UnsetType, Meta(description="What is wrong with each field.")] = UNSET
+
+
+class ConflictSchema(ErrorSchema):
+    ref_name: ClassVar = "Conflict"
+
+    message_id: Annotated[
+        UUID | UnsetType | None,
+        Meta(description="`generation_in_progress`: the running reply, or null if it has just ended."),
+    ] = UNSET
+    message_ids: Annotated[
+        list[str] | UnsetType,
+        Meta(description="`history_mismatch`: the ids of the chat's newest messages, at most 1,000, oldest first."),
+    ] = UNSET
+
+
+class TooManySchema(ErrorSchema):
+    ref_name: ClassVar = "TooMany"
+
+    resets_at: Annotated[datetime | UnsetType, Meta(description="`quota_exceeded`: when the quota is renewed.")] = UNSET
 
 
 # What the errors of a status have besides `detail` and `code`.
@@ -193,29 +183,8 @@ def complete_description(result: dict[str, Any], **_: Any) -> dict[str, Any]:
     schemas = result["components"]["schemas"]
     assert not schemas.keys() & COMPONENTS.keys()
     schemas |= COMPONENTS
-    result["components"]["schemas"] = _without_empty_choices(dict(sorted(schemas.items())))
+    result["components"]["schemas"] = dict(sorted(schemas.items()))
     return result
-
-
-def _without_empty_choices(described: Any) -> Any:
-    """Drop `oneOf` where one choice takes anything, which the generator writes for nullable fields of any type."""
-    if isinstance(described, list):
-        return [_without_empty_choices(item) for item in described]
-    if not isinstance(described, dict):
-        return described
-    kept = {name: _without_empty_choices(value) for name, value in described.items()}
-    return {name: value for name, value in kept.items() if name != "oneOf" or {} not in value}
-
-
-class ClosedSchemaExtension(OpenApiSerializerExtension):
-    """Document every `ClosedSerializer` with `additionalProperties: false`."""
-
-    target_class = "conversations.surfaces.request_fields.ClosedSerializer"
-    match_subclasses = True
-
-    def map_serializer(self, auto_schema: AutoSchema, direction: Any) -> dict[str, Any]:
-        described: dict[str, Any] = auto_schema._map_serializer(self.target, direction, bypass_extensions=True)
-        return {**described, "additionalProperties": False}
 
 
 def query(name: str, description: str, kind: Any = OpenApiTypes.STR, **more: Any) -> OpenApiParameter:

@@ -107,8 +107,7 @@ def _refuse_choice(given: Any) -> None:
 
 
 def _any_value(description: str, read: Callable[[Any], Any]) -> Meta:
-    described = {"oneOf": [{}, {"type": "null"}], "writeOnly": True}
-    return Meta(description=description, extra_json_schema=described, extra={"read": read})
+    return Meta(description=description, extra_json_schema={"writeOnly": True}, extra={"read": read})
 
 
 class RefusingBody(TypedBody):
