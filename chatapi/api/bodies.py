@@ -116,6 +116,5 @@ def _read(declared: FieldType, hint: Any, given: Any) -> Any:
         raise ValidationError([declared.extra.get("problem") or expected(declared.kind)]) from None
     if isinstance(value, str) and "\x00" in value:
         raise ValidationError(["Null characters are not allowed."])
-    if check := declared.extra.get("check"):
-        check(value)
-    return value
+    then = declared.extra.get("then")
+    return then(value) if then else value

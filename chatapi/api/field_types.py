@@ -3,10 +3,10 @@
 Besides msgspec's own rules (`Meta(min_length=…, ge=…)`), a `Meta(extra={…})` may hold:
 
 - `read`: a function that makes the value from what JSON holds, instead of msgspec;
-- `check`: a function that is called with the value;
+- `then`: a function that makes the value from what msgspec read;
 - `empty`: what a row shows for a null.
 
-`read` and `check` raise `ValidationError` with a sentence for the client.
+`read` and `then` raise `ValidationError` with a sentence for the client.
 """
 
 from typing import Any, NamedTuple
@@ -70,4 +70,6 @@ def _within(what: str, least: int | None, most: int | None, unit: str) -> str:
 
 
 def _between(what: str, least: float | None, most: float | None) -> str:
-    return f"{what}." if least is None or most is None else f"{what} from {least} to {most}."
+    if least is None:
+        return f"{what}." if most is None else f"{what} of at most {most}."
+    return f"{what} of at least {least}." if most is None else f"{what} from {least} to {most}."

@@ -5,16 +5,11 @@ from typing import Annotated, Any
 
 import orjson
 from django.conf import settings
-from drf_spectacular.utils import extend_schema_field
 from msgspec import Meta
-from rest_framework import serializers
 from rest_framework.exceptions import ValidationError
 
 from conversations.surfaces.request_fields import (
-    BodySerializer,
     RefusingBody,
-    StrictFloatField,
-    StrictIntegerField,
     harmless_values,
     refuse_unsupported,
 )
@@ -86,64 +81,14 @@ class OpenAIFieldsBody(RefusingBody):
         return {name: getattr(self, name, None) for name in OPENAI_FIELDS}
 
 
-@extend_schema_field({"oneOf": [_STOP, {"type": "array", "items": _STOP, "maxItems": MOST_STOPS}]})
-class StopField(serializers.Field[Any, Any, Any, Any]):
-    """One text, or up to four, at which the model ends."""
-
-    def to_internal_value(self, data: Any) -> tuple[str, ...] | None:
-        texts = [data] if isinstance(data, str) else data
-        if not isinstance(texts, list) or not all(isinstance(text, str) and text and "\x00" not in text for text in texts):
-            raise serializers.ValidationError("Must be a text or a list of texts, none of them empty.")
-        if len(texts) > MOST_STOPS or any(len(text) > LONGEST_STOP for text in texts):
-            raise serializers.ValidationError(f"Must have at most {MOST_STOPS} texts of at most {LONGEST_STOP} characters.")
-        return tuple(texts) or None
-
-
-@extend_schema_field(
-    {
-        "type": "object",
-        "properties": {"type": {"type": "string", "enum": list(FORMATS)}, "json_schema": {"type": "object"}},
-        "required": ["type"],
-    }
-)
-class ResponseFormatField(serializers.Field[Any, Any, Any, Any]):
-    """The form of the answer, as OpenAI's chat completions name it. The schema is the inference service's to judge."""
-
-    def to_internal_value(self, data: Any) -> dict[str, Any] | None:
-        kind = data.get("type") if isinstance(data, dict) else None
-        if not isinstance(kind, str) or kind not in FORMATS:
-            raise serializers.ValidationError(f"Must be an object whose type is one of {', '.join(FORMATS)}.")
-        if (kind == "json_schema") != isinstance(data.get("json_schema"), dict) or set(data) - {"type", "json_schema"}:
-            raise serializers.ValidationError("Must have a json_schema if that is its type, and nothing else.")
-        check_size(data, LONGEST_FORMAT)
-        return None if kind == "text" else data
-
-
 def check_size(value: Any, most_bytes: int) -> None:
     """Refuse a value of a body that is longer than this as JSON, or can't be encoded again."""
     try:
         size = len(orjson.dumps(value))
     except (orjson.JSONEncodeError, RecursionError):
-        raise serializers.ValidationError("Must be JSON of ordinary depth and numbers.") from None
+        raise ValidationError("Must be JSON of ordinary depth and numbers.") from None
     if size > most_bytes:
-        raise serializers.ValidationError(f"Must have at most {most_bytes} bytes.")
-
-
-class OpenAIFieldsSerializer(BodySerializer):
-    # The fields of OPENAI_FIELDS, which a body has beside its own, except `response_format`: /v1 has two forms of that.
-
-    top_p = StrictFloatField(required=False, allow_null=True, min_value=0, max_value=1, help_text=ONLY_OPENAI)
-    stop = StopField(required=False, allow_null=True, help_text=ONLY_OPENAI)
-    seed = StrictIntegerField(required=False, allow_null=True, min_value=-(2**63), max_value=2**63 - 1, help_text=ONLY_OPENAI)
-    frequency_penalty = StrictFloatField(required=False, allow_null=True, min_value=-2, max_value=2, help_text=ONLY_OPENAI)
-    presence_penalty = StrictFloatField(required=False, allow_null=True, min_value=-2, max_value=2, help_text=ONLY_OPENAI)
-
-    def to_internal_value(self, data: Any) -> Any:
-        return super().to_internal_value(without_unknown_sampling(data) if isinstance(data, dict) else data)
-
-    def openai_fields(self) -> dict[str, Any]:
-        """Return what the request chose of OPENAI_FIELDS, None where it chose nothing."""
-        return {name: self.validated_data.get(name) for name in OPENAI_FIELDS}
+        raise ValidationError(f"Must have at most {most_bytes} bytes.")
 
 
 def without_unknown_sampling(data: Mapping[str, Any]) -> Mapping[str, Any]:

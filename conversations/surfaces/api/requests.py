@@ -53,9 +53,10 @@ def _read_ids(given: Any) -> list[UUID]:
     return list(dict.fromkeys(filter(None, found)))
 
 
-def _refuse_zero(rating: int) -> None:
+def _refuse_zero(rating: int) -> int:
     if rating == 0:
         raise ValidationError(["Must be 1, -1 or null."])
+    return rating
 
 
 Tag = Annotated[str, Meta(min_length=1, max_length=MAX_TAG_CHARACTERS, extra={"read": _read_tag})]
@@ -208,7 +209,7 @@ class SwapBody(Body):
 
 class FeedbackBody(Body):
     rating: Annotated[
-        Annotated[int, Meta(ge=-1, le=1, extra={"check": _refuse_zero})] | None,
+        Annotated[int, Meta(ge=-1, le=1, extra={"then": _refuse_zero})] | None,
         Meta(description="1, -1, or null to remove the rating."),
     ]
     comment: Annotated[str, Meta(max_length=2000)] | None = None

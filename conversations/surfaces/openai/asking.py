@@ -3,11 +3,14 @@
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
+import orjson
 from django.http import HttpRequest
+from rest_framework.request import Request
 
+from chatapi.api.bodies import Body, read_json, read_object
 from chatapi.problem import Problem
 from conversations.exceptions import ConversationNotFound, GenerationInProgress
 from conversations.models import Conversation, Message
@@ -25,8 +28,7 @@ from conversations.surfaces.openai.deleting import find_reply
 from conversations.surfaces.openai.identifiers import read_conversation_id, read_response_id
 from conversations.surfaces.openai.openings import Said, add_messages, open_conversation
 from conversations.surfaces.openai.repeats import Same, find_repeated_turn, forget_ended_turns, wait_for_same_request
-from conversations.surfaces.openai.requests import SAMPLING_FIELDS, InputMessage, ResponseCreateSerializer
-from conversations.surfaces.openai.tools import offered
+from conversations.surfaces.openai.requests import SAMPLING_FIELDS, InputMessage, ResponseCreateBody
 from conversations.surfaces.sending import refuse_too_many_streams
 from inference_proxy.protocols.base import Sampling
 
@@ -36,6 +38,9 @@ _begin_together = with_model_list(begin_together)
 
 # What the reply's row keeps of a request, so that the response shows it again.
 KEPT = ("temperature", "max_output_tokens", "background", "instructions", "metadata", *SAMPLING_FIELDS)
+
+
+Asked = TypeVar("Asked", bound=Body)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,18 +73,24 @@ def said_of(messages: Sequence[InputMessage]) -> list[Said]:
     return [Said(message.role, message.content, message.calls, message.call_id) for message in messages]
 
 
-def question_of(body: ResponseCreateSerializer, user_id: UUID) -> Question:
+def read_question(kind: type[Asked], request: Request, surface: str) -> tuple[Asked, str]:
+    """Return the body of a request, and its fingerprint: the same for equal bodies. Raises a 400."""
+    given = read_json(request)
+    body = read_object(kind, given)
+    return body, fingerprint_of(surface, orjson.dumps(given, option=orjson.OPT_SORT_KEYS).hex())
+
+
+def question_of(body: ResponseCreateBody, fingerprint: str, user_id: UUID) -> Question:
     """Return what a response is asked for. Raises `ConversationNotFound`, `ResponseNotFound`."""
-    asked = body.validated_data
-    place = _place_of(asked, user_id)
+    place = _place_of(body, user_id)
     return Question(
         user_id=user_id,
-        content=asked["input"][-1].content,
-        earlier=said_of(asked["input"][:-1]),
+        content=body.input[-1].content,
+        earlier=said_of(body.input[:-1]),
         sampling=body.sampling(),
-        terms=_terms(asked, place, fingerprint_of("response", body.take_written().hex())),
+        terms=_terms(body, place, fingerprint),
         place=place,
-        is_temporary=asked.get("store") is False,
+        is_temporary=body.store is False,
     )
 
 
@@ -203,35 +214,35 @@ def _arguments(question: Question, conversation_id: UUID, key: str) -> dict[str,
     }
 
 
-def _place_of(asked: dict[str, Any], user_id: UUID) -> Place:
-    if asked.get("conversation"):
-        return Place(read_conversation_id(asked["conversation"]))
-    if asked.get("previous_response_id"):
-        previous_id = read_response_id(asked["previous_response_id"])
+def _place_of(body: ResponseCreateBody, user_id: UUID) -> Place:
+    if body.conversation:
+        return Place(read_conversation_id(body.conversation))
+    if body.previous_response_id:
+        previous_id = read_response_id(body.previous_response_id)
         return Place(find_reply(reply_id=previous_id, user_id=user_id), previous_id)
     return Place()
 
 
-def _terms(asked: dict[str, Any], place: Place, fingerprint: str) -> Terms:
+def _terms(body: ResponseCreateBody, place: Place, fingerprint: str) -> Terms:
     # Not by `==`: 0 is a choice, and equals False.
-    options = {name: value for name in KEPT if (value := asked.get(name)) not in (None, {}, "") and value is not False}
-    if asked.get("reasoning"):
-        options["reasoning_summary"] = asked["reasoning"]
-    if tools := offered(asked):
+    options = {name: value for name in KEPT if (value := getattr(body, name)) not in (None, {}, "") and value is not False}
+    if body.reasoning:
+        options["reasoning_summary"] = body.reasoning
+    if tools := body.offered():
         options["tools"] = tools
-    if asked.get("text"):
-        options["response_format"] = asked["text"]
+    if body.text:
+        options["response_format"] = body.text
     if place.after is not None:
         options["previous_response_id"] = place.after.hex
-    if (brought := len(asked["input"]) - 1) > 0:
+    if (brought := len(body.input) - 1) > 0:
         options |= {"has_history": True} if place.conversation_id is None else {"brought": brought}
     return Terms(
-        instructions=asked.get("instructions") or "",
-        model_tag=asked.get("model") or "",
+        instructions=body.instructions or "",
+        model_tag=body.model or "",
         after=place.after,
         fingerprint=fingerprint,
         options=options,
-        call_id=asked["input"][-1].call_id,
+        call_id=body.input[-1].call_id,
     )
 
 

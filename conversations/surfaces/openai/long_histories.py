@@ -7,7 +7,7 @@ import msgspec
 from chatapi.incoming.request_bodies import PayloadTooLarge
 from conversations.surfaces.long_bodies import LongBodyParser, raw_fields
 from conversations.surfaces.openai.requests import MOST_KNOWN_ITEMS
-from conversations.surfaces.request_fields import BodySerializer
+from conversations.surfaces.request_fields import RefusingBody
 
 MOST_BRACES = 100_000
 # What a message says, and what makes it unsupported.
@@ -34,8 +34,8 @@ class LongMessage(msgspec.Struct, gc=False):
 class HistoryParser(LongBodyParser):
     """Read the messages of the field `history` one by one."""
 
-    def __init__(self, body: type[BodySerializer], history: str) -> None:
-        self.fields = raw_fields(*body().fields, *body.unsupported)
+    def __init__(self, body: type[RefusingBody], history: str) -> None:
+        self.fields = raw_fields(*body.__struct_encode_fields__, *body.unsupported)
         self._history = history
 
     def read_field(self, name: str, raw: Any) -> Any:

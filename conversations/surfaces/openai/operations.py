@@ -6,7 +6,7 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter
 
 from conversations.surfaces.openai import requests, responses
-from conversations.surfaces.openai.chat.requests import CompletionCreateSerializer
+from conversations.surfaces.openai.chat.requests import CompletionCreateBody
 from conversations.surfaces.openai.chat.responses import CompletionSchema
 from conversations.surfaces.openai.event_schemas import CHUNK_STREAM_EVENT, RESPONSE_STREAM_EVENT
 from conversations.surfaces.openapi import (
@@ -79,7 +79,7 @@ create_completion = operation(
         header("X-Conversation-Id", "A conversation to go on with. Default: the one with this history, or a new one"),
         answer_header("X-Conversation-Id", "The conversation that the turn was added to", 200),
     ],
-    request=CompletionCreateSerializer,
+    request=CompletionCreateBody,
     responses={
         (200, JSON): CompletionSchema,
         (200, SSE): CHUNK_STREAM_EVENT,
@@ -106,7 +106,7 @@ create_conversation = operation(
     "Create a conversation",
     TAG,
     parameters=[IDEMPOTENCY_KEY],
-    request=requests.ConversationCreateSerializer,
+    request=requests.ConversationCreateBody,
     examples=[example({"metadata": {"topic": "tea"}})],
     responses={(200, JSON): responses.ConversationSchema, **GUARDED, **errors(400, 403, 413, 422)},
 )
@@ -122,7 +122,7 @@ update_conversation = operation(
     "Replace the metadata of a conversation",
     TAG,
     parameters=[CONVERSATION],
-    request=requests.ConversationUpdateSerializer,
+    request=requests.ConversationUpdateBody,
     examples=[example({"metadata": {"topic": "green tea"}})],
     responses={(200, JSON): responses.ConversationSchema, **GUARDED, **errors(400, 404, 413)},
 )
@@ -145,7 +145,7 @@ create_items = operation(
     "Add messages at the end of a conversation",
     TAG,
     parameters=[CONVERSATION],
-    request=requests.ItemsCreateSerializer,
+    request=requests.ItemsCreateBody,
     examples=[example({"items": [{"role": "user", "content": "hello"}]})],
     responses={(200, JSON): responses.ItemListSchema, **GUARDED, **errors(400, 404, 409, 413)},
 )
@@ -168,7 +168,7 @@ create_response = operation(
     "Ask a question and receive the response",
     TAG,
     parameters=[IDEMPOTENCY_KEY, RETRIES],
-    request=requests.ResponseCreateSerializer,
+    request=requests.ResponseCreateBody,
     responses={**ANSWERS, **GUARDED, **errors(400, 403, 404, 409, 413, 422, 502, 504)},
     examples=[example({"input": "hello"}), EXAMPLE],
 )

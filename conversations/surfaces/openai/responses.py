@@ -2,14 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any, ClassVar, Literal
 from uuid import UUID
 
 from django.conf import settings
-from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import extend_schema_field
-from rest_framework import serializers
+from msgspec import UNSET, Meta, Struct, UnsetType
 
+from chatapi.api.rows import known_time
 from conversations.models import Role, Status
 from conversations.surfaces.openai.identifiers import (
     call_form,
@@ -20,7 +19,6 @@ from conversations.surfaces.openai.identifiers import (
     response_form,
 )
 from conversations.surfaces.openai.tools import response_tools
-from conversations.surfaces.responses import known_time
 from inference_proxy.exceptions import FAILURES, UpstreamError
 from inference_proxy.protocols.tool_calls import ToolCall, read_call_id, read_calls
 
@@ -279,175 +277,156 @@ def model_body(model_tag: str) -> dict[str, Any]:
 # Descriptions for the OpenAPI file
 
 
-class ErrorDetailSchema(serializers.Serializer[Any]):
-    message = serializers.CharField()
-    type = serializers.CharField(help_text="For example `invalid_request_error` or `server_error`.")
-    param = serializers.CharField(allow_null=True, help_text="The field or parameter that is wrong.")
-    code = serializers.CharField(help_text="The code that the other surfaces give.")
+class ErrorDetailSchema(Struct):
+    ref_name: ClassVar = "OpenAIErrorDetail"
 
-    class Meta:
-        ref_name = "OpenAIErrorDetail"
-
-
-class ErrorSchema(serializers.Serializer[Any]):
-    error = ErrorDetailSchema()
-
-    class Meta:
-        ref_name = "OpenAIError"
+    message: str
+    type: Annotated[str, Meta(description="For example `invalid_request_error` or `server_error`.")]
+    param: Annotated[str | None, Meta(description="The field or parameter that is wrong.")]
+    code: Annotated[str, Meta(description="The code that the other surfaces give.")]
 
 
-class ContentSchema(serializers.Serializer[Any]):
-    type = serializers.CharField(help_text="`input_text`, `output_text`, `refusal` or `reasoning_text`.")
-    text = serializers.CharField(allow_blank=True, required=False, help_text="Of all but a refusal.")
-    refusal = serializers.CharField(required=False, help_text="What the model said when it refused to answer.")
-    annotations = serializers.ListField(child=serializers.JSONField(), required=False)
-    logprobs = serializers.ListField(child=serializers.JSONField(), required=False)
+class ErrorSchema(Struct):
+    ref_name: ClassVar = "OpenAIError"
 
-    class Meta:
-        ref_name = "OpenAIContent"
+    error: ErrorDetailSchema
 
 
-class ItemSchema(serializers.Serializer[Any]):
-    id = serializers.CharField(
-        help_text="`msg_…` for a message, `rs_…` for reasoning, `fc_…` for a call, `fco_…` for an output."
-    )
-    type = serializers.CharField(help_text="`message`, `reasoning`, `function_call` or `function_call_output`.")
-    status = serializers.CharField(help_text="`in_progress`, `completed` or `incomplete`.")
-    role = serializers.ChoiceField(choices=["user", "assistant", "system"], required=False)
-    content = ContentSchema(many=True, required=False, help_text="Of messages and reasoning.")
-    call_id = serializers.CharField(required=False, help_text="Of calls and outputs.")
-    name = serializers.CharField(required=False, help_text="Of calls: the function.")
-    arguments = serializers.CharField(required=False, help_text="Of calls: JSON, as the model wrote it.")
-    output = serializers.CharField(required=False, help_text="Of outputs.")
-    summary = serializers.ListField(
-        child=serializers.JSONField(), required=False, help_text="Of reasoning: its text, if the request asked for a summary."
-    )
+class ContentSchema(Struct):
+    ref_name: ClassVar = "OpenAIContent"
 
-    class Meta:
-        ref_name = "OpenAIItem"
+    type: Annotated[str, Meta(description="`input_text`, `output_text`, `refusal` or `reasoning_text`.")]
+    text: Annotated[str, Meta(description="Of all but a refusal.")] | UnsetType = UNSET
+    refusal: Annotated[str, Meta(description="What the model said when it refused to answer.")] | UnsetType = UNSET
+    annotations: list[Any] | UnsetType = UNSET
+    logprobs: list[Any] | UnsetType = UNSET
 
 
-class ItemListSchema(serializers.Serializer[Any]):
-    object = serializers.CharField(help_text="Always `list`.")
+class ItemSchema(Struct):
+    ref_name: ClassVar = "OpenAIItem"
+
+    id: Annotated[
+        str, Meta(description="`msg_…` for a message, `rs_…` for reasoning, `fc_…` for a call, `fco_…` for an output.")
+    ]
+    type: Annotated[str, Meta(description="`message`, `reasoning`, `function_call` or `function_call_output`.")]
+    status: Annotated[str, Meta(description="`in_progress`, `completed` or `incomplete`.")]
+    role: Literal["user", "assistant", "system"] | UnsetType = UNSET
+    content: Annotated[list[ContentSchema], Meta(description="Of messages and reasoning.")] | UnsetType = UNSET
+    call_id: Annotated[str, Meta(description="Of calls and outputs.")] | UnsetType = UNSET
+    name: Annotated[str, Meta(description="Of calls: the function.")] | UnsetType = UNSET
+    arguments: Annotated[str, Meta(description="Of calls: JSON, as the model wrote it.")] | UnsetType = UNSET
+    output: Annotated[str, Meta(description="Of outputs.")] | UnsetType = UNSET
+    summary: Annotated[
+        list[Any] | UnsetType, Meta(description="Of reasoning: its text, if the request asked for a summary.")
+    ] = UNSET
+
+
+class ItemListSchema(Struct):
+    ref_name: ClassVar = "OpenAIItemList"
+
+    object: Annotated[str, Meta(description="Always `list`.")]
     # Named by hand: a list of items is part of a page here.
-    data = ItemSchema(many=True)  # type: ignore[assignment]
-    first_id = serializers.CharField(allow_blank=True, help_text='"" in an empty list.')
-    last_id = serializers.CharField(allow_blank=True, help_text="For `?after=` of the next page.")
-    has_more = serializers.BooleanField()
-
-    class Meta:
-        ref_name = "OpenAIItemList"
+    data: list[ItemSchema]
+    first_id: Annotated[str, Meta(description='"" in an empty list.')]
+    last_id: Annotated[str, Meta(description="For `?after=` of the next page.")]
+    has_more: bool
 
 
-class ConversationRefSchema(serializers.Serializer[Any]):
-    id = serializers.CharField()
+class ConversationRefSchema(Struct):
+    ref_name: ClassVar = "OpenAIConversationRef"
 
-    class Meta:
-        ref_name = "OpenAIConversationRef"
-
-
-class ConversationSchema(serializers.Serializer[Any]):
-    id = serializers.CharField()
-    object = serializers.CharField(help_text="Always `conversation`.")
-    created_at = serializers.IntegerField(help_text="Seconds since 1970.")
-    metadata = serializers.DictField(child=serializers.CharField(allow_blank=True))
-
-    class Meta:
-        ref_name = "OpenAIConversation"
+    id: str
 
 
-class DeletedSchema(serializers.Serializer[Any]):
-    id = serializers.CharField()
-    object = serializers.CharField(help_text="`response` or `conversation.deleted`.")
-    deleted = serializers.BooleanField()
+class ConversationSchema(Struct):
+    ref_name: ClassVar = "OpenAIConversation"
 
-    class Meta:
-        ref_name = "OpenAIDeleted"
-
-
-class ResponseErrorSchema(serializers.Serializer[Any]):
-    code = serializers.ChoiceField(choices=["server_error"])
-    message = serializers.CharField()
-    type = serializers.CharField(help_text="The `error_code` of the message on the primary surface, or `interrupted`.")
-
-    class Meta:
-        ref_name = "OpenAIResponseError"
+    id: str
+    object: Annotated[str, Meta(description="Always `conversation`.")]
+    created_at: Annotated[int, Meta(description="Seconds since 1970.")]
+    metadata: dict[str, str]
 
 
-class IncompleteSchema(serializers.Serializer[Any]):
-    reason = serializers.CharField(help_text="`max_output_tokens` or `content_filter`.")
+class DeletedSchema(Struct):
+    ref_name: ClassVar = "OpenAIDeleted"
 
-    class Meta:
-        ref_name = "OpenAIIncompleteDetails"
-
-
-class UsageSchema(serializers.Serializer[Any]):
-    input_tokens = serializers.IntegerField(min_value=0, help_text="0 where the inference service does not count them.")
-    input_tokens_details = serializers.DictField(child=serializers.IntegerField())
-    output_tokens = serializers.IntegerField(min_value=0)
-    output_tokens_details = serializers.DictField(child=serializers.IntegerField())
-    total_tokens = serializers.IntegerField(min_value=0)
-
-    class Meta:
-        ref_name = "OpenAIUsage"
+    id: str
+    object: Annotated[str, Meta(description="`response` or `conversation.deleted`.")]
+    deleted: bool
 
 
-@extend_schema_field(OpenApiTypes.OBJECT)
-class AnyObjectField(serializers.JSONField):
-    pass
+class ResponseErrorSchema(Struct):
+    ref_name: ClassVar = "OpenAIResponseError"
+
+    code: Literal["server_error"]
+    message: str
+    type: Annotated[str, Meta(description="The `error_code` of the message on the primary surface, or `interrupted`.")]
 
 
-class ResponseSchema(serializers.Serializer[Any]):
-    id = serializers.CharField()
-    object = serializers.CharField(help_text="Always `response`.")
-    created_at = serializers.IntegerField(help_text="Seconds since 1970.")
-    completed_at = serializers.IntegerField(allow_null=True)
-    status = serializers.CharField(help_text="`in_progress`, `completed`, `incomplete`, `cancelled` or `failed`.")
-    model = serializers.CharField()
-    conversation = ConversationRefSchema()
-    previous_response_id = serializers.CharField(allow_null=True)
-    instructions = serializers.CharField(allow_null=True)
-    metadata = serializers.DictField(child=serializers.CharField(allow_blank=True))
-    background = serializers.BooleanField()
-    store = serializers.BooleanField(help_text="false: the conversation is temporary.")
-    temperature = serializers.FloatField()
-    max_output_tokens = serializers.IntegerField(allow_null=True)
-    error = ResponseErrorSchema(allow_null=True)
-    incomplete_details = IncompleteSchema(allow_null=True)
-    output = ItemSchema(many=True)
-    usage = UsageSchema(allow_null=True, help_text="null until the response has ended.")
-    tools = serializers.ListField(child=serializers.JSONField(), help_text="The functions that the request offered.")
-    tool_choice = serializers.JSONField(help_text="A word, or the function that the model must call.")
-    parallel_tool_calls = serializers.BooleanField()
-    max_tool_calls = serializers.IntegerField(allow_null=True)
-    truncation = serializers.CharField()
-    text = AnyObjectField()
-    top_p = serializers.FloatField()
-    presence_penalty = serializers.FloatField()
-    frequency_penalty = serializers.FloatField()
-    top_logprobs = serializers.IntegerField()
-    reasoning = AnyObjectField(allow_null=True)
-    service_tier = serializers.CharField()
-    safety_identifier = serializers.CharField(allow_null=True)
-    prompt_cache_key = serializers.CharField(allow_null=True)
+class IncompleteSchema(Struct):
+    ref_name: ClassVar = "OpenAIIncompleteDetails"
 
-    class Meta:
-        ref_name = "OpenAIResponse"
+    reason: Annotated[str, Meta(description="`max_output_tokens` or `content_filter`.")]
 
 
-class ModelSchema(serializers.Serializer[Any]):
-    id = serializers.CharField()
-    object = serializers.CharField(help_text="Always `model`.")
-    created = serializers.IntegerField(help_text="Always 0.")
-    owned_by = serializers.CharField()
+class UsageSchema(Struct):
+    ref_name: ClassVar = "OpenAIUsage"
 
-    class Meta:
-        ref_name = "OpenAIModel"
+    input_tokens: Annotated[int, Meta(ge=0, description="0 where the inference service does not count them.")]
+    input_tokens_details: dict[str, int]
+    output_tokens: Annotated[int, Meta(ge=0)]
+    output_tokens_details: dict[str, int]
+    total_tokens: Annotated[int, Meta(ge=0)]
 
 
-class ModelListSchema(serializers.Serializer[Any]):
-    object = serializers.CharField(help_text="Always `list`.")
-    data = ModelSchema(many=True)  # type: ignore[assignment]
+class ResponseSchema(Struct):
+    ref_name: ClassVar = "OpenAIResponse"
 
-    class Meta:
-        ref_name = "OpenAIModelList"
+    id: str
+    object: Annotated[str, Meta(description="Always `response`.")]
+    created_at: Annotated[int, Meta(description="Seconds since 1970.")]
+    completed_at: int | None
+    status: Annotated[str, Meta(description="`in_progress`, `completed`, `incomplete`, `cancelled` or `failed`.")]
+    model: str
+    conversation: ConversationRefSchema
+    previous_response_id: str | None
+    instructions: str | None
+    metadata: dict[str, str]
+    background: bool
+    store: Annotated[bool, Meta(description="false: the conversation is temporary.")]
+    temperature: float
+    max_output_tokens: int | None
+    error: ResponseErrorSchema | None
+    incomplete_details: IncompleteSchema | None
+    output: list[ItemSchema]
+    usage: Annotated[UsageSchema | None, Meta(description="null until the response has ended.")]
+    tools: Annotated[list[Any], Meta(description="The functions that the request offered.")]
+    tool_choice: Annotated[Any, Meta(description="A word, or the function that the model must call.")]
+    parallel_tool_calls: bool
+    max_tool_calls: int | None
+    truncation: str
+    text: dict[str, Any]
+    top_p: float
+    presence_penalty: float
+    frequency_penalty: float
+    top_logprobs: int
+    reasoning: dict[str, Any] | None
+    service_tier: str
+    safety_identifier: str | None
+    prompt_cache_key: str | None
+
+
+class ModelSchema(Struct):
+    ref_name: ClassVar = "OpenAIModel"
+
+    id: str
+    object: Annotated[str, Meta(description="Always `model`.")]
+    created: Annotated[int, Meta(description="Always 0.")]
+    owned_by: str
+
+
+class ModelListSchema(Struct):
+    ref_name: ClassVar = "OpenAIModelList"
+
+    object: Annotated[str, Meta(description="Always `list`.")]
+    data: list[ModelSchema]

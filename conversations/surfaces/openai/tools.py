@@ -1,12 +1,12 @@
 """Function tools that a request offers, in the forms of both APIs, and the calls and outputs that it brings."""
 
 import re
-from typing import Any
+from typing import Annotated, Any
 
-from drf_spectacular.utils import extend_schema_field
-from rest_framework import serializers
+from msgspec import Meta
+from rest_framework.exceptions import ValidationError
 
-from conversations.surfaces.sampling_fields import check_size, takes_tools
+from conversations.surfaces.sampling_fields import OpenAIFieldsBody, check_size, takes_tools
 from inference_proxy.protocols.tool_calls import MOST_CALLS, MOST_CHARACTERS, ToolCall
 
 MOST_TOOLS = 128
@@ -30,47 +30,62 @@ _TOOL = {
 }
 
 
-@extend_schema_field({"type": "array", "items": _TOOL, "maxItems": MOST_TOOLS, "nullable": True})
-class ToolsField(serializers.Field[Any, Any, Any, Any]):
-    """Functions that the client runs. A response names them in the tool, a chat completion in its `function`.
-
-    The value is that of a chat completion. What a function takes is the inference service's to judge.
-    """
-
-    def to_internal_value(self, data: Any) -> list[dict[str, Any]] | None:
-        if not isinstance(data, list):
-            raise serializers.ValidationError("Must be a list of tools.")
-        if not data:
-            return None
-        if not takes_tools():
-            raise serializers.ValidationError("The inference service takes no tools.")
-        if len(data) > MOST_TOOLS:
-            raise serializers.ValidationError(f"Must have at most {MOST_TOOLS} tools.")
-        check_size(data, MOST_BYTES)
-        return [{"type": "function", "function": _read_function(tool)} for tool in data]
-
-
-@extend_schema_field({"oneOf": [{"type": "string", "enum": list(WORDS)}, {"type": "object"}], "nullable": True})
-class ToolChoiceField(serializers.Field[Any, Any, Any, Any]):
-    """Whether the model calls a tool: a word, or the function that it must call."""
-
-    def to_internal_value(self, data: Any) -> Any:
-        if isinstance(data, str) and data in WORDS:
-            return data
-        if isinstance(data, dict) and data.get("type") == "function":
-            function = data.get("function", data)
-            name = function.get("name") if isinstance(function, dict) else None
-            return {"type": "function", "function": {"name": _read_name(name)}}
-        raise serializers.ValidationError(f"Must be one of {', '.join(WORDS)}, or name a function.")
-
-
-def offered(asked: dict[str, Any]) -> dict[str, Any] | None:
-    """Return what a validated body offers, for `Sampling.tools`; None without tools. Raises a 400 for a choice without them."""
-    if not asked.get("tools"):
-        if asked.get("tool_choice") not in (None, "auto", "none"):
-            raise serializers.ValidationError({"tool_choice": ["There are no tools to choose from."]})
+def _read_tools(given: Any) -> list[dict[str, Any]] | None:
+    if not isinstance(given, list):
+        raise ValidationError("Must be a list of tools.")
+    if not given:
         return None
-    return {name: asked[name] for name in ("tools", "tool_choice", "parallel_tool_calls") if asked.get(name) is not None}
+    if not takes_tools():
+        raise ValidationError("The inference service takes no tools.")
+    if len(given) > MOST_TOOLS:
+        raise ValidationError(f"Must have at most {MOST_TOOLS} tools.")
+    check_size(given, MOST_BYTES)
+    return [{"type": "function", "function": _read_function(tool)} for tool in given]
+
+
+def _read_tool_choice(given: Any) -> Any:
+    if isinstance(given, str) and given in WORDS:
+        return given
+    if isinstance(given, dict) and given.get("type") == "function":
+        function = given.get("function", given)
+        name = function.get("name") if isinstance(function, dict) else None
+        return {"type": "function", "function": {"name": _read_name(name)}}
+    raise ValidationError(f"Must be one of {', '.join(WORDS)}, or name a function.")
+
+
+# Functions that the client runs. A response names them in the tool, a chat completion in its `function`. The value is that of a
+# chat completion. What a function takes is the inference service's to judge.
+Tools = Annotated[
+    list[dict[str, Any]],
+    Meta(extra_json_schema={"type": "array", "items": _TOOL, "maxItems": MOST_TOOLS}, extra={"read": _read_tools}),
+]
+# Whether the model calls a tool: a word, or the function that it must call.
+ToolChoice = Annotated[
+    str | dict[str, Any],
+    Meta(
+        extra_json_schema={"oneOf": [{"type": "string", "enum": list(WORDS)}, {"type": "object"}]},
+        extra={"read": _read_tool_choice},
+    ),
+]
+
+
+class ToolsBody(OpenAIFieldsBody):
+    # A body that may offer tools.
+
+    tools: Tools | None = None
+    tool_choice: ToolChoice | None = None
+    parallel_tool_calls: bool | None = None
+
+    def check(self) -> None:
+        if not self.tools and self.tool_choice not in (None, "auto", "none"):
+            raise ValidationError({"tool_choice": ["There are no tools to choose from."]})
+
+    def offered(self) -> dict[str, Any] | None:
+        """Return what the body offers, for `Sampling.tools`; None without tools."""
+        if not self.tools:
+            return None
+        names = ("tools", "tool_choice", "parallel_tool_calls")
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
 
 
 def response_tools(stored: Any) -> dict[str, Any]:
@@ -91,7 +106,7 @@ def response_tools(stored: Any) -> dict[str, Any]:
 def read_tool_calls(data: Any) -> tuple[ToolCall, ...]:
     """Read the `tool_calls` of an answer that a client brings."""
     if not isinstance(data, list) or len(data) > MOST_CALLS or not all(isinstance(call, dict) for call in data):
-        raise serializers.ValidationError(f"The tool_calls of a message must be a list of at most {MOST_CALLS} calls.")
+        raise ValidationError(f"The tool_calls of a message must be a list of at most {MOST_CALLS} calls.")
     return tuple(read_call(call.get("id"), call.get("function")) for call in data)
 
 
@@ -99,35 +114,35 @@ def read_call(call_id: Any, function: Any) -> ToolCall:
     """Read a call: its id, and an object with a name and arguments."""
     name, arguments = (function.get("name"), function.get("arguments")) if isinstance(function, dict) else (None, None)
     if not isinstance(arguments, str) or "\x00" in arguments or len(arguments) > MOST_CHARACTERS:
-        raise serializers.ValidationError("A call must have a name and arguments, which are a text.")
+        raise ValidationError("A call must have a name and arguments, which are a text.")
     return ToolCall(read_call_id(call_id), _read_name(name), arguments)
 
 
 def read_call_id(data: Any) -> str:
     if not isinstance(data, str) or not 0 < len(data) <= LONGEST_ID or not data.isprintable():
-        raise serializers.ValidationError(f"The id of a call must have 1 to {LONGEST_ID} characters.")
+        raise ValidationError(f"The id of a call must have 1 to {LONGEST_ID} characters.")
     return data
 
 
 def check_output(output: str) -> str:
     if len(output) > LONGEST_OUTPUT:
-        raise serializers.ValidationError(f"An output must have at most {LONGEST_OUTPUT} characters.")
+        raise ValidationError(f"An output must have at most {LONGEST_OUTPUT} characters.")
     return output
 
 
 def _read_function(tool: Any) -> dict[str, Any]:
     if not isinstance(tool, dict) or tool.get("type") != "function":
-        raise serializers.ValidationError("Only tools of the type function are supported.")
+        raise ValidationError("Only tools of the type function are supported.")
     function = tool.get("function", tool)
     if not isinstance(function, dict):
-        raise serializers.ValidationError("The function of a tool must be an object.")
+        raise ValidationError("The function of a tool must be an object.")
     _read_name(function.get("name"))
     return {name: function[name] for name in FUNCTION_FIELDS if function.get(name) is not None}
 
 
 def _read_name(name: Any) -> str:
     if not isinstance(name, str) or not NAME.fullmatch(name):
-        raise serializers.ValidationError("The name of a function must have 1 to 64 ASCII letters, digits and . _ -")
+        raise ValidationError("The name of a function must have 1 to 64 ASCII letters, digits and . _ -")
     return name
 
 

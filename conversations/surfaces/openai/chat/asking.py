@@ -6,11 +6,10 @@ from uuid import UUID
 from django.http import HttpRequest
 
 from conversations.services.sending.context import SEPARATOR
-from conversations.services.sending.retries import fingerprint_of
 from conversations.services.sending.turn import Terms
 from conversations.surfaces.openai.asking import Place, Question, said_of
 from conversations.surfaces.openai.branches import split_history
-from conversations.surfaces.openai.chat.requests import CompletionCreateSerializer
+from conversations.surfaces.openai.chat.requests import CompletionCreateBody
 from conversations.surfaces.openai.identifiers import read_conversation_id
 from inference_proxy.protocols.base import OPENAI_FIELDS
 
@@ -24,20 +23,19 @@ def limit_header(question: Question) -> dict[str, str]:
     return {} if most is None else {"X-Max-Completion-Tokens": str(most)}
 
 
-def question_of(body: CompletionCreateSerializer, request: HttpRequest, user_id: UUID) -> Question:
+def question_of(body: CompletionCreateBody, fingerprint: str, request: HttpRequest, user_id: UUID) -> Question:
     """Return what a chat completion is asked for. Raises `ConversationNotFound`.
 
     System messages before all others hold for this turn only: many programs write the time into them. In a conversation
     that the request names, only what was said since the last answer is new.
     """
-    asked = body.validated_data
-    *earlier, question = said_of(asked["messages"])
+    *earlier, question = said_of(body.messages)
     prompts = list(takewhile(lambda said: said.role == "system", earlier))
     earlier = earlier[len(prompts) :]
     instructions = SEPARATOR.join(filter(None, (prompt.content for prompt in prompts)))
     named = request.META.get("HTTP_X_CONVERSATION_ID", "")
     place = Place(read_conversation_id(named)) if named else Place()
-    options = {name: asked[name] for name in KEPT if asked.get(name) not in (None, {})}
+    options = {name: value for name in KEPT if (value := getattr(body, name)) not in (None, {})}
     if instructions:
         options["instructions"] = instructions
     most = body.sampling().max_tokens
@@ -52,11 +50,11 @@ def question_of(body: CompletionCreateSerializer, request: HttpRequest, user_id:
         sampling=body.sampling(),
         terms=Terms(
             instructions=instructions,
-            model_tag=asked.get("model") or "",
-            fingerprint=fingerprint_of("completion", body.take_written().hex()),
+            model_tag=body.model or "",
+            fingerprint=fingerprint,
             options=options,
             call_id=question.call_id,
         ),
         place=place,
-        is_temporary=asked.get("store") is False,
+        is_temporary=body.store is False,
     )

@@ -1,10 +1,10 @@
 """Chat completions and their chunks."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, ClassVar
 from uuid import UUID
 
-from rest_framework import serializers
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from conversations.surfaces.openai.identifiers import completion_form
 from conversations.surfaces.openai.responses import seconds
@@ -63,47 +63,41 @@ def conversation_header(conversation_id: UUID) -> dict[str, str]:
 # Descriptions for the OpenAPI file
 
 
-class CompletionMessageSchema(serializers.Serializer[Any]):
-    role = serializers.CharField(help_text="Always `assistant`.")
-    content = serializers.CharField(
-        allow_blank=True, allow_null=True, help_text="null if the model refused, or only called tools."
-    )
-    refusal = serializers.CharField(allow_null=True, help_text="What the model said when it refused to answer.")
-    tool_calls = serializers.ListField(child=serializers.JSONField(), required=False, help_text="What the client is to run.")
-    reasoning_content = serializers.CharField(required=False, help_text="What the model thought.")
+class CompletionMessageSchema(Struct):
+    ref_name: ClassVar = "OpenAICompletionMessage"
 
-    class Meta:
-        ref_name = "OpenAICompletionMessage"
+    role: Annotated[str, Meta(description="Always `assistant`.")]
+    content: Annotated[str | None, Meta(description="null if the model refused, or only called tools.")]
+    refusal: Annotated[str | None, Meta(description="What the model said when it refused to answer.")]
+    tool_calls: Annotated[list[Any], Meta(description="What the client is to run.")] | UnsetType = UNSET
+    reasoning_content: Annotated[str, Meta(description="What the model thought.")] | UnsetType = UNSET
 
 
-class CompletionChoiceSchema(serializers.Serializer[Any]):
-    index = serializers.IntegerField(help_text="Always 0.")
-    message = CompletionMessageSchema()
-    logprobs = serializers.JSONField(help_text="Always null.")
-    finish_reason = serializers.CharField(help_text="`stop`, `length`, `content_filter` or `tool_calls`.")
+class CompletionChoiceSchema(Struct):
+    ref_name: ClassVar = "OpenAICompletionChoice"
 
-    class Meta:
-        ref_name = "OpenAICompletionChoice"
-
-
-class CompletionUsageSchema(serializers.Serializer[Any]):
-    prompt_tokens = serializers.IntegerField(min_value=0, help_text="0 where the inference service does not count them.")
-    completion_tokens = serializers.IntegerField(min_value=0)
-    total_tokens = serializers.IntegerField(min_value=0)
-
-    class Meta:
-        ref_name = "OpenAICompletionUsage"
+    index: Annotated[int, Meta(description="Always 0.")]
+    message: CompletionMessageSchema
+    logprobs: Annotated[Any, Meta(description="Always null.")]
+    finish_reason: Annotated[str, Meta(description="`stop`, `length`, `content_filter` or `tool_calls`.")]
 
 
-class CompletionSchema(serializers.Serializer[Any]):
-    id = serializers.CharField(help_text="`chatcmpl-` and the hex digits of the reply's id.")
-    object = serializers.CharField(help_text="Always `chat.completion`.")
-    created = serializers.IntegerField(help_text="Seconds since 1970.")
-    model = serializers.CharField()
-    system_fingerprint = serializers.CharField(allow_null=True, help_text="Always null.")
-    service_tier = serializers.CharField(help_text="Always `default`.")
-    choices = CompletionChoiceSchema(many=True)
-    usage = CompletionUsageSchema()
+class CompletionUsageSchema(Struct):
+    ref_name: ClassVar = "OpenAICompletionUsage"
 
-    class Meta:
-        ref_name = "OpenAICompletion"
+    prompt_tokens: Annotated[int, Meta(ge=0, description="0 where the inference service does not count them.")]
+    completion_tokens: Annotated[int, Meta(ge=0)]
+    total_tokens: Annotated[int, Meta(ge=0)]
+
+
+class CompletionSchema(Struct):
+    ref_name: ClassVar = "OpenAICompletion"
+
+    id: Annotated[str, Meta(description="`chatcmpl-` and the hex digits of the reply's id.")]
+    object: Annotated[str, Meta(description="Always `chat.completion`.")]
+    created: Annotated[int, Meta(description="Seconds since 1970.")]
+    model: str
+    system_fingerprint: Annotated[str | None, Meta(description="Always null.")]
+    service_tier: Annotated[str, Meta(description="Always `default`.")]
+    choices: list[CompletionChoiceSchema]
+    usage: CompletionUsageSchema

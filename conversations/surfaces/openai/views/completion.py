@@ -24,38 +24,37 @@ from conversations.surfaces.delivery import (
 )
 from conversations.surfaces.headers import read_idempotency_key
 from conversations.surfaces.openai import operations
-from conversations.surfaces.openai.asking import begin_turn, new_messages
+from conversations.surfaces.openai.asking import begin_turn, new_messages, read_question
 from conversations.surfaces.openai.chat.asking import limit_header, question_of
 from conversations.surfaces.openai.chat.chunks import chunk_stream
-from conversations.surfaces.openai.chat.requests import CompletionCreateSerializer
+from conversations.surfaces.openai.chat.requests import CompletionCreateBody
 from conversations.surfaces.openai.chat.responses import completion_body, conversation_header
 from conversations.surfaces.openai.errors import Interrupted, StillRunning
 from conversations.surfaces.openai.long_histories import HistoryParser
 from conversations.surfaces.openai.queries import read_response_row
 from conversations.surfaces.openai.repeats import note_delivered, note_stream_delivered
 from conversations.surfaces.openai.requests import MOST_ITEMS
-from conversations.surfaces.request_fields import read_body
 
 
 class CompletionView(APIView):
-    parser = HistoryParser(CompletionCreateSerializer, "messages")
+    parser = HistoryParser(CompletionCreateBody, "messages")
 
     def get_throttles(self) -> list[Any]:
         return [SendThrottle()]
 
     @operations.create_completion
     def post(self, request: Request) -> HttpResponseBase:
-        body = read_body(CompletionCreateSerializer, request)
-        asked, user_id, key = body.validated_data, caller_id(request), read_idempotency_key(request)
-        question = question_of(body, request._request, user_id)
+        body, fingerprint = read_question(CompletionCreateBody, request, "completion")
+        user_id, key = caller_id(request), read_idempotency_key(request)
+        question = question_of(body, fingerprint, request._request, user_id)
         # Clients send the whole history each time, and some cut off its beginning. So a history that is not stored here counts
         # for less than one of a response.
         count_further_sends(request, len(new_messages(question)) // MOST_ITEMS)
-        turn = begin_turn(request._request, question, key=key, how=Delivery.SSE if asked.get("stream") else Delivery.JSON)
+        turn = begin_turn(request._request, question, key=key, how=Delivery.SSE if body.stream else Delivery.JSON)
         headers = {**reply_headers(turn), **conversation_header(turn.conversation_id), **limit_header(question)}
         read_row = partial(read_response_row, turn.reply_id, user_id)
-        if asked.get("stream"):
-            with_usage = (asked.get("stream_options") or {}).get("include_usage")
+        if body.stream:
+            with_usage = (body.stream_options or {}).get("include_usage")
             chunks = chunk_stream(read_row(), read_row if with_usage else None)
             noted = partial(note_stream_delivered, turn)
             return stream_turn(request._request, turn, chunks, headers, user_id=user_id, resumes=False, on_delivered=noted)

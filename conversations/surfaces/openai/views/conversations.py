@@ -5,6 +5,7 @@ from uuid import UUID
 
 from rest_framework.request import Request
 
+from chatapi.api.bodies import read_body
 from chatapi.api.views import ViewSet
 from chatapi.api.wire import Response
 from chatapi.limits.throttling import SendThrottle, count_further_sends
@@ -25,11 +26,10 @@ from conversations.surfaces.openai.identifiers import (
 from conversations.surfaces.openai.openings import add_items, open_conversation
 from conversations.surfaces.openai.queries import read_added_items, read_conversation, read_item, read_items
 from conversations.surfaces.openai.requests import (
-    ConversationCreateSerializer,
-    ConversationUpdateSerializer,
-    ItemsCreateSerializer,
+    ConversationCreateBody,
+    ConversationUpdateBody,
+    ItemsCreateBody,
 )
-from conversations.surfaces.request_fields import read_body
 
 
 class ConversationViewSet(ViewSet):
@@ -39,10 +39,10 @@ class ConversationViewSet(ViewSet):
 
     @operations.create_conversation
     def create(self, request: Request) -> Response:
-        asked = read_body(ConversationCreateSerializer, request).validated_data
-        history = said_of(asked.get("items") or ())
+        asked = read_body(ConversationCreateBody, request)
+        history = said_of(asked.items or ())
         count_further_sends(request, len(history) - 1)
-        user_id, key, metadata = caller_id(request), read_idempotency_key(request), asked.get("metadata")
+        user_id, key, metadata = caller_id(request), read_idempotency_key(request), asked.metadata
 
         def create_it() -> UUID:
             return open_conversation(user_id=user_id, history=history, metadata=metadata, is_listed=True)
@@ -61,7 +61,7 @@ class ConversationViewSet(ViewSet):
     @operations.update_conversation
     def update(self, request: Request, conversation_id: str) -> Response:
         found_id, user_id = read_conversation_id(conversation_id), caller_id(request)
-        metadata = read_body(ConversationUpdateSerializer, request).validated_data["metadata"]
+        metadata = read_body(ConversationUpdateBody, request).metadata
         replace_metadata(conversation_id=found_id, user_id=user_id, metadata=metadata)
         return Response(read_conversation(found_id, user_id))
 
@@ -80,7 +80,7 @@ class ConversationViewSet(ViewSet):
     @operations.create_items
     def create_items(self, request: Request, conversation_id: str) -> Response:
         found_id, user_id = read_conversation_id(conversation_id), caller_id(request)
-        asked = read_body(ItemsCreateSerializer, request).validated_data["items"]
+        asked = read_body(ItemsCreateBody, request).items
         count_further_sends(request, len(asked) - 1)
         said = said_of(asked)
         is_repeated = retry_count(request._request) > 0

@@ -23,39 +23,38 @@ from conversations.surfaces.delivery import (
 )
 from conversations.surfaces.headers import read_idempotency_key
 from conversations.surfaces.openai import operations
-from conversations.surfaces.openai.asking import begin_turn, new_messages, question_of
+from conversations.surfaces.openai.asking import begin_turn, new_messages, question_of, read_question
 from conversations.surfaces.openai.deleting import delete_reply
 from conversations.surfaces.openai.errors import StillRunning
 from conversations.surfaces.openai.identifiers import read_response_id, response_form
 from conversations.surfaces.openai.long_histories import HistoryParser
 from conversations.surfaces.openai.queries import read_input_items, read_response_row
 from conversations.surfaces.openai.repeats import note_delivered, note_stream_delivered
-from conversations.surfaces.openai.requests import ResponseCreateSerializer, check_brought
+from conversations.surfaces.openai.requests import ResponseCreateBody, check_brought
 from conversations.surfaces.openai.responses import response_body
 from conversations.surfaces.openai.sequence import MAX_NUMBER
 from conversations.surfaces.openai.streaming import event_stream
 from conversations.surfaces.query_parameters import read_flag, read_whole_number
-from conversations.surfaces.request_fields import read_body
 
 
 class ResponseViewSet(ViewSet):
-    parser = HistoryParser(ResponseCreateSerializer, "input")
+    parser = HistoryParser(ResponseCreateBody, "input")
 
     def get_throttles(self) -> list[Any]:
         return [SendThrottle()] if self.action == "create" else super().get_throttles()
 
     @operations.create_response
     def create(self, request: Request) -> HttpResponseBase:
-        body = read_body(ResponseCreateSerializer, request)
-        asked, user_id, key = body.validated_data, caller_id(request), read_idempotency_key(request)
-        is_background = bool(asked.get("background"))
-        question = question_of(body, user_id)
+        body, fingerprint = read_question(ResponseCreateBody, request, "response")
+        user_id, key = caller_id(request), read_idempotency_key(request)
+        is_background = bool(body.background)
+        question = question_of(body, fingerprint, user_id)
         brought = new_messages(question)
         check_brought([said.content for said in brought if said.role != "tool"])
         count_further_sends(request, len(brought))
         how = Delivery.LATER if is_background else Delivery.SSE
         turn = begin_turn(request._request, question, key=key, how=how)
-        if asked.get("stream"):
+        if body.stream:
             events, _ = event_stream(turn.reply_id, user_id)
             return stream_turn(
                 request._request,
