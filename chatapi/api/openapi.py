@@ -1,7 +1,7 @@
 """What the OpenAPI generator must be told: our types as components, and our own classes."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args, get_origin
 
 import msgspec
 from drf_spectacular.extensions import OpenApiAuthenticationExtension, OpenApiSerializerExtension
@@ -33,8 +33,8 @@ def as_component(described: Any) -> Any:
     """Return a type, or `list[…]` of one, as the generator takes it. Everything else stays as it is."""
     if isinstance(described, type) and issubclass(described, msgspec.Struct):
         return Component(described)
-    if getattr(described, "__origin__", None) is list:
-        return Component(described.__args__[0], many=True)
+    if get_origin(described) is list:
+        return Component(get_args(described)[0], many=True)
     return described
 
 
