@@ -18,7 +18,7 @@ DOCUMENTED = {"_meta", "_request", "_srcfile"}
 # A type of the standard library that has no public name.
 TYPES_ONLY = {"_Decompress"}
 # Said in the row of another name.
-BESIDE = {"_put_conn", "_make_request", "_read_event", "_timer", "_declared_fields", "_writable_fields", "DELAY_BACKOFF"}
+BESIDE = {"_put_conn", "_make_request", "_read_event", "_timer", "DELAY_BACKOFF"}
 
 
 def rows() -> dict[str, list[str]]:
