@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import schemathesis
+import yaml
 from hypothesis import HealthCheck, Phase, settings
 from schemathesis.checks import not_a_server_error
 from schemathesis.pytest.lazy import get_all_tests
@@ -68,7 +69,22 @@ def owner(service: Server) -> Any:
 @pytest.fixture(scope="module", params=[False, pytest.param(True, marks=pytest.mark.exhaustive)], ids=["short", "long"])
 def schema(request: pytest.FixtureRequest) -> BaseSchema:
     config = schemathesis.Config.from_dict({"phases": {"coverage": {"enabled": request.param}}})
-    return schemathesis.openapi.from_path(PROJECT / "docs" / "openapi.yaml", config=config)
+    described = yaml.safe_load((PROJECT / "docs" / "openapi.yaml").read_text())
+    for path in described["paths"].values():
+        for operation in path.values():
+            for response in operation["responses"].values():
+                _describe_events(response.get("content", {}))
+    return schemathesis.openapi.from_dict(described, config=config)
+
+
+def _describe_events(content: dict[str, Any]) -> None:
+    """Describe events as schemathesis reads them. The OpenAPI file describes only their `data`, as generators of clients do."""
+    stream = content.get("text/event-stream")
+    if stream is not None:
+        data = {"type": "string", "contentMediaType": "application/json", "contentSchema": stream["schema"]}
+        # The last event of some surfaces.
+        either = {"anyOf": [{"const": "[DONE]"}, data]}
+        stream["schema"] = {"type": "object", "properties": {"data": either}, "required": ["data"]}
 
 
 # The decorator `schema.parametrize()` would invent the requests while tests are collected, which every process of a run does.
@@ -94,4 +110,6 @@ def check_answers(case: schemathesis.Case, owner: Owner) -> None:
         case.path_parameters.update(owner.own_places(set(case.path_parameters)))
     headers = {"Authorization": f"Bearer {owner.token}"}
     response = case.call(base_url=owner.base_url, headers=headers, timeout=30)
-    case.validate_response(response, checks=CHECKS)
+    # What this service does not have, such as titles by a model. The schema must name it.
+    checks = [check for check in CHECKS if response.status_code != 501 or check is not not_a_server_error]
+    case.validate_response(response, checks=checks)
