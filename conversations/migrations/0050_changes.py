@@ -71,6 +71,7 @@ SHOWN = (
     "is_listed",
     "created_at",
     "forked_from",
+    "session_id",
 )
 IS_SAME = " AND ".join(f"OLD.{column} IS NOT DISTINCT FROM NEW.{column}" for column in SHOWN)
 FUNCTIONS = {
@@ -106,6 +107,10 @@ FUNCTIONS = {
     INSERT INTO conversation_changes (user_id, conversation_id)
     SELECT user_id, id FROM conversations WHERE id = NEW.conversation_id AND user_id IS NOT NULL;
     """,
+    "note_queued_message": """
+    INSERT INTO conversation_changes (user_id, conversation_id)
+    SELECT user_id, id FROM conversations WHERE id = coalesce(NEW.conversation_id, OLD.conversation_id) AND user_id IS NOT NULL;
+    """,
 }
 TRIGGERS = {
     "note_created": (
@@ -125,6 +130,10 @@ TRIGGERS = {
     "note_changed_reply": (
         "messages",
         "AFTER UPDATE OF status, is_active, feedback ON messages FOR EACH ROW EXECUTE FUNCTION note_changed_message()",
+    ),
+    "note_queued": (
+        "queued_messages",
+        "AFTER INSERT OR UPDATE OR DELETE ON queued_messages FOR EACH ROW EXECUTE FUNCTION note_queued_message()",
     ),
 }
 CREATE = [
@@ -146,6 +155,7 @@ DROP = [
 
 class Migration(LockingMigration):
     dependencies = [("conversations", "0049_search_once")]
+    locked_tables = ("messages", "conversations", "queued_messages")
     lock_mode = "SHARE ROW EXCLUSIVE"
 
     operations = [migrations.RunSQL(sql=[*CREATE], reverse_sql=[*DROP])]

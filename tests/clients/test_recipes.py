@@ -60,7 +60,7 @@ def test_the_recipes_for_node_print_what_the_page_says(
 
 
 def _with_modules(code: str) -> str:
-    return code.replace("./stream.js", (PROJECT / "examples" / "stream.js").as_uri())
+    return re.sub(r'"\./(\w+\.js)"', lambda name: f'"{(PROJECT / "examples" / name[1]).as_uri()}"', code)
 
 
 def _is_refused(service: Server) -> bool:

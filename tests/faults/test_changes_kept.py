@@ -1,12 +1,19 @@
 """Local copies stay in step through a crash of PostgreSQL and through a fail-over (see `services.changes.reading`)."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 
 from conversations.services.changes.cursors import Cursor
+from devstack.folder import PROJECT
 from devstack.postgres import PostgresServer, temporary_postgres
+from tests.clients.node import why_node_is_missing
 from tests.support.auth import make_token
 from tests.support.client import Client
 from tests.support.server import Server
@@ -19,6 +26,47 @@ pytestmark = pytest.mark.slow
 ADDRESS = "/api/changes"
 NUMBERS = 500
 ATTEMPTS = 5
+
+
+EXAMPLES = PROJECT / "examples"
+NODE_SCRIPT = f"""
+import {{ followChanges }} from "{(EXAMPLES / "changes.js").as_uri()}";
+const known = new Map();
+for await (const {{ conversations, deleted, isWhole }} of followChanges(process.env.URL, {{ token: process.env.TOKEN }})) {{
+  if (isWhole) known.clear();
+  for (const item of conversations) known.set(item.id, item);
+  for (const id of deleted) known.delete(id);
+  console.log([...known.values()].map((item) => item.title).sort().join("\\n") + "\\n");
+}}
+"""
+
+
+class Example:
+    """One of the examples, which prints the titles of its copy after each change, with an empty line behind."""
+
+    def __init__(self, output: Path) -> None:
+        self._output = output
+
+    @property
+    def titles(self) -> list[str]:
+        blocks = self._output.read_text().split("\n\n")
+        return blocks[-2].split("\n") if len(blocks) > 1 else []
+
+
+@contextmanager
+def example(client: Client, folder: Path, kind: str) -> Iterator[Example]:
+    command = [sys.executable, str(EXAMPLES / "changes.py")] if kind == "python" else ["node", str(folder / "script.mjs")]
+    (folder / "script.mjs").write_text(NODE_SCRIPT)
+    environment = {**os.environ, "URL": f"http://127.0.0.1:{client.port}", "TOKEN": client.token or ""}
+    output = folder / f"{kind}.txt"
+    with output.open("wb") as stdout:
+        process = subprocess.Popen(command, env=environment, stdout=stdout)
+    try:
+        yield Example(output)
+        assert process.poll() is None, f"the {kind} example ended"
+    finally:
+        process.kill()
+        process.wait()
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +133,9 @@ def test_numbers_that_a_crash_gives_out_again_hide_nothing(client: Client, postg
     assert told(client, early)[0] == [f"after crash {attempt}"]
 
 
-def test_copies_stay_in_step_through_a_fail_over(client: Client, postgres: PostgresServer, standby: PostgresServer) -> None:
+def test_copies_stay_in_step_through_a_fail_over(
+    client: Client, postgres: PostgresServer, standby: PostgresServer, tmp_path: Path
+) -> None:
     with postgres.connect() as connection:
         connection.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
         connection.execute("SELECT pg_reload_conf()")
@@ -95,13 +145,13 @@ def test_copies_stay_in_step_through_a_fail_over(client: Client, postgres: Postg
     rename(client, conversation, "before")
     event = stream.read_object()
     assert [item["title"] for item in event["conversations"]] == ["before"]
-    postgres.crash()
-    wait_until(lambda: readiness(client) == "unreachable", "the server says so")
-    # A standby knows of no running transactions: it is not asked.
-    refused = client.request("GET", f"{ADDRESS}?since={event['next']}")
-    assert (refused.status, refused.json["code"]) == (503, "database_unavailable")
-    standby.promote()
-    rename(client, conversation, "after")
+    with ExitStack() as examples:
+        kinds = ["python"] if why_node_is_missing() else ["python", "node"]
+        copies = [examples.enter_context(example(client, tmp_path, kind)) for kind in kinds]
+        wait_until(lambda: all(copy.titles == ["before"] for copy in copies), "the examples have the list")
+        fail_over(client, postgres, standby, event["next"])
+        rename(client, conversation, "after")
+        wait_until(lambda: all(copy.titles == ["after"] for copy in copies), "the examples are told", 60)
     assert told(client, event["next"])[0] == ["after"]
     assert told(client, cursor)[0] == ["after"]
     # The open stream either goes on or ends, and then goes on where it was.
@@ -112,3 +162,12 @@ def test_copies_stay_in_step_through_a_fail_over(client: Client, postgres: Postg
         assert [item["title"] for item in again.read_object()["conversations"]] == ["after"]
     else:
         assert [item["title"] for item in frame.object["conversations"]] == ["after"]
+
+
+def fail_over(client: Client, postgres: PostgresServer, standby: PostgresServer, cursor: str) -> None:
+    postgres.crash()
+    wait_until(lambda: readiness(client) == "unreachable", "the server says so")
+    # A standby knows of no running transactions: it is not asked.
+    refused = client.request("GET", f"{ADDRESS}?since={cursor}")
+    assert (refused.status, refused.json["code"]) == (503, "database_unavailable")
+    standby.promote()

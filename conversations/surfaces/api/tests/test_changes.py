@@ -1,7 +1,9 @@
 """GET /api/changes: what changed since a cursor"""
 
+import importlib
 import threading
 import uuid
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -11,8 +13,13 @@ from django.utils import timezone
 
 from chatapi.tests.clients import UserClient
 from conversations.models import Conversation, Message, Status
+from conversations.queue_models import QueuedMessage
 from conversations.services.changes import reading
 from conversations.services.changes.cursors import Cursor
+from conversations.services.conversations import delete_conversations
+from conversations.services.history.erase import erase_user
+from conversations.services.history.prune import PruneCriteria, prune_history
+from conversations.surfaces.api.responses import ConversationSchema
 from conversations.tests.factories import make_conversation, make_message, make_reply, make_running_reply
 
 # What one transaction has not committed is told to nobody, not even to itself.
@@ -228,8 +235,6 @@ def test_a_cursor_that_nobody_gave_out_has_expired(cursor: str, user: UserClient
     ids=lambda other: next(iter(other)),
 )
 def test_an_old_cursor_or_one_of_another_history_has_expired(other: dict[str, Any], user: UserClient) -> None:
-    from dataclasses import replace
-
     cursor = replace(Cursor.decode(Copy(user).cursor), **other)
     answer = user.get(ADDRESS, {"since": cursor.encode()})
     assert (answer.status_code, answer.json()["code"]) == (410, "cursor_expired")
@@ -247,3 +252,53 @@ def test_one_query_tells_how_many_changed(user: UserClient, django_assert_num_qu
         make_running_reply(make_message(make_conversation(user.user_id)))
     with django_assert_num_queries(1):
         assert len(copy.told()) == 20
+
+
+def test_what_staff_and_commands_delete_is_told(user: UserClient) -> None:
+    old, deleted = make_conversation(user.user_id), make_conversation(user.user_id)
+    copy = Copy(user)
+    delete_conversations(conversation_ids=[deleted.id])
+    assert copy.told() == [f"- {deleted.id}"]
+    prune_history(criteria=PruneCriteria(user_id=user.user_id, older_than=timezone.now()))
+    assert copy.told() == [f"- {old.id}"]
+
+
+def test_cursors_of_an_erased_user_expire(user: UserClient) -> None:
+    make_conversation(user.user_id)
+    copy = Copy(user)
+    assert erase_user(user_id=user.user_id).changes > 0
+    assert user.get(ADDRESS, {"since": copy.cursor}).status_code == 410
+
+
+def test_a_change_by_another_user_of_the_database_is_noted() -> None:
+    """The predecessor may have a role of its own, which has rights on its own two tables only."""
+    conversation = make_conversation(uuid.uuid4())
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE ROLE predecessor")
+        try:
+            cursor.execute("GRANT SELECT, UPDATE ON conversations, messages TO predecessor")
+            cursor.execute("SET ROLE predecessor")
+            cursor.execute("UPDATE conversations SET title = 'theirs' WHERE id = %s", [conversation.id])
+            cursor.execute("RESET ROLE")
+            cursor.execute("SELECT count(*) FROM conversation_changes WHERE conversation_id = %s", [conversation.id])
+            assert cursor.fetchone() == (2,)
+        finally:
+            cursor.execute("RESET ROLE")
+            cursor.execute("DROP OWNED BY predecessor")
+            cursor.execute("DROP ROLE predecessor")
+
+
+def test_all_that_lists_show_is_compared() -> None:
+    noted = importlib.import_module("conversations.migrations.0050_changes").SHOWN
+    assert set(ConversationSchema.columns) - {"id", "user_id", "running_message_id"} <= set(noted)
+
+
+def test_a_message_that_waits_is_told(user: UserClient) -> None:
+    conversation = make_conversation(user.user_id)
+    copy = Copy(user)
+    waiting = QueuedMessage.objects.create(
+        id=uuid.uuid4(), conversation=conversation, reply_id=uuid.uuid4(), place=1, content="next", request={}
+    )
+    assert copy.told() == [str(conversation.id)]
+    waiting.delete()
+    assert copy.told() == [str(conversation.id)]
