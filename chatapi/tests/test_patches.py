@@ -13,8 +13,8 @@ PAGE = PROJECT / "docs" / "patches.md"
 PACKAGES = ("chatapi", "conversations", "inference_proxy")
 OURS = (*PACKAGES, "tests")
 MOST = 20
-# Documented by Django, by the REST framework and by Python (the how-to of logging), in spite of their form.
-DOCUMENTED = {"_meta", "_request", "_srcfile"}
+# Documented by Django, by the REST framework and by Python (logging, named tuples), in spite of their form.
+DOCUMENTED = {"_meta", "_request", "_srcfile", "_default_manager", "_fields", "_asdict", "_replace"}
 # A type of the standard library that has no public name.
 TYPES_ONLY = {"_Decompress"}
 # Said in the row of another name.
