@@ -89,7 +89,9 @@ def begin_turn(
         begun = _find_begun(asked, question)
         if begun is not None:
             return begun
-    waits = partial(enqueue_turn, is_background=how is Delivery.LATER, **asked, **question) if verb is start_turn else None
+    # As JSON, a message that may wait is answered at once, too.
+    is_background = how is Delivery.LATER or (how is Delivery.JSON and when_busy == "enqueue")
+    waits = partial(enqueue_turn, is_background=is_background, **asked, **question) if verb is start_turn else None
     try:
         return begin_when_free(lambda: verb(**asked, **question), when_busy, waits)
     except GenerationInProgress as refusal:

@@ -130,6 +130,27 @@ def test_as_json_it_is_a_202(client: Client, conversation: str, gate: Gate) -> N
     wait_until_idle(client, conversation)
 
 
+@pytest.mark.parametrize("how", ["json", "respond-async"])
+def test_a_reply_that_nobody_waits_for_is_not_interrupted(
+    client: Client, conversation: str, gate: Gate, upstream: ScriptedUpstream, how: str
+) -> None:
+    """The client got a 202, so it comes back."""
+    other = upstream.gate()
+    upstream.script(tokens("going"), hold(other), done(), when="second")
+    begin(client, conversation)
+    body = {"content": "second", "when_busy": "enqueue", "stream": how != "json"}
+    headers = BACKGROUND if how == "respond-async" else {}
+    queued = client.request("POST", f"/api/conversations/{conversation}/messages", body, headers)
+    assert queued.status == 202
+    gate.open()
+    other.wait_held()
+    refused = client.send(conversation, "third")
+    assert (refused.status, refused.json["code"]) == (409, "generation_in_progress")
+    other.open()
+    wait_until_idle(client, conversation)
+    assert client.message(conversation, queued.json["reply_id"])["status"] == "complete"
+
+
 def test_they_have_their_turns_in_order(client: Client, conversation: str, gate: Gate) -> None:
     begin(client, conversation)
     for content in ("second", "third", "fourth"):
