@@ -21,6 +21,7 @@ from conversations.models import (
     ChatUser,
     Conversation,
     EarlyStop,
+    ExportHold,
     Message,
     StaffAccess,
     UsageTotal,
@@ -125,6 +126,8 @@ def erase_user(
     # Names of chats that were stopped before they existed, seconds ago.
     EarlyStop.objects.filter(user_id=user_id).delete()
     receipt.instructions, _ = UserInstructions.objects.filter(user_id=user_id).delete()
+    # A worker that died during an export has left it.
+    ExportHold.objects.filter(user_id=user_id).delete()
     _blank_searches_for(user_id)
     receipt.directory_entries, _ = ChatUser.objects.filter(id=user_id).delete()
     receipt.admin_log_entries += _blank_admin_log(ChatUser, [user_id])

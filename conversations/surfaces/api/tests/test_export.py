@@ -16,6 +16,7 @@ from django.utils import timezone
 from chatapi.tests.clients import UserClient
 from conversations.models import Conversation, ExportHold, Message
 from conversations.services.history import export_holds, own_export
+from conversations.services.history.erase import erase_user
 from conversations.services.history.importing import import_history
 from conversations.services.history.seals import Condition
 from conversations.tests.concurrency import with_own_connections
@@ -189,6 +190,14 @@ def test_the_hold_of_a_dead_worker_ends(user: UserClient, monkeypatch: pytest.Mo
     # The first one, which was not dead, sees that it has lost its hold. It has no last line.
     assert b"".join(stream) == b""
     assert not ExportHold.objects.exists()
+
+
+def test_erasing_a_user_takes_what_a_dead_worker_has_left(user: UserClient, stranger: UserClient) -> None:
+    for user_id in (user.user_id, stranger.user_id):
+        assert user_id is not None and export_holds.Hold(user_id).take()
+    assert user.user_id is not None
+    erase_user(user_id=user.user_id)
+    assert list(ExportHold.objects.values_list("user_id", flat=True)) == [stranger.user_id]
 
 
 def test_an_export_that_goes_on_keeps_its_hold(user: UserClient, monkeypatch: pytest.MonkeyPatch) -> None:
