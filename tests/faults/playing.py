@@ -77,6 +77,10 @@ class Play:
         while any(thread.is_alive() for thread in self._threads):
             for thread in list(self._threads):
                 thread.join()
+        with self._lock:
+            # A turn that was stopped before its model was asked has no last token. Its faults must not strike the sends that
+            # check the promise.
+            self._armed.clear()
         self.cluster.give_memory_back()
         self.user.close()
 
