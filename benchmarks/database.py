@@ -142,9 +142,10 @@ def main() -> None:
     options = parser.parse_args()
     take_load_processors()
     base = start_postgres()
-    beside = new_database(base, "pgbench", is_migrated=False)
-    subprocess.run([str(programs_folder() / "pgbench"), "-i", "-q", "-s", "5", beside], check=True, capture_output=True)
     with _asking(base, over_http=options.over_http) as (database_url, ask):
+        # Behind the checkpoint that the removal of an older database brings: otherwise pgbench would write full pages.
+        beside = new_database(base, "pgbench", is_migrated=False)
+        subprocess.run([str(programs_folder() / "pgbench"), "-i", "-q", "-s", "5", beside], check=True, capture_output=True)
         database = Database(in_database(base, re.sub(r".*/(\w+)\?.*", r"\1", database_url)))
         for kind in KINDS:
             ask(kind, WARMING)  # plans are made, and pages are in memory
