@@ -12,11 +12,23 @@ export const whenLoggedOut = (listener) => (onLoggedOut = listener);
 
 /** Return the answer's JSON. Throws an Error with the fields of the refusal. */
 export async function call(method, path, body, more = {}) {
-  const headers = { Authorization: `Bearer ${getToken()}`, Accept: "application/json", ...more };
+  const answer = await request(method, path, body, { Accept: "application/json", ...more });
+  return answer.status === 204 ? null : answer.json();
+}
+
+/** Return a file, and the name that the service gives it. */
+export async function readFile(path) {
+  const answer = await request("GET", path);
+  const [, name] = answer.headers.get("Content-Disposition").match(/filename="(.+)"/);
+  return { name, content: await answer.blob() };
+}
+
+async function request(method, path, body, more) {
+  const headers = { Authorization: `Bearer ${getToken()}`, ...more };
   const answer = await fetch(PREFIX + path, { method, headers, body: body && JSON.stringify(body) });
-  const said = answer.status === 204 ? null : await answer.json().catch(() => ({}));
-  if (answer.ok) return said;
+  if (answer.ok) return answer;
   if (answer.status === 401) onLoggedOut();
+  const said = await answer.json().catch(() => ({}));
   throw Object.assign(new Error(said.detail ?? answer.statusText), said, { status: answer.status });
 }
 

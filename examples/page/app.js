@@ -1,5 +1,5 @@
 // A small chat page on the public API: logging in, choosing a conversation, writing. Replies are streamed by ../stream.js.
-import { call, getToken, inWords, setToken, whenLoggedOut } from "./api.js";
+import { call, getToken, inWords, readFile, setToken, whenLoggedOut } from "./api.js";
 import { Changes } from "./changes.js";
 import { drawIcons, el, isComposing } from "./elements.js";
 import { Sidebar } from "./sidebar.js";
@@ -258,6 +258,20 @@ askFor("tag", "tag-dialog", "new-tags", () => conversation.tags.join(", "), asyn
   await change({ tags: tags.split(",").filter((tag) => tag.trim()) });
   sidebar.loadTags();
 });
+/** Give the user a file of the service. */
+async function download(path) {
+  try {
+    const { name, content } = await readFile(path);
+    const address = URL.createObjectURL(content);
+    el("a", { href: address, download: name }).click();
+    URL.revokeObjectURL(address);
+  } catch (problem) {
+    showHeadProblem(problem);
+  }
+}
+
+$("download").addEventListener("click", () => download(`/conversations/${conversation.id}/export?format=markdown`));
+$("download-all").addEventListener("click", () => download("/export"));
 $("delete").addEventListener("click", () => {
   $("delete-dialog").returnValue = "";
   $("delete-dialog").showModal();

@@ -15,6 +15,7 @@ const ICONS = {
   again: "M19 12a7 7 0 1 1-2-5l2 2M19 4v5h-5",
   tag: "M4 4h8l8 8-8 8-8-8zM8 8h.01",
   box: "M4 5h16v4H4zM6 9v10h12V9M10 13h4",
+  down: "M12 4v11M7 10l5 5 5-5M5 19h14",
   fork: "M7 4v16M7 14c0-4 10-2 10-8M14 7l3-3 3 3",
   left: "M14 6l-6 6 6 6",
   right: "M10 6l6 6-6 6",

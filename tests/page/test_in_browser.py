@@ -405,6 +405,20 @@ def test_archive_tags_and_the_trash(open_page: OpenPage, client: Client, convers
     assert client.get(f"/api/conversations/{conversation}")["tags"] == ["work", "Green tea"]
 
 
+def test_conversations_are_taken_along(open_page: OpenPage, client: Client, conversation: str) -> None:
+    client.ask(conversation, "green tea")
+    page = open_page(f"#/c/{conversation}")
+    expect(page.locator(".reply > .text")).to_have_text("green tea")
+    with page.expect_download() as one:
+        page.get_by_role("button", name="Download", exact=True).click()
+    assert one.value.suggested_filename == f"conversation-{conversation}.md"
+    assert "green tea" in one.value.path().read_text()
+    with page.expect_download() as everything:
+        page.get_by_role("button", name="Download all conversations").click()
+    assert everything.value.suggested_filename.endswith(".jsonl")
+    assert conversation in everything.value.path().read_text()
+
+
 def test_a_phone_shows_the_list_over_the_conversation(open_page: OpenPage, client: Client, conversation: str) -> None:
     client.ask(conversation, "What is the sea?")
     page = open_page(viewport=PHONE)
