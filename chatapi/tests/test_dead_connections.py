@@ -44,8 +44,8 @@ def test_reads_in_one_round_trip_are_repeated() -> None:
     conversation = make_conversation()
     connection.close()
     end_session()
-    found, messages, _ = read_conversation_and_messages(conversation.id, USER_ID)
-    assert (found["id"], messages) == (conversation.id, [])
+    found = read_conversation_and_messages(conversation.id, USER_ID)
+    assert (found.id, found.messages) == (conversation.id, [])
 
 
 def test_the_first_statement_of_a_transaction_is_repeated_in_a_transaction() -> None:

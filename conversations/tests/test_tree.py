@@ -153,15 +153,15 @@ class Reference:
         assert said == [text for text in reversed([question.text, *before]) if text]
 
     def check(self) -> None:
-        _, shown, _ = read_conversation_and_messages(self.conversation.id, USER_ID)
+        shown = read_conversation_and_messages(self.conversation.id, USER_ID).messages
         path = self.root.path()
         self.paths.append(path)
-        assert [(item["id"], item["content"]) for item in shown] == [(node.id, node.text) for node in path]
+        assert [(item.id, item.content) for item in shown] == [(node.id, node.text) for node in path]
         for item, node in zip(shown, path, strict=True):
             beside = node.above.below
-            assert (item["version"], item["versions"]) == (beside.index(node) + 1, len(beside))
-            if item["role"] == Role.USER and item["follows_id"]:
-                assert item["follows_id"] == node.above.id
+            assert (item.version, item.versions) == (beside.index(node) + 1, len(beside))
+            if item.role == Role.USER and item.follows_id:
+                assert item.follows_id == node.above.id
 
 
 @pytest.fixture
@@ -208,8 +208,8 @@ def test_a_send_behind_an_earlier_answer_is_a_version_of_what_followed_it(conver
     assert texts(conversation) == ["q1", "a1", "q2", "a2"]
     again = edit(Message.objects.get(content="q2"), "q2 changed")
     end(again, "complete", "c2")
-    _, shown, _ = read_conversation_and_messages(conversation.id, USER_ID)
-    assert [(item["content"], item["version"], item["versions"]) for item in shown] == [
+    shown = read_conversation_and_messages(conversation.id, USER_ID).messages
+    assert [(item.content, item.version, item.versions) for item in shown] == [
         ("q1", 1, 1),
         ("a1", 1, 2),
         ("q2 changed", 2, 2),
