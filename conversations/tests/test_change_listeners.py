@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 
 import orjson
 import pytest
-from django.db import connection, connections
+from django.db import connection, connections, transaction
 
 from chatapi.database.connections import run_on_own_connection
 from conversations.models import Conversation
@@ -115,10 +115,11 @@ def test_an_interrupted_history_sends_each_listener_back_to_its_cursor(listen: C
     user_id = uuid4()
     conversation = make_conversation(user_id)
     listener = listen(user_id)
-    with connection.cursor() as cursor:
+    # In one transaction, because a round between the two would find no era and end the stream.
+    with transaction.atomic(), connection.cursor() as cursor:
         # As after a crash: the next change begins an era.
         cursor.execute("TRUNCATE change_era_marks")
-    Conversation.objects.filter(id=conversation.id).update(title="after")
+        Conversation.objects.filter(id=conversation.id).update(title="after")
     assert titles(listener) == [["after"]]
     wait_until(lambda: listener.read(0) == [] and listener.is_live, "rounds tell the listener again")
     Conversation.objects.filter(id=conversation.id).update(title="later")

@@ -28,6 +28,7 @@ EXPLANATIONS = {
     "model_gone": "The inference service no longer has the chosen model.",
     "no_answer": "The model ended without an answer.",
     "tool_call_unsupported": "The model called a tool, which this service does not support.",
+    "quota_exceeded": "The user's quota was used up when this message, which had waited, had its turn.",
     "not_saved": "The end of the reply could not be saved. The text may be incomplete.",
     INTERRUPTED: "The worker that made the reply was lost or restarted. The text ends at its last checkpoint.",
 }

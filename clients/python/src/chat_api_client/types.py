@@ -1,7 +1,7 @@
 """Objects of the service, as its OpenAPI file describes them."""
 
 from collections.abc import Mapping
-from typing import TypedDict
+from typing import Any, TypedDict
 
 Query = Mapping[str, str | int | bool]
 
@@ -37,11 +37,14 @@ class Message(TypedDict):
     follows_id: str | None
     version: int
     versions: int
+    reply_id: str | None
     is_active: bool
     error_code: str | None
     feedback: int | None
     reasoning: str
     finish_reason: str
+    tool_calls: list[dict[str, Any]]
+    tool_call_id: str
 
 
 # `in` is a word of Python, so this one is not a class.
