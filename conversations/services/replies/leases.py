@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 RENEWALS_PER_AGE = 15
 # How long a lease must be unchanged, and its lock free, to prove a death: 5 s of those 30 s.
 PROOFS_PER_AGE = 6
+# A session that was lost frees its lock too, and a busy machine needs a moment to open another one.
+LEAST_PROOF_S = 1.0
 # Two readings further apart than this are no succession: 5 s of those 30 s.
 GAPS_PER_AGE = 6
 LEAST_GAP_S = 1.0
@@ -134,7 +136,7 @@ class LeaseWatch:
 def _is_dead(seen: _Seen, now: float, age_s: float) -> bool:
     if seen.is_gone or now - seen.unchanged_since >= age_s:
         return True
-    proven_after_s = age_s / PROOFS_PER_AGE
+    proven_after_s = max(LEAST_PROOF_S, age_s / PROOFS_PER_AGE)
     is_lock_free = seen.free_since is not None and now - seen.free_since >= proven_after_s
     return is_lock_free and now - seen.unchanged_since >= proven_after_s
 
