@@ -107,7 +107,7 @@ def test_a_reader_changes_nodes_in_mid_thought_without_losing_anything(
     assert (text + reader.text, reasoning + reader.reasoning) == (TEXT, REASONING)
 
 
-@pytest.mark.parametrize("cursor", ["5-", "-5", "5-6-7", "5-2147483648"])
+@pytest.mark.parametrize("cursor", ["5-", "-5", "5-6-7-8", "5-6-", "5-6-100", "5-2147483648"])
 def test_an_impossible_cursor_is_a_400(client: Client, conversation: str, cursor: str) -> None:
     message_id = client.ask(conversation, "question").message_id
     path = f"/api/conversations/{conversation}/messages/{message_id}/stream"
