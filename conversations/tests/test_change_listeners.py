@@ -111,11 +111,27 @@ def test_more_than_a_round_tells_is_told_in_pages(listen: Callable[[UUID], Liste
     assert listener.read(0) == []
 
 
+def oldest_running() -> int:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
+        return int(cursor.fetchone()[0])
+
+
+def newest_change(user_id: UUID) -> int:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT changed_in::text::bigint FROM conversation_changes WHERE user_id = %s ORDER BY changed_in DESC LIMIT 1",
+            [user_id],
+        )
+        return int(cursor.fetchone()[0])
+
+
 def test_an_interrupted_history_sends_each_listener_back_to_its_cursor(listen: Callable[[UUID], Listener]) -> None:
     user_id = uuid4()
     conversation = make_conversation(user_id)
     listener = listen(user_id)
-    # In one transaction, because a round between the two would find no era and end the stream.
+    # An era begins at the oldest transaction that runs anywhere. What was told must be older, or the stream ends.
+    wait_until(lambda: oldest_running() > newest_change(user_id), "transactions of other databases have ended")
     with transaction.atomic(), connection.cursor() as cursor:
         # As after a crash: the next change begins an era.
         cursor.execute("TRUNCATE change_era_marks")
