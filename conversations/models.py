@@ -276,8 +276,8 @@ class Message(models.Model):
     # because it would check row by row when messages are deleted with their conversation.
     parent = models.ForeignKey("self", null=True, blank=True, on_delete=models.DO_NOTHING, db_constraint=False, db_index=False)
     # Of a reply, the calls of tools that its client is asked to run: `[{"id", "name", "arguments"}]`. Of a message that is the
-    # output of a call: `{"call_id"}`. Such a message has the role `user` here, so that the predecessor and older nodes can go
-    # on with it, and `tool` for clients.
+    # output of a call: `{"call_id"}`. Its role is stored as `user`, because the predecessor and older nodes refuse other
+    # roles. Clients see `tool`.
     tool_calls = JSONTextField(null=True, blank=True)
     # For a question, the message that it follows, usually a reply. Null: the first one, or a row that `services.replies.tree`
     # has not linked yet. No foreign key, for the reason above.

@@ -159,7 +159,7 @@ class Permits:
             self._grant()
 
     def give_back(self, permit: Permit, keep: int = 0) -> None:
-        """Take a permit back, except for `keep` of what it stands for."""
+        """Free what a permit holds, except for `keep` of it."""
         with self._lock:
             if self._let_go(permit, keep) and self._waiting:
                 self._grant()

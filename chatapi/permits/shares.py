@@ -17,5 +17,5 @@ def fair_share(amount: int, *, least: int = 1) -> Fits:
 
 
 def at_most(most: int) -> Fits:
-    """Let each key have so many."""
+    """Return the rule that each key holds at most this many."""
     return lambda held: held.of_key + held.wanted <= most

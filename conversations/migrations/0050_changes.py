@@ -4,8 +4,9 @@ Triggers do it, so whatever writes is noted: every surface, the admin, commands,
 predecessor. They only insert: no writer waits for another because of them, and none can deadlock.
 
 Rows are found by the transaction that made the change. After a crash or a fail-over, PostgreSQL may give the number of a
-transaction whose commit was lost to another one. So a history has eras: the first change after such an event begins one. The
-mark of the current era is in an unlogged table, which PostgreSQL empties when it recovers or when a standby is promoted.
+transaction whose commit was lost to another one. Therefore changes belong to eras: the first change after such an event begins
+a new era. The mark of the current era is in an unlogged table, which PostgreSQL empties when it recovers or when a standby is
+promoted.
 
 Any role that writes conversations, the predecessor's for example, must be able to note its changes.
 """

@@ -129,7 +129,7 @@ def claim_session(*, session_id: str, user_id: UUID) -> ClaimedSession:
 
 
 def _claim(name: str, user_id: UUID) -> ClaimedSession:
-    # A send takes the same lock. Whoever waited for it here finds no anonymous session any more.
+    # A send takes the same lock. If another claim was faster, this one finds no session.
     anonymous = Conversation.objects.of_session(name, None).select_for_update(no_key=True)
     found = anonymous.values_list("id", flat=True).first()
     if found is None:

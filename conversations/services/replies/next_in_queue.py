@@ -107,7 +107,7 @@ def start_behind(ended_id: UUID) -> Statement:
 
 
 def note_started(rows: Rows) -> list[UUID]:
-    """Note what such a statement did, after its commit: count the turn later, where that had to wait. Return the reply's id."""
+    """Return the ids of the replies that such a statement began. Turns that could not be counted are counted later."""
     for _, uncounted in rows:
         if uncounted:
             note_uncounted(uncounted)
