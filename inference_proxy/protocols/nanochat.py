@@ -35,7 +35,8 @@ ACKNOWLEDGEMENT = "Understood."
 DEFAULT_TEMPERATURE = 0.8
 DEFAULT_MAX_TOKENS = 512
 DEFAULT_TOP_K = 50
-# What ordinary events have. Those with other fields are searched for signs of a failure.
+# What the event of a token has, and what others may have. Those with other fields are searched for signs of a failure.
+TOKEN_FIELDS = frozenset(("token", "gpu"))
 ORDINARY_FIELDS = frozenset(("token", "gpu", "done", "reasoning"))
 # Where the text is in an answer that is one document.
 DOCUMENT_TEXTS = ("text", "response", "content", "output", "generated_text", "message")
@@ -89,6 +90,8 @@ class Nanochat:
         if data[:1] != b"{" and data.lstrip()[:1] != b"{":
             return read_other(data)
         event, is_strict = load_event(data)
+        if is_strict and TOKEN_FIELDS.issuperset(event) and self._tags is None and isinstance(event.get("token"), str):
+            return self._read_token(data, event)
         model = None
         if not ORDINARY_FIELDS.issuperset(event):
             if reports_failure(event):
@@ -119,9 +122,16 @@ class Nanochat:
             event["token"] = text
         elif is_end or "token" in event or not event:
             return Delta(is_end=is_end, reasoning=reasoning, model=name_of(model))
-        # Data that came in several lines leaves in one; between JSON's tokens a space is as good as a line break.
-        payload = data.replace(b"\n", b" ") if is_unchanged else encode_object(event)
+        payload = _in_one_line(data) if is_unchanged else encode_object(event)
         return Delta(payload=payload, text=text, reasoning=reasoning, is_end=is_end, model=name_of(model))
+
+    def _read_token(self, data: bytes, event: dict[str, Any]) -> Delta:
+        """Read an event that has a token and nothing else to tell: most of them."""
+        token = event["token"]
+        text = self._cleaner.clean(token)
+        if text == token:
+            return Delta(_in_one_line(data), text) if text else Delta()
+        return Delta(encode_object({**event, "token": text}), text) if text else Delta()
 
     def _read_finish(self, event: dict[str, Any]) -> Delta:
         """Read an event that says why the reply ended. Its word is told in `done`, and not relayed."""
@@ -156,6 +166,11 @@ class Nanochat:
 
     def read_models(self, answer: dict[str, Any]) -> dict[str, Any]:
         return answer
+
+
+def _in_one_line(data: bytes) -> bytes:
+    # Data that came in several lines leaves in one; between JSON's tokens a space is as good as a line break.
+    return data.replace(b"\n", b" ")
 
 
 def fold_system_messages(system_prompt: str, messages: list[dict[str, str]]) -> list[dict[str, str]]:

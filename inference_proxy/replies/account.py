@@ -41,20 +41,27 @@ class Account:
         """Whether the model has said anything."""
         return self._first_token_at is not None
 
-    def note(self, delta: Delta) -> None:
-        """Take down what one event says."""
+    def note(self, delta: Delta) -> bool:
+        """Take down what one event says. Return whether it brought the model's first word."""
+        is_first = False
         if delta.text or delta.reasoning:
             self._frames += 1
             if self._first_token_at is None:
                 self._first_token_at = time.monotonic()
-        self.finish_reason = delta.finish_reason or self.finish_reason
-        self._finish_word = delta.finish_word or self._finish_word
-        self._model = delta.model or self._model
-        self.has_called_tool = self.has_called_tool or delta.calls_tool
+                is_first = True
+        if delta.finish_reason:
+            self.finish_reason = delta.finish_reason
+        if delta.finish_word:
+            self._finish_word = delta.finish_word
+        if delta.model:
+            self._model = delta.model
+        if delta.calls_tool:
+            self.has_called_tool = True
         if delta.completion_tokens is not None:
             self._completion_tokens = delta.completion_tokens
         if delta.prompt_tokens is not None:
             self.prompt_tokens = delta.prompt_tokens
+        return is_first
 
     def time_ms(self) -> int:
         """Return how long the reply has taken until now."""

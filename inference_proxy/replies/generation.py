@@ -348,9 +348,7 @@ class Generation:
             self.transcript.append_reasoning(delta.reasoning)
         if delta.payload is not None:
             self.transcript.append(delta.payload, delta.text)
-        had_begun = self._account.has_begun
-        self._account.note(delta)
-        if self._account.has_begun and not had_begun:
+        if self._account.note(delta):
             self._asking.forget_messages()
 
     def _end(self, status: FinalStatus, failure: UpstreamFailure | None) -> None:

@@ -93,7 +93,6 @@ class Transcript:
 
     def append(self, payload: bytes, text: str) -> None:
         """Add a frame with some text, or with none. Followers see it at the next `wake`."""
-        size, count = len(self._payloads), len(self._offsets)
         try:
             self._payloads += payload
             self._ends.append(len(self._payloads))
@@ -101,17 +100,21 @@ class Transcript:
                 self._reasoning_offsets.append(self.reasoning_length)
             if text:
                 self._texts.append(text)
+            length = self.length + len(text)
             # Last, because readers count these: what they count is there.
-            self._offsets.append(self.length + len(text))
+            self._offsets.append(length)
         except MemoryError:
             # What is saved must be what is shown: no part of a frame stays.
+            count = len(self._offsets)
+            size = self._ends[count - 1] if count else 0
             del self._payloads[size:], self._ends[count:], self._reasoning_offsets[count:]
             if text and self._texts and self._texts[-1] is text:
                 self._texts.pop()
             raise
-        if text and not self.length:
-            self._before_text = self.reasoning_length
-        self.length += len(text)
+        if text:
+            if not self.length:
+                self._before_text = self.reasoning_length
+            self.length = length
 
     def append_reasoning(self, reasoning: str) -> None:
         """Add a frame with a piece of reasoning, which is not empty."""
