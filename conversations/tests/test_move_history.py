@@ -8,7 +8,6 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from django.apps import apps
 from django.core.management import CommandError
 from django.db import connection
 from django.utils import timezone
@@ -136,22 +135,6 @@ def test_keys_of_creations_go_along() -> None:
     keys = dict(CreationKey.objects.values_list("key", "conversation_id"))
     assert keys == {"one": made[0].id, "both": made[1].id}
     assert {*CreationKey.objects.values_list("user_id", flat=True)} == {SAM}
-
-
-def test_it_knows_every_table_about_a_user() -> None:
-    """A new table with a `user_id` must be moved, or be named here with the reason."""
-    handled = {"Conversation", "CreationKey", "UsageTotal", "UserQuota", "UserInstructions"}
-    stays = {
-        "StaffAccess",  # who read what under which name
-        "ExportHold",  # ends by itself
-        "EarlyStop",  # of a chat that never began
-    }
-    models = {
-        model.__name__
-        for model in apps.get_app_config("conversations").get_models()
-        if "user_id" in {f.attname for f in model._meta.fields}
-    }
-    assert models == handled | stays
 
 
 def test_it_is_interrupted_and_goes_on() -> None:

@@ -25,7 +25,7 @@ from conversations.services.history.erase import (
     erase_user,
     is_erased_user,
 )
-from conversations.services.staff.references import is_known_user
+from conversations.services.history.user_tables import is_known_user
 
 EPILOG = """
 Close the account at the auth service first: a user who can still log in can create new conversations. The command also erases

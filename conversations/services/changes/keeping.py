@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from datetime import datetime
-from uuid import UUID
 
 from django.db import connection
 
@@ -27,17 +26,3 @@ def delete_before(moment: datetime, pages: int) -> Iterator[int]:
             cursor.execute(DELETE_SQL, {"first": f"({first},0)", "end": f"({first + pages},0)", "before": moment})
             deleted = cursor.rowcount
         yield deleted
-
-
-def count_changes_of(user_id: UUID) -> int:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT count(*) FROM conversation_changes WHERE user_id = %s", [user_id])
-        (count,) = cursor.fetchone()
-    return int(count)
-
-
-def delete_changes_of(user_id: UUID) -> int:
-    """Delete all changes of a user. The user's cursors expire. Return how many there were."""
-    with connection.cursor() as cursor:
-        cursor.execute("DELETE FROM conversation_changes WHERE user_id = %s", [user_id])
-        return int(cursor.rowcount)

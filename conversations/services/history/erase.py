@@ -17,22 +17,12 @@ from django.db import transaction
 from django.utils import timezone
 
 from chatapi.auth.remembered_tokens import forget_tokens_of
-from conversations.models import (
-    ChatUser,
-    Conversation,
-    EarlyStop,
-    ExportHold,
-    Message,
-    StaffAccess,
-    UsageTotal,
-    UserInstructions,
-    UserQuota,
-)
-from conversations.services.changes.keeping import count_changes_of, delete_changes_of
+from conversations.models import ChatUser, Conversation, Message, StaffAccess
 from conversations.services.history.delete import delete_with_messages
 from conversations.services.history.id_arrays import ids_of
 from conversations.services.history.id_batches import prefer_indexes
 from conversations.services.history.tombstones import bury, erased_among
+from conversations.services.history.user_tables import USER_TABLES
 from conversations.services.replies.stop import stop_running_reply
 
 BATCH_SIZE = 500
@@ -81,17 +71,12 @@ def is_erased_user(*, user_id: UUID) -> bool:
 
 def count_of_user(*, user_id: UUID) -> Receipt:
     """Count what `erase_user` would erase. The receipt is not marked complete."""
-    return Receipt(
-        user_id=user_id,
-        erased_at=timezone.now(),
-        conversations=Conversation.objects.owned_by(user_id).count(),
-        messages=Message.objects.filter(conversation__user_id=user_id).count(),
-        directory_entries=ChatUser.objects.filter(id=user_id).count(),
-        usage_totals=UsageTotal.objects.filter(user_id=user_id).count(),
-        changes=count_changes_of(user_id),
-        quotas=UserQuota.objects.filter(user_id=user_id).count(),
-        instructions=UserInstructions.objects.filter(user_id=user_id).count(),
-    )
+    receipt = Receipt(user_id=user_id, erased_at=timezone.now())
+    receipt.messages = Message.objects.filter(conversation__user_id=user_id).count()
+    for table in USER_TABLES:
+        if table.counted_as and table.when_erased != "kept":
+            setattr(receipt, table.counted_as, table.count(user_id))
+    return receipt
 
 
 def erase_user(
@@ -120,18 +105,15 @@ def erase_user(
     receipt.remembered_tokens = forget_tokens_of(user_id)
     if receipt.remembered_tokens is None:
         receipt.tokens_forgotten_by = timezone.now() + timedelta(seconds=settings.AUTH_CACHE_SECONDS)
-    receipt.changes = delete_changes_of(user_id)
-    receipt.usage_totals, _ = UsageTotal.objects.filter(user_id=user_id).delete()
-    receipt.quotas, _ = UserQuota.objects.filter(user_id=user_id).delete()
-    # Names of chats that were stopped before they existed, seconds ago.
-    EarlyStop.objects.filter(user_id=user_id).delete()
-    receipt.instructions, _ = UserInstructions.objects.filter(user_id=user_id).delete()
-    # A worker that died during an export has left it.
-    ExportHold.objects.filter(user_id=user_id).delete()
     _blank_searches_for(user_id)
-    receipt.directory_entries, _ = ChatUser.objects.filter(id=user_id).delete()
+    for table in USER_TABLES:
+        if table.when_erased == "deleted":
+            deleted = table.delete(user_id)
+            if table.counted_as:
+                setattr(receipt, table.counted_as, deleted)
+        elif table.when_erased == "kept" and table.counted_as:
+            setattr(receipt, table.counted_as, table.count(user_id))
     receipt.admin_log_entries += _blank_admin_log(ChatUser, [user_id])
-    receipt.access_records_kept = StaffAccess.objects.filter(user_id=user_id).count()
     receipt.erased_at = timezone.now()
     receipt.is_complete = not owned.exists()
     return receipt

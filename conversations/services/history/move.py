@@ -15,14 +15,16 @@ import psycopg
 from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
-from conversations.models import Conversation, CreationKey, Message, UsageTotal, UserInstructions, UserQuota
+from conversations.models import Conversation, Message
 from conversations.services.history.id_batches import prefer_indexes
+from conversations.services.history.user_tables import BY_NAME, USER_TABLES, UserTable
 from conversations.session_names import free_name
 
 BATCH_SIZE = 500
 USAGE_BATCH = 2_000
 # How often a batch is tried again because its new owner has just used a session's name.
 MOST_TRIES = 5
+ONE_ROW_TABLES = [table for table in USER_TABLES if table.when_moved == "one row"]
 
 MOVE_SQL = """
 UPDATE conversations SET user_id = %(to)s, session_id = given.session_id
@@ -88,11 +90,10 @@ def count_to_move(*, from_user: UUID, to_user: UUID) -> MoveReceipt:
     receipt.messages = Message.objects.filter(conversation__user_id=from_user).count()
     names = Conversation.objects.owned_by(from_user).filter(session_id__isnull=False).values("session_id")
     receipt.sessions_renamed = Conversation.objects.owned_by(to_user).filter(session_id__in=names).count()
-    receipt.usage_totals = UsageTotal.objects.filter(user_id=from_user).count()
-    for model, what in ((UserQuota, "quotas"), (UserInstructions, "instructions")):
-        found: Any = model._default_manager
-        fate = "deleted" if found.filter(user_id=to_user).exists() else "moved"
-        setattr(receipt, f"{what}_{fate}", found.filter(user_id=from_user).count())
+    receipt.usage_totals = BY_NAME["usage_totals"].count(from_user)
+    for table in ONE_ROW_TABLES:
+        fate = "deleted" if table.has(to_user) else "moved"
+        setattr(receipt, f"{table.counted_as}_{fate}", table.count(from_user))
     return receipt
 
 
@@ -128,9 +129,9 @@ def move_history(
     with transaction.atomic():
         with connection.cursor() as cursor:
             cursor.execute(KEYS_SQL, users)
-        CreationKey.objects.filter(user_id=from_user).delete()
-        receipt.quotas_moved, receipt.quotas_deleted = _move_own_row(UserQuota, from_user, to_user)
-        receipt.instructions_moved, receipt.instructions_deleted = _move_own_row(UserInstructions, from_user, to_user)
+        BY_NAME["creation_keys"].delete(from_user)
+        for table in ONE_ROW_TABLES:
+            _move_own_row(table, receipt)
     receipt.moved_at = timezone.now()
     receipt.is_complete = not owned.exists()
     return receipt
@@ -184,9 +185,9 @@ def _names_of(user_id: UUID, names: Iterable[str]) -> set[str]:
     return {name for name in found.values_list("session_id", flat=True) if name is not None}
 
 
-def _move_own_row(model: Any, from_user: UUID, to_user: UUID) -> tuple[int, int]:
-    """Return how many rows were moved and how many deleted: a user has one at most."""
-    rows = model.objects.filter(user_id=from_user)
-    if model.objects.filter(user_id=to_user).exists():
-        return 0, rows.delete()[0]
-    return rows.update(user_id=to_user), 0
+def _move_own_row(table: UserTable, receipt: MoveReceipt) -> None:
+    """Move the row, or delete it if the new owner has one."""
+    if table.has(receipt.to_user):
+        setattr(receipt, f"{table.counted_as}_deleted", table.delete(receipt.from_user))
+    else:
+        setattr(receipt, f"{table.counted_as}_moved", table.give(receipt.from_user, receipt.to_user))

@@ -3,7 +3,8 @@
 from uuid import UUID
 
 from conversations.ids import parse_id
-from conversations.models import ChatUser, Conversation, UsageTotal, UserInstructions, UserQuota
+from conversations.models import ChatUser
+from conversations.services.history.user_tables import is_known_user
 
 MOST_NAMED = 5
 
@@ -27,17 +28,3 @@ def find_user(reference: str) -> UUID:
             f"Several users have this e-mail address. Use an id: {named}{', …' if len(found) > MOST_NAMED else ''}"
         )
     return found[0]
-
-
-def is_known_user(*, user_id: UUID) -> bool:
-    """Return whether anything is stored about a user that `erase_user` would erase."""
-    return any(
-        rows.exists()
-        for rows in (
-            Conversation.objects.owned_by(user_id),
-            ChatUser.objects.filter(id=user_id),
-            UsageTotal.objects.filter(user_id=user_id),
-            UserQuota.objects.filter(user_id=user_id),
-            UserInstructions.objects.filter(user_id=user_id),
-        )
-    )
