@@ -1,7 +1,7 @@
 """Which rows: the questions that are asked of conversations and messages, each with an index that answers it."""
 
 import operator
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import reduce
 from typing import TYPE_CHECKING, Any
@@ -44,7 +44,7 @@ VOID = Q(WITHOUT_TEXT, status__in=("failed", "interrupted"))
 NO_HEARTBEAT = Cast(Value("infinity"), models.DateTimeField())
 # A running reply is abandoned if its worker is dead (see `services.replies.leases`). Workers of the version before name
 # themselves nowhere: they renew `heartbeat_at`, which must not be older than ABANDONED_AFTER_SECONDS by the database's clock.
-# This condition is for SQL that knows that the reply is running, `MessageQuerySet.abandoned` for the ORM.
+# For SQL that knows that the reply is running.
 #
 # A reply that waited in the queue and has no text yet is begun anew by another worker (see `sending.queue_keeper`).
 IS_BEGUN_SQL = f"""
@@ -242,18 +242,3 @@ class MessageQuerySet(models.QuerySet["Message"]):
     def running(self) -> "MessageQuerySet":
         """Restrict to replies that are being written (answered by uq_messages_running)."""
         return self.filter(status="streaming")
-
-    def abandoned(self, dead_workers: Collection[UUID]) -> "MessageQuerySet":
-        """Restrict to running replies whose worker is gone: the condition of IS_ABANDONED_SQL."""
-        oldest = Now() - timedelta(seconds=settings.ABANDONED_AFTER_SECONDS)
-        is_silent = Q(heartbeat_at__lt=oldest) | Q(heartbeat_at__isnull=True)
-        return self.running().filter(Q(worker__in=dead_workers) | is_silent)
-
-    def begun(self) -> "MessageQuerySet":
-        """Leave out replies that waited in the queue and have no text yet: the condition of IS_BEGUN_SQL."""
-        queued = apps.get_model("conversations", "QueuedMessage").objects.filter(reply_id=OuterRef("id"))
-        return self.exclude(WITHOUT_TEXT, Exists(queued))
-
-    def interrupt_abandoned(self, dead_workers: Collection[UUID]) -> int:
-        """Mark those that are abandoned, and return how many. A guess, as all marks are (see `services.replies.store`)."""
-        return self.abandoned(dead_workers).begun().update(status="interrupted")

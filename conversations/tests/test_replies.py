@@ -10,7 +10,7 @@ from django.db import connection
 
 from chatapi.database import recent_writes
 from conversations.models import Message, UsageTotal
-from conversations.services.replies import store as saving
+from conversations.services.replies import ending
 from conversations.services.replies.store import DatabaseReplyStore
 from conversations.tests.factories import make_conversation, make_message, make_reply, make_running_reply
 from inference_proxy.exceptions import StoreUnavailable
@@ -396,7 +396,7 @@ def test_the_short_form_of_an_end_saves_what_the_long_one_does(
     ended = []
     for is_short in (True, False):
         if not is_short:
-            monkeypatch.setattr(saving, "END_SQL", saving.END_SQL.replace("AND is_active", "AND false"))
+            monkeypatch.setattr(ending, "END_SQL", ending.END_SQL.replace("AND is_active", "AND false"))
         conversation = make_conversation(user_id=uuid.uuid4())
         reply = make_running_reply(make_message(conversation))
         Message.objects.filter(id=reply.id).update(stop_requested=is_stopped, created_at=conversation.created_at)

@@ -89,7 +89,7 @@ def checkpoint_shortens(service: Any) -> Changes:
 def late_checkpoint_counts(service: Any) -> Changes:
     """A checkpoint that comes after the end of its reply puts the older text back."""
     sql = service.replies.CHECKPOINT_SQL
-    yield set_to(service.replies, "CHECKPOINT_SQL", sql.replace(service.replies._STILL_RUNS, "true"))
+    yield set_to(service.replies, "CHECKPOINT_SQL", sql.replace(service.checkpoints.STILL_RUNS, "true"))
 
 
 @defect
@@ -145,7 +145,7 @@ def guess_overwrites_final_status(service: Any) -> Changes:
 @defect
 def late_result_ignored(service: Any) -> Changes:
     """A worker that was frozen and comes back can't save the end of its reply."""
-    yield edited(service.replies, "FINISH_SQL", "status IN ('streaming', 'interrupted')", "status = 'streaming'")
+    yield edited(service.ending, "FINISH_SQL", "status IN ('streaming', 'interrupted')", "status = 'streaming'")
 
 
 # Trouble that is no process's death
@@ -327,13 +327,13 @@ def two_replies_at_once(service: Any) -> Changes:
 @defect
 def failed_answer_takes_over(service: Any) -> Changes:
     """A new answer counts in place of the one before it although it failed or is empty."""
-    yield edited(service.replies, "FINISH_SQL", " AND (%(counts)s OR stop_requested) AS takes_over", " AS takes_over")
+    yield edited(service.ending, "FINISH_SQL", " AND (%(counts)s OR stop_requested) AS takes_over", " AS takes_over")
 
 
 @defect
 def new_answer_never_counts(service: Any) -> Changes:
     """A regenerated answer is whole and does not take the place of the one before it."""
-    yield edited(service.replies, "FINISH_SQL", "AND (%(counts)s OR stop_requested) AS takes_over", "AND false AS takes_over")
+    yield edited(service.ending, "FINISH_SQL", "AND (%(counts)s OR stop_requested) AS takes_over", "AND false AS takes_over")
 
 
 # Stopping

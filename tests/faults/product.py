@@ -8,7 +8,7 @@ from gevent.server import StreamServer
 from chatapi.database.connections import release_connections
 from conversations.models import Message
 from conversations.services import conversations as deleting
-from conversations.services.replies import leases
+from conversations.services.replies import checkpoints, ending, leases
 from conversations.services.replies import store as replies
 from conversations.services.replies.leases import LeaseWatch
 from conversations.services.replies.poll import SharedReply
@@ -36,7 +36,9 @@ __all__ = [
     "UpstreamCall",
     "Worker",
     "begin",
+    "checkpoints",
     "deleting",
+    "ending",
     "generation",
     "leases",
     "live_replies",

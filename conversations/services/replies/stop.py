@@ -6,8 +6,8 @@ from uuid import UUID
 from chatapi.database.connections import release_connections
 from chatapi.observability import metrics
 from conversations.models import Message, Status
+from conversations.services.replies.ending import interrupt_if_abandoned
 from conversations.services.replies.keyed import find_keyed_reply
-from conversations.services.replies.leases import lease
 from conversations.services.replies.queue import drop_queue, hold_queue
 from conversations.services.replies.stop_marks import mark_stop
 from conversations.services.replies.store import live_replies
@@ -92,7 +92,7 @@ def stop_one_reply(reply_id: UUID) -> None:
     running.update(stop_requested=True)
     give_up_at = time.monotonic() + STOP_WAIT_S
     while time.monotonic() < give_up_at:
-        if running.interrupt_abandoned(lease.dead_workers) or not running.exists():
+        if interrupt_if_abandoned(reply_id) or not running.exists():
             break
         release_connections()
         time.sleep(STOP_POLL_S)

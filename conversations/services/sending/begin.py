@@ -133,7 +133,7 @@ def regenerate_turn(
     Without `message_id`, the last question. A message that is not on the active branch is activated first.
 
     If the active answer has text, the new one becomes active only when it is complete, or stopped with text (see
-    `replies.FINISH_SQL`).
+    `replies.ending`).
     An idempotency key works as for `start_turn`. Raises `ConversationNotFound`, `MessageNotFound`, `QuotaExceeded`,
     `GenerationInProgress`, `TooManyGenerations`, `NothingToRegenerate`, `IdempotencyMismatch`.
     """
@@ -170,7 +170,7 @@ def edit_turn(
     """Save a new version of a user message and an empty reply to it. What followed the old version is as it was when the user
     comes back to it.
 
-    If the inference service refuses, the old version becomes active again (see `store.GIVE_BACK_SQL`). An idempotency key works
+    If the inference service refuses, the old version becomes active again (see `replies.ending`). An idempotency key works
     as for `start_turn`. `check` may refuse the edit, while the conversation is locked. Raises `ConversationNotFound`,
     `MessageNotFound`, `NotAQuestion`, `QuotaExceeded`, `GenerationInProgress`, `TooManyGenerations`, `IdempotencyMismatch`, and
     what `check` raises.

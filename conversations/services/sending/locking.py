@@ -19,7 +19,7 @@ from chatapi.permits.limit import Limit
 from conversations.exceptions import ConversationNotFound, GenerationInProgress, TooManyGenerations
 from conversations.models import Message
 from conversations.querysets import MessageQuerySet
-from conversations.services.replies.leases import lease
+from conversations.services.replies.ending import interrupt_abandoned_in
 from conversations.services.replies.store import live_replies
 from conversations.services.sending.context import SEPARATOR, Budget
 from conversations.services.sending.model_tags import model_of_turn
@@ -71,12 +71,9 @@ def lock_for_reply(
 ) -> tuple[ReplySettings, MessageQuerySet]:
     """Lock a conversation, end its reply if that is abandoned, and return its settings and messages."""
     row = lock_conversation(conversation_id, user_id, limited=is_limited(user_id))
-    chosen, messages = (
-        _settings_of(conversation_id, row, sampling, terms).under(terms),
-        Message.objects.in_conversation(conversation_id),
-    )
-    _interrupt_abandoned(messages)
-    return chosen, messages
+    chosen = _settings_of(conversation_id, row, sampling, terms).under(terms)
+    interrupt_abandoned_in(conversation_id)
+    return chosen, Message.objects.in_conversation(conversation_id)
 
 
 def lock_and_survey_for_send(
@@ -89,7 +86,7 @@ def lock_and_survey_for_send(
     chosen = _settings_of(conversation_id, row, sampling, terms)
     if survey.is_abandoned:
         # The text of that reply now belongs to the history, so read again.
-        _interrupt_abandoned(Message.objects.in_conversation(conversation_id))
+        interrupt_abandoned_in(conversation_id)
         survey = survey_conversation(conversation_id, user_id, budget, idempotency_key=key, limited=limited)
     return chosen, survey
 
@@ -111,11 +108,6 @@ def _settings_of(conversation_id: UUID, row: tuple[Any, ...] | None, sampling: S
         own_instructions=len(instructions or ""),
         sampling=sampling.with_defaults(temperature=temperature, max_tokens=max_tokens, top_k=top_k),
     )
-
-
-def _interrupt_abandoned(messages: MessageQuerySet) -> None:
-    """Mark a reply whose worker died as interrupted, so that it does not block its conversation until a keeper does that."""
-    messages.interrupt_abandoned(lease.dead_workers)
 
 
 def is_limited(user_id: UUID | None) -> bool:

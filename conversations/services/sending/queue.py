@@ -28,7 +28,7 @@ from conversations.exceptions import (
 )
 from conversations.models import Conversation, Message, QueuedMessage
 from conversations.new_ids import new_id
-from conversations.services.replies.leases import lease
+from conversations.services.replies.ending import interrupt_abandoned_in
 from conversations.services.replies.next_in_queue import note_started, start_next
 from conversations.services.replies.queue import waiting_in
 from conversations.services.replies.stop_marks import is_marked
@@ -89,7 +89,7 @@ def enqueue_turn(
             # It is asked again under its old key, which can't wait twice.
             raise GenerationInProgress(messages.running().values_list("id", flat=True).first())
         refuse_over_quota(user_id)
-        messages.interrupt_abandoned(lease.dead_workers)
+        interrupt_abandoned_in(conversation_id)
         # Waits for the transaction that ends the reply. From here on, its end waits for this one.
         is_running = messages.running().update(is_awaited=True) > 0
         count = waiting_in(conversation_id).count()

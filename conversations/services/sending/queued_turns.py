@@ -13,9 +13,9 @@ from django.db import transaction
 
 from chatapi.database.round_trips import run_together
 from conversations.exceptions import ConversationNotFound, QuotaExceeded
-from conversations.models import Assistant, Conversation, Message, QueuedMessage, Status
+from conversations.models import Assistant, Conversation, QueuedMessage
+from conversations.services.replies.ending import end_reply
 from conversations.services.replies.leases import lease
-from conversations.services.replies.next_in_queue import note_started, start_next
 from conversations.services.replies.store import live_replies
 from conversations.services.replies.waiting import queue_watch
 from conversations.services.sending.locking import lock_for_reply
@@ -24,6 +24,7 @@ from conversations.services.sending.new_messages import context_before
 from conversations.services.sending.turn import Terms, Turn, new_turn
 from conversations.services.usage.quotas import refuse_over_quota
 from inference_proxy.protocols.base import Sampling
+from inference_proxy.replies.store import FinalStatus, FinishedReply
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ def begin_queued_reply(reply_id: UUID) -> None:
 def give_up_queued_reply(reply_id: UUID) -> None:
     """End a reply of the queue that can't be begun."""
     with transaction.atomic():
-        _end(reply_id, Status.INTERRUPTED)
+        _end(reply_id, "interrupted")
     queue_watch.wake(reply_id)
 
 
@@ -57,20 +58,20 @@ def _prepare(reply_id: UUID) -> tuple[Turn | None, bool]:
             chosen, messages = lock_for_reply(queued.conversation_id, owner_id, sampling, terms)
         except ConversationNotFound:
             # It is in the trash by now, or its time is over.
-            _end(reply_id, Status.INTERRUPTED)
+            _end(reply_id, "interrupted")
             return None, False
         mine = messages.running().filter(id=reply_id, worker=lease.worker_id)
         if not mine.exists() or live_replies.get(reply_id) is not None:
             return None, False
         if mine.filter(stop_requested=True).exists():
-            _end(reply_id, Status.STOPPED)
+            _end(reply_id, "stopped")
             return None, False
         try:
             refuse_over_quota(owner_id)
         except QuotaExceeded as refusal:
             # The next ones would fail as well. They wait until their user resumes them.
             QueuedMessage.objects.filter(conversation_id=queued.conversation_id, is_started=False).update(is_held=True)
-            _end(reply_id, Status.FAILED, refusal.code)
+            _end(reply_id, "failed", refusal.code)
             return None, False
         asked = messages.only("id", "parent_id", "follows_id", "content", "created_at").get(id=queued.id)
         context = context_before(asked, asked.content, chosen)
@@ -78,17 +79,25 @@ def _prepare(reply_id: UUID) -> tuple[Turn | None, bool]:
         return new_turn(chosen, queued.id, reply_id, context, goes_on=True), queued.is_background
 
 
-def _end(reply_id: UUID, status: Status, error_code: str | None = None) -> None:
+def _end(reply_id: UUID, status: FinalStatus, error_code: str = "") -> None:
     """End a reply that was never begun, and start the next one. Runs in the caller's transaction."""
-    found = Message.objects.running().filter(id=reply_id, worker=lease.worker_id)
-    conversation_id = found.values_list("conversation_id", flat=True).first()
-    found.update(status=status, error_code=error_code, heartbeat_at=None)
     QueuedMessage.objects.filter(reply_id=reply_id).delete()
+    nothing = FinishedReply(
+        reply_id=reply_id,
+        status=status,
+        text="",
+        error_code=error_code,
+        token_count=0,
+        prompt_tokens=None,
+        inference_time_ms=0,
+        first_token_ms=None,
+        finish_reason="",
+    )
+    ended = end_reply(nothing, run_together, reason="not begun")
     live_replies.expect_no_longer(reply_id)
-    if conversation_id is not None:
-        logger.info("reply not begun", extra={"message_id": str(reply_id), "status": str(status), "error": error_code})
-        [started] = run_together(start_next(conversation_id))
-        transaction.on_commit(lambda: note_started(started))
+    if ended is not None:
+        logger.info("reply not begun", extra={"message_id": str(reply_id), "status": ended.status, "error": error_code})
+        transaction.on_commit(ended.note)
 
 
 def _read_request(request: dict[str, Any]) -> tuple[Sampling, Terms]:

@@ -69,9 +69,9 @@ difference AS MATERIALIZED (
            date_bin('15 minutes', CASE WHEN before.continuations IS NULL AND isfinite(before.created_at)
                THEN before.created_at ELSE now() END, 'epoch') AS bucket,
            0 AS messages, 0 AS replies,
-           %(token_count)s - coalesce(before.token_count, 0) AS tokens,
+           coalesce(%(token_count)s, 0) - coalesce(before.token_count, 0) AS tokens,
            coalesce(%(prompt_tokens)s, 0) - coalesce(before.prompt_tokens, 0) AS prompt_tokens,
-           %(inference_time_ms)s - coalesce(before.inference_time_ms, 0) AS inference_time_ms
+           coalesce(%(inference_time_ms)s, 0) - coalesce(before.inference_time_ms, 0) AS inference_time_ms
     FROM before JOIN conversations ON conversations.id = before.conversation_id
     WHERE conversations.user_id IS NOT NULL
 ), {_ADD_CTES}
