@@ -5,7 +5,7 @@ from rest_framework.request import Request
 from chatapi.api.views import APIView
 from chatapi.api.wire import Response
 from conversations.models import Assistant
-from conversations.surfaces.api import operations
+from conversations.surfaces.api.operations import service as operations
 from conversations.surfaces.api.responses import AssistantListSchema, AssistantSchema
 
 # Staff write assistants by hand, so there are fewer.

@@ -27,7 +27,7 @@ from conversations.services.replies.stop import stop_reply
 from conversations.services.sending.begin import regenerate_turn
 from conversations.services.sending.model_titles import name_conversation
 from conversations.services.sending.queue import find_keyed, remove_queued, resume_queue
-from conversations.surfaces.api import operations
+from conversations.surfaces.api.operations import conversations as operations
 from conversations.surfaces.api.queries import (
     read_conversation,
     read_conversation_and_messages,

@@ -23,7 +23,7 @@ from conversations.services.history.own_export import (
     export_one,
     export_own,
 )
-from conversations.surfaces.api import operations
+from conversations.surfaces.api.operations import conversations as operations
 from conversations.surfaces.callers import caller_id
 from conversations.surfaces.delivery import open_permit, presence_of
 from conversations.surfaces.ids import require_conversation_id

@@ -7,7 +7,7 @@ from chatapi.api.views import APIView
 from chatapi.api.wire import Response
 from conversations.services.conversations import lock_conversation
 from conversations.services.replies.feedback import rate_reply
-from conversations.surfaces.api import operations
+from conversations.surfaces.api.operations import messages as operations
 from conversations.surfaces.api.queries import read_message
 from conversations.surfaces.api.requests import FeedbackBody
 from conversations.surfaces.callers import caller_id

@@ -11,7 +11,7 @@ from conversations.services.instructions import (
     read_instructions,
     save_instructions,
 )
-from conversations.surfaces.api import operations
+from conversations.surfaces.api.operations import service as operations
 from conversations.surfaces.api.requests import InstructionsBody
 from conversations.surfaces.api.responses import InstructionsSchema
 from conversations.surfaces.callers import caller_id

@@ -18,7 +18,7 @@ from conversations.services.replies.versions import activate_message
 from conversations.services.replies.waiting import is_waiting
 from conversations.services.sending.begin import continue_turn, edit_turn, regenerate_turn, start_turn
 from conversations.services.sending.queue import change_queued, refuse_queued, remove_queued
-from conversations.surfaces.api import operations
+from conversations.surfaces.api.operations import messages as operations
 from conversations.surfaces.api.queries import read_message, read_messages
 from conversations.surfaces.api.requests import EditBody, SamplingBody, SendBody
 from conversations.surfaces.api.responses import MessageListSchema, TicketSchema

@@ -12,7 +12,7 @@ from chatapi.api.views import APIView
 from chatapi.api.wire import Response
 from conversations.services.usage.quotas import read_quota
 from conversations.services.usage.totals import COUNTS, MOST_DAYS, read_usage
-from conversations.surfaces.api import operations
+from conversations.surfaces.api.operations import service as operations
 from conversations.surfaces.callers import caller_id
 from conversations.surfaces.query_parameters import read_whole_number, read_zone
 from conversations.surfaces.replica import from_replica
