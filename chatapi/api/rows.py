@@ -20,13 +20,18 @@ from chatapi.api.field_types import FieldType
 from chatapi.database.timestamps import OutOfRangeTime
 
 # The predecessor allowed rows without a time, or with a time that clients can't read. Clients expect neither.
+# `conversations.known_times` replaces such times before. So this is shown only for a row that was deleted in the meantime.
 UNKNOWN_TIME = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def is_known_time(time: datetime | None) -> bool:
+    """Return whether clients can read a time."""
+    return time is not None and not isinstance(time, OutOfRangeTime)
 
 
 def known_time(*times: datetime | None) -> datetime:
     """Return the first of these times that a client can read, else UNKNOWN_TIME."""
-    known = (time for time in times if time is not None and not isinstance(time, OutOfRangeTime))
-    return next(known, UNKNOWN_TIME)
+    return next((time for time in times if time is not None and is_known_time(time)), UNKNOWN_TIME)
 
 
 class _Columns:

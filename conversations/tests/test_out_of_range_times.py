@@ -103,7 +103,7 @@ def test_a_time_that_no_client_can_read_is_unknown(user: UserClient) -> None:
     write_times("messages", {message.id: "-infinity"}, "created_at")
     found = user.get(f"/api/conversations/{conversation.id}").json()
     assert (found["created_at"], found["updated_at"]) == ("2026-11-20T12:00:00Z", "2026-11-20T12:00:00Z")
-    assert found["messages"][0]["created_at"] == "1970-01-01T00:00:00Z"
+    assert found["messages"][0]["created_at"] == "2026-11-20T12:00:00Z"
 
 
 def test_every_surface_reads_them(user: UserClient, conversations: list[UUID]) -> None:

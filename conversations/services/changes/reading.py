@@ -23,6 +23,7 @@ from uuid import UUID
 from chatapi.database.connections import Runner
 from chatapi.database.round_trips import Rows, read_together
 from conversations.exceptions import CursorExpired
+from conversations.known_times import ACTIVITY_TIME_SQL, CONVERSATION_TIME_SQL
 from conversations.services.changes.cursors import Cursor
 from conversations.services.changes.snapshots import Snapshot
 
@@ -121,6 +122,12 @@ ORDER BY due.user_id, due.conversation_id
 RUNNING_SQL = f"""
 (SELECT id FROM messages WHERE conversation_id = conversations.id AND status = 'streaming' LIMIT 1) AS {RUNNING}
 """  # noqa: S608
+# What is read for these columns, where it is not the column itself.
+COLUMNS_SQL = {
+    RUNNING: RUNNING_SQL,
+    "created_at": f"{CONVERSATION_TIME_SQL} AS created_at",
+    "updated_at": f"{ACTIVITY_TIME_SQL} AS updated_at",
+}
 # The columns of CHANGES_SQL: of the moment, of what changed, and of the conversation before its own.
 MOMENT_COLUMNS, CHANGE_COLUMNS, STATE_COLUMNS = 6, 5, 2
 
@@ -256,5 +263,5 @@ def _read(rows: Rows, columns: Sequence[str]) -> tuple[Moment, dict[UUID, UserCh
 @cache
 def _changes_sql(columns: tuple[str, ...]) -> str:
     """Return the statement for these columns of conversations, one of which may be RUNNING."""
-    names = ", ".join(RUNNING_SQL if column == RUNNING else column for column in columns)
+    names = ", ".join(COLUMNS_SQL.get(column, column) for column in columns)
     return CHANGES_SQL.format(moment=MOMENT_SQL, columns=names, examined=MOST_EXAMINED)

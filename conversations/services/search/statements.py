@@ -14,6 +14,7 @@ from django.db import OperationalError, connection, transaction
 
 from chatapi.database.connections import release_connections
 from conversations.expressions import has_phrase_sql, words_sql
+from conversations.known_times import ACTIVITY_TIME_SQL, MESSAGE_TIME_SQL
 
 MOST_PROBED_MATCHES = 2000
 
@@ -125,19 +126,19 @@ substr({text}, greatest(1, -1000 + coalesce((
 """
 # If that takes too long.
 BEGINNING = "left({text}, 2000)"
-HITS_SQL = """
+HITS_SQL = f"""
 SELECT message_id, conversation_id, title, role, time, text
 FROM (
     SELECT messages.id AS found, messages.id AS message_id, conversation_id, title, role,
-        coalesce(messages.created_at, 'epoch') AS time, {text} AS text
+        {MESSAGE_TIME_SQL} AS time, {{text}} AS text
     FROM messages JOIN conversations ON conversations.id = conversation_id
     WHERE messages.id = ANY (%(ids)s) AND user_id = %(user_id)s
     UNION ALL
-    SELECT id, NULL, id, title, NULL, coalesce(updated_at, 'epoch'), title
+    SELECT id, NULL, id, title, NULL, {ACTIVITY_TIME_SQL}, title
     FROM conversations WHERE id = ANY (%(ids)s) AND user_id = %(user_id)s
 ) AS hits
 ORDER BY array_position(%(ids)s, found)
-"""
+"""  # noqa: S608
 
 Fetch = Callable[..., list[tuple[Any, ...]]]
 

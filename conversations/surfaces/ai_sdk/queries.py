@@ -8,6 +8,7 @@ from django.db.models import Subquery
 from django.http import QueryDict
 
 from conversations.exceptions import ConversationNotFound, MessageNotFound
+from conversations.known_times import with_message_times
 from conversations.models import Conversation, Message, Role, Status
 from conversations.prepared_statements import PreparedStatement, Rows
 from conversations.surfaces.ai_sdk.responses import MESSAGE_COLUMNS, UIMessageSchema, ui_message
@@ -35,7 +36,7 @@ def read_ui_message(message_id: UUID) -> UIMessageSchema:
     row = Message.objects.filter(id=message_id).values(*MESSAGE_COLUMNS).first()
     if row is None:
         raise MessageNotFound
-    return ui_message(row)
+    return ui_message(with_message_times([row])[0])
 
 
 def read_chat_page(conversation_id: UUID, params: QueryDict) -> tuple[list[UIMessageSchema], Page]:
@@ -47,7 +48,7 @@ def read_chat_page(conversation_id: UUID, params: QueryDict) -> tuple[list[UIMes
     page = read_message_page(
         _messages, params, kind=MESSAGES_CURSOR, default=MOST_MESSAGES, most=MOST_MESSAGES, conversation_id=conversation_id
     )
-    return [ui_message(row) for row in reversed(page.rows) if not _is_being_answered(row)], page
+    return [ui_message(row) for row in reversed(with_message_times(page.rows)) if not _is_being_answered(row)], page
 
 
 def _is_being_answered(row: dict[str, Any]) -> bool:

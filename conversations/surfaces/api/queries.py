@@ -15,6 +15,7 @@ from django.http import QueryDict
 from conversations.exceptions import ConversationNotFound, MessageNotFound
 from conversations.expressions import fold
 from conversations.keyset import SortKey, encode_cursor
+from conversations.known_times import with_conversation_times, with_message_times
 from conversations.message_batches import select_batch
 from conversations.models import Conversation, Message, QueuedMessage, Role
 from conversations.prepared_statements import Parameter, PreparedStatement, Rows, Unseen, read_all
@@ -76,7 +77,7 @@ def read_conversation(conversation_id: UUID, user_id: UUID) -> ConversationSchem
     rows = _conversation(conversation_id=conversation_id, user_id=user_id)
     if not rows:
         raise ConversationNotFound
-    return ConversationSchema.from_row(rows[0])
+    return ConversationSchema.from_row(with_conversation_times(rows)[0])
 
 
 @PreparedStatement
@@ -171,7 +172,7 @@ def _with_messages(row: dict[str, Any], page: Page, queued: list[dict[str, Any]]
     # As the statement saw it that read the messages, so that both are of one moment.
     running = page.rows[0][RUNNING] if page.rows else None
     shown = {RUNNING: running, "messages": _oldest_first(page, queued), "next": page.next}
-    return ConversationDetailSchema.from_row({**row, **shown})
+    return ConversationDetailSchema.from_row({**with_conversation_times([row])[0], **shown})
 
 
 def _with_running(messages: MessageQuerySet, conversation_id: UUID) -> MessageQuerySet:
@@ -227,7 +228,7 @@ def _shown(rows: list[dict[str, Any]], schema: type[MessageSchema] = MessageSche
     for row in rows:
         row["version"], row["versions"] = places.get(row["id"], (1, 1))
         row["reply_id"] = row["tool_call_id"] = None
-    return [schema.from_row(row) for row in rows]
+    return [schema.from_row(row) for row in with_message_times(rows)]
 
 
 def _places_among_versions(rows: list[dict[str, Any]]) -> dict[UUID, tuple[int, int]]:
@@ -280,7 +281,7 @@ def read_conversation_page(
     if next_cursor is None and since is not None:
         # All conversations of that time were looked through.
         next_cursor = encode_cursor(CONVERSATIONS_CURSOR, SortKey(since, LEAST_ID))
-    return [ConversationSchema.from_row(row) for row in page.rows], page.limit, next_cursor
+    return [ConversationSchema.from_row(row) for row in with_conversation_times(page.rows)], page.limit, next_cursor
 
 
 def read_trash_page(user_id: UUID, params: QueryDict) -> tuple[list[ConversationSchema], int, str | None]:
@@ -288,7 +289,7 @@ def read_trash_page(user_id: UUID, params: QueryDict) -> tuple[list[Conversation
     order: dict[str, Any] = {"kind": TRASH_CURSOR, "time_field": "updated_at"}
     since = trash_begins_at()
     page = read_page(_trash_page, params, default=DEFAULT_LIMIT, user_id=user_id, kept_since=since, **order)
-    return [ConversationSchema.from_row(row) for row in page.rows], page.limit, page.next
+    return [ConversationSchema.from_row(row) for row in with_conversation_times(page.rows)], page.limit, page.next
 
 
 @PreparedStatement

@@ -8,6 +8,7 @@ from uuid import UUID
 from django.http import QueryDict
 
 from conversations.exceptions import ConversationNotFound
+from conversations.known_times import with_message_times
 from conversations.message_batches import MAX_BATCH_BYTES
 from conversations.models import Conversation, Message
 from conversations.prepared_statements import PreparedStatement, Rows
@@ -45,13 +46,12 @@ def read_messages(page: Page) -> tuple[dict[UUID, list[MessageSchema]], Page]:
     The page ends before the first conversation whose messages exceed MAX_BATCH_BYTES. If that is the first conversation of the
     page, its newest messages are read. One query.
     """
+    newest = Message.objects.newest_of_each([row["id"] for row in page.rows], MESSAGES_EACH, MAX_BATCH_BYTES)
+    rows = [{**vars(message), "content": message.content_read} for message in newest]
+    unread = {row["conversation_id"] for row in rows if row["content"] is None}
     messages: dict[UUID, list[MessageSchema]] = defaultdict(list)
-    unread: set[UUID] = set()
-    for message in Message.objects.newest_of_each([row["id"] for row in page.rows], MESSAGES_EACH, MAX_BATCH_BYTES):
-        if message.content_read is None:
-            unread.add(message.conversation_id)
-        else:
-            messages[message.conversation_id].append(MessageSchema.from_row({**vars(message), "content": message.content_read}))
+    for row in with_message_times([row for row in rows if row["content"] is not None]):
+        messages[row["conversation_id"]].append(MessageSchema.from_row(row))
     readable = sum(1 for _ in takewhile(lambda row: row["id"] not in unread, page.rows[1:]))
     return messages, cut_page(page, 1 + readable, kind=CONVERSATIONS_CURSOR, time_field="updated_at")
 
@@ -61,4 +61,4 @@ def read_message(message_id: UUID) -> MessageSchema:
     row = Message.objects.filter(id=message_id).values(*MessageSchema.columns).first()
     if row is None:
         raise ConversationNotFound
-    return MessageSchema.from_row(row)
+    return MessageSchema.from_row(with_message_times([row])[0])

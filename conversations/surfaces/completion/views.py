@@ -8,6 +8,7 @@ from chatapi.api.rows import known_time
 from chatapi.api.views import APIView
 from chatapi.api.wire import Response
 from chatapi.limits.throttling import SendThrottle
+from conversations.known_times import with_conversation_times
 from conversations.services.conversations import create_conversation
 from conversations.services.sending.begin import start_turn
 from conversations.surfaces.callers import caller_id
@@ -32,7 +33,7 @@ class ConversationView(APIView):
         messages, page = read_messages(page)
         conversations = [
             ConversationSchema(row["id"], messages[row["id"]], known_time(row["created_at"], row["updated_at"]))
-            for row in page.rows
+            for row in with_conversation_times(page.rows)
         ]
         return Response(conversations, headers=next_link(request.path, params, page.next))
 

@@ -6,6 +6,7 @@ from uuid import UUID
 from django.http import QueryDict
 
 from conversations.exceptions import ConversationNotFound
+from conversations.known_times import with_conversation_times, with_message_times
 from conversations.models import Conversation, Message
 from conversations.prepared_statements import PreparedStatement, Rows
 from conversations.surfaces.contract.responses import ConversationSchema, MessageSchema
@@ -21,7 +22,7 @@ def read_conversation(conversation_id: UUID, user_id: UUID) -> ConversationSchem
     rows = _conversation(conversation_id=conversation_id, user_id=user_id)
     if not rows:
         raise ConversationNotFound
-    return ConversationSchema.from_row(rows[0])
+    return ConversationSchema.from_row(with_conversation_times(rows)[0])
 
 
 @PreparedStatement
@@ -36,7 +37,7 @@ def read_message(message_id: UUID) -> MessageSchema:
     row = Message.objects.filter(id=message_id).values(*MessageSchema.columns).first()
     if row is None:
         raise ConversationNotFound
-    return MessageSchema.from_row(row)
+    return MessageSchema.from_row(with_message_times([row])[0])
 
 
 def read_conversation_page(user_id: UUID, params: QueryDict) -> Page:

@@ -10,6 +10,7 @@ from chatapi.api.views import ViewSet
 from chatapi.api.wire import Response
 from chatapi.database.readiness import check_readiness
 from chatapi.limits.throttling import SendThrottle
+from conversations.known_times import with_conversation_times, with_message_times
 from conversations.services.conversations import create_conversation, require_conversation, update_conversation
 from conversations.services.sending.begin import start_turn
 from conversations.surfaces.callers import caller_id
@@ -43,7 +44,7 @@ class ConversationViewSet(ViewSet):
     def list(self, request: Request) -> Response:
         params = request.query_params
         page = read_conversation_page(caller_id(request), params)
-        items = [ConversationSchema.from_row(row) for row in page.rows]
+        items = [ConversationSchema.from_row(row) for row in with_conversation_times(page.rows)]
         return Response(items, headers=next_link(request.path, params, page.next))
 
     @operations.create_conversation
@@ -67,7 +68,7 @@ class ConversationViewSet(ViewSet):
         found_id, user_id = require_conversation_id(conversation_id), caller_id(request)
         body = read_body(ConversationPatchBody, request)
         row = update_conversation(ConversationSchema.columns, conversation_id=found_id, user_id=user_id, changes=body.chosen())
-        return Response(ConversationSchema.from_row(row))
+        return Response(ConversationSchema.from_row(with_conversation_times([row])[0]))
 
 
 class MessageViewSet(ViewSet):
@@ -80,7 +81,7 @@ class MessageViewSet(ViewSet):
         require_conversation(conversation_id=found_id, user_id=caller_id(request))
         page = read_messages(found_id, request.query_params)
         links = next_link(request.path, request.query_params, page.next)
-        return Response([MessageSchema.from_row(row) for row in page.rows], headers=links)
+        return Response([MessageSchema.from_row(row) for row in with_message_times(page.rows)], headers=links)
 
     @operations.send_message
     def create(self, request: Request, conversation_id: str) -> HttpResponseBase:

@@ -10,6 +10,7 @@ from rest_framework.exceptions import ValidationError
 
 from conversations.exceptions import ConversationNotFound, MessageNotFound
 from conversations.keyset import SortKey, after_key
+from conversations.known_times import with_conversation_times, with_message_times
 from conversations.message_batches import cut_batch, select_batch
 from conversations.models import Conversation, Message, Role
 from conversations.placeholders import WITHOUT_TEXT
@@ -25,10 +26,10 @@ MOST_ITEMS = 100
 def read_response_row(reply_id: UUID, user_id: UUID) -> Row:
     """Return RESPONSE_COLUMNS of a user's reply. One query. Raises `ResponseNotFound`."""
     found = Message.objects.visible_to(user_id).replies().filter(id=reply_id)
-    row: Row | None = found.values(*RESPONSE_COLUMNS).first()
+    row = found.values(*RESPONSE_COLUMNS).first()
     if row is None:
         raise ResponseNotFound
-    return row
+    return with_message_times([row])[0]
 
 
 def read_conversation(conversation_id: UUID, user_id: UUID) -> dict[str, Any]:
@@ -37,7 +38,7 @@ def read_conversation(conversation_id: UUID, user_id: UUID) -> dict[str, Any]:
     row = found.values("id", "created_at", "metadata").first()
     if row is None:
         raise ConversationNotFound
-    return conversation_body(row)
+    return conversation_body(with_conversation_times([dict(row)])[0])
 
 
 def read_items(conversation_id: UUID, params: QueryDict) -> dict[str, Any]:

@@ -227,10 +227,11 @@ def test_a_title_that_is_far_away_is_on_a_later_page(user: UserClient, monkeypat
 
 def test_rows_of_the_predecessor_lack_nothing(user: UserClient) -> None:
     conversation = make_conversation(user.user_id)
+    make_message(conversation, created_at=NOON)
     Conversation.objects.filter(id=conversation.id).update(title=None, model_tag=None, created_at=None, updated_at=None)
     [item] = user.get(ADDRESS).json()["items"]
     assert (item["title"], item["model_tag"]) == ("New conversation", "")
-    assert (item["created_at"], item["updated_at"]) == ("1970-01-01T00:00:00Z", "1970-01-01T00:00:00Z")
+    assert (item["created_at"], item["updated_at"]) == ("2026-11-20T12:00:00Z", "2026-11-20T12:00:00Z")
 
 
 @pytest.mark.parametrize("count", [1, 60])

@@ -61,7 +61,7 @@ def test_messages_without_a_time_come_too(user: UserClient, conversation: Conver
     first = user.get(path(conversation), {"limit": 3}).json()
     second = user.get(path(conversation), {"limit": 3, "cursor": first["next"]}).json()
     assert sorted(contents(first) + contents(second)) == ["answer 1", "answer 2", "question 1", "question 2"]
-    assert first["items"][-1]["created_at"] == "1970-01-01T00:00:00Z"
+    assert first["items"][-1]["created_at"] == "2026-11-20T12:00:00Z"
 
 
 def test_versions(user: UserClient, conversation: Conversation) -> None:

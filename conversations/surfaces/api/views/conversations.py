@@ -13,6 +13,7 @@ from chatapi.api.views import ViewSet
 from chatapi.api.wire import Response
 from chatapi.limits.throttling import SendThrottle, count_further_sends
 from conversations.exceptions import NothingToStop
+from conversations.known_times import with_conversation_times
 from conversations.services.bulk import Filters, change_all
 from conversations.services.conversations import (
     create_conversation,
@@ -78,7 +79,7 @@ def _state_of(conversation: ConversationSchema) -> str:
 
 def _lock_state(conversation_id: UUID, user_id: UUID) -> str:
     row = lock_conversation(ConversationSchema.columns, conversation_id=conversation_id, user_id=user_id)
-    return _state_of(ConversationSchema.from_row(row))
+    return _state_of(ConversationSchema.from_row(with_conversation_times([row])[0]))
 
 
 class ConversationViewSet(ViewSet):
@@ -162,7 +163,7 @@ class ConversationViewSet(ViewSet):
             row = update_conversation(
                 ConversationSchema.columns, conversation_id=found_id, user_id=user_id, changes=body.chosen()
             )
-        return _answer(ConversationSchema.from_row(row))
+        return _answer(ConversationSchema.from_row(with_conversation_times([row])[0]))
 
     @operations.delete_conversation
     def destroy(self, request: Request, conversation_id: str) -> Response:
@@ -186,7 +187,7 @@ class ConversationViewSet(ViewSet):
     def restore(self, request: Request, conversation_id: str) -> Response:
         found_id = require_conversation_id(conversation_id)
         row = restore_conversation(ConversationSchema.columns, conversation_id=found_id, user_id=caller_id(request))
-        return Response(ConversationSchema.from_row(row))
+        return Response(ConversationSchema.from_row(with_conversation_times([row])[0]))
 
     @operations.stop_reply
     def stop(self, request: Request, conversation_id: str) -> Response:
