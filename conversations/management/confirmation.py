@@ -3,27 +3,39 @@
 import signal
 import sys
 from collections.abc import Callable
+from types import FrameType
+from typing import NoReturn
 
 from django.core.management.base import CommandError, OutputWrapper
 
 REFUSED = 2
 
 
+class _Interrupted(KeyboardInterrupt):
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
 def confirm(consequence: Callable[[], str], stream: OutputWrapper) -> None:
     """Print the consequence and ask for confirmation. Raises `CommandError` unless the answer is yes, or without a terminal."""
     if not sys.stdin.isatty():
         raise CommandError("This command asks for confirmation and there is no terminal. Add --yes.", returncode=REFUSED)
-    stream.write(consequence())
     # Commands that stop after a batch take the first signal for themselves, and the question would go on waiting.
-    before = signal.getsignal(signal.SIGINT)
+    before = {number: signal.signal(number, _interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        stream.write(consequence())
         stream.write("Continue? [y/N] ", ending="")
         stream.flush()
         answer = sys.stdin.readline()
-    except KeyboardInterrupt:
-        raise CommandError("Interrupted. Nothing was changed.", returncode=128 + signal.SIGINT) from None
+    except _Interrupted as interruption:
+        raise CommandError("Interrupted. Nothing was changed.", returncode=128 + interruption.number) from None
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
     if answer.strip().lower() not in ("y", "yes"):
         raise CommandError("Not confirmed. Nothing was changed.", returncode=REFUSED)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    raise _Interrupted(number)

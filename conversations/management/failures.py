@@ -36,7 +36,7 @@ def reason_of(failure: Exception) -> str:
     state = cause.sqlstate or ""
     if not state or state.startswith(TOLD_CLASSES):
         # The message names host, port, user and database, and no row.
-        return " ".join(str(cause).split()).rstrip(".") or type(cause).__name__
+        return " ".join(str(cause).split()).rstrip(".?") or type(cause).__name__
     constraint = f" ({cause.diag.constraint_name})" if cause.diag.constraint_name else ""
     return f"{type(cause).__name__}{constraint}"
 

@@ -13,7 +13,7 @@ class HelpAsWritten(DjangoHelpFormatter, argparse.RawDescriptionHelpFormatter):
 
 
 class OperatorCommand(BaseCommand):
-    """Show `epilog` below the options in the command's help."""
+    """Show `epilog` below the options in the command's help. Options have to be written out."""
 
     epilog = ""
     # System checks import every URL and view, which slows the start of a cron job.
@@ -24,4 +24,6 @@ class OperatorCommand(BaseCommand):
             return super().execute(*args, **options)
 
     def create_parser(self, prog_name: str, subcommand: str, **options: Any) -> CommandParser:
-        return super().create_parser(prog_name, subcommand, epilog=self.epilog, formatter_class=HelpAsWritten, **options)
+        # Otherwise `--force` would be `--force-color`, and a typing error another option.
+        form: dict[str, Any] = {"epilog": self.epilog, "formatter_class": HelpAsWritten, "allow_abbrev": False}
+        return super().create_parser(prog_name, subcommand, **form, **options)

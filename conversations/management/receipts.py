@@ -8,6 +8,8 @@ from typing import TextIO
 
 from django.core.management.base import CommandError
 
+from conversations.management.paths import require_writable
+
 
 @contextmanager
 def receipt_file(path: Path | None) -> Iterator[TextIO | None]:
@@ -15,6 +17,7 @@ def receipt_file(path: Path | None) -> Iterator[TextIO | None]:
     if path is None:
         yield None
         return
+    require_writable(path, "Cannot write the receipt")
     try:
         file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+", encoding="utf-8")
     except OSError as failure:

@@ -12,6 +12,7 @@ from conversations.management.arguments import past_moment, positive, user
 from conversations.management.failures import failing_clearly
 from conversations.management.interruption import Interruption
 from conversations.management.operator_command import OperatorCommand
+from conversations.management.paths import require_writable
 from conversations.management.progress import ProgressReport
 from conversations.management.users import user_named
 from conversations.services.history.export import STANDARD_OUTPUT, ExportResult, Format, export_file, export_history
@@ -108,5 +109,4 @@ def _refuse_name(name: str, file_format: str | None) -> None:
         raise CommandError(
             f"{name} names no format that can be written. End it in .jsonl or .md, or add --format.", returncode=2
         )
-    if not Path(name).parent.is_dir():
-        raise CommandError(f"There is no folder {Path(name).parent}.", returncode=2)
+    require_writable(Path(name), "Cannot write the file")

@@ -6,6 +6,7 @@ See services.history.importing and services.history.foreign.
 import json
 from argparse import ArgumentParser
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from django.core.management.base import CommandError
@@ -15,11 +16,13 @@ from conversations.management.chat_imports import row_sentences, sentences
 from conversations.management.failures import failing_clearly
 from conversations.management.interruption import Interruption
 from conversations.management.operator_command import OperatorCommand
+from conversations.management.paths import require_readable
 from conversations.management.progress import ProgressReport
 from conversations.management.users import user_named
 from conversations.services.history.foreign.importing import APPLICATIONS, import_chats
 from conversations.services.history.importing import DEFAULT_BATCH_LINES, ImportResult, import_history
 from conversations.services.history.reading import (
+    STANDARD_INPUT,
     ImportProblem,
     Inspection,
     can_be_read_twice,
@@ -83,6 +86,8 @@ class Command(OperatorCommand):
             )
         if options["application"]:
             _refuse_options(options)
+        if options["file"] != STANDARD_INPUT:
+            require_readable(Path(options["file"]), "Cannot read the file")
         with Interruption() as interruption, failing_clearly("The import failed"):
             try:
                 # The file may have a user of whom nothing is stored here.

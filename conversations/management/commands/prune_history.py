@@ -16,6 +16,7 @@ from conversations.management.confirmation import confirm
 from conversations.management.failures import failing_clearly
 from conversations.management.interruption import Interruption
 from conversations.management.operator_command import OperatorCommand
+from conversations.management.paths import require_writable
 from conversations.management.progress import ProgressReport
 from conversations.management.users import user_named
 from conversations.models import Status
@@ -93,8 +94,10 @@ class Command(OperatorCommand):
             )
         if criteria.user_id and criteria.is_anonymous:
             raise CommandError("--user and --anonymous exclude each other. Use only one of them.", returncode=2)
-        if options["archive"] and (problem := problem_with_name(options["archive"])):
-            raise CommandError(f"Cannot write the archive: {problem}", returncode=2)
+        if options["archive"]:
+            if problem := problem_with_name(options["archive"]):
+                raise CommandError(f"Cannot write the archive: {problem}", returncode=2)
+            require_writable(options["archive"], "Cannot write the archive")
         with Interruption(options["max_seconds"]) as interruption, failing_clearly("Cannot write the archive"):
             criteria = replace(criteria, user_id=user_named(options["user"]))
             if not options["dry_run"] and not options["yes"]:

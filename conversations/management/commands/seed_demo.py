@@ -5,17 +5,19 @@ from argparse import ArgumentParser
 from datetime import UTC, datetime
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db import IntegrityError
 
 from conversations.management.arguments import count, past_moment, positive
+from conversations.management.failures import failing_clearly
+from conversations.management.operator_command import OperatorCommand
 from conversations.management.progress import ProgressReport
 from conversations.models import Conversation
 from conversations.services.demo.seed import SeedPlan, seed_demo
 from conversations.services.history.usage_recount import count_usage
 
 
-class Command(BaseCommand):
+class Command(OperatorCommand):
     help = "Fill an empty database with demo conversations. The same --seed, numbers and --until give the same rows."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -31,6 +33,10 @@ class Command(BaseCommand):
         parser.add_argument("--add", action="store_true", help="add rows even if there are conversations already")
 
     def handle(self, **options: Any) -> None:
+        with failing_clearly():
+            self._fill(options)
+
+    def _fill(self, options: dict[str, Any]) -> None:
         if not options["add"] and Conversation.objects.exists():
             raise CommandError("The database already contains conversations. Use --add to add more.", returncode=2)
         midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
