@@ -9,5 +9,5 @@ VISIBLE = regex.compile(rf"[^{INVISIBLE}]")
 
 def is_blank(text: str) -> bool:
     """Return whether a text has no visible character."""
-    # Most texts begin with a letter.
-    return not text[:1].isalnum() and VISIBLE.search(text) is None
+    # Most texts begin with a letter. To Python, Hangul's invisible fillers are letters too.
+    return not (text[:1].isascii() and text[:1].isalnum()) and VISIBLE.search(text) is None

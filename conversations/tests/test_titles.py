@@ -6,6 +6,9 @@ import pytest
 
 from conversations.services.sending.titles import automatic_title, is_unnamed, is_unnamed_title
 
+# A black flag and tags.
+SCOTLAND = "🏴" + "".join(chr(0xE0000 + ord(letter)) for letter in "gbsct") + "\U000e007f"
+
 
 @pytest.mark.parametrize(
     ("content", "title"),
@@ -63,6 +66,17 @@ def test_only_an_unnamed_conversation_is_named(title: str | None, source: str, u
         ("👩\u200d🚀 and می\u200cخواهم", "👩\u200d🚀 and می\u200cخواهم"),
         ("\u202e\u200b", "New conversation"),
         ("<br>", "<br>"),
+        ("\u2066isolated\u2069 \u202bמודגש\u202c \u200fשלום", "isolated מודגש שלום"),
+        ("so\u00adft \u180ehidden\u3164 \U000e0068\U000e0069", "soft hidden"),
+        (f"{SCOTLAND} flag", f"{SCOTLAND} flag"),
+        ("\x9b31mred\x9b0m \x1b]0;a window\x07blue", "red blue"),
+        ("\x1b]8;;http://example.com\x1b\\a link\x1b]8;;\x1b\\ \x1b(Bend\x1b]0;open", "a link end0;open"),
+        ("one\u2028two\u2029three\x85four", "one two three four"),
+        ("A heading\n=========\n\n* * *\n***all*** and *some* of _it_", "A heading all and some of it"),
+        ("| a | b |\n|:--|--:|\n| 1 | 2 |", "| a | b | | 1 | 2 |"),
+        ("[a](http://example.com/x_(y)), [b](<http://example.com/x y>), [c][1]", "a, b, c"),
+        ("这是**粗体**文字，2*3*4，*args", "这是粗体文字，2*3*4，*args"),
+        ("---", "---"),
     ],
 )
 def test_markup_and_invisible_characters_are_left_out(content: str, title: str) -> None:
@@ -73,4 +87,7 @@ def test_a_front_end_s_own_placeholder_is_no_title(settings: Any) -> None:
     settings.UNNAMED_TITLES = frozenset({"Neue Unterhaltung", "新しいチャット"})
     assert is_unnamed_title(" neue unterhaltung ")
     assert is_unnamed_title("新しいチャット")
+    assert is_unnamed_title("Neue\u00a0Unterhaltung\u200b")
+    assert is_unnamed_title("Ｎｅｗ  ｃｈａｔ")
+    assert is_unnamed_title("\u202e\ufeff")
     assert not is_unnamed_title("Unterhaltung")

@@ -13,21 +13,31 @@ UNNAMED = frozenset({"", DEFAULT_TITLE.lower(), "new chat", "untitled"})
 
 # A title shows the beginning of a message only.
 MOST_READ = 4_000
-# The commands of terminals, and characters that are invisible or change the direction of the text around them. The joiners of
-# emoji and of Persian stay.
+# The commands of terminals: with parameters, with a text of their own (such as a window's title), and others.
+COMMAND = (
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)|\x1b[ -/]*[0-~]"
+)
+# What shapes emoji and the letters of several scripts.
+SHAPING = r"\u200c\u200d\u034f\u180b-\u180d\u180f\ufe00-\ufe0f\U000e0020-\U000e007f\U000e0100-\U000e01ef"
+# Tags are a part of some flags. Elsewhere they hide text.
+TAGS = r"(?<!\U0001f3f4[\U000e0020-\U000e007f]{0,7})[\U000e0020-\U000e007f]"
+# Besides commands, characters that are invisible or change the direction of the text around them.
 UNSAFE = regex.compile(
-    r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\p{Cc}--[\s]]|[\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]",
-    regex.V1,
+    rf"{COMMAND}|[\p{{Cc}}--[\s]]|[[\p{{Default_Ignorable_Code_Point}}\ufff9-\ufffb]--[{SHAPING}]]|{TAGS}", regex.V1
 )
 FENCE = regex.compile(r"^[ \t]*(?:```+|~~~+)[^\n`]*$", regex.MULTILINE)
+# A line, also below a heading or in a table.
+RULE = regex.compile(r"^[ \t]*(?:[-=*_|:][ \t]*){3,}$", regex.MULTILINE)
 LINE_MARK = regex.compile(r"^[ \t]*(?:#{1,6}[ \t]+|>[ \t]?|[-*+][ \t]+(?:\[[ xX]\][ \t]+)?)+", regex.MULTILINE)
 TAG = regex.compile(r"</?[A-Za-z][^<>\n]{0,200}>|<!--.*?-->", regex.DOTALL)
-LINK = regex.compile(r"!?\[([^\[\]\n]*)\]\([^()\s]*\)")
+LINK = regex.compile(r"!?\[([^\[\]\n]*)\](?:\((?:<[^<>\n]*>|[^()\s]*(?:\([^()\s]*\)[^()\s]*)*)\)|\[[^\[\]\n]*\])")
 # What models write around a title although they are told not to.
 TITLE_MARK = regex.compile(r"^(?:title|titel|titre|título|titolo)\s*:\s*", regex.IGNORECASE)
 QUOTES = " \t\"'“”„«»‘’「」『』`*."
 MOST_TITLE_WORDS = 8
-EMPHASIS = regex.compile(r"(\*\*|__|~~|`+)(?=\S)(.+?)(?<=\S)\1")
+EMPHASIS = regex.compile(r"(\*{2,3}|__|~~|`+)(?=\S)(.{1,80}?)(?<=\S)\1")
+# One sign alone may also be a part of a name or of a calculation.
+LIGHT_EMPHASIS = regex.compile(r"(?<![\w*])([*_])(?=[^\s*_])(.{1,80}?)(?<=[^\s*_])\1(?![\w*])")
 
 
 def is_unnamed_title(title: str | None) -> bool:
@@ -37,7 +47,7 @@ def is_unnamed_title(title: str | None) -> bool:
 
 
 def _comparable(title: str) -> str:
-    return unicodedata.normalize("NFC", title).strip().lower()
+    return " ".join(unicodedata.normalize("NFKC", UNSAFE.sub("", title)).lower().split())
 
 
 def is_unnamed(title: str | None, title_source: str) -> bool:
@@ -75,8 +85,8 @@ def brief_title(answer: str) -> str:
 def _plain(content: str) -> str:
     """Return the words of a message's beginning, without markup."""
     safe = UNSAFE.sub("", content.lstrip()[:MOST_READ])
-    plain = TAG.sub(" ", FENCE.sub("", safe))
-    plain = EMPHASIS.sub(r"\2", LINK.sub(r"\1", LINE_MARK.sub("", plain)))
+    plain = TAG.sub(" ", LINK.sub(r"\1", RULE.sub("", FENCE.sub("", safe))))
+    plain = LIGHT_EMPHASIS.sub(r"\2", EMPHASIS.sub(r"\2", LINE_MARK.sub("", plain)))
     # A message that is nothing but markup shows it.
     return " ".join(plain.split()) or " ".join(safe.split())
 
