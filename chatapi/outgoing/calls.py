@@ -11,6 +11,7 @@ import functools
 import socket
 import threading
 import time
+from collections.abc import Callable
 from contextvars import ContextVar, Token
 
 from chatapi.deadlines import Deadline
@@ -52,11 +53,14 @@ class Call:
     """One call. In its `with` block connections of this thread belong to it.
 
     `patience` is given for calls that may be repeated: where a kept connection is silent for too long, it is shut down, and
-    `is_silent` says so.
+    `is_silent` says so. `may_connect` is asked for each address (an IP address as text) before a connection is made to it.
     """
 
-    def __init__(self, deadline_s: float, patience: Patience | None = None) -> None:
+    def __init__(
+        self, deadline_s: float, patience: Patience | None = None, may_connect: Callable[[str], bool] = lambda _: True
+    ) -> None:
         self._patience = patience
+        self.may_connect = may_connect
         self._limit_s = deadline_s
         self._asked_at = 0.0
         self._silence: Deadline | None = None

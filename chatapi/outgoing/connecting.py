@@ -22,6 +22,10 @@ KEEPALIVE: list[Option] = [
 ]
 
 
+class AddressRefused(OSError):
+    """The host has only addresses that this call may not connect to."""
+
+
 def connect(host: str, port: int, *, call: Call | None, limit_s: float) -> socket.socket:
     """Return a socket that is connected to the host, and belongs to the call until it is detached. Raises `OSError`.
 
@@ -46,8 +50,10 @@ def connect(host: str, port: int, *, call: Call | None, limit_s: float) -> socke
     return _connect_to_one(again, call, give_up_at)
 
 
-def _connect_to_one(addresses: Sequence[Address], call: Call | None, give_up_at: float) -> socket.socket:
-    failure: OSError | None = None
+def _connect_to_one(found: Sequence[Address], call: Call | None, give_up_at: float) -> socket.socket:
+    # What is checked here is what the socket connects to: the name is not looked up again.
+    addresses = [address for address in found if call is None or call.may_connect(address.sockaddr[0])]
+    failure: OSError = AddressRefused("none of its addresses may be called")
     for number, address in enumerate(addresses):
         # Each has an equal share of the time that is left, so that a dead address does not use up the limit.
         share_s = max(0.001, (give_up_at - time.monotonic()) / (len(addresses) - number))
@@ -58,7 +64,6 @@ def _connect_to_one(addresses: Sequence[Address], call: Call | None, give_up_at:
                 raise
             name_lookups.avoid(address)
             failure = problem
-    assert failure is not None
     raise failure
 
 

@@ -4,7 +4,9 @@ Every call has a deadline on the clock; answers are capped; redirects are not fo
 are refused, or one user's could be sent with another's request; proxies from the environment are ignored.
 """
 
+import contextlib
 import time
+from collections.abc import Callable
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any, NamedTuple
 
@@ -32,6 +34,13 @@ class JsonAnswer(NamedTuple):
     status: int
     body: dict[str, Any]
     retry_after: str = ""
+
+
+class StatusAnswer(NamedTuple):
+    """The status of an answer whose body does not matter, and its header `Retry-After`."""
+
+    status: int
+    retry_after: str
 
 
 class _Adapter(HTTPAdapter):
@@ -104,6 +113,41 @@ def call_json(
             raise UnusableAnswer
         answer = {}
     return JsonAnswer(response.status_code, answer, response.headers.get("Retry-After", ""))
+
+
+def post_bytes(
+    session: requests.Session,
+    url: str,
+    *,
+    body: bytes,
+    headers: dict[str, str],
+    deadline_s: float,
+    may_connect: Callable[[str], bool],
+) -> StatusAnswer:
+    """Post these bytes and return the status of the answer, of whose body at most READ_BYTES are read.
+
+    Holds no database connection while it waits. Raises `requests.RequestException` where there is no answer in time.
+    """
+    release_connections()
+    call = Call(deadline_s, may_connect=may_connect)
+    limits = (min(CONNECT_TIMEOUT_S, deadline_s), None)
+    try:
+        with (
+            call,
+            session.post(url, data=body, headers=headers, timeout=limits, allow_redirects=False, stream=True) as response,
+        ):
+            answer = StatusAnswer(response.status_code, response.headers.get("Retry-After", ""))
+            # A short body that is read to its end leaves the connection for the next call.
+            with contextlib.suppress(urllib3.exceptions.HTTPError, OSError):
+                response.raw.read1(READ_BYTES)
+                response.raw.read1(1)
+    except requests.RequestException:
+        if call.is_late:
+            raise requests.ReadTimeout from None
+        raise
+    finally:
+        call.finish()
+    return answer
 
 
 def call_json_idempotently(

@@ -10,11 +10,11 @@ MOST_S = 3600
 SECONDS = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?")
 
 
-def read_retry_after(said: str) -> int | None:
-    """Return whole seconds from 1 to MOST_S, or None where the header does not say it."""
+def read_retry_after(said: str, most_s: int = MOST_S) -> int | None:
+    """Return whole seconds from 1 to `most_s`, or None where the header does not say it."""
     said = said.strip()
     wait_s = float(said) if SECONDS.fullmatch(said) else _seconds_until(said)
-    return None if wait_s is None else min(max(1, math.ceil(wait_s)), MOST_S)
+    return None if wait_s is None else min(max(1, math.ceil(wait_s)), most_s)
 
 
 def _seconds_until(date: str) -> float | None:
