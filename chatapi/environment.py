@@ -5,6 +5,7 @@ line that names the variable and the accepted values. This module does not impor
 configuration and the tests can use it.
 """
 
+import base64
 import os
 import re
 from collections.abc import Mapping
@@ -185,6 +186,20 @@ class EnvironmentReader:
         """Return an http(s) base URL without a trailing slash, or "" if the variable is empty."""
         return self.service_url(name, "") if self.text(name) else ""
 
+    def receiver_url(self, name: str, *, may_be_plain: bool) -> str:
+        """Return the https address (also http, if it may be plain) to post to, or "" if the variable is empty."""
+        value = self.text(name)
+        try:
+            url = urlsplit(value)
+            is_usable = bool(url.hostname) and (url.port or 1) > 0 and not url.fragment
+        except ValueError:
+            is_usable = False
+        schemes = ("https", "http") if may_be_plain else ("https",)
+        if value and not (is_usable and url.scheme in schemes):
+            # The message does not repeat the value, because it may contain a key.
+            raise EnvironmentProblem(f"{name} must be an {' or '.join(schemes)} URL without a fragment")
+        return value
+
     def sentry_dsn(self, name: str) -> str:
         """Return the address of a Sentry project, or "" if the variable is empty."""
         value = self.text(name)
@@ -306,6 +321,19 @@ class EnvironmentReader:
         if any(len(secret) < least for secret in secrets):
             # The message does not repeat the value, because it is a secret.
             raise EnvironmentProblem(f"{name} must be a comma-separated list of texts of at least {least} characters")
+        return secrets
+
+    def webhook_secrets(self, name: str) -> list[str]:
+        """Return secrets in the form of Standard Webhooks: `whsec_` and 24 to 64 bytes in base64."""
+        secrets = self.several(name)
+        for secret in secrets:
+            try:
+                key = base64.b64decode(secret.removeprefix("whsec_"), validate=True)
+            except ValueError:
+                key = b""
+            if not secret.startswith("whsec_") or not 24 <= len(key) <= 64:
+                # The message does not repeat the value, because it is a secret.
+                raise EnvironmentProblem(f"{name} must be whsec_ and 24 to 64 random bytes in base64")
         return secrets
 
     def emails(self, name: str) -> frozenset[str]:

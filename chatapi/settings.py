@@ -91,6 +91,15 @@ try:
     ADMIN_EMAILS = _environment.emails("ADMIN_EMAILS")
     METRICS_PORT = _environment.whole_or_none("METRICS_PORT", least=1, most=65535)
     METRICS_TOKEN = _environment.bearer_token("METRICS_TOKEN")
+    # Where events are told; see `services.webhooks`. Several secrets while they change: each signs.
+    WEBHOOK_ALLOW_PRIVATE = _environment.flag("WEBHOOK_ALLOW_PRIVATE", False)
+    WEBHOOK_URL = _environment.receiver_url("WEBHOOK_URL", may_be_plain=WEBHOOK_ALLOW_PRIVATE)
+    WEBHOOK_SECRETS = _environment.webhook_secrets("WEBHOOK_SECRET")
+    WEBHOOK_ATTEMPTS = _environment.whole("WEBHOOK_ATTEMPTS", 12, least=1, most=100)
+    WEBHOOK_KEEP_DAYS = _environment.whole("WEBHOOK_KEEP_DAYS", 7, least=1, most=90)
+    WEBHOOK_INCLUDE_TEXT = _environment.flag("WEBHOOK_INCLUDE_TEXT", False)
+    if WEBHOOK_URL and not WEBHOOK_SECRETS:
+        raise EnvironmentProblem("WEBHOOK_URL needs WEBHOOK_SECRET, with which the receiver checks who sends")
     # The packages read further variables of theirs; see requirements-observability.txt.
     OTEL_EXPORTER_OTLP_ENDPOINT = _environment.optional_url("OTEL_EXPORTER_OTLP_ENDPOINT")
     SENTRY_DSN = _environment.sentry_dsn("SENTRY_DSN")

@@ -30,6 +30,7 @@ from conversations.querysets import ConversationQuerySet, MessageQuerySet
 from conversations.queue_models import QueuedMessage
 from conversations.staff_models import AccessKind, DailyFigures, StaffAccess
 from conversations.usage_models import UsageTotal, UserQuota
+from conversations.webhook_models import WebhookEvent, WebhookSwitch
 
 __all__ = [
     "AccessKind",
@@ -51,6 +52,8 @@ __all__ = [
     "UsageTotal",
     "UserInstructions",
     "UserQuota",
+    "WebhookEvent",
+    "WebhookSwitch",
     "Worker",
 ]
 

@@ -192,6 +192,26 @@ last_prune_messages = Gauge(
     multiprocess_mode="livemax",
 )
 
+webhook_deliveries = Counter(
+    "chat_webhook_deliveries",
+    "Webhooks: delivered, failed (due again later), dead (given up), or dropped (too old or too many).",
+    ["outcome"],
+    registry=registry,
+)
+webhook_events = Gauge(
+    "chat_webhook_events",
+    "Webhooks that wait, or that were given up; at most 10,000 are counted.",
+    ["state"],
+    registry=registry,
+    multiprocess_mode="livemax",
+)
+webhook_oldest_seconds = Gauge(
+    "chat_webhook_oldest_event_seconds",
+    "How long the oldest webhook waits; 0 while none does.",
+    registry=registry,
+    multiprocess_mode="livemax",
+)
+
 # Series that exist from the start, so that the first event counts as an increase.
 sends_begun = sends.labels("begun")
 sends_repeated = sends.labels("repeated")
@@ -208,6 +228,10 @@ for _error in ("upstream_error", "upstream_unavailable", "upstream_busy", "upstr
     replies.labels("failed", _error)
     service_errors.labels("inference", _error)
 service_errors.labels("auth", "auth_unavailable")
+for _outcome in ("delivered", "failed", "dead", "dropped"):
+    webhook_deliveries.labels(_outcome)
+for _state in ("waiting", "dead"):
+    webhook_events.labels(_state)
 for _gauge in (last_prune_at, last_prune_conversations, last_prune_messages):
     _gauge.labels("expired")
 

@@ -20,6 +20,8 @@ SECRET = "an-environment-test-secret-long-enough"
 # No variable of ours, whatever the machine has set.
 BARE = {"PATH": os.environ["PATH"], "SECRET_KEY": SECRET}
 
+WEBHOOK_SECRET = "whsec_" + "a" * 32
+
 DEFAULTS: dict[str, Any] = {
     "AUTH_SERVICE_URL": "http://auth:8001",
     "INFERENCE_SERVICE_URL": "http://inference:8000",
@@ -30,6 +32,12 @@ DEFAULTS: dict[str, Any] = {
     "OTEL_EXPORTER_OTLP_ENDPOINT": "",
     "SENTRY_DSN": "",
     "METRICS_TOKEN": "",
+    "WEBHOOK_URL": "",
+    "WEBHOOK_SECRETS": [],
+    "WEBHOOK_ALLOW_PRIVATE": False,
+    "WEBHOOK_ATTEMPTS": 12,
+    "WEBHOOK_KEEP_DAYS": 7,
+    "WEBHOOK_INCLUDE_TEXT": False,
     "TLS_CA_FILE": "",
     "TLS_TRUSTED": [],
     "MAX_CONVERSATION_HISTORY": 50,
@@ -152,6 +160,9 @@ CHOSEN: dict[str, tuple[str, Any]] = {
     "TRUSTED_PROXIES": ("10.0.0.0/8, 192.0.2.7,fd00::/8", ["10.0.0.0/8", "192.0.2.7/32", "fd00::/8"]),
     "ALLOW_ANONYMOUS": ("true", True),
     "TRY_PAGE": ("no", False),
+    "WEBHOOK_ATTEMPTS": ("3", 3),
+    "WEBHOOK_KEEP_DAYS": ("30", 30),
+    "WEBHOOK_INCLUDE_TEXT": ("yes", True),
     "ADMIN_ENABLED": ("no", False),
     "ADMIN_REASON": ("required", "required"),
     "THROTTLE_LOGIN": ("3/h", [3, 3600]),
@@ -255,6 +266,20 @@ MALFORMED = {
     "THROTTLE_REJECTED_TOKENS": ["0/min"],
     "ALLOW_ANONYMOUS": ["perhaps"],
     "TRY_PAGE": ["perhaps"],
+    "WEBHOOK_URL": [
+        "http://hooks.example.com/a",
+        "hooks.example.com",
+        "https://",
+        "https://hooks.example.com/#a",
+        "https://hooks.example.com:99999/",
+        # Without WEBHOOK_SECRET.
+        "https://hooks.example.com/a?key=1",
+    ],
+    "WEBHOOK_SECRET": ["a secret of nobody", "whsec_c2hvcnQ=", "whsec_***", f"{WEBHOOK_SECRET},c2hvcnQ="],
+    "WEBHOOK_ALLOW_PRIVATE": ["perhaps"],
+    "WEBHOOK_INCLUDE_TEXT": ["perhaps"],
+    "WEBHOOK_ATTEMPTS": ["0", "101"],
+    "WEBHOOK_KEEP_DAYS": ["0", "91"],
     "ADMIN_ENABLED": ["perhaps"],
     "ADMIN_REASON": ["yes"],
     "INSECURE_COOKIES": ["perhaps"],
@@ -324,6 +349,14 @@ def test_good_values() -> None:
     shown = json.loads(result.stdout)
     assert {name: shown[name] for name in CHOSEN} == {name: meant for name, (_, meant) in CHOSEN.items()}
     assert shown["CORS_ALLOWED_ORIGINS"] == ["https://a.example", "http://b:81"]
+
+
+def test_a_receiver_of_webhooks(monkeypatch: pytest.MonkeyPatch) -> None:
+    url, secrets = "https://hooks.example.com/a?key=1", f"{WEBHOOK_SECRET}, whsec_{'b' * 32}"
+    chosen = read_settings(monkeypatch, {"WEBHOOK_URL": url, "WEBHOOK_SECRET": secrets})
+    assert (chosen["WEBHOOK_URL"], len(chosen["WEBHOOK_SECRETS"])) == (url, 2)
+    private = {"WEBHOOK_URL": "http://10.0.0.7:8080/", "WEBHOOK_SECRET": WEBHOOK_SECRET, "WEBHOOK_ALLOW_PRIVATE": "yes"}
+    assert read_settings(monkeypatch, private)["WEBHOOK_URL"] == "http://10.0.0.7:8080/"
 
 
 def test_headers_that_browsers_may_also_send() -> None:

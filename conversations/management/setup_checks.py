@@ -8,6 +8,7 @@ import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 import django
 from django.conf import settings
@@ -18,12 +19,16 @@ from chatapi import __version__
 from chatapi.auth.authentication import AuthUnavailable, validator
 from chatapi.cache.shared_cache import SharedRedisCache
 from chatapi.database.readiness import check_readiness
+from chatapi.outgoing.name_lookups import name_lookups
+from chatapi.outgoing.public_addresses import is_public
 from conversations.management.failures import reason_of
+from conversations.services.webhooks.outbox import Outbox
 from inference_proxy.exceptions import UpstreamFailure
 from inference_proxy.upstream.catalogue import read_models
 
 MOST_CLOCK_DIFFERENCE_S = 2.0
 CACHE_KEY = "check-setup"
+LOOKUP_S = 5.0
 SERVER_SQL = """
 SELECT current_setting('server_version'), current_setting('server_encoding'), pg_backend_pid(),
        extract(epoch FROM clock_timestamp()),
@@ -166,6 +171,23 @@ def check_inference() -> str:
     return f"the inference service has {len(models.get('models', []))} models"
 
 
+def check_webhooks() -> str:
+    if not settings.WEBHOOK_URL:
+        return "off"
+    url = urlsplit(settings.WEBHOOK_URL)
+    try:
+        port = url.port or {"https": 443, "http": 80}[url.scheme]
+        addresses = name_lookups.find(str(url.hostname), port, call=None, limit_s=LOOKUP_S)
+    except OSError:
+        raise Wrong("the host in WEBHOOK_URL has no address") from None
+    if not settings.WEBHOOK_ALLOW_PRIVATE and not any(is_public(address.sockaddr[0]) for address in addresses):
+        raise Wrong("the host in WEBHOOK_URL has no public address: see WEBHOOK_ALLOW_PRIVATE")
+    state = Outbox().state()
+    if state.dead:
+        raise Doubtful(f"{state.dead:,} webhooks were given up: see the admin, or deliver_webhooks --retry-dead")
+    return f"on, {state.waiting:,} wait"
+
+
 CHECKS: dict[str, Callable[[], str]] = {
     "versions": check_versions,
     "database": check_database,
@@ -177,4 +199,5 @@ CHECKS: dict[str, Callable[[], str]] = {
     "cache": check_cache,
     "auth": check_auth,
     "inference": check_inference,
+    "webhooks": check_webhooks,
 }

@@ -15,6 +15,7 @@ LISTS = [
     "/admin/conversations/staffaccess/",
     "/admin/conversations/assistant/",
     "/admin/conversations/userquota/",
+    "/admin/conversations/webhookevent/",
 ]
 
 

@@ -24,6 +24,7 @@ from conversations.services.history.id_batches import prefer_indexes
 from conversations.services.history.tombstones import bury, erased_among
 from conversations.services.history.user_tables import USER_TABLES
 from conversations.services.replies.stop import stop_running_reply
+from conversations.services.webhooks.outbox import note_user_erased
 
 BATCH_SIZE = 500
 ERASED = "(erased)"
@@ -106,13 +107,16 @@ def erase_user(
     if receipt.remembered_tokens is None:
         receipt.tokens_forgotten_by = timezone.now() + timedelta(seconds=settings.AUTH_CACHE_SECONDS)
     _blank_searches_for(user_id)
-    for table in USER_TABLES:
-        if table.when_erased == "deleted":
-            deleted = table.delete(user_id)
-            if table.counted_as:
-                setattr(receipt, table.counted_as, deleted)
-        elif table.when_erased == "kept" and table.counted_as:
-            setattr(receipt, table.counted_as, table.count(user_id))
+    with transaction.atomic():
+        for table in USER_TABLES:
+            if table.when_erased == "deleted":
+                deleted = table.delete(user_id)
+                if table.counted_as:
+                    setattr(receipt, table.counted_as, deleted)
+            elif table.when_erased == "kept" and table.counted_as:
+                setattr(receipt, table.counted_as, table.count(user_id))
+        if not owned.exists():
+            note_user_erased(user_id)
     receipt.admin_log_entries += _blank_admin_log(ChatUser, [user_id])
     receipt.erased_at = timezone.now()
     receipt.is_complete = not owned.exists()

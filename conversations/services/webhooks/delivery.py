@@ -1,0 +1,116 @@
+"""One delivery: the signed request, and what its answer means. The form is that of Standard Webhooks.
+
+The receiver is called as other services are (see `chatapi.outgoing`): by a deadline for the whole, without redirects and
+proxies. Without WEBHOOK_ALLOW_PRIVATE it is called at public addresses only.
+"""
+
+import base64
+import functools
+import hashlib
+import hmac
+import random
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC
+from typing import Any
+
+import orjson
+import requests
+from django.conf import settings
+
+from chatapi.outgoing.connecting import AddressRefused
+from chatapi.outgoing.outbound import new_session, post_bytes
+from chatapi.outgoing.public_addresses import is_public
+from conversations.services.webhooks.outbox import Event
+from inference_proxy.upstream.retry_after import read_retry_after
+
+DEADLINE_S = 15.0
+FIRST_WAIT_S, WAITS_GROW = 5.0, 4
+LONGEST_WAIT_S = 12 * 3600.0
+MOST_RETRY_AFTER_S = 24 * 3600
+# The receiver says that it wants this event no more.
+GONE = 410
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a delivery went. `reason` is "" if the receiver took the event."""
+
+    reason: str = ""
+    is_final: bool = False
+    retry_after_s: int = 0
+
+    @property
+    def is_delivered(self) -> bool:
+        return not self.reason
+
+
+def deliver(event: Event, text: str | None = None) -> Outcome:
+    """Call the receiver once. Raises nothing that a receiver or a network can cause."""
+    body = payload(event, text)
+    headers = {
+        "Content-Type": "application/json",
+        **signature_headers(str(event.id), int(time.time()), body, settings.WEBHOOK_SECRETS),
+    }
+    may_connect = _any_address if settings.WEBHOOK_ALLOW_PRIVATE else is_public
+    try:
+        answer = post_bytes(
+            _session(), settings.WEBHOOK_URL, body=body, headers=headers, deadline_s=DEADLINE_S, may_connect=may_connect
+        )
+    except requests.RequestException as failure:
+        return Outcome(_reason(failure))
+    if 200 <= answer.status < 300:
+        return Outcome()
+    wait_s = read_retry_after(answer.retry_after, most_s=MOST_RETRY_AFTER_S) or 0
+    return Outcome(f"status {answer.status}", is_final=answer.status == GONE, retry_after_s=wait_s)
+
+
+def payload(event: Event, text: str | None = None) -> bytes:
+    """Return the body. With WEBHOOK_INCLUDE_TEXT the text of a reply goes along; it is null if the reply is deleted."""
+    data: dict[str, Any] = dict(event.data)
+    if settings.WEBHOOK_INCLUDE_TEXT and event.kind == "reply.ended":
+        data["text"] = text
+    timestamp = event.created_at.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    return orjson.dumps({"type": event.kind, "timestamp": timestamp, "data": data})
+
+
+def signature_headers(event_id: str, timestamp: int, body: bytes, secrets: Sequence[str]) -> Mapping[str, str]:
+    """Return the headers with which a receiver checks who sends, what and when. Each secret signs."""
+    signed = f"{event_id}.{timestamp}.".encode() + body
+    keys = [base64.b64decode(secret.removeprefix("whsec_")) for secret in secrets]
+    signatures = [base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode() for key in keys]
+    return {
+        "webhook-id": event_id,
+        "webhook-timestamp": str(timestamp),
+        "webhook-signature": " ".join(f"v1,{signature}" for signature in signatures),
+    }
+
+
+def wait_before(attempt: int, retry_after_s: float) -> float:
+    """Return how long to wait after this attempt has failed. The waits differ, so that a burst does not come back as one."""
+    usual_s: float = min(FIRST_WAIT_S * WAITS_GROW ** min(attempt - 1, 20), LONGEST_WAIT_S)
+    return max(usual_s * random.uniform(0.8, 1.2), float(retry_after_s))  # noqa: S311  # no secret
+
+
+@functools.cache
+def _session() -> requests.Session:
+    return new_session()
+
+
+def _any_address(_: str) -> bool:
+    return True
+
+
+def _reason(failure: requests.RequestException) -> str:
+    """Name a failure in words of ours: those of libraries repeat addresses and what the other side sent."""
+    if isinstance(failure, requests.Timeout):
+        return "no answer in time"
+    if isinstance(failure, requests.exceptions.SSLError):
+        return "TLS certificate or handshake rejected"
+    cause: BaseException | None = failure
+    while cause is not None:
+        if isinstance(cause, AddressRefused):
+            return "its address is not public"
+        cause = cause.__cause__ or cause.__context__
+    return "not reached" if isinstance(failure, requests.ConnectionError) else "the answer is no HTTP"
