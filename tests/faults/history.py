@@ -42,8 +42,13 @@ class History:
         self._last: dict[str, tuple[str, str]] = {}
         self._running: dict[str, set[str]] = {}
 
-    def violations(self, *, may_be_interrupted: bool, may_never_begin: bool) -> list[Violation]:
-        """Judge what is new. Replies may be interrupted if a worker was lost. They may never begin if a commit's answer was."""
+    def violations(
+        self, *, may_be_interrupted: bool, may_never_begin: bool, continued_id: str | None = None
+    ) -> list[Violation]:
+        """Judge what is new. Replies may be interrupted if a worker was lost. They may never begin if a commit's answer was.
+
+        Only the reply that is continued leaves a final status, and only for `streaming`.
+        """
         rows = self._cluster.rows(
             "SELECT number, message_id::text, conversation_id::text, status, content FROM fault_history"
             " WHERE number > %s ORDER BY number",
@@ -57,7 +62,8 @@ class History:
             name = f"reply {message_id}"
             if not content.startswith(old_content):
                 found.append(Violation(Invariant.GROWS, f"{name} was {old_content!r} and became {content!r}"))
-            if old_status not in ("", "streaming", "interrupted") and status != old_status:
+            may_change = old_status in ("", "streaming", "interrupted") or (message_id, status) == (continued_id, "streaming")
+            if not may_change and status != old_status:
                 found.append(Violation(Invariant.FINAL, f"{name} was {old_status} and became {status}"))
             if status == "interrupted" != old_status and not (may_be_interrupted or (may_never_begin and not content)):
                 found.append(Violation(Invariant.GUESS, f"{name} was interrupted, although no worker was lost"))

@@ -15,8 +15,9 @@ from .reading import BROKEN, FINAL, Reader
 from .turn import Cut, Turn
 from .violation import Invariant, Violation
 
-# Abandoned after 2 s, looked for every 0.3 s; replies end by themselves within 8 s; a pool reconnects within seconds.
-SETTLE_LIMIT_S = 20.0
+# Abandoned after 2 s, looked for every 0.3 s; replies end by themselves within 8 s; a pool reconnects within seconds. On a
+# busy machine, a node that replaces its workers twice takes 25 s.
+SETTLE_LIMIT_S = 60.0
 # One checkpoint interval, what a busy machine may add to it, and the time that text spends on its way to the reader.
 KILL_ALLOWANCE_S = CHECKPOINT_S + 0.6
 # The same for a stop at another worker; what is stopped has more seconds to go.
@@ -44,7 +45,13 @@ class Reply:
 def violations(play: Play) -> list[Violation]:
     """Wait until the service has come to rest, and list what does not hold."""
     found = [*play.complaints, *_not_settled(play)]
-    found += play.cluster.history.violations(may_be_interrupted=play.may_interrupt, may_never_begin=play.was_hit("database"))
+    found += play.cluster.history.violations(
+        may_be_interrupted=play.may_interrupt,
+        may_never_begin=play.was_hit("database"),
+        continued_id=play.continuation and play.continuation.reply_id,
+    )
+    if play.continuation is not None:
+        found += play.continuation.violations()
     if all(fault.kind == "reload" for fault in play.struck):
         found += [Violation(Invariant.NOT_REFUSED, problem) for problem in play.refused_in_reload]
     for turn in play.turns:

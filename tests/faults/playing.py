@@ -16,6 +16,7 @@ from tests.support.waiting import wait_until
 
 from . import acting, troubles
 from .cluster import Cluster
+from .continuing import Continuation
 from .reading import Reader
 from .schedules import NO_DEATH, Fault, Schedule
 from .troubles import later, send_signal
@@ -48,6 +49,7 @@ class Play:
         self.cluster = cluster
         self.user = Client(cluster.ports[0], make_token(), limit_s=20.0)
         self.turns: list[Turn] = []
+        self.continuation: Continuation | None = None
         self.struck: list[Fault] = []
         self.killed: dict[int, float] = {}  # when, by process id
         self.ended: set[int] = set()  # worker processes that were told to end
@@ -61,6 +63,8 @@ class Play:
 
     def run(self) -> None:
         """Play it to the end of every reader and every fault."""
+        if self.schedule.is_continued:
+            self.continuation = Continuation(self)
         for number, plan in enumerate(self.schedule.turns):
             conversation = self.user.create_conversation()
             ports = self.cluster.ports[plan.node :] + self.cluster.ports[: plan.node]
@@ -68,6 +72,8 @@ class Play:
             turn = Turn(number, conversation, f"schedule {self.schedule.seed} turn {number}.", plan, reader)
             self.turns.append(turn)
             self.cluster.upstream.script(self._script(turn), when=turn.prompt)
+        if self.continuation is not None:
+            self._begin(0, self.continuation.play)
         for turn in self.turns:
             self._begin(0, self._play_turn, turn)
             if turn.plan.is_watched:

@@ -94,6 +94,8 @@ class Schedule:
     seed: int
     turns: tuple[TurnPlan, ...]
     faults: tuple[Fault, ...]
+    # Whether a reply that broke off before is continued meanwhile.
+    is_continued: bool = False
 
     def describe(self) -> str:
         return ", ".join(f"{fault.victim} {fault.kind} {POINTS[fault.point]}" for fault in self.faults)
@@ -118,7 +120,9 @@ def make_schedule(seed: int) -> Schedule:
     for fault in faults:
         if fault.kind in NEED_TIME and fault.point in STEPS_WITH_TIME:
             turns[fault.turn] = replace(turns[fault.turn], lasts_s=LONG_REPLY_S)
-    return Schedule(seed, tuple(_with_queues(seed, turns, faults)), tuple(faults))
+    # By a chance of its own, so that the rest of a schedule stays as it was.
+    is_continued = random.Random(f"continue {seed}").random() < 0.4
+    return Schedule(seed, tuple(_with_queues(seed, turns, faults)), tuple(faults), is_continued)
 
 
 def _with_queues(seed: int, turns: list[TurnPlan], faults: list[Fault]) -> Iterator[TurnPlan]:
