@@ -10,19 +10,21 @@ from inference_proxy.protocols.base import (
     Delta,
     Ending,
     GenerationRequest,
+    fill_in,
+    messages_to_continue,
+    new_think_tags,
+    read_other,
+)
+from inference_proxy.protocols.endings import is_word, reports_failure
+from inference_proxy.protocols.event_values import (
     TokenCleaner,
     encode_object,
-    fill_in,
     load_event,
     load_object,
     load_spelled,
-    messages_to_continue,
     name_of,
-    new_think_tags,
-    read_other,
     text_of,
 )
-from inference_proxy.protocols.endings import is_word, reports_failure
 from inference_proxy.protocols.tool_calls import ToolCall
 
 # The service refuses longer messages, and longer conversations.

@@ -16,21 +16,23 @@ from inference_proxy.protocols.base import (
     Delta,
     Ending,
     GenerationRequest,
-    TokenCleaner,
-    encode_object,
     fill_in,
-    load_object,
-    load_spelled,
     messages_to_continue,
     new_think_tags,
     prefills,
     read_other,
     read_usage,
-    text_of,
-    without_unstorable,
 )
 from inference_proxy.protocols.compatibility import compatibility
 from inference_proxy.protocols.endings import is_word, reports_failure
+from inference_proxy.protocols.event_values import (
+    TokenCleaner,
+    encode_object,
+    load_object,
+    load_spelled,
+    text_of,
+    without_unstorable,
+)
 from inference_proxy.protocols.tool_calls import CallCollector, ToolCall
 
 # Why a model ended that refused to answer.

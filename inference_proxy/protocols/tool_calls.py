@@ -11,7 +11,7 @@ from uuid import UUID
 import orjson
 
 from inference_proxy.exceptions import UpstreamError
-from inference_proxy.protocols.base import clean_label, without_unstorable
+from inference_proxy.protocols.event_values import clean_label, without_unstorable
 
 MOST_CALLS = 32
 # Of all calls of one reply together.

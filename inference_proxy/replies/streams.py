@@ -16,7 +16,7 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 
 from chatapi.problem import Problem
-from inference_proxy.protocols.base import load_object
+from inference_proxy.protocols.event_values import load_object
 from inference_proxy.replies.frames import Frame, cursor_of, is_call, is_reasoning
 
 logger = logging.getLogger(__name__)

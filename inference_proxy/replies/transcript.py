@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import orjson
 
 from chatapi.deadlines import Deadline
-from inference_proxy.protocols.base import load_object
+from inference_proxy.protocols.event_values import load_object
 from inference_proxy.protocols.tool_calls import ToolCall
 from inference_proxy.replies.frames import (
     START,

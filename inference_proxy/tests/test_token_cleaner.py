@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference_proxy.protocols.base import TokenCleaner, clean_label
+from inference_proxy.protocols.event_values import TokenCleaner, clean_label
 
 HIGH, LOW = "\ud83d", "\ude00"
 

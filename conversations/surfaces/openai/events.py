@@ -29,7 +29,7 @@ from conversations.surfaces.openai.responses import (
     summary_part,
 )
 from conversations.surfaces.openai.sequence import Order, Place, Step, number_of, place_of
-from inference_proxy.protocols.base import load_object
+from inference_proxy.protocols.event_values import load_object
 from inference_proxy.replies.frames import Cursor, Frame, cursor_of, is_call, is_reasoning
 
 logger = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from conversations.models import Role, Status
-from inference_proxy.protocols.base import without_unstorable
+from inference_proxy.protocols.event_values import without_unstorable
 
 # Node ids and names come from the file. What is printed of them is short, and shows no control sequences.
 MAX_NAME_SHOWN = 40
