@@ -5,7 +5,7 @@ from typing import Any
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter
 
-from conversations.surfaces.openai import requests, responses
+from conversations.surfaces.openai import requests, schemas
 from conversations.surfaces.openai.chat.requests import CompletionCreateBody
 from conversations.surfaces.openai.chat.responses import CompletionSchema
 from conversations.surfaces.openai.event_schemas import CHUNK_STREAM_EVENT, RESPONSE_STREAM_EVENT
@@ -25,7 +25,7 @@ TAG = "openai"
 
 
 def errors(*statuses: int) -> dict[Any, Any]:
-    return {(status, JSON): responses.ErrorSchema for status in statuses}
+    return {(status, JSON): schemas.ErrorSchema for status in statuses}
 
 
 GUARDED = errors(401, 429, 503)
@@ -56,7 +56,7 @@ EXAMPLE = OpenApiExample(
     },
     media_type=SSE,
 )
-ANSWERS: dict[Any, Any] = {(200, JSON): responses.ResponseSchema, (200, SSE): RESPONSE_STREAM_EVENT}
+ANSWERS: dict[Any, Any] = {(200, JSON): schemas.ResponseSchema, (200, SSE): RESPONSE_STREAM_EVENT}
 CHUNK_EXAMPLE = OpenApiExample(
     "A piece of the reply",
     value={
@@ -92,14 +92,14 @@ list_models = operation(
     "openai_list_models",
     "List the models",
     TAG,
-    responses={(200, JSON): responses.ModelListSchema, **GUARDED, **errors(502, 504)},
+    responses={(200, JSON): schemas.ModelListSchema, **GUARDED, **errors(502, 504)},
 )
 read_model = operation(
     "openai_read_model",
     "Read a model",
     TAG,
     parameters=[MODEL],
-    responses={(200, JSON): responses.ModelSchema, **GUARDED, **errors(404, 502, 504)},
+    responses={(200, JSON): schemas.ModelSchema, **GUARDED, **errors(404, 502, 504)},
 )
 create_conversation = operation(
     "openai_create_conversation",
@@ -108,14 +108,14 @@ create_conversation = operation(
     parameters=[IDEMPOTENCY_KEY],
     request=requests.ConversationCreateBody,
     examples=[example({"metadata": {"topic": "tea"}})],
-    responses={(200, JSON): responses.ConversationSchema, **GUARDED, **errors(400, 403, 413, 422)},
+    responses={(200, JSON): schemas.ConversationSchema, **GUARDED, **errors(400, 403, 413, 422)},
 )
 read_conversation = operation(
     "openai_read_conversation",
     "Read a conversation",
     TAG,
     parameters=[CONVERSATION],
-    responses={(200, JSON): responses.ConversationSchema, **GUARDED, **errors(404)},
+    responses={(200, JSON): schemas.ConversationSchema, **GUARDED, **errors(404)},
 )
 update_conversation = operation(
     "openai_update_conversation",
@@ -124,21 +124,21 @@ update_conversation = operation(
     parameters=[CONVERSATION],
     request=requests.ConversationUpdateBody,
     examples=[example({"metadata": {"topic": "green tea"}})],
-    responses={(200, JSON): responses.ConversationSchema, **GUARDED, **errors(400, 404, 413)},
+    responses={(200, JSON): schemas.ConversationSchema, **GUARDED, **errors(400, 404, 413)},
 )
 delete_conversation = operation(
     "openai_delete_conversation",
     "Stop the running response of a conversation, and delete the conversation with its messages",
     TAG,
     parameters=[CONVERSATION],
-    responses={(200, JSON): responses.DeletedSchema, **GUARDED, **errors(404)},
+    responses={(200, JSON): schemas.DeletedSchema, **GUARDED, **errors(404)},
 )
 list_items = operation(
     "openai_list_items",
     "List the items of a conversation that count",
     TAG,
     parameters=[CONVERSATION, *PAGE],
-    responses={(200, JSON): responses.ItemListSchema, **GUARDED, **errors(400, 404)},
+    responses={(200, JSON): schemas.ItemListSchema, **GUARDED, **errors(400, 404)},
 )
 create_items = operation(
     "openai_create_items",
@@ -147,21 +147,21 @@ create_items = operation(
     parameters=[CONVERSATION],
     request=requests.ItemsCreateBody,
     examples=[example({"items": [{"role": "user", "content": "hello"}]})],
-    responses={(200, JSON): responses.ItemListSchema, **GUARDED, **errors(400, 404, 409, 413)},
+    responses={(200, JSON): schemas.ItemListSchema, **GUARDED, **errors(400, 404, 409, 413)},
 )
 read_item = operation(
     "openai_read_item",
     "Read an item of a conversation",
     TAG,
     parameters=[CONVERSATION, ITEM],
-    responses={(200, JSON): responses.ItemSchema, **GUARDED, **errors(404)},
+    responses={(200, JSON): schemas.ItemSchema, **GUARDED, **errors(404)},
 )
 delete_item = operation(
     "openai_delete_item",
     "Delete an item of a conversation. What follows it stays",
     TAG,
     parameters=[CONVERSATION, ITEM],
-    responses={(200, JSON): responses.ConversationSchema, **GUARDED, **errors(404)},
+    responses={(200, JSON): schemas.ConversationSchema, **GUARDED, **errors(404)},
 )
 create_response = operation(
     "openai_create_response",
@@ -189,19 +189,19 @@ cancel_response = operation(
     TAG,
     parameters=[RESPONSE],
     request=None,
-    responses={(200, JSON): responses.ResponseSchema, **GUARDED, **errors(404)},
+    responses={(200, JSON): schemas.ResponseSchema, **GUARDED, **errors(404)},
 )
 delete_response = operation(
     "openai_delete_response",
     "Stop a response and delete it. Without other responses, an unlisted conversation is deleted with it",
     TAG,
     parameters=[RESPONSE],
-    responses={(200, JSON): responses.DeletedSchema, **GUARDED, **errors(404)},
+    responses={(200, JSON): schemas.DeletedSchema, **GUARDED, **errors(404)},
 )
 list_input_items = operation(
     "openai_list_input_items",
     "List the messages that a response answers",
     TAG,
     parameters=[RESPONSE, *PAGE],
-    responses={(200, JSON): responses.ItemListSchema, **GUARDED, **errors(400, 404)},
+    responses={(200, JSON): schemas.ItemListSchema, **GUARDED, **errors(400, 404)},
 )
