@@ -36,7 +36,7 @@ from chatapi.incoming.arrival import note_arrival
 from chatapi.permits.limit import Limit
 from chatapi.permits.permit import Permits
 from chatapi.permits.shares import fair_share
-from chatapi.problem import Problem
+from chatapi.service_error import ServiceError
 
 # gevent would note the stack that spawned each greenlet. Every stream has two greenlets, and only gevent's debugger reads it.
 gevent.config.track_greenlet_tree = False
@@ -94,7 +94,7 @@ class KnownRequest(Request):
 RequestParser.mesg_class = KnownRequest
 
 
-class TooManyConnections(Problem):
+class TooManyConnections(ServiceError):
     code = "throttled"
     status = 429
     detail = "Too many connections are open from your IP address. Close some of them, then try again."
@@ -197,12 +197,12 @@ def database_wait(patient_wait: Wait) -> Wait:
     return wait
 
 
-def problem_of(failure: BaseException) -> Problem:
+def error_of(failure: BaseException) -> ServiceError:
     """Return what a client is told about a failure that kept the server from reading its request."""
     from chatapi.incoming import unreadable_requests as known
 
     if not isinstance(failure, errors.ParseException):
-        return Problem()
+        return ServiceError()
     kinds = {
         errors.LimitRequestLine: known.AddressTooLong,
         errors.LimitRequestHeaders: known.HeadersTooLarge,
@@ -408,7 +408,7 @@ class Worker(GeventWorker):
             head = "\r\n".join(lines).encode("latin-1", "replace")
         address = addr[0] if isinstance(addr, tuple) and addr else ""
         with contextlib.suppress(OSError):
-            client.sendall(answer_unreadable(self.wsgi, problem_of(exc), head, address))
+            client.sendall(answer_unreadable(self.wsgi, error_of(exc), head, address))
             client.shutdown(socket.SHUT_WR)
             with gevent.Timeout(LINGER_S, False):
                 while client.recv(64 * 1024):

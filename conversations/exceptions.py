@@ -4,30 +4,30 @@ from datetime import UTC, datetime
 from typing import Literal
 from uuid import UUID
 
-from chatapi.problem import Problem
+from chatapi.service_error import ServiceError
 
 Period = Literal["day", "month"]
 
 
-class ConversationNotFound(Problem):
+class ConversationNotFound(ServiceError):
     code = "not_found"
     status = 404
     detail = "This conversation does not exist, or it belongs to another user."
 
 
-class UnknownUser(Problem):
+class UnknownUser(ServiceError):
     code = "unknown_user"
     status = 403
     detail = "The chat database does not contain your account. Log in again. If that does not help, contact support."
 
 
-class MessageNotFound(Problem):
+class MessageNotFound(ServiceError):
     code = "not_found"
     status = 404
     detail = "This message does not exist in this conversation."
 
 
-class GenerationInProgress(Problem):
+class GenerationInProgress(ServiceError):
     code = "generation_in_progress"
     status = 409
     detail = "A reply is still running in this conversation. Wait until it ends, follow it, or stop it."
@@ -44,25 +44,25 @@ class MessagesWait(GenerationInProgress):
     detail = "Earlier messages of this conversation wait for their turn. Resume them, or remove them."
 
 
-class QueueFull(Problem):
+class QueueFull(ServiceError):
     code = "queue_full"
     status = 409
     detail = "Too many messages wait in this conversation already. Wait until one has its turn, or remove one."
 
 
-class MessageWaits(Problem):
+class MessageWaits(ServiceError):
     code = "message_queued"
     status = 409
     detail = "This message waits for its turn. Until then, it can only be read, changed or removed."
 
 
-class NotQueued(Problem):
+class NotQueued(ServiceError):
     code = "not_queued"
     status = 409
     detail = "Only a message that waits for its turn can be removed."
 
 
-class HistoryMismatch(Problem):
+class HistoryMismatch(ServiceError):
     code = "history_mismatch"
     status = 409
     detail = "The messages before this one are not those of this chat. Load the chat again, then send the message."
@@ -72,13 +72,13 @@ class HistoryMismatch(Problem):
         super().__init__(message_ids=message_ids)
 
 
-class TooManyGenerations(Problem):
+class TooManyGenerations(ServiceError):
     code = "too_many_generations"
     status = 429
     detail = "Too many of your replies are running at once. Wait until one ends, or stop one."
 
 
-class QuotaExceeded(Problem):
+class QuotaExceeded(ServiceError):
     code = "quota_exceeded"
     status = 429
 
@@ -88,103 +88,103 @@ class QuotaExceeded(Problem):
         super().__init__(detail, retry_after_s=retry_after_s, resets_at=reset)
 
 
-class TooManyStreams(Problem):
+class TooManyStreams(ServiceError):
     code = "too_many_streams"
     status = 429
     detail = "You have too many open streams. Close one, or wait until one ends."
 
 
-class IdempotencyMismatch(Problem):
+class IdempotencyMismatch(ServiceError):
     code = "idempotency_mismatch"
     status = 422
     detail = "A different request in this conversation has already used this Idempotency-Key."
 
 
-class PreconditionFailed(Problem):
+class PreconditionFailed(ServiceError):
     code = "precondition_failed"
     status = 412
     detail = "It has changed since you read it. Read it again, then decide."
 
 
-class NothingToRegenerate(Problem):
+class NothingToRegenerate(ServiceError):
     code = "not_found"
     status = 404
     detail = "This conversation has no message to answer."
 
 
-class ShuttingDown(Problem):
+class ShuttingDown(ServiceError):
     code = "unavailable"
     status = 503
     detail = "The server is shutting down and did not start a reply. Try again now."
 
 
-class TooManyReplies(Problem):
+class TooManyReplies(ServiceError):
     code = "overloaded"
     status = 503
     detail = "The server is making as many replies as it can and did not start another one. Try again in a moment."
 
 
-class BadCursor(Problem):
+class BadCursor(ServiceError):
     code = "invalid"
     status = 400
     detail = "The cursor is malformed or belongs to another list."
 
 
-class CursorExpired(Problem):
+class CursorExpired(ServiceError):
     code = "cursor_expired"
     status = 410
     detail = "The cursor is unknown or too old. Read the list of conversations again, and go on from a new cursor."
 
 
-class NothingToStop(Problem):
+class NothingToStop(ServiceError):
     code = "not_found"
     status = 404
     detail = "This conversation has no reply to stop."
 
 
-class NothingToTitle(Problem):
+class NothingToTitle(ServiceError):
     code = "not_found"
     status = 404
     detail = "This conversation has no reply yet that a title could be made of."
 
 
-class TitledByUser(Problem):
+class TitledByUser(ServiceError):
     code = "titled_by_user"
     status = 409
     detail = "You gave this conversation its title. It is not replaced."
 
 
-class TitlesOff(Problem):
+class TitlesOff(ServiceError):
     code = "not_supported"
     status = 501
     detail = "This service makes no titles with a model."
 
 
-class NotTheLastTurn(Problem):
+class NotTheLastTurn(ServiceError):
     code = "invalid"
     status = 400
     detail = "The answer to the earlier request with this key was deleted."
 
 
-class ConversationTooLong(Problem):
+class ConversationTooLong(ServiceError):
     code = "conversation_too_long"
     status = 400
     detail = "This conversation has too many messages to be copied."
 
 
-class NotAQuestion(Problem):
+class NotAQuestion(ServiceError):
     code = "invalid"
     status = 400
     detail = "You can edit only messages of your own. Ask for another answer with regenerate."
 
 
-class ToolOutputMismatch(Problem):
+class ToolOutputMismatch(ServiceError):
     code = "tool_output_mismatch"
     status = 400
     detail = "Outputs must follow the answer that called the tools, one for each call. The inference service must take tools."
 
 
-class NotContinuable(Problem):
+class NotContinuable(ServiceError):
     code = "not_continuable"
     status = 409
     detail = (
@@ -192,7 +192,7 @@ class NotContinuable(Problem):
     )
 
 
-class ModelNotAllowed(Problem):
+class ModelNotAllowed(ServiceError):
     """A `model_tag` that users may not choose. The response has the form of other invalid fields."""
 
     code = "invalid"
@@ -203,49 +203,49 @@ class ModelNotAllowed(Problem):
         super().__init__(f"model_tag: {self.reason}", fields={"model_tag": [self.reason]})
 
 
-class AssistantNotFound(Problem):
+class AssistantNotFound(ServiceError):
     code = "not_found"
     status = 404
     detail = "This assistant does not exist."
 
 
-class SessionNotFound(Problem):
+class SessionNotFound(ServiceError):
     code = "not_found"
     status = 404
     detail = "This session does not exist, or it belongs to another user."
 
 
-class AuthenticationRequired(Problem):
+class AuthenticationRequired(ServiceError):
     code = "not_authenticated"
     status = 401
     detail = "This assistant requires a valid token."
 
 
-class MalformedSession(Problem):
+class MalformedSession(ServiceError):
     code = "invalid"
     status = 400
     detail = "Without a token, session_id must be a UUID, because it protects the session."
 
 
-class SearchInProgress(Problem):
+class SearchInProgress(ServiceError):
     code = "search_in_progress"
     status = 429
     detail = "Another of your searches is still running. Try again when it has ended."
 
 
-class SearchTooBroad(Problem):
+class SearchTooBroad(ServiceError):
     code = "search_too_broad"
     status = 503
     detail = "The search takes too long. Use more words, or less common ones."
 
 
-class ExportInProgress(Problem):
+class ExportInProgress(ServiceError):
     code = "export_in_progress"
     status = 429
     detail = "Another export of yours is running. Finish it, or end it and try again in a moment."
 
 
-class TooManyExports(Problem):
+class TooManyExports(ServiceError):
     code = "overloaded"
     status = 503
     detail = "Too many exports are running. Try again in a moment."

@@ -16,13 +16,13 @@ from chatapi.cache.rates import meter
 from chatapi.environment import Rate
 from chatapi.incoming.client_address import address_group
 from chatapi.permits.limit import Limit
-from chatapi.problem import Problem
+from chatapi.service_error import ServiceError
 
 # An account has this many times as many places as one address may take of them.
 SHARES = 4
 
 
-class TooManyAttempts(Problem):
+class TooManyAttempts(ServiceError):
     code = "throttled"
     status = 429
     detail = "Too many sign-in attempts."

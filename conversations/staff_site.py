@@ -21,7 +21,7 @@ from chatapi.observability.logs import user_id_var
 from chatapi.permits.limit import Limit
 from chatapi.permits.permit import Permits
 from chatapi.permits.shares import at_most
-from chatapi.problem import Problem
+from chatapi.service_error import ServiceError
 from conversations.sign_in_limits import TooManyAttempts, count_attempt
 from conversations.staff_reason import lacks_reason, reason_of, reason_page
 
@@ -34,7 +34,7 @@ MOST_SIGN_INS_AT_ONCE = 8
 SIGN_IN_RETRY_S = 5
 
 
-class TooManySignIns(Problem):
+class TooManySignIns(ServiceError):
     code = "overloaded"
     status = 503
     detail = "Too many people are signing in right now."
@@ -108,7 +108,7 @@ class StaffSite(admin.AdminSite):
 
         return cast(View, without_null_characters)
 
-    def _refuse(self, request: HttpRequest, refusal: type[Problem], wait_s: float) -> HttpResponse:
+    def _refuse(self, request: HttpRequest, refusal: type[ServiceError], wait_s: float) -> HttpResponse:
         logger.warning("staff sign-in refused", extra={"address": address_group(request), "status": refusal.status})
         wait = max(1, math.ceil(wait_s))
         context = {**self.each_context(request), "title": "Sign in", "reason": refusal.detail, "wait_s": wait}

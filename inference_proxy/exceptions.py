@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import requests
 import urllib3.exceptions
 
-from chatapi.problem import Problem
+from chatapi.service_error import ServiceError
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class Refusal:
     fields: frozenset[str] = frozenset()
 
 
-class UpstreamFailure(Problem):
+class UpstreamFailure(ServiceError):
     """The inference service failed. The client gets the code, and the reply stores it as `error_code`."""
 
     code = "upstream_error"
@@ -140,13 +140,13 @@ class ToolCallUnsupported(UpstreamFailure):
     detail = "The model called a tool instead of answering. This service has no tools for it. Ask again in other words."
 
 
-class NotSupported(Problem):
+class NotSupported(ServiceError):
     code = "not_supported"
     status = 501
     detail = "The inference service does not support this operation."
 
 
-class UnknownModel(Problem):
+class UnknownModel(ServiceError):
     code = "invalid"
     status = 400
     detail = "The inference service does not know this model. GET /api/models lists the known models."

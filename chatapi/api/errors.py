@@ -12,21 +12,21 @@ from rest_framework import exceptions
 from chatapi.api.wire import Response
 from chatapi.database.failures import DatabaseUnavailable, is_database_away
 from chatapi.database.pools import renew_read_only_connections
-from chatapi.incoming.problem_page import problem_page
-from chatapi.problem import Problem
+from chatapi.incoming.error_page import error_page
+from chatapi.service_error import ServiceError
 
 logger = logging.getLogger(__name__)
 
 RETRY_AFTER_S = 2
 
 
-class NotFound(Problem):
+class NotFound(ServiceError):
     code = "not_found"
     status = 404
     detail = "Not found, or it belongs to another user."
 
 
-class InvalidRequest(Problem):
+class InvalidRequest(ServiceError):
     code = "invalid"
     status = 400
     detail = "The request is invalid."
@@ -53,7 +53,7 @@ def handle_exception(exc: Exception, context: dict[str, Any]) -> Response | None
     elif isinstance(exc, PermissionDenied):
         exc = exceptions.PermissionDenied()
 
-    if isinstance(exc, Problem):
+    if isinstance(exc, ServiceError):
         return Response(exc.as_json(), status=exc.status, headers=exc.response_headers())
     if isinstance(exc, exceptions.ValidationError):
         return Response(_validation_body(exc), status=400)
@@ -97,16 +97,16 @@ def _database_unavailable(failure: BaseException) -> DatabaseUnavailable:
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
-    return problem_page(InvalidRequest())
+    return error_page(InvalidRequest())
 
 
 def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
-    return problem_page(NotFound("This URL does not exist."))
+    return error_page(NotFound("This URL does not exist."))
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
     """Return the response for an unexpected exception. Django calls this while it handles the exception."""
     failure = sys.exc_info()[1]
     if failure is not None and is_database_away(failure):
-        return problem_page(_database_unavailable(failure))
-    return problem_page(Problem())
+        return error_page(_database_unavailable(failure))
+    return error_page(ServiceError())

@@ -31,7 +31,7 @@ from chatapi.observability import metrics
 from chatapi.observability.logs import user_id_var
 from chatapi.observability.tracing import trace_headers, traced
 from chatapi.outgoing.outbound import UnusableAnswer, call_json_idempotently, new_session
-from chatapi.problem import Problem
+from chatapi.service_error import ServiceError
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ VALIDATION_DEADLINE_S = 5.0
 TOKEN_FORM = re.compile(r"[A-Za-z0-9._~+/=-]{1,8192}")
 
 
-class AuthUnavailable(Problem):
+class AuthUnavailable(ServiceError):
     code = "auth_unavailable"
     status = 503
     detail = "The service can't check your token right now. Try again in a moment."
@@ -127,7 +127,7 @@ class TokenValidator:
         try:
             caller, verdict = self._find_out(token, key, address)
         except BaseException as failure:
-            call.set_exception(failure if isinstance(failure, Problem) else AuthUnavailable())
+            call.set_exception(failure if isinstance(failure, ServiceError) else AuthUnavailable())
             raise
         else:
             call.set_result(caller)

@@ -3,7 +3,7 @@
 import django.db
 import psycopg
 
-from chatapi.problem import Problem
+from chatapi.service_error import ServiceError
 
 READ_ONLY = "25006"
 LOCK_TIMEOUT = "55P03"
@@ -25,7 +25,7 @@ WITHOUT_CONNECTION = (
 )
 
 
-class DatabaseUnavailable(Problem):
+class DatabaseUnavailable(ServiceError):
     code = "database_unavailable"
     status = 503
     # A commit may have succeeded although its answer was lost, so the text does not say that nothing changed.

@@ -14,13 +14,13 @@ from wsgiref.types import WSGIApplication
 from django.conf import settings
 
 from chatapi.database.connections import call_before_waiting
-from chatapi.incoming.request_bodies import PROBLEM_KEY
+from chatapi.incoming.request_bodies import ERROR_KEY
 from chatapi.incoming.routes import begins_reply, is_probe
 from chatapi.observability import metrics
 from chatapi.permits.limit import Limit
 from chatapi.permits.permit import Permit, Permits
 from chatapi.permits.shares import at_most
-from chatapi.problem import Problem
+from chatapi.service_error import ServiceError
 
 # A request uses its connection for only part of its time, and one that waits for a lock must not keep the others waiting.
 # The two lines have this many places each, so the one that asks less of the database never waits long.
@@ -33,7 +33,7 @@ SENDS, OTHERS = "sends", "others"
 _permit: ContextVar[Permit | None] = ContextVar("permit", default=None)
 
 
-class Overloaded(Problem):
+class Overloaded(ServiceError):
     code = "overloaded"
     status = 503
     detail = "The service is overloaded. Try again in a moment. If you were sending a message, use the same Idempotency-Key."
@@ -79,7 +79,7 @@ class Admission:
         permit = self.requests.take(queue, wait_s=PATIENCE_S)
         if permit is None:
             metrics.admission_refusals.inc()
-            environ.setdefault(PROBLEM_KEY, LIMIT.refuse())
+            environ.setdefault(ERROR_KEY, LIMIT.refuse())
             return self._application(environ, start_response)
         _permit.set(permit)
         with permit:

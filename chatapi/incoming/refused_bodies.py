@@ -5,8 +5,8 @@ from collections.abc import Callable
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
-from chatapi.incoming.problem_page import problem_page
-from chatapi.incoming.request_bodies import PROBLEM_KEY
+from chatapi.incoming.error_page import error_page
+from chatapi.incoming.request_bodies import ERROR_KEY
 
 View = Callable[[HttpRequest], HttpResponseBase]
 
@@ -18,5 +18,5 @@ class RefuseBodiesMiddleware:
         self._get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        problem = request.META.get(PROBLEM_KEY)
-        return self._get_response(request) if problem is None else problem_page(problem)
+        error = request.META.get(ERROR_KEY)
+        return self._get_response(request) if error is None else error_page(error)

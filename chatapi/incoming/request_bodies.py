@@ -31,10 +31,10 @@ from chatapi.incoming.routes import may_bring_history
 from chatapi.permits.limit import Limit
 from chatapi.permits.permit import Permit, Permits
 from chatapi.permits.shares import fair_share
-from chatapi.problem import Problem
+from chatapi.service_error import ServiceError
 
 # The key in a request's META for the reason of a refusal.
-PROBLEM_KEY = "chatapi.body_problem"
+ERROR_KEY = "chatapi.body_error"
 BODY_DEADLINE_S = 30.0
 LINGER_S = 5.0
 # At most this many bodies over the ordinary limit are in memory at once. They are read before the caller is known.
@@ -51,31 +51,31 @@ MOST_BYTES = 48 * 1024 * 1024
 DISCARD_BYTES = 65536
 
 
-class PayloadTooLarge(Problem):
+class PayloadTooLarge(ServiceError):
     code = "payload_too_large"
     status = 413
     detail = "The request body is too large."
 
 
-class RequestTimeout(Problem):
+class RequestTimeout(ServiceError):
     code = "request_timeout"
     status = 408
     detail = f"The request body did not arrive within {BODY_DEADLINE_S:.0f} seconds."
 
 
-class IncompleteBody(Problem):
+class IncompleteBody(ServiceError):
     code = "invalid"
     status = 400
     detail = "The request body is incomplete."
 
 
-class TooManyLongBodies(Problem):
+class TooManyLongBodies(ServiceError):
     code = "throttled"
     status = 429
     detail = "The server is reading too many long requests right now. Try again in a moment, or send less history."
 
 
-class TooManyBodies(Problem):
+class TooManyBodies(ServiceError):
     code = "throttled"
     status = 429
     detail = "The server is reading too many requests right now. Try again in a moment."
@@ -185,14 +185,14 @@ class WholeBodies:
         # The deadline stops reading only, so that the client still gets the response.
         deadline = None if sock is None else ClientDeadline(sock, BODY_DEADLINE_S, "body not sent in time", socket.SHUT_RD)
         with HeldBody(self._budget, address_group_of(environ), deadline) as held:
-            problem = self._read(environ, held)
+            error = self._read(environ, held)
             # The response may stream for minutes and must not keep the body in memory for that time.
-            if problem is None:
+            if error is None:
                 held.seek(0)
                 environ["CONTENT_LENGTH"], environ["wsgi.input"] = str(held.length), held
                 return self._application(environ, start_response)
         environ["CONTENT_LENGTH"], environ["wsgi.input"] = "0", io.BytesIO()
-        environ[PROBLEM_KEY] = problem
+        environ[ERROR_KEY] = error
         return self._answer_last(environ, start_response, source)
 
     def _answer_last(self, environ: dict[str, Any], start_response: Any, source: Any) -> Iterable[bytes]:
@@ -203,8 +203,8 @@ class WholeBodies:
         sock = environ.get("gunicorn.socket")
         return answer if sock is None else _LastAnswer(answer, sock)
 
-    def _read(self, environ: dict[str, Any], held: HeldBody) -> Problem | None:
-        """Read the body. Return the problem, or None."""
+    def _read(self, environ: dict[str, Any], held: HeldBody) -> ServiceError | None:
+        """Read the body. Return the error, or None."""
         length = _declared_length(environ)
         limit = body_limit(environ.get("PATH_INFO", ""), bool(environ.get("HTTP_AUTHORIZATION")))
         deadline = held.deadline

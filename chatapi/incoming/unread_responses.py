@@ -11,17 +11,17 @@ from collections.abc import Callable
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
-from chatapi.incoming.problem_page import problem_page
+from chatapi.incoming.error_page import error_page
 from chatapi.permits.limit import Limit
 from chatapi.permits.permit import Held, Permits
-from chatapi.problem import Problem
+from chatapi.service_error import ServiceError
 
 LARGE_ANSWER_BYTES = 256 * 1024
 PLACES_PER_USER = 8
 PLACES = 64
 
 
-class TooManyUnreadAnswers(Problem):
+class TooManyUnreadAnswers(ServiceError):
     code = "throttled"
     status = 429
     detail = "Too many large answers have not been read yet. Read them, then try again."
@@ -56,7 +56,7 @@ class UnreadAnswersMiddleware:
         reader = str(getattr(user, "pk", None) or request.META.get("REMOTE_ADDR", ""))
         permit = self._unread.take(reader)
         if permit is None:
-            return problem_page(LIMIT.refuse())
+            return error_page(LIMIT.refuse())
         # Called when the server has sent the answer, or has given up sending it.
         response._resource_closers.append(permit.release)  # type: ignore[attr-defined]
         return response

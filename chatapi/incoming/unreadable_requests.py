@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import unquote_to_bytes, urlsplit
 
-from chatapi.incoming.request_bodies import PROBLEM_KEY
-from chatapi.problem import Problem
+from chatapi.incoming.request_bodies import ERROR_KEY
+from chatapi.service_error import ServiceError
 
 READ_HEADERS = frozenset({"origin", "x-forwarded-for", "x-trace-id", "x-request-id"})
 
 
-class UnreadableRequest(Problem):
+class UnreadableRequest(ServiceError):
     code = "invalid"
     status = 400
     detail = "The server could not read the request."
@@ -44,11 +44,11 @@ class UnsupportedTransferCoding(UnreadableRequest):
     detail = "The server does not support this Transfer-Encoding."
 
 
-def answer_unreadable(application: Callable[..., Iterable[bytes]], problem: Problem, head: bytes, address: str) -> bytes:
+def answer_unreadable(application: Callable[..., Iterable[bytes]], error: ServiceError, head: bytes, address: str) -> bytes:
     """Return the whole response to a request of which `head` was read. The connection closes after it."""
     started: list[Any] = []
     environ = _environ(head, address)
-    environ[PROBLEM_KEY] = problem
+    environ[ERROR_KEY] = error
     answer = application(environ, lambda status, headers, exc_info=None: started.extend((status, headers)))
     try:
         body = b"".join(answer)
@@ -67,7 +67,7 @@ def _environ(head: bytes, address: str) -> dict[str, Any]:
     pairs = [line.partition(":")[::2] for line in lines[:-1]]
     given = {name.lower(): value.strip() for name, value in pairs if name.lower() in READ_HEADERS}
     return {
-        # The true one may be unreadable, and OPTIONS would be answered without a look at the problem.
+        # The true one may be unreadable, and OPTIONS would be answered without a look at the error.
         "REQUEST_METHOD": "GET",
         "SCRIPT_NAME": "",
         "PATH_INFO": _path(request_line),

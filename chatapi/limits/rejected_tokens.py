@@ -17,10 +17,10 @@ from django.conf import settings
 from chatapi.cache.rates import meter
 from chatapi.environment import Rate
 from chatapi.permits.limit import Limit
-from chatapi.problem import Problem
+from chatapi.service_error import ServiceError
 
 
-class TooManyRejectedTokens(Problem):
+class TooManyRejectedTokens(ServiceError):
     code = "throttled"
     status = 429
     detail = (

@@ -20,9 +20,9 @@ from rest_framework.throttling import BaseThrottle
 from chatapi.cache.rates import Count, meter, process_meter
 from chatapi.environment import Rate
 from chatapi.incoming.client_address import address_group
-from chatapi.incoming.problem_page import problem_page
+from chatapi.incoming.error_page import error_page
 from chatapi.permits.limit import Limit
-from chatapi.problem import Problem
+from chatapi.service_error import ServiceError
 
 # Of a key, before a user's id.
 USER = "user-"
@@ -31,7 +31,7 @@ IS_COUNTED, COUNT = "chatapi.is_counted", "chatapi.count"
 EARLY_THROTTLE, EARLY_COUNT = "chatapi.early_throttle", "chatapi.early_count"
 
 
-class TooManyRequests(Problem):
+class TooManyRequests(ServiceError):
     code = "throttled"
     status = 429
     detail = "There are too many requests from your IP address. Wait for the number of seconds in the Retry-After header."
@@ -185,7 +185,7 @@ class AddressLimitMiddleware:
         counted = meter.count(f"throttle:address:ip-{address_group(request)}", rate)
         if counted.wait_us == 0:
             return None
-        refusal = problem_page(TooManyRequests(retry_after_s=math.ceil(counted.wait_s)))
+        refusal = error_page(TooManyRequests(retry_after_s=math.ceil(counted.wait_s)))
         _add_rate_headers(refusal, counted)
         return refusal
 

@@ -16,7 +16,7 @@ from functools import cache
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
 from chatapi import __version__
-from chatapi.problem import Problem
+from chatapi.service_error import ServiceError
 
 disable_created_metrics()
 
@@ -299,6 +299,6 @@ def auth_call() -> Iterator[None]:
     with service_seconds.labels("auth").time():
         try:
             yield
-        except Problem as failure:
+        except ServiceError as failure:
             service_errors.labels("auth", failure.code).inc()
             raise

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from chatapi.problem import Problem
+from chatapi.service_error import ServiceError
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,7 +11,7 @@ class Limit:
 
     what: str
     per: str
-    refusal: type[Problem]
+    refusal: type[ServiceError]
     retry_after_s: int | None = None
     # The environment variables that set it.
     settings: tuple[str, ...] = ()
@@ -19,7 +19,7 @@ class Limit:
     def __post_init__(self) -> None:
         LIMITS[self.what] = self
 
-    def refuse(self) -> Problem:
+    def refuse(self) -> ServiceError:
         """Return the refusal, to raise it or to answer with it."""
         return self.refusal(retry_after_s=self.retry_after_s)
 

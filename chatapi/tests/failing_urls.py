@@ -14,12 +14,12 @@ from rest_framework.views import APIView
 
 from chatapi import urls
 from chatapi.api.errors import bad_request, page_not_found, server_error
-from chatapi.problem import Problem
+from chatapi.service_error import ServiceError
 
 PRIVATE = "private-words"
 
 
-class Teapot(Problem):
+class Teapot(ServiceError):
     code = "teapot"
     status = 418
     detail = "I am one."

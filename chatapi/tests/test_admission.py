@@ -9,7 +9,7 @@ import pytest
 
 from chatapi.incoming import admission as admission_module
 from chatapi.incoming.admission import PLACES_PER_CONNECTION, Admission, Overloaded, do_requests_wait, release_permit
-from chatapi.incoming.request_bodies import PROBLEM_KEY
+from chatapi.incoming.request_bodies import ERROR_KEY
 from tests.support.waiting import LIMIT_S, wait_until
 
 PLACES = PLACES_PER_CONNECTION
@@ -29,8 +29,8 @@ class Work:
         self.first: Callable[[], None] = lambda: None
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        if PROBLEM_KEY in environ:
-            self.problems.append(environ[PROBLEM_KEY])
+        if ERROR_KEY in environ:
+            self.problems.append(environ[ERROR_KEY])
             return [b"refused"]
         self.first()
         self.begun.append(environ["PATH_INFO"])

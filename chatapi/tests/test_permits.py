@@ -8,11 +8,11 @@ import pytest
 from chatapi.permits.limit import LIMITS, Limit
 from chatapi.permits.permit import Permit, Permits
 from chatapi.permits.shares import at_most, fair_share
-from chatapi.problem import Problem
+from chatapi.service_error import ServiceError
 from tests.support.waiting import LIMIT_S, wait_until
 
 
-class Full(Problem):
+class Full(ServiceError):
     code = "full"
     status = 429
 

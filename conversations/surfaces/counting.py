@@ -6,7 +6,7 @@ from typing import ParamSpec
 
 from chatapi.database.failures import DatabaseUnavailable, is_database_away
 from chatapi.observability import metrics
-from chatapi.problem import Problem
+from chatapi.service_error import ServiceError
 from conversations.services.sending.turn import Turn
 
 P = ParamSpec("P")
@@ -29,6 +29,6 @@ def count_sends(begin: Callable[P, Turn]) -> Callable[P, Turn]:
 
 
 def _code_of(failure: Exception) -> str:
-    if isinstance(failure, Problem):
+    if isinstance(failure, ServiceError):
         return failure.code
-    return DatabaseUnavailable.code if is_database_away(failure) else Problem.code
+    return DatabaseUnavailable.code if is_database_away(failure) else ServiceError.code

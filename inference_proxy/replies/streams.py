@@ -15,7 +15,7 @@ import orjson
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 
-from chatapi.problem import Problem
+from chatapi.service_error import ServiceError
 from inference_proxy.protocols.event_values import load_object
 from inference_proxy.replies.frames import Frame, cursor_of, is_call, is_reasoning
 
@@ -175,7 +175,7 @@ class FrameStream:
             # Let through, it would cut the connection in mid-stream. The client is told, and can come back for the rest.
             logger.exception("following a reply failed")
             self._follower.has_ended = True
-            return [(None, orjson.dumps({"error": Problem.code, "detail": Problem.detail}))]
+            return [(None, orjson.dumps({"error": ServiceError.code, "detail": ServiceError.detail}))]
 
     def _note_delivered(self) -> None:
         if self._on_delivered is not None:

@@ -8,7 +8,7 @@ from django.conf import settings
 
 from chatapi.observability.tracing import trace_headers
 from chatapi.outgoing.outbound import UnusableAnswer, call_json, call_json_idempotently, new_session
-from chatapi.problem import Problem
+from chatapi.service_error import ServiceError
 from inference_proxy.exceptions import NotSupported, UnknownModel, UpstreamError, failure_of_exception, failure_of_status
 from inference_proxy.protocols import new_protocol
 from inference_proxy.upstream.retry_after import read_retry_after
@@ -36,7 +36,7 @@ def _call(
     method: str,
     path: str,
     body: dict[str, Any] | None = None,
-    refusal: Problem | None = None,
+    refusal: ServiceError | None = None,
     deadline_s: float = CALL_DEADLINE_S,
 ) -> dict[str, Any]:
     headers = {**new_protocol().headers(), **trace_headers()}

@@ -18,7 +18,7 @@ from chatapi.auth.authentication import Caller
 from chatapi.cache.rates import meter
 from chatapi.environment import Rate
 from chatapi.observability.logs import user_id_var
-from chatapi.problem import Problem
+from chatapi.service_error import ServiceError
 from conversations.ids import parse_id
 
 LIFETIME_S = 60
@@ -33,7 +33,7 @@ def issue_ticket(user_id: UUID, reply_id: UUID) -> str:
     return signing.dumps([user_id.hex, reply_id.hex], salt=_SALT)
 
 
-class TooManyUses(Problem):
+class TooManyUses(ServiceError):
     code = "throttled"
     status = 429
     detail = "This ticket was used too often. Ask for a new one."

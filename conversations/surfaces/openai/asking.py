@@ -11,7 +11,7 @@ from django.http import HttpRequest
 from rest_framework.request import Request
 
 from chatapi.api.bodies import Body, read_json, read_object
-from chatapi.problem import Problem
+from chatapi.service_error import ServiceError
 from conversations.exceptions import ConversationNotFound, GenerationInProgress
 from conversations.models import Conversation, Message
 from conversations.services.replies.versions import end_at
@@ -112,7 +112,7 @@ def begin_turn(request: HttpRequest, question: Question, *, key: str, how: Deliv
     try:
         refuse_too_many_streams(question.user_id, how)
         return _begin(question, same, key=key, is_repeated=not key and retry_count(request) > 0)
-    except Problem:
+    except ServiceError:
         if not key:
             # The package repeats this request, which asked nothing. An earlier turn with the same words is not its answer.
             forget_ended_turns(same)

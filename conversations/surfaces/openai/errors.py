@@ -15,7 +15,7 @@ import orjson
 from django.http.response import HttpResponse, HttpResponseBase
 
 from chatapi.observability.logs import trace_id_var
-from chatapi.problem import Problem
+from chatapi.service_error import ServiceError
 from conversations.exceptions import QuotaExceeded
 
 TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
@@ -26,13 +26,13 @@ WORDS = {"/api/models": "/v1/models", "model_tag": "model"}
 RESPONSE_PARAMETERS = {**PARAMETERS, "max_tokens": "max_output_tokens"}
 
 
-class StillRunning(Problem):
+class StillRunning(ServiceError):
     code = "unavailable"
     status = 503
     detail = "The server is shutting down, and the response continues. Retrieve it, or repeat the same request."
 
 
-class Interrupted(Problem):
+class Interrupted(ServiceError):
     code = "unavailable"
     status = 503
     detail = "The server stopped before the reply was complete. Its text so far is kept in the conversation."

@@ -16,7 +16,7 @@ from uuid import UUID
 import orjson
 
 from chatapi.database.connections import release_connections
-from chatapi.problem import Problem
+from chatapi.service_error import ServiceError
 from conversations.surfaces.openai.identifiers import message_form, reasoning_form
 from conversations.surfaces.openai.pieces import pieces
 from conversations.surfaces.openai.responses import (
@@ -159,7 +159,7 @@ class ResponseEvents:
         if "done" not in event:
             self._failure = (str(event.get("error")), str(event.get("detail")))
             # The frames of a reply end with `done`, except after a failure of the stream itself.
-            return self._error(*self._failure) if self._failure[0] == Problem.code else b""
+            return self._error(*self._failure) if self._failure[0] == ServiceError.code else b""
         try:
             ended = self._read_end()
         except Exception:

@@ -11,7 +11,7 @@ import yaml
 import chatapi.incoming.unreadable_requests
 import chatapi.urls  # loads all views, and with them all errors
 from chatapi.api.errors import _DRF_CODES
-from chatapi.problem import Problem
+from chatapi.service_error import ServiceError
 from conversations.surfaces.error_codes import ERROR_CODES, STREAM_CODES
 from inference_proxy.exceptions import FAILURES
 
@@ -19,7 +19,7 @@ DOCS = Path(chatapi.__path__[0]).parent / "docs"
 ROW = re.compile(r"^\| `(\w+)` \| (\d{3}) \| (.+) \|$", re.MULTILINE)
 
 
-def kinds(kind: type[Problem] = Problem) -> Iterator[type[Problem]]:
+def kinds(kind: type[ServiceError] = ServiceError) -> Iterator[type[ServiceError]]:
     yield kind
     for more in kind.__subclasses__():
         yield from kinds(more)
@@ -37,7 +37,7 @@ def test_every_error_has_a_code_of_the_list() -> None:
 
 
 def test_streams_have_codes_of_the_list() -> None:
-    assert set(FAILURES) | {Problem.code} == set(STREAM_CODES) <= set(ERROR_CODES)
+    assert set(FAILURES) | {ServiceError.code} == set(STREAM_CODES) <= set(ERROR_CODES)
 
 
 def test_the_table_in_the_documentation_is_the_list() -> None:

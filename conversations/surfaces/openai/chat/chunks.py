@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 from chatapi.database.connections import release_connections
-from chatapi.problem import Problem
+from chatapi.service_error import ServiceError
 from conversations.surfaces.openai.chat.responses import Row, finish_reason, named, usage_of
 from conversations.surfaces.openai.errors import Interrupted, error_of
 from inference_proxy.exceptions import FAILURES
@@ -71,7 +71,7 @@ class CompletionChunks:
     def _end(self, event: dict[str, Any]) -> bytes:
         if "done" not in event:
             self._has_failed = True
-            return _failure(FAILURES.get(event["error"], Problem)(event.get("detail")))
+            return _failure(FAILURES.get(event["error"], ServiceError)(event.get("detail")))
         if event["status"] == "interrupted" and not self._has_failed:
             return _failure(Interrupted()) + END
         if self._has_failed:
@@ -102,5 +102,5 @@ class CompletionChunks:
         return b"data: %b\n\n" % orjson.dumps({**self._named, "choices": [choice]})
 
 
-def _failure(failure: Problem) -> bytes:
+def _failure(failure: ServiceError) -> bytes:
     return b"data: %b\n\n" % orjson.dumps({"error": error_of(failure.status, failure.as_json())})

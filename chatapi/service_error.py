@@ -4,7 +4,7 @@ import it, and the server before it patches the process."""
 from typing import Any, ClassVar
 
 
-class Problem(Exception):
+class ServiceError(Exception):
     """An expected failure with a code, an HTTP status and a sentence that the client can act on.
 
     `extra` holds further public fields of the error body, such as `message_id`.
