@@ -204,7 +204,7 @@ def error_of(failure: BaseException) -> ServiceError:
     if not isinstance(failure, errors.ParseException):
         return ServiceError()
     kinds = {
-        errors.LimitRequestLine: known.AddressTooLong,
+        errors.LimitRequestLine: known.UrlTooLong,
         errors.LimitRequestHeaders: known.HeadersTooLarge,
         errors.ExpectationFailed: known.UnsupportedExpectation,
         errors.UnsupportedTransferCoding: known.UnsupportedTransferCoding,
@@ -394,7 +394,7 @@ class Worker(GeventWorker):
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: Any) -> None:
         """Answer a request that could not be read, or that failed outside of Django, in the form of the service's errors."""
-        from chatapi.incoming.unreadable_requests import answer_unreadable
+        from chatapi.incoming.unreadable_requests import respond_to_unreadable
 
         if isinstance(exc, OSError):
             # A TLS connection that did not come about.
@@ -408,7 +408,7 @@ class Worker(GeventWorker):
             head = "\r\n".join(lines).encode("latin-1", "replace")
         address = addr[0] if isinstance(addr, tuple) and addr else ""
         with contextlib.suppress(OSError):
-            client.sendall(answer_unreadable(self.wsgi, error_of(exc), head, address))
+            client.sendall(respond_to_unreadable(self.wsgi, error_of(exc), head, address))
             client.shutdown(socket.SHUT_WR)
             with gevent.Timeout(LINGER_S, False):
                 while client.recv(64 * 1024):

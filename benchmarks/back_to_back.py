@@ -48,7 +48,7 @@ def _kinds() -> dict[str, Callable[[int], object]]:
     from chatapi.database.connections import release_connections
     from conversations.services.conversations import create_conversation, update_conversation
     from conversations.services.replies.store import reply_store
-    from conversations.services.sending.begin import start_turn
+    from conversations.services.sending.begin import send_turn
     from conversations.surfaces.api import queries
     from conversations.surfaces.api.responses import ConversationSchema
     from inference_proxy.protocols.base import Sampling
@@ -60,7 +60,7 @@ def _kinds() -> dict[str, Callable[[int], object]]:
     ]
 
     def send_to(conversation_id: uuid.UUID) -> None:
-        turn = start_turn(
+        turn = send_turn(
             conversation_id=conversation_id, user_id=user_id, content="How long does tea keep?", sampling=Sampling()
         )
         release_connections()

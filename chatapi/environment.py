@@ -64,7 +64,7 @@ class Rate:
 
 
 @dataclass(frozen=True, slots=True)
-class DatabaseAddress:
+class DatabaseUrl:
     """Where a database is. With several servers, `host` and `port` are comma-separated lists, as libpq takes them."""
 
     name: str
@@ -238,11 +238,11 @@ class EnvironmentReader:
             )
         return Rate(requests=int(match[1]), period_s=PERIOD_SECONDS[match[2]])
 
-    def replica(self, name: str) -> DatabaseAddress | None:
+    def replica(self, name: str) -> DatabaseUrl | None:
         """Return the address of one or several standbys, or None if the variable is empty."""
         return self.database(name, "", roles=REPLICA_ROLES) if self.text(name) else None
 
-    def database(self, name: str, default: str, *, roles: tuple[str, ...] = DATABASE_ROLES) -> DatabaseAddress:
+    def database(self, name: str, default: str, *, roles: tuple[str, ...] = DATABASE_ROLES) -> DatabaseUrl:
         # The message does not repeat the value, because it may contain a password.
         form = (
             f"{name} must have the form postgresql://user:password@host:5432/database, "
@@ -266,7 +266,7 @@ class EnvironmentReader:
             # Without it, the first server that answers would be used, whatever its role is.
             options.setdefault("target_session_attrs", roles[0])
         _check_database_options(name, options, roles)
-        return DatabaseAddress(
+        return DatabaseUrl(
             name=unquote(url["database"]),
             user=unquote(url["user"] or ""),
             password=unquote(url["password"] or ""),

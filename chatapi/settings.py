@@ -160,7 +160,7 @@ MIDDLEWARE = [
     # After CORS, so that browsers can read a refusal. CORS also answers preflights.
     "chatapi.limits.throttling.AddressLimitMiddleware",
     "chatapi.incoming.refused_bodies.RefuseBodiesMiddleware",
-    "chatapi.incoming.unread_responses.UnreadAnswersMiddleware",
+    "chatapi.incoming.unread_responses.UnreadResponsesMiddleware",
     "chatapi.incoming.content_security.ContentSecurityMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",

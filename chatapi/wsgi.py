@@ -11,13 +11,13 @@ from chatapi.database.pools import sample_pools
 from chatapi.database.replica import watch_replica
 from chatapi.incoming.admission import Admission
 from chatapi.incoming.request_bodies import WholeBodies
-from chatapi.incoming.response_deadlines import TimelyAnswers
+from chatapi.incoming.response_deadlines import TimelyResponses
 from chatapi.observability.exporters import start_exporters
 from chatapi.observability.metrics_page import MetricsPage
 from chatapi.observability.sampling import start_sampling
 
 admission = Admission(get_wsgi_application())
-application = TimelyAnswers(WholeBodies(MetricsPage(admission)))
+application = TimelyResponses(WholeBodies(MetricsPage(admission)))
 
 import chatapi.urls  # noqa: E402, F401  # otherwise the first request would wait until all views are loaded
 from conversations.services.replies.figures import sample_replies  # noqa: E402  # as below

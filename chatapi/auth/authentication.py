@@ -30,7 +30,7 @@ from chatapi.limits.rejected_tokens import rejected_tokens
 from chatapi.observability import metrics
 from chatapi.observability.logs import user_id_var
 from chatapi.observability.tracing import trace_headers, traced
-from chatapi.outgoing.outbound import UnusableAnswer, call_json_idempotently, new_session
+from chatapi.outgoing.outbound import UnusableResponse, call_json_idempotently, new_session
 from chatapi.service_error import ServiceError
 
 logger = logging.getLogger(__name__)
@@ -164,7 +164,7 @@ class TokenValidator:
                 headers=headers,
                 deadline_s=VALIDATION_DEADLINE_S,
             )
-        except (requests.RequestException, UnusableAnswer) as failure:
+        except (requests.RequestException, UnusableResponse) as failure:
             logger.error("auth service call failed", extra={"error": type(failure).__name__})
             raise AuthUnavailable from None
         is_success = 200 <= status < 300

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from chatapi.environment import DatabaseAddress
+from chatapi.environment import DatabaseUrl
 
 # A machine that vanishes (a power cut, a cut cable) closes no connection. Without these, TCP waits for it for 15 minutes. They
 # count for TCP only: the milliseconds until sent data must be acknowledged, and the seconds of silence after which the other
@@ -15,7 +15,7 @@ REPLICA_CONNECTIONS = 4
 
 
 def connection_settings(
-    address: DatabaseAddress, *, pool: dict[str, Any], connect_timeout_s: int = 5, network: dict[str, str] = PATIENT
+    address: DatabaseUrl, *, pool: dict[str, Any], connect_timeout_s: int = 5, network: dict[str, str] = PATIENT
 ) -> dict[str, Any]:
     """Return an entry of Django's `DATABASES`. The parameters of the address override these."""
     if address.has_several_hosts:
@@ -45,7 +45,7 @@ def connection_settings(
     }
 
 
-def replica_settings(address: DatabaseAddress) -> dict[str, Any]:
+def replica_settings(address: DatabaseUrl) -> dict[str, Any]:
     """Return what differs from the primary's settings in a connection to the replica.
 
     The pool is small and gives up soon, because the primary answers instead. It checks no connection: each is asked how far the

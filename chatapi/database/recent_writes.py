@@ -64,17 +64,17 @@ def staff_key(staff_id: object) -> str:
     return f"staff-{staff_id}"
 
 
-def note_write(request: HttpRequest, who: str) -> None:
+def note_write(request: HttpRequest, caller: str) -> None:
     """Mark a user whose request may change something. Call it before anything is written."""
     if settings.DATABASE_REPLICA is None or request.method in SAFE_METHODS:
         return
-    request.META[WRITE_NOTED] = (who, time.monotonic())
-    _mark(_key(who))
+    request.META[WRITE_NOTED] = (caller, time.monotonic())
+    _mark(_key(caller))
 
 
-def has_written(who: str) -> bool:
+def has_written(caller: str) -> bool:
     """Return whether a user may have written so lately that the replica can lack it."""
-    found = marks.marked(ALIVE, PAUSE, _key(who))
+    found = marks.marked(ALIVE, PAUSE, _key(caller))
     if found is None:
         return True
     is_alive, is_paused, is_marked = found
@@ -109,8 +109,8 @@ def _mark(key: str) -> None:
         _unmarked_at = time.monotonic()
 
 
-def _key(who: str) -> str:
-    return f"replica:written:{who}"
+def _key(caller: str) -> str:
+    return f"replica:written:{caller}"
 
 
 def _lifetime_s() -> int:
@@ -134,6 +134,6 @@ class SlowWritesMiddleware:
         try:
             return self._get_response(request)
         finally:
-            who, noted_at = request.META.get(WRITE_NOTED, ("", math.inf))
+            caller, noted_at = request.META.get(WRITE_NOTED, ("", math.inf))
             if time.monotonic() - noted_at > SLOW_S:
-                _mark(_key(who))
+                _mark(_key(caller))

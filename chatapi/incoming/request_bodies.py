@@ -201,7 +201,7 @@ class WholeBodies:
             close_connection()
         answer = self._application(environ, start_response)
         sock = environ.get("gunicorn.socket")
-        return answer if sock is None else _LastAnswer(answer, sock)
+        return answer if sock is None else _LastResponse(answer, sock)
 
     def _read(self, environ: dict[str, Any], held: HeldBody) -> ServiceError | None:
         """Read the body. Return the error, or None."""
@@ -271,7 +271,7 @@ def _declared_length(environ: dict[str, Any]) -> int | None:
         return 0
 
 
-class _LastAnswer:
+class _LastResponse:
     """A response to a refused body. Afterwards the rest of the body is discarded and the connection closed."""
 
     def __init__(self, answer: Iterable[bytes], sock: socket.socket) -> None:

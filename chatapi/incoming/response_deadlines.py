@@ -10,13 +10,13 @@ from wsgiref.types import WSGIApplication
 
 from chatapi.incoming.client_deadlines import ClientDeadline
 
-ANSWER_LIMIT_S = 30.0
+RESPONSE_LIMIT_S = 30.0
 SLOWEST_READER_BYTES_PER_S = 32 * 1024
 STREAM_WRITE_LIMIT_S = 60.0
 FILE_LIMIT_S = 120.0
 
 
-class TimelyAnswers:
+class TimelyResponses:
     """Give the client of every answer a limited time to read it."""
 
     def __init__(self, application: WSGIApplication) -> None:
@@ -34,7 +34,7 @@ class TimelyAnswers:
             _limit_file(answer, sock)
         elif not getattr(answer, "streaming", False):
             # It is one piece, and a socket's timeout holds for a piece as a whole.
-            sock.settimeout(ANSWER_LIMIT_S + len(getattr(answer, "content", b"")) / SLOWEST_READER_BYTES_PER_S)
+            sock.settimeout(RESPONSE_LIMIT_S + len(getattr(answer, "content", b"")) / SLOWEST_READER_BYTES_PER_S)
         elif sock.gettimeout() is None:
             sock.settimeout(STREAM_WRITE_LIMIT_S)
         return answer  # type: ignore[no-any-return]

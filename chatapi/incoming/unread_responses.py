@@ -16,21 +16,21 @@ from chatapi.permits.limit import Limit
 from chatapi.permits.permit import Held, Permits
 from chatapi.service_error import ServiceError
 
-LARGE_ANSWER_BYTES = 256 * 1024
+LARGE_RESPONSE_BYTES = 256 * 1024
 PLACES_PER_USER = 8
 PLACES = 64
 
 
-class TooManyUnreadAnswers(ServiceError):
+class TooManyUnreadResponses(ServiceError):
     code = "throttled"
     status = 429
     detail = "Too many large answers have not been read yet. Read them, then try again."
 
 
 LIMIT = Limit(
-    what=f"responses over {LARGE_ANSWER_BYTES // 1024} KiB that were not read yet: {PLACES}",
+    what=f"responses over {LARGE_RESPONSE_BYTES // 1024} KiB that were not read yet: {PLACES}",
     per=f"worker; a user, else an address, gets {PLACES_PER_USER}, and fewer while few are free",
-    refusal=TooManyUnreadAnswers,
+    refusal=TooManyUnreadResponses,
     retry_after_s=5,
 )
 
@@ -41,7 +41,7 @@ def _fits(held: Held) -> bool:
     return free > 0 and held.of_key < max(1, math.ceil(PLACES_PER_USER * free / PLACES))
 
 
-class UnreadAnswersMiddleware:
+class UnreadResponsesMiddleware:
     """Refuse a large answer where too many others are still unread. Streams and files are not counted: they hold little."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
@@ -50,7 +50,7 @@ class UnreadAnswersMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         response = self._get_response(request)
-        if response.streaming or len(getattr(response, "content", b"")) <= LARGE_ANSWER_BYTES:
+        if response.streaming or len(getattr(response, "content", b"")) <= LARGE_RESPONSE_BYTES:
             return response
         user = getattr(request, "user", None)
         reader = str(getattr(user, "pk", None) or request.META.get("REMOTE_ADDR", ""))

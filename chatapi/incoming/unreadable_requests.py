@@ -28,7 +28,7 @@ class HeadersTooLarge(UnreadableRequest):
     detail = "The headers of the request are too large, perhaps because of a long token or many cookies."
 
 
-class AddressTooLong(UnreadableRequest):
+class UrlTooLong(UnreadableRequest):
     code = "url_too_long"
     status = 414
     detail = "The URL of the request is too long."
@@ -44,7 +44,7 @@ class UnsupportedTransferCoding(UnreadableRequest):
     detail = "The server does not support this Transfer-Encoding."
 
 
-def answer_unreadable(application: Callable[..., Iterable[bytes]], error: ServiceError, head: bytes, address: str) -> bytes:
+def respond_to_unreadable(application: Callable[..., Iterable[bytes]], error: ServiceError, head: bytes, address: str) -> bytes:
     """Return the whole response to a request of which `head` was read. The connection closes after it."""
     started: list[Any] = []
     environ = _environ(head, address)

@@ -72,9 +72,9 @@ class Throttle(BaseThrottle):
         return counted.wait_us == 0
 
     def key(self, request: Request) -> str:
-        return f"throttle:{self.scope}:{self.who(request)}"
+        return f"throttle:{self.scope}:{self.caller(request)}"
 
-    def who(self, request: Request) -> str:
+    def caller(self, request: Request) -> str:
         return f"ip-{address_group(request._request)}"
 
     def count(self, key: str, rate: Rate) -> Count:
@@ -87,8 +87,8 @@ class Throttle(BaseThrottle):
 class UserThrottle(Throttle):
     """Count per user, or per address for anonymous callers."""
 
-    def who(self, request: Request) -> str:
-        return f"{USER}{request.user.id}" if request.user else super().who(request)
+    def caller(self, request: Request) -> str:
+        return f"{USER}{request.user.id}" if request.user else super().caller(request)
 
 
 def count_early(request: HttpRequest, throttles: Sequence[BaseThrottle]) -> None:

@@ -107,7 +107,7 @@ class Call:
             with self._lock:
                 self._silence = Deadline(self._asked_at + self._patience.seconds(self._limit_s), self._cut_silent)
 
-    def note_answer(self) -> None:
+    def note_response(self) -> None:
         """Hear that the answer has begun."""
         self._forget_silence()
         if self._patience is not None:

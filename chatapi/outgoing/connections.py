@@ -94,7 +94,7 @@ class _BoundedResponse(http.client.HTTPResponse):
         while True:
             version, status, reason = hidden._read_status()
             if (call := current_call()) is not None:
-                call.note_answer()
+                call.note_response()
             if not 100 <= status < 200 or status == http.HTTPStatus.SWITCHING_PROTOCOLS:
                 return version, status, reason
             http.client.parse_headers(self.fp)
@@ -235,7 +235,7 @@ class _HTTPSConnection(_WatchedMixin, HTTPSConnection):
                 self._shaking_hands = None
 
 
-class PooledAnswer:
+class PooledResponse:
     """The head of an answer, and the connection that its body comes over."""
 
     def __init__(self, pool: Any, connection: Any, head: http.client.HTTPResponse) -> None:
@@ -266,7 +266,7 @@ def _ask(connection: Any, target: str, body: bytes, headers: Mapping[str, str]) 
 
 
 class _PoolMixin(_Pool):
-    def post(self, target: str, body: bytes, headers: Mapping[str, str], *, connect_timeout_s: float) -> PooledAnswer:
+    def post(self, target: str, body: bytes, headers: Mapping[str, str], *, connect_timeout_s: float) -> PooledResponse:
         """Send a request and wait for the head of its answer. Raises the exceptions of `urlopen`, or an `OSError`.
 
         `urlopen` costs twice as much: it also redirects, retries and decodes.
@@ -286,7 +286,7 @@ class _PoolMixin(_Pool):
                 connection.close()
                 self.drop_idle()
                 head = _ask(connection, target, body, headers)
-            return PooledAnswer(self, connection, head)
+            return PooledResponse(self, connection, head)
         except BaseException as failure:
             connection.close()
             # In place of the connection.

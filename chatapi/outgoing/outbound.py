@@ -20,15 +20,15 @@ from chatapi.outgoing.calls import Call, Patience, patience_with
 from chatapi.outgoing.connections import CONNECT_TIMEOUT_S, new_pools
 
 # Some providers list thousands of models.
-MAX_ANSWER_BYTES = 4 * 1024 * 1024
+MAX_RESPONSE_BYTES = 4 * 1024 * 1024
 READ_BYTES = 16 * 1024
 
 
-class UnusableAnswer(Exception):
+class UnusableResponse(Exception):
     """The service answered with something that is not the JSON object we asked for, with too much, or only in part."""
 
 
-class JsonAnswer(NamedTuple):
+class ServiceResponse(NamedTuple):
     """The status and the JSON object of an answer, and its header `Retry-After`."""
 
     status: int
@@ -72,11 +72,11 @@ def call_json(
     headers: dict[str, str],
     deadline_s: float,
     patience: Patience | None = None,
-) -> JsonAnswer:
+) -> ServiceResponse:
     """Call a service and return its answer. The object is empty where an error has none.
 
     Holds no database connection while it waits. Raises `requests.RequestException` where it can't be reached in time and
-    `UnusableAnswer` for a success without JSON.
+    `UnusableResponse` for a success without JSON.
     """
     # Whatever the request has read or noted so far: others need the connection while this one waits.
     release_connections()
@@ -95,7 +95,7 @@ def call_json(
             ) as response,
         ):
             body = _read_body(response)
-    except (requests.RequestException, UnusableAnswer):
+    except (requests.RequestException, UnusableResponse):
         if call.is_late:
             raise requests.ReadTimeout from None
         raise
@@ -110,9 +110,9 @@ def call_json(
         answer = {"data": answer}
     if not isinstance(answer, dict):
         if response.status_code < 300:
-            raise UnusableAnswer
+            raise UnusableResponse
         answer = {}
-    return JsonAnswer(response.status_code, answer, response.headers.get("Retry-After", ""))
+    return ServiceResponse(response.status_code, answer, response.headers.get("Retry-After", ""))
 
 
 def post_bytes(
@@ -158,7 +158,7 @@ def call_json_idempotently(
     json: dict[str, Any] | None = None,
     headers: dict[str, str],
     deadline_s: float,
-) -> JsonAnswer:
+) -> ServiceResponse:
     """Call a service as `call_json` does, and once more where the connection was cut or fell silent before an answer.
 
     A service may close a connection that it kept at the moment in which it is used again, and a router in between may forget
@@ -190,10 +190,10 @@ def _read_body(response: requests.Response) -> bytes:
         # read1 returns what is there; iter_content waits for a full chunk.
         while chunk := response.raw.read1(READ_BYTES, decode_content=True):
             body += chunk
-            if len(body) > MAX_ANSWER_BYTES:
-                raise UnusableAnswer
+            if len(body) > MAX_RESPONSE_BYTES:
+                raise UnusableResponse
     except (urllib3.exceptions.HTTPError, OSError) as failure:
         if isinstance(failure, requests.RequestException):
             raise
-        raise UnusableAnswer from None
+        raise UnusableResponse from None
     return bytes(body)

@@ -180,6 +180,6 @@ def test_the_server_imports_nothing_that_gevent_must_patch_first() -> None:
     assert found.stdout == "[]\n"
 
 
-def test_problem_is_a_leaf() -> None:
-    ours = [name for name in imports(PROJECT / "chatapi" / "problem.py") if name.split(".")[0] in PACKAGES]
+def test_service_error_is_a_leaf() -> None:
+    ours = [name for name in imports(PROJECT / "chatapi" / "service_error.py") if name.split(".")[0] in PACKAGES]
     assert ours == []

@@ -10,7 +10,7 @@ import pytest
 import requests
 
 from chatapi.outgoing.connections import tls_context
-from chatapi.outgoing.outbound import MAX_ANSWER_BYTES, UnusableAnswer, call_json, new_session
+from chatapi.outgoing.outbound import MAX_RESPONSE_BYTES, UnusableResponse, call_json, new_session
 from tests.support.auth import ScriptedAuth
 from tests.support.waiting import LIMIT_S
 
@@ -61,7 +61,7 @@ def test_an_object(framing: bytes) -> None:
 
 
 def test_an_answer_that_breaks_off_is_unusable() -> None:
-    with one_answer(b'HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{"valid":true}') as url, pytest.raises(UnusableAnswer):
+    with one_answer(b'HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{"valid":true}') as url, pytest.raises(UnusableResponse):
         call(url)
 
 
@@ -155,8 +155,8 @@ def test_an_answer_that_never_comes_is_a_timeout() -> None:
 def test_an_endless_answer_is_capped() -> None:
     chunk = b" " * 65536
     with (
-        one_answer(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + chunk * (MAX_ANSWER_BYTES // len(chunk) + 1)) as url,
-        pytest.raises(UnusableAnswer),
+        one_answer(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + chunk * (MAX_RESPONSE_BYTES // len(chunk) + 1)) as url,
+        pytest.raises(UnusableResponse),
     ):
         call(url)
 
@@ -198,7 +198,7 @@ def test_a_compressed_answer_is_read() -> None:
 
 
 def test_a_compressed_answer_is_capped_by_what_it_holds() -> None:
-    body = gzip.compress(b" " * (MAX_ANSWER_BYTES + 1))
+    body = gzip.compress(b" " * (MAX_RESPONSE_BYTES + 1))
     with one_answer(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)) as url:
-        with pytest.raises(UnusableAnswer):
+        with pytest.raises(UnusableResponse):
             call(url)

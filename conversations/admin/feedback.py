@@ -47,7 +47,7 @@ def feedback_page(request: HttpRequest, site: AdminSite = admin.site) -> HttpRes
         "title": "Feedback",
         "rows": shown,
         "asked": {**asked, "state": asked["state"] or "open"},
-        "older": _older_address(asked, shown[-1]) if len(rows) > SHOWN else "",
+        "older": _older_url(asked, shown[-1]) if len(rows) > SHOWN else "",
         "models": sorted({*known_models(), DEFAULT_MODEL_TAG, *filter(None, [asked["model"]])}),
         "assistants": Assistant.objects.values_list("id", "name").order_by("name")[:MOST_ASSISTANTS],
         "may_handle": request.user.has_perm("conversations.handle_feedback"),
@@ -85,7 +85,7 @@ def _before(cursor: str) -> SortKey | None:
         return None
 
 
-def _older_address(asked: Mapping[str, str], last: Any) -> str:
+def _older_url(asked: Mapping[str, str], last: Any) -> str:
     cursor = encode_cursor(CURSOR_KIND, SortKey(time=last.created_at, id=last.id))
     return "?" + urlencode({**{name: value for name, value in asked.items() if value}, "before": cursor})
 

@@ -20,7 +20,7 @@ from django.template.response import TemplateResponse
 
 from conversations.admin.access import note_list_of
 from conversations.admin.replica import read_for
-from conversations.admin.search import match_words, users_with_address
+from conversations.admin.search import match_words, users_with_email
 from conversations.ids import parse_id
 from conversations.models import ChatUser, Conversation, Message
 from conversations.placeholders import TEXT
@@ -93,7 +93,7 @@ def _people(wanted: str) -> list[Person]:
     if wanted_id := parse_id(wanted):
         return _people_with_id(wanted_id)
     if "@" in wanted:
-        known = ChatUser.objects.filter(id__in=users_with_address(wanted)[: MOST_SHOWN + 1])
+        known = ChatUser.objects.filter(id__in=users_with_email(wanted)[: MOST_SHOWN + 1])
     else:
         known = ChatUser.objects.filter(Q(email__istartswith=wanted) | Q(name__istartswith=wanted))
     rows = list(known.order_by("-last_seen_at", "-id").values_list("id", "email", "name")[:MOST_SHOWN])

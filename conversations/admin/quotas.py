@@ -14,7 +14,7 @@ from django.urls import path
 from conversations.admin.access import note_list_of
 from conversations.admin.lists import CappedPaginator, ListedLookupsAdmin
 from conversations.admin.replica import read_for
-from conversations.admin.search import users_with_address
+from conversations.admin.search import users_with_email
 from conversations.admin.visible import visible
 from conversations.ids import parse_id
 from conversations.models import ChatUser, UserQuota
@@ -46,7 +46,7 @@ class UserQuotaAdmin(ListedLookupsAdmin):
         wanted = search_term.strip().replace("\x00", "")
         if not wanted:
             return queryset, False
-        found_ids = users_with_address(wanted) if "@" in wanted else [parse_id(wanted)]
+        found_ids = users_with_email(wanted) if "@" in wanted else [parse_id(wanted)]
         return queryset.filter(user_id__in=found_ids), False
 
     def get_urls(self) -> list[Any]:

@@ -53,11 +53,11 @@ def search_conversations(conversations: ConversationQuerySet, wanted: str) -> Fo
     if wanted_id := parse_id(wanted):
         return _find_by_id(conversations, wanted_id)
     if "@" in wanted:
-        return _find_by_address(conversations, wanted)
+        return _find_by_email(conversations, wanted)
     return _find_words(conversations, wanted)
 
 
-def users_with_address(wanted: str) -> list[UUID]:
+def users_with_email(wanted: str) -> list[UUID]:
     """Return the ids of users with exactly this e-mail address, in any case. Only if there are none, those whose address
     begins like this.
 
@@ -69,8 +69,8 @@ def users_with_address(wanted: str) -> list[UUID]:
     return list(ChatUser.objects.filter(email__istartswith=wanted).values_list("id", flat=True)[: MOST_USERS + 1])
 
 
-def _find_by_address(conversations: ConversationQuerySet, wanted: str) -> Found:
-    users = users_with_address(wanted)
+def _find_by_email(conversations: ConversationQuerySet, wanted: str) -> Found:
+    users = users_with_email(wanted)
     notice = ""
     if len(users) > MOST_USERS:
         notice = (

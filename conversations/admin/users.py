@@ -91,13 +91,13 @@ class ChatUserAdmin(NotedListAdmin):
             "charts": _charts(user.id),
             "readers": _readers(user.id) if request.user.has_perm("conversations.view_staffaccess") else None,
             "quota": read_quota(user.id),
-            "quota_address": _quota_address(request, user.id),
+            "quota_address": _quota_url(request, user.id),
             "is_older_page": bool(before),
         }
         return TemplateResponse(request, "admin/conversations/chatuser/read.html", context)
 
 
-def _quota_address(request: HttpRequest, user_id: UUID) -> str:
+def _quota_url(request: HttpRequest, user_id: UUID) -> str:
     """Return the address of the page that changes a user's own limits, or "" for staff who may not."""
     staff: Any = request.user
     if UserQuota.objects.filter(user_id=user_id).exists():

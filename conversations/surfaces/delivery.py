@@ -99,7 +99,7 @@ def presence_of(request: HttpRequest) -> Presence:
     return partial(is_connected, request.META.get("gunicorn.socket"))
 
 
-def begin_reply(turn: Turn, is_present: Presence, *, after: Cursor = START, is_background: bool = False) -> Follower:
+def begin_generation(turn: Turn, is_present: Presence, *, after: Cursor = START, is_background: bool = False) -> Follower:
     """Start a turn's reply and follow it after the cursor `after`.
 
     A reply in the background goes on without a follower, and another send does not interrupt it by default.
@@ -195,7 +195,7 @@ def stream_turn(
         stream_format = marked(stream_format, mark_of(turn.reply_id))
     is_present = presence_of(request)
     with open_permit(_owner_id(turn, user_id), is_present, limited=turn.request is None) as permit:
-        follower = begin_reply(turn, is_present, after=after, is_background=is_background)
+        follower = begin_generation(turn, is_present, after=after, is_background=is_background)
         return relay(request, follower, stream_format, headers, permit, on_delivered)
 
 
@@ -279,7 +279,7 @@ def reply_headers(turn: Turn) -> dict[str, str]:
 def deliver(
     request: HttpRequest,
     turn: Turn,
-    how: Delivery,
+    delivery: Delivery,
     *,
     user_id: UUID | None,
     read_message: Callable[[UUID], Any],
@@ -288,18 +288,18 @@ def deliver(
     """Begin a turn's reply and deliver it. `read_message` returns a saved message in the surface's form."""
     location = message_location(turn.conversation_id, turn.reply_id)
     headers = {**reply_headers(turn), "Content-Location": location}
-    if how in formats:
-        return stream_turn(request, turn, formats[how], headers, user_id=user_id)
+    if delivery in formats:
+        return stream_turn(request, turn, formats[delivery], headers, user_id=user_id)
     is_present = presence_of(request)
-    if how is Delivery.LATER:
+    if delivery is Delivery.LATER:
         headers |= {"Location": f"{location}/stream", "Preference-Applied": "respond-async"}
         if turn.is_waiting:
             headers["Content-Location"] = message_location(turn.conversation_id, turn.user_message_id)
             return Response(_read_waiting(turn, read_message), status=202, headers=headers)
-        begin_reply(turn, is_present, is_background=True).close()
+        begin_generation(turn, is_present, is_background=True).close()
         return Response(read_message(turn.reply_id), status=202, headers=headers)
     with open_permit(_owner_id(turn, user_id), is_present, limited=turn.request is None) as permit:
-        error = wait_for_reply(begin_reply(turn, is_present))
+        error = wait_for_reply(begin_generation(turn, is_present))
         permit.release()
     if error:
         raise failure_of(turn, error)

@@ -224,7 +224,7 @@ def limit(most: int, default: int | None = None) -> OpenApiParameter:
     return query("limit", f"1 to {most:,}", bounds if default is None else {**bounds, "default": default})
 
 
-def answer_header(name: str, description: str, *statuses: int) -> OpenApiParameter:
+def response_header(name: str, description: str, *statuses: int) -> OpenApiParameter:
     return OpenApiParameter(name, OpenApiTypes.STR, OpenApiParameter.HEADER, response=list(statuses), description=description)
 
 
@@ -234,16 +234,16 @@ def example(value: dict[str, Any]) -> OpenApiExample:
 
 
 LIMIT = limit(200)
-RETRY_AFTER = answer_header("Retry-After", "Seconds until the request may succeed, where that is known", 429, 502, 503)
+RETRY_AFTER = response_header("Retry-After", "Seconds until the request may succeed, where that is known", 429, 502, 503)
 STARTED_REPLY = [
-    answer_header("X-Message-Id", "Id of the reply", 200, 202),
-    answer_header("Content-Location", "The reply. With `/stream` behind it: its stream", 200, 202),
+    response_header("X-Message-Id", "Id of the reply", 200, 202),
+    response_header("Content-Location", "The reply. With `/stream` behind it: its stream", 200, 202),
 ]
 CURSOR = query("cursor", "The `next` value of the previous page")
 # Of reads, and of changes (see `conditional`).
 IF_NONE_MATCH = (
     header("If-None-Match", "The `ETag` of what you have. If it is still the same, the answer is a 304"),
-    answer_header("ETag", "Names this state of the response", 200),
+    response_header("ETag", "Names this state of the response", 200),
 )
 NOT_MODIFIED: dict[Any, Any] = {304: OpenApiResponse(description="It has not changed")}
 IF_MATCH = header("If-Match", "The `ETag` of what you have read. If it has changed since, the answer is a 412")

@@ -1,4 +1,4 @@
-"""Beginning a reply and answering with it: what every surface does with a send, an edit or a regeneration."""
+"""Begin a reply and respond with it: what every surface does with a send, an edit or a regeneration."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -10,7 +10,7 @@ from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 
 from conversations.exceptions import GenerationInProgress
-from conversations.services.sending.begin import start_turn
+from conversations.services.sending.begin import send_turn
 from conversations.services.sending.busy import begin_when_free
 from conversations.services.sending.first_turns import Opening, begin_together
 from conversations.services.sending.queue import enqueue_turn
@@ -24,46 +24,46 @@ from conversations.surfaces.open_streams import open_streams
 from conversations.when_busy import WhenBusy
 from inference_proxy.replies.streams import StreamFormat
 
-# `start_turn`, `edit_turn`, `regenerate_turn` or `continue_turn`
-BeginReply = Callable[..., Turn]
+# `send_turn`, `edit_turn`, `regenerate_turn` or `continue_turn`
+BeginTurn = Callable[..., Turn]
 
 
-def answer_with_reply(
+def respond_with_reply(
     request: Request,
-    verb: BeginReply,
+    begin: BeginTurn,
     *,
-    how: Delivery,
+    delivery: Delivery,
     read_message: Callable[[UUID], Any],
     formats: Mapping[Delivery, StreamFormat] = STREAM_FORMATS,
     when_busy: WhenBusy | None = None,
     **question: Any,
 ) -> HttpResponseBase:
-    """Begin a turn of the caller and answer with its reply.
+    """Begin a turn of the caller and respond with its reply.
 
-    `question` holds the arguments of `verb`, except the caller and the idempotency key. `read_message` returns a saved message
+    `question` holds the arguments of `begin`, except the caller and the idempotency key. `read_message` returns a saved message
     in the surface's form. `formats` are how its streams look.
     """
     user_id, key = caller_id(request), read_idempotency_key(request)
-    refuse_too_many_streams(user_id, how)
-    turn = begin_turn(request, verb, how=how, when_busy=when_busy, user_id=user_id, idempotency_key=key, **question)
-    if turn.is_waiting and how is Delivery.JSON and when_busy == "enqueue":
+    refuse_too_many_streams(user_id, delivery)
+    turn = begin_turn(request, begin, delivery=delivery, when_busy=when_busy, user_id=user_id, idempotency_key=key, **question)
+    if turn.is_waiting and delivery is Delivery.JSON and when_busy == "enqueue":
         # The client knows that it may have to wait.
-        how = Delivery.LATER
-    return deliver(request._request, turn, how, user_id=user_id, read_message=read_message, formats=formats)
+        delivery = Delivery.LATER
+    return deliver(request._request, turn, delivery, user_id=user_id, read_message=read_message, formats=formats)
 
 
-def refuse_too_many_streams(user_id: UUID | None, how: Delivery) -> None:
+def refuse_too_many_streams(user_id: UUID | None, delivery: Delivery) -> None:
     """Refuse a send that could not be answered, before it is saved. Raises `TooManyStreams`."""
-    if how is not Delivery.LATER and user_id is not None:
+    if delivery is not Delivery.LATER and user_id is not None:
         open_streams.refuse_without_room(user_id)
 
 
 @count_sends
 def begin_turn(
     request: HttpRequest,
-    verb: BeginReply,
+    begin: BeginTurn,
     *,
-    how: Delivery,
+    delivery: Delivery,
     conversation_id: UUID | Opening,
     user_id: UUID | None,
     idempotency_key: str,
@@ -74,26 +74,26 @@ def begin_turn(
 
     The conversation may be one that this turn creates.
 
-    Raises `GenerationInProgress`, and what the verb raises.
+    Raises `GenerationInProgress`, and what `begin` raises.
     """
     asked: dict[str, Any] = {"user_id": user_id, "idempotency_key": idempotency_key}
     if not isinstance(conversation_id, UUID):
         create = conversation_id
 
         def begin_first() -> Turn:
-            return begin_together(lambda: verb(conversation_id=create(), **asked, **question))
+            return begin_together(lambda: begin(conversation_id=create(), **asked, **question))
 
         return begin_when_free(begin_first, when_busy)
     asked["conversation_id"] = conversation_id
-    if _continues_a_stream(request, how, idempotency_key):
+    if _continues_a_stream(request, delivery, idempotency_key):
         begun = _find_begun(asked, question)
         if begun is not None:
             return begun
     # As JSON, a message that may wait is answered at once, too.
-    is_background = how is Delivery.LATER or (how is Delivery.JSON and when_busy == "enqueue")
-    waits = partial(enqueue_turn, is_background=is_background, **asked, **question) if verb is start_turn else None
+    is_background = delivery is Delivery.LATER or (delivery is Delivery.JSON and when_busy == "enqueue")
+    waits = partial(enqueue_turn, is_background=is_background, **asked, **question) if begin is send_turn else None
     try:
-        return begin_when_free(lambda: verb(**asked, **question), when_busy, waits)
+        return begin_when_free(lambda: begin(**asked, **question), when_busy, waits)
     except GenerationInProgress as refusal:
         if user_id is not None and refusal.running_id is not None:
             refusal.headers["Location"] = f"{message_location(conversation_id, refusal.running_id)}/stream"
@@ -107,9 +107,9 @@ def _find_begun(asked: dict[str, Any], question: dict[str, Any]) -> Turn | None:
     return find_begun_turn(content=question.get("content"), **asked)
 
 
-def _continues_a_stream(request: HttpRequest, how: Delivery, idempotency_key: str) -> bool:
+def _continues_a_stream(request: HttpRequest, delivery: Delivery, idempotency_key: str) -> bool:
     # Only the frames of these streams have ids.
-    last_event = read_last_event(request) if how in (Delivery.SSE, Delivery.NDJSON) else None
+    last_event = read_last_event(request) if delivery in (Delivery.SSE, Delivery.NDJSON) else None
     # With a key, the verbs find the earlier turn themselves. They begin another reply if the first one failed. A client that
     # has read that one to its end only reconnects, and wants no other reply.
     return last_event is not None and (last_event.is_end or not idempotency_key)

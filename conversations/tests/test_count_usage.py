@@ -16,7 +16,7 @@ from conversations.services.history import usage_recount as usage_history
 from conversations.services.history.export import export_history
 from conversations.services.history.importing import import_history
 from conversations.services.history.usage_recount import count_usage
-from conversations.services.sending.begin import start_turn
+from conversations.services.sending.begin import send_turn
 from conversations.tests.ending import end
 from conversations.tests.factories import USER_ID, make_conversation, make_message, make_reply
 from inference_proxy.protocols.base import Sampling
@@ -68,7 +68,7 @@ def test_old_messages_are_counted_once_however_often_it_runs(manage_json: Manage
 def test_what_this_service_counted_is_not_counted_again(manage_json: Manage) -> None:
     conversation = make_conversation()
     for _ in range(2):
-        turn = start_turn(conversation_id=conversation.id, user_id=USER_ID, content="hi", sampling=Sampling())
+        turn = send_turn(conversation_id=conversation.id, user_id=USER_ID, content="hi", sampling=Sampling())
         end(turn, token_count=7, prompt_tokens=8, inference_time_ms=9)
     before = totals()
     assert manage_json("count_usage")["changed"] == 0
@@ -142,7 +142,7 @@ def test_a_failure_in_the_middle_of_a_day_loses_nothing(manage: Manage, manage_j
 
 def test_an_import_adds_no_usage(manage_json: Manage) -> None:
     conversation = make_conversation()
-    turn = start_turn(conversation_id=conversation.id, user_id=USER_ID, content="hi", sampling=Sampling())
+    turn = send_turn(conversation_id=conversation.id, user_id=USER_ID, content="hi", sampling=Sampling())
     end(turn, token_count=7)
     before = totals()
     file = io.BytesIO()

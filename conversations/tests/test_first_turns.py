@@ -8,7 +8,7 @@ import pytest
 
 from conversations.exceptions import TooManyGenerations
 from conversations.models import Conversation, Message
-from conversations.services.sending.begin import start_turn
+from conversations.services.sending.begin import send_turn
 from conversations.services.sending.first_turns import Opening, begin_together
 from conversations.services.sending.turn import Turn
 from conversations.services.sessions import open_session
@@ -21,7 +21,7 @@ from inference_proxy.protocols.base import Sampling
 
 
 def start(conversation_id: UUID, **terms: Any) -> Turn:
-    return start_turn(conversation_id=conversation_id, user_id=USER_ID, content="hello", sampling=Sampling(), **terms)
+    return send_turn(conversation_id=conversation_id, user_id=USER_ID, content="hello", sampling=Sampling(), **terms)
 
 
 @pytest.fixture

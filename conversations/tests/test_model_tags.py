@@ -8,7 +8,7 @@ import responses
 
 from chatapi.tests.clients import UserClient
 from conversations.models import Assistant, Conversation, Message
-from conversations.services.sending.begin import edit_turn, regenerate_turn, start_turn
+from conversations.services.sending.begin import edit_turn, regenerate_turn, send_turn
 from conversations.tests.factories import make_conversation
 from inference_proxy.protocols.base import Sampling
 
@@ -110,7 +110,7 @@ def test_where_requests_name_no_model_any_tag_is_taken(user: UserClient) -> None
 
 
 def send(conversation: Conversation) -> str:
-    turn = start_turn(conversation_id=conversation.id, user_id=conversation.user_id, content="hello", sampling=Sampling())
+    turn = send_turn(conversation_id=conversation.id, user_id=conversation.user_id, content="hello", sampling=Sampling())
     return model_of(turn)
 
 

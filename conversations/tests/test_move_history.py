@@ -17,7 +17,7 @@ from conversations.services.history import move
 from conversations.services.history.erase import erase_user
 from conversations.services.history.move import count_to_move, move_history
 from conversations.services.replies.store import live_replies
-from conversations.services.sending.begin import start_turn
+from conversations.services.sending.begin import send_turn
 from conversations.tests.concurrency import with_own_connections
 from conversations.tests.factories import make_conversation, make_message, make_old_conversation, make_running_reply, make_turns
 from inference_proxy.protocols.base import Sampling
@@ -181,7 +181,7 @@ def test_sends_meanwhile_are_refused_or_moved() -> None:
         if number == 0:
             return move_all(batch_size=1)
         chosen = conversations[number - 1]
-        turn = start_turn(conversation_id=chosen.id, user_id=MIRA, content="hello", sampling=Sampling())
+        turn = send_turn(conversation_id=chosen.id, user_id=MIRA, content="hello", sampling=Sampling())
         live_replies.expect_no_longer(turn.reply_id)
         return turn
 

@@ -11,7 +11,7 @@ from django.test.utils import CaptureQueriesContext
 
 from conversations.exceptions import QuotaExceeded
 from conversations.models import Conversation, Message, UsageTotal, UserQuota
-from conversations.services.sending.begin import edit_turn, regenerate_turn, start_turn
+from conversations.services.sending.begin import edit_turn, regenerate_turn, send_turn
 from conversations.services.sending.turn import Turn
 from conversations.services.usage.quotas import read_quota
 from conversations.tests.concurrency import with_own_connections
@@ -45,7 +45,7 @@ def use(tokens: int, at: datetime | None = None, user_id: uuid.UUID = USER_ID) -
 
 
 def send(conversation: Conversation, key: str = "") -> Turn:
-    return start_turn(
+    return send_turn(
         conversation_id=conversation.id,
         user_id=conversation.user_id,
         content="hello",

@@ -8,7 +8,7 @@ import pytest
 from conversations.exceptions import ShuttingDown
 from conversations.models import Conversation, Message
 from conversations.services.replies.store import live_replies
-from conversations.services.sending.begin import edit_turn, regenerate_turn, start_turn
+from conversations.services.sending.begin import edit_turn, regenerate_turn, send_turn
 from conversations.services.sessions import open_session
 from conversations.tests.factories import USER_ID, make_conversation, make_turns
 from inference_proxy.protocols.base import Sampling
@@ -28,7 +28,7 @@ def shutting_down(asked: Message, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("verb", "names"), [(start_turn, {"content"}), (regenerate_turn, set()), (edit_turn, {"content", "message_id"})]
+    ("verb", "names"), [(send_turn, {"content"}), (regenerate_turn, set()), (edit_turn, {"content", "message_id"})]
 )
 def test_no_verb_begins_a_reply(asked: Message, verb: Callable[..., Any], names: set[str]) -> None:
     question = {name: value for name, value in {"content": "hi", "message_id": asked.id}.items() if name in names}

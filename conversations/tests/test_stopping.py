@@ -14,7 +14,7 @@ from conversations.services.conversations import delete_conversation
 from conversations.services.replies import stop
 from conversations.services.replies.stop import stop_reply, stop_running_reply
 from conversations.services.replies.store import DatabaseReplyStore
-from conversations.services.sending.begin import start_turn
+from conversations.services.sending.begin import send_turn
 from conversations.services.sending.turn import Turn
 from conversations.tests.factories import (
     USER_ID,
@@ -156,7 +156,7 @@ def test_deleting_stops_first() -> None:
 
 def send(conversation: Conversation, key: str = "") -> Turn:
     sampling = Sampling()
-    return start_turn(conversation_id=conversation.id, user_id=USER_ID, content="hello", sampling=sampling, idempotency_key=key)
+    return send_turn(conversation_id=conversation.id, user_id=USER_ID, content="hello", sampling=sampling, idempotency_key=key)
 
 
 @pytest.mark.django_db(transaction=True)

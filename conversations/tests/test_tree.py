@@ -9,7 +9,7 @@ from django.db import connection
 
 from conversations.models import Conversation, Message, Role
 from conversations.services.replies.versions import activate_message
-from conversations.services.sending.begin import edit_turn, regenerate_turn, start_turn
+from conversations.services.sending.begin import edit_turn, regenerate_turn, send_turn
 from conversations.services.sending.context import SEPARATOR
 from conversations.services.sending.turn import Terms, Turn
 from conversations.surfaces.api.queries import read_conversation_and_messages
@@ -81,7 +81,7 @@ class Reference:
     def send(self) -> None:
         leaf = (self.root.path() or [self.root])[-1]
         question = leaf.add(self._text())
-        turn = start_turn(conversation_id=self.conversation.id, user_id=USER_ID, content=question.text, sampling=Sampling())
+        turn = send_turn(conversation_id=self.conversation.id, user_id=USER_ID, content=question.text, sampling=Sampling())
         question.choose()
         self._check_context(turn, question)
         self._end(turn, question)
@@ -239,7 +239,7 @@ def start(conversation: Conversation, question: str, answer: str) -> Turn:
 
 
 def send(conversation: Conversation, content: str, terms: Terms | None = None) -> Turn:
-    return start_turn(conversation_id=conversation.id, user_id=USER_ID, content=content, sampling=Sampling(), terms=terms)
+    return send_turn(conversation_id=conversation.id, user_id=USER_ID, content=content, sampling=Sampling(), terms=terms)
 
 
 def edit(asked: Message, content: str) -> Turn:

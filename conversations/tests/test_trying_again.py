@@ -10,7 +10,7 @@ from django.db.models.functions import Now
 from conversations.exceptions import GenerationInProgress, IdempotencyMismatch, TooManyGenerations
 from conversations.models import Conversation, Message
 from conversations.services.replies.versions import activate_message
-from conversations.services.sending.begin import edit_turn, regenerate_turn, start_turn
+from conversations.services.sending.begin import edit_turn, regenerate_turn, send_turn
 from conversations.services.sending.turn import Turn
 from conversations.tests.concurrency import with_own_connections
 from conversations.tests.ending import end
@@ -26,7 +26,7 @@ def conversation() -> Conversation:
 
 
 def send(conversation: Conversation, content: str = "hello", key: str = "k") -> Turn:
-    return start_turn(
+    return send_turn(
         conversation_id=conversation.id, user_id=USER_ID, content=content, sampling=Sampling(), idempotency_key=key
     )
 

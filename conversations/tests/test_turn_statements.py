@@ -9,7 +9,7 @@ from django.db import transaction
 from conversations.keyset import SortKey, after_key
 from conversations.models import Conversation, Message, Status
 from conversations.services.sending import statements
-from conversations.services.sending.begin import edit_turn, regenerate_turn, start_turn
+from conversations.services.sending.begin import edit_turn, regenerate_turn, send_turn
 from conversations.services.sending.context import Budget
 from conversations.services.sending.statements import Survey, survey_conversation
 from conversations.services.sending.upstream_messages import History
@@ -125,7 +125,7 @@ def test_what_is_said_next_is_the_newest_although_the_clock_stepped_back(verb: s
     sampling = Sampling()
     place: dict[str, Any] = {"conversation_id": conversation.id, "user_id": USER_ID, "sampling": sampling}
     if verb == "send":
-        turn = start_turn(content="next", **place)
+        turn = send_turn(content="next", **place)
     elif verb == "regenerate":
         turn = regenerate_turn(**place)
     else:
@@ -140,7 +140,7 @@ def test_what_is_said_next_is_the_newest_although_the_clock_stepped_back(verb: s
 def send(conversation: Conversation, **terms: Any) -> Message:
     """Send a question and return it."""
     sampling = Sampling()
-    turn = start_turn(conversation_id=conversation.id, user_id=USER_ID, content="next", sampling=sampling, **terms)
+    turn = send_turn(conversation_id=conversation.id, user_id=USER_ID, content="next", sampling=sampling, **terms)
     return Message.objects.get(id=turn.user_message_id)
 
 

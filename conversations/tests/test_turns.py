@@ -15,7 +15,7 @@ from conversations.exceptions import (
     TooManyGenerations,
 )
 from conversations.models import TEMPORARY_LIFETIME, Assistant, Conversation, Message
-from conversations.services.sending.begin import edit_turn, regenerate_turn, start_turn
+from conversations.services.sending.begin import edit_turn, regenerate_turn, send_turn
 from conversations.services.sending.retries import fingerprint_of
 from conversations.services.sending.turn import Terms, Turn
 from conversations.tests.concurrency import with_own_connections
@@ -36,7 +36,7 @@ STRANGER = uuid.uuid4()
 
 def send(conversation: Conversation, content: str = "hello", **more: Any) -> Turn:
     values = {"user_id": conversation.user_id, "sampling": Sampling(), **more}
-    return start_turn(conversation_id=conversation.id, content=content, **values)
+    return send_turn(conversation_id=conversation.id, content=content, **values)
 
 
 def regenerate(conversation: Conversation, **more: Any) -> Turn:

@@ -16,7 +16,7 @@ from conversations.exceptions import GenerationInProgress
 from conversations.models import Conversation, Message, UsageTotal
 from conversations.services.conversations import delete_conversation
 from conversations.services.history.prune import PruneCriteria, prune_history
-from conversations.services.sending.begin import edit_turn, regenerate_turn, start_turn
+from conversations.services.sending.begin import edit_turn, regenerate_turn, send_turn
 from conversations.services.sending.turn import Turn
 from conversations.services.usage.totals import COUNTS, count_uncounted, has_uncounted, read_usage
 from conversations.tests.concurrency import with_own_connections
@@ -35,7 +35,7 @@ def conversation() -> Conversation:
 
 
 def send(conversation: Conversation, key: str = "") -> Turn:
-    return start_turn(
+    return send_turn(
         conversation_id=conversation.id,
         user_id=conversation.user_id,
         content="hello",

@@ -5,7 +5,7 @@ Each words it differently. Some say it with a 500, and some in the stream of a 2
 
 import re
 
-from inference_proxy.protocols.error_answers import ErrorAnswer
+from inference_proxy.protocols.error_reports import ErrorReport
 
 # Other statuses are about the caller, the model or the time, whatever else their answer mentions.
 STATUSES = (400, 413, 422, 500)
@@ -68,25 +68,25 @@ LENGTHS = (
 )
 
 
-def says_too_long(status: int, error: ErrorAnswer) -> bool:
+def says_too_long(status: int, error: ErrorReport) -> bool:
     """Return whether this answer refuses a request because it is longer than the model's context."""
     if status not in STATUSES:
         return False
     return status == TOO_LARGE or error_says_too_long(error)
 
 
-def error_says_too_long(error: ErrorAnswer) -> bool:
+def error_says_too_long(error: ErrorReport) -> bool:
     if any(CODES.search(word) for word in error.words) or SENTENCES.search(error.text):
         return True
     return TOO_LONG.search(error.text) is not None and MAX_TOKENS.search(error.text) is None
 
 
-def names_max_tokens(error: ErrorAnswer) -> bool:
+def names_max_tokens(error: ErrorReport) -> bool:
     """Return whether the answer also names what was kept free for the reply."""
     return MAX_TOKENS.search(error.text) is not None
 
 
-def named_tokens(error: ErrorAnswer) -> tuple[int, int] | None:
+def named_tokens(error: ErrorReport) -> tuple[int, int] | None:
     """Return the model's limit and the length of the prompt, in tokens, where the answer names both."""
     limit = error.numbers.get("n_ctx") or _first_number(LIMITS, error.text)
     length = error.numbers.get("n_prompt_tokens") or _first_number(LENGTHS, error.text)

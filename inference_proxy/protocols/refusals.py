@@ -12,12 +12,12 @@ from inference_proxy.exceptions import (
 from inference_proxy.protocols.compatibility import read_refusal
 from inference_proxy.protocols.content_refusals import is_about_content
 from inference_proxy.protocols.context_refusals import error_says_too_long, named_tokens, names_max_tokens, says_too_long
-from inference_proxy.protocols.error_answers import ErrorAnswer, read_error
+from inference_proxy.protocols.error_reports import ErrorReport, read_error
 from inference_proxy.protocols.model_refusals import is_about_model
 from inference_proxy.protocols.value_refusals import describe_bounds, refused_field
 
 
-def failure_of_answer(status: int, answer: bytes) -> UpstreamFailure:
+def failure_of_response(status: int, answer: bytes) -> UpstreamFailure:
     """Return the failure that an answer with another status than success means. `answer` may be the beginning of a long one."""
     error = read_error(answer)
     failure: UpstreamFailure
@@ -45,7 +45,7 @@ def failure_of_event(event: bytes) -> UpstreamFailure:
     return failure
 
 
-def _too_long(error: ErrorAnswer) -> ContextTooLong:
+def _too_long(error: ErrorReport) -> ContextTooLong:
     failure = ContextTooLong()
     failure.named_tokens = named_tokens(error)
     failure.names_max_tokens = names_max_tokens(error)

@@ -5,7 +5,7 @@ Such a refusal is that user's own. It says nothing of the fields that the servic
 
 import re
 
-from inference_proxy.protocols.error_answers import ErrorAnswer
+from inference_proxy.protocols.error_reports import ErrorReport
 
 STATUSES = (400, 422)
 # What services call the choices of a request.
@@ -42,7 +42,7 @@ MOST = (
 LEAST = (rf"(?:at least|greater than or equal to|minimum(?: [a-z]+){{0,5}}(?: is| of|:)?|>=|≥)[ '\"`(]*{NUMBER}",)
 
 
-def refused_field(status: int, error: ErrorAnswer) -> str:
+def refused_field(status: int, error: ErrorReport) -> str:
     """Return the choice whose value was refused, by our name; "" if the answer is about something else."""
     if status not in STATUSES:
         return ""
@@ -52,7 +52,7 @@ def refused_field(status: int, error: ErrorAnswer) -> str:
     return FIELDS[found[0].lower()] if found else ""
 
 
-def describe_bounds(error: ErrorAnswer) -> str:
+def describe_bounds(error: ErrorReport) -> str:
     """Return a sentence with the bound that the service names, or "" if it names none."""
     field = FIELD.search(error.text[:SENTENCE_CHARACTERS])
     text = error.text[field.end() if field else 0 :][:SENTENCE_CHARACTERS]

@@ -260,7 +260,7 @@ class Generation:
                     raise UpstreamError from failure
                 if self._cut_status is not None or not self._asking.shorten(failure):
                     raise
-                self._call.give_up_answer()
+                self._call.give_up_response()
             else:
                 return
 

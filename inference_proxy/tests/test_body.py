@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from chatapi.outgoing.connections import PooledAnswer
+from chatapi.outgoing.connections import PooledResponse
 from inference_proxy.upstream import body as body_module
 from inference_proxy.upstream import inflating
 from inference_proxy.upstream.body import MAX_FRAMING_BYTES, Body, BodyBroken, receive_with
@@ -28,7 +28,7 @@ class Peer:
         self.ours = ours
         connection = http.client.HTTPConnection("service")
         connection.sock = ours
-        self.body = Body(PooledAnswer(self, connection, answer))
+        self.body = Body(PooledResponse(self, connection, answer))
 
     def _put_conn(self, connection: object) -> None:
         """Take a connection back, as a pool does."""

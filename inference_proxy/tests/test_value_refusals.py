@@ -6,8 +6,8 @@ import orjson
 import pytest
 
 from inference_proxy.exceptions import ValueRefused
-from inference_proxy.protocols.error_answers import read_error
-from inference_proxy.protocols.refusals import failure_of_answer
+from inference_proxy.protocols.error_reports import read_error
+from inference_proxy.protocols.refusals import failure_of_response
 from inference_proxy.protocols.value_refusals import describe_bounds
 
 
@@ -68,7 +68,7 @@ from inference_proxy.protocols.value_refusals import describe_bounds
 )
 def test_refusals_of_a_value(status: int, said: Any, field: str, bounds: str) -> None:
     answer = orjson.dumps(said)
-    failure = failure_of_answer(status, answer)
+    failure = failure_of_response(status, answer)
     assert isinstance(failure, ValueRefused)
     assert (failure.status, failure.field) == (400, field)
     assert describe_bounds(read_error(answer)) == bounds
@@ -90,11 +90,11 @@ def test_refusals_of_a_value(status: int, said: Any, field: str, bounds: str) ->
     ],
 )
 def test_other_refusals(status: int, said: Any) -> None:
-    assert not isinstance(failure_of_answer(status, orjson.dumps(said)), ValueRefused)
+    assert not isinstance(failure_of_response(status, orjson.dumps(said)), ValueRefused)
 
 
 def test_nothing_of_what_the_service_said_is_told() -> None:
-    failure = failure_of_answer(
+    failure = failure_of_response(
         400, b'{"error": {"param": "top_k", "message": "top_k at most gpu-7 <script> 12345678901234567890"}}'
     )
     assert "gpu-7" not in str(failure.as_json()) and "script" not in str(failure.as_json())

@@ -12,7 +12,7 @@ from typing import Any
 
 import httptools
 
-from chatapi.outgoing.connections import PooledAnswer
+from chatapi.outgoing.connections import PooledResponse
 from inference_proxy.upstream.inflating import ENCODINGS, Inflater
 
 READ_BYTES = 65536
@@ -47,7 +47,7 @@ class BodyBroken(OSError):
 class Body:
     """The rest of an answer whose headers have been read."""
 
-    def __init__(self, answer: PooledAnswer) -> None:
+    def __init__(self, answer: PooledResponse) -> None:
         self._answer = answer
         head: Any = answer.head
         self._socket: Any = head.fp.raw._sock

@@ -14,9 +14,9 @@ from django.conf import settings
 from requests.utils import get_auth_from_url
 
 from chatapi.outgoing.calls import Call, patience_with
-from chatapi.outgoing.connections import CONNECT_TIMEOUT_S, PooledAnswer, new_pools
+from chatapi.outgoing.connections import CONNECT_TIMEOUT_S, PooledResponse, new_pools
 from inference_proxy.exceptions import UpstreamFailure, UpstreamTimeout, failure_of_exception
-from inference_proxy.protocols.refusals import failure_of_answer
+from inference_proxy.protocols.refusals import failure_of_response
 from inference_proxy.upstream.body import Body
 from inference_proxy.upstream.retry_after import read_retry_after
 
@@ -80,7 +80,7 @@ class UpstreamCall:
             raise self._read_refusal(answer)
         self._body = Body(answer)
 
-    def _read_refusal(self, answer: PooledAnswer) -> UpstreamFailure:
+    def _read_refusal(self, answer: PooledResponse) -> UpstreamFailure:
         """Return the failure with the reason that the service gives in a short and prompt answer."""
         said = b""
         self._call.deadline.move(min(self._start_by, time.monotonic() + REFUSAL_SECONDS))
@@ -92,7 +92,7 @@ class UpstreamCall:
         except OSError:
             answer.drop_connection()
         self._call.deadline.move(self._start_by)
-        failure = failure_of_answer(answer.head.status, said[:REFUSAL_BYTES])
+        failure = failure_of_response(answer.head.status, said[:REFUSAL_BYTES])
         if failure.status == HTTPStatus.SERVICE_UNAVAILABLE:
             failure.retry_after_s = read_retry_after(answer.head.headers.get("Retry-After", ""))
         return failure
@@ -125,7 +125,7 @@ class UpstreamCall:
         """Whether the answer has ended where its framing says so."""
         return self._body is not None and self._body.is_framed and self._body.is_whole
 
-    def give_up_answer(self) -> None:
+    def give_up_response(self) -> None:
         """Drop the answer, so that the request can be made again in what is left of the time for its start."""
         if self._body is not None:
             self._body.close()

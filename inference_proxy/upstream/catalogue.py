@@ -7,7 +7,7 @@ import requests
 from django.conf import settings
 
 from chatapi.observability.tracing import trace_headers
-from chatapi.outgoing.outbound import UnusableAnswer, call_json, call_json_idempotently, new_session
+from chatapi.outgoing.outbound import UnusableResponse, call_json, call_json_idempotently, new_session
 from chatapi.service_error import ServiceError
 from inference_proxy.exceptions import NotSupported, UnknownModel, UpstreamError, failure_of_exception, failure_of_status
 from inference_proxy.protocols import new_protocol
@@ -47,7 +47,7 @@ def _call(
         )
     except requests.RequestException as failure:
         raise failure_of_exception(failure) from None
-    except UnusableAnswer:
+    except UnusableResponse:
         raise UpstreamError from None
     if refusal is not None and status in (400, 404, 422):
         raise refusal

@@ -15,7 +15,7 @@ from typing import Any
 FOLDER = Path(__file__).parent
 # Below, `fetch` and web streams are missing or experimental.
 LEAST_VERSION = 20
-ANSWER_LIMIT_S = 30.0
+RESPONSE_LIMIT_S = 30.0
 END_LIMIT_S = 10.0
 
 
@@ -77,7 +77,7 @@ class NodeScript:
         self._process.stdin.flush()
         self._unanswered += 1
 
-    def answer(self, limit_s: float = ANSWER_LIMIT_S) -> Any:
+    def answer(self, limit_s: float = RESPONSE_LIMIT_S) -> Any:
         """Wait for the script's next line."""
         assert self._process.stdout
         give_up_at = time.monotonic() + limit_s

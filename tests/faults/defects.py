@@ -285,24 +285,24 @@ def stream_holds_connection(service: Any) -> Changes:
 def retry_doubles_message(service: Any) -> Changes:
     """A send ignores its Idempotency-Key."""
 
-    def start_turn(original: Original, **arguments: Any) -> Any:
+    def send_turn(original: Original, **arguments: Any) -> Any:
         return original(**{**arguments, "idempotency_key": ""})
 
-    yield around(service.begin, "start_turn", start_turn)
+    yield around(service.begin, "send_turn", send_turn)
 
 
 @defect
 def retry_of_failure_asks_twice(service: Any) -> Changes:
     """A keyed retry of a send that got no answer saves the question a second time."""
 
-    def start_turn(original: Original, **arguments: Any) -> Any:
+    def send_turn(original: Original, **arguments: Any) -> Any:
         messages = service.Message.objects.in_conversation(arguments["conversation_id"])
         keyed = messages.exclude(idempotency_key=None).filter(idempotency_key=arguments["idempotency_key"]).first()
         if keyed is not None and service.read_earlier(messages, keyed.id).is_void:
             arguments["idempotency_key"] = ""
         return original(**arguments)
 
-    yield around(service.begin, "start_turn", start_turn)
+    yield around(service.begin, "send_turn", send_turn)
 
 
 @defect
@@ -310,7 +310,7 @@ def two_replies_at_once(service: Any) -> Changes:
     """Neither the unique index nor a look at the conversation keeps a second reply from running."""
     dropping = threading.Lock()
 
-    def start_turn(original: Original, **arguments: Any) -> Any:
+    def send_turn(original: Original, **arguments: Any) -> Any:
         with dropping, connection.cursor() as cursor:
             cursor.execute("DROP INDEX IF EXISTS uq_messages_running")
         return original(**arguments)
@@ -319,7 +319,7 @@ def two_replies_at_once(service: Any) -> Changes:
         locked, found = original(*arguments, **named)
         return locked, replace(found, running_id=None)
 
-    yield around(service.begin, "start_turn", start_turn)
+    yield around(service.begin, "send_turn", send_turn)
     yield around(service.locking, "lock_and_survey", survey)
     yield around(service.begin, "refuse_while_busy", lambda original, messages, user_id: None)
 

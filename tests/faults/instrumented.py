@@ -56,7 +56,7 @@ def reach(point: str, subject: str) -> None:
         control.recv(1)
 
 
-def start_turn(original: Callable[..., Any], **arguments: Any) -> Any:
+def send_turn(original: Callable[..., Any], **arguments: Any) -> Any:
     reach("insert", arguments["content"])
     return original(**arguments)
 
@@ -85,7 +85,7 @@ if defect := os.environ.get("FAULTS_DEFECT"):
     DEFECTS[defect].switch_on()
 
 for owner, replacement in (
-    (begin, start_turn),
+    (begin, send_turn),
     (LiveReplies, start),
     (DatabaseReplyStore, checkpoint),
     (DatabaseReplyStore, finish),

@@ -5,7 +5,7 @@ from chatapi.incoming import response_deadlines as answers
 
 request_bodies.BODY_DEADLINE_S = 0.5
 answers.FILE_LIMIT_S = 0.5
-answers.ANSWER_LIMIT_S = 0.5
+answers.RESPONSE_LIMIT_S = 0.5
 answers.SLOWEST_READER_BYTES_PER_S = 10**9
 
 from chatapi.wsgi import application  # noqa: E402, F401  # what gunicorn serves

@@ -45,7 +45,7 @@ from inference_proxy.protocols.tool_calls import read_call_id
 
 
 @with_model_list
-def start_turn(
+def send_turn(
     *,
     conversation_id: UUID,
     user_id: UUID | None,
@@ -134,7 +134,7 @@ def regenerate_turn(
 
     If the active answer has text, the new one becomes active only when it is complete, or stopped with text (see
     `replies.ending`).
-    An idempotency key works as for `start_turn`. Raises `ConversationNotFound`, `MessageNotFound`, `QuotaExceeded`,
+    An idempotency key works as for `send_turn`. Raises `ConversationNotFound`, `MessageNotFound`, `QuotaExceeded`,
     `GenerationInProgress`, `TooManyGenerations`, `NothingToRegenerate`, `IdempotencyMismatch`.
     """
     which = None if message_id is None else str(message_id)
@@ -171,7 +171,7 @@ def edit_turn(
     comes back to it.
 
     If the inference service refuses, the old version becomes active again (see `replies.ending`). An idempotency key works
-    as for `start_turn`. `check` may refuse the edit, while the conversation is locked. Raises `ConversationNotFound`,
+    as for `send_turn`. `check` may refuse the edit, while the conversation is locked. Raises `ConversationNotFound`,
     `MessageNotFound`, `NotAQuestion`, `QuotaExceeded`, `GenerationInProgress`, `TooManyGenerations`, `IdempotencyMismatch`, and
     what `check` raises.
     """

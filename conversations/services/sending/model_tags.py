@@ -19,17 +19,17 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def with_model_list(verb: Callable[P, R]) -> Callable[P, R]:
+def with_model_list(begin: Callable[P, R]) -> Callable[P, R]:
     """Run a function. If it raises `ModelListNeeded`, read the list of models and run it again.
 
     So the list is read outside of the function's transaction, and only for conversations that need it.
     """
 
-    @wraps(verb)
+    @wraps(begin)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
         while True:
             try:
-                return verb(*args, **kwargs)
+                return begin(*args, **kwargs)
             except ModelListNeeded:
                 model_list.read()
 

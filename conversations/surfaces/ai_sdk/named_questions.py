@@ -17,7 +17,7 @@ from conversations.ids import parse_id
 from conversations.models import Message, Role
 from conversations.querysets import MessageQuerySet
 from conversations.services.replies.versions import first_version, versions_of_question
-from conversations.services.sending.begin import edit_turn, regenerate_turn, start_turn
+from conversations.services.sending.begin import edit_turn, regenerate_turn, send_turn
 from conversations.services.sending.turn import Terms, Turn
 from conversations.surfaces.ai_sdk.requests import Shown
 from conversations.surfaces.ai_sdk.shown_history import find_first_question, find_place
@@ -27,7 +27,7 @@ from inference_proxy.protocols.base import Sampling
 def answer_first(*, conversation_id: UUID, idempotency_key: str, before: list[Shown] | None, **question: Any) -> Turn:
     """Send a question, or follow the turn of an earlier request that has sent it.
 
-    Raises `HistoryMismatch`, and what `start_turn` and `edit_turn` raise.
+    Raises `HistoryMismatch`, and what `send_turn` and `edit_turn` raise.
     """
     messages = Message.objects.in_conversation(conversation_id)
     known = _find_question(messages, idempotency_key) if before is not None else None
@@ -46,7 +46,7 @@ def answer_again(
 ) -> Turn:
     """Begin another reply to the question that the client calls `idempotency_key`, with this text.
 
-    If it `is_edit` and a reply to this very text is running, return its turn. Raises `HistoryMismatch`, and what `start_turn`,
+    If it `is_edit` and a reply to this very text is running, return its turn. Raises `HistoryMismatch`, and what `send_turn`,
     `edit_turn` and `regenerate_turn` raise.
     """
     messages = Message.objects.in_conversation(conversation_id)
@@ -79,7 +79,7 @@ def _send(messages: MessageQuerySet, known: Message | None, before: list[Shown] 
         first_id = find_first_question(messages) if known is None else known.parent_id
         if first_id is not None:
             return edit_turn(message_id=first_id, **question)
-    return start_turn(terms=None if after is None else Terms(after=after), **question)
+    return send_turn(terms=None if after is None else Terms(after=after), **question)
 
 
 def _find_question(messages: MessageQuerySet, name: str) -> Message | None:

@@ -41,7 +41,7 @@ class SubmitView(APIView):
         turn = begin_turn(
             request,
             partial(_verb(body, question), before=question.before),
-            how=Delivery.EVENTS,
+            delivery=Delivery.EVENTS,
             conversation_id=open_chat(name=body.id, user_id=user_id, model_tag=body.model),
             user_id=user_id,
             idempotency_key=question.id,

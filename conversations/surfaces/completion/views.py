@@ -10,7 +10,7 @@ from chatapi.api.wire import Response
 from chatapi.limits.throttling import SendThrottle
 from conversations.known_times import with_conversation_times
 from conversations.services.conversations import create_conversation
-from conversations.services.sending.begin import start_turn
+from conversations.services.sending.begin import send_turn
 from conversations.surfaces.callers import caller_id
 from conversations.surfaces.completion import operations
 from conversations.surfaces.completion.queries import read_conversation_page, read_message, read_messages
@@ -20,7 +20,7 @@ from conversations.surfaces.delivery import TEXT_STREAM_FORMATS, Delivery
 from conversations.surfaces.headers import next_link, read_idempotency_key
 from conversations.surfaces.ids import require_conversation_id
 from conversations.surfaces.replica import from_replica
-from conversations.surfaces.sending import answer_with_reply
+from conversations.surfaces.sending import respond_with_reply
 from inference_proxy.protocols.base import Sampling
 
 
@@ -52,10 +52,10 @@ class CompletionView(APIView):
     def post(self, request: Request, conversation_id: str) -> HttpResponseBase:
         found_id = require_conversation_id(conversation_id)
         body = read_body(CompletionBody, request)
-        return answer_with_reply(
+        return respond_with_reply(
             request,
-            start_turn,
-            how=Delivery.TEXT if body.stream else Delivery.JSON,
+            send_turn,
+            delivery=Delivery.TEXT if body.stream else Delivery.JSON,
             read_message=read_message,
             formats=TEXT_STREAM_FORMATS,
             conversation_id=found_id,

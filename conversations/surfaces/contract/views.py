@@ -12,7 +12,7 @@ from chatapi.database.readiness import check_readiness
 from chatapi.limits.throttling import SendThrottle
 from conversations.known_times import with_conversation_times, with_message_times
 from conversations.services.conversations import create_conversation, require_conversation, update_conversation
-from conversations.services.sending.begin import start_turn
+from conversations.services.sending.begin import send_turn
 from conversations.surfaces.callers import caller_id
 from conversations.surfaces.contract import operations
 from conversations.surfaces.contract.queries import read_conversation, read_conversation_page, read_message, read_messages
@@ -27,7 +27,7 @@ from conversations.surfaces.headers import next_link, read_idempotency_key
 from conversations.surfaces.ids import require_conversation_id
 from conversations.surfaces.probes import ProbeView
 from conversations.surfaces.replica import from_replica
-from conversations.surfaces.sending import answer_with_reply
+from conversations.surfaces.sending import respond_with_reply
 from inference_proxy.protocols.base import Sampling
 
 
@@ -87,11 +87,11 @@ class MessageViewSet(ViewSet):
     def create(self, request: Request, conversation_id: str) -> HttpResponseBase:
         found_id = require_conversation_id(conversation_id)
         body = read_body(SendBody, request)
-        return answer_with_reply(
+        return respond_with_reply(
             request,
-            start_turn,
+            send_turn,
             # The contract has one form for each value of `stream`, whatever `Accept` and `Prefer` say.
-            how=Delivery.SSE if body.stream else Delivery.JSON,
+            delivery=Delivery.SSE if body.stream else Delivery.JSON,
             read_message=read_message,
             formats=TEXT_STREAM_FORMATS,
             conversation_id=found_id,

@@ -15,7 +15,7 @@ from chatapi.service_error import ServiceError
 from conversations.exceptions import ConversationNotFound, GenerationInProgress
 from conversations.models import Conversation, Message
 from conversations.services.replies.versions import end_at
-from conversations.services.sending.begin import start_turn
+from conversations.services.sending.begin import send_turn
 from conversations.services.sending.busy import begin_when_free
 from conversations.services.sending.creation_keys import create_once
 from conversations.services.sending.first_turns import begin_together
@@ -33,7 +33,7 @@ from conversations.surfaces.sending import refuse_too_many_streams
 from inference_proxy.protocols.base import Sampling
 
 # For use in a transaction that has begun: the list of models is read before another attempt, and not in the transaction.
-_start_in_transaction: Callable[..., Turn] = inspect.unwrap(start_turn)
+_start_in_transaction: Callable[..., Turn] = inspect.unwrap(send_turn)
 _begin_together = with_model_list(begin_together)
 
 # What the reply's row keeps of a request, so that the response shows it again.
@@ -103,14 +103,14 @@ def new_messages(question: Question) -> Sequence[Said]:
     return since if is_known else question.earlier
 
 
-def begin_turn(request: HttpRequest, question: Question, *, key: str, how: Delivery) -> Turn:
+def begin_response(request: HttpRequest, question: Question, *, key: str, delivery: Delivery) -> Turn:
     """Begin the turn of a question, or return the turn that the same request has begun.
 
     Raises `ConversationNotFound`, `MessageNotFound`, `TooManyStreams`, and what `begin_when_free` raises.
     """
     same = Same(question.user_id, question.terms.fingerprint, question.place.conversation_id)
     try:
-        refuse_too_many_streams(question.user_id, how)
+        refuse_too_many_streams(question.user_id, delivery)
         return _begin(question, same, key=key, is_repeated=not key and retry_count(request) > 0)
     except ServiceError:
         if not key:
@@ -133,7 +133,7 @@ def _begin(question: Question, same: Same, *, key: str, is_repeated: bool) -> Tu
     def begin() -> Turn:
         if question.earlier:
             return _begin_together(lambda: _add_and_start(question, conversation_id, key))
-        return start_turn(**_arguments(question, conversation_id, key))
+        return send_turn(**_arguments(question, conversation_id, key))
 
     if not is_repeated:
         return begin_when_free(begin)

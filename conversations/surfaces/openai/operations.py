@@ -13,12 +13,12 @@ from conversations.surfaces.openapi import (
     IDEMPOTENCY_KEY,
     JSON,
     SSE,
-    answer_header,
     example,
     header,
     limit,
     operation,
     query,
+    response_header,
 )
 
 TAG = "openai"
@@ -77,7 +77,7 @@ create_completion = operation(
         IDEMPOTENCY_KEY,
         RETRIES,
         header("X-Conversation-Id", "A conversation to go on with. Default: the one with this history, or a new one"),
-        answer_header("X-Conversation-Id", "The conversation that the turn was added to", 200),
+        response_header("X-Conversation-Id", "The conversation that the turn was added to", 200),
     ],
     request=CompletionCreateBody,
     responses={

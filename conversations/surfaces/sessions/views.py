@@ -17,7 +17,7 @@ from chatapi.api.wire import Response
 from chatapi.incoming.client_address import address_group
 from chatapi.limits.throttling import SendThrottle
 from conversations.exceptions import AuthenticationRequired
-from conversations.services.sending.begin import start_turn
+from conversations.services.sending.begin import send_turn
 from conversations.services.sending.turn import Turn
 from conversations.services.sessions import claim_session, find_session, forget_history, open_session, require_caller
 from conversations.surfaces.callers import caller_id, optional_caller_id
@@ -61,13 +61,13 @@ class StreamView(SessionSurfaceView):
             require_caller(user_id)
         body = read_body(SendBody, request)
         key = read_idempotency_key(request)
-        how = choose_delivery(request, default=Delivery.NDJSON)
-        how = how if how is Delivery.SSE else Delivery.NDJSON
-        refuse_too_many_streams(user_id, how)
+        delivery = choose_delivery(request, default=Delivery.NDJSON)
+        delivery = delivery if delivery is Delivery.SSE else Delivery.NDJSON
+        refuse_too_many_streams(user_id, delivery)
         if user_id is not None:
-            return _send(request, user_id, body, key, how)[1]
+            return _send(request, user_id, body, key, delivery)[1]
         with permit_for_reply(address_group(request._request)) as name_reply:
-            turn, response = _send(request, None, body, key, how)
+            turn, response = _send(request, None, body, key, delivery)
             name_reply(turn.reply_id)
             return response
 
@@ -81,20 +81,22 @@ def _asking_for_a_token() -> Iterator[None]:
         raise NotAuthenticated(refusal.text) from None
 
 
-def _send(request: Request, user_id: UUID | None, body: SendBody, key: str, how: Delivery) -> tuple[Turn, HttpResponseBase]:
+def _send(
+    request: Request, user_id: UUID | None, body: SendBody, key: str, delivery: Delivery
+) -> tuple[Turn, HttpResponseBase]:
     with _asking_for_a_token():
         conversation_id = open_session(session_id=body.session_id, user_id=user_id, assistant_id=body.assistant_id)
     turn = begin_turn(
         request,
-        start_turn,
-        how=how,
+        send_turn,
+        delivery=delivery,
         conversation_id=conversation_id,
         user_id=user_id,
         idempotency_key=key,
         content=body.message,
         sampling=Sampling(),
     )
-    return turn, stream_turn(request._request, turn, TEXT_STREAM_FORMATS[how], reply_headers(turn), user_id=user_id)
+    return turn, stream_turn(request._request, turn, TEXT_STREAM_FORMATS[delivery], reply_headers(turn), user_id=user_id)
 
 
 class HistoryView(SessionSurfaceView):

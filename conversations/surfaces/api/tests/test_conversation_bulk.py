@@ -11,7 +11,7 @@ from chatapi.tests.clients import UserClient
 from conversations.models import Conversation, Message
 from conversations.services import bulk
 from conversations.services.replies.store import live_replies
-from conversations.services.sending.begin import start_turn
+from conversations.services.sending.begin import send_turn
 from conversations.tags import tag_columns
 from conversations.tests.concurrency import with_own_connections
 from conversations.tests.factories import NOON, make_conversation, make_message, make_running_reply, minutes
@@ -264,7 +264,7 @@ def test_ten_thousand_in_one_call_while_the_user_chats(user: UserClient, monkeyp
         sent = 0
         while not (has_ended.is_set() and sent >= len(chatting)):
             chosen = chatting[sent % len(chatting)]
-            turn = start_turn(conversation_id=chosen.id, user_id=user.user_id, content="hello", sampling=Sampling())
+            turn = send_turn(conversation_id=chosen.id, user_id=user.user_id, content="hello", sampling=Sampling())
             live_replies.expect_no_longer(turn.reply_id)
             Message.objects.filter(id=turn.reply_id).update(status="complete", content="hi")
             sent += 1

@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from chatapi.tests.clients import UserClient
 from conversations.models import Assistant, Conversation, Message, UserInstructions
-from conversations.services.sending.begin import edit_turn, regenerate_turn, start_turn
+from conversations.services.sending.begin import edit_turn, regenerate_turn, send_turn
 from conversations.services.sending.turn import Terms, Turn
 from conversations.surfaces.api.tests.test_export import body
 from conversations.tests.factories import make_conversation
@@ -61,7 +61,7 @@ def test_four_thousand_characters_fit(user: UserClient) -> None:
 
 
 def begin(conversation: Conversation, **more: Any) -> Turn:
-    return start_turn(
+    return send_turn(
         conversation_id=conversation.id, user_id=conversation.user_id, content="hello", sampling=Sampling(), **more
     )
 

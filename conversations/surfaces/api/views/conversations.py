@@ -51,7 +51,7 @@ from conversations.surfaces.api.responses import (
     bulk_answer,
     group_by_day,
 )
-from conversations.surfaces.api.views.replies import answer_with_reply
+from conversations.surfaces.api.views.replies import respond_as_asked
 from conversations.surfaces.callers import caller_id
 from conversations.surfaces.conditional import only_if_unchanged, quoted, tag_of, tagged
 from conversations.surfaces.delivery import conversation_location
@@ -226,4 +226,4 @@ class ConversationViewSet(ViewSet):
     def regenerate(self, request: Request, conversation_id: str) -> HttpResponseBase:
         found_id = require_conversation_id(conversation_id)
         body = read_body(SamplingBody, request)
-        return answer_with_reply(request, regenerate_turn, body, conversation_id=found_id)
+        return respond_as_asked(request, regenerate_turn, body, conversation_id=found_id)

@@ -16,14 +16,14 @@ from conversations.models import Message, Role
 from conversations.services.conversations import require_conversation
 from conversations.services.replies.versions import activate_message
 from conversations.services.replies.waiting import is_waiting
-from conversations.services.sending.begin import continue_turn, edit_turn, regenerate_turn, start_turn
+from conversations.services.sending.begin import continue_turn, edit_turn, regenerate_turn, send_turn
 from conversations.services.sending.queue import change_queued, refuse_queued, remove_queued
 from conversations.surfaces.api.operations import messages as operations
 from conversations.surfaces.api.queries import read_message, read_messages
 from conversations.surfaces.api.requests import EditBody, SamplingBody, SendBody
 from conversations.surfaces.api.responses import MessageListSchema, TicketSchema
 from conversations.surfaces.api.tickets import LIFETIME_S, issue_ticket
-from conversations.surfaces.api.views.replies import answer_with_reply, chosen_in
+from conversations.surfaces.api.views.replies import chosen_in, respond_as_asked
 from conversations.surfaces.callers import caller_id
 from conversations.surfaces.conditional import require_match, tag_of, tagged
 from conversations.surfaces.delivery import Delivery, choose_delivery, no_more_events, place_in, stream_reply
@@ -48,7 +48,7 @@ class MessageViewSet(ViewSet):
     def create(self, request: Request, conversation_id: str) -> HttpResponseBase:
         found_id = require_conversation_id(conversation_id)
         body = read_body(SendBody, request)
-        return answer_with_reply(request, start_turn, body, conversation_id=found_id, content=body.content)
+        return respond_as_asked(request, send_turn, body, conversation_id=found_id, content=body.content)
 
     @operations.read_message
     @tagged
@@ -70,7 +70,7 @@ class MessageViewSet(ViewSet):
             changes=chosen_in(body),
         ):
             return Response(read_message(found_id, edited_id))
-        return answer_with_reply(
+        return respond_as_asked(
             request,
             edit_turn,
             body,
@@ -91,14 +91,14 @@ class MessageViewSet(ViewSet):
         found_id, chosen_id = require_conversation_id(conversation_id), require_message_id(message_id)
         refuse_queued(conversation_id=found_id, user_id=caller_id(request), message_id=chosen_id)
         body = read_body(SamplingBody, request)
-        return answer_with_reply(request, regenerate_turn, body, conversation_id=found_id, message_id=chosen_id)
+        return respond_as_asked(request, regenerate_turn, body, conversation_id=found_id, message_id=chosen_id)
 
     @operations.continue_reply
     def go_on(self, request: Request, conversation_id: str, message_id: str) -> HttpResponseBase:
         found_id, reply_id = require_conversation_id(conversation_id), require_message_id(message_id)
         refuse_queued(conversation_id=found_id, user_id=caller_id(request), message_id=reply_id)
         body = read_body(SamplingBody, request)
-        return answer_with_reply(request, continue_turn, body, conversation_id=found_id, reply_id=reply_id)
+        return respond_as_asked(request, continue_turn, body, conversation_id=found_id, reply_id=reply_id)
 
     @operations.activate_message
     def activate(self, request: Request, conversation_id: str, message_id: str) -> Response:

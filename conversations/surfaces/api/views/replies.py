@@ -1,4 +1,4 @@
-"""How the primary surface answers a send, an edit and a regeneration: with a reply, delivered as the client asks."""
+"""How the primary surface responds to a send, an edit and a regeneration: with a reply, delivered as the client asks."""
 
 from dataclasses import asdict
 from typing import Any
@@ -17,14 +17,14 @@ from conversations.surfaces.api.requests import SamplingBody, SendBody
 from conversations.surfaces.delivery import choose_delivery
 
 
-def answer_with_reply(
-    request: Request, verb: sending.BeginReply, body: SamplingBody | SendBody, *, conversation_id: UUID, **question: Any
+def respond_as_asked(
+    request: Request, begin: sending.BeginTurn, body: SamplingBody | SendBody, *, conversation_id: UUID, **question: Any
 ) -> HttpResponseBase:
-    """Begin a turn with a verb and answer with its reply. `question` has what the verb needs besides the `body`'s settings."""
-    return sending.answer_with_reply(
+    """Begin a turn and respond with its reply. `question` has what `begin` needs besides the `body`'s settings."""
+    return sending.respond_with_reply(
         request,
-        verb,
-        how=choose_delivery(request, None if body.stream is UNSET else body.stream),
+        begin,
+        delivery=choose_delivery(request, None if body.stream is UNSET else body.stream),
         read_message=lambda reply_id: read_message(conversation_id, reply_id),
         when_busy=body.when_busy,
         conversation_id=conversation_id,

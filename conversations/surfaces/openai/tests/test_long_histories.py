@@ -24,8 +24,8 @@ def begun(monkeypatch: pytest.MonkeyPatch) -> list[Question]:
         questions.append(question)
         raise ConversationNotFound
 
-    monkeypatch.setattr(response, "begin_turn", begin)
-    monkeypatch.setattr(completion, "begin_turn", begin)
+    monkeypatch.setattr(response, "begin_response", begin)
+    monkeypatch.setattr(completion, "begin_response", begin)
     # As if all of it were stored.
     monkeypatch.setattr(response, "new_messages", lambda question: ())
     return questions

@@ -24,7 +24,7 @@ def begun(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         counts.append(len(question.earlier) + 1)
         raise ConversationNotFound
 
-    monkeypatch.setattr(response, "begin_turn", begin)
+    monkeypatch.setattr(response, "begin_response", begin)
     return counts
 
 

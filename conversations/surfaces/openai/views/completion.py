@@ -13,7 +13,7 @@ from conversations.models import Status
 from conversations.surfaces.callers import caller_id
 from conversations.surfaces.delivery import (
     Delivery,
-    begin_reply,
+    begin_generation,
     failure_of,
     open_permit,
     presence_of,
@@ -24,7 +24,7 @@ from conversations.surfaces.delivery import (
 )
 from conversations.surfaces.headers import read_idempotency_key
 from conversations.surfaces.openai import operations
-from conversations.surfaces.openai.asking import begin_turn, new_messages, read_question
+from conversations.surfaces.openai.asking import begin_response, new_messages, read_question
 from conversations.surfaces.openai.chat.asking import limit_header, question_of
 from conversations.surfaces.openai.chat.chunks import chunk_stream
 from conversations.surfaces.openai.chat.requests import CompletionCreateBody
@@ -50,7 +50,7 @@ class CompletionView(APIView):
         # Clients send the whole history each time, and some cut off its beginning. So a history that is not stored here counts
         # for less than one of a response.
         count_further_sends(request, len(new_messages(question)) // MOST_ITEMS)
-        turn = begin_turn(request._request, question, key=key, how=Delivery.SSE if body.stream else Delivery.JSON)
+        turn = begin_response(request._request, question, key=key, delivery=Delivery.SSE if body.stream else Delivery.JSON)
         headers = {**reply_headers(turn), **conversation_header(turn.conversation_id), **limit_header(question)}
         read_row = partial(read_response_row, turn.reply_id, user_id)
         if body.stream:
@@ -60,7 +60,7 @@ class CompletionView(APIView):
             return stream_turn(request._request, turn, chunks, headers, user_id=user_id, resumes=False, on_delivered=noted)
         is_present = presence_of(request._request)
         with open_permit(user_id, is_present, limited=turn.request is None) as permit:
-            error = wait_for_reply(begin_reply(turn, is_present))
+            error = wait_for_reply(begin_generation(turn, is_present))
             permit.release()
         if error:
             raise failure_of(turn, error)

@@ -14,7 +14,7 @@ from conversations.services.replies.stop import stop_one_reply
 from conversations.surfaces.callers import caller_id
 from conversations.surfaces.delivery import (
     Delivery,
-    begin_reply,
+    begin_generation,
     open_permit,
     presence_of,
     stream_reply,
@@ -23,7 +23,7 @@ from conversations.surfaces.delivery import (
 )
 from conversations.surfaces.headers import read_idempotency_key
 from conversations.surfaces.openai import operations
-from conversations.surfaces.openai.asking import begin_turn, new_messages, question_of, read_question
+from conversations.surfaces.openai.asking import begin_response, new_messages, question_of, read_question
 from conversations.surfaces.openai.deleting import delete_reply
 from conversations.surfaces.openai.errors import StillRunning
 from conversations.surfaces.openai.identifiers import read_response_id, response_form
@@ -52,8 +52,8 @@ class ResponseViewSet(ViewSet):
         brought = new_messages(question)
         check_brought([said.content for said in brought if said.role != "tool"])
         count_further_sends(request, len(brought))
-        how = Delivery.LATER if is_background else Delivery.SSE
-        turn = begin_turn(request._request, question, key=key, how=how)
+        delivery = Delivery.LATER if is_background else Delivery.SSE
+        turn = begin_response(request._request, question, key=key, delivery=delivery)
         if body.stream:
             events, _ = event_stream(turn.reply_id, user_id)
             return stream_turn(
@@ -67,12 +67,12 @@ class ResponseViewSet(ViewSet):
                 on_delivered=partial(note_stream_delivered, turn),
             )
         if is_background:
-            begin_reply(turn, presence_of(request._request), is_background=True).close()
+            begin_generation(turn, presence_of(request._request), is_background=True).close()
             note_delivered(turn)
             return self._answer(turn.reply_id, user_id)
         is_present = presence_of(request._request)
         with open_permit(user_id, is_present, limited=turn.request is None) as permit:
-            wait_for_reply(begin_reply(turn, is_present))
+            wait_for_reply(begin_generation(turn, is_present))
             permit.release()
         body_of_answer = response_body(read_response_row(turn.reply_id, user_id))
         if body_of_answer["status"] == "in_progress":

@@ -27,7 +27,7 @@ DEEPEST = 6
 
 
 @dataclass(frozen=True, slots=True)
-class ErrorAnswer:
+class ErrorReport:
     """What an error says: its code and type, other words, its sentences, the parameter that it names, its numbers by name."""
 
     words: tuple[str, ...] = ()
@@ -38,14 +38,14 @@ class ErrorAnswer:
     kind: str = ""
 
 
-def read_error(answer: bytes) -> ErrorAnswer:
+def read_error(answer: bytes) -> ErrorReport:
     """Read an error in any of the usual forms. Of a text that is not JSON, the beginning counts as its sentence."""
     try:
         said = orjson.loads(answer)
     except orjson.JSONDecodeError:
-        return ErrorAnswer(text=answer[: 4 * SENTENCE_CHARACTERS].decode(errors="replace")[:SENTENCE_CHARACTERS])
+        return ErrorReport(text=answer[: 4 * SENTENCE_CHARACTERS].decode(errors="replace")[:SENTENCE_CHARACTERS])
     if isinstance(said, str):
-        return ErrorAnswer(text=said[:SENTENCE_CHARACTERS])
+        return ErrorReport(text=said[:SENTENCE_CHARACTERS])
     words: list[str] = []
     sentences: list[str] = []
     numbers: dict[str, int] = {}
@@ -56,7 +56,7 @@ def read_error(answer: bytes) -> ErrorAnswer:
         sentences += [text[:SENTENCE_CHARACTERS] for name in SENTENCES if isinstance(text := found.get(name), str)]
         param = param or _param_of(found)
         numbers |= {name: number for name, number in found.items() if type(number) is int}
-    return ErrorAnswer(
+    return ErrorReport(
         words=tuple(words),
         text="\n".join(sentences),
         param=param,

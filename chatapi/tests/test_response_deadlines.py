@@ -11,7 +11,7 @@ from django.http import HttpResponse, StreamingHttpResponse
 from gunicorn.http.wsgi import FileWrapper
 
 from chatapi.incoming import response_deadlines as answers
-from chatapi.incoming.response_deadlines import TimelyAnswers
+from chatapi.incoming.response_deadlines import TimelyResponses
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def sockets() -> Iterator[tuple[socket.socket, socket.socket]]:
 
 def answer_with(answer: Any, sock: socket.socket) -> Any:
     environ = {"gunicorn.socket": sock, "wsgi.file_wrapper": FileWrapper}
-    return TimelyAnswers(lambda environ, start_response: answer)(environ, None)
+    return TimelyResponses(lambda environ, start_response: answer)(environ, None)
 
 
 def test_a_longer_answer_may_take_longer(sockets: tuple[socket.socket, socket.socket]) -> None:
@@ -51,7 +51,7 @@ def test_a_stream_that_chooses_its_limit_keeps_it(sockets: tuple[socket.socket, 
         ours.settimeout(7)
         return StreamingHttpResponse([b"x"])
 
-    TimelyAnswers(application)({"gunicorn.socket": ours, "wsgi.file_wrapper": FileWrapper}, None)
+    TimelyResponses(application)({"gunicorn.socket": ours, "wsgi.file_wrapper": FileWrapper}, None)
     assert ours.gettimeout() == 7
 
 
@@ -78,4 +78,4 @@ def test_a_file_that_was_read_leaves_the_connection_open(
 
 def test_a_server_without_a_socket_is_left_alone() -> None:
     answer = HttpResponse(b"x")
-    assert TimelyAnswers(lambda environ, start_response: answer)({}, None) is answer
+    assert TimelyResponses(lambda environ, start_response: answer)({}, None) is answer
