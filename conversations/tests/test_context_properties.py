@@ -160,7 +160,7 @@ ANSWERED = [("user", "complete", True, 8), ("assistant", "complete", True, 8)]
 @example(case=Case(LONG_ANSWER, "[newest]", "", 50, 100_000, "nanochat"))
 @example(case=Case(LONG_TOGETHER, "[newest]", "P" * 20, 50, 100_000, "nanochat"))
 @example(case=Case([*LONG_TOGETHER[2:], *LONG_TOGETHER] * 5, "[newest]", "P" * 7_995, 50, 100_000, "nanochat"))
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(case=CASES)
 def test_what_goes_upstream_is_valid_and_its_summary_is_true(case: Case, db: Any) -> None:
     limits = {"MAX_CONVERSATION_HISTORY": case.most_messages, "MAX_TOKEN_BUDGET": case.most_characters}
