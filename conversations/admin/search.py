@@ -4,6 +4,7 @@ Principle: PostgreSQL reads a limited number of rows for every search. It looks 
 messages and takes only some of very many matches. A search that is still too slow ends with an explanation.
 """
 
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from typing import Any
 from uuid import UUID
 
 import psycopg
+import regex
 from django.db import OperationalError, connection, transaction
 
 from conversations.ids import parse_id
@@ -23,6 +25,10 @@ MOST_MATCHES = 500
 # A soft limit on the rows from a GIN index. With more matches, the index returns a random part of about this size.
 MOST_INDEX_ROWS = 5_000
 SEARCH_TIMEOUT_MS = 2_000
+# `Jo <jo@acme.co>`
+NAMED_ADDRESS = regex.compile(r"<\s*([^<>\s]+@[^<>\s]*)\s*>")
+AROUND_ADDRESS = " \t\"'“”„«»<>()[],;:"
+INVISIBLE = regex.compile(r"[\p{Cc}\p{Cf}\p{Default_Ignorable_Code_Point}]")
 NO_WORDS = "Enter at least one word to search for. Words after a minus sign only exclude."
 
 
@@ -63,10 +69,21 @@ def users_with_email(wanted: str) -> list[UUID]:
 
     Otherwise `jo@acme.co` would also select the conversations of `jo@acme.com`. At most 50 users and one more.
     """
-    exact = list(ChatUser.objects.filter(email__iexact=wanted).values_list("id", flat=True)[: MOST_USERS + 1])
-    if exact:
-        return exact
-    return list(ChatUser.objects.filter(email__istartswith=wanted).values_list("id", flat=True)[: MOST_USERS + 1])
+    # What was typed comes first: an address may have quotation marks of its own.
+    for address in dict.fromkeys([wanted, pasted_address(wanted)]):
+        for comparison in ("iexact", "istartswith"):
+            users = ChatUser.objects.filter(**{f"email__{comparison}": address}).values_list("id", flat=True)
+            if found := list(users[: MOST_USERS + 1]):
+                return found
+    return []
+
+
+def pasted_address(wanted: str) -> str:
+    """Return the e-mail address in what staff copy from a message: `Jo <jo@acme.co>`, `mailto:jo@acme.co`, `"jo@acme.co";`."""
+    text = INVISIBLE.sub("", unicodedata.normalize("NFC", wanted))
+    named = NAMED_ADDRESS.search(text)
+    address = named[1] if named else text.strip(AROUND_ADDRESS)
+    return address.removeprefix("mailto:").strip(AROUND_ADDRESS)
 
 
 def _find_by_email(conversations: ConversationQuerySet, wanted: str) -> Found:

@@ -75,6 +75,36 @@ def test_an_exact_address_finds_no_longer_ones(support: Client) -> None:
     assert [user.email for user in users] == ["Jo@acme.co"]
 
 
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        "jo+news@acme.co",
+        "JO+NEWS@ACME.CO",
+        "Jo Smith <jo+news@acme.co>",
+        '"Smith, Jo" <Jo+News@acme.co>;',
+        "<jo+news@acme.co>",
+        "mailto:jo+news@acme.co",
+        "“jo+news@acme.co”",
+        "'jo+news@acme.co',",
+        "\u200bjo+news@acme.co\u00a0",
+    ],
+)
+def test_an_address_is_found_as_staff_copy_it(support: Client, wanted: str) -> None:
+    for number, address in enumerate(("Jo+news@acme.co", "jo+news@acme.com", "jo@acme.co", "joXnews@acme.co"), 1):
+        make_chat_user(UUID(int=number), address)
+        make_conversation(user_id=UUID(int=number), title=address)
+    assert titles(support, q=wanted) == ["Jo+news@acme.co"]
+
+
+def test_an_address_may_have_any_letters(support: Client) -> None:
+    for number, address in enumerate(('"jo smith"@acme.co', "jörg_%@größe.example", "jörgx%@größe.example"), 1):
+        make_chat_user(UUID(int=number), address)
+        make_conversation(user_id=UUID(int=number), title=address)
+    assert titles(support, q='"jo smith"@acme.co') == ['"jo smith"@acme.co']
+    for wanted in ("jörg_%@größe.example", "jo\u0308rg_%@größe.example", "jörg_%@"):
+        assert titles(support, q=wanted) == ["jörg_%@größe.example"]
+
+
 def test_more_users_than_are_taken_are_announced(support: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search, "MOST_USERS", 2)
     for number in range(3):
