@@ -17,7 +17,8 @@ from chatapi.incoming.request_bodies import PayloadTooLarge
 
 def raw_fields(*names: str) -> type[msgspec.Struct]:
     """Return the type of an object of which only these fields are read, each when it is needed."""
-    return msgspec.defstruct("Fields", [(name, msgspec.Raw | msgspec.UnsetType, msgspec.UNSET) for name in names], gc=False)
+    fields = [(name, msgspec.Raw | msgspec.UnsetType, msgspec.UNSET) for name in dict.fromkeys(names)]
+    return msgspec.defstruct("Fields", fields, gc=False)
 
 
 class LongBodyParser(StrictJSONParser):

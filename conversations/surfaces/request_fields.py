@@ -51,6 +51,43 @@ _CHOICES: Mapping[str, tuple[Any, ...]] = MappingProxyType(
         "tool_choice": ("auto", "none"),
         "functions": (),
         "function_call": ("auto", "none"),
+        "audio": (),
+        "web_search_options": (),
+        "verbosity": ("medium",),
+        # Of servers that people run themselves.
+        "max_new_tokens": (),
+        "n_predict": (),
+        "min_tokens": (0,),
+        "typical_p": (1,),
+        "mirostat": (0,),
+        "length_penalty": (1,),
+        "best_of": (1,),
+        "ignore_eos": (),
+        "bad_words": (),
+        "guided_json": (),
+        "guided_regex": (),
+        "guided_choice": (),
+        "guided_grammar": (),
+        "structured_outputs": (),
+        "grammar": (),
+        "json_schema": (),
+        "thinking": ({"type": "disabled"},),
+        "think": (),
+        "enable_thinking": (),
+        "chat_template_kwargs": (),
+        # What the message would be about.
+        "attachments": (),
+        "files": (),
+        "images": (),
+        # What other surfaces of this service have.
+        "model_tag": (),
+        "assistant_id": (),
+        "conversation": (),
+        "previous_response_id": (),
+        "parent_id": (),
+        "background": (),
+        "temporary": (),
+        "is_favorited": (),
     }
 )
 
@@ -58,6 +95,11 @@ _CHOICES: Mapping[str, tuple[Any, ...]] = MappingProxyType(
 def choices_except(*supported: str) -> Mapping[str, tuple[Any, ...]]:
     """Return the fields that a surface refuses because it lacks what they choose, with the values that it accepts."""
     return MappingProxyType({name: harmless for name, harmless in _CHOICES.items() if name not in supported})
+
+
+def choices_of_creation() -> Mapping[str, tuple[Any, ...]]:
+    """Return what the creation of a conversation refuses."""
+    return MappingProxyType({**_CHOICES, "messages": ()})
 
 
 def harmless_values(*names: str) -> Mapping[str, tuple[Any, ...]]:
@@ -110,12 +152,12 @@ def _any_value(description: str, read: Callable[[Any], Any]) -> Meta:
 class RefusingBody(Body):
     # Refuses choices of other services' clients that the service does not have.
 
-    # Fields that are not in the OpenAPI file and would change the answer, with the values that change nothing.
+    # Fields that would change the answer, with the values that change nothing. Those that the body has itself are not meant.
     unsupported: ClassVar[Mapping[str, tuple[Any, ...]]] = MappingProxyType({})
 
     @classmethod
     def prepare(cls, given: Mapping[str, Any]) -> Mapping[str, Any]:
-        if named := given.keys() & cls.unsupported.keys():
+        if named := (given.keys() & cls.unsupported.keys()).difference(cls.__struct_fields__):
             refuse_unsupported(given, {name: cls.unsupported[name] for name in cls.unsupported if name in named})
         return given
 

@@ -54,6 +54,13 @@ HARMLESS = {
     "reasoning": {"effort": None, "summary": None},
     "truncation": "auto",
     "presence_penalty": 0,
+    "verbosity": "medium",
+    "min_tokens": 0,
+    "thinking": {"type": "disabled"},
+    "enable_thinking": False,
+    "images": [],
+    "chat_template_kwargs": {},
+    "background": False,
     "user": "someone",
 }
 
@@ -85,6 +92,47 @@ def test_what_would_change_the_answer_is_refused(
     error = refusal.json.get("error")
     assert (error["param"] if error else next(iter(refusal.json["fields"]))) == field
     assert client.get(f"/api/conversations/{conversation}")["messages"] == []
+
+
+# Some of what other servers and other surfaces offer.
+OFFERED_ELSEWHERE = {
+    "verbosity": "low",
+    "max_new_tokens": 5,
+    "min_tokens": 50,
+    "mirostat": 2,
+    "guided_json": {"type": "object"},
+    "grammar": "root ::= answer",
+    "thinking": {"type": "enabled", "budget_tokens": 1024},
+    "chat_template_kwargs": {"enable_thinking": True},
+    "attachments": [{"url": "https://example.com/a.pdf"}],
+    "images": ["aGVsbG8="],
+    "parent_id": "0b54ad5e-2f0c-4a7e-9d4e-000000000000",
+    "temporary": True,
+}
+
+
+def test_what_is_offered_elsewhere_is_refused_by_name(client: Client, conversation: str, send: Callable[..., Answer]) -> None:
+    for field, value in OFFERED_ELSEWHERE.items():
+        refusal = send(**{field: value})
+        assert refusal.status == 400, field
+        error = refusal.json.get("error")
+        assert (error["param"] if error else next(iter(refusal.json["fields"]))) == field
+    assert client.get(f"/api/conversations/{conversation}")["messages"] == []
+
+
+@pytest.mark.parametrize("address", ["/api/conversations", "/v1/conversations"])
+def test_a_conversation_is_not_created_without_what_it_should_have(client: Client, address: str) -> None:
+    for field, value in {
+        "system_prompt": "Be brief.",
+        "messages": [{"role": "user"}],
+        "is_favorited": True,
+        "top_p": 0.1,
+    }.items():
+        refusal = client.request("POST", address, {field: value})
+        assert refusal.status == 400, field
+        assert field in refusal.content.decode()
+    assert client.get("/api/conversations")["items"] == []
+    assert client.request("POST", address, {"system_prompt": "", "is_favorited": False, "colour": "blue"}).status < 300
 
 
 def test_defaults_and_unknown_fields_are_ignored(send: Callable[..., Answer], request: pytest.FixtureRequest) -> None:

@@ -13,7 +13,7 @@ from conversations.bulk_actions import MOST_IDS, TAG_ACTIONS, Action
 from conversations.ids import parse_id
 from conversations.instruction_models import MAX_INSTRUCTIONS_CHARACTERS
 from conversations.models import MAX_TITLE_CHARACTERS
-from conversations.surfaces.request_fields import choices_except, visible
+from conversations.surfaces.request_fields import RefusingBody, choices_except, choices_of_creation, visible
 from conversations.surfaces.sampling_fields import ONLY_OPENAI, OpenAIFieldsBody, ResponseFormat
 from conversations.tags import MAX_TAG_CHARACTERS, MAX_TAGS, clean_tag, tags_by_key
 from conversations.visible_text import is_blank
@@ -75,7 +75,9 @@ def tag_rules(more: str = "") -> Meta:
     return Meta(max_length=MAX_TAGS, description=what, extra={"read": _read_tags})
 
 
-class ConversationCreateBody(Body):
+class ConversationCreateBody(RefusingBody):
+    unsupported: ClassVar = choices_of_creation()
+
     title: Annotated[
         Annotated[str, Meta(max_length=MAX_TITLE_CHARACTERS)] | None,
         Meta(description='With null, "" or a placeholder such as "New chat", the first message names the conversation.'),

@@ -10,7 +10,14 @@ from rest_framework.exceptions import ValidationError
 
 from chatapi.api.bodies import Body
 from conversations.surfaces.openai.tools import ToolsBody, check_output, read_call, read_call_id
-from conversations.surfaces.request_fields import choices_except, not_supported, require_visible, visible
+from conversations.surfaces.request_fields import (
+    RefusingBody,
+    choices_except,
+    choices_of_creation,
+    not_supported,
+    require_visible,
+    visible,
+)
 from conversations.surfaces.sampling_fields import FORMATS, ONLY_OPENAI, known_sampling, read_response_format
 from conversations.visible_text import is_blank
 from inference_proxy.protocols.base import OPENAI_FIELDS, Sampling
@@ -227,8 +234,9 @@ class ResponseCreateBody(ToolsBody, kw_only=True):
         )
 
 
-class ConversationCreateBody(Body):
+class ConversationCreateBody(RefusingBody):
     ref_name: ClassVar = "OpenAIConversationCreate"
+    unsupported: ClassVar = choices_of_creation()
 
     metadata: Metadata | None = None
     items: Items | None = None
