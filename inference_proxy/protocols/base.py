@@ -11,8 +11,8 @@ import orjson
 from django.conf import settings
 
 from inference_proxy.exceptions import Refusal, UpstreamError
-from inference_proxy.protocols.endings import finish_reason_of
-from inference_proxy.protocols.event_values import clean_label, first_count
+from inference_proxy.protocols.endings import KEEPALIVE, finish_reason_of
+from inference_proxy.protocols.event_values import clean_label
 from inference_proxy.protocols.think_tags import PAIRS, ThinkTags
 from inference_proxy.protocols.thought_beginnings import thought_beginnings
 
@@ -24,6 +24,8 @@ CONTINUE_INSTRUCTION = (
     "Your last message was cut off. Continue it exactly where it ends. Do not repeat any of it, and do not introduce or "
     "comment on the rest."
 )
+# What services call the end of a stream. Only OpenAI's own word has brackets everywhere.
+END_WORDS = ("[DONE]", "DONE", "[EOS]", "EOS", "<DONE>", "[END]")
 # A JSON text or a bare word that is no piece of a reply, but says that something went wrong.
 FAILURE_WORDS = re.compile(r"error|exception|fail|traceback|denied|unavailable|timeout|timed out|exceeded|overload|abort", re.I)
 
@@ -236,7 +238,7 @@ def _matches(model: str, pattern: str) -> bool:
 def read_other(data: bytes) -> Delta:
     """Read an event that is no JSON object: the end marker or a keep-alive. Raises `UpstreamError` for all else."""
     said = data.decode(errors="replace").strip()
-    if said.strip("\"' ").upper() == "[DONE]":
+    if said.strip("\"'; ").upper() in END_WORDS:
         return Delta(is_end=True)
     try:
         value = orjson.loads(data)
@@ -244,7 +246,9 @@ def read_other(data: bytes) -> Delta:
         # A word such as `ping`. A text that begins like an array or a text of JSON may be a part of the reply.
         is_keepalive = said[:1] not in ("{", '"') and not said.startswith(("[[", "[{", '["')) and not FAILURE_WORDS.search(said)
     else:
-        is_keepalive = value is None or value == "" or (isinstance(value, str) and "ping" in value.lower())
+        # `null`, `[]`, a time; no token is one of these.
+        is_named = isinstance(value, str) and KEEPALIVE.search(value) is not None
+        is_keepalive = is_named or not value or isinstance(value, int | float)
     if not is_keepalive:
         raise UpstreamError
     return Delta()
@@ -255,10 +259,16 @@ class Ending:
 
     def __init__(self) -> None:
         self.has_reason = False
+        # Whether something came that is no part of a reply as far as this service knows.
+        self.has_foreign_event = False
         # Whether text came without a reason beside it. Some services send a reason with every piece of text.
         self.has_open_text = False
         # Whether the reply is whole even if the connection breaks now.
         self.is_certain = False
+
+    def note_marker(self, delta: Delta) -> None:
+        """Note the protocol's end marker: it means a whole reply only if all that came before was understood."""
+        delta.has_failed = self.has_foreign_event and not self.has_reason
 
     def note(self, word: str, delta: Delta) -> None:
         """Note the service's word for why the reply ended, and put it into the delta."""
@@ -272,22 +282,3 @@ class Ending:
 
     def may_end_here(self, *, is_clean: bool) -> bool:
         return self.is_certain or (is_clean and self.has_reason)
-
-
-PROMPT_NAMES = ("prompt_tokens", "input_tokens", "prompt_eval_count", "promptTokenCount", "prompt_n")
-COMPLETION_NAMES = (
-    "completion_tokens",
-    "output_tokens",
-    "eval_count",
-    "generated_tokens",
-    "candidatesTokenCount",
-    "predicted_n",
-)
-
-
-def read_usage(usage: Any, delta: Delta) -> None:
-    """Put a service's count of tokens into a delta. It has several names, and 0 means that it was not counted."""
-    if not isinstance(usage, dict):
-        return
-    delta.prompt_tokens = first_count(usage, PROMPT_NAMES) or delta.prompt_tokens
-    delta.completion_tokens = first_count(usage, COMPLETION_NAMES) or delta.completion_tokens

@@ -35,8 +35,10 @@ MOST_MODELS = 1000
 # How servers say that they don't know a field. An answer about its value says none of this, and is that user's alone.
 UNSUPPORTED = re.compile(
     rb"unsupported[ _]parameter|unknown[ _](?:parameter|argument|field|name)|unrecognized|unexpected (?:keyword|field|argument)"
-    rb"|extra (?:fields|inputs)|extra_forbidden|not permitted|max_completion_tokens"
-    rb"|(?:parameter|field|argument|top_k|max_tokens|stream_options)['\"`]*,? (?:is|are) not (?:supported|allowed|recognized)",
+    rb"|extra (?:fields|inputs)|extra_forbidden|not permitted|additional properties are not allowed"
+    rb"|argument not supported|(?:use|using|instead:?) ['\"`]*max_completion_tokens"
+    rb"|(?:parameter|property|field|argument|(?<!for )(?<!of )(?:top_k|max_tokens|stream_options))['\"`\\\\]*,? "
+    rb"(?:is|are) (?:currently )?(?:unsupported|not (?:supported|allowed|recognized))",
     re.IGNORECASE,
 )
 FIELD = re.compile(rb"(?<![A-Za-z0-9_])(?:max_tokens|stream_options|top_k)(?![A-Za-z0-9_])")

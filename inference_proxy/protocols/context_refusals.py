@@ -13,23 +13,32 @@ STATUSES = (400, 413, 422, 500)
 TOO_LARGE = 413
 CODES = re.compile(
     r"context.?length.?exceeded|context.?window.?exceeded|exceed.?context.?size|context.?(?:size|limit).?exceeded"
-    r"|(?:context|prompt|input).?too.?(?:long|large)|request.?too.?large|tokens.?limit.?reached|string.?above.?max.?length",
+    r"|(?:context|prompt|input).?too.?(?:long|large)|request.?too.?large|tokens.?limit.?reached|prompt.?tokens.?exceeded",
     re.IGNORECASE,
 )
+# About any text of the request: it counts where that is a message.
+STRING_TOO_LONG = re.compile(r"string.?(?:above.?max.?length|too.?long)", re.IGNORECASE)
+MESSAGE_PARAM = re.compile(r"(?:messages|input|prompt|content|$)")
 CONTEXT = r"context[ _-]?(?:length|size|window|limit)"
 SENTENCES = re.compile(
     # OpenAI, vLLM, SGLang, llama.cpp, Ollama, Mistral, LM Studio
-    rf"(?:max(?:imum)?|exceed\w*|longer|larger|greater|beyond|overflow\w*|over|available|only)\b.{{0,80}}{CONTEXT}"
-    rf"|{CONTEXT}.{{0,40}}(?:exceed|overflow|too small|reached|is only|of only)|context the overflows|ContextWindowExceeded"
+    r"(?:max(?:imum)?(?! value)|exceed\w*|longer|larger|greater|beyond|overflow\w*|over|available|only|reached)\b"
+    rf".{{0,80}}{CONTEXT}"
+    rf"|{CONTEXT}.{{0,40}}(?:exceed|overflow|too small|reached|is only|of only|, you requested)|context the overflows"
+    r"|context overflow|ContextWindowExceeded|conversation length exceeded|^token limit\b|token limit exceeded"
     # TGI
-    r"|inputs?`? (?:tokens )?\+ `?max_(?:new_)?tokens`? must be|inputs?`? must have less than"
+    r"|(?:inputs?|tokens)`? (?:tokens )?\+ `?max_(?:new_)?tokens`? must be|inputs?`? (?:must have|tokens must be) less than"
     # vLLM, ExLlama
-    r"|max_model_len|max_seq_len|maximum model length"
+    r"|max_model_len|max_seq_len|max_total_tokens|max_position_embeddings|maximum model length"
+    # vLLM, where the prompt leaves no room for a reply
+    r"|max_(?:completion_)?tokens must be at least 1, got -\d"
     # xAI, TensorRT, DashScope, Cohere, Bedrock, GitHub
-    r"|max(?:imum)?[ _](?:prompt|input)[ _](?:length|tokens)|range of input length|too many (?:input |prompt )?tokens"
+    r"|max(?:imum)?(?: allowed)?[ _](?:prompt|input)[ _](?:length|tokens|characters)|range of input length"
+    r"|too many (?:input |prompt )?tokens|expected maxLength: \d+, actual|input exceeds what|tokens exceeded in prompt"
+    r"|number of tokens \(prompt \+ completion\) exceeds"
     r"|body too large for .{0,80}tokens"
     r"|reduce (?:the |your )?(?:length of )?(?:the |your )?(?:messages|prompt|input|conversation)"
-    r"|(?:prompt|输入|上下文).{0,10}(?:超长|过长|超过|超出)",
+    r"|(?:prompt|token|输入|上下文|对话历史|字数|长度).{0,10}(?:超长|过长|超过|超出|超限|太多)",
     re.IGNORECASE | re.DOTALL,
 )
 # Not where the sentence is about max_tokens: its value may be too large, too.
@@ -38,13 +47,19 @@ TOO_LONG = re.compile(
     r"(?:\btoo (?:long|large)|(?:exceed\w*|(?:longer|greater|larger|more) than)\b.{0,60}(?:token|length|limit|maximum))",
     re.IGNORECASE | re.DOTALL,
 )
-MAX_TOKENS = re.compile(r"max_(?:completion_|new_|output_)?tokens|(?:for|in) the completion", re.IGNORECASE)
+MAX_TOKENS = re.compile(
+    r"max_(?:completion_|new_|output_)?tokens|max(?:Output)?Tokens\b|(?:for|in) the completion|maximum tokens you",
+    re.IGNORECASE,
+)
 
-NUMBER = r"(\d[\d,]*)"
+# Not `128k`.
+NUMBER = r"(\d[\d,]*)(?![\d,.]*\d|[km])"
 # Where services name the model's limit and the length of what was sent, the most certain form first.
 LIMITS = (
     rf"> {NUMBER}",
     rf"must be <= {NUMBER}",
+    rf"(?:exceeds? the limit of|cannot exceed|only supports up to|while limit is|configured limit of) {NUMBER}",
+    rf"max input tokens: {NUMBER}",
     rf"less than {NUMBER} tokens",
     rf"{NUMBER} maximum context",
     rf"{CONTEXT}\w*(?: is| of|:)?(?: only)? ?\(?{NUMBER}",
@@ -55,6 +70,9 @@ LENGTHS = (
     rf"{NUMBER} in (?:your|the) (?:prompt|messages|input)",
     rf"{NUMBER} (?:input tokens|tokens from the input)",
     rf"(?:has|contains) {NUMBER}(?: prompt)? tokens",
+    rf"token count(?: of| is|:) {NUMBER}",
+    rf"current length is {NUMBER}",
+    rf"received {NUMBER}",
     rf"resulted in {NUMBER}",
     rf"limit: {NUMBER} \+",
     rf"too long: {NUMBER}",
@@ -65,6 +83,7 @@ LENGTHS = (
     rf"\(length {NUMBER}\)",
     rf"given: {NUMBER}",
     rf"requested (?:tokens \()?(?:about )?{NUMBER}",
+    rf"{NUMBER} > \d",
 )
 
 
@@ -76,14 +95,16 @@ def says_too_long(status: int, error: ErrorReport) -> bool:
 
 
 def error_says_too_long(error: ErrorReport) -> bool:
-    if any(CODES.search(word) for word in error.words) or SENTENCES.search(error.text):
+    if any(CODES.search(word) for word in error.words) or error.says(SENTENCES):
         return True
-    return TOO_LONG.search(error.text) is not None and MAX_TOKENS.search(error.text) is None
+    if any(STRING_TOO_LONG.search(word) for word in error.words):
+        return MESSAGE_PARAM.match(error.param) is not None
+    return error.says(TOO_LONG) and not error.says(MAX_TOKENS)
 
 
 def names_max_tokens(error: ErrorReport) -> bool:
     """Return whether the answer also names what was kept free for the reply."""
-    return MAX_TOKENS.search(error.text) is not None
+    return error.says(MAX_TOKENS)
 
 
 def named_tokens(error: ErrorReport) -> tuple[int, int] | None:

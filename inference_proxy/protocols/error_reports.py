@@ -13,10 +13,23 @@ import orjson
 # A service may repeat the user's own words. They are rarely at the beginning of its sentences.
 SENTENCE_CHARACTERS = 1_000
 # Where services put an error, one inside the other, and what it says.
-WRAPPERS = ("error", "errors", "detail", "message", "response", "x_groq", "metadata", "innererror")
-SENTENCES = ("message", "detail", "msg", "error", "error_message", "error_msg", "errorMessage", "raw", "reason")
-CODES = ("code", "error_code", "errorCode")
-TYPES = ("type", "error_type")
+WRAPPERS = ("error", "errors", "detail", "message", "response", "x_groq", "base_resp", "metadata", "innererror")
+SENTENCES = (
+    "message",
+    "detail",
+    "msg",
+    "error",
+    "error_message",
+    "error_msg",
+    "errorMessage",
+    "errmsg",
+    "status_msg",
+    "raw",
+    "reason",
+    "Message",
+)
+CODES = ("code", "error_code", "errorCode", "status_code", "errno")
+TYPES = ("type", "error_type", "__type")
 WORDS = (*CODES, *TYPES, "status", "object")
 # A code or type, as services write them: no text, and so nothing that a user wrote.
 IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
@@ -31,11 +44,20 @@ class ErrorReport:
     """What an error says: its code and type, other words, its sentences, the parameter that it names, its numbers by name."""
 
     words: tuple[str, ...] = ()
-    text: str = ""
+    sentences: tuple[str, ...] = ()
     param: str = ""
     numbers: dict[str, int] = field(default_factory=dict)
     code: str = ""
     kind: str = ""
+
+    @property
+    def text(self) -> str:
+        """All sentences."""
+        return "\n".join(self.sentences)
+
+    def says(self, pattern: re.Pattern[str], characters: int = SENTENCE_CHARACTERS) -> bool:
+        """Whether the pattern is in the beginning of one of its sentences."""
+        return any(pattern.search(sentence[:characters]) for sentence in self.sentences)
 
 
 def read_error(answer: bytes) -> ErrorReport:
@@ -43,9 +65,9 @@ def read_error(answer: bytes) -> ErrorReport:
     try:
         said = orjson.loads(answer)
     except orjson.JSONDecodeError:
-        return ErrorReport(text=answer[: 4 * SENTENCE_CHARACTERS].decode(errors="replace")[:SENTENCE_CHARACTERS])
+        return ErrorReport(sentences=(answer[: 4 * SENTENCE_CHARACTERS].decode(errors="replace")[:SENTENCE_CHARACTERS],))
     if isinstance(said, str):
-        return ErrorReport(text=said[:SENTENCE_CHARACTERS])
+        return ErrorReport(sentences=(said[:SENTENCE_CHARACTERS],))
     words: list[str] = []
     sentences: list[str] = []
     numbers: dict[str, int] = {}
@@ -58,7 +80,7 @@ def read_error(answer: bytes) -> ErrorReport:
         numbers |= {name: number for name, number in found.items() if type(number) is int}
     return ErrorReport(
         words=tuple(words),
-        text="\n".join(sentences),
+        sentences=tuple(sentences),
         param=param,
         numbers=numbers,
         code=_identifier([found.get(name) for found in errors for name in CODES]),

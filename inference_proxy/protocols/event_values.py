@@ -13,6 +13,8 @@ UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 SURROGATE_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 # What the column of a service's own finish word holds.
 MAX_LABEL_CHARACTERS = 100
+# Some frameworks put the field's name before data that has it already.
+DOUBLED_FIELD = re.compile(rb"\s*(?:data:\s*)+")
 
 
 class TokenCleaner:
@@ -32,6 +34,11 @@ class TokenCleaner:
         text = self._held + token.replace("\x00", "")
         self._held = text[-1:] if "\ud800" <= text[-1:] <= "\udbff" else ""
         return without_unstorable(text.removesuffix(self._held))
+
+
+def without_doubled_field(data: bytes) -> bytes:
+    """Return the data of an event without the name of its field, where that comes twice: `data: data: {…}`."""
+    return data[found.end() :] if b"data:" in data[:64] and (found := DOUBLED_FIELD.match(data)) else data
 
 
 def load_object(data: bytes) -> dict[str, Any]:
@@ -109,11 +116,6 @@ def without_unstorable(text: str) -> str:
 def clean_label(value: Any) -> str:
     """Return a word that the service says about a reply (why it ended, say) as it can be shown; "" where it is no text."""
     return "".join(filter(str.isprintable, value))[:MAX_LABEL_CHARACTERS] if isinstance(value, str) else ""
-
-
-def first_count(usage: dict[str, Any], names: tuple[str, ...]) -> int | None:
-    """Return the first count under one of these names that is not 0."""
-    return next((count for name in names if (count := whole_number(usage.get(name)))), None)
 
 
 def whole_number(value: Any) -> int | None:

@@ -4,38 +4,27 @@ A service may repeat what a user wrote, so only its codes and the beginning of i
 """
 
 import re
-from typing import Any
 
-import orjson
+from inference_proxy.protocols.error_reports import ErrorReport
 
 STATUSES = (400, 403, 404, 410, 422)
-CODES = ("model_not_found", "model_not_available", "model_decommissioned", "model_deprecated", "invalid_model", "unknown_model")
+CODES = re.compile(
+    r"(?:model|deployment).?not.?(?:found|available|exist)|model.?(?:decommissioned|deprecated|unavailable)"
+    r"|(?:invalid|unknown|unsupported).?model|model.?not.?supported",
+    re.IGNORECASE,
+)
 SENTENCE = re.compile(
-    r"model\b.{0,120}?\b(?:not found|(?:does|did) not exist|(?:is|been) (?:decommissioned|deprecated|removed|retired)"
-    r"|no longer (?:available|supported)|not available)"
-    r"|(?:invalid|unknown|no such) model\b|^model: ",
+    r"\bmodels?\b.{0,120}?\b(?:not found|(?:does |did )?not exist|(?:is|been) (?:decommissioned|deprecated|removed|retired)"
+    r"|no longer (?:available|supported)|not (?:available|loaded|deployed)|end of life|identifier is invalid)"
+    r"|(?:invalid|unknown|no such|not supported|unsupported|not found the|not a valid) model\b|no endpoints found for|^model: "
+    r"|deployment\b.{0,60}not exist|模型.{0,10}(?:不存在|未找到|已下线)",
     re.IGNORECASE | re.DOTALL,
 )
 SENTENCE_CHARACTERS = 300
 
 
-def is_about_model(status: int, answer: bytes) -> bool:
+def is_about_model(status: int, error: ErrorReport) -> bool:
     """Return whether this answer says that the model is not there."""
     if status not in STATUSES:
         return False
-    try:
-        said: Any = orjson.loads(answer)
-    except orjson.JSONDecodeError:
-        return False
-    error = said.get("error", said) if isinstance(said, dict) else said
-    if isinstance(error, str):
-        return _names_model(error)
-    if not isinstance(error, dict):
-        return False
-    if any(error.get(name) in CODES for name in ("code", "type")):
-        return True
-    return any(isinstance(said := error.get(name), str) and _names_model(said) for name in ("message", "detail"))
-
-
-def _names_model(sentence: str) -> bool:
-    return SENTENCE.search(sentence[:SENTENCE_CHARACTERS]) is not None
+    return any(CODES.search(word) for word in error.words) or error.says(SENTENCE, SENTENCE_CHARACTERS)

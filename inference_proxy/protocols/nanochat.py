@@ -15,7 +15,7 @@ from inference_proxy.protocols.base import (
     new_think_tags,
     read_other,
 )
-from inference_proxy.protocols.endings import is_word, reports_failure
+from inference_proxy.protocols.endings import finish_word, reports_failure
 from inference_proxy.protocols.event_values import (
     TokenCleaner,
     encode_object,
@@ -24,6 +24,7 @@ from inference_proxy.protocols.event_values import (
     load_spelled,
     name_of,
     text_of,
+    without_doubled_field,
 )
 from inference_proxy.protocols.tool_calls import ToolCall
 
@@ -89,7 +90,7 @@ class Nanochat:
         pass
 
     def read_event(self, data: bytes) -> Delta:
-        if data[:1] != b"{" and data.lstrip()[:1] != b"{":
+        if data[:1] != b"{" and (data := without_doubled_field(data)).lstrip()[:1] != b"{":
             return read_other(data)
         event, is_strict = load_event(data)
         if is_strict and TOKEN_FIELDS.issuperset(event) and self._tags is None and isinstance(event.get("token"), str):
@@ -98,8 +99,8 @@ class Nanochat:
         if not ORDINARY_FIELDS.issuperset(event):
             if reports_failure(event):
                 raise UpstreamError
-            if is_word(event.get("finish_reason")):
-                return self._read_finish(event)
+            if word := finish_word(event.get("finish_reason")):
+                return self._read_finish(event, word)
             model = event.get("model") or event.get("model_tag")
         # `done` is never relayed: clients are told of the end when the reply is saved.
         is_unchanged = is_strict and "done" not in event and "reasoning" not in event and "tool_call" not in event
@@ -135,9 +136,9 @@ class Nanochat:
             return Delta(_in_one_line(data), text) if text else Delta()
         return Delta(encode_object({**event, "token": text}), text) if text else Delta()
 
-    def _read_finish(self, event: dict[str, Any]) -> Delta:
+    def _read_finish(self, event: dict[str, Any], word: str) -> Delta:
         """Read an event that says why the reply ended. Its word is told in `done`, and not relayed."""
-        word = event.pop("finish_reason")
+        del event["finish_reason"]
         delta = self.read_event(encode_object(event))
         self._ending.note(word, delta)
         return delta

@@ -21,18 +21,20 @@ from inference_proxy.protocols.base import (
     new_think_tags,
     prefills,
     read_other,
-    read_usage,
 )
 from inference_proxy.protocols.compatibility import compatibility
-from inference_proxy.protocols.endings import is_word, reports_failure
+from inference_proxy.protocols.endings import finish_word, has_error, is_keepalive, reports_failure
 from inference_proxy.protocols.event_values import (
     TokenCleaner,
     encode_object,
     load_object,
     load_spelled,
     text_of,
+    without_doubled_field,
     without_unstorable,
 )
+from inference_proxy.protocols.openai_forms import choices_of_document, join_parts, reasoning_of
+from inference_proxy.protocols.token_counts import PLACES, read_usage, read_usage_elsewhere
 from inference_proxy.protocols.tool_calls import CallCollector, ToolCall
 
 # Why a model ended that refused to answer.
@@ -41,6 +43,11 @@ REFUSAL = "refusal"
 ORDINARY_FIELDS = frozenset(
     ("id", "object", "created", "model", "choices", "usage", "system_fingerprint", "service_tier", "provider", "obfuscation")
 )
+# An event with none of these is no piece of a reply.
+PIECE_FIELDS = frozenset(("choices", "usage", *PLACES))
+ORDINARY_CHOICE_FIELDS = frozenset(("index", "delta", "finish_reason", "logprobs"))
+# Where else a choice may say why it ended.
+FINISH_FIELDS = ("finishReason", "finish_details", "done_reason")
 
 
 def _version() -> str:
@@ -121,8 +128,11 @@ class OpenAI:
         compatibility.learn(refused, taken)
 
     def read_event(self, data: bytes) -> Delta:
-        if data[:1] != b"{" and data.lstrip()[:1] != b"{":
-            return read_other(data)
+        if data[:1] != b"{" and (data := without_doubled_field(data)).lstrip()[:1] != b"{":
+            delta = read_other(data)
+            if delta.is_end:
+                self._ending.note_marker(delta)
+            return delta
         event = load_object(data)
         # Most events name the model.
         delta = Delta(model=event.get("model") or "")
@@ -141,13 +151,20 @@ class OpenAI:
     def _read_unusual(self, event: dict[str, Any], delta: Delta) -> None:
         if reports_failure(event):
             raise UpstreamError
-        # llama.cpp's count and Groq's. OpenAI's own comes after them, and counts.
-        read_usage(event.get("timings"), delta)
-        if isinstance(groq := event.get("x_groq"), dict):
-            read_usage(groq.get("usage"), delta)
+        read_usage_elsewhere(event, delta)
+        if event.get("done") is True and "choices" not in event:
+            delta.is_end = True
+            self._ending.note_marker(delta)
+        elif not ORDINARY_FIELDS.issuperset(event) and PIECE_FIELDS.isdisjoint(event) and not is_keepalive(event):
+            self._ending.has_foreign_event = True
 
     def _read_choice(self, choice: Any, delta: Delta, data: bytes) -> None:
-        changes = (choice.get("delta") or {}) if isinstance(choice, dict) else None
+        if not isinstance(choice, dict):
+            raise UpstreamError
+        is_unusual = not ORDINARY_CHOICE_FIELDS.issuperset(choice)
+        if is_unusual:
+            self._read_unusual_choice(choice, delta)
+        changes = choice.get("delta") or {}
         if not isinstance(changes, dict):
             raise UpstreamError
         content = changes.get("content")
@@ -156,14 +173,10 @@ class OpenAI:
             content = self._take_the_rest(changes, delta, data)
         if content:
             self._take_text(content, delta)
-        if len(choice) > 3:
-            # Most servers add `logprobs` alone.
-            if choice.get("error"):
-                raise UpstreamError
-            if "usage" in choice:
-                read_usage(choice["usage"], delta)
-        word = choice.get("finish_reason")
-        if word is not None and is_word(word):
+        reason = choice.get("finish_reason")
+        if reason is None and is_unusual:
+            reason = next((choice[name] for name in FINISH_FIELDS if name in choice), None)
+        if reason is not None and (word := finish_word(reason)):
             self._ending.note(word, delta)
             if delta.finish_reason and self._has_refused:
                 # A server says `stop` of a refusal, too.
@@ -172,23 +185,35 @@ class OpenAI:
             self._ending.has_open_text = True
             self._ending.is_certain = False
 
+    def _read_unusual_choice(self, choice: dict[str, Any], delta: Delta) -> None:
+        if has_error(choice) or has_error(choice.get("message")):
+            raise UpstreamError
+        read_usage(choice.get("usage"), delta)
+        if "delta" not in choice:
+            # A server that only pretends to stream sends a message, or the older form's text.
+            text = choice.get("text")
+            choice["delta"] = choice.get("message") or ({"content": text} if isinstance(text, str) else None)
+
     def _take_the_rest(self, changes: dict[str, Any], delta: Delta, data: bytes) -> str:
         """Read what else a choice may bring, and return its text."""
+        if has_error(changes):
+            raise UpstreamError
         content = changes.get("content")
         if isinstance(content, int | float):
-            content = text_of(load_spelled(data)["choices"][0]["delta"]["content"])
-        # vLLM and Ollama call it `reasoning`; SGLang, llama.cpp and DeepSeek `reasoning_content`; some send both, the same.
-        reasoning = changes.get("reasoning_content") or changes.get("reasoning") or ""
+            choice = load_spelled(data)["choices"][0]
+            content = text_of((choice.get("delta") or choice["message"])["content"])
+        reasoning = reasoning_of(changes)
         refusal = changes.get("refusal")
-        if isinstance(content, list):
-            reasoning, content, refusal = _join_parts(content)
+        if isinstance(content, list | dict):
+            thought, content, refusal = join_parts(content)
+            reasoning = thought or reasoning
         if content is not None and not isinstance(content, str):
             raise UpstreamError
         if refusal and isinstance(refusal, str):
             self._has_refused = True
             delta.finish_reason = REFUSAL
             content = (content or "") + refusal
-        if reasoning and isinstance(reasoning, str):
+        if reasoning:
             delta.reasoning = self._reasoning_cleaner.clean(reasoning)
             if self._tags is not None:
                 self._tags.has_channel = True
@@ -223,10 +248,8 @@ class OpenAI:
 
     def events_of_document(self, data: bytes) -> list[bytes]:
         event = load_object(data)
-        choices = event.get("choices")
-        if isinstance(choices, list) and choices and isinstance(choice := choices[0], dict) and "delta" not in choice:
-            choice["delta"] = choice.pop("message", None) or {"content": choice.get("text")}
-            data = encode_object(event)
+        if choices := choices_of_document(event):
+            data = encode_object({**event, "choices": choices})
         return [data, b"[DONE]"]
 
     def may_end_here(self, *, is_clean: bool = False) -> bool:
@@ -239,22 +262,3 @@ class OpenAI:
         current = settings.INFERENCE_MODEL or (names[0] if names else "")
         models = [{"model_tag": name, "source": "openai", "path": "", "loaded": name == current} for name in names]
         return {"current_model": current, "models": models}
-
-
-def _join_parts(parts: list[Any]) -> tuple[str, str, str]:
-    """Return the reasoning, the text and the refusal in a content of parts, as Mistral sends it. Raises `UpstreamError`."""
-    joined = {"thinking": "", "text": "", "refusal": ""}
-    for part in parts:
-        if not isinstance(part, dict):
-            raise UpstreamError
-        kind = part.get("type")
-        if kind not in ("thinking", "text", "refusal"):
-            # A reference to a source, say.
-            continue
-        said = part.get(kind)
-        if isinstance(said, list):
-            # The thinking is a list of parts, too.
-            said = "".join(inner["text"] for inner in said if isinstance(inner, dict) and isinstance(inner.get("text"), str))
-        if isinstance(said, str):
-            joined[kind] += said
-    return joined["thinking"], joined["text"], joined["refusal"]

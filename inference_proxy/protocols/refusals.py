@@ -23,9 +23,9 @@ def failure_of_response(status: int, answer: bytes) -> UpstreamFailure:
     failure: UpstreamFailure
     if says_too_long(status, error):
         failure = _too_long(error)
-    elif is_about_content(status, answer):
+    elif is_about_content(status, error):
         failure = ContentRefused()
-    elif is_about_model(status, answer):
+    elif is_about_model(status, error):
         failure = ModelGone()
     elif field := refused_field(status, error):
         failure = ValueRefused.of(field, describe_bounds(error))

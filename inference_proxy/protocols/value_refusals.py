@@ -16,11 +16,15 @@ FIELDS = {
     "max_new_tokens": "max_tokens",
     "max_output_tokens": "max_tokens",
     "maxoutputtokens": "max_tokens",
+    "maxtokens": "max_tokens",
+    "maximum tokens": "max_tokens",
     "num_predict": "max_tokens",
     "top_k": "top_k",
     "topk": "top_k",
+    "top k": "top_k",
     "top_p": "top_p",
     "topp": "top_p",
+    "top p": "top_p",
     "frequency_penalty": "frequency_penalty",
     "presence_penalty": "presence_penalty",
     "response_format": "response_format",
@@ -35,10 +39,15 @@ NUMBER = r"(-?\d[\d,]{0,11}(?:\.\d{1,6})?)"
 MOST = (
     rf"between -?[\d.,]+ and {NUMBER}",
     rf"[\[(] ?-?[\d.,]+ ?, ?{NUMBER} ?[\])]",
+    rf"range:? -?[\d.]+(?:\.\.| to | - ){NUMBER}",
+    rf"to {NUMBER} \(inclusive",
+    r"(?:at most|up to|(?:more|greater|larger|higher|bigger) than|less (?:than )?or equal to|less than|smaller than|lower than"
+    r"|below|under|not exceed|exceeds?(?: the)?|<=|≤|<|maximum(?: [a-z]+){0,5}(?: is| of|:)?|limit(?: is| of|:))"
+    rf"[ '\"`(]*{NUMBER}",
     rf"> {NUMBER}",
-    r"(?:at most|up to|(?:more|greater|larger|higher|bigger) than|less than or equal to|less than|smaller than|lower than|below"
-    rf"|under|not exceed|exceeds?(?: the)?|<=|≤|<|maximum(?: [a-z]+){{0,5}}(?: is| of|:)?|limit(?: is| of|:))[ '\"`(]*{NUMBER}",
 )
+# The first number that is too large.
+BEYOND = r"to (\d{1,9}) \(exclusive"
 LEAST = (rf"(?:at least|greater than or equal to|minimum(?: [a-z]+){{0,5}}(?: is| of|:)?|>=|≥)[ '\"`(]*{NUMBER}",)
 
 
@@ -59,6 +68,8 @@ def describe_bounds(error: ErrorReport) -> str:
     least = _first(LEAST, text)
     # "greater than or equal to 1" has no upper bound, although it has "greater than".
     most = _first(MOST, re.sub(LEAST[0], "", text, flags=re.IGNORECASE))
+    if beyond := re.search(BEYOND, text):
+        most = str(int(beyond[1]) - 1)
     if most:
         return f"The largest value is {most}."
     return f"The smallest value is {least}." if least else ""

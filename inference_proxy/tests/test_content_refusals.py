@@ -6,6 +6,7 @@ import orjson
 import pytest
 
 from inference_proxy.protocols.content_refusals import is_about_content
+from inference_proxy.protocols.error_reports import read_error
 
 
 @pytest.mark.parametrize(
@@ -22,7 +23,7 @@ from inference_proxy.protocols.content_refusals import is_about_content
     ],
 )
 def test_refusals_of_a_message(status: int, said: Any) -> None:
-    assert is_about_content(status, orjson.dumps(said))
+    assert is_about_content(status, read_error(orjson.dumps(said)))
 
 
 @pytest.mark.parametrize(
@@ -41,9 +42,9 @@ def test_refusals_of_a_message(status: int, said: Any) -> None:
     ],
 )
 def test_other_refusals(status: int, said: Any) -> None:
-    assert not is_about_content(status, orjson.dumps(said))
+    assert not is_about_content(status, read_error(orjson.dumps(said)))
 
 
 @pytest.mark.parametrize(("said", "expected"), [(b"blocked by content filter", True), (b"<html>Bad Request</html>", False)])
 def test_answers_that_are_not_json(said: bytes, expected: bool) -> None:
-    assert is_about_content(400, said) is expected
+    assert is_about_content(400, read_error(said)) is expected

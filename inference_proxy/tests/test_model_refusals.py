@@ -5,6 +5,7 @@ from typing import Any
 import orjson
 import pytest
 
+from inference_proxy.protocols.error_reports import read_error
 from inference_proxy.protocols.model_refusals import is_about_model
 
 
@@ -26,7 +27,7 @@ from inference_proxy.protocols.model_refusals import is_about_model
     ],
 )
 def test_refusals_of_a_model(status: int, said: Any) -> None:
-    assert is_about_model(status, orjson.dumps(said))
+    assert is_about_model(status, read_error(orjson.dumps(said)))
 
 
 @pytest.mark.parametrize(
@@ -41,4 +42,4 @@ def test_refusals_of_a_model(status: int, said: Any) -> None:
     ],
 )
 def test_other_refusals(status: int, said: Any) -> None:
-    assert not is_about_model(status, orjson.dumps(said))
+    assert not is_about_model(status, read_error(orjson.dumps(said)))

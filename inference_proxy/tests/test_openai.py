@@ -101,14 +101,14 @@ def test_events(data: bytes, text: str, is_end: bool, reason: str) -> None:
 @pytest.mark.parametrize(
     "data",
     [
-        b"[]",
+        b'["x"]',
         b"Error",
         b'{"error": {"message": "x"}}',
         b'{"choices": {}}',
         b'{"choices": ["x"]}',
         b'{"choices": [{"delta": "x"}]}',
         b'{"choices": [{"delta": ["x"]}]}',
-        b'{"choices": [{"delta": {"content": ["x"]}}]}',
+        b'{"choices": [{"delta": {"content": [7]}}]}',
     ],
 )
 def test_what_is_not_of_the_protocol(data: bytes) -> None:

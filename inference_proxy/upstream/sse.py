@@ -3,12 +3,14 @@
 Written against the event stream format of the HTML standard (https://html.spec.whatwg.org/multipage/server-sent-events.html):
 lines end in LF, CRLF or CR; a blank line ends an event; a byte order mark may lead; several `data:` lines are joined by LF.
 
-Beyond the standard, it reads what services send by mistake: JSON objects without a blank line between them, an answer that is
-one JSON document, and errors that stand in a field or in the event's name instead of its data.
+Beyond the standard, it reads what services send by mistake: JSON objects without a blank line between them, or on lines of
+their own without a field's name; an answer that is one JSON document; ends and errors that stand in a field or in the event's
+name instead of its data.
 
 Each byte is looked at a fixed number of times, however small the chunks are: a service costs no more than it sends.
 """
 
+import json
 import re
 
 import orjson
@@ -22,7 +24,15 @@ SINGLE_EVENT = re.compile(rb"data: ([^\r\n]*)\n\n")
 BOM = b"\xef\xbb\xbf"
 # What an event is handed out as if its name or a field of its own says that it is an error.
 ERROR_EVENT = b'{"error":"event"}'
-ERROR_NAMES = (b"error", b"exception")
+ERROR_NAME = re.compile(
+    rb"(?:^|[^a-z])(?:errors?|exception|fail(?:ed|ure)?|fatal|abort(?:ed)?|cancell?ed|timeout)$", re.IGNORECASE
+)
+END_EVENT = b"[DONE]"
+END_NAMES = (b"done", b"end", b"finish", b"complete", b"completed", b"[done]")
+LONGEST_NAME = 64
+# In one document. More are no stream, and each costs more than its bytes.
+MOST_OBJECTS = 100_000
+FIELD = re.compile(rb"\s*data:", re.IGNORECASE)
 
 
 class EventDecoder:
@@ -34,6 +44,7 @@ class EventDecoder:
         self._data = bytearray()
         self._has_data = False
         self._is_error = False
+        self._is_end = False
         # Whether the data so far may be an object of its own. Tried once an event.
         self._may_be_whole = True
         self._is_after_cr = False
@@ -75,7 +86,8 @@ class EventDecoder:
                 self._line.clear()
             self._read_line(line, events)
         self._line += rest
-        self._is_between_events = not (self._line or self._has_data or self._is_error or self._is_after_cr or self._is_at_start)
+        has_event = self._has_data or self._is_error or self._is_end
+        self._is_between_events = not (self._line or has_event or self._is_after_cr or self._is_at_start)
         self._check_length(events)
         return events
 
@@ -103,8 +115,8 @@ class EventDecoder:
         begin = chunk.lstrip()
         if begin:
             self._is_at_start = False
-            # No field of the format begins with a brace.
-            self.is_document = begin.startswith(b"{")
+            # No field of the format begins with a brace or a bracket.
+            self.is_document = begin.startswith((b"{", b"["))
         return begin if self.is_document else chunk
 
     def _read_block(self, block: bytes, events: list[bytes]) -> None:
@@ -122,11 +134,20 @@ class EventDecoder:
         elif not line:
             self._end_event(events)
         elif line.startswith(b"event:"):
-            self._is_error = self._is_error or line[6:].strip().lower() in ERROR_NAMES
+            name = line[6:].strip()[-LONGEST_NAME:]
+            self._is_error = self._is_error or ERROR_NAME.search(name) is not None
+            self._is_end = name.lower() in END_NAMES
         elif line.startswith(b"error:"):
             self._is_error = True
             if not self._has_data:
                 self._data += line[6:].strip()
+        elif line.lstrip().startswith(b"{"):
+            # An error of Ollama's, say, that stands beside the events.
+            if _is_object(bytearray(line.strip())):
+                self._end_event(events)
+                events.append(line.strip())
+        elif found := FIELD.match(line):
+            self._read_data(line[found.end() :].removeprefix(b" "), events)
 
     def _read_data(self, data: bytes, events: list[bytes]) -> None:
         if self._has_data:
@@ -147,8 +168,10 @@ class EventDecoder:
             events.append(b'{"error":"event","detail":%b}' % bytes(self._data) if _is_object(self._data) else ERROR_EVENT)
         elif self._has_data:
             events.append(bytes(self._data))
+        if self._is_end:
+            events.append(END_EVENT)
         self._data.clear()
-        self._has_data = self._is_error = False
+        self._has_data = self._is_error = self._is_end = False
         self._may_be_whole = True
 
     def _check_length(self, events: list[bytes]) -> None:
@@ -159,8 +182,26 @@ class EventDecoder:
 def _events_of_document(document: bytes) -> list[bytes]:
     """Return the document, or its lines if each of them is an object of its own."""
     lines = [line for line in document.splitlines() if line.strip()]
-    is_stream = len(lines) > 1 and all(_begins_event(line) for line in lines)
-    return lines if is_stream else [document]
+    if len(lines) > 1 and all(_begins_event(line) for line in lines):
+        return lines
+    objects = _objects_in(document) if document.count(b"{") <= MOST_OBJECTS else []
+    return objects if len(objects) > 1 or (document.startswith(b"[") and objects) else [document]
+
+
+def _objects_in(document: bytes) -> list[bytes]:
+    """Return the objects of an array, or of a text that has one object after another; [] if it is neither."""
+    text = document.decode(errors="replace")
+    decoder, objects, at = json.JSONDecoder(strict=False), [], 0
+    try:
+        if text.startswith("["):
+            objects = json.loads(text, strict=False)
+        while at < len(text) and not text.startswith("["):
+            found, at = decoder.raw_decode(text, at)
+            objects.append(found)
+            at += len(text[at : at + 64]) - len(text[at : at + 64].lstrip())
+    except (ValueError, RecursionError):
+        return []
+    return [json.dumps(each).encode() for each in objects] if all(isinstance(each, dict) for each in objects) else []
 
 
 def _begins_event(data: bytes) -> bool:

@@ -101,7 +101,7 @@ def test_a_reply_with_text_is_complete(
         ((chunk(reason="content_filter"), MARKER), "", "", "no_answer", "content_filter"),
         ((chunk(TOOL_CALL), chunk(reason="tool_calls"), MARKER), "", "", "tool_call_unsupported", "tool_calls"),
         ((thought("Hm"), chunk({"function_call": {"name": "x"}}), done()), "", "Hm", "tool_call_unsupported", "stop"),
-        ((chunk({"content": ["Yes"]}), done()), "", "", "upstream_error", ""),
+        ((chunk({"content": [7]}), done()), "", "", "upstream_error", ""),
     ],
     ids=[
         "nothing",
