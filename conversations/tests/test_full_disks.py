@@ -1,15 +1,18 @@
 """Commands that write a file while the disk fills up: no lock stays, and nothing is deleted that is not archived."""
 
+import random
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.db import connection
 
+from conversations.services.history import prune
+from conversations.services.history.archive import Archive
 from conversations.tests.conftest import remaining
-from conversations.tests.factories import make_old_conversation
+from conversations.tests.factories import days_ago, make_message, make_old_conversation
 from conversations.tests.test_prune_processes import seed
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
@@ -50,6 +53,48 @@ def test_an_archive_that_the_disk_cannot_hold_deletes_nothing_that_it_lacks(
     # What is in the archive can be read, and has everything that was deleted.
     manage("import_history", str(archive))
     assert remaining() == before
+
+
+@pytest.mark.parametrize("name", ["pruned.jsonl", "pruned.jsonl.gz"])
+def test_a_disk_that_is_full_while_rows_still_come_ends_the_command(spawn: Spawn, tmp_path: Path, name: str) -> None:
+    chance = random.Random(7)
+    for _ in range(12):
+        conversation = make_old_conversation()
+        make_message(conversation, chance.randbytes(200_000).hex(), created_at=conversation.created_at)
+    before = remaining()
+    # The archive writes after each MiB: the database still has most of the rows to send.
+    process = spawn("prune_history", "--older-than=30d", "--yes", f"--archive={tmp_path / name}", file_limit=64 * 1024)
+    assert fails(process).startswith("CommandError: Cannot write the archive: [Errno 27]")
+    assert (open_transactions(), remaining()) == (0, before)
+
+
+@pytest.mark.parametrize("failure", [OSError, KeyboardInterrupt])
+def test_a_batch_that_breaks_off_lets_go_of_its_rows_before_the_rollback(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, failure: type[BaseException]
+) -> None:
+    """While a COPY has rows to send, the connection takes no ROLLBACK. The traceback keeps its generator alive."""
+    make_old_conversation()
+    ends: list[str] = []
+
+    def lines(_: Any) -> Iterator[bytes]:
+        try:
+            yield b"{}\n"
+            yield b"{}\n"
+        finally:
+            ends.append("closed")
+
+    def write(self: Archive, pieces: Iterator[bytes]) -> None:
+        next(pieces)
+        raise failure
+
+    monkeypatch.setattr(prune, "history_lines", lines)
+    with Archive(tmp_path / "pruned.jsonl") as archive:
+        monkeypatch.setattr(Archive, "_write", write)
+        with pytest.raises(failure) as caught:
+            prune.prune_history(criteria=prune.PruneCriteria(older_than=days_ago(30)), archive=archive)
+        assert (caught.tb is not None, ends) == (True, ["closed"])
+        monkeypatch.undo()
+    assert len(remaining()) == 1
 
 
 @pytest.mark.parametrize("name", ["all.jsonl", "all.jsonl.gz", "all.md"])
