@@ -1,16 +1,12 @@
 """`useChat` in Chromium: a reload in mid-reply, and pages that show another history."""
 
-import subprocess
 from collections.abc import Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from urllib.parse import urlencode
 
 import pytest
 
-from tests.clients.node import FOLDER
+from tests.clients.pages import serving_page
 from tests.conftest import StartServer
 from tests.support.browser import chromium, open_browser
 from tests.support.client import Client
@@ -21,28 +17,13 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(chromium() is None, reason="chromium is not installed (apt-get install chromium)"),
 ]
-PAGE = '<!doctype html><meta charset="utf-8"><title>Chat</title><body><script type="module" src="page.js"></script>'
-BUNDLE_LIMIT_S = 60
-
-
-class QuietHandler(SimpleHTTPRequestHandler):
-    def log_message(self, *_: object) -> None:
-        pass
 
 
 @pytest.fixture
 def page_address(node: None, tmp_path: Path) -> Iterator[str]:
     """The address of the page, which is not the service's."""
-    bundle = [FOLDER / "node_modules" / ".bin" / "esbuild", "use_chat.mjs", "--bundle", "--format=esm", "--log-level=error"]
-    options = [f"--outfile={tmp_path / 'page.js'}", '--define:process.env.NODE_ENV="production"']
-    subprocess.run([*bundle, *options], cwd=FOLDER, check=True, timeout=BUNDLE_LIMIT_S)
-    (tmp_path / "index.html").write_text(PAGE)
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(QuietHandler, directory=str(tmp_path))) as server:
-        thread = Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+    with serving_page("use_chat.mjs", tmp_path) as address:
+        yield address
 
 
 def test_a_page_is_reloaded_in_mid_reply(
