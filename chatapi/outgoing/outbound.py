@@ -69,11 +69,12 @@ def call_json(
     url: str,
     *,
     json: dict[str, Any] | None = None,
+    form: dict[str, str] | None = None,
     headers: dict[str, str],
     deadline_s: float,
     patience: Patience | None = None,
 ) -> ServiceResponse:
-    """Call a service and return its answer. The object is empty where an error has none.
+    """Call a service and return its answer. The object is empty where an error has none. `form` is sent as HTML forms are.
 
     Holds no database connection while it waits. Raises `requests.RequestException` where it can't be reached in time and
     `UnusableResponse` for a success without JSON.
@@ -88,6 +89,7 @@ def call_json(
                 method,
                 url,
                 json=json,
+                data=form,
                 headers=headers,
                 timeout=(min(CONNECT_TIMEOUT_S, deadline_s), None),
                 allow_redirects=False,
