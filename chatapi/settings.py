@@ -115,6 +115,27 @@ try:
     ADMIN_ENABLED = _environment.flag("ADMIN_ENABLED", True)
     ADMIN_REASON = _environment.choice("ADMIN_REASON", "off", ("off", "optional", "required"))
     _insecure_cookies = _environment.flag("INSECURE_COOKIES", False)
+    # Staff sign in at an identity provider (OpenID Connect), which names their groups.
+    ADMIN_OIDC_ISSUER = _environment.optional_url("ADMIN_OIDC_ISSUER")
+    ADMIN_OIDC_CLIENT_ID = _environment.text("ADMIN_OIDC_CLIENT_ID")
+    ADMIN_OIDC_CLIENT_SECRET = _environment.text("ADMIN_OIDC_CLIENT_SECRET")
+    ADMIN_OIDC_GROUPS = _environment.names("ADMIN_OIDC_GROUPS")
+    ADMIN_OIDC_GROUPS_CLAIM = _environment.text("ADMIN_OIDC_GROUPS_CLAIM", "groups")
+    ADMIN_OIDC_SCOPES = _environment.text("ADMIN_OIDC_SCOPES", "openid email profile")
+    if ADMIN_OIDC_ISSUER:
+        if not (ADMIN_OIDC_CLIENT_ID and ADMIN_OIDC_CLIENT_SECRET and ADMIN_OIDC_GROUPS):
+            raise EnvironmentProblem(
+                "ADMIN_OIDC_ISSUER needs ADMIN_OIDC_CLIENT_ID, ADMIN_OIDC_CLIENT_SECRET and ADMIN_OIDC_GROUPS (who is staff)"
+            )
+        if "openid" not in ADMIN_OIDC_SCOPES.split():
+            raise EnvironmentProblem("ADMIN_OIDC_SCOPES must contain openid")
+        if not (DEBUG or _insecure_cookies or ADMIN_OIDC_ISSUER.startswith("https:")):
+            raise EnvironmentProblem("ADMIN_OIDC_ISSUER must be an https URL")
+    ADMIN_PASSWORDS = _environment.flag("ADMIN_PASSWORDS", True)
+    if not (ADMIN_PASSWORDS or ADMIN_OIDC_ISSUER):
+        raise EnvironmentProblem("ADMIN_PASSWORDS=false needs ADMIN_OIDC_ISSUER, or nobody could sign in")
+    # A second factor of those who sign in with a password.
+    ADMIN_SECOND_FACTOR = _environment.choice("ADMIN_SECOND_FACTOR", "optional", ("off", "optional", "required"))
     ALLOWED_HOSTS = _environment.several("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1],chat-api")
     CORS_ALLOWED_ORIGINS = _environment.origins("FRONTEND_URL", "http://localhost:3000")
     _more_cors_headers = _environment.header_names("CORS_ALLOW_HEADERS")
@@ -143,6 +164,9 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "django.contrib.postgres",
+    "django_otp",
+    "django_otp.plugins.otp_totp",
+    "django_otp.plugins.otp_static",
     "corsheaders",
     "rest_framework",
     "drf_spectacular",
@@ -372,6 +396,10 @@ AUTH_PASSWORD_VALIDATORS = [
         "NumericPasswordValidator",
     )
 ]
+AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.ModelBackend"]
+if ADMIN_OIDC_ISSUER:
+    AUTHENTICATION_BACKENDS.append("conversations.sign_in.single_sign_on.SingleSignOnBackend")
+OTP_TOTP_ISSUER = "Chat support"
 PASSWORD_HASHERS = ["chatapi.auth.password_hashing.PatientPBKDF2PasswordHasher"]
 # Only from trusted proxies: ClientAddressMiddleware drops the header of all others.
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")

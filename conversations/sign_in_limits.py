@@ -57,13 +57,14 @@ class Attempt:
             meter.give_place_back(*self._taken.pop())
 
 
-def count_attempt(request: HttpRequest) -> Attempt:
-    """Count an attempt, before the password is hashed. A refused one counts for nothing."""
+def count_attempt(request: HttpRequest, *, account: str | None = None) -> Attempt:
+    """Count an attempt at an account, by default the one that the form names. A refused one counts for nothing."""
     rate: Rate | None = settings.THROTTLE_LOGIN
     attempt = Attempt()
     if rate is None:
         return attempt
-    address, account = address_group(request), _account_of(request.POST.get("username", ""))
+    address = address_group(request)
+    account = _account_of(request.POST.get("username", "") if account is None else account)
     share = Rate(max(1, rate.requests // SHARES), rate.period_s)
     whole = Rate(max(rate.requests, share.requests + 1), rate.period_s)
     if not attempt.take(f"throttle:login:ip-{address}", rate):
@@ -73,6 +74,23 @@ def count_attempt(request: HttpRequest) -> Attempt:
     elif not attempt.take(f"throttle:login:account-{account}", whole):
         attempt.give_back()
     return attempt
+
+
+def count_start(request: HttpRequest) -> float:
+    """Count a sign-in that begins at the provider. Return 0, or how many seconds to wait before another one can begin."""
+    rate: Rate | None = settings.THROTTLE_LOGIN
+    return meter.take_place(_start_key(request), rate) if rate else 0.0
+
+
+def give_start_back(request: HttpRequest) -> None:
+    """Count a sign-in that has succeeded for nothing."""
+    rate: Rate | None = settings.THROTTLE_LOGIN
+    if rate:
+        meter.give_place_back(_start_key(request), rate)
+
+
+def _start_key(request: HttpRequest) -> str:
+    return f"throttle:login:start-{address_group(request)}"
 
 
 def _account_of(written: str) -> str:

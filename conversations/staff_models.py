@@ -12,6 +12,7 @@ from django.db.models.functions import Now
 NO_CONVERSATION = UUID(int=0)
 MOST_SEARCH_CHARACTERS = 200
 MOST_REASON_CHARACTERS = 200
+MOST_DEVICE_CHARACTERS = 300
 
 
 class AccessKind(models.TextChoices):
@@ -19,10 +20,16 @@ class AccessKind(models.TextChoices):
     EXPORTED = "exported"
     DELETED = "deleted"
     LISTED = "listed"
+    # What staff do with users and with accounts of staff. `search` says more.
+    ERASED = "erased"
+    SIGNED_IN = "signed_in", "signed in"
+    SIGNED_OUT = "signed_out", "signed out"
+    SESSION_ENDED = "ended", "ended sessions"
+    SECOND_FACTOR = "factor", "second factor"
 
 
 class StaffAccess(models.Model):
-    """A staff user read, exported or deleted a conversation, or saw a list.
+    """A staff user read, exported or deleted a conversation, saw a list, or did something else that is recorded.
 
     The row outlives the staff user, the user and the conversation.
     """
@@ -52,6 +59,48 @@ class StaffAccess(models.Model):
     def __str__(self) -> str:
         # Also the label of the row's checkbox.
         return f"{self.staff_name} {self.kind} {'a list' if self.conversation_id == NO_CONVERSATION else self.conversation_id}"
+
+
+class StaffIdentity(models.Model):
+    """Who an account is at the identity provider."""
+
+    user = models.OneToOneField(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    issuer = models.CharField(max_length=500)
+    subject = models.CharField(max_length=255)
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "staff_identities"
+        default_permissions = ()
+        constraints: ClassVar = [models.UniqueConstraint(fields=["issuer", "subject"], name="staff_identity_once")]
+
+    def __str__(self) -> str:
+        return f"{self.subject} of {self.issuer}"
+
+
+class StaffSession(models.Model):
+    """What is known of a session of staff beside Django's own row, which is sealed."""
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    session_key = models.CharField(max_length=40, unique=True)
+    device = models.CharField(max_length=MOST_DEVICE_CHARACTERS)
+    address = models.CharField(max_length=45)
+    method = models.CharField(max_length=20)
+    # Tells sessions that a change of the password has ended.
+    password_mark = models.CharField(max_length=16)
+    began_at = models.DateTimeField(db_default=Now())
+    seen_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "staff_sessions"
+        default_permissions = ()
+        permissions: ClassVar = [
+            ("end_staffsession", "Can see and end sessions of other staff"),
+            ("reset_second_factor", "Can reset second factors of other staff"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.device} at {self.address}"
 
 
 class DailyFigures(models.Model):

@@ -1,4 +1,4 @@
-"""The admin site: sign-in limits, and NUL characters in URLs.
+"""The admin site: how staff sign in, what their sessions still need, and NUL characters in URLs.
 
 It is outside the package `conversations.admin`, because importing that package registers its pages at this site.
 """
@@ -11,10 +11,13 @@ from typing import Any, TypeVar, cast
 from django.conf import settings
 from django.contrib import admin
 from django.contrib.admin.forms import AdminAuthenticationForm
+from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.http.response import HttpResponseBase
+from django.shortcuts import redirect
 from django.template.response import TemplateResponse
-from django.urls import path
+from django.urls import path, reverse
+from django.views.decorators.cache import never_cache
 
 from chatapi.incoming.client_address import address_group
 from chatapi.observability.logs import user_id_var
@@ -22,12 +25,22 @@ from chatapi.permits.limit import Limit
 from chatapi.permits.permit import Permits
 from chatapi.permits.shares import at_most
 from chatapi.service_error import ServiceError
+from conversations.sign_in import pages, provider_pages, second_factor
+from conversations.sign_in.methods import PASSWORD, is_single_sign_on_set_up, method_of
+from conversations.sign_in.second_factor import State
+from conversations.sign_in.sessions import note_session
 from conversations.sign_in_limits import TooManyAttempts, count_attempt
+from conversations.staff_models import AccessKind
 from conversations.staff_reason import lacks_reason, reason_of, reason_page
 
 logger = logging.getLogger(__name__)
 
 View = TypeVar("View", bound=Callable[..., HttpResponseBase])
+# A page of a session that may lack its second factor, and the states in which it is shown.
+OwnPage = Callable[[HttpRequest, dict[str, Any]], HttpResponse]
+ANY_STATE = frozenset(State)
+COMPLETE = frozenset({State.NOTHING})
+ENROLLING = frozenset({State.NOTHING, State.ENROLMENT})
 
 # Hashing the password takes 0.25 s of CPU for each.
 MOST_SIGN_INS_AT_ONCE = 8
@@ -48,6 +61,12 @@ LIMIT = Limit(
 )
 
 
+class PasswordsOff(ServiceError):
+    code = "permission_denied"
+    status = 403
+    detail = "Passwords are switched off here. Use single sign-on."
+
+
 class StaffAuthenticationForm(AdminAuthenticationForm):
     """Log failed sign-ins with the address only, because people sometimes type a password into the name field."""
 
@@ -62,9 +81,21 @@ class StaffSite(admin.AdminSite):
     login_form = StaffAuthenticationForm
     sign_ins = Permits(LIMIT, at_most(MOST_SIGN_INS_AT_ONCE))
 
+    def register(self, model_or_iterable: Any, admin_class: Any = None, **options: Any) -> None:
+        """Leave out the pages of django-otp, which show the keys of devices. Ours are in `conversations.sign_in.pages`."""
+        if admin_class is None or not admin_class.__module__.startswith("django_otp."):
+            super().register(model_or_iterable, admin_class, **options)
+
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        context = {
+            "has_single_sign_on": is_single_sign_on_set_up(),
+            "has_passwords": settings.ADMIN_PASSWORDS,
+            **(extra_context or {}),
+        }
         if request.method != "POST":
-            return super().login(request, extra_context)
+            return super().login(request, context)
+        if not settings.ADMIN_PASSWORDS:
+            return self._refuse(request, PasswordsOff, 0)
         attempt = count_attempt(request)
         if attempt.wait_s:
             return self._refuse(request, TooManyAttempts, attempt.wait_s)
@@ -72,16 +103,59 @@ class StaffSite(admin.AdminSite):
         if permit is None:
             return self._refuse(request, TooManySignIns, SIGN_IN_RETRY_S)
         with permit:
-            response = super().login(request, extra_context)
+            response = super().login(request, context)
         if response.status_code == 302:
             # The password was right. With a wrong one, the page is shown again.
             attempt.give_back()
+            pages.note_act(request, AccessKind.SIGNED_IN, PASSWORD)
         return response
+
+    def logout(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
+        """Sign out here. Who came from the identity provider is offered to sign out there, too."""
+        context = dict(extra_context or {})
+        if request.method == "POST" and request.user.is_authenticated:
+            pages.note_act(request, AccessKind.SIGNED_OUT, method_of(request))
+            if method_of(request) != PASSWORD:
+                from conversations.sign_in.single_sign_on import provider_sign_out_address
+
+                context["provider_sign_out"] = provider_sign_out_address(request)
+        return super().logout(request, context)
+
+    def has_permission(self, request: HttpRequest) -> bool:
+        """Whether this is staff, and the session lacks nothing."""
+        return super().has_permission(request) and second_factor.state_of(request) in COMPLETE
 
     def get_urls(self) -> list[Any]:
         """Leave out Django's redirect to a row's own page: no row has one, and the redirect fails for rows without one."""
         urls = [url for url in super().get_urls() if getattr(url, "name", None) != "view_on_site"]
-        return [path("reason/", self.admin_view(self.reason_view), name="reason"), *urls]
+        return [
+            path("reason/", self.admin_view(self.reason_view), name="reason"),
+            path("sessions/", self._own(pages.sessions_page, COMPLETE), name="sessions"),
+            path("second-factor/", self._own(pages.factor_page, ENROLLING), name="second_factor"),
+            path("second-factor/code/", self._own(pages.code_page, ANY_STATE), name="second_factor_code"),
+            path("oidc/start/", self._open(provider_pages.start_page), name="oidc_start"),
+            path("oidc/callback/", self._open(provider_pages.callback_page), name="oidc_callback"),
+            *urls,
+        ]
+
+    def _open(self, page: OwnPage) -> Callable[[HttpRequest], HttpResponse]:
+        """Make a page that needs no sign-in."""
+        return never_cache(lambda request: page(request, self.each_context(request)))
+
+    def _own(self, page: OwnPage, states: frozenset[State]) -> Callable[[HttpRequest], HttpResponse]:
+        """Make a page of staff about themselves, for sessions in one of these states."""
+
+        def view(request: HttpRequest) -> HttpResponse:
+            if not super(StaffSite, self).has_permission(request):
+                return redirect_to_login(request.get_full_path(), reverse("admin:login"))
+            user_id_var.set(f"staff-{request.user.pk}")
+            note_session(request, method=method_of(request))
+            state = second_factor.state_of(request)
+            if state not in states:
+                return redirect(pages.second_factor_address(request, state))
+            return page(request, self.each_context(request))
+
+        return never_cache(view)
 
     def reason_view(self, request: HttpRequest) -> HttpResponse:
         """Ask what the staff user looks at conversations for."""
@@ -89,7 +163,8 @@ class StaffSite(admin.AdminSite):
 
     def each_context(self, request: HttpRequest) -> dict[str, Any]:
         stated = reason_of(request) if settings.ADMIN_REASON != "off" else None
-        return {**super().each_context(request), "access_reason": stated}
+        has_page = settings.ADMIN_SECOND_FACTOR != "off" and request.user.is_authenticated and method_of(request) == PASSWORD
+        return {**super().each_context(request), "access_reason": stated, "has_second_factor_page": has_page}
 
     def admin_view(self, view: View, cacheable: bool = False) -> View:
         inner = super().admin_view(view, cacheable)
@@ -101,6 +176,12 @@ class StaffSite(admin.AdminSite):
             if request.user.is_authenticated:
                 # For the request's log line. Users of the API have UUIDs.
                 user_id_var.set(f"staff-{request.user.pk}")
+                if super(StaffSite, self).has_permission(request):
+                    note_session(request, method=method_of(request))
+                    if (state := second_factor.state_of(request)) not in COMPLETE:
+                        # Signing out needs no second factor. Django's own view would lead to the start page instead.
+                        is_leaving = request.path == reverse("admin:logout")
+                        return self.logout(request) if is_leaving else redirect(pages.second_factor_address(request, state))
                 if self.has_permission(request) and lacks_reason(request):
                     wanted = request.get_full_path() if request.method == "GET" else request.path
                     return reason_page(request, self.each_context(request), wanted)
@@ -110,8 +191,9 @@ class StaffSite(admin.AdminSite):
 
     def _refuse(self, request: HttpRequest, refusal: type[ServiceError], wait_s: float) -> HttpResponse:
         logger.warning("staff sign-in refused", extra={"address": address_group(request), "status": refusal.status})
-        wait = max(1, math.ceil(wait_s))
+        wait = max(1, math.ceil(wait_s)) if wait_s else 0
         context = {**self.each_context(request), "title": "Sign in", "reason": refusal.detail, "wait_s": wait}
         page = TemplateResponse(request, "admin/conversations/sign_in_refused.html", context, status=refusal.status)
-        page["Retry-After"] = str(wait)
+        if wait:
+            page["Retry-After"] = str(wait)
         return page

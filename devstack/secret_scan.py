@@ -25,6 +25,7 @@ HASHES = {
     "requirements-observability.lock",
     "tests/clients/package-lock.json",
     "tests/generators/package-lock.json",
+    "tests/sign_in/package-lock.json",
     "clients/typescript/package-lock.json",
 }
 DETECTORS: dict[str, Any] = get_mapping_from_secret_type_to_class()

@@ -92,6 +92,14 @@ DEFAULTS: dict[str, Any] = {
     "ALLOW_ANONYMOUS": False,
     "ADMIN_ENABLED": True,
     "ADMIN_REASON": "off",
+    "ADMIN_OIDC_ISSUER": "",
+    "ADMIN_OIDC_CLIENT_ID": "",
+    "ADMIN_OIDC_CLIENT_SECRET": "",
+    "ADMIN_OIDC_GROUPS": {},
+    "ADMIN_OIDC_GROUPS_CLAIM": "groups",
+    "ADMIN_OIDC_SCOPES": "openid email profile",
+    "ADMIN_PASSWORDS": True,
+    "ADMIN_SECOND_FACTOR": "optional",
     "SESSION_COOKIE_SECURE": True,
     "THROTTLE_LOGIN": [10, 60],
     "ANONYMOUS_MAX_GENERATIONS": 2,
@@ -165,6 +173,14 @@ CHOSEN: dict[str, tuple[str, Any]] = {
     "WEBHOOK_INCLUDE_TEXT": ("yes", True),
     "ADMIN_ENABLED": ("no", False),
     "ADMIN_REASON": ("required", "required"),
+    "ADMIN_OIDC_ISSUER": ("https://id.example.com/", "https://id.example.com"),
+    "ADMIN_OIDC_CLIENT_ID": ("chat-admin", "chat-admin"),
+    "ADMIN_OIDC_CLIENT_SECRET": ("only-for-tests", "only-for-tests"),
+    "ADMIN_OIDC_GROUPS": ("chat-support=support, chat-leads=leads", {"chat-support": "support", "chat-leads": "leads"}),
+    "ADMIN_OIDC_GROUPS_CLAIM": ("realm_access.roles", "realm_access.roles"),
+    "ADMIN_OIDC_SCOPES": ("openid email groups", "openid email groups"),
+    "ADMIN_PASSWORDS": ("false", False),
+    "ADMIN_SECOND_FACTOR": ("required", "required"),
     "THROTTLE_LOGIN": ("3/h", [3, 3600]),
     "ANONYMOUS_MAX_GENERATIONS": ("0", 0),
     "METRICS_PORT": ("9102", 9102),
@@ -282,6 +298,10 @@ MALFORMED = {
     "WEBHOOK_KEEP_DAYS": ["0", "91"],
     "ADMIN_ENABLED": ["perhaps"],
     "ADMIN_REASON": ["yes"],
+    "ADMIN_OIDC_ISSUER": ["id.example.com", "https://", "https://id.example.com?a=b", "ftp://id.example.com"],
+    "ADMIN_OIDC_GROUPS": ["chat-support", "=support", "chat-support="],
+    "ADMIN_PASSWORDS": ["perhaps"],
+    "ADMIN_SECOND_FACTOR": ["sometimes"],
     "INSECURE_COOKIES": ["perhaps"],
     "THROTTLE_LOGIN": ["often"],
     "ANONYMOUS_MAX_GENERATIONS": ["-1", "none"],
@@ -489,6 +509,48 @@ def test_a_replica_must_be_a_standby_and_is_given_up_soon(monkeypatch: pytest.Mo
 def test_a_replica_needs_the_shared_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ImproperlyConfigured, match=r"^DATABASE_REPLICA_URL needs CACHE_URL"):
         read_settings(monkeypatch, {"DATABASE_REPLICA_URL": "postgresql://r/chat"})
+
+
+SINGLE_SIGN_ON = {
+    "ADMIN_OIDC_ISSUER": "https://id.example.com",
+    "ADMIN_OIDC_CLIENT_ID": "chat-admin",
+    "ADMIN_OIDC_CLIENT_SECRET": "only-for-tests",
+    "ADMIN_OIDC_GROUPS": "chat-support=support",
+}
+
+
+def test_single_sign_on_adds_its_backend(monkeypatch: pytest.MonkeyPatch) -> None:
+    passwords = "django.contrib.auth.backends.ModelBackend"
+    assert read_settings(monkeypatch, {})["AUTHENTICATION_BACKENDS"] == [passwords]
+    found = read_settings(monkeypatch, SINGLE_SIGN_ON)["AUTHENTICATION_BACKENDS"]
+    assert found == [passwords, "conversations.sign_in.single_sign_on.SingleSignOnBackend"]
+
+
+@pytest.mark.parametrize("missing", ["ADMIN_OIDC_CLIENT_ID", "ADMIN_OIDC_CLIENT_SECRET", "ADMIN_OIDC_GROUPS"])
+def test_single_sign_on_needs_all_of_its_settings(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+    with pytest.raises(ImproperlyConfigured, match=missing):
+        read_settings(monkeypatch, {**SINGLE_SIGN_ON, missing: ""})
+
+
+@pytest.mark.parametrize(
+    ("variables", "problem"),
+    [
+        ({**SINGLE_SIGN_ON, "ADMIN_OIDC_ISSUER": "http://id.example.com"}, "must be an https URL"),
+        ({**SINGLE_SIGN_ON, "ADMIN_OIDC_SCOPES": "email"}, "must contain openid"),
+        ({"ADMIN_PASSWORDS": "false"}, "nobody could sign in"),
+    ],
+)
+def test_a_sign_in_that_can_not_work_is_refused(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], problem: str
+) -> None:
+    with pytest.raises(ImproperlyConfigured, match=problem):
+        read_settings(monkeypatch, variables)
+
+
+def test_a_provider_without_tls_is_for_trying(monkeypatch: pytest.MonkeyPatch) -> None:
+    issuer = "http://127.0.0.1:9000"
+    found = read_settings(monkeypatch, {**SINGLE_SIGN_ON, "ADMIN_OIDC_ISSUER": issuer, "INSECURE_COOKIES": "true"})
+    assert found["ADMIN_OIDC_ISSUER"] == issuer
 
 
 def test_several_servers_share_the_time_of_a_request(monkeypatch: pytest.MonkeyPatch) -> None:
