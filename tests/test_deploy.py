@@ -161,7 +161,7 @@ def test_the_compose_file_and_nginx_name_the_same_nodes() -> None:
 
 def test_the_stand_ins_have_the_package_that_they_need() -> None:
     (package,) = re.findall(r"pip install --no-cache-dir (\S+)", (DEPLOY / "compose.yaml").read_text())
-    assert f"\n{package} " in (PROJECT / "requirements-dev.txt").read_text()
+    assert f"\n{package} " in (PROJECT / "requirements.txt").read_text()
 
 
 # autoscaling/v2 is in all of them; the newest one is the newest that the package knows.

@@ -27,7 +27,9 @@ from conversations.sign_in.methods import PASSWORD, method_of
 RECOVERY_CODES = 10
 # 80 bits: a code can't be found from its hash.
 RECOVERY_CHARACTERS = 16
-APP_CODE = re.compile(r"\d{6}")
+APP_CODE = re.compile(r"[0-9]{6}")
+# In the META of a request.
+KEPT = "conversations.second_factor"
 
 
 class State(Enum):
@@ -40,10 +42,9 @@ class State(Enum):
 
 def state_of(request: HttpRequest) -> State:
     """Return what the signed-in member of staff must still do. One query for each request, or none."""
-    kept: State | None = getattr(request, "_second_factor", None)
+    kept: State | None = request.META.get(KEPT)
     if kept is None:
-        kept = _state_of(request)
-        request._second_factor = kept  # type: ignore[attr-defined]
+        kept = request.META[KEPT] = _state_of(request)
     return kept
 
 
@@ -146,7 +147,7 @@ def _remember(request: HttpRequest, device: Any) -> None:
     django_otp.login(request, device)
     # The session is worth more from now on, so an earlier key of it must not be.
     request.session.cycle_key()
-    request._second_factor = State.NOTHING  # type: ignore[attr-defined]
+    request.META[KEPT] = State.NOTHING
 
 
 def _new_code() -> str:
