@@ -114,7 +114,8 @@ def test_a_second_factor_is_enrolled_and_given(page: Page, settings: Any) -> Non
     assert findings(page) == []
     recovery = page.locator(".recovery-codes li").first.inner_text()
     page.click("text=I have kept them")
-    page.get_by_role("link", name="Second factor").click()
+    page.get_by_role("link", name="Sessions").click()
+    page.get_by_role("link", name="Your second factor").click()
     expect(page.locator("#content")).to_contain_text("10 recovery codes left")
     photograph(page, "second-factor")
     assert findings(page) == []

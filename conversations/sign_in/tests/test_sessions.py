@@ -9,6 +9,7 @@ from django.test import Client
 
 from conversations.admin.tests.factories import make_staff
 from conversations.models import StaffAccess
+from conversations.sign_in.devices import describe_device
 from conversations.sign_in.second_factor import begin_enrolment
 from conversations.sign_in.sessions import list_sessions
 from conversations.staff_models import StaffSession
@@ -48,6 +49,32 @@ def test_own_sessions_are_listed(sue: User) -> None:
     assert shown == [(FIREFOX, "192.0.2.7", "password"), ("curl/8", "2001:db8::17", "password")]
     assert page.content.decode().count("this one") == 1
     assert page.context["others"] is None
+
+
+@pytest.mark.parametrize(
+    ("user_agent", "shown"),
+    [
+        (FIREFOX, "Firefox on Linux"),
+        (
+            "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 Chrome/142.0 Safari/537.36 Edg/142.0",
+            "Edge on Windows",
+        ),
+        (
+            "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) AppleWebKit/605.1.15 Version/18.0 Safari/604.1",
+            "Safari on iPhone",
+        ),
+        (
+            "Mozilla/5.0 (Linux; Android 15) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0 Mobile Safari/537.36",
+            "Chrome on Android",
+        ),
+        ("curl/8", "curl/8"),
+        ("", "unknown"),
+        ("x" * 300, "x" * 60),
+    ],
+    ids=["Firefox", "Edge", "Safari", "Chrome", "curl", "nothing", "long"],
+)
+def test_devices_have_names_that_people_know(user_agent: str, shown: str) -> None:
+    assert describe_device(user_agent) == shown
 
 
 def test_a_session_is_noted_once_a_minute(sue: User, monkeypatch: pytest.MonkeyPatch) -> None:
