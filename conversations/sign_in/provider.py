@@ -176,7 +176,9 @@ def _get(url: str, budget: Budget) -> dict[str, Any]:
     return answer.body
 
 
-def _call(method: str, url: str, budget: Budget, *, headers: dict[str, str], form: dict[str, str] | None = None) -> ServiceResponse:
+def _call(
+    method: str, url: str, budget: Budget, *, headers: dict[str, str], form: dict[str, str] | None = None
+) -> ServiceResponse:
     headers = {"Accept": "application/json", **headers}
     try:
         return call_json(_session, method, url, headers=headers, form=form, deadline_s=budget.left_s())

@@ -152,10 +152,12 @@ def test_the_page_is_not_kept_by_browsers(support: Client) -> None:
 
 def test_a_pages_queries_do_not_grow_with_the_conversation(support: Client, django_assert_num_queries) -> None:
     short, long = make_long_conversation(1), make_long_conversation(300)
+    # The session is noted once a minute.
+    support.get("/admin/")
     for conversation in (short, long):
-        # Session, user, permissions twice (the user's, the groups'), conversation, messages, what waits, whether it is noted,
-        # note, summary.
-        with django_assert_num_queries(10):
+        # Session, user, second factor, permissions twice (the user's, the groups'), conversation, messages, what waits, whether
+        # it is noted, note, summary.
+        with django_assert_num_queries(11):
             support.get(address(conversation))
 
 
