@@ -9,6 +9,7 @@ from django.core.exceptions import ImproperlyConfigured
 from chatapi import __version__
 from chatapi.database.options import connection_settings, replica_settings
 from chatapi.environment import EnvironmentProblem, EnvironmentReader, has_domain
+from chatapi.model_prices import parse_prices
 from chatapi.observability.logs import logging_configuration
 from inference_proxy.protocols import PROTOCOLS
 from inference_proxy.protocols.compatibility import CHANGES
@@ -79,6 +80,9 @@ try:
     # Tokens of replies per user. 0: no quota.
     QUOTA_TOKENS_DAY = _environment.whole("QUOTA_TOKENS_DAY", 0, least=0)
     QUOTA_TOKENS_MONTH = _environment.whole("QUOTA_TOKENS_MONTH", 0, least=0)
+    # What the models cost, and in which currency.
+    MODEL_PRICES = parse_prices("MODEL_PRICES", _environment.text("MODEL_PRICES"))
+    MODEL_PRICES_CURRENCY = _environment.text("MODEL_PRICES_CURRENCY")
     THROTTLE_SEND = _environment.rate("THROTTLE_SEND", "60/min")
     THROTTLE_READ = _environment.rate("THROTTLE_READ", "600/min")
     THROTTLE_ADDRESS = _environment.rate("THROTTLE_ADDRESS", "1200/min")

@@ -122,6 +122,8 @@ class DailyFigures(models.Model):
     first_token_p95_ms = models.IntegerField(null=True)
     inference_p50_ms = models.IntegerField(null=True)
     inference_p95_ms = models.IntegerField(null=True)
+    # As `by_model` of the users' totals. Null: counted by a version that did not count by model.
+    by_model = models.JSONField(null=True)
 
     class Meta:
         db_table = "daily_figures"

@@ -17,6 +17,8 @@ class UsageTotal(models.Model):
     tokens = models.BigIntegerField(default=0, db_default=0, help_text="of the replies")
     prompt_tokens = models.BigIntegerField(default=0, db_default=0)
     inference_time_ms = models.BigIntegerField(default=0, db_default=0)
+    # `{model: [replies, tokens, …]}` of ended replies: see `services.usage.model_totals`. Null: all of unknown models.
+    by_model = models.JSONField(null=True, blank=True)
 
     class Meta:
         db_table = "usage_totals"

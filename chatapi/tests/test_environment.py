@@ -32,6 +32,8 @@ DEFAULTS: dict[str, Any] = {
     "OTEL_EXPORTER_OTLP_ENDPOINT": "",
     "SENTRY_DSN": "",
     "METRICS_TOKEN": "",
+    "MODEL_PRICES": [],
+    "MODEL_PRICES_CURRENCY": "",
     "WEBHOOK_URL": "",
     "WEBHOOK_SECRETS": [],
     "WEBHOOK_ALLOW_PRIVATE": False,
@@ -168,6 +170,7 @@ CHOSEN: dict[str, tuple[str, Any]] = {
     "TRUSTED_PROXIES": ("10.0.0.0/8, 192.0.2.7,fd00::/8", ["10.0.0.0/8", "192.0.2.7/32", "fd00::/8"]),
     "ALLOW_ANONYMOUS": ("true", True),
     "TRY_PAGE": ("no", False),
+    "MODEL_PRICES_CURRENCY": ("USD", "USD"),
     "WEBHOOK_ATTEMPTS": ("3", 3),
     "WEBHOOK_KEEP_DAYS": ("30", 30),
     "WEBHOOK_INCLUDE_TEXT": ("yes", True),
@@ -282,6 +285,8 @@ MALFORMED = {
     "THROTTLE_REJECTED_TOKENS": ["0/min"],
     "ALLOW_ANONYMOUS": ["perhaps"],
     "TRY_PAGE": ["perhaps"],
+    # chatapi/tests/test_model_prices.py has more.
+    "MODEL_PRICES": ["gpt-4o=2", '{"a": {"prompt": 1}}'],
     "WEBHOOK_URL": [
         "http://hooks.example.com/a",
         "hooks.example.com",

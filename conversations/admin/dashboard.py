@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+from django.conf import settings
 from django.contrib import admin
 from django.contrib.admin import AdminSite
 from django.core.exceptions import PermissionDenied
@@ -15,7 +16,7 @@ from conversations.admin.charts import Chart, bar_chart, line_chart
 from conversations.admin.feedback import RATINGS
 from conversations.admin.replica import read_for
 from conversations.models import DailyFigures
-from conversations.services.staff.daily_figures import PERIOD_DAYS, Period, read_period, totals
+from conversations.services.staff.daily_figures import PERIOD_DAYS, Period, costs_by_model, read_period, totals
 from conversations.services.staff.feedback import count_open
 
 
@@ -34,9 +35,21 @@ def dashboard(request: HttpRequest, site: AdminSite = admin.site) -> HttpRespons
         "totals": totals(period.days),
         "failure_share": _failure_share(period),
         "charts": charts_of(period.days),
+        **_models(period),
         "open_feedback": [(name, *read_for(request, partial(count_open, rating=rating))) for name, rating in RATINGS.items()],
     }
     return TemplateResponse(request, "admin/conversations/dashboard.html", context)
+
+
+def _models(period: Period) -> dict[str, Any]:
+    """Return what the table by model and the chart of costs show."""
+    day_costs, models = costs_by_model(period.days)
+    shown: dict[str, Any] = {"models": models, "are_prices_set": bool(settings.MODEL_PRICES)}
+    if settings.MODEL_PRICES:
+        cents = [round(100 * cost.known) for cost in day_costs]
+        title = f"Known cost, in hundredths{f' of {settings.MODEL_PRICES_CURRENCY}' if settings.MODEL_PRICES_CURRENCY else ''}"
+        shown["cost_chart"] = bar_chart(title, [one.day for one in period.days], cents)
+    return shown
 
 
 def charts_of(figures: Sequence[DailyFigures]) -> list[Chart]:

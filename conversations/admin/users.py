@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
+from django.conf import settings
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.db.models import Count, Q, Sum
@@ -15,7 +16,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from conversations.admin.access import NotedListAdmin, note_list_of
-from conversations.admin.charts import Chart, bar_chart
+from conversations.admin.charts import bar_chart
 from conversations.admin.replica import from_replica
 from conversations.admin.summaries import NOTHING_KNOWN, summaries_of
 from conversations.admin.visible import visible
@@ -24,7 +25,7 @@ from conversations.ids import parse_id
 from conversations.keyset import SortKey, after_key, decode_cursor, encode_cursor
 from conversations.models import ChatUser, Conversation, Message, StaffAccess, UsageTotal, UserQuota
 from conversations.services.usage.quotas import read_quota
-from conversations.services.usage.totals import read_usage
+from conversations.services.usage.totals import read_breakdown, read_usage
 
 CONVERSATIONS_SHOWN = 50
 CURSOR_KIND = "admin-user"
@@ -88,7 +89,7 @@ class ChatUserAdmin(NotedListAdmin):
             "chat_user": user,
             "totals": _totals(user.id),
             "usage": _usage(user.id),
-            "charts": _charts(user.id),
+            **_charts(user.id),
             "readers": _readers(user.id) if request.user.has_perm("conversations.view_staffaccess") else None,
             "quota": read_quota(user.id),
             "quota_address": _quota_url(request, user.id),
@@ -133,13 +134,18 @@ def _conversations_page(user_id: UUID, before: str) -> dict[str, Any]:
     return {"conversations": shown, "older_cursor": older}
 
 
-def _charts(user_id: UUID) -> list[Chart]:
-    """Return charts of the last 30 days (UTC), from the totals that deletion does not change."""
-    today = timezone.now().astimezone(UTC).date()
-    days = read_usage(user_id=user_id, first=today - timedelta(days=DAYS_SHOWN - 1), last=today, zone=ZoneInfo("UTC"))
+def _charts(user_id: UUID) -> dict[str, Any]:
+    """Return charts and models of the last 30 days (UTC), from the totals that deletion does not change."""
+    today, zone = timezone.now().astimezone(UTC).date(), ZoneInfo("UTC")
+    days = read_usage(user_id=user_id, first=today - timedelta(days=DAYS_SHOWN - 1), last=today, zone=zone)
     dates = [day["date"] for day in days]
     titles = {"messages": "Messages sent", "tokens": "Tokens of replies"}
-    return [bar_chart(title, dates, [max(0, day[name]) for day in days]) for name, title in titles.items()]
+    return {
+        "charts": [bar_chart(title, dates, [max(0, day[name]) for day in days]) for name, title in titles.items()],
+        "models": read_breakdown(user_id=user_id, days=days, zone=zone).models,
+        "are_prices_set": bool(settings.MODEL_PRICES),
+        "days_shown": DAYS_SHOWN,
+    }
 
 
 def _readers(user_id: UUID) -> list[StaffAccess]:

@@ -1,12 +1,16 @@
 """Template filters of the admin's pages."""
 
 import re
+from decimal import Decimal
 from typing import Any
 
+from django.conf import settings
 from django.template import Library
 from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
 
+from chatapi.api.rows import known_time
+from chatapi.model_prices import Cost, cost_of, price_of
 from conversations.admin.visible import visible
 from conversations.services.staff.failures import explain
 from inference_proxy.protocols.tool_calls import ToolCall, read_call_id, read_calls
@@ -61,3 +65,27 @@ def calls(stored: Any) -> tuple[ToolCall, ...]:
 def call_id(stored: Any) -> str:
     """Return the call that a message is the output of, "" if it is none."""
     return read_call_id(stored)
+
+
+@register.filter
+def cost(total: Cost) -> str:
+    """Format a cost: 1.25 USD, "at least 1.25 USD" if a part is not known, or "unknown"."""
+    if not total.is_whole and not total.known:
+        return "unknown"
+    return _amount(total.known) if total.is_whole else f"at least {_amount(total.known)}"
+
+
+@register.filter
+def message_cost(message: Any) -> str:
+    """Format the cost of a reply. "" if there are no prices, or it is no reply of a model."""
+    if not settings.MODEL_PRICES or message.role != "assistant" or message.token_count is None or message.source:
+        return ""
+    price = price_of(settings.MODEL_PRICES, message.model_tag, known_time(message.created_at).date())
+    amount = cost_of(price, tokens=message.token_count, prompt_tokens=message.prompt_tokens)
+    return "cost unknown" if amount is None else _amount(amount)
+
+
+def _amount(amount: Decimal) -> str:
+    """Write small amounts with as many digits as they need."""
+    written = f"{amount:,.2f}" if amount >= 1 or not amount else f"{amount:.6f}".rstrip("0")
+    return f"{written} {settings.MODEL_PRICES_CURRENCY}".rstrip()

@@ -130,7 +130,7 @@ def test_a_failure_in_the_middle_of_a_day_loses_nothing(manage: Manage, manage_j
     for day in range(2):
         write_old_turn(make_conversation(), NOON + timedelta(days=day))
     whole = usage_history.COUNT_DAY_SQL
-    fails_on_second = whole.replace("GROUP BY", "AND 1 / (%(day)s::date - '2026-11-21'::date) IS NOT NULL GROUP BY")
+    fails_on_second = whole.replace("AND NOT (role", "AND 1 / (%(day)s::date - '2026-11-21'::date) IS NOT NULL AND NOT (role")
     monkeypatch.setattr(usage_history, "COUNT_DAY_SQL", fails_on_second)
     with pytest.raises(CommandError, match="Run the command again"):
         manage("count_usage")

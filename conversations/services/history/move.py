@@ -18,6 +18,7 @@ from django.utils import timezone
 from conversations.models import Conversation, Message
 from conversations.services.history.id_batches import prefer_indexes
 from conversations.services.history.user_tables import BY_NAME, USER_TABLES, UserTable
+from conversations.services.usage.model_totals import merge_models_sql
 from conversations.session_names import free_name
 
 BATCH_SIZE = 500
@@ -37,19 +38,20 @@ UPDATE creation_keys AS key SET user_id = %(to)s
 WHERE user_id = %(from)s
   AND NOT EXISTS (SELECT FROM creation_keys AS other WHERE other.user_id = %(to)s AND other.key = key.key)
 """
-USAGE_SQL = """
+USAGE_SQL = f"""
 WITH taken AS (
     DELETE FROM usage_totals WHERE user_id = %(from)s AND bucket IN (
         SELECT bucket FROM usage_totals WHERE user_id = %(from)s ORDER BY bucket LIMIT %(most)s
-    ) RETURNING bucket, messages, replies, tokens, prompt_tokens, inference_time_ms
+    ) RETURNING bucket, messages, replies, tokens, prompt_tokens, inference_time_ms, by_model
 )
-INSERT INTO usage_totals AS total (user_id, bucket, messages, replies, tokens, prompt_tokens, inference_time_ms)
-SELECT %(to)s, bucket, messages, replies, tokens, prompt_tokens, inference_time_ms FROM taken
+INSERT INTO usage_totals AS total (user_id, bucket, messages, replies, tokens, prompt_tokens, inference_time_ms, by_model)
+SELECT %(to)s, bucket, messages, replies, tokens, prompt_tokens, inference_time_ms, by_model FROM taken
 ON CONFLICT (user_id, bucket) DO UPDATE SET messages = total.messages + excluded.messages,
     replies = total.replies + excluded.replies, tokens = total.tokens + excluded.tokens,
     prompt_tokens = total.prompt_tokens + excluded.prompt_tokens,
-    inference_time_ms = total.inference_time_ms + excluded.inference_time_ms
-"""
+    inference_time_ms = total.inference_time_ms + excluded.inference_time_ms,
+    by_model = {merge_models_sql("total.by_model", "excluded.by_model", "{} + {}")}
+"""  # noqa: S608  # only constants go into it
 
 
 @dataclass(slots=True)

@@ -59,10 +59,10 @@ WITH ended AS (
     UPDATE messages AS reply SET {_RESULT}
     WHERE id = %(id)s AND status = 'streaming' AND is_active AND continuations IS NULL AND is_awaited IS NOT TRUE
       AND (token_count, prompt_tokens, inference_time_ms) IS NULL
-    RETURNING conversation_id, created_at, status
+    RETURNING conversation_id, created_at, status, model_tag
 ), before AS (
-    SELECT conversation_id, created_at, NULL::int AS token_count, NULL::int AS prompt_tokens, NULL::int AS inference_time_ms,
-           NULL::int AS continuations
+    SELECT conversation_id, created_at, model_tag, NULL::int AS token_count, NULL::int AS prompt_tokens,
+           NULL::int AS inference_time_ms, NULL::int AS continuations
     FROM ended
 ), {COUNT_RESULT_CTES}
 SELECT false, status, {UNCOUNTED_SQL} FROM ended
@@ -78,7 +78,7 @@ WITH before AS (
     SELECT id, conversation_id, parent_id,
            NOT is_active AND status = 'streaming' AND %(has_text)s AND (%(counts)s OR stop_requested) AS takes_over,
            status = 'interrupted' AS was_guessed,
-           created_at, token_count, prompt_tokens, inference_time_ms, continuations
+           created_at, model_tag, token_count, prompt_tokens, inference_time_ms, continuations
     FROM messages
     WHERE id = %(id)s AND status IN ('streaming', 'interrupted') AND coalesce(continuations, 0) = %(continuation)s
       AND (%(only_of_worker)s::uuid IS NULL OR worker = %(only_of_worker)s::uuid)

@@ -10,15 +10,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from datetime import time as time_of_day
+from decimal import Decimal
 from functools import partial
 
+import orjson
 from django.core.cache import cache
 from django.db import connection
 from django.forms.models import model_to_dict
 
+from chatapi.model_prices import Cost
 from conversations.expressions import MESSAGE_DAY_SQL
 from conversations.models import DailyFigures
 from conversations.services.replica_reads import read_for_anyone
+from conversations.services.usage.model_totals import PARTS, ModelUsage, cost_of_parts, model_sums_sql
 
 PERIOD_DAYS = 30
 # A reply that began before midnight has ended, or is marked as interrupted, an hour later.
@@ -42,6 +46,12 @@ SELECT count(*) FILTER (WHERE role = 'user'),
         JOIN conversations ON conversations.id = talked.conversation_id)
 FROM messages
 WHERE {MESSAGE_DAY_SQL} = %(day)s AND source IS NULL
+"""  # noqa: S608  # only constants go into it
+
+
+MODELS_SQL = f"""
+SELECT model_tag, {model_sums_sql()} FROM messages
+WHERE {MESSAGE_DAY_SQL} = %(day)s AND source IS NULL AND role = 'assistant' AND model_tag <> '' GROUP BY model_tag
 """  # noqa: S608  # only constants go into it
 
 
@@ -71,11 +81,33 @@ def totals(days: Sequence[DailyFigures]) -> dict[str, int]:
     return {name: sum(getattr(day, name) for day in days) for name in ("sent", "replies", "tokens", "failures")}
 
 
+def costs_by_model(days: Sequence[DailyFigures]) -> tuple[list[Cost], list[ModelUsage]]:
+    """Return the cost of each day, and all days together by model, the most tokens first."""
+    costs, by_model = [], dict[str | None, ModelUsage]()
+    for day in days:
+        rest = {"replies": day.replies, "tokens": day.tokens}
+        cost_of_day = Cost()
+        for model, told in (day.by_model or {}).items():
+            parts = dict(zip(PARTS, told, strict=True))
+            cost = cost_of_parts(model, day.day, parts)
+            by_model.setdefault(model, ModelUsage(model)).add(parts, cost)
+            cost_of_day.add(cost)
+            rest = {name: count - parts[name] for name, count in rest.items()}
+        if any(count > 0 for count in rest.values()):
+            unknown = None if rest["tokens"] > 0 else Decimal(0)
+            by_model.setdefault(None, ModelUsage(None)).add(rest, unknown)
+            cost_of_day.add(unknown)
+        costs.append(cost_of_day)
+    return costs, sorted(by_model.values(), key=lambda one: (-one.tokens, one.model or ""))
+
+
 def count_day(day: date) -> DailyFigures:
     """Count one day (UTC). Does not save."""
     with connection.cursor() as cursor:
         cursor.execute(DAY_SQL, {"day": day})
         sent, replies, tokens, failures, *milliseconds, active_users = cursor.fetchone()
+        cursor.execute(MODELS_SQL, {"day": day})
+        by_model = {model: orjson.loads(parts) if isinstance(parts, str) else parts for model, parts in cursor.fetchall()}
     first_p50, first_p95, inference_p50, inference_p95 = (None if ms is None else int(ms) for ms in milliseconds)
     return DailyFigures(
         day=day,
@@ -88,6 +120,7 @@ def count_day(day: date) -> DailyFigures:
         first_token_p95_ms=first_p95,
         inference_p50_ms=inference_p50,
         inference_p95_ms=inference_p95,
+        by_model=by_model,
     )
 
 

@@ -10,7 +10,7 @@ without a user are not counted.
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from typing import Any
 from uuid import UUID
@@ -20,14 +20,19 @@ from django.db import connection
 
 from chatapi.database.connections import Runner
 from chatapi.database.round_trips import Rows
+from conversations.services.usage.model_totals import PARTS, Breakdown, add_models_sql, begin_models_sql, break_down
 
 MOST_DAYS = 92
 
 # What the row of totals grows by, with its key.
-DIFFERENCE = ("user_id", "bucket", "messages", "replies", "tokens", "prompt_tokens", "inference_time_ms")
+COUNTS = ("messages", "replies", "tokens", "prompt_tokens", "inference_time_ms")
+# What it adds to `models` (see `model_totals`), if the model is known.
+OF_MODEL = ("model", *(f"model_{part}" for part in PARTS))
+DIFFERENCE = ("user_id", "bucket", *COUNTS, *OF_MODEL)
 
-# Part of a statement that has a `difference`. Where another statement holds the totals, neither `added` nor `begun` has a row.
-_ADD_CTES = """
+# Part of a statement that has a `difference`, with the columns of DIFFERENCE. Where another statement holds the totals, neither
+# `added` nor `begun` has a row.
+_ADD_CTES = f"""
 free AS MATERIALIZED (
     SELECT difference.* FROM difference JOIN usage_totals AS total USING (user_id, bucket)
     FOR NO KEY UPDATE OF total SKIP LOCKED
@@ -35,16 +40,18 @@ free AS MATERIALIZED (
     UPDATE usage_totals AS total SET messages = total.messages + free.messages,
         replies = total.replies + free.replies, tokens = total.tokens + free.tokens,
         prompt_tokens = total.prompt_tokens + free.prompt_tokens,
-        inference_time_ms = total.inference_time_ms + free.inference_time_ms
+        inference_time_ms = total.inference_time_ms + free.inference_time_ms,
+        by_model = {add_models_sql("free", "total")}
     FROM free WHERE total.user_id = free.user_id AND total.bucket = free.bucket
     RETURNING total.user_id
 ), begun AS (
-    INSERT INTO usage_totals (user_id, bucket, messages, replies, tokens, prompt_tokens, inference_time_ms)
-    SELECT difference.* FROM difference WHERE NOT EXISTS (SELECT FROM free)
+    INSERT INTO usage_totals (user_id, bucket, {", ".join(COUNTS)}, by_model)
+    SELECT user_id, bucket, {", ".join(COUNTS)}, {begin_models_sql("difference")}
+    FROM difference WHERE NOT EXISTS (SELECT FROM free)
     ON CONFLICT (user_id, bucket) DO NOTHING
     RETURNING user_id
 )
-"""
+"""  # noqa: S608  # only constants go into it
 # What that statement returns: the difference, as `note_uncounted` takes it, or null if it is counted.
 UNCOUNTED_SQL = f"""
 (SELECT ARRAY[{", ".join(f"{name}::text" for name in DIFFERENCE)}] FROM difference
@@ -55,7 +62,8 @@ UNCOUNTED_SQL = f"""
 COUNT_TURN_CTES = f"""
 difference AS MATERIALIZED (
     SELECT user_id, date_bin('15 minutes', now(), 'epoch') AS bucket, %(sent)s AS messages, 1 AS replies,
-           0 AS tokens, 0 AS prompt_tokens, 0 AS inference_time_ms
+           0 AS tokens, 0 AS prompt_tokens, 0 AS inference_time_ms,
+           NULL::text AS model, {", ".join(f"0 AS {name}" for name in OF_MODEL[1:])}
     FROM touched WHERE user_id IS NOT NULL
 ), {_ADD_CTES}
 """  # noqa: S608
@@ -68,29 +76,37 @@ difference AS MATERIALIZED (
     SELECT conversations.user_id,
            date_bin('15 minutes', CASE WHEN before.continuations IS NULL AND isfinite(before.created_at)
                THEN before.created_at ELSE now() END, 'epoch') AS bucket,
-           0 AS messages, 0 AS replies,
-           coalesce(%(token_count)s, 0) - coalesce(before.token_count, 0) AS tokens,
-           coalesce(%(prompt_tokens)s, 0) - coalesce(before.prompt_tokens, 0) AS prompt_tokens,
-           coalesce(%(inference_time_ms)s, 0) - coalesce(before.inference_time_ms, 0) AS inference_time_ms
-    FROM before JOIN conversations ON conversations.id = before.conversation_id
+           0 AS messages, 0 AS replies, result.tokens, result.prompt_tokens, result.inference_time_ms,
+           coalesce(%(model_tag)s, before.model_tag)::text AS model, (before.inference_time_ms IS NULL)::int AS model_replies,
+           result.tokens AS model_tokens, result.prompt_tokens AS model_prompt_tokens,
+           result.inference_time_ms AS model_inference_time_ms,
+           (%(prompt_tokens)s::int IS NULL AND coalesce(%(token_count)s, 0) > 0)::int
+           - (before.prompt_tokens IS NULL AND coalesce(before.token_count, 0) > 0)::int AS model_unmeasured
+    FROM before CROSS JOIN LATERAL (
+        SELECT coalesce(%(token_count)s, 0) - coalesce(before.token_count, 0) AS tokens,
+               coalesce(%(prompt_tokens)s, 0) - coalesce(before.prompt_tokens, 0) AS prompt_tokens,
+               coalesce(%(inference_time_ms)s, 0) - coalesce(before.inference_time_ms, 0) AS inference_time_ms
+    ) AS result JOIN conversations ON conversations.id = before.conversation_id
     WHERE conversations.user_id IS NOT NULL
 ), {_ADD_CTES}
 """  # noqa: S608
 
 # Adds a difference that was not counted with its turn or its reply, unless the totals are still locked.
-COUNT_LATER_SQL = """
+COUNT_LATER_SQL = f"""
 WITH free AS MATERIALIZED (
-    SELECT user_id, bucket FROM usage_totals AS total
+    SELECT user_id, bucket, %(model)s::text AS model, {", ".join(f"%({name})s::bigint AS {name}" for name in OF_MODEL[1:])}
+    FROM usage_totals AS total
     WHERE user_id = %(user_id)s::uuid AND bucket = %(bucket)s::timestamptz
     FOR NO KEY UPDATE SKIP LOCKED
 )
 UPDATE usage_totals AS total SET messages = total.messages + %(messages)s::bigint,
     replies = total.replies + %(replies)s::bigint, tokens = total.tokens + %(tokens)s::bigint,
     prompt_tokens = total.prompt_tokens + %(prompt_tokens)s::bigint,
-    inference_time_ms = total.inference_time_ms + %(inference_time_ms)s::bigint
+    inference_time_ms = total.inference_time_ms + %(inference_time_ms)s::bigint,
+    by_model = {add_models_sql("free", "total")}
 FROM free WHERE total.user_id = free.user_id AND total.bucket = free.bucket
 RETURNING total.user_id
-"""
+"""  # noqa: S608  # only constants go into it
 # Bounded: in a long trouble, `count_usage` adds the rest.
 MOST_UNCOUNTED = 10_000
 
@@ -102,11 +118,10 @@ WHERE user_id = %(user_id)s AND bucket >= %(begin)s AND bucket < %(end)s
 GROUP BY day
 """
 
-_uncounted: deque[dict[str, str]] = deque(maxlen=MOST_UNCOUNTED)
-COUNTS = ("messages", "replies", "tokens", "prompt_tokens", "inference_time_ms")
+_uncounted: deque[dict[str, str | None]] = deque(maxlen=MOST_UNCOUNTED)
 
 
-def note_uncounted(difference: Sequence[str]) -> None:
+def note_uncounted(difference: Sequence[str | None]) -> None:
     """Have a difference added later. For what is committed."""
     _uncounted.append(dict(zip(DIFFERENCE, difference, strict=True)))
 
@@ -136,13 +151,22 @@ def read_usage(*, user_id: UUID, first: date, last: date, zone: ZoneInfo) -> lis
     """Return `[{"date", "messages", "replies", "tokens", "prompt_tokens", "inference_time_ms"}]` for every day from `first`
     to `last`, oldest first; days are those of the time zone. `messages` are the user's, the rest is the model's. One query."""
     days = [first + timedelta(days=number) for number in range((last - first).days + 1)]
-    midnights = [datetime.combine(day, time(tzinfo=zone)) for day in [*days, last + timedelta(days=1)]]
-    values: dict[str, Any] = {"user_id": user_id, "midnights": midnights, "begin": midnights[0], "end": midnights[-1]}
     with connection.cursor() as cursor:
-        cursor.execute(USAGE_SQL, values)
+        cursor.execute(USAGE_SQL, {"user_id": user_id, **_period(days, zone)})
         found = {row[0]: row[1:] for row in cursor.fetchall()}
     nothing = (0,) * len(COUNTS)
     return [
         {"date": day, **dict(zip(COUNTS, map(int, found.get(number, nothing)), strict=True))}
         for number, day in enumerate(days, start=1)
     ]
+
+
+def read_breakdown(*, user_id: UUID, days: Sequence[Mapping[str, Any]], zone: ZoneInfo) -> Breakdown:
+    """Break the result of `read_usage` down by model, with the costs. One query."""
+    return break_down(user_id, days, _period([day["date"] for day in days], zone))
+
+
+def _period(days: Sequence[date], zone: ZoneInfo) -> dict[str, Any]:
+    """Return the midnights of these days and of the one after them, as the statements take them."""
+    midnights = [datetime.combine(day, time(tzinfo=zone)) for day in [*days, days[-1] + timedelta(days=1)]]
+    return {"midnights": midnights, "begin": midnights[0], "end": midnights[-1]}

@@ -316,12 +316,29 @@ class UsageSchema(Struct):
     tokens: Annotated[int, Meta(ge=0, description="Tokens of the replies.")]
     prompt_tokens: Annotated[int, Meta(ge=0, description="Tokens of the prompts. 0 if the model does not report them.")]
     inference_time_ms: Annotated[int, Meta(ge=0)]
+    cost: Annotated[float | None, Meta(description="In `currency`. Null: the cost of a part of it is not known.")]
+    known_cost: Annotated[float | None, Meta(description="The cost of what is known. Null: the service knows no prices.")]
 
 
 class DayUsageSchema(UsageSchema):
     ref_name: ClassVar = "DayUsage"
 
     date: date
+
+
+class ModelUsageSchema(Struct):
+    ref_name: ClassVar = "ModelUsage"
+
+    model_tag: Annotated[
+        str | None,
+        Meta(description="Null: what is of no known model. It was counted by an older version, or its reply still runs."),
+    ]
+    replies: Annotated[int, Meta(ge=0)]
+    tokens: Annotated[int, Meta(ge=0, description="Tokens of the replies.")]
+    prompt_tokens: Annotated[int, Meta(ge=0, description="Tokens of the prompts. 0 if the model does not report them.")]
+    inference_time_ms: Annotated[int, Meta(ge=0)]
+    cost: Annotated[float | None, Meta(description="In `currency`. Null: the cost of a part of it is not known.")]
+    known_cost: Annotated[float | None, Meta(description="The cost of what is known. Null: the service knows no prices.")]
 
 
 class AllowanceSchema(Struct):
@@ -343,6 +360,11 @@ class UsageReportSchema(Struct):
     days: Annotated[list[DayUsageSchema], Meta(description="Every day, oldest first.")]
     total: UsageSchema
     quota: Annotated[QuotaSchema | None, Meta(description="How many tokens you may use. Null: no limit.")]
+    currency: Annotated[str, Meta(description="Of the costs. Empty: the service does not say.")]
+    models: Annotated[
+        list[ModelUsageSchema] | UnsetType,
+        Meta(description="With `by=model`: all days together by model, the most tokens first."),
+    ] = UNSET
 
 
 class UserSchema(Struct):

@@ -96,6 +96,7 @@ usage = operation(
         query("from", "First day, at most 91 days before the last day", OpenApiTypes.DATE),
         query("to", "Last day. Default: today", OpenApiTypes.DATE),
         query("tz", "Time zone of the days, such as Asia/Kolkata. Default: UTC"),
+        query("by", "`model`: the response has `models` as well", enum=["day", "model"]),
     ],
     responses={(200, JSON): responses.UsageReportSchema, **GUARDED, **errors(400)},
 )
