@@ -12,7 +12,7 @@ import pytest
 from inference_proxy.exceptions import ContentRefused, ContextTooLong, ModelGone, UpstreamFailure, ValueRefused
 from inference_proxy.protocols.compatibility import Compatibility, read_refusal
 from inference_proxy.protocols.error_reports import read_error
-from inference_proxy.protocols.refusals import failure_of_answer
+from inference_proxy.protocols.refusals import failure_of_response
 from inference_proxy.protocols.value_refusals import describe_bounds
 
 Wording = dict[str, Any]
@@ -29,7 +29,7 @@ def answer_of(wording: Wording) -> bytes:
 
 
 def failure_of(wording: Wording) -> UpstreamFailure:
-    return failure_of_answer(wording["status"], answer_of(wording))
+    return failure_of_response(wording["status"], answer_of(wording))
 
 
 @pytest.mark.parametrize("wording", wordings("too_long"))
