@@ -15,7 +15,7 @@ from conversations.models import Conversation, Message, WebhookEvent
 from conversations.services.conversations import delete_conversation, delete_conversations
 from conversations.services.history.erase import erase_user
 from conversations.services.replies.store import DatabaseReplyStore
-from conversations.services.sending.begin import start_turn
+from conversations.services.sending.begin import send_turn
 from conversations.services.webhooks.outbox import MARK_SQL
 from conversations.tests.ending import end
 from conversations.tests.factories import USER_ID, make_conversation, make_message, make_running_reply
@@ -29,7 +29,7 @@ def events() -> list[tuple[str, dict[str, Any]]]:
 
 
 def begin(conversation: Conversation) -> Any:
-    return start_turn(conversation_id=conversation.id, user_id=USER_ID, content="hi", sampling=Sampling())
+    return send_turn(conversation_id=conversation.id, user_id=USER_ID, content="hi", sampling=Sampling())
 
 
 @pytest.mark.parametrize("status", ["complete", "stopped", "failed", "interrupted"])
