@@ -1,6 +1,7 @@
 """Which modules may import which, read from the sources."""
 
 import ast
+import functools
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -131,6 +132,7 @@ def test_the_project_does_not_depend_on_its_dev_stack_or_tests() -> None:
     assert [offender for package in PACKAGES for offender in offenders(package, "devstack", "tests", "benchmarks")] == []
 
 
+@functools.cache
 def runtime_imports() -> dict[str, set[str]]:
     """Return which application modules each one imports, also inside functions, but not under `if TYPE_CHECKING`."""
     files = {}
@@ -172,6 +174,31 @@ def test_circles_are_found() -> None:
 
 def test_no_modules_import_each_other_in_a_circle() -> None:
     assert circles(runtime_imports()) == []
+
+
+def siblings(one: str, other: str) -> tuple[str, str]:
+    """Return what two modules are in, where their names part: folders or files of one folder, "" if one holds the other."""
+    ours, theirs = one.split("."), other.split(".")
+    shared = next((number for number, parts in enumerate(zip(ours, theirs, strict=False)) if parts[0] != parts[1]), None)
+    return ("", "") if shared is None else (".".join(ours[: shared + 1]), ".".join(theirs[: shared + 1]))
+
+
+def folders_that_import_each_other(graph: dict[str, set[str]]) -> set[tuple[str, str]]:
+    """Return the pairs of folders, and of a folder and a file beside it, that import each other."""
+    pairs = {siblings(module, other) for module, others in graph.items() for other in others} - {("", "")}
+    return {(one, other) for one, other in pairs if one < other and (other, one) in pairs}
+
+
+def test_folders_that_import_each_other_are_found() -> None:
+    graph = {"a.b.c": {"a.d.e"}, "a.d": {"a.b"}, "a.d.e": {"a.d.f"}, "a": {"a.b.c"}}
+    assert folders_that_import_each_other(graph) == {("a.b", "a.d")}
+
+
+def test_no_two_folders_import_each_other() -> None:
+    """The settings, the URLs and the server's entry point put the packages together, so they import all of them."""
+    together = ("chatapi.settings", "chatapi.urls", "chatapi.wsgi")
+    graph = {module: others for module, others in runtime_imports().items() if module not in together}
+    assert folders_that_import_each_other(graph) == set()
 
 
 def test_the_server_imports_nothing_that_gevent_must_patch_first() -> None:

@@ -1,8 +1,8 @@
 """The paths of chat completions, whose errors name other fields than those of responses."""
 
 from chatapi.incoming.routes import route
+from conversations.surfaces.openai.chat.views import CompletionView
 from conversations.surfaces.openai.errors import give_chat_form
-from conversations.surfaces.openai.views.completion import CompletionView
 
 shape_response = give_chat_form
 

@@ -9,7 +9,8 @@ from django.conf import settings
 from chatapi.tests.clients import UserClient
 from conversations.exceptions import ConversationNotFound
 from conversations.surfaces.openai.asking import Question
-from conversations.surfaces.openai.views import completion, response
+from conversations.surfaces.openai.chat import views as completion
+from conversations.surfaces.openai.views import response
 
 ADDRESSES = {"messages": "/v1/chat/completions", "input": "/v1/responses"}
 pytestmark = pytest.mark.django_db

@@ -23,8 +23,8 @@ from conversations.surfaces.delivery import (
     wait_for_reply,
 )
 from conversations.surfaces.headers import read_idempotency_key
-from conversations.surfaces.openai import operations
 from conversations.surfaces.openai.asking import begin_response, new_messages, read_question
+from conversations.surfaces.openai.chat import operations
 from conversations.surfaces.openai.chat.asking import limit_header, question_of
 from conversations.surfaces.openai.chat.chunks import chunk_stream
 from conversations.surfaces.openai.chat.requests import CompletionCreateBody
