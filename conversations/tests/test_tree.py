@@ -1,7 +1,6 @@
 """A conversation as a tree: whatever is edited, regenerated and chosen, each branch comes back as it was left."""
 
 import random
-from dataclasses import dataclass, field
 from uuid import UUID
 
 import pytest
@@ -16,42 +15,11 @@ from conversations.surfaces.api.queries import read_conversation_and_messages
 from conversations.tests.ending import end
 from conversations.tests.factories import USER_ID, make_conversation, make_message, make_reply
 from inference_proxy.protocols.base import Sampling
+from tests.support.reference_tree import Node
 
 pytestmark = pytest.mark.django_db
 
 STEPS = 14
-
-
-@dataclass(eq=False)
-class Node:
-    """A message of the reference tree. `chosen` is the child that was active last."""
-
-    text: str
-    above: "Node | None" = None
-    below: list["Node"] = field(default_factory=list)
-    chosen: "Node | None" = None
-    id: UUID | None = None
-
-    def add(self, text: str) -> "Node":
-        node = Node(text, self)
-        self.below.append(node)
-        return node
-
-    def choose(self) -> None:
-        node = self
-        while node.above is not None:
-            node.above.chosen = node
-            node = node.above
-
-    def path(self) -> list["Node"]:
-        found, node = [], self.chosen
-        while node is not None:
-            found.append(node)
-            node = node.chosen
-        return found
-
-    def everything(self) -> list["Node"]:
-        return [node for child in self.below for node in (child, *child.everything())]
 
 
 class Reference:

@@ -7,7 +7,6 @@ What is remembered of a branch that was left shows when it is chosen again.
 import itertools
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -17,6 +16,7 @@ from tests.conftest import StartServer
 from tests.support.auth import make_token
 from tests.support.client import Client, Stream
 from tests.support.exchange import Exchange
+from tests.support.reference_tree import Node
 from tests.support.server import Server
 from tests.support.steps import die, done, hold, respond, tokens
 from tests.support.upstream import ScriptedUpstream
@@ -35,48 +35,6 @@ _schedules = itertools.count()
 def nodes(new_server: StartServer) -> Iterator[list[Server]]:
     with new_server(**QUICK) as first, new_server(**QUICK) as second, new_server(**QUICK) as third:
         yield [first, second, third]
-
-
-@dataclass(eq=False)
-class Node:
-    """A message of the reference tree. `chosen` is the child that was active last."""
-
-    text: str
-    role: str
-    above: "Node | None" = None
-    id: str = ""
-    status: str = "complete"
-    below: list["Node"] = field(default_factory=list)
-    chosen: "Node | None" = None
-
-    def add(self, text: str, role: str, node_id: str = "", status: str = "complete") -> "Node":
-        node = Node(text, role, self, node_id, status)
-        self.below.append(node)
-        return node
-
-    def choose(self) -> None:
-        node = self
-        while node.above is not None:
-            node.above.chosen = node
-            node = node.above
-
-    def path(self) -> list["Node"]:
-        found, node = [], self.chosen
-        while node is not None:
-            found.append(node)
-            node = node.chosen
-        return found
-
-    def way(self) -> list["Node"]:
-        """Return the messages that lead to this one, and itself."""
-        found, node = [], self
-        while node.above is not None:
-            found.append(node)
-            node = node.above
-        return found[::-1]
-
-    def everything(self) -> list["Node"]:
-        return [node for child in self.below for node in (child, *child.everything())]
 
 
 class Schedule:
