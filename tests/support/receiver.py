@@ -23,7 +23,8 @@ class Received(NamedTuple):
 
     @property
     def event(self) -> dict[str, Any]:
-        return json.loads(self.body)
+        event: dict[str, Any] = json.loads(self.body)
+        return event
 
 
 # Gets the request and says what is sent: bytes, or None for a connection that is closed without a word.
