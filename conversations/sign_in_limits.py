@@ -52,7 +52,7 @@ class Attempt:
         return not self.wait_s
 
     def give_back(self) -> None:
-        """Count the attempt for nothing."""
+        """Give back the places that the attempt took."""
         while self._taken:
             meter.give_place_back(*self._taken.pop())
 

@@ -1,4 +1,4 @@
-"""A time limit for reading an answer, so that a client that reads one byte at a time can't keep it in memory forever.
+"""A time limit for reading a response, so that a client that reads one byte at a time can't keep it in memory forever.
 
 An ordinary answer has one limit for the whole, longer for a longer answer. A stream has none: it may go on for as long as its
 client takes what is there; each write to it has a limit.

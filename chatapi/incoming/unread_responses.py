@@ -1,4 +1,4 @@
-"""How much memory answers may take that their clients have not read.
+"""How much memory responses may take that their clients have not read.
 
 An answer stays in memory until its client has read it, and a page of messages is up to 4 MiB of text. A client may be slow, but
 it can also ask again and again and read nothing. So there are permits for large answers. The fewer of them are free, the fewer

@@ -1,4 +1,4 @@
-"""Answers to requests that the server could not read: JSON like every other error, instead of the server's own HTML.
+"""Responses to requests that the server could not read: JSON like every other error, instead of the server's own HTML.
 
 Principle: this answer is made by the application, from the little that could be read: the path, which decides the form of
 the error, the Origin, so that a page may read it, and the client's address. So it is logged, counted and limited like others.

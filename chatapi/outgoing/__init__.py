@@ -1,1 +1,1 @@
-"""Calls to other services: names, connections, deadlines, small JSON answers. Not what is asked for."""
+"""Calls to other services: names, connections, deadlines, small JSON responses. Not what is asked for."""

@@ -1,4 +1,4 @@
-"""May I? A limit on what is done at once, and the permits that it gives.
+"""Permits: a limit on what is done at once, and the right to do it.
 
 A permit has a key, such as a user or a client address, and counts until it is released. The rule of a limit sees what its key
 and all keys hold, and says whether one more fits. If not, a caller may wait: permits that are given back go to those who wait,

@@ -243,7 +243,7 @@ class Generation:
         return None
 
     def _missing_answer(self) -> UpstreamFailure | None:
-        """Return why a reply that is whole is none, if it has neither text nor calls."""
+        """Return the failure of a whole reply that has neither text nor calls."""
         if self.transcript.has_text or self.transcript.calls:
             return None
         return ToolCallUnsupported() if self._account.has_called_tool else NoAnswer()

@@ -89,7 +89,10 @@ class ReplyStore(Protocol):
         ...
 
     def interrupt(self, reply_ids: Sequence[UUID]) -> frozenset[UUID]:
-        """Mark those of these replies `interrupted` that exist and are running; return them. No id is a question, too."""
+        """Mark those of these replies `interrupted` that exist and are running, and return them.
+
+        Without ids, it only asks whether the store can be reached.
+        """
         ...
 
     def count_uncounted(self) -> None:

@@ -1,4 +1,4 @@
-"""The body of a streamed answer, read from its socket as the bytes arrive.
+"""The body of a streamed response, read from its socket as the bytes arrive.
 
 urllib3 connects and keeps connections; http.client reads the answer's headers. After them, http.client's reader would make five
 Python calls and a buffered `readline` per chunk, more than all other work for a token. So this module reads the body with

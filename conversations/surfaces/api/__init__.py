@@ -1,0 +1,1 @@
+"""The primary surface: /api, with all that the service can do."""

@@ -6,6 +6,7 @@ from chatapi.auth.authentication import BearerAuthentication
 from chatapi.incoming.routes import route
 from conversations.surfaces.api.tickets import TicketAuthentication
 from conversations.surfaces.api.views.assistants import AssistantsView
+from conversations.surfaces.api.views.bulk_and_tags import BulkView, TagsView
 from conversations.surfaces.api.views.changes import ChangesView
 from conversations.surfaces.api.views.conversations import ConversationViewSet
 from conversations.surfaces.api.views.export import ConversationExportView, ExportView
@@ -15,7 +16,6 @@ from conversations.surfaces.api.views.instructions import InstructionsView
 from conversations.surfaces.api.views.messages import MessageViewSet
 from conversations.surfaces.api.views.models import ModelsView, ModelSwapView
 from conversations.surfaces.api.views.openapi import DocumentationView, SchemaView
-from conversations.surfaces.api.views.order import BulkView, TagsView
 from conversations.surfaces.api.views.search import SearchView
 from conversations.surfaces.api.views.usage import UsageView
 from conversations.surfaces.api.views.users import UsersView

@@ -1,0 +1,1 @@
+"""The completion surface: /conversation, one request for a question and its reply."""
