@@ -81,7 +81,6 @@ def _prepare(reply_id: UUID) -> tuple[Turn | None, bool]:
 
 def _end(reply_id: UUID, status: FinalStatus, error_code: str = "") -> None:
     """End a reply that was never begun, and start the next one. Runs in the caller's transaction."""
-    QueuedMessage.objects.filter(reply_id=reply_id).delete()
     nothing = FinishedReply(
         reply_id=reply_id,
         status=status,
@@ -94,6 +93,8 @@ def _end(reply_id: UUID, status: FinalStatus, error_code: str = "") -> None:
         finish_reason="",
     )
     ended = end_reply(nothing, run_together, reason="not begun")
+    # After the reply, in the order in which a deletion of the conversation locks these rows.
+    QueuedMessage.objects.filter(reply_id=reply_id).delete()
     live_replies.expect_no_longer(reply_id)
     if ended is not None:
         logger.info("reply not begun", extra={"message_id": str(reply_id), "status": ended.status, "error": error_code})
