@@ -100,6 +100,16 @@ def test_a_running_reply_is_seen_and_its_stop(service: Server, client: Client, u
     wait_value(0, "chat_followers")
 
 
+def test_streams_of_changes_are_seen(service: Server, client: Client) -> None:
+    streams = [client.open("GET", "/api/changes", headers={"Accept": "text/event-stream"}) for _ in range(2)]
+    wait_value(2, "chat_change_streams")
+    for stream in streams:
+        stream.abort()
+    # The server notices with what it sends next.
+    client.create_conversation()
+    wait_value(0, "chat_change_streams")
+
+
 def test_lookups_of_tokens_are_counted(service: Server, auth: ScriptedAuth) -> None:
     before = scrape()
     user = Client(service.port, make_token())

@@ -130,6 +130,7 @@ followers = Gauge(
     registry=registry,
     multiprocess_mode="livesum",
 )
+change_streams = Gauge("chat_change_streams", "Open streams of /api/changes.", registry=registry, multiprocess_mode="livesum")
 admission_waiting = Gauge(
     "chat_admission_waiting_requests",
     "Requests that wait for admission, in the queue of sends or of all others.",

@@ -78,3 +78,19 @@ def test_this_version_takes_over_from_a_killed_worker_of_the_version_before(
         os.kill(worker, signal.SIGKILL)
     elsewhere = user.at(both[1].port)
     wait_until(lambda: elsewhere.message(conversation, stream.message_id)["status"] == "interrupted", "it is interrupted")
+
+
+def test_changes_at_the_version_before_are_told(both: tuple[Server, Server], new_user: NewUser) -> None:
+    before, now = both
+    user = new_user(now)
+    since = user.get("/api/changes")["next"]
+    elsewhere = user.at(before.port)
+    kept, deleted = elsewhere.create_conversation(), elsewhere.create_conversation()
+    elsewhere.send(kept, "first").finish()
+    elsewhere.request("PATCH", f"/api/conversations/{kept}", {"title": "renamed"})
+    elsewhere.request("DELETE", f"/api/conversations/{deleted}")
+    told = user.get(f"/api/changes?since={since}")
+    assert [(item["id"], item["title"], item["running_message_id"]) for item in told["conversations"]] == [
+        (kept, "renamed", None)
+    ]
+    assert told["deleted"] == [deleted]

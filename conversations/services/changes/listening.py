@@ -18,6 +18,7 @@ from uuid import UUID
 from chatapi.database.connections import Runner, release_connections
 from chatapi.database.failures import is_database_away
 from chatapi.database.pools import SeparatePool
+from chatapi.observability import metrics
 from conversations.exceptions import CursorExpired
 from conversations.services.changes.cursors import Cursor
 from conversations.services.changes.reading import Moment, Page, UserChanges, read_page, read_round, split
@@ -176,6 +177,7 @@ class Listeners:
         listener = Listener(self, user_id, page)
         with self._lock:
             self._of_user.setdefault(user_id, set()).add(listener)
+            metrics.change_streams.inc()
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="changes", daemon=True)
                 self._thread.start()
@@ -184,7 +186,10 @@ class Listeners:
     def leave(self, listener: Listener) -> None:
         with self._lock:
             theirs = self._of_user.get(listener.user_id, set())
-            theirs.discard(listener)
+            if listener not in theirs:
+                return
+            theirs.remove(listener)
+            metrics.change_streams.dec()
             if not theirs:
                 self._of_user.pop(listener.user_id, None)
 
