@@ -16,7 +16,7 @@ from chatapi.tests.clients import UserClient
 from conversations.models import Conversation, DailyFigures, Message, UsageTotal
 from conversations.services.history.move import move_history
 from conversations.services.replies.store import DatabaseReplyStore
-from conversations.services.sending.begin import start_turn
+from conversations.services.sending.begin import send_turn
 from conversations.services.staff.daily_figures import costs_by_model, count_day
 from conversations.services.usage.totals import has_uncounted
 from conversations.tests.ending import end
@@ -38,7 +38,7 @@ def prices(settings: Any) -> None:
 def reply(model: str, tokens: int, prompt_tokens: int | None, user_id: UUID = USER_ID, **values: Any) -> Any:
     """Have a reply of a model begin and end."""
     conversation = make_conversation(user_id)
-    turn = start_turn(conversation_id=conversation.id, user_id=user_id, content="hi", sampling=Sampling())
+    turn = send_turn(conversation_id=conversation.id, user_id=user_id, content="hi", sampling=Sampling())
     end(turn, text="x", token_count=tokens, prompt_tokens=prompt_tokens, model_tag=model, **values)
     return turn
 
