@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.conf import settings
@@ -34,6 +34,13 @@ from conversations.tags import tag_columns
 DELETION_BATCH = 100
 
 
+class Created(NamedTuple):
+    """The columns of a conversation, and whether an earlier request with the same key has created it."""
+
+    row: dict[str, Any]
+    is_replay: bool = False
+
+
 def create_conversation(
     columns: tuple[str, ...],
     *,
@@ -45,7 +52,7 @@ def create_conversation(
     is_archived: bool = False,
     tags: Sequence[str] = (),
     idempotency_key: str = "",
-) -> dict[str, Any]:
+) -> Created:
     """Create a conversation and return these columns. Requests of a user with one key create one conversation.
 
     Without a title, or with one of UNNAMED_TITLES, it gets its title from the first message. A temporary conversation is in no
@@ -72,13 +79,14 @@ def create_conversation(
 
     with requires_known_user():
         if not idempotency_key or user_id is None:
-            return insert(columns)
+            return Created(insert(columns))
         request: list[object] = [title, model_tag, assistant_id, temporary]
         if is_archived or tags:
             # Only then, so that nodes of the version before know the request again.
             request += [is_archived, *tags]
-        made_id = create_once(user_id, idempotency_key, request, lambda: insert(("id",))["id"])
-    return update_conversation(columns, conversation_id=made_id, user_id=user_id, changes={})
+        made = create_once(user_id, idempotency_key, request, lambda: insert(("id",))["id"])
+    row = update_conversation(columns, conversation_id=made.id, user_id=user_id, changes={})
+    return Created(row, is_replay=made.is_replay)
 
 
 @PreparedStatement

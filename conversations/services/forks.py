@@ -12,7 +12,7 @@ from conversations.placeholders import TEXT_SQL
 from conversations.querysets import MessageQuerySet
 from conversations.services.conversations import require_conversation
 from conversations.services.replies.versions import read_tree
-from conversations.services.sending.creation_keys import create_once
+from conversations.services.sending.creation_keys import Made, create_once
 from conversations.services.user_directory import requires_known_user
 
 # A title has at most 500 characters.
@@ -57,8 +57,8 @@ def count_branch(*, conversation_id: UUID, user_id: UUID) -> int:
 
 def fork_conversation(
     *, conversation_id: UUID, user_id: UUID, message_id: UUID | None, title: str | None, idempotency_key: str = ""
-) -> UUID:
-    """Copy the active branch up to a message into a new conversation, and return its id. Without `message_id`, all of it.
+) -> Made:
+    """Copy the active branch up to a message into a new conversation, and return it. Without `message_id`, all of it.
 
     For a message that is not active: the branch that leads to it. A running reply is not copied. Requests with one key make one
     fork. Raises `ConversationNotFound`, `MessageNotFound`, `IdempotencyMismatch`, `UnknownUser`.
@@ -78,7 +78,7 @@ def fork_conversation(
 
     with requires_known_user(), transaction.atomic():
         if not idempotency_key:
-            return fork()
+            return Made(fork())
         request: list[object] = ["fork", str(conversation_id), message_id and str(message_id), title]
         return create_once(user_id, idempotency_key, request, fork)
 

@@ -25,7 +25,7 @@ from conversations.services.replies.follow import follow_reply
 from conversations.services.replies.store import live_replies
 from conversations.services.replies.waiting import WaitingFollower
 from conversations.services.sending.turn import Turn
-from conversations.surfaces.headers import LastEvent, read_last_event
+from conversations.surfaces.headers import LastEvent, read_last_event, replay_headers
 from conversations.surfaces.open_streams import open_streams
 from inference_proxy.exceptions import FAILURES, UpstreamError, UpstreamFailure
 from inference_proxy.replies.frames import START, Cursor, cursor_of
@@ -272,8 +272,7 @@ def conversation_location(conversation_id: UUID) -> str:
 
 def reply_headers(turn: Turn) -> dict[str, str]:
     headers = {"X-Message-Id": str(turn.reply_id), "X-User-Message-Id": str(turn.user_message_id)}
-    # An earlier request has begun the reply.
-    return headers if turn.request else {**headers, "X-Idempotent-Replay": "true"}
+    return {**headers, **replay_headers(turn.request is None)}
 
 
 def deliver(

@@ -33,6 +33,11 @@ def read_idempotency_key(request: HttpRequest) -> str:
     return key
 
 
+def replay_headers(is_replay: bool) -> dict[str, str]:
+    """Return the header that tells that an earlier request with the same `Idempotency-Key` did what this one asks for."""
+    return {"X-Idempotent-Replay": "true"} if is_replay else {}
+
+
 # What a stop says that came before its send.
 STOPS_LATER = "The reply will be stopped as soon as its message arrives."
 

@@ -15,7 +15,7 @@ from conversations.tests.factories import USER_ID
 
 
 def create(key: str = "k", user_id: UUID = USER_ID, **fields: Any) -> Any:
-    return create_conversation(("id", "title"), user_id=user_id, idempotency_key=key, **fields)["id"]
+    return create_conversation(("id", "title"), user_id=user_id, idempotency_key=key, **fields).row["id"]
 
 
 @pytest.mark.django_db

@@ -6,6 +6,7 @@ no more keys than conversations.
 
 from collections.abc import Callable
 from datetime import timedelta
+from typing import NamedTuple
 from uuid import UUID
 
 from django.db import connection, transaction
@@ -17,7 +18,14 @@ from conversations.services.sending.retries import fingerprint_of, require_same
 REMEMBERED_FOR = timedelta(hours=24)
 
 
-def create_once(user_id: UUID, key: str, request: list[object], create: Callable[[], UUID]) -> UUID:
+class Made(NamedTuple):
+    """A conversation, and whether an earlier request with the same key has made it."""
+
+    id: UUID
+    is_replay: bool = False
+
+
+def create_once(user_id: UUID, key: str, request: list[object], create: Callable[[], UUID]) -> Made:
     """Return the conversation that the first request with this key created, or create it.
 
     `request` is what must be equal in requests with one key. Runs in one transaction with `create`. Raises
@@ -31,11 +39,10 @@ def create_once(user_id: UUID, key: str, request: list[object], create: Callable
         found = keys.filter(key=key).values("fingerprint", "conversation_id").first()
         if found is not None:
             require_same(found["fingerprint"], fingerprint)
-            made_id: UUID = found["conversation_id"]
-            return made_id
+            return Made(found["conversation_id"], is_replay=True)
         made_id = create()
         CreationKey.objects.create(user_id=user_id, key=key, fingerprint=fingerprint, conversation_id=made_id)
-        return made_id
+        return Made(made_id)
 
 
 def _wait_for_same_key(user_id: UUID, key: str) -> None:

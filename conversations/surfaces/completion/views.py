@@ -17,7 +17,7 @@ from conversations.surfaces.completion.queries import read_conversation_page, re
 from conversations.surfaces.completion.requests import CompletionBody
 from conversations.surfaces.completion.responses import ConversationSchema
 from conversations.surfaces.delivery import TEXT_STREAM_FORMATS, Delivery
-from conversations.surfaces.headers import next_link, read_idempotency_key
+from conversations.surfaces.headers import next_link, read_idempotency_key, replay_headers
 from conversations.surfaces.ids import require_conversation_id
 from conversations.surfaces.replica import from_replica
 from conversations.surfaces.sending import respond_with_reply
@@ -39,10 +39,11 @@ class ConversationView(APIView):
 
     @operations.create_conversation
     def post(self, request: Request) -> Response:
-        row = create_conversation(
+        row, is_replay = create_conversation(
             ("id", "created_at"), user_id=caller_id(request), idempotency_key=read_idempotency_key(request)
         )
-        return Response(ConversationSchema(row["id"], [], row["created_at"]), status=201)
+        made = ConversationSchema(row["id"], [], row["created_at"])
+        return Response(made, status=201, headers=replay_headers(is_replay))
 
 
 class CompletionView(APIView):

@@ -23,7 +23,7 @@ from conversations.surfaces.contract.requests import (
 )
 from conversations.surfaces.contract.responses import ConversationSchema, HealthSchema, MessageSchema
 from conversations.surfaces.delivery import TEXT_STREAM_FORMATS, Delivery
-from conversations.surfaces.headers import next_link, read_idempotency_key
+from conversations.surfaces.headers import next_link, read_idempotency_key, replay_headers
 from conversations.surfaces.ids import require_conversation_id
 from conversations.surfaces.probes import ProbeView
 from conversations.surfaces.replica import from_replica
@@ -50,14 +50,15 @@ class ConversationViewSet(ViewSet):
     @operations.create_conversation
     def create(self, request: Request) -> Response:
         body = read_body(ConversationCreateBody, request)
-        row = create_conversation(
+        row, is_replay = create_conversation(
             ConversationSchema.columns,
             user_id=caller_id(request),
             idempotency_key=read_idempotency_key(request),
             title=body.title,
             model_tag=body.model_tag,
         )
-        return Response(ConversationSchema.from_row(row), status=201, headers={"Location": f"/conversations/{row['id']}"})
+        headers = {"Location": f"/conversations/{row['id']}", **replay_headers(is_replay)}
+        return Response(ConversationSchema.from_row(row), status=201, headers=headers)
 
     @operations.read_conversation
     def retrieve(self, request: Request, conversation_id: str) -> Response:

@@ -190,7 +190,7 @@ def _find_or_open(question: Question, key: str) -> UUID:
     if not key or not history:
         return find_or_open()
     # The turn that this key began may run in the conversation, which then would not be found.
-    return create_once(question.user_id, key, ["history", question.terms.fingerprint], find_or_open)
+    return create_once(question.user_id, key, ["history", question.terms.fingerprint], find_or_open).id
 
 
 def _open(question: Question, key: str) -> UUID:

@@ -55,7 +55,7 @@ from conversations.surfaces.api.views.replies import respond_as_asked
 from conversations.surfaces.callers import caller_id
 from conversations.surfaces.conditional import only_if_unchanged, quoted, tag_of, tagged
 from conversations.surfaces.delivery import conversation_location
-from conversations.surfaces.headers import STOPS_LATER, read_idempotency_key, read_stop_key
+from conversations.surfaces.headers import STOPS_LATER, read_idempotency_key, read_stop_key, replay_headers
 from conversations.surfaces.ids import require_conversation_id, require_message_id
 from conversations.surfaces.paging import MAX_OFFSET, read_cursor
 from conversations.surfaces.query_parameters import read_choice, read_flag, read_text, read_whole_number, read_zone
@@ -117,13 +117,13 @@ class ConversationViewSet(ViewSet):
     @operations.create_conversation
     def create(self, request: Request) -> Response:
         body = read_body(ConversationCreateBody, request)
-        row = create_conversation(
+        row, is_replay = create_conversation(
             ConversationSchema.columns,
             user_id=caller_id(request),
             idempotency_key=read_idempotency_key(request),
             **body.chosen(),
         )
-        headers = {"Location": conversation_location(row["id"])}
+        headers = {"Location": conversation_location(row["id"]), **replay_headers(is_replay)}
         return _answer(ConversationSchema.from_row(row), status=201, headers=headers)
 
     @operations.fork_conversation
@@ -131,14 +131,15 @@ class ConversationViewSet(ViewSet):
         found_id, user_id = require_conversation_id(conversation_id), caller_id(request)
         body = read_body(ForkBody, request)
         count_further_sends(request, count_branch(conversation_id=found_id, user_id=user_id) // MESSAGES_PER_SEND)
-        made_id = fork_conversation(
+        made_id, is_replay = fork_conversation(
             conversation_id=found_id,
             user_id=user_id,
             message_id=None if body.message_id is None else require_message_id(body.message_id),
             title=body.title,
             idempotency_key=read_idempotency_key(request),
         )
-        return Response(read_conversation(made_id, user_id), status=201, headers={"Location": conversation_location(made_id)})
+        headers = {"Location": conversation_location(made_id), **replay_headers(is_replay)}
+        return Response(read_conversation(made_id, user_id), status=201, headers=headers)
 
     @operations.read_conversation
     @tagged

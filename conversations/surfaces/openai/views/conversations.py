@@ -10,9 +10,9 @@ from chatapi.api.views import ViewSet
 from chatapi.api.wire import Response
 from chatapi.limits.throttling import SendThrottle, count_further_sends
 from conversations.services.conversations import delete_conversation, replace_metadata, require_conversation
-from conversations.services.sending.creation_keys import create_once
+from conversations.services.sending.creation_keys import Made, create_once
 from conversations.surfaces.callers import caller_id
-from conversations.surfaces.headers import read_idempotency_key
+from conversations.surfaces.headers import read_idempotency_key, replay_headers
 from conversations.surfaces.openai import operations
 from conversations.surfaces.openai.asking import retry_count, said_of
 from conversations.surfaces.openai.deleting import delete_item
@@ -51,8 +51,8 @@ class ConversationViewSet(ViewSet):
             metadata,
             [[said.role, said.content, *said.calls, *filter(None, [said.call_id])] for said in history],
         ]
-        made_id = create_once(user_id, key, same, create_it) if key else create_it()
-        return Response(read_conversation(made_id, user_id))
+        made = create_once(user_id, key, same, create_it) if key else Made(create_it())
+        return Response(read_conversation(made.id, user_id), headers=replay_headers(made.is_replay))
 
     @operations.read_conversation
     def retrieve(self, request: Request, conversation_id: str) -> Response:
