@@ -1,7 +1,7 @@
 """The choices of a request that only some inference protocols have."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, get_args
 
 import orjson
 from django.conf import settings
@@ -59,6 +59,9 @@ Stop = Annotated[
     ),
 ]
 ResponseFormat = Annotated[dict[str, Any], Meta(extra_json_schema=_FORMAT, extra={"read": read_response_format})]
+# How long the model thinks. Which of these a model knows is the inference service's to judge.
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+EFFORTS: tuple[str, ...] = get_args(Effort)
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
 Seed = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1, extra_json_schema={"format": "int64"})]
 
@@ -71,6 +74,7 @@ class OpenAIFieldsBody(RefusingBody):
     seed: Annotated[Seed | None, Meta(description=ONLY_OPENAI)] = None
     frequency_penalty: Annotated[Penalty | None, Meta(description=ONLY_OPENAI)] = None
     presence_penalty: Annotated[Penalty | None, Meta(description=ONLY_OPENAI)] = None
+    reasoning_effort: Annotated[Effort | None, Meta(description=ONLY_OPENAI)] = None
 
     @classmethod
     def prepare(cls, given: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -30,7 +30,7 @@ END_WORDS = ("[DONE]", "DONE", "[EOS]", "EOS", "<DONE>", "[END]")
 FAILURE_WORDS = re.compile(r"error|exception|fail|traceback|denied|unavailable|timeout|timed out|exceeded|overload|abort", re.I)
 
 # What OpenAI's requests choose beside temperature and length.
-OPENAI_FIELDS = ("top_p", "stop", "seed", "frequency_penalty", "presence_penalty", "response_format")
+OPENAI_FIELDS = ("top_p", "stop", "seed", "frequency_penalty", "presence_penalty", "response_format", "reasoning_effort")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +49,14 @@ class Sampling:
     frequency_penalty: float | None = None
     presence_penalty: float | None = None
     response_format: dict[str, Any] | None = None
+    reasoning_effort: str | None = None
     # Only for protocols that take tools: `tools`, and perhaps `tool_choice` and `parallel_tool_calls`, as in a chat completion.
+    # Empty: no tools. None: those of an earlier answer to the same question, if there are any.
     tools: dict[str, Any] | None = None
 
     def choices(self) -> dict[str, Any]:
         """Return what tells two requests apart. What older requests did not know is left out where it is not chosen."""
-        chosen = {name: value for name, value in asdict(self).items() if value is not False}
+        chosen = {name: value for name, value in asdict(self).items() if value is not False and value != {}}
         return {name: value for name, value in chosen.items() if value is not None or name not in (*OPENAI_FIELDS, "tools")}
 
     def with_defaults(self, **defaults: Any) -> "Sampling":

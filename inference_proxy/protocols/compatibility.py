@@ -26,9 +26,10 @@ CHANGES: dict[str, tuple[str, str | None]] = {
     "no_stream_options": ("stream_options", None),
     "no_temperature": ("temperature", None),
     "no_top_k": ("top_k", None),
+    "no_reasoning_effort": ("reasoning_effort", None),
 }
 # A server also names `temperature` when a user's choice is out of its range. That must not change other users' requests.
-LEARNT = ("max_completion_tokens", "no_stream_options", "no_top_k")
+LEARNT = ("max_completion_tokens", "no_stream_options", "no_top_k", "no_reasoning_effort")
 LEARNT_FROM = (400, 422)
 # Models beyond this number learn nothing.
 MOST_MODELS = 1000
@@ -37,11 +38,11 @@ UNSUPPORTED = re.compile(
     rb"unsupported[ _]parameter|unknown[ _](?:parameter|argument|field|name)|unrecognized|unexpected (?:keyword|field|argument)"
     rb"|extra (?:fields|inputs)|extra_forbidden|not permitted|additional properties are not allowed"
     rb"|argument not supported|(?:use|using|instead:?) ['\"`]*max_completion_tokens"
-    rb"|(?:parameter|property|field|argument|(?<!for )(?<!of )(?:top_k|max_tokens|stream_options))['\"`\\\\]*,? "
-    rb"(?:is|are) (?:currently )?(?:unsupported|not (?:supported|allowed|recognized))",
+    rb"|(?:parameter|property|field|argument|(?<!for )(?<!of )(?:top_k|max_tokens|stream_options|reasoning_effort))"
+    rb"['\"`\\\\]*,? (?:is|are) (?:currently )?(?:unsupported|not (?:supported|allowed|recognized))",
     re.IGNORECASE,
 )
-FIELD = re.compile(rb"(?<![A-Za-z0-9_])(?:max_tokens|stream_options|top_k)(?![A-Za-z0-9_])")
+FIELD = re.compile(rb"(?<![A-Za-z0-9_])(?:max_tokens|stream_options|top_k|reasoning_effort)(?![A-Za-z0-9_])")
 
 
 def read_refusal(status: int | None, answer: bytes) -> Refusal:

@@ -85,7 +85,18 @@ def test_a_summary_in_a_stream_and_its_rest(api: OpenAI, upstream: ScriptedUpstr
         assert [one.to_dict() for one in rest] == events[place + 1 :]
 
 
-def test_an_effort_is_refused(api: OpenAI) -> None:
+@pytest.mark.parametrize("api_name", ["responses", "completions"])
+def test_an_effort_is_passed_on(api_name: str, api: OpenAI, upstream: ScriptedUpstream) -> None:
+    if api_name == "responses":
+        response = api.responses.create(model="tiny", input="hello", reasoning={"effort": "high"})
+        assert check_response(response.to_dict()).to_dict()["reasoning"] == {"effort": "high", "summary": None}
+    else:
+        api.chat.completions.create(model="tiny", messages=[{"role": "user", "content": "hello"}], reasoning_effort="high")
+    assert upstream.generations()[-1].body["reasoning_effort"] == "high"
+
+
+@pytest.mark.parametrize("reasoning", [{"effort": "endless"}, {"effort": 3}, {"mode": "deep"}], ids=["word", "number", "field"])
+def test_another_reasoning_is_refused(reasoning: Any, api: OpenAI) -> None:
     with pytest.raises(openai.BadRequestError) as refusal:
-        api.responses.create(model="tiny", input="hello", reasoning={"effort": "high"})
+        api.responses.create(model="tiny", input="hello", reasoning=reasoning)
     assert refusal.value.param == "reasoning"

@@ -193,21 +193,23 @@ def test_a_refused_field_is_left_out_or_renamed_at_once_and_from_then_on(
     with new_server(INFERENCE_PROTOCOL="openai", INFERENCE_MODEL="picky") as server:
         client = Client(server.port, make_token())
         conversation = client.create_conversation()
-        upstream.script(picky("max_tokens", "stream_options"))
-        assert client.send(conversation, "first", max_tokens=64).finish()["status"] == "complete"
+        upstream.script(picky("max_tokens", "stream_options", "reasoning_effort"))
+        assert client.send(conversation, "first", max_tokens=64, reasoning_effort="low").finish()["status"] == "complete"
         tries = [call.body for call in upstream.generations("first")]
         assert [("max_tokens" in body, "stream_options" in body) for body in tries] == [
             (True, True),
             (False, True),
             (False, False),
+            (False, False),
         ]
+        assert ["reasoning_effort" in body for body in tries] == [True, True, True, False]
         assert tries[-1]["max_completion_tokens"] == 64
-        assert client.send(conversation, "second", max_tokens=32).finish()["status"] == "complete"
+        assert client.send(conversation, "second", max_tokens=32, reasoning_effort="low").finish()["status"] == "complete"
         [second] = upstream.generations("second")
         assert second.body["max_completion_tokens"] == 32
-        assert {"max_tokens", "stream_options"}.isdisjoint(second.body)
+        assert {"max_tokens", "stream_options", "reasoning_effort"}.isdisjoint(second.body)
         [noted] = [line for line in server.log_lines() if "changes" in line]
-        assert noted["changes"] == ["max_completion_tokens", "no_stream_options"]
+        assert noted["changes"] == ["max_completion_tokens", "no_reasoning_effort", "no_stream_options"]
         client.close()
 
 

@@ -13,6 +13,7 @@ from tests.support.steps import done, hold, tokens
 from tests.support.upstream import ScriptedUpstream
 
 CHOICES: dict[str, Any] = {
+    "reasoning_effort": "low",
     "top_p": 0.5,
     "stop": ["END", "###"],
     "seed": 7,

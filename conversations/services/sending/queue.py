@@ -41,6 +41,7 @@ from conversations.services.usage.quotas import refuse_over_quota
 from inference_proxy.protocols.base import Sampling
 
 MOST_WAITING = 5
+NEWER_FIELDS = ("reasoning_effort",)
 LIMIT = Limit(what="messages that wait: five", per="conversation", refusal=QueueFull)
 
 
@@ -124,8 +125,8 @@ def change_queued(*, conversation_id: UUID, user_id: UUID, message_id: UUID, con
         request = found.values_list("request", flat=True).first()
         if request is None:
             return False
-        sampling = {**request["sampling"], **changes.pop("sampling", {})}
-        found.update(content=content, request={**request, **changes, "sampling": sampling})
+        sampling = {**request["sampling"], **request.get("newer_sampling", {}), **changes.pop("sampling", {})}
+        found.update(content=content, request={**request, **changes, **_stored_sampling(sampling)})
         return True
 
 
@@ -186,10 +187,18 @@ def _next_place(conversation_id: UUID) -> int:
     return (last or 0) + 1
 
 
+def _stored_sampling(chosen: dict[str, Any]) -> dict[str, Any]:
+    """Return what a request keeps of its sampling. Nodes of the version before can't read the newer fields, and ignore them."""
+    return {
+        "sampling": {name: value for name, value in chosen.items() if name not in NEWER_FIELDS},
+        "newer_sampling": {name: value for name, value in chosen.items() if name in NEWER_FIELDS},
+    }
+
+
 def _request_of(sampling: Sampling, terms: Terms) -> dict[str, Any]:
     """Return what a request chose, as `queued_turns` reads it."""
     return {
-        "sampling": {name: value for name, value in asdict(sampling).items() if value not in (None, False)},
+        **_stored_sampling({name: value for name, value in asdict(sampling).items() if value not in (None, False)}),
         "model_tag": terms.model_tag,
         "assistant_id": None if terms.assistant is None else str(terms.assistant.id),
         "instructions": terms.instructions,

@@ -103,7 +103,7 @@ def _end(reply_id: UUID, status: FinalStatus, error_code: str = "") -> None:
 
 def _read_request(request: dict[str, Any]) -> tuple[Sampling, Terms]:
     """Return what the request chose. An assistant that is not active any more is not used."""
-    chosen = dict(request["sampling"])
+    chosen = {**request["sampling"], **request.get("newer_sampling", {})}
     if "stop" in chosen:
         chosen["stop"] = tuple(chosen["stop"])
     assistant = None

@@ -226,8 +226,10 @@ def _place_of(body: ResponseCreateBody, user_id: UUID) -> Place:
 def _terms(body: ResponseCreateBody, place: Place, fingerprint: str) -> Terms:
     # Not by `==`: 0 is a choice, and equals False.
     options = {name: value for name in KEPT if (value := getattr(body, name)) not in (None, {}, "") and value is not False}
-    if body.reasoning:
-        options["reasoning_summary"] = body.reasoning
+    if body.reasoning and body.reasoning.summary:
+        options["reasoning_summary"] = body.reasoning.summary
+    if effort := body.effort():
+        options["reasoning_effort"] = effort
     if tools := body.offered():
         options["tools"] = tools
     if body.text:

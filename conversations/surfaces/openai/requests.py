@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 from django.conf import settings
 from msgspec import Meta
@@ -18,7 +18,7 @@ from conversations.surfaces.request_fields import (
     require_visible,
     visible,
 )
-from conversations.surfaces.sampling_fields import FORMATS, ONLY_OPENAI, known_sampling, read_response_format
+from conversations.surfaces.sampling_fields import EFFORTS, FORMATS, ONLY_OPENAI, known_sampling, read_response_format
 from conversations.visible_text import is_blank
 from inference_proxy.protocols.base import OPENAI_FIELDS, Sampling
 from inference_proxy.protocols.tool_calls import MOST_CALLS, ToolCall
@@ -135,16 +135,27 @@ def _limit_tokens(most: int) -> int:
     return min(most, settings.MAX_OUTPUT_TOKENS)
 
 
-def _read_reasoning(given: Any) -> str | None:
-    """Read `summary`: show what the model thinks as a summary, all of it. The effort can't be chosen."""
+class Reasoning(NamedTuple):
+    """`summary`: show what the model thinks as a summary, all of it. `effort`: how long it thinks."""
+
+    summary: str | None
+    effort: str | None
+
+
+def _read_reasoning(given: Any) -> Reasoning:
     if not isinstance(given, dict):
         raise ValidationError("Must be an object.")
     summary = given.get("summary") or given.get("generate_summary")
     if summary is not None and (not isinstance(summary, str) or summary not in SUMMARIES):
         raise ValidationError(f"The summary must be one of {', '.join(SUMMARIES)}.")
-    if any(value is not None for name, value in given.items() if name not in ("summary", "generate_summary")):
-        raise ValidationError("The service supports nothing but a summary.")
-    return summary
+    effort = given.get("effort")
+    if effort is not None and "reasoning_effort" not in known_sampling():
+        raise ValidationError("The inference service does not let the effort be chosen.")
+    if effort is not None and (not isinstance(effort, str) or effort not in EFFORTS):
+        raise ValidationError(f"The effort must be one of {', '.join(EFFORTS)}.")
+    if any(value is not None for name, value in given.items() if name not in ("summary", "generate_summary", "effort")):
+        raise ValidationError("The service supports nothing but a summary and an effort.")
+    return Reasoning(summary, effort)
 
 
 _INPUT_LIST = {"type": "array", "items": _MESSAGE, "minItems": 1, "maxItems": MOST_KNOWN_ITEMS}
@@ -170,11 +181,14 @@ _TEXT = {
 }
 _REASONING = {
     "type": "object",
-    "properties": {"summary": {"type": ["string", "null"], "enum": [*SUMMARIES, None]}},
+    "properties": {
+        "summary": {"type": ["string", "null"], "enum": [*SUMMARIES, None]},
+        "effort": {"type": ["string", "null"], "enum": [*EFFORTS, None]},
+    },
 }
 Model = Annotated[str, Meta(min_length=1, max_length=100, extra={"then": _read_model})]
 MaxTokens = Annotated[int, Meta(ge=1, extra={"then": _limit_tokens})]
-Reasoning = Annotated[str, Meta(extra_json_schema=_REASONING, extra={"read": _read_reasoning})]
+ReasoningChoice = Annotated[Reasoning, Meta(extra_json_schema=_REASONING, extra={"read": _read_reasoning})]
 # A few messages in OpenAI's form, each as long as a message may be.
 Items = Annotated[
     list[InputMessage],
@@ -215,7 +229,7 @@ class ResponseCreateBody(ToolsBody, kw_only=True):
     ] = None
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     max_output_tokens: Annotated[MaxTokens | None, Meta(description=MOST_TOKENS)] = None
-    reasoning: Reasoning | None = None
+    reasoning: ReasoningChoice | None = None
     metadata: Metadata | None = None
     prompt: Annotated[Any, not_supported()] = None
     text: Annotated[TextForm | None, Meta(description=ONLY_OPENAI)] = None
@@ -225,11 +239,14 @@ class ResponseCreateBody(ToolsBody, kw_only=True):
             raise ValidationError({"conversation": ["Not together with previous_response_id."]})
         super().check()
 
+    def effort(self) -> str | None:
+        return (self.reasoning and self.reasoning.effort) or self.reasoning_effort
+
     def sampling(self) -> Sampling:
         return Sampling(
             temperature=self.temperature,
             max_tokens=self.max_output_tokens,
-            **{**self.openai_fields(), "response_format": self.text},
+            **{**self.openai_fields(), "response_format": self.text, "reasoning_effort": self.effort()},
             tools=self.offered(),
         )
 

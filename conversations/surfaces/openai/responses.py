@@ -9,6 +9,7 @@ from django.conf import settings
 
 from chatapi.api.rows import known_time
 from conversations.models import Role, Status
+from conversations.surfaces.openai.tools import response_tools
 from conversations.surfaces.openai.identifiers import (
     call_form,
     conversation_form,
@@ -17,7 +18,6 @@ from conversations.surfaces.openai.identifiers import (
     reasoning_form,
     response_form,
 )
-from conversations.surfaces.openai.tools import response_tools
 from inference_proxy.exceptions import FAILURES, UpstreamError
 from inference_proxy.protocols.tool_calls import ToolCall, read_call_id, read_calls
 
@@ -95,7 +95,7 @@ def _asked(row: Row) -> dict[str, Any]:
     """Return what is known of a response when it begins."""
     options = row["request_options"] if isinstance(row["request_options"], dict) else {}
     previous = _kept(options, "previous_response_id", str)
-    summary = _kept(options, "reasoning_summary", str)
+    summary, effort = _kept(options, "reasoning_summary", str), _kept(options, "reasoning_effort", str)
     temperature = _kept(options, "temperature", int, float)
     if temperature is None:
         temperature = settings.INFERENCE_DEFAULT_TEMPERATURE
@@ -113,7 +113,7 @@ def _asked(row: Row) -> dict[str, Any]:
         "temperature": UNCHOSEN_TEMPERATURE if temperature is None else temperature,
         "max_output_tokens": _kept(options, "max_output_tokens", int),
         **FIXED_FIELDS,
-        "reasoning": {"effort": None, "summary": summary} if summary else None,
+        "reasoning": {"effort": effort, "summary": summary} if summary or effort else None,
         **response_tools(options.get("tools")),
         **_sampling_of(options),
     }
