@@ -9,11 +9,12 @@ import pytest
 from conversations.exceptions import TooManyGenerations
 from conversations.models import Conversation, Message
 from conversations.services.sending.begin import send_turn
+from conversations.services.sending.brought import Said
 from conversations.services.sending.first_turns import Opening, begin_together
 from conversations.services.sending.turn import Turn
 from conversations.services.sessions import open_session
 from conversations.surfaces.ai_sdk.chats import open_chat
-from conversations.surfaces.openai.openings import Said, open_conversation
+from conversations.surfaces.openai.openings import open_conversation
 from conversations.surfaces.openai.repeats import Same, find_repeated_turn, wait_for_same_request
 from conversations.tests.concurrency import with_own_connections
 from conversations.tests.factories import USER_ID, make_conversation, make_message, make_running_reply

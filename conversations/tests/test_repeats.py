@@ -5,9 +5,10 @@ import pytest
 from conversations.exceptions import MessageNotFound
 from conversations.models import Conversation, Message
 from conversations.services.replies.feedback import rate_reply
+from conversations.services.sending.brought import Said
 from conversations.services.sending.turn import Turn
 from conversations.surfaces.openai.deleting import delete_reply
-from conversations.surfaces.openai.openings import Said, open_conversation
+from conversations.surfaces.openai.openings import open_conversation
 from conversations.surfaces.openai.repeats import Same, find_repeated_turn, forget_ended_turns, note_delivered
 from conversations.tests.factories import NOW, USER_ID, make_conversation, make_message, make_reply, make_running_reply
 

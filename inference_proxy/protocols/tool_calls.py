@@ -5,7 +5,7 @@ and no client can run half a call. So the pieces are collected here, and the rep
 """
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
 import orjson
@@ -13,6 +13,8 @@ import orjson
 from inference_proxy.exceptions import UpstreamError
 from inference_proxy.protocols.event_values import clean_label, without_unstorable
 
+# What the content of an output is: a text, JSON, or what went wrong. The model gets all of them as a text.
+OutputForm = Literal["text", "json", "error"]
 MOST_CALLS = 32
 # Of all calls of one reply together.
 MOST_CHARACTERS = 64 * 1024
@@ -50,8 +52,18 @@ def write_calls(calls: Iterable[ToolCall]) -> list[dict[str, str]] | None:
     return [call.as_json() for call in calls] or None
 
 
-def write_call_id(call_id: str) -> dict[str, str] | None:
-    return {"call_id": call_id} if call_id else None
+def read_form(stored: Any) -> OutputForm:
+    """Return in which form a client sent the output of a call."""
+    found = _parsed(stored)
+    form = found.get("form") if isinstance(found, dict) else None
+    return form if form in ("json", "error") else "text"
+
+
+def write_call_id(call_id: str, form: OutputForm = "text") -> dict[str, str] | None:
+    """Return what the column of an output holds; None without a call."""
+    if not call_id:
+        return None
+    return {"call_id": call_id} if form == "text" else {"call_id": call_id, "form": form}
 
 
 def openai_calls(calls: Iterable[ToolCall]) -> list[dict[str, Any]]:

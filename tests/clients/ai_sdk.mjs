@@ -1,7 +1,7 @@
 // Chats of Vercel's AI SDK, as `useChat` makes them, each in a page of its own, told what to do by the test. Argument: the package.
 import { serve } from './lines.mjs';
 
-const { AbstractChat, DefaultChatTransport } = await import(process.argv[2]);
+const { AbstractChat, DefaultChatTransport, lastAssistantMessageIsCompleteWithToolCalls } = await import(process.argv[2]);
 
 /** What `useChat` keeps in React's state. */
 class State {
@@ -25,13 +25,13 @@ async function until(condition) {
 const textOf = message => (message?.parts ?? []).filter(part => part.type === 'text').map(part => part.text).join('');
 
 /** The documented way to send only the last message. */
-const prepareSendMessagesRequest = ({ id, messages, trigger, messageId, headers }) => ({
+const prepareSendMessagesRequest = ({ id, messages, trigger, messageId, headers, body }) => ({
   headers,
-  body: { id, message: messages.at(-1), trigger, messageId },
+  body: { ...body, id, message: messages.at(-1), trigger, messageId },
 });
 
-/** Open a page with a chat, and return what a test can tell it to do. */
-function openPage({ address, token, chatId, sends }) {
+/** Open a page with a chat, and return what a test can tell it to do. It runs the tools that have an output in `outputs`. */
+function openPage({ address, token, chatId, sends, tools, outputs = {} }) {
   const headers = { Authorization: `Bearer ${token}` };
   const state = new State();
   const chat = new Chat({
@@ -40,10 +40,17 @@ function openPage({ address, token, chatId, sends }) {
     transport: new DefaultChatTransport({
       api: `${address}/api/chat`,
       headers,
+      ...(tools ? { body: { tools } } : {}),
       fetch: (...request) => send(...request),
       ...(sends === 'last' ? { prepareSendMessagesRequest } : {}),
     }),
+    ...(tools ? { sendAutomaticallyWhen: lastAssistantMessageIsCompleteWithToolCalls } : {}),
+    onToolCall: ({ toolCall: { toolName, toolCallId } }) => {
+      if (toolName in outputs) void addOutput({ tool: toolName, toolCallId, output: outputs[toolName] });
+    },
   });
+  // Its name in newer versions.
+  const addOutput = result => (chat.addToolOutput ?? chat.addToolResult)(result);
   let send = fetch;
   let lost = 0;
   let running;
@@ -55,7 +62,8 @@ function openPage({ address, token, chatId, sends }) {
       messages: chat.messages.map(({ id, role, parts, metadata }) => ({
         id,
         role,
-        parts: parts.map(({ type, text, state }) => ({ type, text, state })),
+        parts: parts.map(({ type, text, state, toolCallId, input, output, errorText }) =>
+          ({ type, text, state, toolCallId, input, output, errorText })),
         metadata: metadata ?? null,
       })),
     };
@@ -87,6 +95,21 @@ function openPage({ address, token, chatId, sends }) {
     until: async ({ text }) => {
       await until(() => textOf(chat.messages.at(-1)).endsWith(text) || chat.status === 'error');
       return look();
+    },
+    /** Wait until the chat is ready and its last message ends with this text. */
+    settled: async ({ text }) => {
+      await until(() => (chat.status === 'ready' && textOf(chat.messages.at(-1)).endsWith(text)) || chat.status === 'error');
+      return look();
+    },
+    /** Wait until the chat is ready and this many calls have come. */
+    waiting: async ({ calls }) => {
+      const count = () => (chat.messages.at(-1)?.parts ?? []).filter(part => part.toolCallId).length;
+      await until(() => (chat.status === 'ready' && count() === calls) || chat.status === 'error');
+      return look();
+    },
+    /** Write the output of a call into its part, as a page does that asks the user first. */
+    answer: async ({ result }) => {
+      await addOutput(result);
     },
     /** Abort the request, as the SDK's `stop` does. */
     abort: async () => {

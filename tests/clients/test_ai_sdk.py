@@ -82,9 +82,9 @@ def open_chat(request: pytest.FixtureRequest, start_script: StartScript, client:
     """Open a chat of the client's in a new page."""
     script = start_script("ai_sdk.mjs", request.param)
 
-    def start(name: str, at: int | None = None, sends: str = "all") -> Chat:
+    def start(name: str, at: int | None = None, sends: str = "all", **more: object) -> Chat:
         address = f"http://127.0.0.1:{at or client.port}"
-        return Chat(script, address=address, token=client.token, chatId=name, sends=sends)
+        return Chat(script, address=address, token=client.token, chatId=name, sends=sends, **more)
 
     yield start
     if script.has_answered:

@@ -1,5 +1,6 @@
 """`useChat` in Chromium: a reload in mid-reply, and pages that show another history."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlencode
@@ -7,6 +8,7 @@ from urllib.parse import urlencode
 import pytest
 
 from tests.clients.pages import serving_page
+from tests.clients.tool_cases import WEATHER, calling
 from tests.conftest import StartServer
 from tests.support.browser import chromium, open_browser
 from tests.support.client import Client
@@ -91,3 +93,25 @@ def test_the_model_gets_what_the_page_shows(
         page.get_by_role("button", name="Send").click()
         page.get_by_text("history_mismatch").wait_for()
         assert len(upstream.generations()) == sent
+
+
+def test_the_page_runs_a_tool(page_address: str, new_server: StartServer, client: Client, upstream: ScriptedUpstream) -> None:
+    upstream.script(*calling("Oslo"), when="hi there")
+    gate = upstream.gate()
+    upstream.script(tokens("It is", " sunny"), hold(gate), tokens(" there"), done(), when="Sun in Oslo")
+    settings = {"INFERENCE_PROTOCOL": "openai", "INFERENCE_MODEL": "tiny"}
+    with new_server(FRONTEND_URL=page_address, **settings) as service, open_browser() as browser:
+        page = browser.new_page()
+        where = {"address": f"http://127.0.0.1:{service.port}", "token": client.token, "chatId": "kitchen"}
+        page.goto(f"{page_address}/?{urlencode({**where, 'tools': json.dumps([WEATHER])})}")
+        page.get_by_text("ready", exact=True).wait_for()
+        page.get_by_role("button", name="Send").click()
+        page.get_by_text("Sun in Oslo. It is sunny", exact=True).wait_for()
+        # While the model goes on, the page is reloaded. It does not run the tool again.
+        page.reload()
+        page.get_by_text("Sun in Oslo. It is sunny", exact=True).wait_for()
+        gate.open()
+        page.get_by_text("Sun in Oslo. It is sunny there", exact=True).wait_for()
+        page.get_by_text("ready", exact=True).wait_for()
+        assert page.locator("p").all_inner_texts() == ["hi there", "Sun in Oslo. It is sunny there"]
+    assert len(upstream.generations()) == 2

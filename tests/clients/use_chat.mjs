@@ -1,23 +1,33 @@
 // A page with `useChat`, as a front-end would write it: it loads the chat, shows it, and resumes the running reply.
 import { useChat } from '@ai-sdk/react';
-import { DefaultChatTransport } from 'ai-7';
+import { DefaultChatTransport, lastAssistantMessageIsCompleteWithToolCalls } from 'ai-7';
 import { createElement as element } from 'react';
 import { createRoot } from 'react-dom/client';
 
-const { address, token, chatId } = Object.fromEntries(new URLSearchParams(location.search));
+const { address, token, chatId, tools } = Object.fromEntries(new URLSearchParams(location.search));
 const headers = { Authorization: `Bearer ${token}` };
-const transport = new DefaultChatTransport({ api: `${address}/api/chat`, headers });
+// The tools that the page runs, if there are any.
+const body = tools ? { tools: JSON.parse(tools) } : undefined;
+const transport = new DefaultChatTransport({ api: `${address}/api/chat`, headers, body });
 
 // What the page showed before it was cut short.
 let left = [];
 
 function Page({ loaded }) {
-  const { messages, status, error, sendMessage, regenerate, setMessages } = useChat({ id: chatId, messages: loaded, resume: true, transport });
+  const { messages, status, error, sendMessage, regenerate, setMessages, addToolOutput } = useChat({
+    id: chatId,
+    messages: loaded,
+    resume: true,
+    transport,
+    sendAutomaticallyWhen: lastAssistantMessageIsCompleteWithToolCalls,
+    onToolCall: ({ toolCall: { toolName, toolCallId, input } }) =>
+      void addToolOutput({ tool: toolName, toolCallId, output: `Sun in ${input.city}. ` }),
+  });
   return element(
     'main',
     null,
     messages.map(({ id, role, parts }) =>
-      element('p', { key: id, className: role }, parts.map(part => part.text ?? '').join('')),
+      element('p', { key: id, className: role }, parts.map(part => part.text ?? part.output ?? '').join('')),
     ),
     element('output', null, error ? error.message : status),
     element('button', { onClick: () => sendMessage({ text: 'hi there' }) }, 'Send'),

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from tests.clients.tool_cases import CITIES, WEATHER, arguments, calling
+from tests.clients.tool_cases import CITIES, WEATHER, arguments, calling, finish
 from tests.conftest import StartServer
 from tests.support.client import Client, Stream
 from tests.support.server import Server
-from tests.support.steps import Step, done, hold, thought, tokens
+from tests.support.steps import Step, done, event, hold, thought, tokens
 from tests.support.upstream import ScriptedUpstream
 
 OPENAI = {"INFERENCE_PROTOCOL": "openai", "INFERENCE_MODEL": "tiny"}
@@ -174,3 +174,57 @@ def test_a_fork_has_the_calls_and_their_outputs(client: Client, upstream: Script
     client.ask(fork, "Thanks!")
     roles = [one["role"] for one in upstream.generations()[-1].body["messages"]]
     assert roles == ["user", "assistant", "tool", "tool", "assistant", "user"]
+
+
+OTHER = {"type": "function", "function": {"name": "clock", "parameters": {"type": "object"}}}
+
+
+def offered(upstream: ScriptedUpstream) -> tuple[Any, Any]:
+    body = upstream.generations()[-1].body
+    return body.get("tools"), body.get("tool_choice")
+
+
+def test_another_answer_is_offered_the_same_tools(client: Client, upstream: ScriptedUpstream) -> None:
+    conversation, _ = call_tools(client, upstream, conversation=client.create_conversation())
+    upstream.script(*calling("Oslo"))
+    again = client.regenerate(conversation)
+    assert [frame["tool_call"]["name"] for _, frame in events_of(again) if "tool_call" in frame] == ["weather"]
+    assert offered(upstream) == ([WEATHER], None)
+    # And so is the answer to an edit, and the one that is made in its place.
+    upstream.script(tokens("Fine."), done())
+    asked = client.messages(conversation)[0]["id"]
+    path = f"/api/conversations/{conversation}/messages/{asked}"
+    client.open("PUT", path, {"content": "And in Rome?"}).finish()
+    assert offered(upstream) == ([WEATHER], None)
+    client.regenerate(conversation, tool_choice="none").finish()
+    assert offered(upstream) == (None, None)
+    client.regenerate(conversation, tools=[OTHER], tool_choice="required").finish()
+    assert offered(upstream) == ([OTHER], "required")
+    client.regenerate(conversation).finish()
+    assert offered(upstream) == ([OTHER], "required")
+
+
+def test_a_message_offers_tools(client: Client, upstream: ScriptedUpstream) -> None:
+    conversation = client.create_conversation()
+    upstream.script(*LOOKING, *calling("Oslo"))
+    stream = client.send(conversation, "How is the weather?", tools=[{"type": "function", **WEATHER["function"]}])
+    assert [frame["tool_call"] for _, frame in events_of(stream) if "tool_call" in frame] == CALLS[:1]
+    assert offered(upstream) == ([WEATHER], None)
+    # The next message offers none.
+    upstream.script(tokens("Fine."), done())
+    client.ask(conversation, "Thanks!")
+    assert offered(upstream) == (None, None)
+    refused = client.send(conversation, "hi", tools=[{"type": "web_search"}])
+    assert (refused.status, list(refused.json["fields"])) == (400, ["tools"])
+
+
+def test_a_continued_answer_is_offered_its_tools(client: Client, upstream: ScriptedUpstream) -> None:
+    conversation = client.create_conversation()
+    upstream.script(tokens("Let me"), finish("length"), event("[DONE]"))
+    reply = client.send(conversation, "How is the weather?", tools=[WEATHER])
+    reply.finish()
+    upstream.script(tokens(" look."), *calling("Oslo"))
+    client.open("POST", f"/api/conversations/{conversation}/messages/{reply.message_id}/continue", {}).finish()
+    assert offered(upstream) == ([WEATHER], None)
+    message = client.message(conversation, reply.message_id)
+    assert (message["content"], [call["name"] for call in message["tool_calls"]]) == ("Let me look.", ["weather"])

@@ -106,6 +106,11 @@ class Tree:
             return None
         return max(enumerate(answers), key=lambda item: (item[1].is_active, _preference(item[1]), item[0]))[1]
 
+    def shown_below(self, message_id: UUID) -> Node | None:
+        """Return the active message that follows this one, else the one that was active last. None if nothing follows."""
+        below = [self._nodes[child] for child in self._children.get(message_id, ()) if child != message_id]
+        return max(enumerate(below), key=lambda item: (item[1].is_active, _preference(item[1]), item[0]))[1] if below else None
+
     def choose(self, chosen: Node) -> Changes:
         """Make a message active, with what it follows, and with what was active below it when it was left."""
         return Changes() if chosen.is_active else self._changes({*self._path_to(chosen), *self._remembered_below(chosen)})

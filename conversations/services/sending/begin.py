@@ -23,6 +23,7 @@ from conversations.services.replies.stop_marks import is_marked
 from conversations.services.replies.versions import end_at, last_question
 from conversations.services.sending.context import Budget, build_context
 from conversations.services.sending.continuing import budget_beside, read_former, read_place, reopen_reply, text_to_continue
+from conversations.services.sending.earlier_tools import with_earlier_tools
 from conversations.services.sending.locking import (
     RUNNING_OF_USER,
     is_limited,
@@ -114,6 +115,7 @@ def send_turn(
             options=terms.options,
             end=survey.end,
             call_id=terms.call_id,
+            output_form=terms.output_form,
         )
     return new_turn(chosen, message_id, reply_id, context, goes_on=goes_on)
 
@@ -151,6 +153,7 @@ def regenerate_turn(
             messages.filter(idempotency_key=idempotency_key).update(idempotency_key=None)
             message_id = earlier.asked_id
         asked = question_of(messages, message_id)
+        chosen = with_earlier_tools(chosen, messages.filter(parent_id=asked.id).replies())
         context = context_before(asked, asked.content, chosen)
         return add_answer(beginning, chosen, asked, asked.content, context, key=idempotency_key, fingerprint=fingerprint)
 
@@ -194,6 +197,7 @@ def edit_turn(
             raise NotAQuestion
         if check is not None:
             check()
+        chosen = with_earlier_tools(chosen, messages.filter(parent_id=asked.id).replies())
         version = add_version(messages, asked, content, idempotency_key, fingerprint)
         context = context_before(version, content, chosen)
         return add_answer(beginning, chosen, version, content, context, sent=1)
@@ -223,6 +227,7 @@ def continue_turn(
             return replace(turn_of_earlier(conversation_id, earlier), after=read_place(messages, reply_id))
         refuse_while_busy(messages, user_id)
         former = read_former(messages, reply_id)
+        chosen = with_earlier_tools(chosen, messages.filter(id=reply_id))
         asked = last_question(messages)
         if asked is None:
             raise NotContinuable

@@ -25,7 +25,7 @@ from conversations.services.replies.stop_marks import IS_MARKED_SQL
 from conversations.services.sending.context import Budget
 from conversations.services.sending.upstream_messages import HISTORY_SQL, HistoryRow, sends_reasoning, sends_tools
 from conversations.services.usage.totals import COUNT_TURN_CTES, UNCOUNTED_SQL, note_uncounted
-from inference_proxy.protocols.tool_calls import write_call_id
+from inference_proxy.protocols.tool_calls import OutputForm, write_call_id
 
 # The lock that every verb takes first. If a user's running replies are limited, this also makes the user's sends wait for each
 # other: two at once would both see the last free place.
@@ -266,6 +266,7 @@ def insert_turn(
     options: dict[str, Any] | None,
     end: End | None,
     call_id: str = "",
+    output_form: OutputForm = "text",
 ) -> bool:
     """Save both messages of a turn; update the conversation and count the turn as `touch_conversation` does. Commit.
 
@@ -286,7 +287,7 @@ def insert_turn(
         "temporary_lifetime": str(TEMPORARY_LIFETIME),
         "sent": 1,
         "context": orjson.dumps(context).decode(),
-        "output_of": orjson.dumps(write_call_id(call_id)).decode() if call_id else None,
+        "output_of": orjson.dumps(write_call_id(call_id, output_form)).decode() if call_id else None,
         "options": None if options is None else orjson.dumps(options).decode(),
     }
     if end is None:

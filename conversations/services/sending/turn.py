@@ -12,6 +12,7 @@ from conversations.services.sending.model_tags import model_of_turn
 from conversations.services.sending.retries import Earlier
 from conversations.services.sending.titles import automatic_title, is_unnamed
 from inference_proxy.protocols.base import GenerationRequest, Sampling
+from inference_proxy.protocols.tool_calls import OutputForm
 from inference_proxy.replies.continuing import Former
 from inference_proxy.replies.frames import START, Cursor
 
@@ -53,6 +54,7 @@ class Terms:
     assistant: Assistant | None = None
     # Set if the content is not a question, but the output of this call.
     call_id: str = ""
+    output_form: OutputForm = "text"
 
     def choices(self) -> dict[str, str]:
         """Return what tells two requests apart. Older requests chose neither."""

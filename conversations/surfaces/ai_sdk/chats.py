@@ -42,6 +42,14 @@ def find_chat_to_stop(*, name: str, user_id: UUID, key: str) -> UUID | None:
         return mark_early_stop(user_id=user_id, name=name, key=key)
 
 
+def use_chat(*, name: str, user_id: UUID, model_tag: str | None) -> UUID:
+    """Return the conversation of a chat that exists. A given model is used from now on.
+
+    Raises `ConversationNotFound`, `ModelNotAllowed`.
+    """
+    return _with_model(find_chat(name=name, user_id=user_id), user_id, model_tag)
+
+
 def open_chat(*, name: str, user_id: UUID, model_tag: str | None = None) -> UUID | Opening:
     """Return the conversation of a chat or, before its first use, a function that creates it: see `turns.first_turns`.
 

@@ -6,9 +6,10 @@ the question. So the service decides by what it has: an unknown question is sent
 the same text gets another answer. A send stores the client's id as the idempotency key of its message.
 
 `before` is what the client shows before the question (see `shown_history`). If it is None, a new question follows the newest
-message.
+message. `outputs` are those of tools in the answer before it. The client has not sent them yet, if it went on without them.
 """
 
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -18,9 +19,12 @@ from conversations.models import Message, Role
 from conversations.querysets import MessageQuerySet
 from conversations.services.replies.versions import first_version, versions_of_question
 from conversations.services.sending.begin import edit_turn, regenerate_turn, send_turn
+from conversations.services.sending.brought import start_behind
 from conversations.services.sending.turn import Terms, Turn
 from conversations.surfaces.ai_sdk.requests import Shown
 from conversations.surfaces.ai_sdk.shown_history import find_first_question, find_place
+from conversations.surfaces.ai_sdk.tool_parts import Outputs
+from conversations.surfaces.ai_sdk.tool_results import unsent_outputs
 from inference_proxy.protocols.base import Sampling
 
 
@@ -42,6 +46,8 @@ def answer_again(
     content: str,
     sampling: Sampling,
     before: list[Shown] | None,
+    outputs: Outputs,
+    terms: Terms,
     is_edit: bool,
 ) -> Turn:
     """Begin another reply to the question that the client calls `idempotency_key`, with this text.
@@ -51,10 +57,15 @@ def answer_again(
     """
     messages = Message.objects.in_conversation(conversation_id)
     known = _find_question(messages, idempotency_key)
-    request: dict[str, Any] = {"conversation_id": conversation_id, "user_id": user_id, "sampling": sampling}
+    request: dict[str, Any] = {
+        "conversation_id": conversation_id,
+        "user_id": user_id,
+        "sampling": sampling,
+        "terms": terms,
+    }
     if known is None:
         # The request that should have sent it failed on its way.
-        return _send(messages, None, before, idempotency_key=idempotency_key, content=content, **request)
+        return _send(messages, None, before, outputs=outputs, idempotency_key=idempotency_key, content=content, **request)
     if before:
         find_place(messages, before, known_id=first_version(known))
     # Who asks for another answer shows the text.
@@ -72,19 +83,32 @@ def answer_again(
         raise
 
 
-def _send(messages: MessageQuerySet, known: Message | None, before: list[Shown] | None, **question: Any) -> Turn:
+def _send(
+    messages: MessageQuerySet,
+    known: Message | None,
+    before: list[Shown] | None,
+    *,
+    outputs: Outputs,
+    terms: Terms,
+    **question: Any,
+) -> Turn:
     after = find_place(messages, before, known_id=first_version(known) if known else None) if before else None
     if before == []:
         # A conversation has one first question. Another one is a version of it, also when its request is repeated.
         first_id = find_first_question(messages) if known is None else known.parent_id
         if first_id is not None:
-            return edit_turn(message_id=first_id, **question)
-    return send_turn(terms=None if after is None else Terms(after=after), **question)
+            return edit_turn(message_id=first_id, terms=terms, **question)
+    if after is None:
+        return send_turn(terms=terms, **question)
+    terms = replace(terms, after=after)
+    if outputs and (unsent := unsent_outputs(messages, after, outputs)):
+        return start_behind(brought=unsent, terms=terms, **question)
+    return send_turn(terms=terms, **question)
 
 
 def _find_question(messages: MessageQuerySet, name: str) -> Message | None:
     """Return the question with this name: its idempotency key or its id. None if it is unknown."""
-    questions = messages.filter(role=Role.USER).only("id", "parent_id")
+    questions = messages.filter(role=Role.USER, tool_calls__isnull=True).only("id", "parent_id")
     found = questions.filter(idempotency_key=name).first()
     message_id = parse_id(name)
     if found is None and message_id is not None:

@@ -49,6 +49,22 @@ UI_MESSAGE_EVENT = add_events(
         "UIMessageDeltaEvent": _event(
             ["text-delta", "reasoning-delta"], "A piece of the part with this id.", {"id": TEXT, "delta": TEXT}
         ),
+        "UIMessageStepEvent": _event(
+            ["start-step"],
+            "The model goes on after outputs of tools. The id in `start` is that of the message with the calls.",
+            {},
+        ),
+        "UIMessageToolInputStartEvent": _event(
+            ["tool-input-start"], "The model calls a tool of the client.", {"toolCallId": TEXT, "toolName": TEXT}
+        ),
+        "UIMessageToolInputDeltaEvent": _event(
+            ["tool-input-delta"], "The arguments of the call, as JSON.", {"toolCallId": TEXT, "inputTextDelta": TEXT}
+        ),
+        "UIMessageToolInputEvent": _event(
+            ["tool-input-available"],
+            "The call is whole. `input` has its arguments. It is a text if the model did not write JSON.",
+            {"toolCallId": TEXT, "toolName": TEXT, "input": {}},
+        ),
         "UIMessageErrorEvent": _event(["error"], "The reply failed, or the stream broke off.", {"errorText": TEXT}),
         "UIMessageFinishEvent": _event(
             ["finish"],
@@ -72,7 +88,8 @@ MESSAGE = {"id": "m1", "role": "user", "parts": [{"type": "text", "text": "hello
 submit = operation(
     "chat_submit",
     "Send, edit or regenerate, and receive the reply as a stream of UI messages. The first message creates the chat. The ids "
-    "of the messages before the question say which branch it belongs to; unknown ones are a 409",
+    "of the messages before the question say which branch it belongs to; unknown ones are a 409. If the last message is an "
+    "answer with outputs of all tools that it calls, the model goes on with them in that message",
     TAG,
     request=requests.SubmitBody,
     responses={**STREAM, **GUARDED, **errors(403), **SEND_ERRORS},

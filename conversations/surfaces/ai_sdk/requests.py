@@ -1,6 +1,6 @@
 """Request bodies of the AI SDK surface."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import msgspec
@@ -12,6 +12,8 @@ from rest_framework.exceptions import ValidationError
 from chatapi.api.bodies import Body
 from chatapi.incoming.request_bodies import PayloadTooLarge
 from conversations.models import MAX_TITLE_CHARACTERS
+from conversations.surfaces.ai_sdk.tool_parts import Outputs, read_long_parts, read_outputs
+from conversations.surfaces.function_tools import NamedTools, ToolChoice, offered_tools
 from conversations.surfaces.headers import IDEMPOTENCY_KEY_FORM
 from conversations.surfaces.long_bodies import LongBodyParser
 from conversations.surfaces.request_fields import SessionId, visible
@@ -23,6 +25,7 @@ from inference_proxy.protocols.base import Sampling
 MOST_MESSAGES = 20_000
 SPEAKERS = ("user", "assistant")
 SPEAKERS_IN_JSON = {b'"%b"' % speaker.encode(): speaker for speaker in SPEAKERS}
+TOOLS = "Function tools that the client runs. Ignored with an inference service that takes none."
 Trigger = Literal["submit-message", "regenerate-message"]
 REGENERATE: Trigger = "regenerate-message"
 UI_MESSAGE: dict[str, Any] = {
@@ -37,7 +40,8 @@ UI_MESSAGE: dict[str, Any] = {
 UI_MESSAGES = {
     "type": "array",
     "description": "UI messages. The last one with the role `user` is the question. Of those before it only the ids are read: "
-    "they say which branch the client shows. What is said there is stored by the service.",
+    "they say which branch the client shows. What is said there is stored by the service. If the last message "
+    "is an answer with outputs of tools, the model goes on with them.",
     "items": UI_MESSAGE,
 }
 
@@ -49,16 +53,31 @@ class Shown(NamedTuple):
     id: str | None
 
 
+class Asked:
+    """What a request asks: a question, or to go on with outputs of tools."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, slots=True)
-class Question:
+class Question(Asked):
     """The last user message of a request: the client's id for it, its text, and what the client shows before it.
 
-    `before` is None if the client sent only the question.
+    `before` is None if the client sent only the question. `outputs` are those of the answer before it.
     """
 
     id: str
     content: str
     before: list[Shown] | None
+    outputs: Outputs = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResults(Asked):
+    """The outputs of tools in the last message of a request, which is an answer, and the messages up to it."""
+
+    shown: list[Shown]
+    outputs: Outputs
 
 
 def _require(is_valid: bool, problem: str) -> None:
@@ -66,10 +85,15 @@ def _require(is_valid: bool, problem: str) -> None:
         raise ValidationError([problem])
 
 
-def _read_question(given: Any) -> Question:
-    """Read the last user message, and the ids of the messages before it. Nothing else of them is inspected."""
+def _read_messages(given: Any) -> Asked:
+    """Read the last user message, or the outputs of tools behind it, and the ids of the messages before.
+
+    Nothing else of them is inspected.
+    """
     _require(isinstance(given, list), "Must be a list of messages.")
     said = [each for each in given if isinstance(each, dict) and each.get("role") in SPEAKERS]
+    if outputs := _outputs_in_last(said):
+        return ToolResults([_shown(each) for each in said], outputs)
     while said and said[-1]["role"] != "user":
         said.pop()
     _require(bool(said), "Must contain a message with the role user.")
@@ -77,12 +101,22 @@ def _read_question(given: Any) -> Question:
     message_id = asked.get("id")
     if not isinstance(message_id, str) or not IDEMPOTENCY_KEY_FORM.fullmatch(message_id):
         raise ValidationError(["The id of the last user message must have 1 to 200 visible ASCII characters."])
-    return Question(id=message_id, content=_read_text(asked.get("parts")), before=[_shown(each) for each in said])
+    content = _read_text(asked.get("parts"))
+    return Question(message_id, content, [_shown(each) for each in said], _outputs_in_last(said))
 
 
-def _read_one_question(given: Any) -> Question:
+def _read_one_message(given: Any) -> Asked:
+    if isinstance(given, dict) and (outputs := _outputs_in_last([given])):
+        return ToolResults([_shown(given)], outputs)
     _require(isinstance(given, dict) and given.get("role") == "user", "Must be a message with the role user.")
-    return replace(_read_question([given]), before=None)
+    asked = _read_messages([given])
+    assert isinstance(asked, Question)
+    return replace(asked, before=None)
+
+
+def _outputs_in_last(said: list[dict[str, Any]]) -> Outputs:
+    is_answer = bool(said) and said[-1].get("role") == "assistant"
+    return read_outputs(said[-1].get("parts")) if is_answer else {}
 
 
 def _shown(message: dict[str, Any]) -> Shown:
@@ -123,6 +157,8 @@ class LongSubmit(msgspec.Struct, gc=False):
     max_tokens: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     model: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     when_busy: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    tools: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    tool_choice: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
 class LongMessage(msgspec.Struct, gc=False):
@@ -139,7 +175,7 @@ class SubmitParser(LongBodyParser):
         return super().read_field(name, raw) if name != "messages" else self._read_messages(raw)
 
     def _read_messages(self, raw: Any) -> Any:
-        """Return the last user message, and the roles and ids of those before it, as the field expects them."""
+        """Return the roles and ids of the messages, and the parts that are read of them, as the field expects them."""
         if bytes(memoryview(raw)).count(b'"role"') > MOST_MESSAGES:
             raise PayloadTooLarge
         try:
@@ -147,16 +183,16 @@ class SubmitParser(LongBodyParser):
         except msgspec.ValidationError:
             return None
         said = [(role, each) for each in messages if (role := SPEAKERS_IN_JSON.get(bytes(each.role)))]
-        while said and said[-1][0] != "user":
-            said.pop()
-        if not said:
-            return []
-        _, asked = said.pop()
-        given = {"id": asked.id, "parts": asked.parts}
-        read = {
-            name: super(SubmitParser, self).read_field(name, part) for name, part in given.items() if part is not msgspec.UNSET
-        }
-        return [*({"role": role, "id": self._read_id(each.id)} for role, each in said), {"role": "user", **read}]
+        asked = max((place for place, (role, _) in enumerate(said) if role == "user"), default=-1)
+        read: list[dict[str, Any]] = []
+        for place, (role, each) in enumerate(said):
+            message = {"role": role, "id": self._read_id(each.id)}
+            if place == asked and each.parts is not msgspec.UNSET:
+                message["parts"] = super().read_field("parts", each.parts)
+            elif role == "assistant" and place in (asked - 1, len(said) - 1) and each.parts is not msgspec.UNSET:
+                message["parts"] = read_long_parts(each.parts)
+            read.append(message)
+        return read
 
     @staticmethod
     def _read_id(raw: Any) -> Any:
@@ -169,13 +205,13 @@ class SubmitBody(Body, kw_only=True):
     ref_name: ClassVar = "ChatSubmit"
 
     id: SessionId
-    messages: Annotated[Question, Meta(extra_json_schema=UI_MESSAGES, extra={"read": _read_question})] | UnsetType = UNSET
+    messages: Annotated[Asked, Meta(extra_json_schema=UI_MESSAGES, extra={"read": _read_messages})] | UnsetType = UNSET
     message: Annotated[
-        Question | None,
+        Asked | None,
         Meta(
-            description="Instead of `messages`: the question, which follows the newest message.",
+            description="Instead of `messages`: the question, which follows the newest message, or an answer with outputs.",
             extra_json_schema=UI_MESSAGE,
-            extra={"read": _read_one_question},
+            extra={"read": _read_one_message},
         ),
     ] = None
     trigger: Annotated[Trigger | UnsetType, Meta(description="Without it: `submit-message`.")] = UNSET
@@ -194,19 +230,33 @@ class SubmitBody(Body, kw_only=True):
         None
     )
 
+    tools: Annotated[NamedTools | None, Meta(description=TOOLS)] = None
+    tool_choice: ToolChoice | None = None
+
     def check(self) -> None:
         if self.messages is UNSET and self.message is None:
             raise ValidationError({"messages": ["This field is required."]})
+        if self.trigger == REGENERATE and isinstance(self._asked(), ToolResults):
+            raise ValidationError({"messages": ["To get another answer, end them with the question."]})
 
-    def question(self) -> Question:
+    def asked(self) -> Asked:
+        """Return the question, or the outputs that an answer waits for."""
+        asked = self._asked()
+        # The SDK's own transport sends a trigger and all messages. A client of another kind sends only what is new.
+        if isinstance(asked, Question) and not asked.before and self.trigger is UNSET:
+            return replace(asked, before=None)
+        return asked
+
+    def _asked(self) -> Asked:
         asked = self.message if self.messages is UNSET else self.messages
         assert asked is not None
-        # The SDK's own transport sends a trigger and all messages. A client of another kind sends only what is new.
-        sends_all = bool(asked.before) or self.trigger is not UNSET
-        return asked if sends_all else replace(asked, before=None)
+        return asked
+
+    def offered(self) -> dict[str, Any] | None:
+        return offered_tools(self.tools, self.tool_choice)
 
     def sampling(self) -> Sampling:
-        return Sampling(temperature=self.temperature, max_tokens=self.max_tokens)
+        return Sampling(temperature=self.temperature, max_tokens=self.max_tokens, tools=self.offered() or {})
 
 
 class ChatPatchBody(Body):

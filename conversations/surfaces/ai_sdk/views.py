@@ -13,15 +13,23 @@ from chatapi.api.wire import Response
 from chatapi.limits.throttling import SendThrottle
 from conversations.exceptions import ConversationNotFound, NothingToStop
 from conversations.services.conversations import delete_conversation, update_conversation
+from conversations.services.replies.rounds import first_reply_of_run
 from conversations.services.replies.stop import stop_reply
-from conversations.services.sending.turn import Turn
+from conversations.services.sending.turn import Terms, Turn
 from conversations.surfaces.ai_sdk import operations
-from conversations.surfaces.ai_sdk.chats import find_chat, find_chat_to_stop, open_chat
+from conversations.surfaces.ai_sdk.chats import find_chat, find_chat_to_stop, open_chat, use_chat
 from conversations.surfaces.ai_sdk.named_questions import answer_again, answer_first
-from conversations.surfaces.ai_sdk.queries import read_chat_page, read_running_reply, read_title, read_ui_message
-from conversations.surfaces.ai_sdk.requests import REGENERATE, ChatPatchBody, Question, SubmitBody, SubmitParser
+from conversations.surfaces.ai_sdk.queries import (
+    read_chat_page,
+    read_earlier_parts,
+    read_running_reply,
+    read_title,
+    read_ui_message,
+)
+from conversations.surfaces.ai_sdk.requests import REGENERATE, ChatPatchBody, Question, SubmitBody, SubmitParser, ToolResults
 from conversations.surfaces.ai_sdk.responses import ChatDetailSchema, ChatSchema
 from conversations.surfaces.ai_sdk.stream_format import HEADERS, ui_message_stream
+from conversations.surfaces.ai_sdk.tool_results import answer_outputs
 from conversations.surfaces.callers import caller_id
 from conversations.surfaces.delivery import Delivery, conversation_location, reply_headers, stream_reply, stream_turn
 from conversations.surfaces.headers import STOPS_LATER, next_link, read_stop_key
@@ -36,22 +44,34 @@ class SubmitView(APIView):
     @operations.submit
     def post(self, request: Request) -> HttpResponseBase:
         body = read_body(SubmitBody, request)
-        user_id, question = caller_id(request), body.question()
+        user_id, asked = caller_id(request), body.asked()
         refuse_too_many_streams(user_id, Delivery.EVENTS)
-        turn = begin_turn(
-            request,
-            partial(_verb(body, question), before=question.before),
-            delivery=Delivery.EVENTS,
-            conversation_id=open_chat(name=body.id, user_id=user_id, model_tag=body.model),
-            user_id=user_id,
-            idempotency_key=question.id,
-            when_busy=body.when_busy,
-            content=question.content,
-            sampling=body.sampling(),
-        )
-        stream_format = ui_message_stream(turn.reply_id)
+        if isinstance(asked, ToolResults):
+            conversation_id = use_chat(name=body.id, user_id=user_id, model_tag=body.model)
+            turn = answer_outputs(request, body, asked, conversation_id, user_id)
+            stream_format = ui_message_stream(turn.reply_id, goes_on_in=asked.shown[-1].id)
+        else:
+            assert isinstance(asked, Question)
+            turn = _answer_question(request, body, asked, user_id)
+            stream_format = ui_message_stream(turn.reply_id)
         headers = {**HEADERS, **reply_headers(turn), **_located(turn.conversation_id)}
         return stream_turn(request._request, turn, stream_format, headers, user_id=user_id, resumes=False)
+
+
+def _answer_question(request: Request, body: SubmitBody, question: Question, user_id: UUID) -> Turn:
+    offered = body.offered()
+    return begin_turn(
+        request,
+        partial(_verb(body, question), before=question.before, outputs=question.outputs),
+        delivery=Delivery.EVENTS,
+        conversation_id=open_chat(name=body.id, user_id=user_id, model_tag=body.model),
+        user_id=user_id,
+        idempotency_key=question.id,
+        when_busy=body.when_busy,
+        content=question.content,
+        sampling=body.sampling(),
+        terms=Terms(options={"tools": offered} if offered else None),
+    )
 
 
 def _verb(body: SubmitBody, question: Question) -> Callable[..., Turn]:
@@ -98,7 +118,8 @@ class ResumeView(APIView):
             reply_id = None
         if reply_id is None:
             return Response(status=204)
-        stream_format = ui_message_stream(reply_id)
+        message_id, earlier = read_earlier_parts(reply_id) or (None, [])
+        stream_format = ui_message_stream(reply_id, goes_on_in=message_id, repeats=earlier)
         return stream_reply(
             request._request, reply_id, stream_format, after=START, owner_id=caller_id(request), headers=HEADERS
         )
@@ -109,9 +130,18 @@ class StopView(APIView):
     def post(self, request: Request, chat_id: str) -> Response:
         key = read_stop_key(request)
         conversation_id = find_chat_to_stop(name=chat_id, user_id=caller_id(request), key=key)
-        reply_id = None if conversation_id is None else stop_reply(conversation_id, key)
+        reply_id = None if conversation_id is None else _stop(conversation_id, key)
         if reply_id is None and key:
             return Response({"detail": STOPS_LATER}, status=202)
         if reply_id is None:
             raise ConversationNotFound if conversation_id is None else NothingToStop
         return Response(read_ui_message(reply_id))
+
+
+def _stop(conversation_id: UUID, key: str) -> UUID | None:
+    """Stop the reply to the send with this key, or what the model says now to outputs of tools that it has called there."""
+    reply_id = stop_reply(conversation_id, key)
+    running_id = read_running_reply(conversation_id) if key and reply_id is not None else None
+    if running_id is None or first_reply_of_run(running_id) != reply_id:
+        return reply_id
+    return stop_reply(conversation_id)

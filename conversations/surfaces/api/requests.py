@@ -13,8 +13,9 @@ from conversations.bulk_actions import MOST_IDS, TAG_ACTIONS, Action
 from conversations.ids import parse_id
 from conversations.instruction_models import MAX_INSTRUCTIONS_CHARACTERS
 from conversations.models import MAX_TITLE_CHARACTERS
+from conversations.surfaces.function_tools import TOOL_FIELDS, ToolsBody
 from conversations.surfaces.request_fields import RefusingBody, choices_except, choices_of_creation, visible
-from conversations.surfaces.sampling_fields import ONLY_OPENAI, OpenAIFieldsBody, ResponseFormat
+from conversations.surfaces.sampling_fields import ONLY_OPENAI, ResponseFormat
 from conversations.tags import MAX_TAG_CHARACTERS, MAX_TAGS, clean_tag, tags_by_key
 from conversations.visible_text import is_blank
 from conversations.when_busy import NoWaiting, WhenBusy
@@ -141,8 +142,8 @@ class BulkBody(Body, forbid_unknown_fields=True):
             raise ValidationError(problems)
 
 
-class TurnBody(OpenAIFieldsBody):
-    unsupported: ClassVar = choices_except("temperature", "max_tokens", "top_k", *OPENAI_FIELDS)
+class TurnBody(ToolsBody):
+    unsupported: ClassVar = choices_except("temperature", "max_tokens", "top_k", *OPENAI_FIELDS, *TOOL_FIELDS)
 
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     max_tokens: Annotated[int, Meta(ge=1, le=settings.MAX_OUTPUT_TOKENS)] | None = None
@@ -174,6 +175,8 @@ class TurnBody(OpenAIFieldsBody):
             thinking_mode=bool(self.thinking_mode),
             force_web_search=bool(self.force_web_search),
             **self.openai_fields(),
+            # An edit, a regeneration or a continuation without a choice has the tools of the answer before.
+            tools={} if self.tool_choice == "none" else self.offered(),
         )
 
 

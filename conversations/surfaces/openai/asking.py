@@ -1,7 +1,6 @@
 """Begin the turn of a response or a chat completion, so that a request that is repeated asks its question once."""
 
-import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 from uuid import UUID
@@ -12,29 +11,31 @@ from rest_framework.request import Request
 
 from chatapi.api.bodies import Body, read_json, read_object
 from chatapi.service_error import ServiceError
-from conversations.exceptions import ConversationNotFound, GenerationInProgress
-from conversations.models import Conversation, Message
+from conversations.exceptions import GenerationInProgress
+from conversations.models import Message
 from conversations.services.replies.versions import end_at
 from conversations.services.sending.begin import send_turn
+from conversations.services.sending.brought import (
+    Said,
+    add_messages,
+    begin_with_model_list,
+    start_behind,
+    start_in_transaction,
+)
 from conversations.services.sending.busy import begin_when_free
 from conversations.services.sending.creation_keys import create_once
-from conversations.services.sending.first_turns import begin_together
-from conversations.services.sending.model_tags import require_allowed, with_model_list
+from conversations.services.sending.model_tags import require_allowed
 from conversations.services.sending.retries import fingerprint_of
 from conversations.services.sending.turn import Terms, Turn
 from conversations.surfaces.delivery import Delivery
 from conversations.surfaces.openai.branches import BRANCH, branch_of, find_branch, lock_branch, split_history
 from conversations.surfaces.openai.deleting import find_reply
 from conversations.surfaces.openai.identifiers import read_conversation_id, read_response_id
-from conversations.surfaces.openai.openings import Said, add_messages, open_conversation
+from conversations.surfaces.openai.openings import open_conversation
 from conversations.surfaces.openai.repeats import Same, find_repeated_turn, forget_ended_turns, wait_for_same_request
 from conversations.surfaces.openai.requests import SAMPLING_FIELDS, InputMessage, ResponseCreateBody
 from conversations.surfaces.sending import refuse_too_many_streams
 from inference_proxy.protocols.base import Sampling
-
-# For use in a transaction that has begun: the list of models is read before another attempt, and not in the transaction.
-_start_in_transaction: Callable[..., Turn] = inspect.unwrap(send_turn)
-_begin_together = with_model_list(begin_together)
 
 # What the reply's row keeps of a request, so that the response shows it again.
 KEPT = ("temperature", "max_output_tokens", "background", "instructions", "metadata", *SAMPLING_FIELDS)
@@ -128,11 +129,13 @@ def _begin(question: Question, same: Same, *, key: str, is_repeated: bool) -> Tu
         require_allowed(question.terms.model_tag)
     conversation_id = question.place.conversation_id
     if conversation_id is None:
-        return begin_when_free(lambda: _begin_together(lambda: _begin_anywhere(question, same, key, is_repeated=is_repeated)))
+        return begin_when_free(
+            lambda: begin_with_model_list(lambda: _begin_anywhere(question, same, key, is_repeated=is_repeated))
+        )
 
     def begin() -> Turn:
         if question.earlier:
-            return _begin_together(lambda: _add_and_start(question, conversation_id, key))
+            return start_behind(brought=question.earlier, **_arguments(question, conversation_id, key))
         return send_turn(**_arguments(question, conversation_id, key))
 
     if not is_repeated:
@@ -154,24 +157,7 @@ def _begin_anywhere(question: Question, same: Same, key: str, *, is_repeated: bo
     said = [*question.earlier, question.as_said()]
     options = {**(question.terms.options or {}), BRANCH: branch_of(question.user_id, said)}
     question = replace(question, terms=replace(question.terms, options=options))
-    return _start_in_transaction(**_arguments(question, _find_or_open(question, key), key))
-
-
-def _add_and_start(question: Question, conversation_id: UUID, key: str) -> Turn:
-    """Add what was said before the question to a conversation, unless an earlier request with the same key did, and ask."""
-    theirs = Conversation.objects.visible_to(question.user_id).filter(id=conversation_id)
-    if theirs.select_for_update(no_key=True).values_list("id", flat=True).first() is None:
-        raise ConversationNotFound
-    messages = Message.objects.in_conversation(conversation_id)
-    arguments = _arguments(question, conversation_id, key)
-    is_repeated = bool(key) and messages.filter(idempotency_key=key).exists()
-    # While a reply is running, the turn is refused below.
-    if not is_repeated and not messages.running().exists():
-        if question.place.after is not None:
-            end_at(messages, question.place.after)
-            arguments["terms"] = replace(question.terms, after=None)
-        add_messages(conversation_id, question.earlier)
-    return _start_in_transaction(**arguments)
+    return start_in_transaction(**_arguments(question, _find_or_open(question, key), key))
 
 
 def _find_or_open(question: Question, key: str) -> UUID:

@@ -1,10 +1,9 @@
-"""What a client brings along: the history that a conversation begins with, and what was said since the last answer."""
+"""Conversations that begin with a history which a client brings, and items that it adds."""
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Literal, cast
+from typing import Any, cast
 from uuid import UUID
 
 from django.contrib.postgres.functions import TransactionNow
@@ -13,31 +12,16 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from conversations.exceptions import ConversationNotFound, GenerationInProgress
-from conversations.models import DEFAULT_MODEL_TAG, DEFAULT_TITLE, TEMPORARY_LIFETIME, Conversation, Message, Role
+from conversations.models import DEFAULT_MODEL_TAG, DEFAULT_TITLE, TEMPORARY_LIFETIME, Conversation, Message
 from conversations.new_ids import new_id
-from conversations.placeholders import output_text
-from conversations.services.replies.versions import last_question
+from conversations.services.sending.brought import BROUGHT, Said, add_messages, rows_of
 from conversations.services.sending.model_tags import require_allowed
 from conversations.services.sending.permits import refuse_while_ending
-from conversations.services.sending.statements import next_place
 from conversations.services.user_directory import requires_known_user
-from inference_proxy.protocols.tool_calls import ToolCall, read_call_id, read_calls, write_call_id, write_calls
+from inference_proxy.protocols.tool_calls import read_call_id, read_calls
 
-# The source of messages that a client brought: they can't be rated, and usage does not count them.
-BROUGHT = "client"
 # The packages repeat a request twice, a few seconds after it failed.
 REPEATED_WITHIN = timedelta(minutes=1)
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    """A message that a client brings along."""
-
-    role: Literal["user", "assistant", "system", "tool"]
-    content: str
-    # Of an answer: the calls of tools in it. Of an output, which has the role `tool`: the call that it belongs to.
-    calls: tuple[ToolCall, ...] = ()
-    call_id: str = ""
 
 
 def open_conversation(
@@ -71,7 +55,7 @@ def open_conversation(
     with requires_known_user(), transaction.atomic():
         found_id = _create_once(conversation)
         if found_id == conversation.id:
-            Message.objects.bulk_create(_as_messages(found_id, history, TransactionNow()))
+            Message.objects.bulk_create(rows_of(found_id, history, TransactionNow()))
     return found_id
 
 
@@ -108,21 +92,6 @@ def _said_in(role: str, content: str, tool_calls: str | None) -> Said:
     return Said("tool" if call_id else cast(Any, role), content, read_calls(tool_calls), call_id)
 
 
-def add_messages(conversation_id: UUID, said: Sequence[Said]) -> list[UUID]:
-    """Add messages that a client brought behind the last active one, and return their ids. The caller has locked the
-    conversation."""
-    messages = Message.objects.in_conversation(conversation_id)
-    follows_id = messages.active_branch().newest_first().values_list("id", flat=True).first()
-    asked = last_question(messages)
-    added = _as_messages(conversation_id, said, next_place(conversation_id), asked.id if asked else None)
-    for message in added:
-        if message.role != Role.ASSISTANT:
-            message.follows_id = follows_id
-        follows_id = message.id
-    Message.objects.bulk_create(added)
-    return [message.id for message in added]
-
-
 def _create_once(conversation: Conversation) -> UUID:
     if conversation.session_id is None:
         conversation.save(force_insert=True)
@@ -133,22 +102,3 @@ def _create_once(conversation: Conversation) -> UUID:
     # Of simultaneous requests, the unique index lets one create it. The others wait for that one and find its row.
     Conversation.objects.bulk_create([conversation], ignore_conflicts=True)
     return keyed.values_list("id", flat=True).get()
-
-
-def _as_messages(conversation_id: UUID, history: Sequence[Said], since: Any, asked_id: UUID | None = None) -> list[Message]:
-    """Return the rows of these messages. `since` is the expression of the first one's time, `asked_id` the question before."""
-    messages: list[Message] = []
-    for place, said in enumerate(history):
-        # Each has its own time, so that ids, which a node's clock makes, decide no order.
-        said_at = since + timedelta(microseconds=place)
-        message: dict[str, Any] = {"id": new_id(), "conversation_id": conversation_id, "content": said.content}
-        message |= {"created_at": said_at, "source": BROUGHT}
-        is_answer = said.role == "assistant"
-        if said.role == "tool" or said.calls:
-            tool_calls = write_calls(said.calls) if is_answer else write_call_id(said.call_id)
-            message |= {"content": output_text(said.content), "tool_calls": tool_calls}
-        # See `Message.tool_calls`.
-        role = Role.USER if said.role == "tool" else said.role
-        messages.append(Message(role=role, parent_id=asked_id if is_answer else None, **message))
-        asked_id = messages[-1].id if role == Role.USER else asked_id
-    return messages

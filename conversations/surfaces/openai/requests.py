@@ -9,7 +9,7 @@ from msgspec import Meta
 from rest_framework.exceptions import ValidationError
 
 from chatapi.api.bodies import Body
-from conversations.surfaces.openai.tools import ToolsBody, check_output, read_call, read_call_id
+from conversations.surfaces.function_tools import TOOL_FIELDS, ToolsBody, check_output, read_call, read_call_id
 from conversations.surfaces.request_fields import (
     RefusingBody,
     choices_except,
@@ -39,7 +39,6 @@ ROLES: dict[str, Literal["user", "assistant", "system"]] = {
 # A response calls its format `text`.
 SAMPLING_FIELDS = tuple(name for name in OPENAI_FIELDS if name != "response_format")
 SUMMARIES = ("auto", "concise", "detailed")
-TOOL_FIELDS = ("tools", "tool_choice")
 MOST_TOKENS = "More than the service allows is MAX_OUTPUT_TOKENS."
 STORE = "false: a new conversation is temporary, for 24 hours after its last turn."
 TEXT_PARTS = ("input_text", "output_text", "text")
@@ -64,7 +63,7 @@ _MESSAGE = {
 class InputMessage:
     role: Literal["user", "assistant", "system", "tool"]
     content: str
-    # As in `openings.Said`.
+    # As in `brought.Said`.
     calls: tuple[ToolCall, ...] = ()
     call_id: str = ""
 

@@ -9,7 +9,7 @@ from django.conf import settings
 
 from chatapi.api.rows import known_time
 from conversations.models import Role, Status
-from conversations.surfaces.openai.tools import response_tools
+from conversations.surfaces.function_tools import response_tools
 from conversations.surfaces.openai.identifiers import (
     call_form,
     conversation_form,

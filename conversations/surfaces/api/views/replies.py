@@ -38,7 +38,12 @@ def _read_terms(body: SamplingBody | SendBody) -> Terms:
     """Return what the request chooses for this reply only. Raises `ModelNotAllowed`, `AssistantNotFound`."""
     model_tag = body.model_tag or ""
     require_allowed(model_tag)
-    return Terms(model_tag=model_tag, assistant=None if body.assistant_id is None else find_assistant(body.assistant_id))
+    offered = body.sampling().tools
+    return Terms(
+        model_tag=model_tag,
+        assistant=None if body.assistant_id is None else find_assistant(body.assistant_id),
+        options={"tools": offered} if offered else None,
+    )
 
 
 def chosen_in(body: SamplingBody) -> dict[str, Any]:

@@ -38,6 +38,8 @@ def question_of(body: CompletionCreateBody, fingerprint: str, request: HttpReque
     options = {name: value for name in KEPT if (value := getattr(body, name)) not in (None, {})}
     if instructions:
         options["instructions"] = instructions
+    if tools := body.offered():
+        options["tools"] = tools
     most = body.sampling().max_tokens
     if most is not None:
         options["max_output_tokens"] = most

@@ -5,13 +5,13 @@ from typing import Annotated, Any, ClassVar
 from msgspec import Meta
 from rest_framework.exceptions import ValidationError
 
+from conversations.surfaces.function_tools import TOOL_FIELDS, ToolsBody, check_output, read_call_id, read_tool_calls
 from conversations.surfaces.openai.requests import (
     MOST_KNOWN_ITEMS,
     MOST_TOKENS,
     ROLES,
     STORE,
     TEXT_PART,
-    TOOL_FIELDS,
     InputMessage,
     MaxTokens,
     Metadata,
@@ -19,7 +19,6 @@ from conversations.surfaces.openai.requests import (
     check_lengths,
     refuse_nulls,
 )
-from conversations.surfaces.openai.tools import ToolsBody, check_output, read_call_id, read_tool_calls
 from conversations.surfaces.request_fields import choices_except, not_supported
 from conversations.surfaces.sampling_fields import ONLY_OPENAI, ResponseFormat
 from conversations.visible_text import is_blank

@@ -1,4 +1,4 @@
-"""Function tools that a request offers, in the forms of both APIs, and the calls and outputs that it brings."""
+"""Function tools that a request offers, in the forms that clients write, and the calls and outputs that it brings."""
 
 import re
 from typing import Annotated, Any
@@ -9,6 +9,7 @@ from rest_framework.exceptions import ValidationError
 from conversations.surfaces.sampling_fields import OpenAIFieldsBody, check_size, takes_tools
 from inference_proxy.protocols.tool_calls import MOST_CALLS, MOST_CHARACTERS, ToolCall
 
+TOOL_FIELDS = ("tools", "tool_choice")
 MOST_TOOLS = 128
 # All tools of a request together, as JSON.
 MOST_BYTES = 64 * 1024
@@ -43,6 +44,27 @@ def _read_tools(given: Any) -> list[dict[str, Any]] | None:
     return [{"type": "function", "function": _read_function(tool)} for tool in given]
 
 
+def _read_named_tools(given: Any) -> list[dict[str, Any]] | None:
+    """Read a list of tools, or an object whose keys are their names, as front-ends write it.
+
+    Front-ends add fields of their own to a body, so what are no tools is ignored, and so are tools if the protocol takes none.
+    """
+    tools = given.values() if isinstance(given, dict) else given if isinstance(given, list) else ()
+    if not takes_tools() or not all(isinstance(tool, dict) for tool in tools):
+        return None
+    if isinstance(given, dict):
+        given = [{**tool, "type": "function", "name": name} for name, tool in given.items()]
+    return _read_tools([_with_parameters(tool) for tool in given]) if tools else None
+
+
+def _with_parameters(tool: dict[str, Any]) -> dict[str, Any]:
+    # The AI SDK's own name for them, and what its `jsonSchema` makes of a schema.
+    given = tool.get("inputSchema") if "parameters" not in tool else None
+    if not isinstance(given, dict):
+        return tool
+    return {**tool, "parameters": given["jsonSchema"] if set(given) == {"jsonSchema"} else given}
+
+
 def _read_tool_choice(given: Any) -> Any:
     if isinstance(given, str) and given in WORDS:
         return given
@@ -58,6 +80,19 @@ def _read_tool_choice(given: Any) -> Any:
 Tools = Annotated[
     list[dict[str, Any]],
     Meta(extra_json_schema={"type": "array", "items": _TOOL, "maxItems": MOST_TOOLS}, extra={"read": _read_tools}),
+]
+# The same, or an object whose keys are the names of the tools.
+NamedTools = Annotated[
+    list[dict[str, Any]],
+    Meta(
+        extra_json_schema={
+            "oneOf": [
+                {"type": "array", "items": _TOOL, "maxItems": MOST_TOOLS},
+                {"type": "object", "additionalProperties": {"type": "object"}},
+            ]
+        },
+        extra={"read": _read_named_tools},
+    ),
 ]
 # Whether the model calls a tool: a word, or the function that it must call.
 ToolChoice = Annotated[
@@ -82,10 +117,17 @@ class ToolsBody(OpenAIFieldsBody):
 
     def offered(self) -> dict[str, Any] | None:
         """Return what the body offers, for `Sampling.tools`; None without tools."""
-        if not self.tools:
-            return None
-        names = ("tools", "tool_choice", "parallel_tool_calls")
-        return {name: value for name in names if (value := getattr(self, name)) is not None}
+        return offered_tools(self.tools, self.tool_choice, self.parallel_tool_calls)
+
+
+def offered_tools(
+    tools: list[dict[str, Any]] | None, choice: Any = None, parallel: bool | None = None
+) -> dict[str, Any] | None:
+    """Return what a request offers, for `Sampling.tools`; None without tools."""
+    if not tools:
+        return None
+    named = {"tools": tools, "tool_choice": choice, "parallel_tool_calls": parallel}
+    return {name: value for name, value in named.items() if value is not None}
 
 
 def response_tools(stored: Any) -> dict[str, Any]:

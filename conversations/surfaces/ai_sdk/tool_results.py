@@ -1,0 +1,80 @@
+"""Go on after calls of tools, whose outputs the client has written into the answer that it shows.
+
+The client sends what it shows, so a request that is repeated, and one from a page that is behind, bring outputs that are stored
+already. They are told by what they say: each set of outputs of a reply has one key.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
+from uuid import UUID
+
+from django.http import HttpRequest
+
+from conversations.exceptions import ToolOutputMismatch
+from conversations.models import Message, Role
+from conversations.querysets import MessageQuerySet
+from conversations.services.sending.brought import Said, start_behind
+from conversations.services.sending.retries import fingerprint_of
+from conversations.services.sending.turn import Terms, Turn
+from conversations.surfaces.ai_sdk.requests import SubmitBody, ToolResults
+from conversations.surfaces.ai_sdk.shown_history import find_replies
+from conversations.surfaces.ai_sdk.tool_parts import Outputs, said_by
+from conversations.surfaces.delivery import Delivery
+from conversations.surfaces.sending import begin_turn
+from inference_proxy.protocols.tool_calls import read_calls
+
+
+class Round(NamedTuple):
+    """A reply that calls tools, and all outputs of its calls."""
+
+    reply_id: UUID
+    said: Sequence[Said]
+
+
+def answer_outputs(request: HttpRequest, body: SubmitBody, results: ToolResults, conversation_id: UUID, user_id: UUID) -> Turn:
+    """Begin the reply to outputs of tools, or follow the one that an earlier request with the same outputs has begun.
+
+    Raises `HistoryMismatch`, `ToolOutputMismatch`, and what `send_turn` raises.
+    """
+    reply_id, said = _find_round(Message.objects.in_conversation(conversation_id), results)
+    *brought, last = said
+    fingerprint = fingerprint_of("outputs", str(reply_id), [[each.call_id, each.form, each.content] for each in said])
+    offered = body.offered()
+    terms = Terms(
+        after=reply_id,
+        fingerprint=fingerprint,
+        options=offered and {"tools": offered},
+        call_id=last.call_id,
+        output_form=last.form,
+    )
+    return begin_turn(
+        request,
+        partial(start_behind, brought=brought),
+        delivery=Delivery.EVENTS,
+        conversation_id=conversation_id,
+        user_id=user_id,
+        idempotency_key=f"outputs-{fingerprint}",
+        when_busy=body.when_busy,
+        content=last.content,
+        sampling=body.sampling(),
+        terms=terms,
+    )
+
+
+def unsent_outputs(messages: MessageQuerySet, last_id: UUID, outputs: Outputs) -> list[Said]:
+    """Return the outputs of the message that a question follows, if that is a reply with calls, and each has an output."""
+    stored = messages.filter(id=last_id, role=Role.ASSISTANT).values_list("tool_calls", flat=True).first()
+    calls = read_calls(stored)
+    return said_by(calls, outputs) if calls else []
+
+
+def _find_round(messages: MessageQuerySet, results: ToolResults) -> Round:
+    """Return the newest reply whose calls all have outputs. The client has not seen later ones."""
+    replies = find_replies(messages, results.shown)
+    stored = dict(messages.filter(id__in=replies, tool_calls__isnull=False).values_list("id", "tool_calls"))
+    for reply_id in reversed(replies):
+        calls = read_calls(stored.get(reply_id))
+        if calls and (said := said_by(calls, results.outputs)):
+            return Round(reply_id, said)
+    raise ToolOutputMismatch
