@@ -1,6 +1,7 @@
 """The cases of the Open Responses compliance suite (openresponses/openresponses, `bin/compliance-test.ts`), written anew.
 
-Two of its six cases need function calls and images. The service refuses those, which is tested too.
+One of its six cases needs function calls, which only an inference service of OpenAI's protocol takes, and one needs images,
+which the service refuses. The refusals are tested too.
 """
 
 import json
@@ -8,7 +9,10 @@ from typing import Any
 
 import pytest
 
+from tests.clients.tool_cases import WEATHER_FLAT, calling
+from tests.conftest import StartServer
 from tests.support.client import Client
+from tests.support.upstream import ScriptedUpstream
 
 NUMBER = (int, float)
 NULL = type(None)
@@ -61,6 +65,7 @@ CASES = {
         message("user", "What is my name?"),
     ],
 }
+TOOL_CASE = [message("user", "What's the weather like in San Francisco?")]
 
 
 def require_whole(response: dict[str, Any]) -> None:
@@ -91,6 +96,19 @@ def test_a_response_has_every_field(case: str, stream: bool, client: Client) -> 
         assert name == f"event: {events[-1]['type']}"
     assert events[-1]["type"] == "response.completed"
     require_whole(events[-1]["response"])
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_call_of_a_tool(stream: bool, new_server: StartServer, client: Client, upstream: ScriptedUpstream) -> None:
+    with new_server(INFERENCE_PROTOCOL="openai") as server:
+        upstream.script(*calling("San Francisco"))
+        body = {"input": TOOL_CASE, "tools": [WEATHER_FLAT], "stream": stream}
+        answer = client.at(server.port).request("POST", "/v1/responses", body)
+    found = answer.json if not stream else json.loads(answer.content.split(b"data: ")[-1].split(b"\n")[0])["response"]
+    require_whole({**found, "output": [{**item, "role": "", "content": []} for item in found["output"]]})
+    [call] = found["output"]
+    assert (call["type"], call["name"], call["status"]) == ("function_call", "weather", "completed")
+    assert json.loads(call["arguments"]) == {"city": "San Francisco"}
 
 
 @pytest.mark.parametrize(
