@@ -6,7 +6,8 @@ So this module hands the statements to libpq itself, in its pipeline mode. psyco
 each statement by itself.
 
 PostgreSQL plans a statement once per session and keeps the plan under a name (see `statement_names`). Planning is more than
-half of what a short statement costs it.
+half of what a short statement costs it. From its second execution on, its rows come in PostgreSQL's binary form where psycopg
+reads all of their types as it reads text: writing a timestamp or an id as text takes PostgreSQL longer than finding it.
 """
 
 import functools
@@ -19,10 +20,11 @@ import psycopg
 from django.db import OperationalError, connections
 from psycopg.adapt import PyFormat, Transformer
 from psycopg.errors import SerializationFailure, error_from_result
-from psycopg.pq import ConnStatus, ExecStatus, TransactionStatus
+from psycopg.pq import ConnStatus, ExecStatus, Format, TransactionStatus
 from psycopg.waiting import Ready, Wait
 
 from chatapi.database.statement_names import StatementNames, forget_after, names_of
+from chatapi.database.timestamps import with_all_binary_timestamps
 from chatapi.observability import metrics
 
 Rows = list[tuple[Any, ...]]
@@ -34,6 +36,12 @@ PLACE = re.compile(r"%\((\w+)\)s")
 PLANNED_EACH_TIME = "/* planned each time */ "
 UNNAMED = PLANNED_EACH_TIME.encode()
 PROCESS_SQL = b"SELECT pg_backend_pid()"
+# Types whose values are the same in Python, whether they came as text or in PostgreSQL's binary form.
+READ_AS_BINARY = frozenset(
+    number
+    for name in ("bool", "int2", "int4", "int8", "float8", "text", "varchar", "uuid", "timestamptz")
+    for number in (psycopg.adapters.types[name].oid, psycopg.adapters.types[name].array_oid)
+)
 
 
 def run_together(*statements: Statement, is_last: bool = False) -> list[Rows]:
@@ -115,6 +123,9 @@ def _exchange(session: Any, statements: Sequence[Statement], *, commits: bool) -
     names.must_be_cleared = False
     # A name outlives a rollback.
     names.known.update(name for name, place in sent.names.items() if results[place].status == ExecStatus.COMMAND_OK)
+    for name, place in sent.executed.items():
+        if name not in names.formats and results[place].status == ExecStatus.TUPLES_OK:
+            names.formats[name] = _best_format(results[place])
     for result in results:
         if result.status == ExecStatus.FATAL_ERROR:
             raise error_from_result(result, session.info.encoding)
@@ -130,8 +141,9 @@ class _Sent:
         self._pgconn = pgconn
         self._names = names
         self._count = 0
-        # Where the answers are to the statements that got a name in this exchange.
+        # Where the answers are to the statements that got a name in this exchange, and to all that have one.
         self.names: dict[bytes, int] = {}
+        self.executed: dict[bytes, int] = {}
 
     def command(self, sql: bytes) -> int:
         self._pgconn.send_query_params(sql, None)
@@ -145,8 +157,9 @@ class _Sent:
         if name not in self._names.known and name not in self.names:
             self._pgconn.send_prepare(name, query, types)
             self.names[name] = self._next_place()
-        self._pgconn.send_query_prepared(name, parameters, formats)
-        return self._next_place()
+        self._pgconn.send_query_prepared(name, parameters, formats, self._names.formats.get(name, Format.TEXT))
+        self.executed[name] = place = self._next_place()
+        return place
 
     def _next_place(self) -> int:
         self._count += 1
@@ -198,11 +211,22 @@ def _results(pgconn: Any) -> Generator[Wait, Ready, list[Any]]:
             results.append(result)
 
 
+def _best_format(result: Any) -> Format:
+    is_binary = all(result.ftype(column) in READ_AS_BINARY for column in range(result.nfields))
+    return Format.BINARY if is_binary else Format.TEXT
+
+
 def _rows(adapting: Any, result: Any) -> Rows:
     if not result.ntuples:
         return []
     adapting.set_pgresult(result)
-    rows: Rows = adapting.load_rows(0, result.ntuples, tuple)
+    try:
+        rows: Rows = adapting.load_rows(0, result.ntuples, tuple)
+    except psycopg.DataError:
+        # A time that Python does not know.
+        patient = Transformer(with_all_binary_timestamps(adapting.adapters))
+        patient.set_pgresult(result)
+        rows = patient.load_rows(0, result.ntuples, tuple)
     return rows
 
 

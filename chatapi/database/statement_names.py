@@ -18,6 +18,7 @@ from typing import Any
 
 from django.conf import settings
 from psycopg import Error
+from psycopg.pq import Format
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +42,8 @@ class StatementNames:
 
     def __init__(self) -> None:
         self.known: set[bytes] = set()
+        # The form in which the rows of a statement come, once it was executed.
+        self.formats: dict[bytes, Format] = {}
         # Whether the server may have names that are of no use.
         self.must_be_cleared = False
         # The first exchange of a session asks for its process and names nothing.
@@ -98,6 +101,7 @@ def forget_after(session: Any, failure: Error) -> bool:
     elif failure.sqlstate != CHANGED_STATE or not names.known:
         return False
     names.known.clear()
+    names.formats.clear()
     names.must_be_cleared = True
     return True
 

@@ -6,13 +6,14 @@ back. Clients see it as unknown.
 """
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
 import psycopg
 from psycopg.abc import Buffer
 from psycopg.adapt import AdaptersMap, Loader
+from psycopg.pq import Format
 from psycopg.types.datetime import DatetimeDumper
 
 FORM = re.compile(
@@ -72,6 +73,37 @@ class TimestampLoader(Loader):
         return moment if moment.tzinfo is UTC else moment.astimezone(UTC)
 
 
+# What PostgreSQL sends in its binary form: microseconds since this time, or the last or first number.
+EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+INFINITIES = {2**63 - 1: "infinity", -(2**63): "-infinity"}
+# Calendars repeat after this time.
+FOUR_CENTURIES_US = 146_097 * 24 * 3600 * 1_000_000
+
+
+class BinaryTimestampLoader(Loader):
+    """Read every timestamptz in its binary form. For the rows that psycopg's own loader, which is faster, refuses."""
+
+    format = Format.BINARY
+
+    def load(self, data: Buffer) -> datetime:
+        number = int.from_bytes(data, "big", signed=True)
+        try:
+            return EPOCH + number * MICROSECOND
+        except OverflowError:
+            return OutOfRangeTime.parse(INFINITIES.get(number) or _text_of(number))
+
+
+def _text_of(number: int) -> str:
+    """Return a time that Python does not know as PostgreSQL writes it."""
+    cycles, rest = divmod(number, FOUR_CENTURIES_US)
+    moment = EPOCH + rest * MICROSECOND
+    year = moment.year + 400 * cycles
+    fraction = f".{moment.microsecond:06}".rstrip("0").rstrip(".")
+    written = f"{year if year > 0 else 1 - year:04}-{moment:%m-%d %H:%M:%S}{fraction}+00"
+    return written if year > 0 else f"{written} BC"
+
+
 class OutOfRangeTimeDumper(DatetimeDumper):
     """Write such a time as PostgreSQL wrote it."""
 
@@ -85,4 +117,12 @@ def with_all_timestamps(adapters: AdaptersMap) -> AdaptersMap:
     changed = AdaptersMap(adapters)
     changed.register_loader("timestamptz", TimestampLoader)
     changed.register_dumper(OutOfRangeTime, OutOfRangeTimeDumper)
+    return changed
+
+
+@lru_cache(maxsize=8)
+def with_all_binary_timestamps(adapters: AdaptersMap) -> AdaptersMap:
+    """Return these adapters, changed so that every timestamptz can be read in its binary form as well."""
+    changed = AdaptersMap(adapters)
+    changed.register_loader("timestamptz", BinaryTimestampLoader)
     return changed

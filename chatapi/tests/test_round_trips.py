@@ -1,12 +1,13 @@
 """Statements that are sent together, and what becomes of their connection when something goes wrong."""
 
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Any
 
 import pytest
 from django.db import DataError, IntegrityError, OperationalError, connection, transaction
 from psycopg import Connection
-from psycopg.pq import PipelineStatus, TransactionStatus
+from psycopg.pq import Format, PipelineStatus, TransactionStatus
 
 from chatapi.database.round_trips import run_together
 from conversations.models import Conversation
@@ -148,3 +149,41 @@ def test_what_is_no_part_of_a_transaction_is_not_repeated(conversation: Conversa
         run_together((RENAME, {"id": conversation.id, "title": "new"}))
     connection.close()
     assert Conversation.objects.get().title == "old"
+
+
+TIMES = (
+    "infinity",
+    "-infinity",
+    "294276-12-31 23:59:59.999999+00",
+    "10000-01-01 00:00:00+00",
+    "9999-12-31 23:59:59.999999+00",
+    "2024-02-29 12:00:00.5+00",
+    "0001-01-01 00:00:00+00",
+    "0001-12-31 00:00:00.25+00 BC",
+    "4713-01-01 00:00:00+00 BC",
+)
+
+
+def test_rows_are_the_same_in_the_binary_form() -> None:
+    values = """
+    SELECT time::timestamptz, time::timestamptz AS again, ARRAY[NULL, 'a'], 7::int8, 7::int2, -1.5::float8, true, NULL::uuid,
+           id, 'ä'::varchar, ARRAY[ARRAY[id]]
+    FROM unnest(%(times)s::text[]) AS time, (SELECT '00000000-0000-4000-8000-000000000001'::uuid AS id) AS one
+    """
+    connection.ensure_connection()
+    # The first one asks whether there is a pooler, the second one names the statement.
+    (as_text,), *_ = [run_together((values, {"times": list(TIMES)})) for _ in range(2)]
+    (as_binary,) = run_together((values, {"times": list(TIMES)}))
+    names = session().statement_names
+    assert list(names.formats.values()) == [Format.BINARY]
+    assert as_binary == as_text
+    assert [row[0].isoformat() for row in as_binary] == [row[0].isoformat() for row in as_text]
+    assert [[type(value) for value in row] for row in as_binary] == [[type(value) for value in row] for row in as_text]
+
+
+def test_what_has_no_safe_binary_form_comes_as_text() -> None:
+    connection.ensure_connection()
+    rows = [
+        run_together(("""SELECT '{"a": 1}'::jsonb, 1.50::numeric, pg_current_xact_id()::text::xid8""", {})) for _ in range(4)
+    ]
+    assert {(type(row[0]), type(row[1]), type(row[2])) for ((row,),) in rows} == {(str, Decimal, str)}
