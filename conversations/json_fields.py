@@ -11,6 +11,10 @@ class JSONTextField(models.JSONField):
     Fields that convert values in Python can't be read by `prepared_statements`.
     """
 
+    def select_format(self, compiler: Any, sql: str, params: Any) -> tuple[str, Any]:
+        # As text, so that rows with it can come in PostgreSQL's binary form (see `chatapi.database.round_trips`).
+        return f"{sql}::text", params
+
     def get_db_converters(self, connection: Any) -> list[Any]:
         return []
 

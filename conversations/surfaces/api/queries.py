@@ -21,6 +21,7 @@ from conversations.models import Conversation, Message, QueuedMessage, Role
 from conversations.prepared_statements import Parameter, PreparedStatement, Rows, Unseen, read_all
 from conversations.querysets import MessageQuerySet
 from conversations.services.conversations import trash_begins_at
+from conversations.surfaces.api.opening import ShortConversations
 from conversations.surfaces.api.responses import (
     QUEUED,
     ConversationDetailSchema,
@@ -51,14 +52,19 @@ LEAST_ID = UUID(int=0)
 RUNNING = "running_message_id"
 WITHOUT_RUNNING = tuple(column for column in ConversationSchema.columns if column != RUNNING)
 # Looks up the running replies of a page at once, of which there is rarely one. One look-up per row took half of a list's time.
-# The rows stay in the order of the page.
+# Each row has all of them, as pairs of ids. The rows stay in the order of the page.
 PAGE_WITH_RUNNING_SQL = """
-WITH page AS MATERIALIZED ({page}), running AS MATERIALIZED (
-    SELECT conversation_id, id FROM messages WHERE conversation_id = ANY(ARRAY(SELECT id FROM page)) AND status = 'streaming'
-)
-SELECT page.*, (SELECT running.id FROM running WHERE running.conversation_id = page.id LIMIT 1) FROM page
+WITH page AS MATERIALIZED ({page})
+SELECT page.*, (
+    SELECT array_agg(ARRAY[conversation_id, id]) FROM messages
+    WHERE conversation_id = ANY(ARRAY(SELECT id FROM page)) AND status = 'streaming'
+) FROM page
 """
+# Of a list of a user's conversations, they are known, so PostgreSQL need not send them.
+KNOWN = ("user_id", "is_archived", "deleted_at")
+LISTED = tuple(column for column in WITHOUT_RUNNING if column not in KNOWN)
 MESSAGE_COLUMNS = (*MessageSchema.columns, "has_versions")
+_short_conversations = ShortConversations(WITHOUT_RUNNING, MESSAGE_COLUMNS)
 # The fields of a message whose turn has not come.
 NOT_SAID_YET: Mapping[str, Any] = MappingProxyType(
     {
@@ -134,9 +140,12 @@ def _show_queued(rows: list[dict[str, Any]], seen: Iterable[UUID]) -> list[Messa
 def read_conversation_and_messages(conversation_id: UUID, user_id: UUID) -> ConversationDetailSchema:
     """Return a conversation, the newest messages of its active branch, oldest first, and the cursor of older ones.
 
-    At most MAX_MESSAGES, and MAX_BATCH_BYTES of content. Messages that wait for their turn come last. Two queries in one round
-    trip, and two more if any waits. Raises `ConversationNotFound`.
+    At most MAX_MESSAGES, and MAX_BATCH_BYTES of content. Messages that wait for their turn come last. One query for a short
+    conversation. Otherwise two more in one round trip, and two more if any waits. Raises `ConversationNotFound`.
     """
+    if short := _short_conversations.read(conversation_id, user_id):
+        row, messages, running = short
+        return _with_messages(row, Page(messages, MAX_MESSAGES, next=None), [], running)
     values = {"conversation_id": conversation_id, "user_id": user_id}
     # As a value, the limit tells PostgreSQL to plan for a part of the rows, which an index gives in their order.
     newest = _newest_messages.reading(**values, limit=MAX_MESSAGES + 1, offset=0)
@@ -148,7 +157,7 @@ def read_conversation_and_messages(conversation_id: UUID, user_id: UUID) -> Conv
         # Before the messages, so that one whose turn comes meanwhile is not missed.
         queued, messages = read_all(_queued.reading(conversation_id=conversation_id), newest)
     page = message_page(messages, MAX_MESSAGES, MESSAGES_CURSOR)
-    return _with_messages(found[0], page, queued)
+    return _with_messages(found[0], page, queued, _running_of(page))
 
 
 def read_conversation_and_page(conversation_id: UUID, user_id: UUID, params: QueryDict) -> ConversationDetailSchema:
@@ -160,7 +169,7 @@ def read_conversation_and_page(conversation_id: UUID, user_id: UUID, params: Que
     page = read_message_page(
         _active_messages, params, kind=MESSAGES_CURSOR, default=DEFAULT_LIMIT, conversation_id=conversation_id
     )
-    return _with_messages(rows[0], page, queued)
+    return _with_messages(rows[0], page, queued, _running_of(page))
 
 
 def _queued_behind(conversation_id: UUID, params: QueryDict) -> list[dict[str, Any]]:
@@ -168,11 +177,16 @@ def _queued_behind(conversation_id: UUID, params: QueryDict) -> list[dict[str, A
     return [] if params.get("cursor") else _queued(conversation_id=conversation_id)
 
 
-def _with_messages(row: dict[str, Any], page: Page, queued: list[dict[str, Any]]) -> ConversationDetailSchema:
-    # As the statement saw it that read the messages, so that both are of one moment.
-    running = page.rows[0][RUNNING] if page.rows else None
+def _with_messages(
+    row: dict[str, Any], page: Page, queued: list[dict[str, Any]], running: UUID | None
+) -> ConversationDetailSchema:
     shown = {RUNNING: running, "messages": _oldest_first(page, queued), "next": page.next}
     return ConversationDetailSchema.from_row({**with_conversation_times([row])[0], **shown})
+
+
+def _running_of(page: Page) -> UUID | None:
+    """Return the running reply as the statement saw it that read the messages, so that both are of one moment."""
+    return page.rows[0][RUNNING] if page.rows else None
 
 
 def _with_running(messages: MessageQuerySet, conversation_id: UUID) -> MessageQuerySet:
@@ -281,7 +295,12 @@ def read_conversation_page(
     if next_cursor is None and since is not None:
         # All conversations of that time were looked through.
         next_cursor = encode_cursor(CONVERSATIONS_CURSOR, SortKey(since, LEAST_ID))
-    return [ConversationSchema.from_row(row) for row in with_conversation_times(page.rows)], page.limit, next_cursor
+    # No list has what is in the trash.
+    known = {"user_id": user_id, "is_archived": is_archived, "deleted_at": None}
+    running = dict(page.rows[0][RUNNING] or ()) if page.rows else {}
+    rows = [{**row, **known, RUNNING: running.get(row["id"])} for row in page.rows]
+    items = [ConversationSchema.from_row(row) for row in with_conversation_times(rows)]
+    return items, page.limit, next_cursor
 
 
 def read_trash_page(user_id: UUID, params: QueryDict) -> tuple[list[ConversationSchema], int, str | None]:
@@ -316,7 +335,7 @@ def _select_conversations(
         conversations = conversations.tagged(keys)
     if since is not None:
         conversations = conversations.filter(Q(updated_at__gte=since) | Q(updated_at=None))
-    return select_page(conversations.newest_activity_first(), WITHOUT_RUNNING, "updated_at", after_time, after_id)
+    return select_page(conversations.newest_activity_first(), LISTED, "updated_at", after_time, after_id)
 
 
 def _select_keys(

@@ -7,6 +7,7 @@ import pytest
 from psycopg import Connection
 
 from chatapi.tests.clients import UserClient
+from conversations.models import QueuedMessage
 from conversations.surfaces.api import queries
 from conversations.tests.factories import make_conversation, make_message, make_reply, make_running_reply, make_turns
 
@@ -95,10 +96,36 @@ def test_no_message_of_somebody_else_is_read(user: UserClient) -> None:
     assert len(queries._newest_messages(conversation_id=conversation.id, user_id=conversation.user_id)) == 2
 
 
+@pytest.mark.parametrize("case", ["no message", "short", "versions", "long", "many", "same time", "queued", "running beside"])
+def test_short_conversations_are_read_as_others_are(user: UserClient, monkeypatch: pytest.MonkeyPatch, case: str) -> None:
+    conversation = make_conversation(user.user_id, title="A title", tags=["one"])
+    if case != "no message":
+        make_turns(conversation, 70 if case == "many" else 2)
+    if case in ("versions", "running beside"):
+        asked = make_message(conversation, "asked")
+        make_reply(asked, "old", has_versions=True)
+        beside = make_running_reply if case == "running beside" else make_reply
+        beside(asked, is_active=False, has_versions=True)
+    if case == "long":
+        make_message(conversation, "long" * 20_000)
+    if case == "same time":
+        moment = make_message(conversation, "one").created_at
+        make_message(conversation, "other", created_at=moment)
+    if case == "queued":
+        ids = {"id": uuid.uuid4(), "reply_id": uuid.uuid4()}
+        QueuedMessage.objects.create(**ids, conversation=conversation, place=1, content="waits", request={})
+    read = queries._short_conversations.read(conversation.id, user.user_id)
+    assert (read is None) == (case in ("long", "many", "same time", "queued"))
+    path = f"{ADDRESS}/{conversation.id}"
+    shown = user.get(path).content
+    monkeypatch.setattr(queries._short_conversations, "read", lambda *_: None)
+    assert user.get(path).content == shown
+
+
 @pytest.mark.parametrize("turns", [1, 40])
-def test_two_queries_however_many(user: UserClient, django_assert_num_queries: Any, turns: int) -> None:
+def test_one_query_however_many(user: UserClient, django_assert_num_queries: Any, turns: int) -> None:
     conversation = make_conversation(user.user_id)
     make_turns(conversation, turns)
     user.get(ADDRESS)
-    with django_assert_num_queries(2):
+    with django_assert_num_queries(1):
         user.get(f"{ADDRESS}/{conversation.id}")
