@@ -87,9 +87,19 @@ def test_plans_read_no_table_and_sort_no_long_list_whatever_the_values_are() -> 
         assert not [line for line in below_limit if "->  Sort" in line or "Bitmap" in line], text
 
 
+def test_an_opened_conversation_is_read_in_the_order_of_an_index() -> None:
+    use_everything()
+    plans = ["\n".join(plan) for statement, plan in generic_plans().items() if "conversation_title" in statement]
+    assert [("Sort" in plan, "Bitmap" in plan, "idx_messages_conversation" in plan) for plan in plans] == [(False, False, True)]
+
+
 def test_running_replies_are_found_in_their_own_index() -> None:
     use_everything()
-    lists = {statement: plan for statement, plan in generic_plans().items() if " = 'streaming'" in statement}
+    lists = {
+        statement: plan
+        for statement, plan in generic_plans().items()
+        if " AND status = 'streaming'" in statement or "\"status\" = 'streaming'" in statement
+    }
     assert len(lists) >= 3
     for statement, plan in lists.items():
         assert [line for line in plan if "uq_messages_running" in line], "\n".join([statement, *plan])

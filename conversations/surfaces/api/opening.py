@@ -36,7 +36,8 @@ class ShortConversations:
         self._message_columns = [name for name in message_columns if name not in KNOWN]
         own = ", ".join(f"{name} AS conversation_{name}" for name in self._columns)
         theirs = ", ".join(f"{FORMS.get(name, name)} AS {name}" for name in self._message_columns)
-        # OFFSET 0: otherwise the queue would be looked up for each message. A running reply need not be active.
+        # OFFSET 0: otherwise the queue would be looked up for each message. A running reply need not be active. As a value, the
+        # limit tells PostgreSQL to plan for a part of the rows, which an index gives in their order.
         self._sql = f"""
 SELECT conversation.*, message.* FROM (
     SELECT EXISTS (SELECT FROM queued_messages WHERE conversation_id = %(id)s AND NOT is_started) AS has_queue, {own}
@@ -46,7 +47,7 @@ SELECT conversation.*, message.* FROM (
 LEFT JOIN LATERAL (
     SELECT {theirs} FROM messages
     WHERE conversation_id = %(id)s AND (is_active OR status = 'streaming')
-    ORDER BY created_at DESC LIMIT {MOST_MESSAGES + 1}
+    ORDER BY created_at DESC LIMIT %(limit)s
 ) AS message ON true
 """  # noqa: S608  # only names of columns and constants go into it
 
@@ -56,8 +57,8 @@ LEFT JOIN LATERAL (
         Return None if it has many messages, a long one or two of the same time, or if a message waits.
         Raises `ConversationNotFound`.
         """
-        values = {"id": conversation_id, "user_id": user_id, "most_bytes": message_batches.MAX_BATCH_BYTES}
-        (found,) = read_together((self._sql, values))
+        limits = {"most_bytes": message_batches.MAX_BATCH_BYTES, "limit": MOST_MESSAGES + 1}
+        (found,) = read_together((self._sql, {"id": conversation_id, "user_id": user_id, **limits}))
         if not found:
             raise ConversationNotFound
         if len(found) > MOST_MESSAGES or found[0][0]:
