@@ -4,6 +4,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from conversations.surfaces.error_codes import ERROR_CODES
+
 
 class ErrorDetailSchema(Struct):
     ref_name: ClassVar = "OpenAIErrorDetail"
@@ -11,7 +13,8 @@ class ErrorDetailSchema(Struct):
     message: str
     type: Annotated[str, Meta(description="For example `invalid_request_error` or `server_error`.")]
     param: Annotated[str | None, Meta(description="The field or parameter that is wrong.")]
-    code: Annotated[str, Meta(description="The code that the other surfaces give.")]
+    # Those of the other surfaces.
+    code: Annotated[str, Meta(extra_json_schema={"type": "string", "enum": list(ERROR_CODES)})]
 
 
 class ErrorSchema(Struct):

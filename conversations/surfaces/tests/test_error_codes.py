@@ -47,7 +47,8 @@ def test_the_table_in_the_documentation_is_the_list() -> None:
 
 def test_the_openapi_file_has_the_codes_as_an_enum(described: Any) -> None:
     schemas = described["components"]["schemas"]
-    assert schemas["Error"]["properties"]["code"] == {"$ref": "#/components/schemas/ErrorCode"}
+    for name in ("Error", "OpenAIErrorDetail"):
+        assert schemas[name]["properties"]["code"] == {"$ref": "#/components/schemas/ErrorCode"}
     assert set(schemas["ErrorCode"]["enum"]) == set(ERROR_CODES)
 
 

@@ -1,5 +1,6 @@
 """What streams send is what the OpenAPI file says that they send."""
 
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -9,6 +10,7 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from conversations.surfaces.ai_sdk.stream_format import UIMessageEncoder, ui_message_stream
+from conversations.surfaces.openai.chat.chunks import CompletionChunks
 from conversations.surfaces.openai.tests.test_events import SCRIPTS, Reply
 from devstack.folder import PROJECT
 from inference_proxy.exceptions import UpstreamBusy
@@ -30,8 +32,8 @@ def check(name: str, sent: list[Any], components: Any) -> None:
         assert problems == [], event
 
 
-def frames(script: str) -> list[Frame]:
-    """Return the frames of a failed reply whose model said this: R a piece of reasoning, T a piece of text."""
+def frames(script: str, status: str = "failed") -> list[Frame]:
+    """Return the frames of a reply whose model said this: R a piece of reasoning, T a piece of text."""
     transcript = Transcript()
     for channel in script:
         if channel == "R":
@@ -39,7 +41,8 @@ def frames(script: str) -> list[Frame]:
         else:
             transcript.append(b'{"token":"yes "}', "yes ")
     end = {"token_count": 2, "inference_time_ms": 41, "finish_reason": ""}
-    transcript.close(closing_frames(message_id=REPLY_ID, status="failed", failure=UpstreamBusy(retry_after_s=7), **end))
+    failure = UpstreamBusy(retry_after_s=7) if status == "failed" else None
+    transcript.close(closing_frames(message_id=REPLY_ID, status=status, failure=failure, **end))
     return transcript.follow().read(1.0)
 
 
@@ -61,3 +64,21 @@ def test_ui_messages(script: str, components: Any) -> None:
     sent = [line.removeprefix(b"data: ") for line in said.split(b"\n") if line.startswith(b"data: ")]
     assert sent.pop() == b"[DONE]"
     check("UIMessageEvent", list(map(orjson.loads, sent)), components)
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize("status", ["complete", "failed", "stopped", "interrupted"])
+def test_chunks_of_a_completion(script: str, status: str, components: Any) -> None:
+    row = {
+        "id": REPLY_ID,
+        "created_at": datetime(2026, 11, 20, tzinfo=UTC),
+        "model_tag": None,
+        "finish_reason": None,
+        "prompt_tokens": 3,
+        "token_count": 2,
+    }
+    chunks = CompletionChunks(row, lambda: row)
+    said = chunks.greeting() + b"".join(map(chunks.encode, frames(script, status)))
+    sent = [line.removeprefix(b"data: ") for line in said.split(b"\n") if line.startswith(b"data: ")]
+    assert sent.pop() == b"[DONE]"
+    check("OpenAIChunkStreamEvent", list(map(orjson.loads, sent)), components)
