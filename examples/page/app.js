@@ -6,6 +6,7 @@ import { Sidebar } from "./sidebar.js";
 import { Thread } from "./thread.js";
 
 const APPEARANCE = "appearance";
+const DRAFT = "draft"; // of this tab, so that a reload loses nothing
 const $ = (id) => document.getElementById(id);
 
 takeTokenFromAddress();
@@ -219,6 +220,11 @@ $("question").addEventListener("input", fitQuestion);
 function fitQuestion() {
   showSend();
   const { value } = $("question");
+  try {
+    sessionStorage.setItem(DRAFT, value);
+  } catch {
+    // The browser keeps no text as long as this.
+  }
   $("question").rows = Math.min(8, value.split("\n").reduce((rows, line) => rows + 1 + Math.floor(line.length / 80), 0));
 }
 
@@ -321,4 +327,6 @@ function showAppearance() {
 }
 
 showAppearance();
+$("question").value = sessionStorage.getItem(DRAFT) ?? "";
+fitQuestion();
 start();

@@ -58,9 +58,9 @@ export class Thread {
     this.#id = null;
     this.#messages = this.#waiting.take([]);
     this.#scrolling.staysAtEnd = true;
+    if (isLoggedOut) this.#giveEditsBack();
     this.#section.replaceChildren();
     this.#dropUnsent(isLoggedOut);
-    if (isLoggedOut) this.#refusedEdit = null;
   }
 
   showWelcome() {
@@ -197,17 +197,24 @@ export class Thread {
     return node;
   }
 
-  /** A refused question can be changed, and then be sent. */
-  #giveUp(unsent) {
+  /** A refused question can be changed, and then be sent. After a token that has expired, it may be another user who logs in. */
+  #giveUp(unsent, isLoggedOut = false) {
     this.#unsent = null;
     unsent.node.remove();
-    if (unsent.editedId) this.#refusedEdit = unsent;
+    if (unsent.editedId && !isLoggedOut) this.#refusedEdit = unsent;
     else this.#giveBack(unsent.content);
+  }
+
+  #giveEditsBack() {
+    const written = [...this.#section.querySelectorAll(".edit textarea")].filter((field) => field.value !== field.defaultValue);
+    for (const { value } of written) this.#giveBack(value);
+    if (this.#refusedEdit) this.#giveBack(this.#refusedEdit.content);
+    this.#refusedEdit = null;
   }
 
   /** Give a question that failed back before its place is lost. */
   #dropUnsent(isLoggedOut = false) {
-    if (this.#unsent?.problem || (isLoggedOut && this.#unsent && !this.#unsent.hasArrived)) this.#giveUp(this.#unsent);
+    if (this.#unsent?.problem || (isLoggedOut && this.#unsent && !this.#unsent.hasArrived)) this.#giveUp(this.#unsent, isLoggedOut);
     this.#unsent = null;
   }
 
@@ -348,7 +355,9 @@ export class Thread {
   #edit(node, message, written = message.content) {
     const form = editForm(written, (content) => this.#sendEdited(form, message, content), () => this.#leaveEdit(form, node));
     node.replaceWith(form);
-    form.querySelector("textarea").focus();
+    const field = form.querySelector("textarea");
+    field.defaultValue = message.content;
+    field.focus();
   }
 
   #showRefusedEdit() {

@@ -555,6 +555,85 @@ def test_markdown_is_shown_and_only_safe_links_are_links(
     photograph(page, "markdown")
 
 
+MARKDOWN = """1. First
+   - inner
+     1. deep
+
+   A paragraph of the first.
+
+   ```sh
+   run
+     it
+   ```
+2. [ ] Second
+
+````md
+```js
+inside
+```
+````
+~~~
+tilde
+~~~
+
+| a | b |
+|---|---|
+| x \\| y | `p|q` |
+
+***both*** **bold *and* more** __strong__ snake_case_name 2*3*4
+[w](https://example.org/a_(b)) <https://example.org/c> ![picture](https://example.org/d.png) (https://example.org/e)
+"""
+
+
+def test_markdown_as_models_write_it(open_page: OpenPage, upstream: ScriptedUpstream) -> None:
+    upstream.script(tokens(*re.findall(r"(?s).{1,9}", MARKDOWN)), done())
+    page = open_page()
+    ask(page, "show")
+    expect(page.get_by_role("button", name="Write another reply")).to_be_visible()
+    reply = page.locator(".reply > .text")
+    assert reply.locator("> ol").count() == 1
+    assert reply.locator("> ol > li > ul > li > ol > li").all_inner_texts() == ["deep"]
+    assert reply.locator("> ol > li > p").all_inner_texts() == ["A paragraph of the first."]
+    assert reply.locator("> ol > li:last-child").inner_text() == "☐ Second"
+    assert reply.locator("pre").all_text_contents() == ["run\n  it", "```js\ninside\n```", "tilde"]
+    assert reply.locator("td").all_inner_texts() == ["x | y", "p|q"]
+    assert reply.locator("strong").all_inner_texts() == ["both", "bold and more", "strong"]
+    assert reply.locator("em").all_inner_texts() == ["both", "and"]
+    addresses = reply.locator("a").evaluate_all("links => links.map((link) => link.pathname)")
+    assert addresses == ["/a_(b)", "/c", "/d.png", "/e"]
+    assert reply.locator("img").count() == 0
+    photograph(page, "more-markdown")
+
+
+def test_a_reload_keeps_what_was_typed_and_logging_out_does_not(open_page: OpenPage) -> None:
+    page = open_page()
+    box = page.get_by_label("Message", exact=True)
+    box.fill("half a thought")
+    page.reload()
+    expect(box).to_have_value("half a thought")
+    page.get_by_role("button", name="Log out").click()
+    page.reload()
+    expect(page.locator("#login")).to_be_visible()
+    expect(box).to_have_value("")
+
+
+@pytest.mark.parametrize("is_sent", [True, False], ids=["sent", "open"])
+def test_an_edit_outlives_its_token(open_page: OpenPage, client: Client, is_sent: bool) -> None:
+    page = open_page()
+    ask(page, "a question")
+    page.get_by_role("button", name="Edit").click()
+    page.get_by_label("Edit your message").fill("a better question")
+    page.evaluate("sessionStorage.setItem('token', 'expired')")
+    if is_sent:
+        page.keyboard.press("Enter")
+    else:
+        page.get_by_label("Search conversations and messages").fill("anything")
+    expect(page.locator("#login")).to_be_visible()
+    page.locator("#token").fill(client.token)
+    page.keyboard.press("Enter")
+    expect(page.get_by_label("Message", exact=True)).to_have_value("a better question")
+
+
 def test_a_long_reply_can_be_scrolled_while_it_grows(open_page: OpenPage, client: Client, upstream: ScriptedUpstream) -> None:
     gate = upstream.gate()
     paragraphs = [f"Paragraph {number}. {'word ' * 200}\n\n" for number in range(200)]
