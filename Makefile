@@ -67,7 +67,7 @@ coverage: $(STAMP) ## Run the tests, show how much of the code they visit, also 
 	@$(BIN)/coverage report --format=total | sed 's/.*/Coverage: & %/'
 	@.ci/changed-lines $(BIN)
 
-test-fast: $(STAMP) ## Run the tests that start no server and no browser, in about two minutes
+test-fast: $(STAMP) ## Run the tests beside the code, without slow ones and browsers, in two to three minutes
 	@$(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder -m "not slow and not exhaustive" \
 		chatapi inference_proxy conversations $(ARGS)
 

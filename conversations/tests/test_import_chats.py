@@ -541,6 +541,7 @@ def test_a_user_is_found_by_address_and_an_erased_one_is_refused(manage: Manage,
     assert Conversation.objects.count() == 1
 
 
+@pytest.mark.slow
 def test_two_thousand_conversations_with_branches_elsewhere(manage: Manage, manage_json: Manage, tmp_path: Path) -> None:
     """Imported, exported, imported into an empty database and exported again: the same, to the byte."""
     chance = random.Random(23)

@@ -185,6 +185,7 @@ def test_a_send_behind_an_earlier_answer_is_a_version_of_what_followed_it(conver
     ]
 
 
+@pytest.mark.slow
 def test_ten_thousand_messages_are_read_in_one_query(conversation: Conversation) -> None:
     with connection.cursor() as cursor:
         cursor.execute(

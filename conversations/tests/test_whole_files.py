@@ -47,7 +47,7 @@ def forget_everything() -> None:
     Conversation.objects.all().delete()
 
 
-@pytest.mark.parametrize("suffix", ["jsonl", "jsonl.gz"])
+@pytest.mark.parametrize("suffix", ["jsonl", pytest.param("jsonl.gz", marks=pytest.mark.slow)])
 def test_no_cut_goes_unnoticed(manage: Manage, tmp_path: Path, suffix: str) -> None:
     archive, cut = tmp_path / f"pruned.{suffix}", tmp_path / f"cut.{suffix}"
     prune(manage, archive)

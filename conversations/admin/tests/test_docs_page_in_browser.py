@@ -7,6 +7,7 @@ from tests.support.browser import DESKTOP, SCREENSHOTS, chromium, open_browser
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
+    pytest.mark.slow,
     pytest.mark.skipif(chromium() is None, reason="chromium is not installed (apt-get install chromium)"),
 ]
 

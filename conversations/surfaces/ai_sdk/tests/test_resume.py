@@ -34,6 +34,7 @@ def test_the_running_reply_from_its_start(client: Client, upstream: ScriptedUpst
     assert (found[0]["messageId"], text_of(found)) == (sender.headers["X-Message-Id"], "Hello wörld end")
 
 
+@pytest.mark.slow
 def test_a_node_that_ends_says_that_the_stream_is_not_over(
     client: Client, upstream: ScriptedUpstream, new_server: StartServer
 ) -> None:

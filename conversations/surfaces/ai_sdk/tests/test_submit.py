@@ -74,6 +74,7 @@ def test_settings_of_the_reply(client: Client, upstream: ScriptedUpstream) -> No
     assert client.get("/api/conversations")["items"][0]["model_tag"] == "tiny"
 
 
+@pytest.mark.slow
 def test_a_model_that_is_not_allowed_creates_no_chat(client: Client, new_server: StartServer) -> None:
     with new_server(ALLOWED_MODELS="tiny") as strict:
         answer = refused(client.at(strict.port), model="large")

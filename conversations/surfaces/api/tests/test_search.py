@@ -162,6 +162,7 @@ def test_temporary_chats_and_answers_that_do_not_count_are_not_found(client: Cli
     assert search(client, "treasure") == []
 
 
+@pytest.mark.slow
 def test_a_frequent_word_is_found_without_the_index(client: Client, database: psycopg.Connection) -> None:
     """Where the statistics say that a word is everywhere, the caller's conversations are walked instead."""
     store(database, client, ["ubiquitous and mine"])
