@@ -21,6 +21,7 @@ def sources(folder: str) -> Iterator[Path]:
             yield file
 
 
+@functools.cache
 def imports(file: Path, *, at_runtime: bool = False) -> set[str]:
     """Return the names that a module imports, wherever in it, as absolute dotted names.
 
