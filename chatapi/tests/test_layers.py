@@ -178,20 +178,21 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
 
 
 def siblings(one: str, other: str) -> tuple[str, str]:
-    """Return what two modules are in, where their names part: folders or files of one folder, "" if one holds the other."""
+    """Return what two modules are, or are in, where their names part. Both are "" if one holds the other."""
     ours, theirs = one.split("."), other.split(".")
     shared = next((number for number, parts in enumerate(zip(ours, theirs, strict=False)) if parts[0] != parts[1]), None)
     return ("", "") if shared is None else (".".join(ours[: shared + 1]), ".".join(theirs[: shared + 1]))
 
 
 def folders_that_import_each_other(graph: dict[str, set[str]]) -> set[tuple[str, str]]:
-    """Return the pairs of folders, and of a folder and a file beside it, that import each other."""
+    """Return the pairs of folders, beside each other, that import each other."""
     pairs = {siblings(module, other) for module, others in graph.items() for other in others} - {("", "")}
-    return {(one, other) for one, other in pairs if one < other and (other, one) in pairs}
+    mutual = {pair for pair in pairs if pair[0] < pair[1] and pair[::-1] in pairs}
+    return {pair for pair in mutual if all(any(module.startswith(f"{name}.") for module in graph) for name in pair)}
 
 
 def test_folders_that_import_each_other_are_found() -> None:
-    graph = {"a.b.c": {"a.d.e"}, "a.d": {"a.b"}, "a.d.e": {"a.d.f"}, "a": {"a.b.c"}}
+    graph = {"a.b.c": {"a.d.e", "a.g"}, "a.d": {"a.b"}, "a.d.e": {"a.d.f"}, "a": {"a.b.c"}, "a.g": {"a.b.c"}}
     assert folders_that_import_each_other(graph) == {("a.b", "a.d")}
 
 
