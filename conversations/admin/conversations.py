@@ -13,6 +13,7 @@ from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils.html import format_html
 
+from chatapi.api.rows import is_known_time
 from conversations.admin.access import NotedListAdmin, note_reading_of
 from conversations.admin.chat import ChatPage, read_chat_page
 from conversations.admin.dashboard import dashboard
@@ -139,7 +140,7 @@ class ConversationAdmin(NotedListAdmin):
 
     @admin.display(description="Last activity (UTC)", ordering="updated_at")
     def last_activity(self, conversation: Conversation) -> str:
-        return f"{conversation.updated_at:%Y-%m-%d %H:%M}" if conversation.updated_at else "–"
+        return f"{conversation.updated_at:%Y-%m-%d %H:%M}" if is_known_time(conversation.updated_at) else "–"
 
     @admin.display(description="Last reply")
     def last_reply(self, conversation: Any) -> str:

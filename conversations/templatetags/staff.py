@@ -1,6 +1,7 @@
 """Template filters of the admin's pages."""
 
 import re
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -9,7 +10,7 @@ from django.template import Library
 from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
 
-from chatapi.api.rows import known_time
+from chatapi.api.rows import is_known_time, known_time
 from chatapi.model_prices import Cost, cost_of, price_of
 from conversations.admin.visible import visible
 from conversations.services.staff.failures import explain
@@ -41,6 +42,12 @@ def duration(milliseconds: int) -> str:
         return f"{milliseconds} ms"
     seconds = milliseconds / 1000
     return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+
+
+@register.filter
+def known(time: datetime | None) -> datetime | None:
+    """Return a time, or None for one that Python can't read, such as `infinity`: it would be shown as the year 9999."""
+    return time if is_known_time(time) else None
 
 
 @register.filter

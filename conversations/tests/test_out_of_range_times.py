@@ -153,6 +153,22 @@ def test_the_admin_shows_them(user: UserClient, conversations: list[UUID]) -> No
         assert staff.get(page).status_code == 200, page
 
 
+@pytest.mark.parametrize("time", ["infinity", "-infinity"])
+def test_the_admin_shows_no_year_that_nobody_wrote(user: UserClient, time: str) -> None:
+    conversation = make_conversation(user.user_id)
+    message = make_reply(make_message(conversation), "", status="failed", error_code="upstream_error")
+    write_times("conversations", {conversation.id: time}, "created_at", "updated_at")
+    write_times("messages", dict.fromkeys(conversation.messages.values_list("id", flat=True), time), "created_at")
+    staff = Client()
+    staff.force_login(User.objects.create_superuser("root"))
+    base = "/admin/conversations"
+    for page in ("conversation/", f"conversation/{conversation.id}/change/", f"chatuser/{user.user_id}/change/"):
+        shown = staff.get(f"{base}/{page}").content.decode()
+        assert str(conversation.id) in shown
+        assert "9999-" not in shown and "0001-01-01" not in shown, page
+    assert str(message.id) in staff.get(f"{base}/conversation/{conversation.id}/change/").content.decode()
+
+
 @pytest.mark.parametrize("export_format", ["csv", "jsonl"])
 def test_staff_export_them(conversations: list[UUID], export_format: ExportFormat) -> None:
     written = b"".join(export_conversations(conversation_ids=conversations, export_format=export_format)).decode()
