@@ -29,7 +29,7 @@ from conversations.prune_models import PruneRun
 from conversations.querysets import ConversationQuerySet, MessageQuerySet
 from conversations.queue_models import QueuedMessage
 from conversations.staff_models import AccessKind, DailyFigures, StaffAccess
-from conversations.usage_models import UsageTotal, UserQuota
+from conversations.usage_models import RefusedRequests, UsageTotal, UserQuota
 from conversations.webhook_models import WebhookEvent, WebhookSwitch
 
 __all__ = [
@@ -45,6 +45,7 @@ __all__ = [
     "Message",
     "PruneRun",
     "QueuedMessage",
+    "RefusedRequests",
     "Role",
     "StaffAccess",
     "Status",
@@ -381,6 +382,7 @@ class ChatUser(models.Model):
 
     class Meta:
         db_table = "chat_users"
+        permissions: ClassVar = [("erase_chatuser", "Can erase users")]
         indexes: ClassVar = [
             # text_pattern_ops: in most collations an ordinary index can't find beginnings. It finds exact ones as well.
             models.Index(OpClass(Upper("email"), name="text_pattern_ops"), name="idx_chat_users_email_prefix"),

@@ -11,6 +11,7 @@ from conversations.services.replies.leases import lease
 from conversations.services.replies.store import live_replies, reply_store
 from conversations.services.sending.model_titles import title_maker
 from conversations.services.sending.queue_keeper import queue_keeper
+from conversations.services.usage.refused_requests import watch_refused_requests
 from conversations.services.webhooks.keeper import webhook_keeper
 
 logger = logging.getLogger(__name__)
@@ -24,6 +25,7 @@ def adopt_worker(is_alive: Callable[[], bool], graceful_timeout_s: float, close_
     report_database()
     lease.keep()
     watch_prune_runs()
+    watch_refused_requests()
     queue_keeper.keep(stays=True)
     webhook_keeper.keep(should_stop=lambda: live_replies.is_shutting_down)
     reply_store.when_complete = title_maker.consider

@@ -24,6 +24,7 @@ class AccessKind(models.TextChoices):
     LISTED = "listed"
     # What staff do with users and with accounts of staff. `search` says more.
     ERASED = "erased"
+    QUOTA = "quota", "changed a quota"
     SIGNED_IN = "signed_in", "signed in"
     SIGNED_OUT = "signed_out", "signed out"
     SESSION_ENDED = "ended", "ended sessions"

@@ -29,6 +29,25 @@ class UsageTotal(models.Model):
         return f"usage of {self.user_id} at {self.bucket}"
 
 
+class RefusedRequests(models.Model):
+    """How many requests of one user were refused on one day (UTC), for staff."""
+
+    pk = models.CompositePrimaryKey("user_id", "day")
+    user_id = models.UUIDField()
+    day = models.DateField()
+    limited = models.BigIntegerField(default=0, db_default=0, help_text="answered with 429: over a limit")
+    other = models.BigIntegerField(default=0, db_default=0, help_text="answered with another status from 400 to 499")
+
+    class Meta:
+        db_table = "refused_requests"
+        default_permissions = ()
+        # Finds the days that are deleted.
+        indexes: ClassVar = [models.Index(fields=["day"], name="idx_refused_requests_day")]
+
+    def __str__(self) -> str:
+        return f"refused requests of {self.user_id} on {self.day}"
+
+
 class UserQuota(models.Model):
     """The limits of one user, instead of those that the environment sets for all. Null: as for all; 0: no limit."""
 

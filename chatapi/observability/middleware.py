@@ -11,6 +11,7 @@ from django.http.response import HttpResponseBase
 
 from chatapi.observability import metrics
 from chatapi.observability.logs import trace_id_var, user_id_var
+from chatapi.observability.refused_requests import note_refused
 from chatapi.observability.tracing import accept_traceparent, request_span
 
 logger = logging.getLogger("chatapi.requests")
@@ -48,6 +49,8 @@ class RequestLogMiddleware:
         response["X-Trace-Id"] = trace_id
         duration_s = time.perf_counter() - started
         metrics.note_request(request.method, route, response.status_code, duration_s)
+        if 400 <= response.status_code < 500:
+            note_refused(user_id_var.get(), response.status_code)
         logger.info(
             "request",
             extra={

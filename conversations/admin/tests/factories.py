@@ -21,6 +21,7 @@ def make_groups() -> None:
     import_module("conversations.migrations.0032_feedback_handling").grant(apps, None)
     import_module("conversations.migrations.0037_what_staff_read_for").make_groups(apps, None)
     import_module("conversations.migrations.0054_staff_sign_in").grant(apps, None)
+    import_module("conversations.migrations.0056_refused_requests").grant(apps, None)
 
 
 def make_staff(name: str, *groups: str, superuser: bool = False, password: str | None = None) -> User:
