@@ -11,13 +11,14 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import path
 
-from conversations.admin.access import note_list_of
+from conversations.admin.access import note_list_of, reader_of
 from conversations.admin.lists import CappedPaginator, ListedLookupsAdmin
 from conversations.admin.replica import read_for
 from conversations.admin.search import users_with_email
 from conversations.admin.visible import visible
 from conversations.ids import parse_id
-from conversations.models import ChatUser, UserQuota
+from conversations.models import AccessKind, ChatUser, UserQuota
+from conversations.services.staff.access import note_list
 from conversations.services.usage.quotas import NearQuota, are_quotas_set, list_near_quota
 
 MOST_NEAR = 100
@@ -31,6 +32,10 @@ def _read_near() -> tuple[list[NearQuota], bool]:
         if not isinstance(failure.__cause__, psycopg.errors.QueryCanceled):
             raise
         return [], True
+
+
+def _limits_of(quota: UserQuota) -> dict[str, int | None]:
+    return {"day": quota.tokens_day, "month": quota.tokens_month}
 
 
 @admin.register(UserQuota)
@@ -48,6 +53,24 @@ class UserQuotaAdmin(ListedLookupsAdmin):
             return queryset, False
         found_ids = users_with_email(wanted) if "@" in wanted else [parse_id(wanted)]
         return queryset.filter(user_id__in=found_ids), False
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        limits = [f"{name} {'as for all' if limit is None else limit}" for name, limit in _limits_of(obj).items()]
+        self._note(request, obj, f"tokens per {', '.join(limits)}")
+
+    def delete_model(self, request: HttpRequest, obj: Any) -> None:
+        super().delete_model(request, obj)
+        self._note(request, obj, "as for all again")
+
+    def delete_queryset(self, request: HttpRequest, queryset: Any) -> None:
+        quotas = list(queryset)
+        super().delete_queryset(request, queryset)
+        for quota in quotas:
+            self._note(request, quota, "as for all again")
+
+    def _note(self, request: HttpRequest, quota: Any, what: str) -> None:
+        note_list(reader=reader_of(request), user_id=quota.user_id, search=what, kind=AccessKind.QUOTA)
 
     def get_urls(self) -> list[Any]:
         return [

@@ -12,11 +12,12 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import Count, Q, Sum
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
-from django.urls import reverse
+from django.urls import path, reverse
 from django.utils import timezone
 
 from conversations.admin.access import NotedListAdmin, note_list_of
 from conversations.admin.charts import bar_chart
+from conversations.admin.people import ERASE_PERMISSION, EXPORT_PERMISSION, erase_page, export_page
 from conversations.admin.replica import from_replica
 from conversations.admin.summaries import NOTHING_KNOWN, summaries_of
 from conversations.admin.visible import visible
@@ -25,6 +26,7 @@ from conversations.ids import parse_id
 from conversations.keyset import SortKey, after_key, decode_cursor, encode_cursor
 from conversations.models import ChatUser, Conversation, Message, StaffAccess, UsageTotal, UserQuota
 from conversations.services.usage.quotas import read_quota
+from conversations.services.usage.refused_requests import read_refused
 from conversations.services.usage.totals import read_breakdown, read_usage
 
 CONVERSATIONS_SHOWN = 50
@@ -66,6 +68,14 @@ class ChatUserAdmin(NotedListAdmin):
             return exact, False
         return queryset.filter(Q(email__istartswith=wanted) | Q(name__istartswith=wanted)), False
 
+    def get_urls(self) -> list[Any]:
+        own = (("export", export_page), ("erase", erase_page))
+        pages = [
+            path(f"<path:object_id>/{name}/", self.admin_site.admin_view(view), name=f"conversations_chatuser_{name}")
+            for name, view in own
+        ]
+        return [*pages, *super().get_urls()]
+
     def change_view(self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None) -> HttpResponse:
         response: HttpResponse = self._page(request, object_id)
         if response.status_code == 200:
@@ -90,6 +100,9 @@ class ChatUserAdmin(NotedListAdmin):
             "totals": _totals(user.id),
             "usage": _usage(user.id),
             **_charts(user.id),
+            "refused": _refused(user.id),
+            "may_export": request.user.has_perm(EXPORT_PERMISSION),
+            "may_erase": request.user.has_perm(ERASE_PERMISSION),
             "readers": _readers(user.id) if request.user.has_perm("conversations.view_staffaccess") else None,
             "quota": read_quota(user.id),
             "quota_address": _quota_url(request, user.id),
@@ -146,6 +159,16 @@ def _charts(user_id: UUID) -> dict[str, Any]:
         "are_prices_set": bool(settings.MODEL_PRICES),
         "days_shown": DAYS_SHOWN,
     }
+
+
+def _refused(user_id: UUID) -> dict[str, Any]:
+    """Return how many of a user's requests were refused in the last 30 days (UTC), with a chart if there are any."""
+    today = timezone.now().astimezone(UTC).date()
+    days = read_refused(user_id=user_id, first=today - timedelta(days=DAYS_SHOWN - 1), last=today)
+    limited, other = sum(day[1] for day in days), sum(day[2] for day in days)
+    dates, counts = [day[0] for day in days], [day[1] + day[2] for day in days]
+    chart = bar_chart("Refused requests", dates, counts, is_bad=True) if limited or other else None
+    return {"limited": limited, "other": other, "chart": chart}
 
 
 def _readers(user_id: UUID) -> list[StaffAccess]:

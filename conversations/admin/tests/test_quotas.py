@@ -7,7 +7,7 @@ import pytest
 from django.contrib.admin.models import LogEntry
 from django.test import Client
 
-from conversations.models import UserQuota
+from conversations.models import StaffAccess, UserQuota
 from conversations.services.usage.quotas import read_quota
 from conversations.tests.factories import USER_ID
 
@@ -38,6 +38,13 @@ def test_a_superuser_sets_and_changes_a_user_s_limits_and_is_recorded(superuser:
     assert list(LogEntry.objects.order_by("id").values_list("user__username", "object_id", "action_flag")) == [
         ("root", str(USER_ID), 1),
         ("root", str(USER_ID), 2),
+    ]
+    assert superuser.post(f"{change.replace('change', 'delete')}", {"post": "yes"}).status_code == 302
+    acts = StaffAccess.objects.filter(kind="quota", user_id=USER_ID).order_by("id").values_list("staff_name", "search")
+    assert list(acts) == [
+        ("root", "tokens per day 7, month as for all"),
+        ("root", "tokens per day as for all, month 9"),
+        ("root", "as for all again"),
     ]
 
 

@@ -1,0 +1,110 @@
+"""What staff do with all of a user: export everything, and erase. Each has a page of its own, and each act is recorded."""
+
+import json
+import time
+from typing import Any
+from uuid import UUID
+
+from django.contrib import admin, messages
+from django.contrib.admin import AdminSite
+from django.core.exceptions import PermissionDenied
+from django.core.serializers.json import DjangoJSONEncoder
+from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+from redis.exceptions import RedisError
+
+from chatapi.service_error import ServiceError
+from conversations.admin.access import reader_of
+from conversations.admin.visible import visible
+from conversations.ids import parse_id
+from conversations.models import AccessKind, ChatUser, Conversation
+from conversations.services.history.erase import Receipt, erase_user
+from conversations.services.history.own_export import export_own
+from conversations.services.history.user_tables import is_known_user
+from conversations.services.staff.access import note_list
+
+EXPORT_PERMISSION = "conversations.export_conversation"
+ERASE_PERMISSION = "conversations.erase_chatuser"
+# A request may not take for ever. Who has more to erase presses the button again.
+ERASE_FOR_S = 15.0
+MOST_COUNTED = 10_000
+
+
+def export_page(request: HttpRequest, object_id: str) -> HttpResponseBase:
+    """Download all conversations of a user, as they would themselves."""
+    user_id = _require(request, object_id, EXPORT_PERMISSION)
+    if request.method != "POST":
+        return _back(user_id)
+    try:
+        download = export_own(user_id=user_id, file_format="jsonl")
+    except ServiceError as refusal:
+        messages.error(request, refusal.text)
+        return _back(user_id)
+    note_list(reader=reader_of(request), user_id=user_id, search="everything", kind=AccessKind.EXPORTED)
+    response = StreamingHttpResponse(download, content_type="application/x-ndjson")
+    response["Content-Disposition"] = f'attachment; filename="user-{user_id}.jsonl"'
+    response["Cache-Control"] = "no-store"
+    return response
+
+
+def erase_page(request: HttpRequest, object_id: str, site: AdminSite = admin.site) -> HttpResponse:
+    """Ask, erase a user, and show the receipt."""
+    user_id = _require(request, object_id, ERASE_PERMISSION)
+    known = ChatUser.objects.filter(id=user_id).first()
+    wanted = known.email if known and known.email else str(user_id)
+    context: dict[str, Any] = {
+        **site.each_context(request),
+        "title": "Erase this user?",
+        "user_id": user_id,
+        "name": visible(wanted),
+        "wanted": wanted,
+        "count": Conversation.objects.owned_by(user_id)[: MOST_COUNTED + 1].count(),
+        "most": MOST_COUNTED,
+    }
+    if request.method == "POST":
+        if request.POST.get("confirmation", "").strip().casefold() != wanted.casefold():
+            messages.error(request, "What you typed is not this user. Nothing was erased.")
+        else:
+            context |= _erase(request, user_id)
+    page = TemplateResponse(request, "admin/conversations/chatuser/erase.html", context)
+    page["Cache-Control"] = "no-store"
+    return page
+
+
+def _erase(request: HttpRequest, user_id: UUID) -> dict[str, Any]:
+    # Before it begins: what is recorded twice is better than what is not recorded.
+    note_list(reader=reader_of(request), user_id=user_id, search="everything", kind=AccessKind.ERASED)
+    give_up_at = time.monotonic() + ERASE_FOR_S
+    try:
+        receipt = erase_user(user_id=user_id, should_stop=lambda: time.monotonic() > give_up_at)
+    except ServiceError as refusal:
+        messages.error(request, refusal.text)
+        return {}
+    except RedisError:
+        messages.error(request, "The shared cache failed, so the user's tokens are not forgotten yet. Erase again.")
+        return {}
+    return {
+        "title": "Erased" if receipt.is_complete else "Not erased completely yet",
+        "receipt": receipt,
+        "text": _text(receipt),
+    }
+
+
+def _text(receipt: Receipt) -> str:
+    return json.dumps(receipt.as_json(), cls=DjangoJSONEncoder, indent=2)
+
+
+def _require(request: HttpRequest, object_id: str, permission: str) -> UUID:
+    """Return the id of a user about whom something is stored, for staff who may see and do this."""
+    if not request.user.has_perms(("conversations.view_chatuser", permission)):
+        raise PermissionDenied
+    user_id = parse_id(object_id)
+    if user_id is None or not is_known_user(user_id=user_id):
+        raise Http404
+    return user_id
+
+
+def _back(user_id: UUID) -> HttpResponse:
+    return redirect("admin:conversations_chatuser_change", user_id)
