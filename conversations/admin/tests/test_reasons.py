@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 from typing import Any
 
 import pytest
@@ -119,6 +120,11 @@ def test_auditors_export_the_record_and_that_is_recorded(support: Client) -> Non
     rows = list(csv.DictReader(io.StringIO(answer.getvalue().decode(), newline="")))
     assert (rows[0]["staff_name"], rows[0]["kind"], rows[0]["address"]) == ("sue", "read", "192.0.2.7")
     assert rows[1]["search"] == "'=HYPERLINK(1)"
+    answer = auditor.post(LOG, {"action": "export_access_as_jsonl", "_selected_action": ids})
+    lines = [json.loads(line) for line in answer.getvalue().splitlines()]
+    assert [line["kind"] for line in lines] == ["read", "listed"]
+    assert lines[1]["search"] == "=HYPERLINK(1)"
+    StaffAccess.objects.latest("id").delete()
     assert StaffAccess.objects.filter(staff_name="audrey", kind="exported", search="access by staff").count() == 1
 
 
