@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import django
 from django.conf import settings
+from django.contrib.auth.models import Group
 from django.core.cache import cache, caches
 from django.db import DatabaseError, InterfaceError, connection
 
@@ -23,6 +24,9 @@ from chatapi.outgoing.name_lookups import name_lookups
 from chatapi.outgoing.public_addresses import is_public
 from conversations.management.failures import reason_of
 from conversations.services.webhooks.outbox import Outbox
+from conversations.sign_in.people import SUPERUSERS
+from conversations.sign_in.provider import Budget, read_metadata
+from conversations.sign_in.refusals import ProviderUnavailable
 from inference_proxy.exceptions import UpstreamFailure
 from inference_proxy.upstream.catalogue import read_models
 
@@ -188,6 +192,21 @@ def check_webhooks() -> str:
     return f"on, {state.waiting:,} wait"
 
 
+def check_staff_sign_in() -> str:
+    """Check who may sign in to the admin, and whether the identity provider and the groups are there."""
+    factor = f"passwords with second factor {settings.ADMIN_SECOND_FACTOR}" if settings.ADMIN_PASSWORDS else "no passwords"
+    if not settings.ADMIN_OIDC_ISSUER:
+        return factor
+    try:
+        read_metadata(Budget())
+    except ProviderUnavailable as failure:
+        raise Wrong(f"the identity provider's metadata can't be used ({failure.code}): see ADMIN_OIDC_ISSUER") from None
+    wanted = set(settings.ADMIN_OIDC_GROUPS.values()) - {SUPERUSERS}
+    if missing := sorted(wanted - set(Group.objects.filter(name__in=wanted).values_list("name", flat=True))):
+        raise Wrong(f"ADMIN_OIDC_GROUPS names groups that do not exist here: {', '.join(missing)}")
+    return f"single sign-on, {factor}"
+
+
 CHECKS: dict[str, Callable[[], str]] = {
     "versions": check_versions,
     "database": check_database,
@@ -200,4 +219,5 @@ CHECKS: dict[str, Callable[[], str]] = {
     "auth": check_auth,
     "inference": check_inference,
     "webhooks": check_webhooks,
+    "staff_sign_in": check_staff_sign_in,
 }

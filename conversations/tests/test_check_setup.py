@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 import responses
+from django.contrib.auth.models import Group
 from django.core.management import call_command
 
 from conversations.management import setup_checks
+from conversations.sign_in.provider import forget_provider
 from inference_proxy.protocols import new_protocol
 from tests.support.valkey import running_valkey
 
@@ -58,6 +60,42 @@ def test_services_that_can_not_be_reached_fail(capsys: pytest.CaptureFixture[str
     assert set(failed) == {"auth", "inference"}
     assert "INTERNAL_API_KEY" in failed["auth"] and "INFERENCE_SERVICE_URL" in failed["inference"]
     assert settings.INTERNAL_API_KEY not in str(failed)
+
+
+ISSUER = "https://id.example.com"
+
+
+@pytest.mark.parametrize(
+    ("metadata", "groups", "problem"),
+    [
+        ({}, {"a": "support"}, "ADMIN_OIDC_ISSUER"),
+        ({"issuer": "https://other.example.com"}, {"a": "support"}, "ADMIN_OIDC_ISSUER"),
+        (None, {"a": "suport", "b": "superusers"}, "groups that do not exist here: suport"),
+        (None, {"a": "support", "b": "superusers"}, ""),
+    ],
+    ids=["no metadata", "another issuer", "a misspelt group", "all there"],
+)
+def test_single_sign_on_is_checked(
+    services: responses.RequestsMock,
+    manage: Manage,
+    capsys: pytest.CaptureFixture[str],
+    settings: Any,
+    metadata: Any,
+    groups: dict[str, str],
+    problem: str,
+) -> None:
+    forget_provider()
+    assert check(manage)["staff_sign_in"] == ("ok", "passwords with second factor optional")
+    Group.objects.get_or_create(name="support")
+    settings.ADMIN_OIDC_ISSUER, settings.ADMIN_OIDC_GROUPS = ISSUER, groups
+    names = ("authorization_endpoint", "token_endpoint", "jwks_uri")
+    told = {"issuer": ISSUER, **{name: f"{ISSUER}/{name}" for name in names}} if metadata is None else metadata
+    services.get(f"{ISSUER}/.well-known/openid-configuration", json=told)
+    if problem:
+        assert problem in fails(capsys)["staff_sign_in"]
+    else:
+        assert check(manage)["staff_sign_in"] == ("ok", "single sign-on, passwords with second factor optional")
+    forget_provider()
 
 
 @pytest.mark.usefixtures("services")
