@@ -28,7 +28,7 @@ from chatapi.service_error import ServiceError
 from conversations.sign_in import pages, provider_pages, second_factor
 from conversations.sign_in.methods import PASSWORD, is_single_sign_on_set_up, method_of
 from conversations.sign_in.second_factor import State
-from conversations.sign_in.sessions import note_session
+from conversations.sign_in.sessions import forget_ended, note_session
 from conversations.sign_in_limits import TooManyAttempts, count_attempt
 from conversations.staff_models import AccessKind
 from conversations.staff_reason import lacks_reason, reason_of, reason_page
@@ -107,6 +107,9 @@ class StaffSite(admin.AdminSite):
         if response.status_code == 302:
             # The password was right. With a wrong one, the page is shown again.
             attempt.give_back()
+            # Where a sign-in at the provider was begun and not finished, its session would end soon.
+            request.session.set_expiry(None)
+            forget_ended(request.user)
             pages.note_act(request, AccessKind.SIGNED_IN, PASSWORD)
         return response
 

@@ -16,6 +16,7 @@ from chatapi.service_error import ServiceError
 from conversations.services.staff.access import Reader, note_list
 from conversations.sign_in.methods import SINGLE_SIGN_ON, is_single_sign_on_set_up
 from conversations.sign_in.refusals import SignInRefused
+from conversations.sign_in.sessions import forget_ended
 from conversations.sign_in_limits import TooManyAttempts, count_start, give_start_back
 from conversations.staff_models import AccessKind
 
@@ -60,6 +61,7 @@ def callback_page(request: HttpRequest, context: dict[str, Any]) -> HttpResponse
     response = _take_step(request, context, CallbackView.as_view())
     if response.status_code == 302:
         give_start_back(request)
+        forget_ended(request.user)
         user: Any = request.user
         reader = Reader(staff_id=user.pk, staff_name=user.get_username(), address=request.META.get("REMOTE_ADDR", ""))
         note_list(reader=reader, user_id=None, search=SINGLE_SIGN_ON, kind=AccessKind.SIGNED_IN)

@@ -5,7 +5,6 @@ only while its session lives and was made with the present password: Django ends
 """
 
 import hashlib
-from datetime import datetime
 from typing import Any
 
 from django.contrib.auth import HASH_SESSION_KEY
@@ -44,8 +43,8 @@ def note_session(request: HttpRequest, *, method: str) -> None:
 
 def list_sessions(user: User) -> list[StaffSession]:
     """Return a user's live sessions, last seen first. Forgets those that have ended."""
+    forget_ended(user)
     live = _live().filter(user=user)
-    StaffSession.objects.filter(user=user).exclude(pk__in=live.values("pk")).delete()
     return [one for one in live.order_by("-seen_at", "-id")[:MOST_LISTED] if one.password_mark in _marks_of(user)]
 
 
@@ -72,10 +71,9 @@ def end_sessions(*, user: User, session_ids: list[int] | None = None, but_key: s
     return ended
 
 
-def forget_ended(*, before: datetime) -> int:
-    """Forget rows that were last seen before this time and whose sessions are gone. Return how many."""
-    ended = StaffSession.objects.filter(seen_at__lt=before).exclude(pk__in=_live().values("pk"))
-    return ended.delete()[0]
+def forget_ended(user: Any) -> None:
+    """Forget a user's sessions that have expired or were ended. Called at each sign-in, so the table stays small."""
+    StaffSession.objects.filter(user_id=user.pk).exclude(pk__in=_live().filter(user_id=user.pk).values("pk")).delete()
 
 
 def _live() -> Any:

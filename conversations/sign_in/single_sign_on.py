@@ -81,6 +81,9 @@ class SingleSignOnBackend(OIDCAuthenticationBackend):
             return None
         self._budget = provider.Budget()
         self._metadata = provider.read_metadata(self._budget)
+        # RFC 9207: a provider that says who it is must be this one.
+        if request is not None and request.GET.get("iss", self._metadata.issuer) != self._metadata.issuer:
+            raise TokenRefused("issuer")
         return super().authenticate(request, **credentials)
 
     def get_token(self, payload: dict[str, str]) -> dict[str, Any]:

@@ -179,6 +179,9 @@ def test_ended_sessions_are_forgotten(sue: User) -> None:
     Session.objects.exclude(session_key=here.session.session_key).delete()
     here.get(PAGE)
     assert StaffSession.objects.count() == 1
+    Session.objects.all().delete()
+    sign_in("sue")
+    assert StaffSession.objects.count() == 1
 
 
 def test_signing_out_is_recorded(sue: User) -> None:

@@ -221,6 +221,21 @@ def test_without_its_state_nothing_happens(client: Client, provider: Provider, q
     assert client.get("/admin/").status_code == 200
 
 
+@pytest.mark.parametrize(("issuer", "status"), [(ISSUER, 302), ("https://evil.example.com", 403), ("", 403)])
+def test_a_provider_that_names_itself_must_be_this_one(client: Client, provider: Provider, issuer: str, status: int) -> None:
+    state = provider.begin(client)["state"]
+    assert client.get(CALLBACK, {"code": "a", "state": state, "iss": issuer}).status_code == status
+    assert provider.paths().count("/token") == (status == 302)
+
+
+def test_a_password_after_an_unfinished_beginning_is_a_whole_session(client: Client, provider: Provider) -> None:
+    make_staff("sue", "support", password="a long password")
+    provider.begin(client)
+    assert client.session.get_expiry_age() <= 15 * 60
+    assert client.post("/admin/login/", {"username": "sue", "password": "a long password"}).status_code == 302
+    assert client.session.get_expiry_age() > 3600
+
+
 def test_what_the_provider_says_is_not_repeated(client: Client, provider: Provider) -> None:
     state = provider.begin(client)["state"]
     error = {"error": "access_denied", "error_description": "<b>hunter2</b>", "state": state}
