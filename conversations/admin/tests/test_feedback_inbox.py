@@ -137,6 +137,17 @@ def test_the_dashboard_counts_open_ratings(support: Client, monkeypatch: pytest.
     assert "<b>1+</b>" in support.get("/admin/conversations/conversation/dashboard/").content.decode()
 
 
+def test_a_rating_is_handled_where_it_opens(support: Client) -> None:
+    rated = make_rated("It is wrong")
+    page = f"/admin/conversations/conversation/{rated.conversation_id}/change/"
+    # Only at the message that was opened: a page may have many.
+    assert "Mark as handled" not in support.get(page).content.decode()
+    assert "Mark as handled" in support.get(page, {"message": str(rated.pk)}).content.decode()
+    assert support.post(INBOX, {"message": str(rated.pk), "action": "handle", "note": "Told the team"})["Location"] == INBOX
+    shown = support.get(page, {"message": str(rated.pk)}).content.decode()
+    assert "Handled by sue" in shown and "Told the team" in shown and "Mark as handled" not in shown
+
+
 def test_queries_do_not_grow_with_the_rows(support: Client, django_assert_max_num_queries) -> None:
     for number in range(30):
         make_rated(str(number), minute=number)

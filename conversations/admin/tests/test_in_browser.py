@@ -11,7 +11,7 @@ import pytest
 from django.utils import timezone
 from playwright.sync_api import Browser, Page, expect
 
-from conversations.models import Conversation, Message, UsageTotal
+from conversations.models import Conversation, Message, RefusedRequests, UsageTotal
 from conversations.tests.factories import USER_ID, make_conversation
 from tests.support.browser import DESKTOP, EXPECT_LIMIT_S, PHONE, SCREENSHOTS, chromium, open_browser
 
@@ -313,3 +313,29 @@ def test_staff_look_at_a_person_for_a_reason(page: Page, settings: Any) -> None:
     page.goto("/admin/conversations/staffaccess/")
     expect(page.locator("#result_list")).to_contain_text("Ticket 4711")
     _photograph(page, "access")
+
+
+def test_a_user_is_erased_with_a_receipt(page: Page) -> None:
+    now = timezone.now()
+    make_chat_user(name="Ada Lovelace", last_seen_at=now, first_seen_at=now - timedelta(days=90))
+    _make_telling_conversation()
+    for back in range(10):
+        day = (now - timedelta(days=back)).date()
+        RefusedRequests.objects.create(user_id=USER_ID, day=day, limited=40 * back, other=back)
+    page.goto(f"/admin/conversations/chatuser/{USER_ID}/change/")
+    expect(page.get_by_role("heading", name="Refused requests")).to_be_visible()
+    _photograph(page, "person-buttons")
+    assert findings(page) == []
+    page.click("text=Erase…")
+    _photograph(page, "erase")
+    assert findings(page) == []
+    page.get_by_label("Type ada@example.com to confirm").fill("ada@example.com")
+    page.get_by_role("button", name="Yes, erase").click()
+    expect(page.locator(".receipt")).to_contain_text('"is_complete": true')
+    _photograph(page, "erased")
+    assert findings(page) == []
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.get_by_role("button", name="Copy the receipt").click()
+    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    assert json.loads(page.evaluate("navigator.clipboard.readText()"))["conversations"] == 1
+    assert not Conversation.objects.exists()

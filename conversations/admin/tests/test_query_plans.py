@@ -21,6 +21,7 @@ pytestmark = pytest.mark.django_db
 MESSAGES = 50_000
 # The list counts up to 5,000 rows; nothing may read more of a table than a small multiple of that.
 MOST_ROWS_READ = 12_000
+MOST_QUERIES = 20
 LIST = "/admin/conversations/conversation/"
 
 SEED_SQL = (
@@ -115,6 +116,7 @@ PAGES = {
     "users": "/admin/conversations/chatuser/",
     "users by e-mail": "/admin/conversations/chatuser/?q=user17",
     "a user": f"/admin/conversations/chatuser/{USER_ID}/change/",
+    "erasing a user": f"/admin/conversations/chatuser/{USER_ID}/erase/",
     "dashboard": f"{LIST}dashboard/",
 }
 # A day's conversations are joined with their table, which is as a whole no larger than this here.
@@ -123,9 +125,13 @@ MAY_READ = {"dashboard": 15_001, "last reply complete": 30_000}
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_a_page_reads_little_of_a_large_table(operator: Client, name: str) -> None:
+def test_a_page_reads_little_of_a_large_table(superuser: Client, name: str) -> None:
+    # Who is signed in, and the session, which is noted once a minute.
+    superuser.get("/admin/")
     with CaptureQueriesContext(connection) as asked:
-        assert operator.get(PAGES[name]).status_code == 200
+        assert superuser.get(PAGES[name]).status_code == 200
+    # The first visit counts each of 30 days for itself.
+    assert len(asked) <= (60 if name == "dashboard" else MOST_QUERIES)
     plans = [(query["sql"], _plan(query["sql"])) for query in asked if _is_about_history(query["sql"])]
     assert plans
     for sql, plan in plans:
