@@ -31,8 +31,8 @@ def test_the_groups_hold_what_their_names_promise() -> None:
     assert permissions("operators") == operating
     assert permissions("auditors") == {"view_staffaccess"}
     quotas = {f"{what}_userquota" for what in ("view", "add", "change", "delete")}
-    colleagues = {"end_staffsession", "reset_second_factor"}
-    assert permissions("leads") == operating | quotas | colleagues | {"view_staffaccess", "add_assistant", "change_assistant"}
+    leading = {"end_staffsession", "reset_second_factor", "erase_chatuser"}
+    assert permissions("leads") == operating | quotas | leading | {"view_staffaccess", "add_assistant", "change_assistant"}
 
 
 @pytest.mark.parametrize("codename", ["export_conversation", "handle_feedback"])
