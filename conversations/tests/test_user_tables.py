@@ -11,6 +11,7 @@ from conversations.models import (
     CreationKey,
     EarlyStop,
     ExportHold,
+    RefusedRequests,
     StaffAccess,
     UsageTotal,
     UserInstructions,
@@ -34,6 +35,7 @@ def make_rows_in_every_table(user_id: UUID) -> None:
     conversation = make_conversation(user_id)
     CreationKey.objects.create(user_id=user_id, key="key", fingerprint="", conversation=conversation)
     UsageTotal.objects.create(user_id=user_id, bucket=now)
+    RefusedRequests.objects.create(user_id=user_id, day=now.date())
     UserQuota.objects.create(user_id=user_id, tokens_day=5)
     UserInstructions.objects.create(user_id=user_id, text="be short")
     EarlyStop.objects.create(user_id=user_id, name="chat", stopped_at=now)
