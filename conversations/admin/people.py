@@ -59,7 +59,6 @@ def erase_page(request: HttpRequest, object_id: str, site: AdminSite = admin.sit
         "title": "Erase this user?",
         "user_id": user_id,
         "name": visible(wanted),
-        "wanted": wanted,
         "count": Conversation.objects.owned_by(user_id)[: MOST_COUNTED + 1].count(),
         "most": MOST_COUNTED,
     }
