@@ -8,8 +8,6 @@ from django.db import models
 from django.db.models import F
 from django.db.models.functions import Now
 
-from conversations.sign_in.devices import describe_device
-
 # The conversation of a record about a list or a user's page. Not null: programs of the version before make a link of it.
 NO_CONVERSATION = UUID(int=0)
 MOST_SEARCH_CHARACTERS = 200
@@ -103,11 +101,7 @@ class StaffSession(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.device_name} at {self.address}"
-
-    @property
-    def device_name(self) -> str:
-        return describe_device(self.device)
+        return f"a session at {self.address}"
 
 
 class DailyFigures(models.Model):

@@ -1,6 +1,7 @@
 """The limits of single users. Staff with the permission set them here; Django's log of changes records who did."""
 
 from typing import Any
+from uuid import UUID
 
 import psycopg
 from django.contrib import admin
@@ -57,20 +58,22 @@ class UserQuotaAdmin(ListedLookupsAdmin):
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)
         limits = [f"{name} {'as for all' if limit is None else limit}" for name, limit in _limits_of(obj).items()]
-        self._note(request, obj, f"tokens per {', '.join(limits)}")
+        self._note(request, obj.user_id, f"tokens per {', '.join(limits)}")
 
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
+        # Afterwards the object has no id any more.
+        user_id = obj.user_id
         super().delete_model(request, obj)
-        self._note(request, obj, "as for all again")
+        self._note(request, user_id, "as for all again")
 
     def delete_queryset(self, request: HttpRequest, queryset: Any) -> None:
-        quotas = list(queryset)
+        user_ids = list(queryset.values_list("user_id", flat=True))
         super().delete_queryset(request, queryset)
-        for quota in quotas:
-            self._note(request, quota, "as for all again")
+        for user_id in user_ids:
+            self._note(request, user_id, "as for all again")
 
-    def _note(self, request: HttpRequest, quota: Any, what: str) -> None:
-        note_list(reader=reader_of(request), user_id=quota.user_id, search=what, kind=AccessKind.QUOTA)
+    def _note(self, request: HttpRequest, user_id: UUID, what: str) -> None:
+        note_list(reader=reader_of(request), user_id=user_id, search=what, kind=AccessKind.QUOTA)
 
     def get_urls(self) -> list[Any]:
         return [

@@ -14,10 +14,12 @@ from chatapi.api.rows import is_known_time, known_time
 from chatapi.model_prices import Cost, cost_of, price_of
 from conversations.admin.visible import visible
 from conversations.services.staff.failures import explain
+from conversations.sign_in.devices import describe_device
 from inference_proxy.protocols.tool_calls import ToolCall, read_call_id, read_calls
 
 register = Library()
 register.filter("visible", visible)
+register.filter("device", describe_device)
 
 # A fenced code block. In a reply that broke off, it may lack its closing fence.
 CODE_BLOCK = re.compile(r"^```[^\n`]*\n(.*?)(?:^```[ \t]*$\n?|\Z)", re.MULTILINE | re.DOTALL)
