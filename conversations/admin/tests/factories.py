@@ -20,6 +20,7 @@ def make_groups() -> None:
     import_module("conversations.migrations.0007_admin_groups").make_groups(apps, None)
     import_module("conversations.migrations.0032_feedback_handling").grant(apps, None)
     import_module("conversations.migrations.0037_what_staff_read_for").make_groups(apps, None)
+    import_module("conversations.migrations.0053_webhooks").grant(apps, None)
     import_module("conversations.migrations.0054_staff_sign_in").grant(apps, None)
     import_module("conversations.migrations.0056_refused_requests").grant(apps, None)
 

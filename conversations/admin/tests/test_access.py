@@ -28,7 +28,7 @@ def test_the_groups_hold_what_their_names_promise() -> None:
     reading = {"view_conversation", "view_chatuser", "view_assistant", "handle_feedback"}
     assert permissions("support") == reading
     operating = reading | {"delete_conversation", "export_conversation"}
-    assert permissions("operators") == operating
+    assert permissions("operators") == operating | {"view_webhookevent", "retry_webhookevent"}
     assert permissions("auditors") == {"view_staffaccess"}
     quotas = {f"{what}_userquota" for what in ("view", "add", "change", "delete")}
     leading = {"end_staffsession", "reset_second_factor", "erase_chatuser"}
