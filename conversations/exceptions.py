@@ -94,6 +94,12 @@ class TooManyStreams(ServiceError):
     detail = "You have too many open streams. Close one, or wait until one ends."
 
 
+class OnHold(ServiceError):
+    code = "on_hold"
+    status = 423
+    detail = "This must be kept for a legal reason, so it was not deleted. Nothing was changed. Ask those who run this service."
+
+
 class IdempotencyMismatch(ServiceError):
     code = "idempotency_mismatch"
     status = 422

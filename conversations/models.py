@@ -19,6 +19,7 @@ from django.db.models.functions import Upper
 from conversations.erased_models import ErasedUser
 from conversations.export_models import ExportHold
 from conversations.expressions import MESSAGE_DAY
+from conversations.hold_models import LegalHold
 from conversations.instruction_models import UserInstructions
 from conversations.json_fields import JSONTextField
 from conversations.key_models import CreationKey, EarlyStop
@@ -42,6 +43,7 @@ __all__ = [
     "EarlyStop",
     "ErasedUser",
     "ExportHold",
+    "LegalHold",
     "Message",
     "PruneRun",
     "QueuedMessage",

@@ -65,6 +65,14 @@ def _with_words(column: str, loose: str, exact: str | None) -> Q:
     return Q(*conditions)
 
 
+def _is_held() -> Q:
+    # By name, because the models import this module. Two conditions, because each has an index.
+    hold = apps.get_model("conversations", "LegalHold").objects.filter(
+        Q(ends_at__isnull=True) | Q(ends_at__gt=Now()), released_at__isnull=True
+    )
+    return Q(Exists(hold.filter(conversation_id=OuterRef("id")))) | Q(Exists(hold.filter(user_id=OuterRef("user_id"))))
+
+
 class ConversationQuerySet(models.QuerySet["Conversation"]):
     def owned_by(self, user_id: UUID | None) -> "ConversationQuerySet":
         """Restrict to a user's conversations; None restricts to those of anonymous callers."""
@@ -144,11 +152,20 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
         """Restrict to conversations that were put in the trash since then (of a user, answered by idx_conversations_trash)."""
         return self.filter(deleted_at__isnull=False, deleted_at__gte=since)
 
+    def on_hold(self) -> "ConversationQuerySet":
+        """Restrict to conversations that must not be deleted, because they or their users are on hold."""
+        return self.filter(_is_held())
+
+    def without_hold(self) -> "ConversationQuerySet":
+        """Leave out conversations that must not be deleted. Everything that deletes conversations asks for this."""
+        return self.filter(~_is_held())
+
     def make_way(self) -> None:
-        """Delete expired sessions whose name is used again. Those in the trash only lose the name."""
+        """Delete expired sessions whose name is used again. Those in the trash, or on hold, only lose the name."""
         if settings.TRASH_DAYS:
             self.filter(deleted_at__isnull=False).update(session_id=None)
-        self.delete()
+        self.on_hold().update(session_id=None)
+        self.without_hold().delete()
 
     def empty(self) -> "ConversationQuerySet":
         return self.filter(~Exists(self._their_messages()))

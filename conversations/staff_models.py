@@ -27,6 +27,8 @@ class AccessKind(models.TextChoices):
     SIGNED_OUT = "signed_out", "signed out"
     SESSION_ENDED = "ended", "ended sessions"
     SECOND_FACTOR = "factor", "second factor"
+    HELD = "held"
+    RELEASED = "released"
 
 
 class StaffAccess(models.Model):

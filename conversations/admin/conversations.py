@@ -33,6 +33,7 @@ from conversations.admin.filters import (
     TroubleFilter,
 )
 from conversations.admin.finding import find_page
+from conversations.admin.held import shown_holds
 from conversations.admin.replica import read_for
 from conversations.admin.search import search_conversations
 from conversations.admin.summaries import NOTHING_KNOWN, Summary, summaries_of
@@ -179,6 +180,7 @@ class ConversationAdmin(NotedListAdmin):
             "conversation": conversation,
             "summary": summary,
             "page": page,
+            "holds": shown_holds(request, conversation_id=conversation.pk, user_id=conversation.user_id),
             "may_delete": self.has_delete_permission(request, conversation),
             "may_export": self.has_export_permission(request),
         }

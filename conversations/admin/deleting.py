@@ -33,9 +33,13 @@ def confirm_or_delete(model_admin: Any, request: HttpRequest, selected: Sequence
     """Return the confirmation page or, if the request confirms, delete and return None. Do not call in a transaction."""
     ids = [conversation.pk for conversation in selected]
     if request.POST.get("confirmed") == "yes":
-        delete_conversations(conversation_ids=ids)
-        note_access_of(request, AccessKind.DELETED, [(one.pk, one.user_id) for one in selected])
-        messages.success(request, f"Deleted {len(ids):,} conversation{'' if len(ids) == 1 else 's'}.")
+        held = delete_conversations(conversation_ids=ids)
+        deleted = [one for one in selected if one.pk not in held]
+        note_access_of(request, AccessKind.DELETED, [(one.pk, one.user_id) for one in deleted])
+        if deleted or not held:
+            messages.success(request, f"Deleted {len(deleted):,} conversation{'' if len(deleted) == 1 else 's'}.")
+        if held:
+            messages.warning(request, f"On hold and not deleted: {len(held):,}.")
         return None
     context = {
         **model_admin.admin_site.each_context(request),
@@ -46,6 +50,7 @@ def confirm_or_delete(model_admin: Any, request: HttpRequest, selected: Sequence
         "not_shown": len(ids[TITLES_SHOWN:]),
         "owners": owners_of(one.user_id for one in selected),
         "message_count": _count_messages(ids),
+        "held_count": Conversation.objects.filter(id__in=ids).on_hold().count(),
         "running_count": Message.objects.running().filter(conversation_id__in=ids).count(),
         "is_action": request.method == "POST",
         "checkbox_name": ACTION_CHECKBOX_NAME,

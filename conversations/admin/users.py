@@ -17,6 +17,7 @@ from django.utils import timezone
 
 from conversations.admin.access import NotedListAdmin, note_list_of
 from conversations.admin.charts import bar_chart
+from conversations.admin.held import shown_holds
 from conversations.admin.people import ERASE_PERMISSION, EXPORT_PERMISSION, erase_page, export_page
 from conversations.admin.replica import from_replica
 from conversations.admin.summaries import NOTHING_KNOWN, summaries_of
@@ -104,6 +105,7 @@ class ChatUserAdmin(NotedListAdmin):
             "may_export": request.user.has_perm(EXPORT_PERMISSION),
             "may_erase": request.user.has_perm(ERASE_PERMISSION),
             "readers": _readers(user.id) if request.user.has_perm("conversations.view_staffaccess") else None,
+            "holds": shown_holds(request, user_id=user.id),
             "quota": read_quota(user.id),
             "quota_address": _quota_url(request, user.id),
             "is_older_page": bool(before),

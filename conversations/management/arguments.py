@@ -15,10 +15,26 @@ PERIOD_FORM = re.compile(r"(\d{1,6})([dwmy])")
 def past_moment(text: str) -> datetime:
     """Read a period before now (90d, 12w, 6m, 1y) or a date (midnight UTC). Refuse a time in the future."""
     now = datetime.now(UTC)
-    moment = _period_ago(text, now) if PERIOD_FORM.fullmatch(text) else _date(text)
+    forms = "a period such as 90d, 12w, 6m or 1y, nor a date such as 2026-01-31"
+    moment = _period_ago(text, now) if PERIOD_FORM.fullmatch(text) else _date(text, f"neither {forms}")
     if moment > now:
         raise argparse.ArgumentTypeError(f"{text} is in the future")
     return moment
+
+
+def future_moment(text: str) -> datetime:
+    """Read a date (midnight UTC) or a time that is still to come."""
+    moment = _date(text, "not a date such as 2027-01-31")
+    if moment <= datetime.now(UTC):
+        raise argparse.ArgumentTypeError(f"{text} is in the past")
+    return moment
+
+
+def conversation(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not the id of a conversation") from None
 
 
 def user(text: str) -> str:
@@ -53,13 +69,12 @@ def seconds(text: str) -> float:
     return float(text)
 
 
-def _date(text: str) -> datetime:
+def _date(text: str, otherwise: str) -> datetime:
+    """`otherwise` ends the sentence about a text that is no date."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is neither a period such as 90d, 12w, 6m or 1y, nor a date such as 2026-01-31"
-        ) from None
+        raise argparse.ArgumentTypeError(f"{text!r} is {otherwise}") from None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 

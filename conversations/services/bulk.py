@@ -23,6 +23,7 @@ from conversations.keyset import SortKey, after_key
 from conversations.models import Conversation
 from conversations.querysets import ConversationQuerySet
 from conversations.services.conversations import remove_conversations, stop_running_replies, trash_begins_at
+from conversations.services.history.holds import refusing_held
 from conversations.tags import MAX_TAGS, tag_key, tags_by_key
 
 logger = logging.getLogger(__name__)
@@ -32,7 +33,7 @@ BATCH = 200
 MOST_EXAMINED = 10_000
 LONGEST_S = 20.0
 MOST_LEFT_OUT_NAMED = 200
-NOT_FOUND, TOO_MANY_TAGS = "not_found", "too_many_tags"
+NOT_FOUND, TOO_MANY_TAGS, ON_HOLD = "not_found", "too_many_tags", "on_hold"
 
 SET_TAGS_SQL = """
 UPDATE conversations SET tags = given.tags, tag_keys = given.tag_keys
@@ -155,11 +156,15 @@ def _locked(rows: ConversationQuerySet) -> ConversationQuerySet:
 
 
 def _delete(rows: ConversationQuerySet, result: BulkResult) -> None:
-    ids = list(rows.values_list("id", flat=True))
+    held = set(rows.on_hold().values_list("id", flat=True))
+    ids = [one for one in rows.values_list("id", flat=True) if one not in held]
     # Not one transaction: it waits until running replies have stopped.
     stop_running_replies(conversation_ids=ids)
-    remove_conversations(Conversation.objects.filter(id__in=ids))
+    with refusing_held():
+        remove_conversations(Conversation.objects.filter(id__in=ids))
     result.changed += len(ids)
+    for conversation_id in held:
+        result.leave_out(conversation_id, ON_HOLD)
 
 
 def _restore(rows: ConversationQuerySet, result: BulkResult) -> None:

@@ -23,6 +23,7 @@ from conversations.new_ids import new_id
 from conversations.prepared_statements import Delete, Insert, PreparedStatement, Rows, Update
 from conversations.querysets import ConversationQuerySet
 from conversations.services.assistants import find_assistant
+from conversations.services.history.holds import refuse_held, refusing_held
 from conversations.services.replies.queue import drop_queue
 from conversations.services.replies.stop import stop_running_reply
 from conversations.services.sending.creation_keys import create_once
@@ -164,26 +165,25 @@ def _visible(conversation_id: UUID, user_id: UUID | None) -> Rows:
 def delete_conversation(*, conversation_id: UUID, user_id: UUID | None) -> None:
     """Stop the running reply of a conversation and delete it with its messages, or put it in the trash (TRASH_DAYS).
 
-    Raises `ConversationNotFound`. One query without a running reply and without a trash.
+    Raises `ConversationNotFound`, `OnHold`. One query without a running reply and without a trash.
     """
-    if settings.TRASH_DAYS:
+    found = Conversation.objects.visible_to(user_id).filter(id=conversation_id)
+    with refusing_held():
+        # ON DELETE CASCADE in the database deletes the messages.
+        if not settings.TRASH_DAYS and _delete_idle(conversation_id=conversation_id, user_id=user_id):
+            return
         require_conversation(conversation_id=conversation_id, user_id=user_id)
+        refuse_held(found)
         stop_running_reply(conversation_id)
-        remove_conversations(Conversation.objects.visible_to(user_id).filter(id=conversation_id))
-        return
-    # ON DELETE CASCADE in the database deletes the messages.
-    if _delete_idle(conversation_id=conversation_id, user_id=user_id):
-        return
-    require_conversation(conversation_id=conversation_id, user_id=user_id)
-    stop_running_reply(conversation_id)
-    Conversation.objects.visible_to(user_id).filter(id=conversation_id).delete()
+        remove_conversations(found)
 
 
 def remove_conversations(conversations: ConversationQuerySet) -> None:
     """Put conversations in the trash if there is one, else delete them with their messages. Their replies are stopped already.
 
-    What a user can't list can't be restored either: temporary and unlisted conversations are deleted.
+    What a user can't list can't be restored either: temporary and unlisted conversations are deleted. What is on hold stays.
     """
+    conversations = conversations.without_hold()
     if not settings.TRASH_DAYS:
         conversations.delete()
         return
@@ -209,7 +209,7 @@ def restore_conversation(columns: tuple[str, ...], *, conversation_id: UUID, use
 @PreparedStatement
 def _delete_idle(conversation_id: UUID, user_id: UUID | None) -> Delete:
     found = Conversation.objects.visible_to(user_id).filter(id=conversation_id)
-    rows: Rows = found.without_running_reply().values(*("id",))
+    rows: Rows = found.without_running_reply().without_hold().values(*("id",))
     return Delete(rows)
 
 
@@ -221,13 +221,19 @@ def stop_running_replies(*, conversation_ids: Sequence[UUID]) -> None:
         stop_running_reply(conversation_id)
 
 
-def delete_conversations(*, conversation_ids: Sequence[UUID]) -> None:
+def delete_conversations(*, conversation_ids: Sequence[UUID]) -> set[UUID]:
     """Stop the running replies of these conversations of any users, and delete the conversations with their messages.
 
-    Unknown ids are ignored. Do not call in a transaction: it waits for other workers.
+    Return the ids of those that are on hold: they stay. Unknown ids are ignored. Do not call in a transaction: it waits for
+    other workers. Raises `OnHold` if one was put on hold at this moment; the batches before are deleted.
     """
+    held: set[UUID] = set()
     for start in range(0, len(conversation_ids), DELETION_BATCH):
         batch = conversation_ids[start : start + DELETION_BATCH]
-        stop_running_replies(conversation_ids=batch)
+        found = Conversation.objects.filter(id__in=batch)
+        held.update(found.on_hold().values_list("id", flat=True))
+        stop_running_replies(conversation_ids=[one for one in batch if one not in held])
         # ON DELETE CASCADE in the database deletes the messages.
-        Conversation.objects.filter(id__in=batch).delete()
+        with refusing_held():
+            found.without_hold().delete()
+    return held

@@ -10,6 +10,7 @@ from uuid import UUID
 from django.db import connection
 
 from conversations.models import UserInstructions
+from conversations.services.history.holds import refuse_held_user
 
 SAVE_SQL = """
 INSERT INTO user_instructions (user_id, text, is_active) VALUES (%s, %s, %s)
@@ -39,4 +40,6 @@ def save_instructions(*, user_id: UUID, text: str, is_active: bool) -> Instructi
 
 
 def delete_instructions(*, user_id: UUID) -> None:
+    """Raises `OnHold`."""
+    refuse_held_user(user_id)
     UserInstructions.objects.filter(user_id=user_id).delete()

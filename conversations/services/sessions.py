@@ -28,6 +28,7 @@ from conversations.models import (
 )
 from conversations.new_ids import new_id
 from conversations.services.assistants import find_assistant
+from conversations.services.history.holds import refuse_held, refusing_held
 from conversations.services.replies.early_stops import take_early_stop
 from conversations.services.replies.stop import stop_running_reply
 from conversations.services.sending.first_turns import Opening
@@ -87,10 +88,11 @@ def find_session(*, session_id: str, user_id: UUID | None) -> UUID:
 
 
 def forget_history(*, session_id: str, user_id: UUID | None) -> None:
-    """Delete a session's messages and its automatic title. The session stays. Raises `SessionNotFound`."""
+    """Delete a session's messages and its automatic title. The session stays. Raises `SessionNotFound`, `OnHold`."""
     conversation_id = find_session(session_id=session_id, user_id=user_id)
+    refuse_held(Conversation.objects.filter(id=conversation_id))
     stop_running_reply(conversation_id)
-    with transaction.atomic():
+    with refusing_held(), transaction.atomic():
         # A send takes the same lock. A reply that began after the stop above loses its row, which ends it.
         row = Conversation.objects.filter(id=conversation_id).select_for_update(no_key=True).values("title_source").first()
         if row is None:

@@ -37,6 +37,7 @@ ERROR_CODES: Mapping[str, tuple[int, str]] = MappingProxyType(
         "payload_too_large": (413, "The body is too large"),
         "url_too_long": (414, "The URL is too long"),
         "idempotency_mismatch": (422, "Another request has used this Idempotency-Key"),
+        "on_hold": (423, "It must be kept for a legal reason, so it can't be deleted now"),
         "throttled": (429, "Too many requests. Wait for `Retry-After`"),
         "quota_exceeded": (429, "The tokens of this day or month are used up. `resets_at` says until when"),
         "too_many_generations": (429, "Too many replies are running at once"),

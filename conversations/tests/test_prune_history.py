@@ -371,7 +371,7 @@ def test_a_batch_takes_as_many_statements_whatever_it_holds(django_assert_num_qu
         make_old_conversation()
     # Savepoint, planner setting, rows without time, window, lock, ask again, two deletes, release; then, at the end of the
     # walk, savepoint, planner setting, a window that is empty, release.
-    with django_assert_num_queries(13):
+    with django_assert_num_queries(14):
         prune_history(criteria=PruneCriteria(older_than=days_ago(90)))
 
 

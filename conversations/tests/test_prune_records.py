@@ -49,7 +49,7 @@ def test_old_records_go_and_newer_ones_stay(batch_rows: int) -> None:
 def test_a_table_that_is_not_named_keeps_everything(manage_json: Manage) -> None:
     fill()
     summary = manage_json("prune_records", "--access-older-than=1y", "--yes")
-    assert summary == {"usage_totals": 0, "staff_access": 3, "chat_users": 0, "changes": 0, "is_complete": True}
+    assert summary == {"usage_totals": 0, "staff_access": 3, "chat_users": 0, "changes": 0, "on_hold": 0, "is_complete": True}
     assert (UsageTotal.objects.count(), ChatUser.objects.count()) == (9, 9)
 
 

@@ -11,6 +11,7 @@ from conversations.models import (
     CreationKey,
     EarlyStop,
     ExportHold,
+    LegalHold,
     RefusedRequests,
     StaffAccess,
     UsageTotal,
@@ -40,6 +41,8 @@ def make_rows_in_every_table(user_id: UUID) -> None:
     UserInstructions.objects.create(user_id=user_id, text="be short")
     EarlyStop.objects.create(user_id=user_id, name="chat", stopped_at=now)
     ExportHold.objects.create(user_id=user_id, holder=user_id, held_until=now)
+    # One that has ended: nothing is erased or moved before.
+    LegalHold.objects.create(user_id=user_id, reason="file 12", placed_by="root", released_at=now)
     StaffAccess.objects.create(staff_name="sue", kind="read", conversation_id=conversation.id, user_id=user_id)
     ChatUser.objects.create(id=user_id, email=f"{user_id}@example.com")
 

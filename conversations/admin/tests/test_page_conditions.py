@@ -16,6 +16,7 @@ LISTS = [
     "/admin/conversations/assistant/",
     "/admin/conversations/userquota/",
     "/admin/conversations/webhookevent/",
+    "/admin/conversations/legalhold/",
 ]
 
 

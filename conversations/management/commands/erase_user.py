@@ -14,6 +14,7 @@ from conversations.ids import parse_id
 from conversations.management import arguments
 from conversations.management.confirmation import confirm
 from conversations.management.failures import failing_clearly
+from conversations.management.held import refuse_user_on_hold, saying_what_is_held
 from conversations.management.interruption import Interruption
 from conversations.management.operator_command import OperatorCommand
 from conversations.management.progress import ProgressReport
@@ -33,7 +34,8 @@ favourites, and it stops running replies. The receipt contains the user's id and
 content. A keyed hash of the id stays, so that import_history leaves the user out and a second run says "already erased".
 
 exit codes: 0 everything is erased, now or by an earlier run, 1 failed, 2 wrong arguments or not confirmed, 3 nothing is
-stored about this user, 130 and 143 interrupted. After 1, 130 and 143, run the command again.
+stored about this user, 4 the user or one of their conversations is on hold (see legal_hold), 130 and 143 interrupted. After 1,
+130 and 143, run the command again.
 """
 
 
@@ -57,6 +59,7 @@ class Command(OperatorCommand):
                 self.stderr.write(f"The user {known} is already erased. Nothing was changed.")
                 return
             options["user"] = user = cast(UUID, user_named(options["user"], returncode=UNKNOWN))
+            refuse_user_on_hold(user)
             try:
                 if options["dry_run"]:
                     receipt = count_of_user(user_id=user)
@@ -75,7 +78,10 @@ class Command(OperatorCommand):
 
     def _erase(self, options: dict[str, Any], interruption: Interruption) -> Receipt:
         silent = not options["verbosity"]
-        with ProgressReport("conversations erased", self.stderr, total=None, is_silent=silent) as progress:
+        with (
+            saying_what_is_held(),
+            ProgressReport("conversations erased", self.stderr, total=None, is_silent=silent) as progress,
+        ):
             return erase_user(
                 user_id=options["user"],
                 should_stop=interruption,

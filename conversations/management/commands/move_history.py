@@ -14,6 +14,7 @@ from django.db import IntegrityError
 from conversations.management import arguments
 from conversations.management.confirmation import confirm
 from conversations.management.failures import failing_clearly
+from conversations.management.held import refuse_user_on_hold, saying_what_is_held
 from conversations.management.interruption import Interruption
 from conversations.management.operator_command import OperatorCommand
 from conversations.management.progress import ProgressReport
@@ -32,7 +33,8 @@ You can interrupt the command and run it again. The receipt contains both ids an
 entry in the directory of users stays, and so do the records of which staff read what; erase_user deletes the former.
 
 exit codes: 0 everything is moved, 1 failed, 2 wrong arguments or not confirmed, 3 nothing is stored about the first user,
-130 and 143 interrupted. After 1, 130 and 143, run the command again.
+4 the first user or one of their conversations is on hold (see legal_hold), 130 and 143 interrupted. After 1, 130 and 143, run
+the command again.
 """
 
 
@@ -53,6 +55,7 @@ class Command(OperatorCommand):
     def handle(self, **options: Any) -> None:
         with Interruption() as interruption, failing_clearly(), receipt_file(options["receipt"]) as file:
             users = _users(options)
+            refuse_user_on_hold(users["from_user"])
             if options["dry_run"]:
                 receipt = count_to_move(**users)
             else:
@@ -68,7 +71,10 @@ class Command(OperatorCommand):
 
     def _move(self, users: dict[str, UUID], options: dict[str, Any], interruption: Interruption) -> MoveReceipt:
         silent = not options["verbosity"]
-        with ProgressReport("conversations moved", self.stderr, total=None, is_silent=silent) as progress:
+        with (
+            saying_what_is_held(),
+            ProgressReport("conversations moved", self.stderr, total=None, is_silent=silent) as progress,
+        ):
             try:
                 return move_history(
                     **users,

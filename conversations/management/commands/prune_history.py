@@ -36,7 +36,8 @@ from conversations.services.history.prune_runs import note_prune_run
 FINAL_STATUSES = [status for status in Status.values if status != Status.STREAMING]
 EPILOG = """
 A conversation must match all given criteria; give at least one. The command never deletes a conversation with a running reply,
-and deletes favourites only with --include-favorites. It skips a conversation that a writer has locked; the next run takes it.
+deletes favourites only with --include-favorites, and spares and counts what is on hold (see legal_hold). It skips a
+conversation that a writer has locked; the next run takes it.
 You can interrupt it, repeat it and run it several times at once: each conversation is deleted together with all its messages.
 
 exit codes:
@@ -143,6 +144,8 @@ class Command(OperatorCommand):
             else:
                 numbers = f"Deleted {numbers}"
             self.stdout.write(numbers + ("." if result.is_complete else "; stopped before the end."))
+            if result.on_hold:
+                self.stdout.write(f"On hold and spared: {result.on_hold:,} conversations.")
 
 
 def _criteria(options: dict[str, Any]) -> PruneCriteria:

@@ -83,4 +83,5 @@ class Command(RepeatableCommand[RecordsResult]):
         return (
             f"Deleted {result.usage_totals:,} usage totals, {result.staff_access:,} access records, "
             f"{result.changes:,} changes and {result.chat_users:,} users{end}"
+            + (f" On hold and spared: {result.on_hold:,} rows." if result.on_hold else "")
         )

@@ -19,6 +19,7 @@ from django.utils import timezone
 from chatapi.auth.remembered_tokens import forget_tokens_of
 from conversations.models import ChatUser, Conversation, Message, StaffAccess
 from conversations.services.history.delete import delete_with_messages
+from conversations.services.history.holds import refuse_held_user, refusing_held
 from conversations.services.history.id_arrays import ids_of
 from conversations.services.history.id_batches import prefer_indexes
 from conversations.services.history.tombstones import bury, erased_among
@@ -88,8 +89,10 @@ def erase_user(
 ) -> Receipt:
     """Stop the user's running replies, delete all their conversations and forget the user. Safe to repeat.
 
-    Close the account at the auth service first: a user with a valid token can create new conversations.
+    Close the account at the auth service first: a user with a valid token can create new conversations. Raises `OnHold` if the
+    user or one of their conversations is on hold: before anything is done or, if the hold comes later, before that batch.
     """
+    refuse_held_user(user_id, with_conversations=True)
     receipt = Receipt(user_id=user_id, erased_at=timezone.now())
     # First, so that an import that runs meanwhile leaves the user out.
     bury(user_id)
@@ -102,6 +105,7 @@ def erase_user(
             receipt.replies_stopped += stop_running_reply(conversation_id) is not None
         _erase_batch(window, receipt)
         on_batch(receipt)
+    refuse_held_user(user_id)
     # Tokens first: a request with a forgotten token writes the user's entry in the directory again.
     receipt.remembered_tokens = forget_tokens_of(user_id)
     if receipt.remembered_tokens is None:
@@ -132,7 +136,7 @@ def _blank_searches_for(user_id: UUID) -> None:
 
 
 def _erase_batch(window: list[UUID], receipt: Receipt) -> None:
-    with transaction.atomic():
+    with refusing_held(), transaction.atomic():
         prefer_indexes()
         # Unlike pruning, this waits for writers. No message can be added to a locked conversation.
         locked = Conversation.objects.filter(id__in=window).select_for_update(of=("self",)).order_by("id")

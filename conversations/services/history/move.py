@@ -16,6 +16,7 @@ from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
 from conversations.models import Conversation, Message
+from conversations.services.history.holds import refuse_held_user
 from conversations.services.history.id_batches import prefer_indexes
 from conversations.services.history.user_tables import BY_NAME, USER_TABLES, UserTable
 from conversations.services.usage.model_totals import merge_models_sql
@@ -109,9 +110,11 @@ def move_history(
 ) -> MoveReceipt:
     """Move conversations with their messages, usage, limits and instructions. Safe to repeat.
 
-    Close the first account at the auth service before: a user with a valid token can create new conversations.
+    Close the first account at the auth service before: a user with a valid token can create new conversations. Raises `OnHold`
+    if the first user or one of their conversations is on hold.
     """
     assert from_user != to_user
+    refuse_held_user(from_user, with_conversations=True)
     receipt = MoveReceipt(from_user=from_user, to_user=to_user, moved_at=timezone.now())
     owned = Conversation.objects.owned_by(from_user)
     while window := list(owned.order_by("id").values_list("id", flat=True)[:batch_size]):

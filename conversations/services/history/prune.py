@@ -16,11 +16,13 @@ from uuid import UUID
 
 from django.db import connection, transaction
 
+from conversations.exceptions import OnHold
 from conversations.models import Conversation
 from conversations.querysets import ConversationQuerySet
 from conversations.services.history.archive import Archive
 from conversations.services.history.delete import delete_with_messages
-from conversations.services.history.id_arrays import ids_of
+from conversations.services.history.holds import has_holds, refusing_held
+from conversations.services.history.id_arrays import IdArray, ids_of
 from conversations.services.history.id_batches import DEFAULT_BATCH_SIZE, Walk, pause, prefer_indexes
 from conversations.services.history.json_lines import history_lines
 from conversations.tags import tag_key
@@ -89,13 +91,20 @@ class PruneResult:
     messages: int = 0
     examined: int = 0
     batches: int = 0
+    # Conversations that match and stay, because they or their users are on hold.
+    on_hold: int = 0
     estimated_bytes: int = 0
     # False if the run was stopped early.
     is_complete: bool = False
 
 
 def matching(criteria: PruneCriteria) -> ConversationQuerySet:
-    """Return the conversations that a run may delete: never one with a running reply or with a newer message."""
+    """Return the conversations that a run may delete: never one with a running reply, with a newer message or on hold."""
+    return _chosen(criteria).without_hold()
+
+
+def _chosen(criteria: PruneCriteria) -> ConversationQuerySet:
+    """Return what matches, also what is on hold."""
     rows = _likely(criteria)
     if criteria.older_than is not None:
         rows = rows.without_message_since(criteria.older_than)
@@ -144,7 +153,11 @@ def prune_history(
     result = PruneResult()
     while not should_stop():
         started_at = time.monotonic()
-        window, conversations, messages = _prune_window(walk, criteria, archive)
+        try:
+            window, conversations, messages, on_hold = _prune_window(walk, criteria, archive)
+        except OnHold:
+            # Something in it was put on hold at this moment. The next run takes the rest.
+            continue
         walk.batch_size = next_batch_size(walk.batch_size, time.monotonic() - started_at, largest_batch)
         if not window:
             result.is_complete = True
@@ -152,6 +165,7 @@ def prune_history(
         result.examined += window
         result.conversations += conversations
         result.messages += messages
+        result.on_hold += on_hold
         result.batches += 1
         on_batch(result)
         pause(pause_s, should_stop)
@@ -175,12 +189,14 @@ def measure(
             found = ids_of(matching(criteria).with_ids(window.text))
             cursor.execute(MEASURE_SQL, [found.text])
             messages, size = cursor.fetchone()
+            on_hold = _count_held(criteria, window)
         if not window:
             result.is_complete = True
             break
         result.examined += len(window)
         result.conversations += len(found)
         result.messages += messages
+        result.on_hold += on_hold
         text_bytes += size
         result.batches += 1
         on_batch(result)
@@ -208,23 +224,32 @@ def _walk(criteria: PruneCriteria, batch_size: int) -> Walk:
     return Walk(candidates, batch_size=batch_size, before=criteria.older_than)
 
 
-def _prune_window(walk: Walk, criteria: PruneCriteria, archive: Archive | None) -> tuple[int, int, int]:
-    """Prune the next window. Return its size, and how many conversations and messages were deleted."""
-    with transaction.atomic():
+def _count_held(criteria: PruneCriteria, window: IdArray) -> int:
+    """Return how many conversations of a window match and are on hold. One query where nothing is on hold."""
+    return _chosen(criteria).with_ids(window.text).on_hold().count() if has_holds() else 0
+
+
+def _prune_window(walk: Walk, criteria: PruneCriteria, archive: Archive | None) -> tuple[int, int, int, int]:
+    """Prune the next window. Return its size, how many conversations and messages were deleted, and how many are on hold.
+
+    Raises `OnHold`, and deletes nothing, if something in it is put on hold at this moment.
+    """
+    with refusing_held(), transaction.atomic():
         prefer_indexes()
         window = walk.next_window()
         if not window:
-            return 0, 0, 0
-        likely = _likely(criteria).with_ids(window.text)
+            return 0, 0, 0, 0
+        on_hold = _count_held(criteria, window)
+        likely = _likely(criteria).without_hold().with_ids(window.text)
         locked = ids_of(likely.select_for_update(skip_locked=True, of=("self",)))
         chosen = ids_of(matching(criteria).with_ids(locked.text))
         if not chosen:
-            return len(window), 0, 0
+            return len(window), 0, 0, on_hold
         if archive is None:
-            return len(window), *delete_with_messages(chosen)
+            return len(window), *delete_with_messages(chosen), on_hold
         # If the commit fails, the batch stays in the archive, because its rows may be gone all the same.
         with closing(history_lines(chosen)) as lines, archive.batch(lines):
-            return len(window), *delete_with_messages(chosen)
+            return len(window), *delete_with_messages(chosen), on_hold
 
 
 def next_batch_size(size: int, took_s: float, largest: int) -> int:

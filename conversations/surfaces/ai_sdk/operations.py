@@ -120,7 +120,7 @@ delete_chat = operation(
     "Stop a chat's running reply and delete the chat, or put it in the trash if there is one",
     TAG,
     parameters=[CHAT],
-    responses={204: OpenApiResponse(description="It is deleted"), **GUARDED, **errors(404)},
+    responses={204: OpenApiResponse(description="It is deleted"), **GUARDED, **errors(404, 423)},
 )
 resume = operation(
     "chat_resume",

@@ -180,8 +180,11 @@ class LeftOutSchema(Struct):
 
     id: UUID
     code: Annotated[
-        Literal["not_found", "too_many_tags"],
-        Meta(description="`too_many_tags`: it would have more than 20. It has those of before."),
+        Literal["not_found", "too_many_tags", "on_hold"],
+        Meta(
+            description="`too_many_tags`: it would have more than 20. It has those of before. `on_hold`: it must be kept for a "
+            "legal reason, so it was not deleted."
+        ),
     ]
 
 

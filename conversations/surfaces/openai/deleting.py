@@ -7,6 +7,7 @@ from django.db import transaction
 from conversations.exceptions import ConversationNotFound, MessageNotFound
 from conversations.models import Conversation, Message, Role, Status
 from conversations.querysets import MessageQuerySet
+from conversations.services.history.holds import refuse_held, refusing_held
 from conversations.services.replies.stop import stop_one_reply
 from conversations.services.replies.versions import activate_newest_answer
 from conversations.surfaces.openai.identifiers import ItemNotFound
@@ -29,13 +30,14 @@ def delete_reply(*, reply_id: UUID, user_id: UUID) -> None:
 
     The question stays, except in an unlisted conversation without other replies.
 
-    Raises `MessageNotFound`.
+    Raises `MessageNotFound`, `OnHold`.
     """
     conversation_id = find_reply(reply_id=reply_id, user_id=user_id)
+    conversations = Conversation.objects.filter(id=conversation_id)
+    refuse_held(conversations)
     stop_one_reply(reply_id)
-    with transaction.atomic():
+    with refusing_held(), transaction.atomic():
         # A send takes the same lock, so no reply begins in a conversation that is about to be deleted.
-        conversations = Conversation.objects.filter(id=conversation_id)
         unlisted = conversations.select_for_update(no_key=True).values_list("is_listed", flat=True).first() is False
         messages = Message.objects.in_conversation(conversation_id)
         _delete(messages, reply_id)
@@ -51,7 +53,7 @@ def delete_item(
     """Delete a message, or only the reasoning or one call of a reply. A reply is stopped if it runs.
 
     Of a question's other answers, the newest becomes active instead. What follows the message stays.
-    Raises `ConversationNotFound`, `ItemNotFound`.
+    Raises `ConversationNotFound`, `ItemNotFound`, `OnHold`.
     """
     theirs = Conversation.objects.visible_to(user_id).filter(id=conversation_id)
     if not theirs.exists():
@@ -60,9 +62,10 @@ def delete_item(
     found = messages.filter(id=item_id).values("role", "status").first()
     if found is None or ((is_reasoning or call_number is not None) and found["role"] != Role.ASSISTANT):
         raise ItemNotFound
+    refuse_held(theirs)
     if found["status"] == Status.STREAMING:
         stop_one_reply(item_id)
-    with transaction.atomic():
+    with refusing_held(), transaction.atomic():
         list(theirs.select_for_update(no_key=True).values_list("id", flat=True))
         if is_reasoning:
             messages.filter(id=item_id).update(reasoning="")

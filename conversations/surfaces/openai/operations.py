@@ -98,7 +98,7 @@ delete_conversation = operation(
     "Stop the running response of a conversation, and delete the conversation with its messages",
     TAG,
     parameters=[CONVERSATION],
-    responses={(200, JSON): schemas.DeletedSchema, **GUARDED, **errors(404)},
+    responses={(200, JSON): schemas.DeletedSchema, **GUARDED, **errors(404, 423)},
 )
 list_items = operation(
     "openai_list_items",
@@ -128,7 +128,7 @@ delete_item = operation(
     "Delete an item of a conversation. What follows it stays",
     TAG,
     parameters=[CONVERSATION, ITEM],
-    responses={(200, JSON): schemas.ConversationSchema, **GUARDED, **errors(404)},
+    responses={(200, JSON): schemas.ConversationSchema, **GUARDED, **errors(404, 423)},
 )
 create_response = operation(
     "openai_create_response",
@@ -163,7 +163,7 @@ delete_response = operation(
     "Stop a response and delete it. Without other responses, an unlisted conversation is deleted with it",
     TAG,
     parameters=[RESPONSE],
-    responses={(200, JSON): schemas.DeletedSchema, **GUARDED, **errors(404)},
+    responses={(200, JSON): schemas.DeletedSchema, **GUARDED, **errors(404, 423)},
 )
 list_input_items = operation(
     "openai_list_input_items",

@@ -56,7 +56,7 @@ forget_history = operation(
     "Stop the running reply, then delete the session's history",
     TAG,
     parameters=[SESSION],
-    responses={(200, JSON): responses.ForgottenSchema, **OPEN, **errors(404)},
+    responses={(200, JSON): responses.ForgottenSchema, **OPEN, **errors(404, 423)},
 )
 claim_session = operation(
     "session_claim",

@@ -181,7 +181,7 @@ delete_conversation = operation(
     "Stop the running reply, then delete the conversation with its messages",
     "conversations",
     parameters=[*IN_CONVERSATION, IF_MATCH],
-    responses={204: None, **GUARDED, **errors(404, 412)},
+    responses={204: None, **GUARDED, **errors(404, 412, 423)},
 )
 delete_all_conversations = operation(
     "delete_all_conversations",

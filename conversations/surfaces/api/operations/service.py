@@ -126,5 +126,5 @@ delete_instructions = operation(
     "delete_instructions",
     "Delete your own instructions",
     "instructions",
-    responses={204: None, **GUARDED},
+    responses={204: None, **GUARDED, **errors(423)},
 )
