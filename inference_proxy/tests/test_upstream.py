@@ -212,3 +212,21 @@ def test_a_kept_connection_that_closes_at_its_reuse_is_replaced_once(settings: A
         thread.join(LIMIT_S)
     assert len(connections) == 2
     connections[1].close()
+
+
+@pytest.mark.parametrize("status", [b"201 Created", b"202 Accepted", b"203 Non-Authoritative Information"])
+def test_a_service_may_accept_with_another_success(settings: Any, status: bytes) -> None:
+    def serve(server: socket.socket) -> None:
+        client, _address = server.accept()
+        client.recv(65536)
+        client.sendall(b"HTTP/1.1 %b\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok" % status)
+        client.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        settings.INFERENCE_SERVICE_URL = f"http://127.0.0.1:{server.getsockname()[1]}"
+        thread = threading.Thread(target=serve, args=(server,), daemon=True)
+        thread.start()
+        call = open_call("question")
+        assert read_all(call) == b"ok"
+        call.close()
+        thread.join(LIMIT_S)

@@ -50,6 +50,16 @@ def test_a_day_is_counted() -> None:
 
 
 @pytest.mark.django_db
+def test_what_a_client_brought_is_not_counted() -> None:
+    talk = make_conversation()
+    _message("user", NOW, talk, source="client")
+    _message("assistant", NOW, talk, source="client", token_count=10, first_token_ms=7, inference_time_ms=7, status="failed")
+    figures = count_day(NOW.date())
+    assert (figures.sent, figures.replies, figures.tokens, figures.active_users, figures.failures) == (0, 0, 0, 0, 0)
+    assert (figures.first_token_p50_ms, figures.inference_p50_ms) == (None, None)
+
+
+@pytest.mark.django_db
 def test_a_day_without_messages_is_all_noughts() -> None:
     figures = count_day(NOW.date())
     assert (figures.sent, figures.tokens, figures.active_users, figures.inference_p95_ms) == (0, 0, 0, None)
