@@ -2,6 +2,7 @@
 
 import logging
 import math
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from django.core.cache.backends.base import DEFAULT_TIMEOUT, BaseCache
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.commands.core import Script
-from redis.exceptions import AskError, MasterDownError, MovedError, NoScriptError, ReadOnlyError, RedisError
+from redis.exceptions import AskError, ClusterDownError, MovedError, NoScriptError, RedisError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
@@ -28,6 +29,9 @@ T = TypeVar("T")
 TIMEOUT_S = 1.0
 # After a server did not answer, no request calls it for this long. So only one request waits for the timeout, not every one.
 PAUSE_S = 5.0
+# What a server says that is no primary any more, or one that its replicas have left. Before Redis 7, a script's error has the
+# word in its middle.
+FORMER_PRIMARY = re.compile(r"\b(?:READONLY|ReadOnlyError|MASTERDOWN|MasterDownError|NOREPLICAS)\b|read only (?:replica|slave)")
 # Nothing that the service stores is as long. Others may write to the server, and a long value would delay every request that
 # waits for the same connection and the same event loop.
 MOST_VALUE_BYTES = 64 * 1024
@@ -228,13 +232,13 @@ class SharedRedisCache(BaseCache):
         except RedisError as failure:
             if isinstance(failure, RedisConnectionError | RedisTimeoutError):
                 breaker.note_failure()
-            elif isinstance(failure, MovedError | AskError):
-                breaker.note_failure()
-                logger.error("CACHE_URL names a node of a cluster: the service needs one server, or a primary with replicas")
-            elif isinstance(failure, ReadOnlyError | MasterDownError):
+            elif FORMER_PRIMARY.search(f"{type(failure).__name__} {failure}"):
                 # After a planned fail-over the connections still lead to what was the primary. New ones find the new one.
                 self.client.connection_pool.disconnect(inuse_connections=False)
                 breaker.note_failure()
+            elif isinstance(failure, MovedError | AskError | ClusterDownError):
+                breaker.note_failure()
+                logger.error("CACHE_URL names a node of a cluster: the service needs one server, or a primary with replicas")
             else:
                 breaker.note_success()
             logger.warning("cache unavailable", extra={"error": type(failure).__name__})

@@ -24,6 +24,12 @@ FORMS = {
     "extra_float_digits": "1",
     "standard_conforming_strings": "on",
     "synchronize_seqscans": "on",
+    "array_nulls": "on",
+    "transform_null_equals": "off",
+    # Else a search finds a random part.
+    "gin_fuzzy_search_limit": "0",
+    # Pools keep connections that nobody uses for a while. Absent before PostgreSQL 14.
+    "idle_session_timeout": "0",
 }
 # For TCP; a local socket ignores them. The last one is absent before PostgreSQL 14 and on some systems.
 NOTICING = {
@@ -47,6 +53,8 @@ COMMANDS = {
     "lock_timeout": "0",
     "idle_in_transaction_session_timeout": "5min",
     "statement_timeout": "0",
+    # Absent before PostgreSQL 17.
+    "transaction_timeout": "0",
 }
 SET_SQL = """
 SELECT set_config(wanted.name, wanted.value, false)

@@ -25,6 +25,10 @@ AWKWARD = {
     "idle_in_transaction_session_timeout": "1s",
     "bytea_output": "escape",
     "extra_float_digits": "-5",
+    "array_nulls": "off",
+    "transform_null_equals": "on",
+    "gin_fuzzy_search_limit": "1",
+    "idle_session_timeout": "1min",
 }
 
 

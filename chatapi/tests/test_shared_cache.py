@@ -471,8 +471,13 @@ def replaced(request: pytest.FixtureRequest) -> Iterator[OtherServer]:
 
 @pytest.mark.parametrize(
     "replaced",
-    [b"READONLY You can't write against a read only replica.", b"MASTERDOWN Link with MASTER is down"],
-    ids=["a replica", "a replica without its primary"],
+    [
+        b"READONLY You can't write against a read only replica.",
+        b"MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+        b"ERR Error running script (call to f_1): @user_script:1: -READONLY You can't write against a read only slave.",
+        b"NOREPLICAS Not enough good replicas to write.",
+    ],
+    ids=["a replica", "a replica without its primary", "a script on a replica", "a primary without replicas"],
     indirect=True,
 )
 def test_after_a_fail_over_new_connections_are_made(replaced: OtherServer) -> None:
@@ -496,7 +501,10 @@ def test_a_server_that_loads_is_left_alone_until_it_has(replaced: OtherServer) -
 
 
 @pytest.mark.parametrize(
-    "replaced", [b"MOVED 3999 127.0.0.1:6381", b"ASK 3999 127.0.0.1:6381"], ids=["moved", "ask"], indirect=True
+    "replaced",
+    [b"MOVED 3999 127.0.0.1:6381", b"ASK 3999 127.0.0.1:6381", b"CLUSTERDOWN Hash slot not served"],
+    ids=["moved", "ask", "down"],
+    indirect=True,
 )
 def test_a_cluster_is_named_as_the_trouble(replaced: OtherServer, caplog: pytest.LogCaptureFixture) -> None:
     cache = SharedRedisCache(replaced.address, {})
