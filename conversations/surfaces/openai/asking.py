@@ -1,15 +1,18 @@
 """Begin the turn of a response or a chat completion, so that a request that is repeated asks its question once."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 from uuid import UUID
 
 import orjson
 from django.http import HttpRequest
+from rest_framework.exceptions import APIException, Throttled
 from rest_framework.request import Request
 
 from chatapi.api.bodies import Body, read_json, read_object
+from chatapi.api.views import APIView
 from chatapi.service_error import ServiceError
 from conversations.exceptions import GenerationInProgress
 from conversations.models import Message
@@ -27,12 +30,20 @@ from conversations.services.sending.creation_keys import create_once
 from conversations.services.sending.model_tags import require_allowed
 from conversations.services.sending.retries import fingerprint_of
 from conversations.services.sending.turn import Terms, Turn
+from conversations.surfaces.callers import caller_id
 from conversations.surfaces.delivery import Delivery
 from conversations.surfaces.openai.branches import BRANCH, branch_of, find_branch, lock_branch, split_history
 from conversations.surfaces.openai.deleting import find_reply
 from conversations.surfaces.openai.identifiers import read_conversation_id, read_response_id
 from conversations.surfaces.openai.openings import open_conversation
-from conversations.surfaces.openai.repeats import Same, find_repeated_turn, forget_ended_turns, wait_for_same_request
+from conversations.surfaces.openai.repeats import (
+    Same,
+    find_repeated_turn,
+    forget_ended_turns,
+    note_refused,
+    wait_for_same_request,
+    was_refused,
+)
 from conversations.surfaces.openai.requests import SAMPLING_FIELDS, InputMessage, ResponseCreateBody
 from conversations.surfaces.sending import refuse_too_many_streams
 from inference_proxy.protocols.base import Sampling
@@ -40,6 +51,10 @@ from inference_proxy.protocols.base import Sampling
 # What the reply's row keeps of a request, so that the response shows it again.
 KEPT = ("temperature", "max_output_tokens", "background", "instructions", "metadata", *SAMPLING_FIELDS)
 
+
+# How often a request of the `openai` packages was made before. They send it from the first time on.
+RETRY_COUNT = "HTTP_X_STAINLESS_RETRY_COUNT"
+LONGEST_NOTED_BYTES = 64 * 1024
 
 Asked = TypeVar("Asked", bound=Body)
 
@@ -110,9 +125,12 @@ def begin_response(request: HttpRequest, question: Question, *, key: str, delive
     Raises `ConversationNotFound`, `MessageNotFound`, `TooManyStreams`, and what `begin_when_free` raises.
     """
     same = Same(question.user_id, question.terms.fingerprint, question.place.conversation_id)
+    is_repeated = not key and retry_count(request) > 0
     try:
         refuse_too_many_streams(question.user_id, delivery)
-        return _begin(question, same, key=key, is_repeated=not key and retry_count(request) > 0)
+        if is_repeated and was_refused(question.user_id, same.fingerprint):
+            forget_ended_turns(same)
+        return _begin(question, same, key=key, is_repeated=is_repeated)
     except ServiceError:
         if not key:
             # The package repeats this request, which asked nothing. An earlier turn with the same words is not its answer.
@@ -234,6 +252,28 @@ def _terms(body: ResponseCreateBody, place: Place, fingerprint: str) -> Terms:
     )
 
 
+# A view whose requests the `openai` packages repeat: one that is over its user's rate is noted. No docstring: it would be the
+# description of the operations.
+class RepeatedRequests(APIView):
+    body: type[Body]
+    surface: str
+
+    def handle_exception(self, exc: Exception) -> Any:
+        if isinstance(exc, Throttled) and self.request.method == "POST":
+            self._note_refused()
+        return super().handle_exception(exc)
+
+    def _note_refused(self) -> None:
+        headers = self.request.META
+        # A rate must not be a way to have much parsed.
+        is_short = headers.get("CONTENT_LENGTH", "").isdigit() and int(headers["CONTENT_LENGTH"]) <= LONGEST_NOTED_BYTES
+        if is_short and RETRY_COUNT in headers and not headers.get("HTTP_IDEMPOTENCY_KEY"):
+            # What is no question is refused when it comes again.
+            with suppress(APIException):
+                _, fingerprint = read_question(self.body, self.request, self.surface)
+                note_refused(caller_id(self.request), fingerprint)
+
+
 def retry_count(request: HttpRequest) -> int:
-    count = request.META.get("HTTP_X_STAINLESS_RETRY_COUNT", "")
+    count = request.META.get(RETRY_COUNT, "")
     return int(count) if count.isascii() and count.isdigit() and len(count) < 4 else 0

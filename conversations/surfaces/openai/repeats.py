@@ -4,7 +4,8 @@ The `openai` packages repeat a request whose connection broke or that was refuse
 repetitions. This request must not ask its question a second time, nor get the answer to an earlier question in the same words.
 So a send stores a fingerprint of its body with the question, and a repetition follows the newest turn with the same
 fingerprint. The fingerprint is removed as soon as a client has the whole answer, or when a request with the same fingerprint is
-refused: then the repetition that follows asks anew.
+refused: then the repetition that follows asks anew. A request over its rate is refused before its body is read and costs no
+statement, so it is noted in the cache.
 
 A repetition comes soon after the request timed out, and the packages wait for ten minutes. If the first request was lost before
 it arrived, and the answer to the same question was not delivered whole just before, then the repetition gets that answer. A
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
+from django.core.cache import cache
 from django.db import connection
 from django.db.models import Exists, OuterRef
 from django.db.models.functions import Now
@@ -25,6 +27,7 @@ from conversations.querysets import MessageQuerySet
 from conversations.services.sending.turn import Turn
 
 REPEATED_WITHIN = timedelta(minutes=15)
+REFUSED = "refused:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,15 @@ def note_stream_delivered(turn: Turn) -> None:
         note_delivered(turn)
     finally:
         release_connections()
+
+
+def note_refused(user_id: UUID, fingerprint: str) -> None:
+    """Remember that a request was over its user's rate. Its repetition follows no turn that has ended."""
+    cache.set(f"{REFUSED}{user_id}:{fingerprint}", True, REPEATED_WITHIN.total_seconds())
+
+
+def was_refused(user_id: UUID, fingerprint: str) -> bool:
+    return cache.get(f"{REFUSED}{user_id}:{fingerprint}") is not None
 
 
 def forget_ended_turns(same: Same) -> None:

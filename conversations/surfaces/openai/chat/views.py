@@ -6,7 +6,6 @@ from typing import Any
 from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 
-from chatapi.api.views import APIView
 from chatapi.api.wire import Response
 from chatapi.limits.throttling import SendThrottle, count_further_sends
 from conversations.models import Status
@@ -23,7 +22,7 @@ from conversations.surfaces.delivery import (
     wait_for_reply,
 )
 from conversations.surfaces.headers import read_idempotency_key
-from conversations.surfaces.openai.asking import begin_response, new_messages, read_question
+from conversations.surfaces.openai.asking import RepeatedRequests, begin_response, new_messages, read_question
 from conversations.surfaces.openai.chat import operations
 from conversations.surfaces.openai.chat.asking import limit_header, question_of
 from conversations.surfaces.openai.chat.chunks import chunk_stream
@@ -36,7 +35,8 @@ from conversations.surfaces.openai.repeats import note_delivered, note_stream_de
 from conversations.surfaces.openai.requests import MOST_ITEMS
 
 
-class CompletionView(APIView):
+class CompletionView(RepeatedRequests):
+    body, surface = CompletionCreateBody, "completion"
     parser = HistoryParser(CompletionCreateBody, "messages")
 
     def get_throttles(self) -> list[Any]:
@@ -44,7 +44,7 @@ class CompletionView(APIView):
 
     @operations.create_completion
     def post(self, request: Request) -> HttpResponseBase:
-        body, fingerprint = read_question(CompletionCreateBody, request, "completion")
+        body, fingerprint = read_question(CompletionCreateBody, request, self.surface)
         user_id, key = caller_id(request), read_idempotency_key(request)
         question = question_of(body, fingerprint, request._request, user_id)
         # Clients send the whole history each time, and some cut off its beginning. So a history that is not stored here counts

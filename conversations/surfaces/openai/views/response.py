@@ -23,7 +23,7 @@ from conversations.surfaces.delivery import (
 )
 from conversations.surfaces.headers import read_idempotency_key
 from conversations.surfaces.openai import operations
-from conversations.surfaces.openai.asking import begin_response, new_messages, question_of, read_question
+from conversations.surfaces.openai.asking import RepeatedRequests, begin_response, new_messages, question_of, read_question
 from conversations.surfaces.openai.deleting import delete_reply
 from conversations.surfaces.openai.errors import StillRunning
 from conversations.surfaces.openai.identifiers import read_response_id, response_form
@@ -37,7 +37,8 @@ from conversations.surfaces.openai.streaming import event_stream
 from conversations.surfaces.query_parameters import read_flag, read_whole_number
 
 
-class ResponseViewSet(ViewSet):
+class ResponseViewSet(ViewSet, RepeatedRequests):
+    body, surface = ResponseCreateBody, "response"
     parser = HistoryParser(ResponseCreateBody, "input")
 
     def get_throttles(self) -> list[Any]:
@@ -45,7 +46,7 @@ class ResponseViewSet(ViewSet):
 
     @operations.create_response
     def create(self, request: Request) -> HttpResponseBase:
-        body, fingerprint = read_question(ResponseCreateBody, request, "response")
+        body, fingerprint = read_question(ResponseCreateBody, request, self.surface)
         user_id, key = caller_id(request), read_idempotency_key(request)
         is_background = bool(body.background)
         question = question_of(body, fingerprint, user_id)
