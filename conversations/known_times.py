@@ -7,6 +7,7 @@ applied, because the predecessor wrote such rows before.
 """
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from django.db import connection
@@ -60,7 +61,11 @@ def with_message_times(rows: Sequence[Row]) -> Sequence[Row]:
 
 
 def _with_times(rows: Sequence[Row], sql: str, names: tuple[str, ...]) -> Sequence[Row]:
-    unknown = [row for row in rows if not any(is_known_time(row.get(name)) for name in names)]
+    *others, usual = names
+    # Lists call this for each row, so nearly all rows take one look.
+    unknown = [
+        row for row in rows if type(row.get(usual)) is not datetime and not any(is_known_time(row.get(name)) for name in others)
+    ]
     if unknown:
         with connection.cursor() as cursor:
             cursor.execute(sql, [[row["id"] for row in unknown]])
