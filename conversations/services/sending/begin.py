@@ -34,11 +34,11 @@ from conversations.services.sending.locking import (
 )
 from conversations.services.sending.model_tags import with_model_list
 from conversations.services.sending.new_messages import add_answer, add_version, context_before, question_of
-from conversations.services.sending.permits import goes_ahead
+from conversations.services.sending.permits import Beginning, goes_ahead
 from conversations.services.sending.queue import find_waiting
 from conversations.services.sending.retries import find_earlier, fingerprint_of, read_earlier, require_same
-from conversations.services.sending.statements import insert_turn, note_activity
-from conversations.services.sending.turn import NO_TERMS, Terms, Turn, new_turn, turn_of_earlier
+from conversations.services.sending.statements import Survey, insert_turn, note_activity
+from conversations.services.sending.turn import NO_TERMS, ReplySettings, Terms, Turn, new_turn, turn_of_earlier
 from conversations.services.sending.upstream_messages import History
 from conversations.services.usage.quotas import refuse_over_quota
 from inference_proxy.protocols.base import Sampling
@@ -79,13 +79,7 @@ def send_turn(
             # Don't ask a question again that another version has replaced.
             if not (earlier.is_void and survey.earlier_is_active):
                 return turn_of_earlier(conversation_id, earlier)
-        refuse_over_quota(user_id)
-        if survey.running_id is not None:
-            raise GenerationInProgress(survey.running_id)
-        if survey.has_queue and earlier is None and terms.after is None and not goes_ahead():
-            raise MessagesWait
-        if is_limited(user_id) and survey.running_of_user >= settings.USER_MAX_GENERATIONS:
-            raise RUNNING_OF_USER.refuse()
+        _refuse_send(survey, user_id, may_overtake=earlier is not None or terms.after is not None)
         if earlier is not None:
             chosen = replace(chosen, restarts=True)
             messages = Message.objects.in_conversation(conversation_id)
@@ -94,29 +88,48 @@ def send_turn(
                 return add_answer(beginning, chosen, asked, content, context_before(asked, content, chosen))
             # Other turns came after it. The question stays where it was asked, and is asked once more at the end, with the key.
             messages.filter(idempotency_key=idempotency_key).update(idempotency_key=None)
-        budget = Budget.left_by(content, chosen.system_prompt, terms.call_id)
-        if terms.after is not None and end_at(Message.objects.in_conversation(conversation_id), terms.after):
-            # Another history.
-            history = History(conversation_id).read(rows=budget.rows_to_read, characters=budget.characters_to_read)
-            survey = replace(survey, history=history, end=None)
-        context = build_context(History(conversation_id), budget, survey.history[: budget.rows_to_read])
-        message_id, reply_id = new_id(), new_id()
-        beginning.claim(reply_id)
-        goes_on = insert_turn(
-            conversation_id=conversation_id,
-            message_id=message_id,
-            reply_id=reply_id,
-            content=content,
-            title=chosen.new_title(content),
-            model_tag=chosen.model_tag,
-            idempotency_key=idempotency_key,
-            fingerprint=fingerprint,
-            context=chosen.summary_of(context),
-            options=terms.options,
-            end=survey.end,
-            call_id=terms.call_id,
-            output_form=terms.output_form,
-        )
+        return _append_turn(beginning, chosen, survey, content, key=idempotency_key, fingerprint=fingerprint)
+
+
+def _refuse_send(survey: Survey, user_id: UUID | None, *, may_overtake: bool) -> None:
+    """Refuse a send that may not begin now. `may_overtake` says that it need not wait for messages that wait already."""
+    refuse_over_quota(user_id)
+    if survey.running_id is not None:
+        raise GenerationInProgress(survey.running_id)
+    if survey.has_queue and not may_overtake and not goes_ahead():
+        raise MessagesWait
+    if is_limited(user_id) and survey.running_of_user >= settings.USER_MAX_GENERATIONS:
+        raise RUNNING_OF_USER.refuse()
+
+
+def _append_turn(
+    beginning: Beginning, chosen: ReplySettings, survey: Survey, content: str, *, key: str, fingerprint: str
+) -> Turn:
+    """Save a question behind the last message, or behind the one that it names, and the empty reply to it."""
+    terms = chosen.terms
+    budget = Budget.left_by(content, chosen.system_prompt, terms.call_id)
+    if terms.after is not None and end_at(Message.objects.in_conversation(chosen.id), terms.after):
+        # Another history.
+        history = History(chosen.id).read(rows=budget.rows_to_read, characters=budget.characters_to_read)
+        survey = replace(survey, history=history, end=None)
+    context = build_context(History(chosen.id), budget, survey.history[: budget.rows_to_read])
+    message_id, reply_id = new_id(), new_id()
+    beginning.claim(reply_id)
+    goes_on = insert_turn(
+        conversation_id=chosen.id,
+        message_id=message_id,
+        reply_id=reply_id,
+        content=content,
+        title=chosen.new_title(content),
+        model_tag=chosen.model_tag,
+        idempotency_key=key,
+        fingerprint=fingerprint,
+        context=chosen.summary_of(context),
+        options=terms.options,
+        end=survey.end,
+        call_id=terms.call_id,
+        output_form=terms.output_form,
+    )
     return new_turn(chosen, message_id, reply_id, context, goes_on=goes_on)
 
 
