@@ -28,7 +28,7 @@ from conversations.placeholders import WITHOUT_TEXT_SQL
 from conversations.querysets import IS_ABANDONED_SQL, IS_BEGUN_SQL
 from conversations.services.replies.leases import lease
 from conversations.services.replies.next_in_queue import note_started, start_behind
-from conversations.services.usage.totals import COUNT_RESULT_CTES, UNCOUNTED_SQL, note_uncounted
+from conversations.services.usage.totals import COUNT_RESULT_CTE, UNCOUNTED_SQL, note_uncounted
 from inference_proxy.protocols.tool_calls import write_calls
 from inference_proxy.replies.store import FinalStatus, FinishedReply
 
@@ -64,7 +64,7 @@ WITH ended AS (
     SELECT conversation_id, created_at, model_tag, NULL::int AS token_count, NULL::int AS prompt_tokens,
            NULL::int AS inference_time_ms, NULL::int AS continuations
     FROM ended
-), {COUNT_RESULT_CTES}
+), {COUNT_RESULT_CTE}
 SELECT false, status, {UNCOUNTED_SQL} FROM ended
 """  # noqa: S608  # only a constant of `usage` goes into it
 
@@ -90,7 +90,7 @@ WITH before AS (
     FROM before LEFT JOIN messages AS asked ON asked.id = before.parent_id
     WHERE before.takes_over AND other.conversation_id = before.conversation_id AND other.is_active AND other.id <> before.id
       AND (other.parent_id = before.parent_id AND other.role = 'assistant' OR other.created_at > asked.created_at)
-), {COUNT_RESULT_CTES}
+), {COUNT_RESULT_CTE}
 UPDATE messages AS reply
 SET {_RESULT},
     is_active = reply.is_active OR before.takes_over,

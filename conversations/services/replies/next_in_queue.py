@@ -17,7 +17,7 @@ from django.conf import settings
 from chatapi.database.round_trips import Rows, Statement
 from conversations.models import TEMPORARY_LIFETIME
 from conversations.services.replies.leases import lease
-from conversations.services.usage.totals import COUNT_TURN_CTES, UNCOUNTED_SQL, note_uncounted
+from conversations.services.usage.totals import COUNT_TURN_CTE, UNCOUNTED_SQL, note_uncounted
 
 # Set when there may be something to do for this worker's `queue_keeper`.
 queue_alarm = threading.Event()
@@ -50,7 +50,7 @@ WITH head AS MATERIALIZED (
     UPDATE conversations SET updated_at = now(),
         expires_at = CASE WHEN expires_at IS NOT NULL THEN now() + %(temporary_lifetime)s::interval END
     FROM head WHERE conversations.id = head.conversation_id RETURNING conversations.user_id
-), {COUNT_TURN_CTES},
+), {COUNT_TURN_CTE},
 place AS (
     SELECT greatest(now(), (
         SELECT created_at + interval '1 microsecond' FROM messages

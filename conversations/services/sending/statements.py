@@ -24,7 +24,7 @@ from conversations.services.replies.leases import lease
 from conversations.services.replies.stop_marks import IS_MARKED_SQL
 from conversations.services.sending.context import Budget
 from conversations.services.sending.upstream_messages import HISTORY_SQL, HistoryRow, sends_reasoning, sends_tools
-from conversations.services.usage.totals import COUNT_TURN_CTES, UNCOUNTED_SQL, note_uncounted
+from conversations.services.usage.totals import COUNT_TURN_CTE, UNCOUNTED_SQL, note_uncounted
 from inference_proxy.protocols.tool_calls import OutputForm, write_call_id
 
 # The lock that every verb takes first. If a user's running replies are limited, this also makes the user's sends wait for each
@@ -88,7 +88,7 @@ UPDATE conversations SET updated_at = now(), title = coalesce(%(title)s, title),
 WHERE id = %(conversation_id)s
 """
 
-TOUCH_AND_COUNT_SQL = f"WITH touched AS ({TOUCH_SQL} RETURNING user_id), {COUNT_TURN_CTES} SELECT {UNCOUNTED_SQL}"
+TOUCH_AND_COUNT_SQL = f"WITH touched AS ({TOUCH_SQL} RETURNING user_id), {COUNT_TURN_CTE} SELECT {UNCOUNTED_SQL}"
 
 # The message that a new question follows, and the first question that follows it already: the new one is a version of that. It
 # is newer than the message, and usually no message is.
@@ -106,7 +106,7 @@ LIMIT 1
 
 def _insert_sql(*, ctes: str, beside: str, has_versions: str, last: str, time: str, is_followed: str) -> str:
     return f"""
-WITH touched AS ({TOUCH_SQL} RETURNING user_id, {IS_MARKED_SQL} AS is_marked), {COUNT_TURN_CTES}{ctes}
+WITH touched AS ({TOUCH_SQL} RETURNING user_id, {IS_MARKED_SQL} AS is_marked), {COUNT_TURN_CTE}{ctes}
 INSERT INTO messages (id, conversation_id, role, content, model_tag, status, parent_id, follows_id, has_versions, heartbeat_at,
                       worker, idempotency_key, request_fingerprint, context, request_options, tool_calls, created_at,
                       is_followed)

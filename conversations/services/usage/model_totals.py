@@ -21,16 +21,11 @@ from chatapi.model_prices import Cost, cost_of, price_of
 PARTS = ("replies", "tokens", "prompt_tokens", "inference_time_ms", "unmeasured")
 
 
-def begin_models_sql(row: str) -> str:
-    """Return the expression of `by_model` for the first difference of a quarter.
-
-    The difference `row` has `model`, and `model_…` for each of PARTS.
-    """
-    return f"CASE WHEN {row}.model IS NOT NULL THEN {_object_sql(row, lambda number, part: f'{row}.model_{part}')} END"
-
-
 def add_models_sql(row: str, total: str) -> str:
-    """Return the expression of `by_model` when the difference `row` is added to `total`."""
+    """Return the expression of `by_model` when the difference `row` is added to `total`.
+
+    The difference has `model`, and `model_…` for each of PARTS. `add_to_model` of migration 0057 does the same.
+    """
     added = _object_sql(
         row, lambda number, part: f"coalesce(({total}.by_model -> {row}.model ->> {number})::bigint, 0) + {row}.model_{part}"
     )

@@ -20,7 +20,7 @@ from django.db import connection
 
 from chatapi.database.connections import Runner
 from chatapi.database.round_trips import Rows
-from conversations.services.usage.model_totals import PARTS, Breakdown, add_models_sql, begin_models_sql, break_down
+from conversations.services.usage.model_totals import PARTS, Breakdown, add_models_sql, break_down
 
 MOST_DAYS = 92
 
@@ -30,66 +30,34 @@ COUNTS = ("messages", "replies", "tokens", "prompt_tokens", "inference_time_ms")
 OF_MODEL = ("model", *(f"model_{part}" for part in PARTS))
 DIFFERENCE = ("user_id", "bucket", *COUNTS, *OF_MODEL)
 
-# Part of a statement that has a `difference`, with the columns of DIFFERENCE. Where another statement holds the totals, neither
-# `added` nor `begun` has a row.
-_ADD_CTES = f"""
-free AS MATERIALIZED (
-    SELECT difference.* FROM difference JOIN usage_totals AS total USING (user_id, bucket)
-    FOR NO KEY UPDATE OF total SKIP LOCKED
-), added AS (
-    UPDATE usage_totals AS total SET messages = total.messages + free.messages,
-        replies = total.replies + free.replies, tokens = total.tokens + free.tokens,
-        prompt_tokens = total.prompt_tokens + free.prompt_tokens,
-        inference_time_ms = total.inference_time_ms + free.inference_time_ms,
-        by_model = {add_models_sql("free", "total")}
-    FROM free WHERE total.user_id = free.user_id AND total.bucket = free.bucket
-    RETURNING total.user_id
-), begun AS (
-    INSERT INTO usage_totals (user_id, bucket, {", ".join(COUNTS)}, by_model)
-    SELECT user_id, bucket, {", ".join(COUNTS)}, {begin_models_sql("difference")}
-    FROM difference WHERE NOT EXISTS (SELECT FROM free)
-    ON CONFLICT (user_id, bucket) DO NOTHING
-    RETURNING user_id
+# Part of a statement that updates a conversation for a turn as `touched (user_id)`. `count_usage` is in the database (migration
+# 0057). It returns what it could not count because another statement has locked the row, in the order of DIFFERENCE.
+COUNT_TURN_CTE = """
+counted AS MATERIALIZED (
+    SELECT count_usage(user_id, date_bin('15 minutes', now(), 'epoch'), %(sent)s, 1, 0, 0, 0, NULL, 0, 0) AS rest FROM touched
 )
-"""  # noqa: S608  # only constants go into it
-# What that statement returns: the difference, as `note_uncounted` takes it, or null if it is counted.
-UNCOUNTED_SQL = f"""
-(SELECT ARRAY[{", ".join(f"{name}::text" for name in DIFFERENCE)}] FROM difference
- WHERE NOT EXISTS (SELECT FROM added) AND NOT EXISTS (SELECT FROM begun))
-"""  # noqa: S608
-
-# Part of a statement that updates a conversation for a turn as `touched (user_id)`.
-COUNT_TURN_CTES = f"""
-difference AS MATERIALIZED (
-    SELECT user_id, date_bin('15 minutes', now(), 'epoch') AS bucket, %(sent)s AS messages, 1 AS replies,
-           0 AS tokens, 0 AS prompt_tokens, 0 AS inference_time_ms,
-           NULL::text AS model, {", ".join(f"0 AS {name}" for name in OF_MODEL[1:])}
-    FROM touched WHERE user_id IS NOT NULL
-), {_ADD_CTES}
-"""  # noqa: S608
+"""
 
 # Part of a statement that saves a reply's result; `before` is the row until then. A result may be saved twice, or after a
 # guess, so this counts the difference. An infinite time belongs to no quarter and must not keep the reply from being saved.
 # What continues a reply counts when it is said: otherwise an old reply could be continued past today's quota.
-COUNT_RESULT_CTES = f"""
-difference AS MATERIALIZED (
-    SELECT conversations.user_id,
-           date_bin('15 minutes', CASE WHEN before.continuations IS NULL AND isfinite(before.created_at)
-               THEN before.created_at ELSE now() END, 'epoch') AS bucket,
-           0 AS messages, 0 AS replies, result.tokens, result.prompt_tokens, result.inference_time_ms,
-           coalesce(%(model_tag)s, before.model_tag)::text AS model, (before.inference_time_ms IS NULL)::int AS model_replies,
-           result.tokens AS model_tokens, result.prompt_tokens AS model_prompt_tokens,
-           result.inference_time_ms AS model_inference_time_ms,
-           (%(prompt_tokens)s::int IS NULL AND coalesce(%(token_count)s, 0) > 0)::int
-           - (before.prompt_tokens IS NULL AND coalesce(before.token_count, 0) > 0)::int AS model_unmeasured
-    FROM before CROSS JOIN LATERAL (
-        SELECT coalesce(%(token_count)s, 0) - coalesce(before.token_count, 0) AS tokens,
-               coalesce(%(prompt_tokens)s, 0) - coalesce(before.prompt_tokens, 0) AS prompt_tokens,
-               coalesce(%(inference_time_ms)s, 0) - coalesce(before.inference_time_ms, 0) AS inference_time_ms
-    ) AS result JOIN conversations ON conversations.id = before.conversation_id
-    WHERE conversations.user_id IS NOT NULL
-), {_ADD_CTES}
-"""  # noqa: S608
+COUNT_RESULT_CTE = """
+counted AS MATERIALIZED (
+    SELECT count_usage(
+        (SELECT user_id FROM conversations WHERE id = before.conversation_id),
+        date_bin('15 minutes', CASE WHEN before.continuations IS NULL AND isfinite(before.created_at)
+            THEN before.created_at ELSE now() END, 'epoch'),
+        0, 0, coalesce(%(token_count)s, 0) - coalesce(before.token_count, 0),
+        coalesce(%(prompt_tokens)s, 0) - coalesce(before.prompt_tokens, 0),
+        coalesce(%(inference_time_ms)s, 0) - coalesce(before.inference_time_ms, 0),
+        coalesce(%(model_tag)s, before.model_tag)::text, (before.inference_time_ms IS NULL)::int,
+        (%(prompt_tokens)s::int IS NULL AND coalesce(%(token_count)s, 0) > 0)::int
+        - (before.prompt_tokens IS NULL AND coalesce(before.token_count, 0) > 0)::int
+    ) AS rest FROM before
+)
+"""
+# What such a statement must return in its rows: it counts when this is read, and once. Null: all is counted.
+UNCOUNTED_SQL = "(SELECT rest FROM counted)"
 
 # Adds a difference that was not counted with its turn or its reply, unless the totals are still locked.
 COUNT_LATER_SQL = f"""
