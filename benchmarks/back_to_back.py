@@ -55,9 +55,8 @@ def _kinds() -> dict[str, Callable[[int], object]]:
     from inference_proxy.replies.store import FinishedReply
 
     user_id, rng, columns = uuid.uuid4(), random.Random(1), ConversationSchema.columns
-    ids = [
-        create_conversation(("id",), user_id=user_id, title=f"Conversation {number}")["id"] for number in range(CONVERSATIONS)
-    ]
+    made = [create_conversation(("id",), user_id=user_id, title=f"Conversation {number}") for number in range(CONVERSATIONS)]
+    ids = [row["id"] for row, _ in made]
 
     def send_to(conversation_id: uuid.UUID) -> None:
         turn = send_turn(

@@ -77,4 +77,4 @@ DROP = [
 class Migration(migrations.Migration):
     dependencies = [("conversations", "0056_short_conditions")]
 
-    operations = [migrations.RunSQL(sql=[ADD_TO_MODEL, COUNT_USAGE], reverse_sql=DROP)]
+    operations = [migrations.RunSQL(sql=[ADD_TO_MODEL, COUNT_USAGE], reverse_sql=[*DROP])]

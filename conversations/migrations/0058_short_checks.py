@@ -33,4 +33,4 @@ class Migration(LockingMigration):
     dependencies = [("conversations", "0057_count_usage_function")]
     locked_tables = ("messages",)
 
-    operations = [migrations.RunSQL(sql=replace(SHORT), reverse_sql=replace(LONG))]
+    operations = [migrations.RunSQL(sql=[*replace(SHORT)], reverse_sql=[*replace(LONG)])]
