@@ -24,7 +24,7 @@ PARTS = ("replies", "tokens", "prompt_tokens", "inference_time_ms", "unmeasured"
 def add_models_sql(row: str, total: str) -> str:
     """Return the expression of `by_model` when the difference `row` is added to `total`.
 
-    The difference has `model`, and `model_…` for each of PARTS. `add_to_model` of migration 0058 does the same.
+    The difference has `model`, and `model_…` for each of PARTS. `add_to_model` of migration 0059 does the same.
     """
     added = _object_sql(
         row, lambda number, part: f"coalesce(({total}.by_model -> {row}.model ->> {number})::bigint, 0) + {row}.model_{part}"

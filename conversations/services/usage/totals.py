@@ -31,7 +31,7 @@ OF_MODEL = ("model", *(f"model_{part}" for part in PARTS))
 DIFFERENCE = ("user_id", "bucket", *COUNTS, *OF_MODEL)
 
 # Part of a statement that updates a conversation for a turn as `touched (user_id)`. `count_usage` is in the database (migration
-# 0058). It returns what it could not count because another statement has locked the row, in the order of DIFFERENCE.
+# 0059). It returns what it could not count because another statement has locked the row, in the order of DIFFERENCE.
 COUNT_TURN_CTE = """
 counted AS MATERIALIZED (
     SELECT count_usage(user_id, date_bin('15 minutes', now(), 'epoch'), %(sent)s, 1, 0, 0, 0, NULL, 0, 0) AS rest FROM touched

@@ -75,6 +75,6 @@ DROP = [
 
 
 class Migration(migrations.Migration):
-    dependencies = [("conversations", "0057_short_conditions")]
+    dependencies = [("conversations", "0058_short_conditions")]
 
     operations = [migrations.RunSQL(sql=[ADD_TO_MODEL, COUNT_USAGE], reverse_sql=[*DROP])]

@@ -10,7 +10,7 @@ NAMES = ("ck_messages_role", "ck_messages_status", "ck_messages_feedback")
 
 class Migration(migrations.Migration):
     atomic = False
-    dependencies = [("conversations", "0059_short_checks")]
+    dependencies = [("conversations", "0060_short_checks")]
 
     operations = [
         migrations.RunSQL(

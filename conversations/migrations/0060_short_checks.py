@@ -30,7 +30,7 @@ def replace(checks: dict[str, str]) -> list[str]:
 
 
 class Migration(LockingMigration):
-    dependencies = [("conversations", "0058_count_usage_function")]
+    dependencies = [("conversations", "0059_count_usage_function")]
     locked_tables = ("messages",)
 
     operations = [migrations.RunSQL(sql=[*replace(SHORT)], reverse_sql=[*replace(LONG)])]

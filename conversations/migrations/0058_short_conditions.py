@@ -140,7 +140,7 @@ OLDER_TRIGGERS = [*BEFORE._create(" AND NEW.is_followed IS NULL"), BESIDE.TRIGGE
 
 
 class Migration(LockingMigration):
-    dependencies = [("conversations", "0056_refused_requests")]
+    dependencies = [("conversations", "0057_legal_holds")]
     locked_tables = ("messages",)
     lock_mode = "SHARE ROW EXCLUSIVE"
 
