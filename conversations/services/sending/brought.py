@@ -23,7 +23,7 @@ from inference_proxy.protocols.tool_calls import OutputForm, ToolCall, write_cal
 BROUGHT = "client"
 
 # For use in a transaction that has begun: the list of models is read before another attempt, and not in the transaction.
-start_in_transaction: Callable[..., Turn] = inspect.unwrap(send_turn)
+send_in_transaction: Callable[..., Turn] = inspect.unwrap(send_turn)
 begin_with_model_list = with_model_list(begin_together)
 
 
@@ -39,7 +39,7 @@ class Said:
     form: OutputForm = "text"
 
 
-def start_behind(
+def send_turn_behind(
     *, brought: Sequence[Said], conversation_id: UUID, user_id: UUID, terms: Terms, idempotency_key: str, **question: Any
 ) -> Turn:
     """Add messages to a conversation, unless an earlier request with the same key did, and ask the question that follows them.
@@ -60,7 +60,7 @@ def start_behind(
                 end_at(messages, terms.after)
                 asked = replace(terms, after=None)
             add_messages(conversation_id, brought)
-        return start_in_transaction(
+        return send_in_transaction(
             conversation_id=conversation_id, user_id=user_id, terms=asked, idempotency_key=idempotency_key, **question
         )
 

@@ -22,8 +22,8 @@ from conversations.services.sending.brought import (
     Said,
     add_messages,
     begin_with_model_list,
-    start_behind,
-    start_in_transaction,
+    send_in_transaction,
+    send_turn_behind,
 )
 from conversations.services.sending.busy import begin_when_free
 from conversations.services.sending.creation_keys import create_once
@@ -153,7 +153,7 @@ def _begin(question: Question, same: Same, *, key: str, is_repeated: bool) -> Tu
 
     def begin() -> Turn:
         if question.earlier:
-            return start_behind(brought=question.earlier, **_arguments(question, conversation_id, key))
+            return send_turn_behind(brought=question.earlier, **_arguments(question, conversation_id, key))
         return send_turn(**_arguments(question, conversation_id, key))
 
     if not is_repeated:
@@ -175,7 +175,7 @@ def _begin_anywhere(question: Question, same: Same, key: str, *, is_repeated: bo
     said = [*question.earlier, question.as_said()]
     options = {**(question.terms.options or {}), BRANCH: branch_of(question.user_id, said)}
     question = replace(question, terms=replace(question.terms, options=options))
-    return start_in_transaction(**_arguments(question, _find_or_open(question, key), key))
+    return send_in_transaction(**_arguments(question, _find_or_open(question, key), key))
 
 
 def _find_or_open(question: Question, key: str) -> UUID:
