@@ -155,7 +155,9 @@ def test_a_long_body_brings_outputs(client: Client, upstream: ScriptedUpstream) 
     upstream.script(tokens("Sunny."), done())
     send(client, QUESTION, long)
     assert upstream.generations()[-1].body["messages"][-1]["content"] == '{"sky":"sün"}'
-    # The same outputs in a short body are the same request.
+    # The same outputs are the same request, also alone and in a short body.
+    alone = client.open("POST", CHAT, {"id": "kitchen", "message": long, "tools": [WEATHER]})
+    assert events_of(alone)[0]["messageId"] == message_id
     send(client, QUESTION, answered(message_id, call_0={"sky": "sün"}))
     assert len(upstream.generations()) == 2
     upstream.script(tokens("Thanks."), done())

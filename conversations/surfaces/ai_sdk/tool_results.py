@@ -9,12 +9,13 @@ from functools import partial
 from typing import NamedTuple
 from uuid import UUID
 
-from django.http import HttpRequest
+from rest_framework.request import Request
 
+from chatapi.limits.throttling import count_further_sends
 from conversations.exceptions import ToolOutputMismatch
 from conversations.models import Message, Role
 from conversations.querysets import MessageQuerySet
-from conversations.services.sending.brought import Said, start_behind
+from conversations.services.sending.brought import Said, send_turn_behind
 from conversations.services.sending.retries import fingerprint_of
 from conversations.services.sending.turn import Terms, Turn
 from conversations.surfaces.ai_sdk.requests import SubmitBody, ToolResults
@@ -24,6 +25,9 @@ from conversations.surfaces.delivery import Delivery
 from conversations.surfaces.sending import begin_turn
 from inference_proxy.protocols.tool_calls import read_calls
 
+# As on /v1/chat/completions.
+OUTPUTS_PER_SEND = 20
+
 
 class Round(NamedTuple):
     """A reply that calls tools, and all outputs of its calls."""
@@ -32,13 +36,14 @@ class Round(NamedTuple):
     said: Sequence[Said]
 
 
-def answer_outputs(request: HttpRequest, body: SubmitBody, results: ToolResults, conversation_id: UUID, user_id: UUID) -> Turn:
+def answer_outputs(request: Request, body: SubmitBody, results: ToolResults, conversation_id: UUID, user_id: UUID) -> Turn:
     """Begin the reply to outputs of tools, or follow the one that an earlier request with the same outputs has begun.
 
     Raises `HistoryMismatch`, `ToolOutputMismatch`, and what `send_turn` raises.
     """
     reply_id, said = _find_round(Message.objects.in_conversation(conversation_id), results)
     *brought, last = said
+    count_further_sends(request, len(brought) // OUTPUTS_PER_SEND)
     fingerprint = fingerprint_of("outputs", str(reply_id), [[each.call_id, each.form, each.content] for each in said])
     offered = body.offered()
     terms = Terms(
@@ -50,7 +55,7 @@ def answer_outputs(request: HttpRequest, body: SubmitBody, results: ToolResults,
     )
     return begin_turn(
         request,
-        partial(start_behind, brought=brought),
+        partial(send_turn_behind, brought=brought),
         delivery=Delivery.EVENTS,
         conversation_id=conversation_id,
         user_id=user_id,
