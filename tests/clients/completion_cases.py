@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import psycopg
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from pydantic import TypeAdapter
 
@@ -22,6 +23,14 @@ def said_in(chunks: list[dict[str, Any]]) -> tuple[str, str, list[str]]:
     reasons = [choice["finish_reason"] for chunk in chunks for choice in chunk["choices"] if choice["finish_reason"]]
     reasoning, text = ("".join(delta.get(name) or "" for delta in deltas) for name in ("reasoning_content", "content"))
     return reasoning, text, reasons
+
+
+def count_conversations(database_url: str, client: Client) -> int:
+    """Count all conversations of a user, also those that are in no list."""
+    with psycopg.connect(database_url) as connection:
+        owner = (client.token or "").removeprefix("user-")
+        (count,) = connection.execute("SELECT count(*) FROM conversations WHERE user_id = %s", [owner]).fetchone() or (0,)
+        return int(count)
 
 
 def rows_of(client: Client, conversation_id: str) -> list[tuple[str, str]]:

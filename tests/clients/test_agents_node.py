@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from tests.clients.completion_cases import count_conversations
 from tests.clients.conftest import StartScript
 from tests.clients.openai_cases import SETTINGS
 from tests.clients.tool_cases import calling, finish, piece, pieces
@@ -71,7 +72,9 @@ def test_a_session_is_a_conversation_here(ask: Ask, upstream: ScriptedUpstream) 
 
 
 @pytest.mark.parametrize("api", ["responses", "chat"])
-def test_the_ai_sdk_with_openai_as_provider(api: str, ask: Ask, upstream: ScriptedUpstream) -> None:
+def test_the_ai_sdk_with_openai_as_provider(
+    api: str, ask: Ask, client: Client, database_url: str, upstream: ScriptedUpstream
+) -> None:
     upstream.script(tokens("Good ", "mörning"), done(usage={"prompt_tokens": 7, "completion_tokens": 5}))
     found = ask("ai_openai", "text", question="hi", system="Be brief.", api=api)
     assert (found["text"], found["usage"]["inputTokens"], found["usage"]["outputTokens"]) == ("Good mörning", 7, 5)
@@ -89,6 +92,8 @@ def test_the_ai_sdk_with_openai_as_provider(api: str, ask: Ask, upstream: Script
     assert roles(upstream) == ["user", "assistant", "user"]
     upstream.script(tokens(TEA_TEXT), done(), when="Which tea?")
     assert ask("ai_openai", "object", question="Which tea?", api=api) == TEA
+    before = count_conversations(database_url, client)
     upstream.script(*calling("Oslo"), when=QUESTION)
     upstream.script(tokens("Sunny."), done(), when="Sun in Oslo")
     assert ask("ai_openai", "tools", question=QUESTION, api=api) == {"text": "Sunny.", "steps": 2}
+    assert count_conversations(database_url, client) == before + 1

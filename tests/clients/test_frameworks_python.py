@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.clients.completion_cases import count_conversations
 from tests.clients.node import PythonScript, python_of, why_environment_is_missing
 from tests.clients.openai_cases import SETTINGS
 from tests.clients.tool_cases import WEATHER, arguments, calling, finish, piece, pieces
@@ -22,6 +23,7 @@ QUESTION = "How is the weather?"
 TEA = {"name": "Assam", "minutes": 4}
 TEA_TEXT = json.dumps(TEA)
 Ask = Callable[..., Any]
+Count = Callable[[], int]
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +66,12 @@ def roles(upstream: ScriptedUpstream) -> list[str]:
     return [message["role"] for message in upstream.generations()[-1].body["messages"]]
 
 
+@pytest.fixture
+def count(database_url: str, client: Client) -> Count:
+    """How many conversations the user has: one, where the service knows the history again that a library sends."""
+    return lambda: count_conversations(database_url, client)
+
+
 APIS = pytest.mark.parametrize("responses", [False, True], ids=["completions", "responses"])
 
 
@@ -88,29 +96,30 @@ def test_langchain_s_typed_answers(method: str | None, responses: bool, ask: Ask
 
 
 @APIS
-def test_langchain_s_tools(responses: bool, ask: Ask, upstream: ScriptedUpstream) -> None:
+def test_langchain_s_tools(responses: bool, ask: Ask, count: Count, upstream: ScriptedUpstream) -> None:
     upstream.script(*calling("Oslo", "Rom"), when=QUESTION)
     upstream.script(tokens("Sunny."), done(), when="Sun in Rom")
     found = ask("newer", "langchain", "tools", question=QUESTION, **of(responses))
     assert ([one["args"] for one in found["calls"]], found["text"]) == ([{"city": "Oslo"}, {"city": "Rom"}], "Sunny.")
-    assert roles(upstream) == ["user", "assistant", "tool", "tool"]
+    assert (roles(upstream), count()) == (["user", "assistant", "tool", "tool"], 1)
 
 
 @APIS
 @pytest.mark.parametrize("kind", ["react", "agent"])
-def test_langgraph_s_agent(kind: str, responses: bool, ask: Ask, upstream: ScriptedUpstream) -> None:
+def test_langgraph_s_agent(kind: str, responses: bool, ask: Ask, count: Count, upstream: ScriptedUpstream) -> None:
     upstream.script(*calling("Oslo"), when=QUESTION)
     upstream.script(tokens("Sunny."), done(), when="Sun in Oslo")
     found = ask("newer", "langchain", "agent", kind=kind, question=QUESTION, **of(responses))
-    assert found == {"kinds": ["human", "ai", "tool", "ai"], "text": "Sunny."}
+    assert (found, count()) == ({"kinds": ["human", "ai", "tool", "ai"], "text": "Sunny."}, 1)
 
 
-def test_litellm(ask: Ask, upstream: ScriptedUpstream) -> None:
+def test_litellm(ask: Ask, count: Count, upstream: ScriptedUpstream) -> None:
     asked = [{"role": "user", "content": QUESTION}]
     upstream.script(tokens("Good ", "mörning"), done())
     assert ask("newer", "litellm", "completion", messages=asked)["content"] == "Good mörning"
     assert ask("newer", "litellm", "stream", messages=asked) == ["Good ", "mörning"]
     assert ask("newer", "litellm", "responses", question=QUESTION) == "Good mörning"
+    before = count()
     upstream.script(*calling("Oslo"), when=QUESTION)
     called = ask("newer", "litellm", "completion", messages=asked, tools=[WEATHER])
     assert called["tool_calls"][0]["function"] == {"name": "weather", "arguments": arguments("Oslo")}
@@ -118,6 +127,7 @@ def test_litellm(ask: Ask, upstream: ScriptedUpstream) -> None:
     output = {"role": "tool", "tool_call_id": called["tool_calls"][0]["id"], "content": "Sun"}
     answered = ask("newer", "litellm", "completion", messages=[*asked, called, output], tools=[WEATHER])
     assert (answered["content"], roles(upstream)) == ("Sunny.", ["user", "assistant", "tool"])
+    assert count() == before + 1
 
 
 def test_smolagents(ask: Ask, upstream: ScriptedUpstream) -> None:
@@ -128,17 +138,19 @@ def test_smolagents(ask: Ask, upstream: ScriptedUpstream) -> None:
     assert ask("newer", "smolagents", "code", question=QUESTION) == "Sun in Rom"
 
 
-def test_haystack(ask: Ask, upstream: ScriptedUpstream) -> None:
+def test_haystack(ask: Ask, count: Count, upstream: ScriptedUpstream) -> None:
     upstream.script(tokens("Good ", "mörning"), done())
     assert ask("newer", "haystack", "chat", question="hi", streams=False) == {"text": "Good mörning", "pieces": []}
     found = ask("newer", "haystack", "chat", question="hi", streams=True)
     assert found == {"text": "Good mörning", "pieces": ["Good ", "mörning"]}
     upstream.script(*calling("Oslo"), when=QUESTION)
     upstream.script(tokens("Sunny."), done(), when="Sun in Oslo")
+    before = count()
     assert ask("newer", "haystack", "agent", question=QUESTION) == "Sunny."
+    assert count() == before + 1
 
 
-def test_the_command_llm(service: Server, client: Client, upstream: ScriptedUpstream, tmp_path: Path) -> None:
+def test_the_command_llm(service: Server, client: Client, count: Count, upstream: ScriptedUpstream, tmp_path: Path) -> None:
     if reason := why_environment_is_missing("newer"):
         pytest.skip(reason)
     model = f"- model_id: mine\n  model_name: tiny\n  api_base: http://127.0.0.1:{service.port}/v1\n  api_key_name: mine\n"
@@ -155,7 +167,9 @@ def test_the_command_llm(service: Server, client: Client, upstream: ScriptedUpst
     upstream.script(tokens("Good ", "mörning"), done())
     assert run("hi") == "Good mörning"
     assert run("--no-stream", "-s", "Be brief.", "hi again") == "Good mörning"
+    before = count()
     assert run("-c", "and more") == "Good mörning"
+    assert count() == before
     assert [message["content"] for message in upstream.generations()[-1].body["messages"]][-3:] == [
         "hi again",
         "Good mörning",

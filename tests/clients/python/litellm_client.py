@@ -1,6 +1,10 @@
 """litellm, with the service as a server of OpenAI's protocol."""
 
+import os
 from typing import Any
+
+# Otherwise it asks the network for prices.
+os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
 
 import litellm
 from lines import serve
