@@ -152,6 +152,7 @@ class Migration(LockingMigration):
                     ("deleted", "Deleted"),
                     ("listed", "Listed"),
                     ("erased", "Erased"),
+                    ("quota", "changed a quota"),
                     ("signed_in", "signed in"),
                     ("signed_out", "signed out"),
                     ("ended", "ended sessions"),
