@@ -346,6 +346,7 @@ DELETES = {
     "services/sending/queue_keeper": "messages that wait, which were never said",
     "services/sending/creation_keys": "keys of the last day",
     "services/history/export_holds": "running exports",
+    "services/usage/refused_requests": "how often a user was refused, which is no history",
     "services/webhooks/outbox": "what is told to other services, which is no history",
     "management/setup_checks": "a key in the cache",
 }
@@ -363,6 +364,8 @@ COMMANDS = {
     "import_history": "inserts only",
     "migrate": "the triggers refuse what a migration deletes",
     "seed_demo": "inserts only",
+    "scrub_archive": "refuses (test_scrub_archive)",
+    "user_report": "deletes nothing",
 }
 
 

@@ -54,13 +54,16 @@ class Archive:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise ArchiveProblem(f"another run is writing {self._path}") from None
+            # Another run may have put a new file in its place (`scrub`) between these two steps.
+            if not os.path.samestat(os.fstat(descriptor), self._path.stat()):
+                raise ArchiveProblem(f"another run has just replaced {self._path}")
             end = (last_member_end if self._is_compressed else last_line_end)(self._file)
             # Others may be able to read an existing file.
             os.fchmod(self._file.fileno(), 0o600)
             self._file.truncate(end.position)
             self._file.seek(end.position)
             self._begin(end)
-            _sync_folder(self._path.parent)
+            sync_folder(self._path.parent)
         except (OSError, ArchiveProblem) as failure:
             self.__exit__(None, None, None)
             raise failure if isinstance(failure, ArchiveProblem) else ArchiveProblem(str(failure)) from None
@@ -146,7 +149,7 @@ def _packed(lines: Iterable[bytes]) -> Iterator[bytes]:
     yield compressor.flush()
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make sure that the file's name also survives a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:

@@ -79,10 +79,10 @@ def can_be_read_twice(name: str) -> bool:
 def import_file(name: str) -> Iterator[BinaryIO]:
     """Open a file to import, compressed or not. `-` is standard input."""
     if name == STANDARD_INPUT:
-        yield _unpacked(_from_beginning(sys.stdin.buffer))
+        yield unpacked(_from_beginning(sys.stdin.buffer))
         return
     with Path(name).open("rb") as raw:
-        yield _unpacked(raw)
+        yield unpacked(raw)
 
 
 def inspect_file(
@@ -111,7 +111,8 @@ def _update(inspection: Inspection, lines: HistoryLines) -> None:
     inspection.condition = lines.condition
 
 
-def _unpacked(raw: io.BufferedReader) -> BinaryIO:
+def unpacked(raw: io.BufferedReader) -> BinaryIO:
+    """Return what reads the lines of a file, compressed or not, from where it is."""
     is_compressed = raw.peek(len(GZIP_BEGINNING)).startswith(GZIP_BEGINNING)
     return cast(BinaryIO, gzip.GzipFile(fileobj=raw, mode="rb")) if is_compressed else raw
 
