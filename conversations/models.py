@@ -29,6 +29,7 @@ from conversations.placeholders import MessageTextField
 from conversations.prune_models import PruneRun
 from conversations.querysets import ConversationQuerySet, MessageQuerySet
 from conversations.queue_models import QueuedMessage
+from conversations.retention_models import RetentionRule
 from conversations.staff_models import AccessKind, DailyFigures, StaffAccess
 from conversations.usage_models import RefusedRequests, UsageTotal, UserQuota
 from conversations.webhook_models import WebhookEvent, WebhookSwitch
@@ -48,6 +49,7 @@ __all__ = [
     "PruneRun",
     "QueuedMessage",
     "RefusedRequests",
+    "RetentionRule",
     "Role",
     "StaffAccess",
     "Status",

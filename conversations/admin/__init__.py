@@ -2,9 +2,9 @@
 
 from django.contrib import admin
 
-from conversations.admin import access, assistants, conversations, holds, quotas, users, webhooks
+from conversations.admin import access, assistants, conversations, holds, quotas, retention, users, webhooks
 
-__all__ = ["access", "assistants", "conversations", "holds", "quotas", "users", "webhooks"]
+__all__ = ["access", "assistants", "conversations", "holds", "quotas", "retention", "users", "webhooks"]
 
 admin.site.site_header = "Chat support"
 admin.site.site_title = "Chat support"

@@ -13,6 +13,7 @@ from conversations.models import (
     ExportHold,
     LegalHold,
     RefusedRequests,
+    RetentionRule,
     StaffAccess,
     UsageTotal,
     UserInstructions,
@@ -43,6 +44,7 @@ def make_rows_in_every_table(user_id: UUID) -> None:
     ExportHold.objects.create(user_id=user_id, holder=user_id, held_until=now)
     # One that has ended: nothing is erased or moved before.
     LegalHold.objects.create(user_id=user_id, reason="file 12", placed_by="root", released_at=now)
+    RetentionRule.objects.create(user_id=user_id, days=90)
     StaffAccess.objects.create(staff_name="sue", kind="read", conversation_id=conversation.id, user_id=user_id)
     ChatUser.objects.create(id=user_id, email=f"{user_id}@example.com")
 

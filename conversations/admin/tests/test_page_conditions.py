@@ -17,6 +17,7 @@ LISTS = [
     "/admin/conversations/userquota/",
     "/admin/conversations/webhookevent/",
     "/admin/conversations/legalhold/",
+    "/admin/conversations/retentionrule/",
 ]
 
 

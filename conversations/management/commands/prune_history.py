@@ -3,7 +3,8 @@
 import json
 import sys
 from argparse import ArgumentParser
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from conversations.management.interruption import Interruption
 from conversations.management.operator_command import OperatorCommand
 from conversations.management.paths import require_writable
 from conversations.management.progress import ProgressReport
+from conversations.management.rules import rules_sentence
 from conversations.management.users import user_named
 from conversations.models import Status
 from conversations.services.history.archive import Archive, problem_with_name
@@ -32,12 +34,13 @@ from conversations.services.history.prune import (
     prune_history,
 )
 from conversations.services.history.prune_runs import note_prune_run
+from conversations.services.history.retention import apply_rules
 
 FINAL_STATUSES = [status for status in Status.values if status != Status.STREAMING]
 EPILOG = """
-A conversation must match all given criteria; give at least one. The command never deletes a conversation with a running reply,
-deletes favourites only with --include-favorites, and spares and counts what is on hold (see legal_hold). It skips a
-conversation that a writer has locked; the next run takes it.
+A conversation must match all given criteria; give at least one, or --by-rules. The command never deletes a conversation with a
+running reply, deletes favourites only with --include-favorites, and spares and counts what is on hold (see legal_hold). It
+skips a conversation that a writer has locked; the next run takes it.
 You can interrupt it, repeat it and run it several times at once: each conversation is deleted together with all its messages.
 
 exit codes:
@@ -70,7 +73,16 @@ class Command(OperatorCommand):
         which.add_argument("--archived", action="store_true", help="that their users have archived")
         which.add_argument("--tag", type=tag, metavar="TAG", help="with this tag, in any case")
         which.add_argument("--include-favorites", action="store_true", help="also delete favourites")
+        which.add_argument(
+            "--by-rules", action="store_true", help="what the retention rules of the admin say, and nothing else"
+        )
         how = parser.add_argument_group("how")
+        how.add_argument(
+            "--archives",
+            type=Path,
+            metavar="FOLDER",
+            help="with --by-rules: where the archive files are that a rule may delete",
+        )
         how.add_argument("--dry-run", action="store_true", help="delete nothing; count, and estimate the space")
         how.add_argument(
             "--archive", type=Path, metavar="FILE.jsonl.gz", help="write deleted rows to this file, for import_history"
@@ -89,7 +101,11 @@ class Command(OperatorCommand):
 
     def handle(self, **options: Any) -> None:
         criteria = _criteria(options)
-        if not criteria.chooses:
+        if options["by_rules"] and (criteria.chooses or criteria.include_favorites):
+            raise CommandError("--by-rules stands alone: the rules say which conversations.", returncode=2)
+        if options["archives"] and not (options["by_rules"] and options["archives"].is_dir()):
+            raise CommandError("--archives names a folder that exists, and goes with --by-rules.", returncode=2)
+        if not criteria.chooses and not options["by_rules"]:
             raise CommandError(
                 "Choose which conversations to delete: --older-than, --user, --expired, … (see --help).", returncode=2
             )
@@ -100,6 +116,9 @@ class Command(OperatorCommand):
                 raise CommandError(f"Cannot write the archive: {problem}", returncode=2)
             require_writable(options["archive"], "Cannot write the archive")
         with Interruption(options["max_seconds"]) as interruption, failing_clearly("Cannot write the archive"):
+            if options["by_rules"]:
+                self._apply_rules(options, interruption)
+                return
             criteria = replace(criteria, user_id=user_named(options["user"]))
             if not options["dry_run"] and not options["yes"]:
                 confirm(lambda: f"{matching(criteria).count():,} conversations will be deleted permanently.", self.stderr)
@@ -109,7 +128,7 @@ class Command(OperatorCommand):
                 raise CommandError(f"Cannot write the archive: {failure}") from None
             if not options["dry_run"] and (result.is_complete or interruption.is_out_of_time) and not sys.stdin.isatty():
                 # For the metrics. A run by hand is no sign that the scheduled ones work.
-                note_prune_run(criteria, result)
+                note_prune_run(criteria.names, conversations=result.conversations, messages=result.messages)
         self._summarize(result, options)
         if not result.is_complete:
             raise SystemExit(interruption.exit_code)
@@ -123,13 +142,48 @@ class Command(OperatorCommand):
             shared["on_batch"] = lambda result: progress.reach(result.conversations)
             if options["dry_run"]:
                 return measure(**shared)
-            with Archive(options["archive"]) if options["archive"] else nullcontext() as archive:
-                if archive is not None and archive.had_no_end and options["verbosity"]:
-                    self.stderr.write(
-                        "The archive had no end: an earlier run was killed, or the file was cut. It is continued."
-                    )
+            with self._archive(options) as archive:
                 pace = {"largest_batch": options["batch_size"], "pause_s": options["pause"]}
                 return prune_history(**shared, **pace, archive=archive)
+
+    @contextmanager
+    def _archive(self, options: dict[str, Any]) -> Iterator[Archive | None]:
+        if not options["archive"] or options["dry_run"]:
+            yield None
+            return
+        with Archive(options["archive"]) as archive:
+            if archive.had_no_end and options["verbosity"]:
+                self.stderr.write("The archive had no end: an earlier run was killed, or the file was cut. It is continued.")
+            yield archive
+
+    def _apply_rules(self, options: dict[str, Any], interruption: Interruption) -> None:
+        if not options["dry_run"] and not options["yes"]:
+            confirm(
+                lambda: rules_sentence(apply_rules(is_dry_run=True, archives=options["archives"]), is_dry_run=True), self.stderr
+            )
+        silent = not options["verbosity"]
+        with ProgressReport("rows", self.stderr, total=None, is_silent=silent) as progress:
+            try:
+                with self._archive(options) as archive:
+                    result = apply_rules(
+                        is_dry_run=options["dry_run"],
+                        archive=archive,
+                        archives=options["archives"],
+                        largest_batch=options["batch_size"],
+                        pause_s=options["pause"],
+                        should_stop=interruption,
+                        on_batch=lambda so_far: progress.reach(so_far.rows),
+                    )
+            except ArchiveProblem as failure:
+                raise CommandError(f"Cannot write the archive: {failure}") from None
+        if not options["dry_run"] and (result.is_complete or interruption.is_out_of_time) and not sys.stdin.isatty():
+            note_prune_run("by-rules", conversations=result.conversations, messages=result.messages)
+        if options["json"]:
+            self.stdout.write(json.dumps({**asdict(result), "is_dry_run": options["dry_run"]}))
+        elif options["verbosity"]:
+            self.stdout.write(rules_sentence(result, is_dry_run=options["dry_run"]))
+        if not result.is_complete:
+            raise SystemExit(interruption.exit_code)
 
     def _summarize(self, result: PruneResult, options: dict[str, Any]) -> None:
         if options["json"]:

@@ -15,6 +15,7 @@ from datetime import datetime
 from uuid import UUID
 
 from django.db import connection, transaction
+from django.db.models import Q
 
 from conversations.exceptions import OnHold
 from conversations.models import Conversation
@@ -42,6 +43,8 @@ CRITERION_NAMES = {
     "keep_last": "keep-last",
     "is_archived": "archived",
     "tag": "tag",
+    "assistant_id": "assistant",
+    "model_tag": "model",
 }
 # The size of a row without its text: header, ids, times, numbers.
 MESSAGE_ROW_BYTES = 150
@@ -57,6 +60,28 @@ SELECT pg_indexes_size(oid) / greatest(reltuples, %s, 1) FROM pg_class WHERE oid
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Outside:
+    """Conversations that other rules are about, so that these criteria are not (see `retention`)."""
+
+    users: tuple[UUID, ...] = ()
+    assistants: tuple[UUID, ...] = ()
+    model_tags: tuple[str, ...] = ()
+    is_anonymous: bool = False
+
+    def leave_out(self, rows: ConversationQuerySet) -> ConversationQuerySet:
+        if self.users:
+            rows = rows.filter(Q(user_id__isnull=True) | ~Q(user_id__in=self.users))
+        if self.assistants:
+            rows = rows.filter(Q(assistant_id__isnull=True) | ~Q(assistant_id__in=self.assistants))
+        if self.model_tags:
+            rows = rows.filter(Q(model_tag__isnull=True) | ~Q(model_tag__in=self.model_tags))
+        return rows.filter(user_id__isnull=False) if self.is_anonymous else rows
+
+
+NOTHING = Outside()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PruneCriteria:
     """Which conversations to prune; each criterion narrows the others."""
 
@@ -69,6 +94,9 @@ class PruneCriteria:
     keep_last: int | None = None
     is_archived: bool = False
     tag: str = ""
+    assistant_id: UUID | None = None
+    model_tag: str = ""
+    outside: Outside = NOTHING
     include_favorites: bool = False
 
     @property
@@ -126,6 +154,7 @@ def _likely(criteria: PruneCriteria) -> ConversationQuerySet:
         rows = rows.filter(is_archived=True)
     if criteria.tag:
         rows = rows.tagged([tag_key(criteria.tag)])
+    rows = criteria.outside.leave_out(rows)
     if criteria.is_empty:
         rows = rows.empty()
     if criteria.statuses:
@@ -206,6 +235,10 @@ def measure(
 
 def _candidates(criteria: PruneCriteria) -> ConversationQuerySet:
     """Return the conversations that an index can find."""
+    if criteria.assistant_id is not None:
+        return Conversation.objects.filter(assistant_id=criteria.assistant_id)
+    if criteria.model_tag:
+        return Conversation.objects.filter(model_tag=criteria.model_tag)
     if criteria.user_id is not None:
         return Conversation.objects.owned_by(criteria.user_id)
     if criteria.is_anonymous:

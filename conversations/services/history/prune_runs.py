@@ -14,7 +14,6 @@ from chatapi.database.connections import own_cursor
 from chatapi.database.failures import is_database_away
 from chatapi.observability import metrics
 from conversations.models import PruneRun
-from conversations.services.history.prune import PruneCriteria, PruneResult
 
 logger = logging.getLogger(__name__)
 
@@ -24,9 +23,9 @@ SELECT criteria, extract(epoch FROM finished_at)::float8, conversations, message
 """
 
 
-def note_prune_run(criteria: PruneCriteria, result: PruneResult) -> None:
-    """Remember a run that ended without a failure, in place of the one before with the same criteria."""
-    run = PruneRun(criteria=criteria.names, conversations=result.conversations, messages=result.messages)
+def note_prune_run(criteria: str, *, conversations: int, messages: int) -> None:
+    """Remember a run that ended without a failure, in place of the one before with the same criteria (their names)."""
+    run = PruneRun(criteria=criteria, conversations=conversations, messages=messages)
     PruneRun.objects.bulk_create(
         [run],
         update_conflicts=True,

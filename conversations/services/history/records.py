@@ -68,6 +68,20 @@ SELECT (SELECT count(*) FROM deleted), (SELECT count(*) FROM walked WHERE {IS_PE
 FROM walked ORDER BY last_seen_at DESC, id DESC LIMIT 1
 """  # noqa: S608
 
+# What each of the statements above would delete, and what it would spare.
+COUNT_SQL = {
+    "usage_totals": f"""
+        SELECT count(*) FILTER (WHERE NOT {IS_USER_HELD_SQL}), count(*) FILTER (WHERE {IS_USER_HELD_SQL})
+        FROM usage_totals AS walked WHERE bucket < %(before)s""",  # noqa: S608
+    "staff_access": f"""
+        SELECT count(*) FILTER (WHERE NOT {IS_RECORD_HELD_SQL}), count(*) FILTER (WHERE {IS_RECORD_HELD_SQL})
+        FROM staff_access AS walked WHERE at < %(before)s""",  # noqa: S608
+    "chat_users": f"""
+        SELECT count(*) FILTER (WHERE NOT {IS_PERSON_HELD_SQL}), count(*) FILTER (WHERE {IS_PERSON_HELD_SQL})
+        FROM chat_users AS walked WHERE last_seen_at < %(before)s
+          AND NOT EXISTS (SELECT 1 FROM conversations WHERE conversations.user_id = walked.id)""",  # noqa: S608
+}
+
 
 @dataclass(slots=True)
 class RecordsResult:
@@ -117,6 +131,26 @@ def prune_records(
             on_batch(result)
             pause(pause_s, should_stop)
     result.is_complete = True
+    return result
+
+
+def count_records(
+    *,
+    usage_before: datetime | None = None,
+    access_before: datetime | None = None,
+    users_unseen_since: datetime | None = None,
+) -> RecordsResult:
+    """Count what `prune_records` would delete, without changes. It reads each table that is named once."""
+    result = RecordsResult(is_complete=True)
+    given = {"usage_totals": usage_before, "staff_access": access_before, "chat_users": users_unseen_since}
+    for table, before in given.items():
+        if before is None:
+            continue
+        with connection.cursor() as cursor:
+            cursor.execute(COUNT_SQL[table], {"before": before})
+            deleted, on_hold = cursor.fetchone()
+        setattr(result, table, deleted)
+        result.on_hold += on_hold
     return result
 
 

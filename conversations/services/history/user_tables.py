@@ -69,6 +69,8 @@ USER_TABLES = (
     UserTable(name="export_holds"),
     # What must be kept, and why: evidence, which outlives the hold. A user on hold is neither erased nor moved.
     UserTable(name="legal_holds", when_erased="kept"),
+    # How long the user's conversations are kept.
+    UserTable(name="retention_rules"),
     # Who read what under which name. It has only ids.
     UserTable(name="staff_access", counted_as="access_records_kept", when_erased="kept", is_exported=True),
     UserTable(name="chat_users", user_column="id", counted_as="directory_entries", is_exported=True),
