@@ -15,6 +15,7 @@ from conversations.management.operator_command import OperatorCommand
 from conversations.management.paths import require_writable
 from conversations.management.progress import ProgressReport
 from conversations.management.users import user_named
+from conversations.services.history.everything import EverythingResult, export_everything
 from conversations.services.history.export import STANDARD_OUTPUT, ExportResult, Format, export_file, export_history
 from conversations.services.history.id_batches import DEFAULT_BATCH_SIZE
 
@@ -44,6 +45,11 @@ class Command(OperatorCommand):
         )
         parser.add_argument("--until", type=past_moment, metavar="WHEN", help="last turn before; same forms as --since")
         parser.add_argument("--all", action="store_true", help="all conversations")
+        parser.add_argument(
+            "--everything",
+            action="store_true",
+            help="with --user: all that is stored about them, as FILE.zip",
+        )
         parser.add_argument("--format", choices=["jsonl", "markdown"])
         parser.add_argument(
             "--batch-size", type=positive, default=DEFAULT_BATCH_SIZE, metavar="N", help="conversations per batch"
@@ -61,10 +67,14 @@ class Command(OperatorCommand):
             raise CommandError("--user and --anonymous exclude each other. Use only one of them.", returncode=2)
         if options["since"] and options["until"] and options["since"] >= options["until"]:
             raise CommandError("--since is not before --until, so nothing would be exported.", returncode=2)
-        _refuse_name(options["output"], options["format"])
+        if options["everything"]:
+            _refuse_besides_user(options)
+        else:
+            _refuse_name(options["output"], options["format"])
         with Interruption() as interruption, failing_clearly("Cannot write the file"):
             options["user"] = user_named(options["user"])
-            result = self._export(options, interruption)
+            export = self._export_everything if options["everything"] else self._export
+            result: Any = export(options, interruption)
         self._summarize(result, options)
 
     def _export(self, options: dict[str, Any], interruption: Interruption) -> ExportResult:
@@ -89,12 +99,40 @@ class Command(OperatorCommand):
                 raise SystemExit(interruption.exit_code)
         return result
 
-    def _summarize(self, result: ExportResult, options: dict[str, Any]) -> None:
+    def _export_everything(self, options: dict[str, Any], interruption: Interruption) -> EverythingResult:
+        silent = not options["verbosity"]
+        with (
+            ProgressReport("conversations exported", self.stderr, total=None, is_silent=silent) as progress,
+            export_file(options["output"]) as target,
+        ):
+            result = export_everything(
+                target=target,
+                user_id=options["user"],
+                should_stop=interruption,
+                on_batch=lambda so_far: progress.reach(so_far.conversations),
+            )
+            if not result.is_complete:
+                raise SystemExit(interruption.exit_code)
+        return result
+
+    def _summarize(self, result: ExportResult | EverythingResult, options: dict[str, Any]) -> None:
         stream = self.stderr if options["output"] == STANDARD_OUTPUT else self.stdout
         if options["json"]:
             stream.write(json.dumps(asdict(result)))
         elif options["verbosity"]:
             stream.write(f"Exported {result.conversations:,} conversations, {result.messages:,} messages.")
+
+
+def _refuse_besides_user(options: dict[str, Any]) -> None:
+    """Refuse what does not go with --everything."""
+    others = ("anonymous", "since", "until", "all", "format")
+    if not options["user"] or any(options[name] for name in others):
+        raise CommandError("--everything goes with --user, and with nothing else that chooses.", returncode=2)
+    if options["output"] == STANDARD_OUTPUT:
+        return
+    if not options["output"].endswith(".zip"):
+        raise CommandError(f"{options['output']} must end in .zip.", returncode=2)
+    require_writable(Path(options["output"]), "Cannot write the file")
 
 
 def _format_of(name: str) -> Format:
