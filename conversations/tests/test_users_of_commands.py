@@ -1,16 +1,19 @@
 """Commands take an e-mail address where they take a user, and refuse users of whom nothing is stored."""
 
+import argparse
 import json
 from collections.abc import Callable
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from django.core.management import CommandError
+from django.core.management import CommandError, load_command_class
 
+from conversations.management import commands
 from conversations.models import ChatUser, Conversation
 from conversations.tests.conftest import remaining
 from conversations.tests.factories import make_old_conversation
+from devstack.folder import PROJECT
 
 pytestmark = pytest.mark.django_db(transaction=True)
 Manage = Callable[..., str]
@@ -93,3 +96,21 @@ def test_a_user_who_is_only_in_the_file_can_be_imported(manage: Manage, tmp_path
     conversation.delete()
     manage("import_history", str(file), "--user", user)
     assert json.loads(manage("erase_user", user, "--dry-run"))["conversations"] == 1
+
+
+# Django's own, whose form is Django's.
+WITHOUT_JSON = {"migrate"}
+
+
+def test_every_command_prints_json_in_a_documented_form() -> None:
+    folder = Path(commands.__file__ or "").parent
+    page = (PROJECT / "docs" / "operating.md").read_text()
+    for name in sorted({path.stem for path in folder.glob("*.py")} - {"__init__"} - WITHOUT_JSON):
+        parser = load_command_class("conversations", name).create_parser("manage.py", name)
+        if name == "legal_hold":
+            (actions,) = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+            parsers = list(actions.choices.values())
+        else:
+            parsers = [parser]
+        assert all("--json" in each._option_string_actions for each in parsers), name
+        assert f"| `{name}` |" in page, f"{name}: docs/operating.md says what its JSON has"

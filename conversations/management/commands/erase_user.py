@@ -50,6 +50,7 @@ class Command(OperatorCommand):
         parser.add_argument("user", type=arguments.user, metavar="USER", help="the user's id or e-mail address")
         parser.add_argument("--dry-run", action="store_true", help="count the rows, erase nothing")
         parser.add_argument("--receipt", type=Path, metavar="FILE.json", help="also write the receipt to this file")
+        parser.add_argument("--json", action="store_true", help="the receipt, which is JSON without this too, on one line")
         parser.add_argument("--yes", action="store_true", help="do not ask for confirmation; required without a terminal")
 
     def handle(self, **options: Any) -> None:
@@ -69,7 +70,7 @@ class Command(OperatorCommand):
                     receipt = self._erase(options, interruption)
             except RedisError as failure:
                 raise CommandError(f"The shared cache failed ({type(failure).__name__}). Run the command again.") from None
-            text = json.dumps(receipt.as_json(), cls=DjangoJSONEncoder, indent=2)
+            text = json.dumps(receipt.as_json(), cls=DjangoJSONEncoder, indent=None if options["json"] else 2)
             self.stdout.write(text)
             if file is not None:
                 write_receipt(file, text)

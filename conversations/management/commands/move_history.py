@@ -50,6 +50,7 @@ class Command(OperatorCommand):
         parser.add_argument("--dry-run", action="store_true", help="count the rows, move nothing")
         parser.add_argument("--receipt", type=Path, metavar="FILE.json", help="also write the receipt to this file")
         parser.add_argument("--batch-size", help="conversations per batch", **size)
+        parser.add_argument("--json", action="store_true", help="the receipt, which is JSON without this too, on one line")
         parser.add_argument("--yes", action="store_true", help="do not ask for confirmation; required without a terminal")
 
     def handle(self, **options: Any) -> None:
@@ -62,7 +63,7 @@ class Command(OperatorCommand):
                 if not options["yes"]:
                     confirm(lambda: _consequence(count_to_move(**users)), self.stderr)
                 receipt = self._move(users, options, interruption)
-            text = json.dumps(receipt.as_json(), cls=DjangoJSONEncoder, indent=2)
+            text = json.dumps(receipt.as_json(), cls=DjangoJSONEncoder, indent=None if options["json"] else 2)
             self.stdout.write(text)
             if file is not None:
                 write_receipt(file, text)

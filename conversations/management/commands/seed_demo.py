@@ -1,5 +1,6 @@
 """`manage.py seed_demo`: fill a database with plausible conversations. See services.demo.seed."""
 
+import json
 import time
 from argparse import ArgumentParser
 from datetime import UTC, datetime
@@ -30,6 +31,7 @@ class Command(OperatorCommand):
         parser.add_argument(
             "--until", type=past_moment, metavar="WHEN", help="end of the year that the rows fill (default: today)"
         )
+        parser.add_argument("--json", action="store_true", help="print the summary as one JSON object")
         parser.add_argument("--add", action="store_true", help="add rows even if there are conversations already")
 
     def handle(self, **options: Any) -> None:
@@ -50,5 +52,7 @@ class Command(OperatorCommand):
             count_usage()
         except IntegrityError:
             raise CommandError("Rows of this seed exist already. Use another --seed.") from None
-        if options["verbosity"]:
+        if options["json"]:
+            self.stdout.write(json.dumps({**numbers, "rows": total}))
+        elif options["verbosity"]:
             self.stdout.write(f"{total:,} rows in {time.monotonic() - started_at:.1f} s.")
