@@ -103,7 +103,7 @@ class OnHold(ServiceError):
 class IdempotencyMismatch(ServiceError):
     code = "idempotency_mismatch"
     status = 422
-    detail = "A different request in this conversation has already used this Idempotency-Key."
+    detail = "A different request has already used this Idempotency-Key."
 
 
 class PreconditionFailed(ServiceError):
