@@ -11,7 +11,7 @@ import pytest
 from django.utils import timezone
 from playwright.sync_api import Browser, Page, expect
 
-from conversations.models import Conversation, Message, RefusedRequests, UsageTotal
+from conversations.models import Conversation, Message, RefusedRequests, UsageTotal, UserQuota
 from conversations.tests.factories import USER_ID, make_conversation
 from tests.support.browser import DESKTOP, EXPECT_LIMIT_S, PHONE, SCREENSHOTS, chromium, open_browser
 
@@ -114,6 +114,30 @@ def _make_busy_month() -> None:
         for back in range(30)
         for number in range(60 - back)
     )
+
+
+def test_long_names_break_no_page(page: Page) -> None:
+    """Without a space, a line of text has no place to break."""
+    address = "a" * 64 + "@" + "b" * 60 + ".example"
+    make_chat_user(email=address, name="n" * 150, last_seen_at=timezone.now(), first_seen_at=timezone.now())
+    conversation = make_conversation(title="t" * 500, model_tag="m" * 100, tags=["g" * 50, "h" * 50], tag_keys=["g" * 50])
+    failed = {"status": "failed", "error_code": "e" * 50, "upstream_code": "u" * 64, "trace_id": "i" * 64}
+    asked = make_message(conversation, "user", "w" * 2_000)
+    make_message(conversation, "assistant", "```\n" + "c" * 500 + "\n```", parent=asked, model_tag="m" * 100, **failed)
+    UserQuota.objects.create(user_id=USER_ID, tokens_day=5)
+    for path in (
+        LIST,
+        f"{LIST}{conversation.pk}/change/",
+        "/admin/conversations/chatuser/",
+        f"/admin/conversations/chatuser/{USER_ID}/change/",
+        "/admin/conversations/userquota/",
+        "/admin/conversations/staffaccess/",
+    ):
+        for viewport in (DESKTOP, PHONE):
+            page.set_viewport_size(viewport)
+            page.goto(path)
+            width = page.evaluate("document.documentElement.scrollWidth")
+            assert width <= viewport["width"], f"{path} is {width} px wide"
 
 
 def test_staff_find_a_conversation_and_read_it(page: Page) -> None:
