@@ -181,7 +181,7 @@ FAILURES: dict[str, type[UpstreamFailure]] = {
 FAILURES_BY_STATUS: dict[int, type[UpstreamFailure]] = {
     **dict.fromkeys((429, 529), UpstreamBusy),
     **dict.fromkeys((503, 521, 523, 525, 526, 530), UpstreamUnavailable),
-    **dict.fromkeys((408, 504, 522, 524), UpstreamTimeout),
+    **dict.fromkeys((408, 504, 522, 524, 598, 599), UpstreamTimeout),
     **dict.fromkeys((401, 402, 403, 407), UpstreamRefused),
 }
 

@@ -6,14 +6,15 @@ from inference_proxy.exceptions import (
     ModelGone,
     UpstreamError,
     UpstreamFailure,
+    UpstreamRefused,
     ValueRefused,
-    failure_of_status,
 )
 from inference_proxy.protocols.compatibility import read_refusal
 from inference_proxy.protocols.content_refusals import is_about_content
 from inference_proxy.protocols.context_refusals import error_says_too_long, named_tokens, names_max_tokens, says_too_long
 from inference_proxy.protocols.error_reports import ErrorReport, read_error
 from inference_proxy.protocols.model_refusals import is_about_model
+from inference_proxy.protocols.service_troubles import is_about_account, trouble_of_event, trouble_of_response
 from inference_proxy.protocols.value_refusals import describe_bounds, refused_field
 
 
@@ -21,7 +22,9 @@ def failure_of_response(status: int, answer: bytes) -> UpstreamFailure:
     """Return the failure that an answer with another status than success means. `answer` may be the beginning of a long one."""
     error = read_error(answer)
     failure: UpstreamFailure
-    if says_too_long(status, error):
+    if is_about_account(status, error):
+        failure = UpstreamRefused()
+    elif says_too_long(status, error):
         failure = _too_long(error)
     elif is_about_content(status, error):
         failure = ContentRefused()
@@ -30,7 +33,7 @@ def failure_of_response(status: int, answer: bytes) -> UpstreamFailure:
     elif field := refused_field(status, error):
         failure = ValueRefused.of(field, describe_bounds(error))
     else:
-        failure = failure_of_status(status)
+        failure = trouble_of_response(status, error)
     failure.refusal = read_refusal(status, answer)
     return failure
 
@@ -40,7 +43,7 @@ def failure_of_event(event: bytes) -> UpstreamFailure:
     if not event.lstrip().startswith(b"{"):
         return UpstreamError()
     error = read_error(event)
-    failure: UpstreamFailure = _too_long(error) if error_says_too_long(error) else UpstreamError()
+    failure: UpstreamFailure = _too_long(error) if error_says_too_long(error) else trouble_of_event(error)
     failure.refusal = read_refusal(None, event)
     return failure
 

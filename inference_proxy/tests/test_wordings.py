@@ -12,7 +12,7 @@ import pytest
 from inference_proxy.exceptions import ContentRefused, ContextTooLong, ModelGone, UpstreamFailure, ValueRefused
 from inference_proxy.protocols.compatibility import Compatibility, read_refusal
 from inference_proxy.protocols.error_reports import read_error
-from inference_proxy.protocols.refusals import failure_of_response
+from inference_proxy.protocols.refusals import failure_of_event, failure_of_response
 from inference_proxy.protocols.value_refusals import describe_bounds
 
 Wording = dict[str, Any]
@@ -71,3 +71,9 @@ def test_a_model_that_is_gone(wording: Wording) -> None:
 def test_a_field_that_is_unknown(wording: Wording) -> None:
     refusal = read_refusal(wording["status"], answer_of(wording))
     assert Compatibility().change_after(wording["body"], refusal) == wording["changed"]
+
+
+@pytest.mark.parametrize("wording", wordings("troubles"))
+def test_a_trouble_of_the_service(wording: Wording) -> None:
+    failure = failure_of(wording) if wording["status"] else failure_of_event(answer_of(wording))
+    assert failure.code == wording["code"]
