@@ -16,6 +16,7 @@ from django.db import models
 from django.db.models import F, Func, Q
 from django.db.models.functions import Upper
 
+from conversations.cell_models import MovedUser
 from conversations.erased_models import ErasedUser
 from conversations.export_models import ExportHold
 from conversations.expressions import MESSAGE_DAY
@@ -46,6 +47,7 @@ __all__ = [
     "ExportHold",
     "LegalHold",
     "Message",
+    "MovedUser",
     "PruneRun",
     "QueuedMessage",
     "RefusedRequests",

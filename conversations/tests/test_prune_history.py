@@ -369,9 +369,9 @@ def test_a_message_that_comes_before_the_lock_saves_its_conversation(criterion: 
 def test_a_batch_takes_as_many_statements_whatever_it_holds(django_assert_num_queries: Any, conversations: int) -> None:
     for _ in range(conversations):
         make_old_conversation()
-    # Savepoint, planner setting, rows without time, window, lock, ask again, two deletes, release; then, at the end of the
-    # walk, savepoint, planner setting, a window that is empty, release.
-    with django_assert_num_queries(14):
+    # Savepoint, planner setting, rows without time, window, lock, ask again, setting, two deletes, release; then, at the end of
+    # the walk, savepoint, planner setting, a window that is empty, release.
+    with django_assert_num_queries(15):
         prune_history(criteria=PruneCriteria(older_than=days_ago(90)))
 
 

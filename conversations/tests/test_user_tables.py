@@ -12,6 +12,7 @@ from conversations.models import (
     EarlyStop,
     ExportHold,
     LegalHold,
+    MovedUser,
     RefusedRequests,
     RetentionRule,
     StaffAccess,
@@ -47,6 +48,7 @@ def make_rows_in_every_table(user_id: UUID) -> None:
     RetentionRule.objects.create(user_id=user_id, days=90)
     StaffAccess.objects.create(staff_name="sue", kind="read", conversation_id=conversation.id, user_id=user_id)
     ChatUser.objects.create(id=user_id, email=f"{user_id}@example.com")
+    MovedUser.objects.create(user_id=user_id, begun_at=now)
 
 
 def tables_of(user_id: UUID) -> set[str]:

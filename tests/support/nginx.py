@@ -45,6 +45,9 @@ def find_nginx() -> str | None:
 class Nginx:
     """The proxy of some nodes on this machine."""
 
+    configuration = CONFIGURATION
+    upstreams: tuple[str, ...] = ("server chat-1:8002", "server chat-2:8002")
+
     def __init__(self, folder: Path, nodes: Sequence[int], add_headers: dict[str, str] | None = None) -> None:
         self.port = free_port()
         self._program = find_nginx() or ""
@@ -52,7 +55,7 @@ class Nginx:
         self._folder = folder
         # Run as root, nginx gives its workers another user, who needs the folder.
         folder.chmod(0o755)
-        Path(folder, "chat-api.conf").write_text(self._adapt(CONFIGURATION.read_text(), nodes))
+        Path(folder, "chat-api.conf").write_text(self._adapt(self.configuration.read_text(), nodes))
         more = " ".join(f"add_header {name} {value} always;" for name, value in (add_headers or {}).items())
         Path(folder, "nginx.conf").write_text(AROUND.format(folder=folder, address=ADDRESS, more=more))
         self._command = [self._program, "-c", f"{folder}/nginx.conf", "-p", str(folder), "-e", f"{folder}/error.log"]
@@ -82,9 +85,8 @@ class Nginx:
         for written, here in {
             "listen 80;": f"listen 127.0.0.1:{self.port};",
             "listen [::]:80;": "",
-            "server chat-1:8002": f"server 127.0.0.1:{nodes[0]}",
-            "server chat-2:8002": f"server 127.0.0.1:{nodes[1]}",
             "/var/log/nginx/access.log": f"{self._folder}/access.log",
+            **{name: f"server 127.0.0.1:{port}" for name, port in zip(self.upstreams, nodes, strict=True)},
         }.items():
             assert configuration.count(written) == 1, written
             configuration = configuration.replace(written, here)

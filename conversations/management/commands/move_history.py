@@ -1,4 +1,4 @@
-"""`manage.py move_history`: give everything of one user to another. See services.history.move."""
+"""`manage.py move_history`: give everything of one user to another, or to another cell. See services.history.move and cells."""
 
 import json
 from argparse import ArgumentParser
@@ -12,6 +12,7 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.db import IntegrityError
 
 from conversations.management import arguments
+from conversations.management.cell_moves import add_cell_arguments, move_between_cells
 from conversations.management.confirmation import confirm
 from conversations.management.failures import failing_clearly
 from conversations.management.held import refuse_user_on_hold, saying_what_is_held
@@ -32,6 +33,10 @@ Usage is added up. Limits (user_quotas) and own instructions of the new owner st
 You can interrupt the command and run it again. The receipt contains both ids and the numbers of rows. The first user's
 entry in the directory of users stays, and so do the records of which staff read what; erase_user deletes the former.
 
+To another cell, which is another complete installation: --from USER --to-cell FILE here, --from-cell FILE there, then tell the
+proxy, and --from USER --erase-moved here. From the first to the proxy, writes of the user get 503. --give-up undoes the first.
+See "Cells" in docs/operating.md.
+
 exit codes: 0 everything is moved, 1 failed, 2 wrong arguments or not confirmed, 3 nothing is stored about the first user,
 4 the first user or one of their conversations is on hold (see legal_hold), 130 and 143 interrupted. After 1, 130 and 143, run
 the command again.
@@ -39,14 +44,15 @@ the command again.
 
 
 class Command(OperatorCommand):
-    help = "Give a user's conversations, usage, limits and instructions to another user; print a receipt."
+    help = "Give a user's conversations, usage, limits and instructions to another user, or to another cell; print a receipt."
     epilog = EPILOG
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        who: dict[str, Any] = {"type": arguments.user, "metavar": "USER", "required": True}
+        who: dict[str, Any] = {"type": arguments.user, "metavar": "USER"}
         size: dict[str, Any] = {"type": arguments.positive, "default": BATCH_SIZE, "metavar": "N"}
         parser.add_argument("--from", dest="from_user", help="whose it is: an id or an e-mail address", **who)
         parser.add_argument("--to", dest="to_user", help="the new owner: an id or a known e-mail address", **who)
+        add_cell_arguments(parser)
         parser.add_argument("--dry-run", action="store_true", help="count the rows, move nothing")
         parser.add_argument("--receipt", type=Path, metavar="FILE.json", help="also write the receipt to this file")
         parser.add_argument("--batch-size", help="conversations per batch", **size)
@@ -54,6 +60,10 @@ class Command(OperatorCommand):
         parser.add_argument("--yes", action="store_true", help="do not ask for confirmation; required without a terminal")
 
     def handle(self, **options: Any) -> None:
+        if move_between_cells(options, self.stdout, self.stderr):
+            return
+        if not (options["from_user"] and options["to_user"]):
+            raise CommandError("Give --from and --to, or what to do with another cell.", returncode=2)
         with Interruption() as interruption, failing_clearly(), receipt_file(options["receipt"]) as file:
             users = _users(options)
             refuse_user_on_hold(users["from_user"])

@@ -54,9 +54,14 @@ COPY (
 
 
 def column_names(kind: str) -> list[str]:
-    """Return the names of a table's own columns, as the database has them."""
+    """Return the names of the columns of the table for a kind of line, as the database has them."""
+    return own_columns(TABLES[kind])
+
+
+def own_columns(table: str) -> list[str]:
+    """Return the names of a table's columns that are not generated, as the database has them."""
     with connection.cursor() as cursor:
-        cursor.execute(COLUMNS_SQL, [TABLES[kind]])
+        cursor.execute(COLUMNS_SQL, [table])
         return [name for (name,) in cursor.fetchall()]
 
 

@@ -71,6 +71,8 @@ USER_TABLES = (
     UserTable(name="legal_holds", when_erased="kept"),
     # How long the user's conversations are kept.
     UserTable(name="retention_rules"),
+    # Written when a user is moved to another cell. It refuses what a client with an old cookie sends here.
+    UserTable(name="moved_users", when_erased="kept"),
     # Who read what under which name. It has only ids.
     UserTable(name="staff_access", counted_as="access_records_kept", when_erased="kept", is_exported=True),
     UserTable(name="chat_users", user_column="id", counted_as="directory_entries", is_exported=True),
