@@ -18,7 +18,8 @@ class CappedPaginator(Paginator):
     @cached_property
     def count(self) -> int:
         rows: Any = self.object_list
-        return int(rows[:MOST_COUNTED].count())
+        # In any order: the newest 5,000 of a user would be looked for among the conversations of all.
+        return int(rows.order_by()[:MOST_COUNTED].count())
 
 
 class ListedLookupsAdmin(admin.ModelAdmin):

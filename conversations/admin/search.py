@@ -114,24 +114,27 @@ def _find_words(conversations: ConversationQuerySet, wanted: str) -> Found:
 
 
 def match_words(conversations: ConversationQuerySet, wanted: str, *, most: int) -> WordMatches:
-    """Return titles and messages with these words, newest first, at most `most` of each."""
+    """Return titles and messages with these words, newest first, at most `most` of each.
+
+    Up to 500 are read of each: for fewer, PostgreSQL would look for the newest matches through all titles in the order of time.
+    """
     try:
         with _bounded_search():
             words = read_words(wanted, _fetch)
             if words is None or not _is_indexable(words):
                 return WordMatches(notice=NO_WORDS)
             titled = conversations.titled_with_words(words.loose, words.exact).newest_activity_first()
-            found = list(titled.values_list("id", flat=True)[:most])
+            found = list(titled.values_list("id", flat=True)[:MOST_MATCHES])
             matches = Message.objects.with_words(words.loose, words.exact).newest_first()
-            pairs = list(matches.values_list("conversation_id", "id")[:most])
+            pairs = list(matches.values_list("conversation_id", "id")[:MOST_MATCHES])
     except OperationalError as failure:
         if not isinstance(failure.__cause__, psycopg.errors.QueryCanceled):
             raise
         return WordMatches(notice="The search took too long because the words are too common. Add a less common word.")
     notice = ""
-    if most in (len(found), len(pairs)):
+    if most <= max(len(found), len(pairs)):
         notice = f"{most} or more matches: only some are shown. Add a word to narrow the search."
-    return WordMatches(titled=found, messages=pairs, notice=notice, words=words)
+    return WordMatches(titled=found[:most], messages=pairs[:most], notice=notice, words=words)
 
 
 def _is_indexable(words: Words) -> bool:

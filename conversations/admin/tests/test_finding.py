@@ -5,7 +5,9 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from conversations.admin import filters, search
@@ -322,6 +324,16 @@ def test_a_lists_queries_do_not_grow_with_its_rows(support: Client, django_asser
     for _ in range(40):
         make_long_conversation(1)
     look()
+
+
+@pytest.mark.parametrize("query", [{}, {"q": str(USER_ID)}, {"last_reply": "complete"}])
+def test_rows_are_counted_in_no_order(support: Client, query: dict[str, str]) -> None:
+    make_long_conversation(1)
+    with CaptureQueriesContext(connection) as asked:
+        assert support.get(LIST, query).context["cl"].result_count == 1
+    counts = [one["sql"] for one in asked if one["sql"].startswith("SELECT COUNT")]
+    assert counts
+    assert not [sql for sql in counts if "ORDER BY" in sql]
 
 
 def test_a_list_counts_no_further_than_staff_page(support: Client, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,9 @@ from uuid import UUID
 
 import pytest
 from django.contrib.auth.models import Permission
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 
 from conversations.models import StaffAccess
 from conversations.tests.factories import USER_ID, make_conversation
@@ -104,6 +106,14 @@ def test_a_search_makes_few_queries(support: Client, wanted: str, django_assert_
     support.get("/admin/")
     with django_assert_max_num_queries(20):
         support.get(FIND, {"q": wanted})
+
+
+def test_titles_are_looked_up_by_their_words(support: Client) -> None:
+    with CaptureQueriesContext(connection) as asked:
+        support.get(FIND, {"q": "halyard"})
+    (titles,) = [one["sql"] for one in asked if "search_text(conversations.title)" in one["sql"]]
+    # With a smaller limit, PostgreSQL would read all titles in the order of time.
+    assert titles.endswith("LIMIT 500")
 
 
 @pytest.mark.parametrize(
