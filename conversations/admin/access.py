@@ -138,10 +138,10 @@ class StaffAccessAdmin(ReadOnlyAdmin):
     def what_for(self, access: StaffAccess) -> str:
         return visible(access.reason or "–")
 
-    @admin.display(description="Conversation", empty_value="a list")
-    def conversation(self, access: StaffAccess) -> str | None:
+    @admin.display(description="Conversation")
+    def conversation(self, access: StaffAccess) -> str:
         if access.conversation_id == NO_CONVERSATION:
-            return None
+            return "a list" if access.kind == AccessKind.LISTED else "–"
         address = reverse("admin:conversations_conversation_change", args=[access.conversation_id])
         return format_html('<a href="{}">{}</a>', address, access.conversation_id)
 

@@ -327,7 +327,7 @@ def test_staff_look_at_a_person_for_a_reason(page: Page, settings: Any) -> None:
     expect(page.locator("#content")).to_contain_text("Sorting a list in Python")
     expect(page.locator("#user-tools")).to_contain_text("For: Ticket 4711")
     page.reload()
-    page.click("text=Who read, exported or deleted")
+    page.click("text=Who read, exported, deleted")
     _photograph(page, "person")
     assert findings(page) == []
     page.click("text=Users near their quota")

@@ -9,6 +9,7 @@ from django.test import Client
 from django.utils import timezone
 
 from conversations.models import StaffAccess, UsageTotal, UserQuota
+from conversations.staff_models import NO_CONVERSATION
 from conversations.tests.factories import USER_ID, make_conversation
 
 from .factories import make_chat_user, make_staff
@@ -48,6 +49,16 @@ def test_who_read_a_person_is_shown_to_those_who_may_see_the_record(support: Cli
     page = superuser.get(PERSON)
     assert [(one.staff_name, one.kind) for one in page.context["readers"]] == [("sue", "listed"), ("sue", "read")]
     assert str(conversation.pk) in page.content.decode()
+
+
+def test_what_was_done_to_all_of_a_user_is_shown_without_a_link(superuser: Client) -> None:
+    make_chat_user()
+    superuser.post(PERSON.replace("change", "export"))
+    page = superuser.get(PERSON).content.decode()
+    assert "exported (everything)" in page
+    assert str(NO_CONVERSATION) not in page
+    record = superuser.get("/admin/conversations/staffaccess/").content.decode()
+    assert str(NO_CONVERSATION) not in record and "–" in record
 
 
 def test_users_near_a_limit_are_listed_the_fullest_first(support: Client, settings: Any) -> None:
