@@ -1,5 +1,6 @@
 """Export everything of a user, and erase a user, on their page: who may, what is recorded, and what is said."""
 
+import html
 import json
 from typing import Any
 
@@ -8,8 +9,9 @@ from django.test import Client
 from django.utils import timezone
 from redis.exceptions import RedisError
 
-from conversations.exceptions import ExportInProgress
+from conversations.exceptions import ExportInProgress, OnHold
 from conversations.models import ChatUser, Conversation, RefusedRequests, StaffAccess
+from conversations.services.history.holds import place_hold
 from conversations.tests.factories import USER_ID, make_conversation
 
 from .factories import make_chat_user, make_long_conversation, make_staff
@@ -133,6 +135,19 @@ def test_a_cache_that_fails_is_said(lead: Client, monkeypatch: pytest.MonkeyPatc
     page = lead.post(ERASE, {"confirmation": "ada@example.com"}).content.decode()
     assert "Erase again" in page
     assert "redis:" not in page
+
+
+def test_a_user_is_put_on_hold_from_the_page_and_then_not_erased(support: Client, superuser: Client) -> None:
+    make_chat_user()
+    make_conversation()
+    address = f"/admin/conversations/legalhold/add/?user={USER_ID}"
+    assert "Put on hold" not in support.get(f"{PERSON}change/").content.decode()
+    assert f'href="{address}"' in superuser.get(f"{PERSON}change/").content.decode()
+    assert str(USER_ID) in superuser.get(address).content.decode()
+    place_hold(reason="Case 7", placed_by="root", user_id=USER_ID)
+    page = superuser.post(ERASE, {"confirmation": "ada@example.com"}).content.decode()
+    assert OnHold.detail in html.unescape(page)
+    assert Conversation.objects.count() == 1
 
 
 @pytest.mark.parametrize("page", [f"{UNKNOWN}erase/", f"{UNKNOWN}export/", "/admin/conversations/chatuser/x/erase/"])
