@@ -1,15 +1,16 @@
 """What staff do with all of a user: export everything, and erase. Each has a page of its own, and each act is recorded."""
 
 import json
+import tempfile
 import time
-from typing import Any
+from typing import Any, BinaryIO, cast
 from uuid import UUID
 
 from django.contrib import admin, messages
 from django.contrib.admin import AdminSite
 from django.core.exceptions import PermissionDenied
 from django.core.serializers.json import DjangoJSONEncoder
-from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http import FileResponse, Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
@@ -21,7 +22,8 @@ from conversations.admin.visible import visible
 from conversations.ids import parse_id
 from conversations.models import AccessKind, ChatUser, Conversation
 from conversations.services.history.erase import Receipt, erase_user
-from conversations.services.history.own_export import export_own
+from conversations.services.history.everything import export_everything
+from conversations.services.history.own_export import exports
 from conversations.services.history.user_tables import is_known_user
 from conversations.services.staff.access import note_list
 
@@ -29,24 +31,46 @@ EXPORT_PERMISSION = "conversations.export_conversation"
 ERASE_PERMISSION = "conversations.erase_chatuser"
 # A request may not take for ever. Who has more to erase presses the button again.
 ERASE_FOR_S = 15.0
+EXPORT_FOR_S = 30.0
 MOST_COUNTED = 10_000
 
 
 def export_page(request: HttpRequest, object_id: str) -> HttpResponseBase:
-    """Download all conversations of a user, as they would themselves."""
+    """Download everything about a user, as `export_history --everything` writes it."""
     user_id = _require(request, object_id, EXPORT_PERMISSION)
     if request.method != "POST":
         return _back(user_id)
     try:
-        download = export_own(user_id=user_id, file_format="jsonl")
+        permit = exports.acquire(user_id)
     except ServiceError as refusal:
         messages.error(request, refusal.text)
         return _back(user_id)
+    with permit:
+        archive = _write_archive(user_id)
+    if archive is None:
+        messages.error(request, f"This is more than one request can export. Use export_history --user {user_id} --everything.")
+        return _back(user_id)
     note_list(reader=reader_of(request), user_id=user_id, search="everything", kind=AccessKind.EXPORTED)
-    response = StreamingHttpResponse(download, content_type="application/x-ndjson")
-    response["Content-Disposition"] = f'attachment; filename="user-{user_id}.jsonl"'
+    response = FileResponse(archive, as_attachment=True, filename=f"user-{user_id}.zip")
     response["Cache-Control"] = "no-store"
     return response
+
+
+def _write_archive(user_id: UUID) -> BinaryIO | None:
+    """Write the archive to a file without a name, which is gone when it is closed. None: it takes too long."""
+    # Closed by the response.
+    target = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115
+    give_up_at = time.monotonic() + EXPORT_FOR_S
+    try:
+        result = export_everything(target=target, user_id=user_id, should_stop=lambda: time.monotonic() > give_up_at)
+    except BaseException:
+        target.close()
+        raise
+    if not result.is_complete:
+        target.close()
+        return None
+    target.seek(0)
+    return target
 
 
 def erase_page(request: HttpRequest, object_id: str, site: AdminSite = admin.site) -> HttpResponse:

@@ -12,7 +12,16 @@ from uuid import uuid4
 import pytest
 from django.core.management import CommandError
 
-from conversations.models import ChatUser, Conversation, Message, StaffAccess, UsageTotal, UserInstructions, UserQuota
+from conversations.models import (
+    ChatUser,
+    Conversation,
+    Message,
+    RefusedRequests,
+    StaffAccess,
+    UsageTotal,
+    UserInstructions,
+    UserQuota,
+)
 from conversations.services.history import everything
 from conversations.services.history.field_notes import FIELDS, LEFT_OUT
 from conversations.services.history.json_lines import COLUMNS_SQL
@@ -35,6 +44,7 @@ def archive(manage: Manage, tmp_path: Path) -> zipfile.ZipFile:
     make_old_conversation()
     for user in (USER_ID, uuid4()):
         UsageTotal.objects.create(user_id=user, bucket=NOW.replace(minute=0, second=0, microsecond=0), tokens=40)
+        RefusedRequests.objects.create(user_id=user, day=NOW.date(), limited=3)
         UserQuota.objects.create(user_id=user, tokens_day=100)
         UserInstructions.objects.create(user_id=user, text="be brief")
         StaffAccess.objects.create(

@@ -1,7 +1,9 @@
 """Export everything of a user, and erase a user, on their page: who may, what is recorded, and what is said."""
 
 import html
+import io
 import json
+import zipfile
 from typing import Any
 
 import pytest
@@ -9,9 +11,12 @@ from django.test import Client
 from django.utils import timezone
 from redis.exceptions import RedisError
 
-from conversations.exceptions import ExportInProgress, OnHold
+from chatapi.permits.permit import Permits
+from chatapi.permits.shares import at_most
+from conversations.exceptions import OnHold, TooManyExports
 from conversations.models import ChatUser, Conversation, RefusedRequests, StaffAccess
 from conversations.services.history.holds import place_hold
+from conversations.services.history.own_export import EXPORTS
 from conversations.tests.factories import USER_ID, make_conversation
 
 from .factories import make_chat_user, make_long_conversation, make_staff
@@ -59,12 +64,23 @@ def test_everything_is_exported_and_recorded(operator: Client) -> None:
     make_long_conversation(2, title="Bread")
     make_conversation(user_id=None, title="Of nobody")
     answer = operator.post(EXPORT)
-    lines = [json.loads(line) for line in b"".join(answer.streaming_content).splitlines()]
-    assert "attachment" in answer["Content-Disposition"]
+    assert answer["Content-Disposition"] == f'attachment; filename="user-{USER_ID}.zip"'
     assert "no-store" in answer["Cache-Control"]
+    archive = zipfile.ZipFile(io.BytesIO(b"".join(answer.streaming_content)))
+    lines = [json.loads(line) for line in archive.read("history.jsonl").splitlines()]
     assert [line["conversation"]["title"] for line in lines if "conversation" in line] == ["Bread"]
     assert len([line for line in lines if "message" in line]) == 4
+    assert "refused_requests.jsonl" in archive.namelist()
     assert acts() == [("olga", "exported", "everything")]
+
+
+def test_more_than_one_request_can_export_is_said(operator: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_chat_user()
+    make_long_conversation(2)
+    monkeypatch.setattr("conversations.admin.people.EXPORT_FOR_S", -1.0)
+    page = operator.post(EXPORT, follow=True).content.decode()
+    assert f"export_history --user {USER_ID} --everything" in page
+    assert acts() == []
 
 
 def test_a_link_exports_nothing(operator: Client) -> None:
@@ -73,15 +89,11 @@ def test_a_link_exports_nothing(operator: Client) -> None:
     assert acts() == []
 
 
-def test_an_export_that_runs_already_is_said(operator: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_exports_are_said(operator: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     make_chat_user()
-
-    def refuse(**_: Any) -> None:
-        raise ExportInProgress
-
-    monkeypatch.setattr("conversations.admin.people.export_own", refuse)
+    monkeypatch.setattr("conversations.admin.people.exports", Permits(EXPORTS, at_most(0)))
     page = operator.post(EXPORT, follow=True)
-    assert ExportInProgress.detail in page.content.decode()
+    assert TooManyExports.detail in html.unescape(page.content.decode())
     assert acts() == []
 
 

@@ -32,7 +32,7 @@ from inference_proxy.replies.streams import escape_line_ends
 # Rows that are read at once.
 BATCH = 500
 # In the order in which they are in the archive. The history has a file of its own.
-TABLES = ("chat_users", "user_quotas", "user_instructions", "usage_totals", "staff_access")
+TABLES = ("chat_users", "user_quotas", "user_instructions", "usage_totals", "refused_requests", "staff_access")
 PAGE_BEGINNING = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>What is stored about you</title><style>
@@ -58,6 +58,7 @@ chat_users.jsonl      the entry in the directory of users
 user_quotas.jsonl     the user's own limits
 user_instructions.jsonl  the user's own instructions
 usage_totals.jsonl    what was sent and generated, per quarter of an hour; deleting does not change it
+refused_requests.jsonl  how many requests were refused per day, for three months
 staff_access.jsonl    which staff read or exported what, when and what for
 fields.json           what each field means
 
@@ -121,7 +122,7 @@ def _write_rows(target: BinaryIO, table: str, user_id: UUID) -> int:
         sql.Identifier(table),
         sql.Identifier(described.user_column),
         sql.Literal(str(user_id)),
-        sql.Identifier("bucket" if "bucket" in columns else "at" if "at" in columns else described.user_column),
+        sql.Identifier(next((name for name in ("bucket", "day", "at") if name in columns), described.user_column)),
     )
     count = 0
     with connection.wrap_database_errors, connection.cursor() as cursor, cursor.copy(statement) as copy:

@@ -92,6 +92,12 @@ FIELDS: Mapping[str, Mapping[str, str]] = {
         "followed_at": "when a client last read it elsewhere",
         "is_awaited": "whether messages waited behind it",
     },
+    "refused_requests": {
+        "user_id": USER,
+        "day": "the day, in UTC",
+        "limited": "requests that were refused because there were too many",
+        "other": "requests that were refused for another reason",
+    },
     "usage_totals": {
         "user_id": USER,
         "bucket": "when the quarter of an hour began",

@@ -60,7 +60,7 @@ USER_TABLES = (
     # What `/api/changes` tells. Cursors of the user expire with them.
     UserTable(name="conversation_changes", counted_as="changes"),
     UserTable(name="usage_totals", counted_as="usage_totals", when_moved="statement", is_exported=True),
-    UserTable(name="refused_requests"),
+    UserTable(name="refused_requests", is_exported=True),
     UserTable(name="user_quotas", counted_as="quotas", when_moved="one row", is_exported=True),
     UserTable(name="user_instructions", counted_as="instructions", when_moved="one row", is_exported=True),
     # Stops of chats that did not exist yet, seconds ago.
