@@ -23,6 +23,7 @@ def make_groups() -> None:
     import_module("conversations.migrations.0053_webhooks").grant(apps, None)
     import_module("conversations.migrations.0054_staff_sign_in").grant(apps, None)
     import_module("conversations.migrations.0056_refused_requests").grant(apps, None)
+    import_module("conversations.migrations.0057_legal_holds").grant(apps, None)
 
 
 def make_staff(name: str, *groups: str, superuser: bool = False, password: str | None = None) -> User:

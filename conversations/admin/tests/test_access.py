@@ -32,6 +32,7 @@ def test_the_groups_hold_what_their_names_promise() -> None:
     assert permissions("auditors") == {"view_staffaccess"}
     quotas = {f"{what}_userquota" for what in ("view", "add", "change", "delete")}
     leading = {"end_staffsession", "reset_second_factor", "erase_chatuser"}
+    leading |= {f"{verb}_legalhold" for verb in ("view", "add", "change")}
     assert permissions("leads") == operating | quotas | leading | {"view_staffaccess", "add_assistant", "change_assistant"}
 
 
