@@ -184,6 +184,8 @@ def test_cookies_are_refused_and_redirects_not_followed() -> None:
         (b'{"name":"a\xff"}', {"name": "a\ufffd"}),
         (b'{"score":NaN,"most":1e999,"valid":true}', {"score": None, "most": None, "valid": True}),
         (b'[{"id":"small"}]', {"data": [{"id": "small"}]}),
+        ('{"name":"\u00e9"}'.encode("utf-16"), {"name": "\u00e9"}),
+        ('{"valid":true}'.encode("utf-16-le"), {"valid": True}),
     ],
 )
 def test_json_is_read_as_others_write_it(body: bytes, read: dict[str, object]) -> None:

@@ -33,7 +33,7 @@ from inference_proxy.protocols.event_values import (
     without_doubled_field,
     without_unstorable,
 )
-from inference_proxy.protocols.openai_forms import choices_of_document, join_parts, reasoning_of
+from inference_proxy.protocols.openai_forms import choices_of_document, join_parts, model_names, reasoning_of
 from inference_proxy.protocols.token_counts import PLACES, read_usage, read_usage_elsewhere
 from inference_proxy.protocols.tool_calls import CallCollector, ToolCall
 
@@ -256,9 +256,7 @@ class OpenAI:
         return self._ending.may_end_here(is_clean=is_clean)
 
     def read_models(self, answer: dict[str, Any]) -> dict[str, Any]:
-        listed = answer.get("data")
-        listed = listed if isinstance(listed, list) else []
-        names = [without_unstorable(str(model.get("id"))) for model in listed if isinstance(model, dict)]
+        names = [without_unstorable(name) for name in model_names(answer)]
         current = settings.INFERENCE_MODEL or (names[0] if names else "")
         models = [{"model_tag": name, "source": "openai", "path": "", "loaded": name == current} for name in names]
         return {"current_model": current, "models": models}

@@ -1,4 +1,4 @@
-"""Forms of chat completions that servers send beside OpenAI's own: content in parts, names for thoughts, whole documents."""
+"""Forms that servers send beside OpenAI's own: content in parts, names for thoughts, whole documents, lists of models."""
 
 from typing import Any
 
@@ -20,6 +20,9 @@ KINDS = {"thinking": "thinking", "text": "text", "output_text": "text", "refusal
 THOUGHT_TEXTS = ("text", "thinking", "summary", "content")
 # What gateways put around the document of the server behind them.
 WRAPPERS = ("data", "result", "response", "output")
+# Where the models are in a list of them, and what a model is called there.
+MODEL_LISTS = ("data", "models", "result")
+MODEL_NAMES = ("id", "name", "model", "model_id")
 # Where the text is in a document without choices.
 DOCUMENT_TEXTS = ("message", "response", "output_text", "generated_text", "content", "text")
 
@@ -88,3 +91,15 @@ def choices_of_document(event: dict[str, Any]) -> list[Any]:
 
 def _is_wrapper(message: dict[str, Any]) -> bool:
     return "choices" in message or "error" in message
+
+
+def model_names(answer: dict[str, Any]) -> list[str]:
+    """Return the names in a list of models."""
+    listed = next((found for name in MODEL_LISTS if isinstance(found := answer.get(name), list)), [])
+    return [name for model in listed if (name := _model_name(model))]
+
+
+def _model_name(model: Any) -> str:
+    if isinstance(model, dict):
+        model = next((name for field in MODEL_NAMES if isinstance(name := model.get(field), str)), None)
+    return model if isinstance(model, str) else ""

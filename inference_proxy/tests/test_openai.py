@@ -225,7 +225,10 @@ def test_a_document_that_is_an_error_is_no_reply() -> None:
         ("c", {"data": []}, "c", []),
         ("", {}, "", []),
         ("", {"data": "x"}, "", []),
-        ("", {"data": ["x", {"id": "a"}]}, "a", [True]),
+        ("", {"data": [7, {"id": "a"}]}, "a", [True]),
+        ("", {"data": ["a", {"name": "b"}, {"owner": "c"}]}, "a", [True, False]),
+        ("", {"models": [{"name": "a", "model": "b"}]}, "a", [True]),
+        ("", {"result": [{"id": 7, "name": "a"}], "success": True}, "a", [True]),
         ("", {"data": [{"id": "a\x00b"}]}, "ab", [True]),
     ],
 )
