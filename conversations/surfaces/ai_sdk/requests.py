@@ -196,10 +196,11 @@ class SubmitParser(LongBodyParser):
             message = {"role": role, "id": self._read_id(each.id)}
             if place == asked and each.parts is not msgspec.UNSET:
                 message["parts"] = super().read_field("parts", each.parts)
-            elif role == "assistant" and place in (asked - 1, len(said) - 1) and each.parts is not msgspec.UNSET:
-                message["parts"] = read_long_parts(each.parts)
+            elif role == "assistant" and place in (asked - 1, len(said) - 1) and (parts := read_long_parts(each.parts)):
+                message["parts"] = parts
             read.append(message)
-        return read
+        # Behind the question, only outputs count.
+        return read if read and "parts" in read[-1] else read[: asked + 1]
 
     @staticmethod
     def _read_id(raw: Any) -> Any:

@@ -105,6 +105,8 @@ class LongPart(msgspec.Struct, gc=False):
 
 def read_long_parts(raw: Any) -> list[dict[str, Any]]:
     """Return the parts with outputs of an answer in a long body, for `read_outputs`."""
+    if raw is msgspec.UNSET:
+        return []
     if bytes(memoryview(raw)).count(b'"type"') > MOST_PARTS:
         raise PayloadTooLarge
     try:
