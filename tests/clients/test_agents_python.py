@@ -84,6 +84,22 @@ def test_an_agent_with_a_tool(responses: bool, address: str, client: Client, ups
     assert outputs == ["Sun in Oslo", "Sun in Rom"]
 
 
+@pytest.mark.parametrize("responses", [True, False], ids=["responses", "completions"])
+def test_an_agent_streams(responses: bool, address: str, client: Client, upstream: ScriptedUpstream) -> None:
+    async def talk() -> tuple[str, Any]:
+        async with AsyncOpenAI(base_url=address, api_key=client.token) as api:
+            agent = Agent(name="Helper", instructions="Be brief.", model="tiny", tools=[weather])
+            upstream.script(*calling("Oslo"), when="How is the weather?")
+            upstream.script(tokens("Sunny", "."), done(), when="Sun in Oslo")
+            config = RunConfig(model_provider=OpenAIProvider(openai_client=api, use_responses=responses))
+            result = Runner.run_streamed(agent, "How is the weather?", run_config=config)
+            events = [event async for event in result.stream_events()]
+            raw = [event.data for event in events if event.type == "raw_response_event"]
+            return "".join(one.delta for one in raw if one.type == "response.output_text.delta"), result.final_output
+
+    assert asyncio.run(talk()) == ("Sunny.", "Sunny.")
+
+
 def test_an_agent_that_hands_off(address: str, client: Client, upstream: ScriptedUpstream) -> None:
     async def talk() -> Any:
         async with AsyncOpenAI(base_url=address, api_key=client.token) as api:
@@ -139,3 +155,15 @@ def test_pydantic_ai_with_a_tool_and_an_output(model: Any, address: str, client:
 
     assert asyncio.run(talk()).output == Tea(name="Assam", minutes=4)
     assert roles(upstream) == ["user", "assistant", "tool"]
+
+
+@pytest.mark.parametrize("model", [OpenAIChatModel, OpenAIResponsesModel], ids=["completions", "responses"])
+def test_pydantic_ai_streams(model: Any, address: str, client: Client, upstream: ScriptedUpstream) -> None:
+    async def talk() -> list[str]:
+        async with AsyncOpenAI(base_url=address, api_key=client.token) as api:
+            agent = PydanticAgent(model("tiny", provider=PydanticProvider(openai_client=api)))
+            upstream.script(tokens("Good ", "mörning"), done())
+            async with agent.run_stream("hi") as found:
+                return [piece async for piece in found.stream_text(delta=True, debounce_by=None)]
+
+    assert "".join(asyncio.run(talk())) == "Good mörning"
