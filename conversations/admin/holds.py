@@ -1,10 +1,11 @@
 """Legal holds: staff with the permission place, change and release them here. Each act is recorded."""
 
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
 from django import forms
 from django.contrib import admin, messages
+from django.db import models
 from django.db.models import OuterRef, Q, QuerySet, Subquery
 from django.http import HttpRequest
 from django.urls import reverse
@@ -94,9 +95,25 @@ def note_hold_of(request: HttpRequest, kind: AccessKind, hold: LegalHold) -> Non
     note_access_of(request, kind, [(hold.conversation_id or NO_CONVERSATION, hold.user_id)])
 
 
+class EndInput(forms.DateTimeInput):
+    """One field of the browser's own. Django's two have no labels."""
+
+    input_type = "datetime-local"
+
+    def __init__(self) -> None:
+        super().__init__(format="%Y-%m-%dT%H:%M")
+
+
 @admin.register(LegalHold)
 class LegalHoldAdmin(NotedListAdmin):
     form = HoldForm
+    formfield_overrides: ClassVar = {
+        models.DateTimeField: {
+            "form_class": forms.DateTimeField,
+            "widget": EndInput,
+            "help_text": "In UTC. Empty: until it is released.",
+        }
+    }
     list_title = "Legal holds"
     list_display = ("subject", "reason_shown", "placed_by", "since", "until", "state")
     list_display_links = ("since",)

@@ -273,8 +273,11 @@ def test_a_hold_waits_for_a_deletion_that_is_running() -> None:
 
 
 def _is_waiting() -> bool:
+    """Return whether another session waits for this one. Not from pg_stat_activity, which a transaction sees as it was."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%FOR KEY SHARE%'")
+        cursor.execute(
+            "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid)))"
+        )
         return bool(cursor.fetchone()[0])
 
 

@@ -31,7 +31,7 @@ def lead(db: None) -> Client:
 
 
 def place(client: Client, **fields: str) -> Any:
-    return client.post(f"{LIST}add/", {"reason": "file 12", "ends_at_0": "", "ends_at_1": "", **fields})
+    return client.post(f"{LIST}add/", {"reason": "file 12", "ends_at": "", **fields})
 
 
 def acts() -> list[Any]:
@@ -62,17 +62,17 @@ def test_a_lead_holds_a_user_by_address_and_releases(lead: Client) -> None:
 def test_a_lead_holds_a_conversation_until_a_time_that_can_be_changed(lead: Client) -> None:
     kept = make_conversation()
     until = timezone.now() + timedelta(days=30)
-    assert place(lead, conversation=str(kept.pk), ends_at_0=f"{until:%Y-%m-%d}", ends_at_1="12:00:00").status_code == 302
+    assert place(lead, conversation=str(kept.pk), ends_at=f"{until:%Y-%m-%dT%H:%M}").status_code == 302
     held = LegalHold.objects.get()
     assert held.ends_at is not None
     assert "On hold" in lead.get(f"{CONVERSATIONS}{kept.pk}/change/").content.decode()
-    assert lead.post(f"{LIST}{held.pk}/change/", {"ends_at_0": "", "ends_at_1": ""}).status_code == 302
+    assert lead.post(f"{LIST}{held.pk}/change/", {"ends_at": ""}).status_code == 302
     held.refresh_from_db()
     assert (held.ends_at, held.reason) == (None, "file 12")
     assert acts() == [("lea", "held", kept.pk, None)] * 2
     # What is over stays as it was.
     LegalHold.objects.update(ends_at=timezone.now() - timedelta(days=1))
-    assert lead.post(f"{LIST}{held.pk}/change/", {"ends_at_0": "", "ends_at_1": ""}).status_code == 403
+    assert lead.post(f"{LIST}{held.pk}/change/", {"ends_at": ""}).status_code == 403
 
 
 @pytest.mark.parametrize(
@@ -86,8 +86,8 @@ def test_a_lead_holds_a_conversation_until_a_time_that_can_be_changed(lead: Clie
         {"conversation": "x\x00"},
         {"user": str(USER_ID), "reason": ""},
         {"user": str(USER_ID), "reason": "x" * 501},
-        {"user": str(USER_ID), "ends_at_0": "2001-01-01", "ends_at_1": "00:00"},
-        {"user": str(USER_ID), "ends_at_0": "soon"},
+        {"user": str(USER_ID), "ends_at": "2001-01-01T00:00"},
+        {"user": str(USER_ID), "ends_at": "soon"},
     ],
     ids=["nothing", "both", "unknown address", "unknown user", "unknown chat", "no id", "no reason", "long", "past", "no time"],
 )
