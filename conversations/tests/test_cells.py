@@ -12,10 +12,12 @@ from django.db import connection
 from django.utils import timezone
 
 from chatapi.tests.clients import UserClient
+from conversations.exceptions import OnHold
 from conversations.models import (
     ChatUser,
     Conversation,
     CreationKey,
+    LegalHold,
     Message,
     MovedUser,
     QueuedMessage,
@@ -140,6 +142,25 @@ def test_erasing_what_was_moved_is_no_event(user: UserClient, manage: Manage, tm
     move_away(manage, user, tmp_path)
     manage("move_history", "--from", str(user.user_id), "--erase-moved", "--yes")
     assert not WebhookEvent.objects.exists()
+
+
+def test_a_user_on_hold_is_neither_moved_nor_erased(user: UserClient, manage: Manage, tmp_path: Path) -> None:
+    fill(user)
+    held: Any = {"reason": "file 12", "placed_by": "root", "user_id": user.user_id}
+    hold = LegalHold.objects.create(**held)
+    archive = tmp_path / "user.jsonl"
+    with pytest.raises(CommandError, match="On hold") as refused:
+        manage("move_history", "--from", str(user.user_id), "--to-cell", str(archive))
+    assert refused.value.returncode == 4 and not MovedUser.objects.exists() and not archive.exists()
+    LegalHold.objects.filter(pk=hold.pk).update(released_at=timezone.now())
+    manage("move_history", "--from", str(user.user_id), "--to-cell", str(archive))
+    LegalHold.objects.create(**held)
+    with pytest.raises(CommandError, match="On hold"):
+        manage("move_history", "--from", str(user.user_id), "--erase-moved", "--yes")
+    # Also if the hold comes during the work.
+    with pytest.raises(OnHold):
+        cells.erase_moved(user.user_id)
+    assert Conversation.objects.owned_by(user.user_id).count() == 3
 
 
 def test_nothing_is_erased_that_was_not_moved(user: UserClient, manage: Manage) -> None:

@@ -227,7 +227,7 @@ def test_the_command_prints_a_receipt(manage: Manage, tmp_path: Path) -> None:
         (("--from", "nobody@example.com", "--to", str(SAM), "--yes"), 3),
         (("--from", str(MIRA), "--to", "nobody@example.com", "--yes"), 2),
         (("--from", "x", "--to", str(SAM), "--yes"), 1),
-        (("--from", str(MIRA), "--yes"), 1),
+        (("--from", str(MIRA), "--yes"), 2),
     ],
     ids=["the same", "not confirmed", "unknown", "unknown address", "unknown owner", "malformed", "no owner"],
 )
