@@ -193,6 +193,16 @@ def test_json_is_read_as_others_write_it(body: bytes, read: dict[str, object]) -
         assert call(url) == (201, read)
 
 
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
+def test_proxies_of_the_environment_are_not_used(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """They would see tokens and keys. Nobody listens at this one."""
+    monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    with one_answer(b'HTTP/1.1 200 OK\r\nContent-Length: 14\r\n\r\n{"valid":true}') as url:
+        assert call(url) == (200, {"valid": True})
+
+
 def test_a_compressed_answer_is_read() -> None:
     body = gzip.compress(b'{"valid":true}')
     with one_answer(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)) as url:
