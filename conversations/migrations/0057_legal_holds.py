@@ -39,14 +39,16 @@ BEGIN
     RETURN NULL;
 END $$
 """  # noqa: S608  # only constants go into it
+# Not a join, in which the ids of each deleted message may be gathered anew for each hold.
 KEEP_MESSAGES = f"""
 CREATE FUNCTION keep_held_messages() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF EXISTS (SELECT FROM legal_holds AS hold WHERE {IN_FORCE}) AND EXISTS (
-        SELECT FROM (SELECT DISTINCT conversation_id FROM deleted) AS touched
-        JOIN conversations ON conversations.id = touched.conversation_id
-        JOIN legal_holds AS hold ON hold.conversation_id = conversations.id OR hold.user_id = conversations.user_id
-        WHERE {IN_FORCE}
+        SELECT FROM conversations
+        WHERE id = ANY(ARRAY(SELECT DISTINCT conversation_id FROM deleted)) AND (
+            EXISTS (SELECT FROM legal_holds AS hold WHERE hold.conversation_id = conversations.id AND {IN_FORCE})
+            OR EXISTS (SELECT FROM legal_holds AS hold WHERE hold.user_id = conversations.user_id AND {IN_FORCE})
+        )
     ) THEN
         PERFORM refuse_held();
     END IF;

@@ -259,7 +259,10 @@ def _walk(criteria: PruneCriteria, batch_size: int) -> Walk:
 
 def _count_held(criteria: PruneCriteria, window: IdArray) -> int:
     """Return how many conversations of a window match and are on hold. One query where nothing is on hold."""
-    return _chosen(criteria).with_ids(window.text).on_hold().count() if has_holds() else 0
+    if not has_holds():
+        return 0
+    held = ids_of(Conversation.objects.with_ids(window.text).on_hold())
+    return _chosen(criteria).with_ids(held.text).count() if held else 0
 
 
 def _prune_window(walk: Walk, criteria: PruneCriteria, archive: Archive | None) -> tuple[int, int, int, int]:
