@@ -2,7 +2,6 @@
 
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -176,7 +175,5 @@ def test_one_deadline_covers_headers_and_body(
 ) -> None:
     single_sign_on.ADMIN_OIDC_ISSUER = f"http://127.0.0.1:{dripping.port}"
     monkeypatch.setattr(calls.Budget.__init__, "__defaults__", (0.5,))
-    began_at = time.monotonic()
+    # Without the deadline, it would never end.
     assert_unavailable(client.get(START))
-    # The limit for whoever waits in vain; not a measurement.
-    assert time.monotonic() - began_at < 60
