@@ -31,7 +31,9 @@ from .product import DatabaseReplyStore, LiveReplies, Transcript, begin, live_re
 FOLDER = Path(os.environ["FAULTS_FOLDER"])
 WINDOW_PAUSE_S = 0.05
 # Those of the process, of the service as a whole, and of the database pools.
-LASTING_THREADS = re.compile("MainThread|(reply|queue)-keeper|worker-(lease|warden)|deadlines|rest-timer|window|pool-")
+LASTING_THREADS = re.compile(
+    "MainThread|(reply|queue|webhook)-keeper|worker-(lease|warden)|refused-requests|deadlines|rest-timer|window|pool-"
+)
 
 
 def use_memory() -> None:
