@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from conversations.admin.charts import bar_chart, line_chart, nice_ceiling, short_number
 from conversations.models import DailyFigures, Message
-from conversations.services.staff.daily_figures import count_day, read_period
+from conversations.services.staff.daily_figures import count_days, read_period
 from conversations.tests.factories import make_conversation
 
 from .factories import make_message
@@ -43,7 +43,7 @@ def test_a_day_is_counted() -> None:
         )
     _message("user", NOW + timedelta(hours=12))
     _message("user", NOW - timedelta(hours=12, microseconds=1))
-    figures = count_day(NOW.date())
+    figures = count_days([NOW.date()])[NOW.date()]
     assert (figures.sent, figures.replies, figures.tokens, figures.active_users, figures.failures) == (4, 4, 40, 3, 2)
     assert (figures.first_token_p50_ms, figures.first_token_p95_ms) == (200, 290)
     assert (figures.inference_p50_ms, figures.inference_p95_ms) == (200, 290)
@@ -54,14 +54,14 @@ def test_what_a_client_brought_is_not_counted() -> None:
     talk = make_conversation()
     _message("user", NOW, talk, source="client")
     _message("assistant", NOW, talk, source="client", token_count=10, first_token_ms=7, inference_time_ms=7, status="failed")
-    figures = count_day(NOW.date())
+    figures = count_days([NOW.date()])[NOW.date()]
     assert (figures.sent, figures.replies, figures.tokens, figures.active_users, figures.failures) == (0, 0, 0, 0, 0)
     assert (figures.first_token_p50_ms, figures.inference_p50_ms) == (None, None)
 
 
 @pytest.mark.django_db
 def test_a_day_without_messages_is_all_noughts() -> None:
-    figures = count_day(NOW.date())
+    figures = count_days([NOW.date()])[NOW.date()]
     assert (figures.sent, figures.tokens, figures.active_users, figures.inference_p95_ms) == (0, 0, 0, None)
 
 
@@ -74,6 +74,16 @@ def test_days_that_are_over_are_counted_once(django_assert_num_queries) -> None:
     assert (len(again.days), again.missing) == (30, 0)
     _message("user", NOW - timedelta(days=3))
     assert sum(day.sent for day in read_period(now=NOW).days) == 0
+
+
+@pytest.mark.django_db
+def test_a_month_takes_few_statements(django_assert_max_num_queries) -> None:
+    for back in (0, 1, 1, 29):
+        _message("user", NOW - timedelta(days=back))
+    with django_assert_max_num_queries(20):
+        period = read_period(now=NOW, budget_s=1000)
+    assert [day.sent for day in period.days] == [1, *[0] * 27, 2, 1]
+    assert [day.active_users for day in period.days] == [1, *[0] * 27, 2, 1]
 
 
 @pytest.mark.django_db
