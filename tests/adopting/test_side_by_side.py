@@ -5,8 +5,11 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
 
 from conversations.placeholders import NO_TEXT
+from devstack.folder import PROJECT
 from tests.adopting import predecessor
 from tests.adopting.databases import predecessors_database
 from tests.adopting.predecessor import USER
@@ -221,3 +224,49 @@ def test_the_way_back_deletes_replies_without_text(old_database: str, auth: Scri
         assert predecessor.history(old, shared) == [("user", "will fail"), ("user", "live")]
         # What the predecessor wrote itself stays.
         assert ("assistant", "") in predecessor.history(old, predecessor.NULLS)
+
+
+@pytest.fixture
+def old_with_views(database_url: str) -> Iterator[Connection]:
+    """The predecessor with a role of its own, for which deploy/postgres/predecessor.sql was run."""
+    with psycopg.connect(database_url, autocommit=True) as owner:
+        owner.execute(sql.SQL("CREATE ROLE predecessor LOGIN IN ROLE {}").format(sql.Identifier(owner.info.user)))
+        try:
+            owner.execute((PROJECT / "deploy" / "postgres" / "predecessor.sql").read_text())
+            with psycopg.connect(make_conninfo(database_url, user="predecessor"), autocommit=True) as connection:
+                yield connection
+        finally:
+            owner.execute("DROP SCHEMA predecessor CASCADE")
+            owner.execute("DROP ROLE predecessor")
+
+
+def test_with_views_it_shows_the_active_branch_only(
+    mira: Client, old_with_views: Connection, upstream: ScriptedUpstream, conversation: str
+) -> None:
+    old = old_with_views
+    mira.ask(conversation, "one")
+    mira.ask(conversation, "two")
+    first = mira.messages(conversation)[0]["id"]
+    mira.open("PUT", f"/api/conversations/{conversation}/messages/{first}", {"content": "another one"}).finish()
+    mira.ask(conversation, "and two")
+    assert [text for _, text in predecessor.history(old, conversation)] == active(mira, conversation)
+    mira.request("POST", f"/api/conversations/{conversation}/messages/{first}/activate")
+    shown = active(mira, conversation)
+    assert shown[0] == "one"
+    assert [text for _, text in predecessor.history(old, conversation)] == shown
+    predecessor.delete_last_answer(old, conversation)
+    predecessor.answer(old, conversation, "regenerated there")
+    predecessor.say(old, conversation)
+    assert active(mira, conversation) == [*shown[:-1], "regenerated there", "live"]
+    assert [text for _, text in predecessor.history(old, conversation)] == active(mira, conversation)
+
+
+def test_with_views_it_lives_as_before(mira: Client, old_with_views: Connection, upstream: ScriptedUpstream) -> None:
+    mira.create_conversation(temporary=True)
+    listed = {row[0] for row in old_with_views.execute("SELECT id::text FROM conversations WHERE user_id = %s", [USER])}
+    assert listed == {item["id"] for item in mira.get("/api/conversations?limit=200")["items"]}
+    conversation = mira.create_conversation()
+    fail(mira, upstream, conversation, "will fail")
+    predecessor.say(old_with_views, conversation)
+    assert all(text.strip() for _, text in predecessor.history(old_with_views, conversation))
+    predecessor.use(old_with_views)
