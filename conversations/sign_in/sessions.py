@@ -24,9 +24,13 @@ MOST_LISTED = 200
 def note_session(request: HttpRequest, *, method: str) -> None:
     """Note that the signed-in member of staff uses this session. Writes at most once a minute."""
     key, mark = request.session.session_key, _mark(request.session.get(HASH_SESSION_KEY, ""))
-    # In the cache, because the session is a row of the database, too. Its key is no part of the name: others may read names.
-    if key is None or not cache.add(f"staff-session:{_mark(key)}-{mark}", True, NOTED_EVERY_S):
+    if key is None:
         return
+    # In the cache, because the session is a row of the database, too. Its key is no part of the name: others may read names.
+    name = f"staff-session:{_mark(key)}-{mark}"
+    if cache.get(name):
+        return
+    cache.set(name, True, NOTED_EVERY_S)
     user: Any = request.user
     row = StaffSession(
         user_id=user.pk,
