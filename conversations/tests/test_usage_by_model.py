@@ -17,7 +17,7 @@ from conversations.models import Conversation, DailyFigures, Message, UsageTotal
 from conversations.services.history.move import move_history
 from conversations.services.replies.store import DatabaseReplyStore
 from conversations.services.sending.begin import send_turn
-from conversations.services.staff.daily_figures import costs_by_model, count_day
+from conversations.services.staff.daily_figures import costs_by_model, count_days
 from conversations.services.usage.totals import has_uncounted
 from conversations.tests.ending import end
 from conversations.tests.factories import NOON, USER_ID, make_conversation, make_message, make_reply, make_running_reply
@@ -221,7 +221,7 @@ def test_the_dashboard_s_days_have_costs_by_model() -> None:
     asked = make_message(make_conversation(), created_at=NOON)
     for model, tokens, prompt in (("dear", 5, 7), ("cheap", 3, None), ("", 2, None)):
         make_reply(asked, token_count=tokens, prompt_tokens=prompt, inference_time_ms=1, model_tag=model, created_at=NOON)
-    figures = count_day(NOON.date())
+    figures = count_days([NOON.date()])[NOON.date()]
     assert figures.by_model == {"dear": [1, 5, 7, 1, 0], "cheap": [1, 3, 0, 1, 1]}
     old = DailyFigures(day=NOON.date(), sent=0, replies=1, tokens=9, active_users=0, failures=0)
     [cost, of_old], models = costs_by_model([figures, old])
