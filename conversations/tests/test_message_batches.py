@@ -22,7 +22,8 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(message_batches, "MAX_BATCH_BYTES", 10 * KIB)
     monkeypatch.setattr("conversations.surfaces.completion.queries.MAX_BATCH_BYTES", 10 * KIB)
     # The SQL is built once and holds the limit: forget what an earlier test has built, and what this one will.
-    for name in ("api.queries._newest_messages", "api.queries._active_messages", "contract.queries._message_page"):
+    of_api = ("api.queries._newest_messages", "api.queries._active_messages")
+    for name in (*of_api, "contract.queries._message_page", "sessions.queries._history"):
         monkeypatch.setattr(f"conversations.surfaces.{name}._built", {})
 
 

@@ -32,7 +32,7 @@ RENEWALS_PER_AGE = 15
 # How long a lease must be unchanged, and its lock free, to prove a death: 5 s of those 30 s.
 PROOFS_PER_AGE = 6
 # A session that was lost frees its lock too, and a busy machine needs a moment to open another one.
-LEAST_PROOF_S = 1.0
+LEAST_PROOF_S = 2.0
 # Two readings further apart than this are no succession: 5 s of those 30 s.
 GAPS_PER_AGE = 6
 LEAST_GAP_S = 1.0
