@@ -33,7 +33,7 @@ class Price:
 
 @dataclass(frozen=True, slots=True)
 class ModelPrice:
-    """The prices of the models that a pattern matches (`*` stands for any characters), the newest first."""
+    """A pattern for names of models (`*` stands for any characters), and the prices of these models, newest first."""
 
     pattern: str
     prices: tuple[Price, ...]
@@ -108,7 +108,7 @@ def price_of(prices: Sequence[ModelPrice], model: str | None, day: date) -> Pric
 
 
 def cost_of(price: Price | None, *, tokens: int, prompt_tokens: int | None) -> Decimal | None:
-    """Return what a reply cost. None: there is no price, or nobody said how long the prompt was and it has a price."""
+    """Return what a reply cost. None: its model has no price, or prompts have one and the length of this one is unknown."""
     if price is None or (prompt_tokens is None and price.prompt):
         return None
     return (price.completion * tokens + price.prompt * (prompt_tokens or 0)) / MILLION

@@ -137,7 +137,7 @@ try:
             raise EnvironmentProblem("ADMIN_OIDC_ISSUER must be an https URL")
     ADMIN_PASSWORDS = _environment.flag("ADMIN_PASSWORDS", True)
     if not (ADMIN_PASSWORDS or ADMIN_OIDC_ISSUER):
-        raise EnvironmentProblem("ADMIN_PASSWORDS=false needs ADMIN_OIDC_ISSUER, or nobody could sign in")
+        raise EnvironmentProblem("ADMIN_PASSWORDS=false needs ADMIN_OIDC_ISSUER: without it, staff can't sign in")
     # A second factor of those who sign in with a password.
     ADMIN_SECOND_FACTOR = _environment.choice("ADMIN_SECOND_FACTOR", "optional", ("off", "optional", "required"))
     ALLOWED_HOSTS = _environment.several("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1],chat-api")

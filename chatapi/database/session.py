@@ -28,7 +28,7 @@ FORMS = {
     "transform_null_equals": "off",
     # Else a search finds a random part.
     "gin_fuzzy_search_limit": "0",
-    # Pools keep connections that nobody uses for a while. Absent before PostgreSQL 14.
+    # Pools keep unused connections for a while. Absent before PostgreSQL 14.
     "idle_session_timeout": "0",
 }
 # For TCP; a local socket ignores them. The last one is absent before PostgreSQL 14 and on some systems.

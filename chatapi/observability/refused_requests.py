@@ -1,6 +1,6 @@
 """How many requests of each user were refused, counted in this process until somebody takes the counts.
 
-Only requests whose user is known count: a request without a valid token is nobody's.
+Only requests whose user is known are counted. A request without a valid token has no user.
 """
 
 import threading

@@ -296,7 +296,7 @@ MALFORMED = {
         # Without WEBHOOK_SECRET.
         "https://hooks.example.com/a?key=1",
     ],
-    "WEBHOOK_SECRET": ["a secret of nobody", "whsec_c2hvcnQ=", "whsec_***", f"{WEBHOOK_SECRET},c2hvcnQ="],
+    "WEBHOOK_SECRET": ["not in base64", "whsec_c2hvcnQ=", "whsec_***", f"{WEBHOOK_SECRET},c2hvcnQ="],
     "WEBHOOK_ALLOW_PRIVATE": ["perhaps"],
     "WEBHOOK_INCLUDE_TEXT": ["perhaps"],
     "WEBHOOK_ATTEMPTS": ["0", "101"],
@@ -542,7 +542,7 @@ def test_single_sign_on_needs_all_of_its_settings(monkeypatch: pytest.MonkeyPatc
     [
         ({**SINGLE_SIGN_ON, "ADMIN_OIDC_ISSUER": "http://id.example.com"}, "must be an https URL"),
         ({**SINGLE_SIGN_ON, "ADMIN_OIDC_SCOPES": "email"}, "must contain openid"),
-        ({"ADMIN_PASSWORDS": "false"}, "nobody could sign in"),
+        ({"ADMIN_PASSWORDS": "false"}, "staff can't sign in"),
     ],
 )
 def test_a_sign_in_that_can_not_work_is_refused(
