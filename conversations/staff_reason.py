@@ -15,7 +15,7 @@ from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.utils.http import url_has_allowed_host_and_scheme
 
-from conversations.staff_models import MOST_REASON_CHARACTERS
+from conversations.models.staff import MOST_REASON_CHARACTERS
 
 SESSION_KEY = "access_reason"
 LEAST_CHARACTERS = 3

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from django.http import HttpRequest
 
-from conversations.hold_models import LegalHold
+from conversations.models.holds import LegalHold
 from conversations.services.history.holds import holds_on_conversation, in_force
 
 MOST_SHOWN = 5

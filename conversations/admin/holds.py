@@ -15,12 +15,12 @@ from django.utils.html import format_html
 from conversations.admin.access import NotedListAdmin, note_access_of
 from conversations.admin.search import users_with_email
 from conversations.admin.visible import visible
-from conversations.hold_models import LegalHold
 from conversations.ids import parse_id
 from conversations.models import AccessKind, ChatUser, Conversation
+from conversations.models.holds import LegalHold
+from conversations.models.staff import NO_CONVERSATION
 from conversations.services.history.holds import change_end, in_force, place_hold, release_hold
 from conversations.services.staff.references import UnknownUser, find_user
-from conversations.staff_models import NO_CONVERSATION
 
 MOST_RELEASED = 100
 

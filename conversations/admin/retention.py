@@ -12,7 +12,7 @@ from conversations.admin.lists import ListedLookupsAdmin
 from conversations.admin.visible import visible
 from conversations.ids import parse_id
 from conversations.models import Assistant, ChatUser, RetentionRule
-from conversations.retention_models import Kept
+from conversations.models.retention import Kept
 from conversations.services.staff.references import UnknownUser, find_user
 
 MOST_ASSISTANTS = 500

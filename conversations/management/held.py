@@ -7,7 +7,7 @@ from uuid import UUID
 from django.core.management.base import CommandError
 
 from conversations.exceptions import OnHold
-from conversations.hold_models import LegalHold
+from conversations.models.holds import LegalHold
 from conversations.services.history.holds import holds_on_user
 
 ON_HOLD = 4

@@ -12,9 +12,9 @@ import re
 from django.contrib.auth.models import Group, User
 from django.db import IntegrityError, transaction
 
+from conversations.models.staff import StaffIdentity
 from conversations.sign_in.people import SUPERUSERS, Person
 from conversations.sign_in.refusals import SignInRefused
-from conversations.staff_models import StaffIdentity
 
 logger = logging.getLogger(__name__)
 

@@ -15,12 +15,12 @@ from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 
 from chatapi.incoming.client_address import address_group
+from conversations.models.staff import AccessKind
 from conversations.services.staff.access import Reader, note_list
 from conversations.sign_in import second_factor, sessions
 from conversations.sign_in.methods import PASSWORD, method_of
 from conversations.sign_in.second_factor import State
 from conversations.sign_in_limits import count_attempt
-from conversations.staff_models import AccessKind
 from conversations.staff_reason import reason_of
 
 logger = logging.getLogger(__name__)

@@ -13,12 +13,12 @@ from chatapi.permits.limit import Limit
 from chatapi.permits.permit import Permits
 from chatapi.permits.shares import at_most
 from chatapi.service_error import ServiceError
+from conversations.models.staff import AccessKind
 from conversations.services.staff.access import Reader, note_list
 from conversations.sign_in.methods import SINGLE_SIGN_ON, is_single_sign_on_set_up
 from conversations.sign_in.refusals import SignInRefused
 from conversations.sign_in.sessions import forget_ended
 from conversations.sign_in_limits import TooManyAttempts, count_start, give_start_back
-from conversations.staff_models import AccessKind
 
 logger = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from django.db.models import Exists, OuterRef
 from django.http import HttpRequest
 from django.utils import timezone
 
-from conversations.staff_models import MOST_DEVICE_CHARACTERS, StaffSession
+from conversations.models.staff import MOST_DEVICE_CHARACTERS, StaffSession
 
 NOTED_EVERY_S = 60
 MOST_LISTED = 200

@@ -7,8 +7,8 @@ from uuid import UUID, uuid4
 import pytest
 
 from conversations.exceptions import IdempotencyMismatch
-from conversations.key_models import CreationKey
 from conversations.models import Conversation
+from conversations.models.keys import CreationKey
 from conversations.services.conversations import create_conversation, delete_conversation
 from conversations.tests.concurrency import with_own_connections
 from conversations.tests.factories import USER_ID

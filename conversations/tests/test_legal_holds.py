@@ -16,8 +16,8 @@ from django.utils import timezone
 
 import conversations
 from conversations.exceptions import OnHold
-from conversations.hold_models import LegalHold
 from conversations.models import ChatUser, Conversation, Message, StaffAccess, UsageTotal, UserInstructions
+from conversations.models.holds import LegalHold
 from conversations.services.bulk import Filters, change_all, change_some
 from conversations.services.conversations import delete_conversation, delete_conversations
 from conversations.services.history import prune

@@ -8,8 +8,8 @@ from django.test import Client
 
 from chatapi.observability.logs import user_id_var
 from conversations.models import StaffAccess
+from conversations.models.staff import NO_CONVERSATION
 from conversations.services.history.erase import erase_user
-from conversations.staff_models import NO_CONVERSATION
 from conversations.tests.factories import USER_ID, make_conversation
 
 from .factories import make_chat_user, make_groups, make_long_conversation, make_staff

@@ -10,10 +10,10 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from conversations.hold_models import LegalHold
 from conversations.models import Conversation, StaffAccess
+from conversations.models.holds import LegalHold
+from conversations.models.staff import NO_CONVERSATION
 from conversations.services.history.holds import place_hold
-from conversations.staff_models import NO_CONVERSATION
 from conversations.tests.factories import USER_ID, make_conversation
 
 from .factories import make_chat_user, make_staff

@@ -9,7 +9,7 @@ from django.test import Client
 from django.utils import timezone
 
 from conversations.models import StaffAccess, UsageTotal, UserQuota
-from conversations.staff_models import NO_CONVERSATION
+from conversations.models.staff import NO_CONVERSATION
 from conversations.tests.factories import USER_ID, make_conversation
 
 from .factories import make_chat_user, make_staff

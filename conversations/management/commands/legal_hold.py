@@ -8,12 +8,12 @@ from typing import Any
 from django.core.management.base import CommandError
 from django.core.serializers.json import DjangoJSONEncoder
 
-from conversations.hold_models import MOST_HOLD_REASON_CHARACTERS, LegalHold
 from conversations.management.arguments import conversation, future_moment, positive, user
 from conversations.management.failures import failing_clearly
 from conversations.management.held import describe
 from conversations.management.operator_command import OperatorCommand
 from conversations.management.users import user_named
+from conversations.models.holds import MOST_HOLD_REASON_CHARACTERS, LegalHold
 from conversations.services.history.holds import (
     NothingToHold,
     change_end,

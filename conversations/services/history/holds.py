@@ -18,8 +18,8 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from conversations.exceptions import OnHold
-from conversations.hold_models import LegalHold
 from conversations.models import Conversation
+from conversations.models.holds import LegalHold
 from conversations.querysets import ConversationQuerySet
 
 # What the triggers name as the violated constraint.

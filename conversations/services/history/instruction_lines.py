@@ -5,7 +5,7 @@ from uuid import UUID
 
 from django.db import connection
 
-from conversations.instruction_models import MAX_INSTRUCTIONS_CHARACTERS
+from conversations.models.users import MAX_INSTRUCTIONS_CHARACTERS
 from conversations.services.history.admission import Row, json_array
 from inference_proxy.replies.streams import escape_line_ends
 

@@ -13,7 +13,7 @@ from typing import Any
 from django.utils import timezone
 
 from conversations.models import RetentionRule
-from conversations.retention_models import Kept
+from conversations.models.retention import Kept
 from conversations.services.history.archive import Archive
 from conversations.services.history.old_archives import OldArchives, delete_old_archives
 from conversations.services.history.prune import LARGEST_BATCH, Outside, PruneCriteria, PruneResult, measure, prune_history

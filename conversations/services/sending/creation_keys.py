@@ -12,7 +12,7 @@ from uuid import UUID
 from django.db import connection, transaction
 from django.db.models.functions import Now
 
-from conversations.key_models import CreationKey
+from conversations.models.keys import CreationKey
 from conversations.services.sending.retries import fingerprint_of, require_same
 
 REMEMBERED_FOR = timedelta(hours=24)

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from chatapi.database.connections import release_connections
 from conversations.models import AccessKind, StaffAccess
-from conversations.staff_models import MOST_REASON_CHARACTERS, MOST_SEARCH_CHARACTERS, NO_CONVERSATION
+from conversations.models.staff import MOST_REASON_CHARACTERS, MOST_SEARCH_CHARACTERS, NO_CONVERSATION
 
 BATCH = 1000
 MOST_EXPORTED = 100_000

@@ -10,7 +10,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from conversations.admin.tests.factories import make_staff
-from conversations.staff_models import StaffIdentity
+from conversations.models.staff import StaffIdentity
 from tests.sign_in.provider import CLIENT_ID, CLIENT_SECRET, running_provider, sign_in_there, why_missing
 
 pytestmark = [

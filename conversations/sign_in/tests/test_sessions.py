@@ -10,10 +10,10 @@ from django.test import Client
 
 from conversations.admin.tests.factories import make_staff
 from conversations.models import StaffAccess
+from conversations.models.staff import StaffSession
 from conversations.sign_in.devices import describe_device
 from conversations.sign_in.second_factor import begin_enrolment
 from conversations.sign_in.sessions import list_sessions
-from conversations.staff_models import StaffSession
 
 pytestmark = pytest.mark.django_db
 

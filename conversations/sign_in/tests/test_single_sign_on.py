@@ -9,7 +9,7 @@ from django.test import Client
 from chatapi.environment import Rate
 from conversations.admin.tests.factories import make_staff
 from conversations.models import StaffAccess
-from conversations.staff_models import StaffIdentity
+from conversations.models.staff import StaffIdentity
 
 from .scripted_provider import CALLBACK, ISSUER, START, Provider
 

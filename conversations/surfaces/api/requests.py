@@ -11,8 +11,8 @@ from rest_framework.exceptions import ValidationError
 from chatapi.api.bodies import Body
 from conversations.bulk_actions import MOST_IDS, TAG_ACTIONS, Action
 from conversations.ids import parse_id
-from conversations.instruction_models import MAX_INSTRUCTIONS_CHARACTERS
 from conversations.models import MAX_TITLE_CHARACTERS
+from conversations.models.users import MAX_INSTRUCTIONS_CHARACTERS
 from conversations.surfaces.function_tools import TOOL_FIELDS, ToolsBody
 from conversations.surfaces.request_fields import RefusingBody, choices_except, choices_of_creation, visible
 from conversations.surfaces.sampling_fields import ONLY_OPENAI, ResponseFormat

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from chatapi.tests.clients import UserClient
 from conversations.models import Conversation, Message, Status
-from conversations.queue_models import QueuedMessage
+from conversations.models.queue import QueuedMessage
 from conversations.services.changes import reading
 from conversations.services.changes.cursors import Cursor
 from conversations.services.conversations import delete_conversations

@@ -1,4 +1,4 @@
-"""Retention rules: how long what is kept."""
+"""Retention rules: how long what is kept. And when history was pruned."""
 
 from typing import ClassVar
 from uuid import UUID
@@ -6,7 +6,7 @@ from uuid import UUID
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import F, Q
-from django.db.models.functions import Coalesce
+from django.db.models.functions import Coalesce, Now
 
 NOBODY = UUID(int=0)
 # `/api/usage` and quotas read the usage of that many days.
@@ -83,3 +83,18 @@ class RetentionRule(models.Model):
         if self.model_tag:
             return f"{what} with the model {self.model_tag}"
         return f"{what} of anonymous callers" if self.is_anonymous else what
+
+
+class PruneRun(models.Model):
+    """The last scheduled run of `prune_history` with these criteria. Written by `services.history.prune_runs` only."""
+
+    criteria = models.CharField(max_length=100, primary_key=True, help_text="the names of the options, without their values")
+    finished_at = models.DateTimeField(db_default=Now())
+    conversations = models.BigIntegerField(help_text="that the run deleted")
+    messages = models.BigIntegerField(help_text="that the run deleted")
+
+    class Meta:
+        db_table = "prune_runs"
+
+    def __str__(self) -> str:
+        return f"{self.criteria} at {self.finished_at}"
