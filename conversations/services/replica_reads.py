@@ -10,10 +10,9 @@ from collections.abc import Callable
 from typing import TypeVar
 from uuid import UUID
 
-from django.conf import settings
-
 from chatapi.database.recent_writes import staff_key, user_key
 from chatapi.database.replica import Condition, read
+from conversations.reply_duration import longest_reply_s
 
 T = TypeVar("T")
 
@@ -24,13 +23,11 @@ WITH recent AS MATERIALIZED (
 )
 SELECT NOT EXISTS (SELECT FROM messages JOIN recent ON recent.id = messages.conversation_id WHERE messages.status = 'streaming')
 """
-# Besides the longest reply: saving its end is retried for a minute, and a dead worker's reply is marked soon afterwards.
-ENDING_S = 180
 
 
 def read_for_user(user_id: UUID, function: Callable[[], T]) -> T:
     """Call a function that only reads, of what a user did. It may be called twice."""
-    values = {"user_id": user_id, "recent_s": settings.GENERATION_TIMEOUT + ENDING_S}
+    values = {"user_id": user_id, "recent_s": longest_reply_s()}
     return read(function, reader=user_key(user_id), condition=Condition(NONE_RUNNING_SQL, values))
 
 

@@ -4,6 +4,8 @@ import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from django.db.models.functions import Now
+
 from conversations.models import Conversation, Message, Role, Status
 from conversations.new_ids import new_id
 
@@ -59,7 +61,11 @@ def make_reply(asked: Message, content: str = "an answer", **fields: Any) -> Mes
 
 
 def make_running_reply(asked: Message, content: str = "", *, heartbeat_age_s: float = 0, **fields: Any) -> Message:
-    """Create a reply that is being written, by a worker that gave its last sign of life so long ago."""
+    """Create a reply that is being written, by a worker that gave its last sign of life so long ago.
+
+    A conversation of `make_conversation` had its turn now then: a running reply is looked for where a turn was lately.
+    """
+    Conversation.objects.filter(id=asked.conversation_id, updated_at=NOON).update(updated_at=Now())
     heartbeat_at = datetime.now(UTC) - timedelta(seconds=heartbeat_age_s)
     return make_reply(asked, content, status=Status.STREAMING, heartbeat_at=heartbeat_at, **fields)
 

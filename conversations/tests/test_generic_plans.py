@@ -119,3 +119,15 @@ def test_the_first_page_of_the_list_is_not_planned_each_time() -> None:
         [(custom, generic)] = cursor.fetchall()
     assert custom == 5
     assert generic > 1
+
+
+def test_a_survey_is_not_planned_each_time() -> None:
+    budget = Budget.left_by("newest", "")
+    for _ in range(12):
+        with transaction.atomic():
+            lock_and_survey(LONG, BUSY_USER, budget, idempotency_key="", limited=True)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT custom_plans, generic_plans FROM pg_prepared_statements WHERE statement LIKE '%is_abandoned%'")
+        [(custom, generic)] = cursor.fetchall()
+    assert custom == 5
+    assert generic > 1

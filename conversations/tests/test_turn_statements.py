@@ -9,7 +9,7 @@ from django.db import transaction
 from conversations.keyset import SortKey, after_key
 from conversations.models import Conversation, Message, Status
 from conversations.services.sending import statements
-from conversations.services.sending.begin import edit_turn, regenerate_turn, send_turn
+from conversations.services.sending.begin import continue_turn, edit_turn, regenerate_turn, send_turn
 from conversations.services.sending.context import Budget
 from conversations.services.sending.statements import Survey, survey_conversation
 from conversations.services.sending.upstream_messages import History
@@ -103,6 +103,32 @@ def test_running_replies_are_those_of_the_queryset(age_s: float, abandoned: bool
     make_running_reply(make_message(make_conversation(user_id=None)))
     found = survey(conversation, Budget.left_by("newest", ""))
     assert (found.running_id, found.is_abandoned, found.running_of_user) == (running.id, abandoned, 2)
+
+
+def test_running_replies_are_looked_up_only_where_a_turn_was_lately(settings: Any) -> None:
+    """Otherwise a send would cost the more, the more conversations its user has, or the more replies all users have."""
+    conversation = make_conversation()
+    for ago_s in (settings.GENERATION_TIMEOUT + 180, settings.GENERATION_TIMEOUT + 4000):
+        updated_at = datetime.now(UTC) - timedelta(seconds=ago_s)
+        make_running_reply(make_message(make_conversation(updated_at=updated_at)))
+    assert survey(conversation, Budget.left_by("newest", "")).running_of_user == 1
+
+
+@pytest.mark.parametrize("verb", ["send", "regenerate", "edit", "continue"])
+def test_whatever_begins_a_reply_is_counted_in_an_old_conversation(verb: str) -> None:
+    conversation = make_conversation()
+    asked = make_message(conversation)
+    answer = make_reply(asked, status=Status.STOPPED)
+    common: dict[str, Any] = {"conversation_id": conversation.id, "user_id": USER_ID, "sampling": Sampling()}
+    if verb == "send":
+        send_turn(**common, content="more")
+    elif verb == "regenerate":
+        regenerate_turn(**common)
+    elif verb == "edit":
+        edit_turn(**common, message_id=asked.id, content="other")
+    else:
+        continue_turn(**common, reply_id=answer.id)
+    assert survey(make_conversation(), Budget.left_by("newest", "")).running_of_user == 1
 
 
 def test_an_earlier_send_is_found_by_its_key_in_its_conversation() -> None:

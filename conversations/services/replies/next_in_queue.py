@@ -16,6 +16,7 @@ from django.conf import settings
 
 from chatapi.database.round_trips import Rows, Statement
 from conversations.models import TEMPORARY_LIFETIME
+from conversations.reply_duration import longest_reply_s
 from conversations.services.replies.leases import lease
 from conversations.services.usage.totals import COUNT_TURN_CTE, UNCOUNTED_SQL, note_uncounted
 
@@ -43,6 +44,7 @@ WITH head AS MATERIALIZED (
           AND %(most_of_user)s > (
               SELECT count(*) FROM messages JOIN conversations AS other ON other.id = messages.conversation_id
               WHERE messages.status = 'streaming' AND other.user_id = conversations.user_id
+                AND other.updated_at > (SELECT now() - make_interval(secs => %(recent_s)s))
           )
       ))
     FOR NO KEY UPDATE OF conversations, queued SKIP LOCKED
@@ -118,6 +120,7 @@ def note_started(rows: Rows) -> list[UUID]:
 def _values() -> Mapping[str, Any]:
     return {
         "most_of_user": settings.USER_MAX_GENERATIONS,
+        "recent_s": longest_reply_s(),
         "temporary_lifetime": str(TEMPORARY_LIFETIME),
         "sent": 1,
         "worker": lease.worker_id,

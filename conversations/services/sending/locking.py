@@ -7,18 +7,21 @@ don't wait for it.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 import psycopg
 from django.conf import settings
 from django.db import IntegrityError
+from django.db.models.functions import Now
 
 from chatapi.database.failures import is_outcome_unknown
 from chatapi.permits.limit import Limit
 from conversations.exceptions import ConversationNotFound, GenerationInProgress, TooManyGenerations
 from conversations.models import Message
 from conversations.querysets import MessageQuerySet
+from conversations.reply_duration import longest_reply_s
 from conversations.services.replies.ending import interrupt_abandoned_in
 from conversations.services.replies.store import live_replies
 from conversations.services.sending.context import SEPARATOR, Budget
@@ -122,6 +125,7 @@ def refuse_while_busy(messages: MessageQuerySet, user_id: UUID | None) -> None:
         raise GenerationInProgress(running_id)
     # Under the lock on the user's sends, which `lock_conversation` took.
     if is_limited(user_id):
-        running = Message.objects.running().filter(conversation__user_id=user_id)
+        begun = Now() - timedelta(seconds=longest_reply_s())
+        running = Message.objects.running().filter(conversation__user_id=user_id, conversation__updated_at__gt=begun)
         if running.count() >= settings.USER_MAX_GENERATIONS:
             raise RUNNING_OF_USER.refuse()

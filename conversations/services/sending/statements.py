@@ -20,6 +20,7 @@ from chatapi.incoming.arrival import seconds_since_arrival
 from conversations.models import TEMPORARY_LIFETIME, Status
 from conversations.placeholders import output_text
 from conversations.querysets import IS_ABANDONED_SQL
+from conversations.reply_duration import longest_reply_s
 from conversations.services.replies.leases import lease
 from conversations.services.replies.stop_marks import IS_MARKED_SQL
 from conversations.services.sending.context import Budget
@@ -39,7 +40,9 @@ WHERE c.id = %(conversation_id)s AND c.user_id IS NOT DISTINCT FROM %(user_id)s
 FOR NO KEY UPDATE OF c
 """
 
-# After the lock, so that it sees what the last holder of the lock has committed.
+# After the lock, so that it sees what the last holder of the lock has committed. The user's running replies are looked up only
+# in conversations with a recent turn. Otherwise PostgreSQL would look up each of the user's conversations, or each running
+# reply of all users. The inner SELECTs hide their values from the planner: with them, it would plan each survey anew.
 SURVEY_SQL = f"""
 SELECT running.id, running.is_abandoned, earlier.id, earlier.request_fingerprint, earlier.is_active, theirs.count,
        theirs.has_queue, CASE WHEN newest.id IS NULL THEN timestamptz 'epoch'
@@ -48,8 +51,11 @@ SELECT running.id, running.is_abandoned, earlier.id, earlier.request_fingerprint
        history.id, history.role, history.is_refusal, history.length, history.beginning, history.reasoning, history.tool_calls
 FROM (
     SELECT CASE WHEN %(limited)s THEN (
-        SELECT count(*) FROM messages AS m JOIN conversations AS c ON c.id = m.conversation_id
-        WHERE m.status = 'streaming' AND c.user_id = %(user_id)s
+        SELECT count(*) FROM messages WHERE status = 'streaming' AND conversation_id = ANY(ARRAY(
+            SELECT id FROM conversations
+            WHERE user_id = (SELECT %(user_id)s::uuid)
+              AND updated_at > (SELECT now() - make_interval(secs => %(recent_s)s))
+        ))
     ) ELSE 0 END AS count,
     EXISTS (SELECT FROM queued_messages WHERE conversation_id = %(conversation_id)s AND NOT is_started) AS has_queue
 ) AS theirs
@@ -206,6 +212,7 @@ def _survey(conversation_id: UUID, user_id: UUID | None, budget: Budget, *, idem
         "conversation_id": conversation_id,
         "user_id": user_id,
         "limited": limited,
+        "recent_s": longest_reply_s(),
         "key": idempotency_key or None,
         "abandoned_after_s": settings.ABANDONED_AFTER_SECONDS,
         "dead_workers": lease.dead_workers,
