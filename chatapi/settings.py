@@ -192,11 +192,11 @@ MIDDLEWARE = [
     "chatapi.incoming.content_security.ContentSecurityMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "chatapi.incoming.staff_sessions.SessionMiddleware",
+    "chatapi.incoming.staff_middleware.SessionMiddleware",
     "chatapi.incoming.paths.PathMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
-    "chatapi.incoming.staff_sessions.AuthenticationMiddleware",
-    "chatapi.incoming.staff_sessions.MessageMiddleware",
+    "chatapi.incoming.staff_middleware.AuthenticationMiddleware",
+    "chatapi.incoming.staff_middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 ROOT_URLCONF = "chatapi.urls"

@@ -29,7 +29,7 @@ from conversations.models.staff import AccessKind
 from conversations.sign_in import pages, provider_pages, second_factor
 from conversations.sign_in.methods import PASSWORD, is_single_sign_on_set_up, method_of
 from conversations.sign_in.second_factor import State
-from conversations.sign_in.sessions import forget_ended, note_session
+from conversations.sign_in.staff_sessions import forget_ended, note_session
 from conversations.sign_in_limits import TooManyAttempts, count_attempt
 from conversations.staff_reason import lacks_reason, reason_of, reason_page
 

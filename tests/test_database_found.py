@@ -80,7 +80,7 @@ def test_a_database_that_is_away_is_named(new_server: StartServer, starts_unread
 )
 def test_a_setting_that_a_pooler_keeps_is_named(name: str, found: str, problem: str) -> None:
     from chatapi.database.readiness import RELIED_ON, _problem_of
-    from chatapi.database.session import FORMS
+    from chatapi.database.server_parameters import FORMS
 
     settings = [{**FORMS, name: found}[each] for each in RELIED_ON]
     told = _problem_of("UTF8", "public", settings)

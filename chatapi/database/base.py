@@ -11,7 +11,7 @@ from psycopg_pool import PoolTimeout
 
 from chatapi.database.connections import tell_before_waiting
 from chatapi.database.pools import lend_newest_first, replace_connections
-from chatapi.database.session import configure_session
+from chatapi.database.server_parameters import set_parameters
 from chatapi.database.timestamps import with_all_timestamps
 from chatapi.database.user_shares import user_shares
 from chatapi.observability.logs import user_id_var
@@ -107,7 +107,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def _configure_connection(self, connection: Any) -> bool:
         hidden: Any = super()
         hidden._configure_connection(connection)
-        configure_session(connection)
+        set_parameters(connection)
         return True
 
     def make_cursor(self, cursor: Any) -> CursorWrapper:

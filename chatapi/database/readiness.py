@@ -9,7 +9,7 @@ from psycopg.errors import InsufficientPrivilege
 
 from chatapi.database.connections import release_connections
 from chatapi.database.pools import replace_connections
-from chatapi.database.session import FORMS
+from chatapi.database.server_parameters import FORMS
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from django.http.response import HttpResponseBase
 
 from chatapi.observability import metrics
 from chatapi.observability.logs import trace_id_var, user_id_var
-from chatapi.observability.refused_requests import note_refused
+from chatapi.observability.refusal_counts import note_refused
 from chatapi.observability.tracing import accept_traceparent, request_span
 
 logger = logging.getLogger("chatapi.requests")

@@ -5,7 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser, DjangoHelpFormatter
 
-from chatapi.database.session import session_of_command
+from chatapi.database.server_parameters import parameters_of_commands
 
 
 class HelpAsWritten(DjangoHelpFormatter, argparse.RawDescriptionHelpFormatter):
@@ -20,7 +20,7 @@ class OperatorCommand(BaseCommand):
     requires_system_checks = ()
 
     def execute(self, *args: Any, **options: Any) -> Any:
-        with session_of_command():
+        with parameters_of_commands():
             return super().execute(*args, **options)
 
     def create_parser(self, prog_name: str, subcommand: str, **options: Any) -> CommandParser:

@@ -17,7 +17,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from chatapi.incoming.client_address import address_group
 from conversations.models.staff import AccessKind
 from conversations.services.staff.access import Reader, note_list
-from conversations.sign_in import second_factor, sessions
+from conversations.sign_in import second_factor, staff_sessions
 from conversations.sign_in.methods import PASSWORD, method_of
 from conversations.sign_in.second_factor import State
 from conversations.sign_in_limits import count_attempt
@@ -56,11 +56,11 @@ def sessions_page(request: HttpRequest, context: dict[str, Any]) -> HttpResponse
         return redirect("admin:sessions")
     context |= {
         "title": "Sessions",
-        "own": sessions.list_sessions(user),
+        "own": staff_sessions.list_sessions(user),
         "present_key": request.session.session_key,
-        "others": sessions.list_all_sessions(without=user.pk) if may_end else None,
+        "others": staff_sessions.list_all_sessions(without=user.pk) if may_end else None,
         "with_factor": _with_factor(user) if may_reset else None,
-        "most": sessions.MOST_LISTED,
+        "most": staff_sessions.MOST_LISTED,
     }
     return _unstored(TemplateResponse(request, "admin/conversations/sessions.html", context))
 
@@ -70,22 +70,22 @@ def _act_on_sessions(request: HttpRequest, *, may_end: bool, may_reset: bool) ->
     action, wanted = request.POST.get("action", ""), request.POST.get("id", "")
     row_id = int(wanted) if wanted.isascii() and wanted.isdigit() and len(wanted) < 19 else 0
     if action == "end_others":
-        ended = sessions.end_sessions(user=user, but_key=request.session.session_key)
+        ended = staff_sessions.end_sessions(user=user, but_key=request.session.session_key)
         _say_ended(request, ended, "own")
     elif action == "end":
-        found = sessions.find_session(row_id)
+        found = staff_sessions.find_session(row_id)
         if found is None:
             messages.error(request, "This session has ended already.")
         elif found.user_id == user.pk:
-            _say_ended(request, sessions.end_sessions(user=user, session_ids=[row_id]), "own")
+            _say_ended(request, staff_sessions.end_sessions(user=user, session_ids=[row_id]), "own")
         elif may_end:
-            ended = sessions.end_sessions(user=found.user, session_ids=[row_id])
+            ended = staff_sessions.end_sessions(user=found.user, session_ids=[row_id])
             _say_ended(request, ended, found.user.get_username())
         else:
             raise PermissionDenied
     elif action == "end_all" and may_end:
         colleague = _colleague(row_id)
-        _say_ended(request, sessions.end_sessions(user=colleague), colleague.get_username())
+        _say_ended(request, staff_sessions.end_sessions(user=colleague), colleague.get_username())
     elif action == "reset" and may_reset:
         _reset_factor(request, _colleague(row_id))
     else:
@@ -111,7 +111,7 @@ def _reset_factor(request: HttpRequest, colleague: User) -> None:
         raise PermissionDenied
     if second_factor.remove(colleague):
         note_act(request, AccessKind.SECOND_FACTOR, f"reset that of {colleague.get_username()}")
-        sessions.end_sessions(user=colleague)
+        staff_sessions.end_sessions(user=colleague)
     messages.success(request, f"{colleague.get_username()} has no second factor any more.")
 
 

@@ -10,7 +10,7 @@ import pytest
 from django.db import connection
 
 from conversations.services.history import prune
-from conversations.services.history.archive import Archive
+from conversations.services.history.archive_file import ArchiveFile
 from conversations.tests.conftest import remaining
 from conversations.tests.factories import days_ago, make_message, make_old_conversation
 from conversations.tests.test_prune_processes import seed
@@ -83,13 +83,13 @@ def test_a_batch_that_breaks_off_lets_go_of_its_rows_before_the_rollback(
         finally:
             ends.append("closed")
 
-    def write(self: Archive, pieces: Iterator[bytes]) -> None:
+    def write(self: ArchiveFile, pieces: Iterator[bytes]) -> None:
         next(pieces)
         raise failure
 
     monkeypatch.setattr(prune, "history_lines", lines)
-    with Archive(tmp_path / "pruned.jsonl") as archive:
-        monkeypatch.setattr(Archive, "_write", write)
+    with ArchiveFile(tmp_path / "pruned.jsonl") as archive:
+        monkeypatch.setattr(ArchiveFile, "_write", write)
         with pytest.raises(failure) as caught:
             prune.prune_history(criteria=prune.PruneCriteria(older_than=days_ago(30)), archive=archive)
         assert (caught.tb is not None, ends) == (True, ["closed"])

@@ -6,8 +6,8 @@ from uuid import UUID, uuid4
 import pytest
 
 from chatapi.environment import Rate
-from chatapi.observability import refused_requests
-from chatapi.observability.refused_requests import note_refused, take_refused
+from chatapi.observability import refusal_counts
+from chatapi.observability.refusal_counts import note_refused, take_refused
 from conversations.models import RefusedRequests
 from conversations.services.history.erase import erase_user
 from conversations.services.usage.refused_requests import forget_refused, read_refused, write_refused
@@ -37,7 +37,7 @@ def test_requests_of_nobody_and_of_staff_are_not_counted(who: str) -> None:
 
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(refused_requests, "MOST_USERS", 3)
+    monkeypatch.setattr(refusal_counts, "MOST_USERS", 3)
     for number in range(10):
         note_refused(str(UUID(int=number)), 429)
     note_refused(str(UUID(int=0)), 429)

@@ -14,7 +14,7 @@ from django.core.management import CommandError
 
 from conversations.models import ChatUser, Conversation, Message, UserInstructions
 from conversations.services.history import scrub
-from conversations.services.history.archive import Archive
+from conversations.services.history.archive_file import ArchiveFile
 from conversations.services.history.holds import place_hold
 from conversations.tests.conftest import remaining
 from conversations.tests.factories import USER_ID, make_old_conversation
@@ -102,7 +102,7 @@ def test_a_conversation_that_changed_hands_stays_with_its_last_owner(manage: Man
         )
         return [orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in rows]
 
-    with Archive(path) as archive:
+    with ArchiveFile(path) as archive:
         for owner, text in ((USER_ID, "of mira"), (OTHER, "of sam")):
             with archive.batch(lines(owner, text)):
                 pass
@@ -121,7 +121,7 @@ def test_a_full_disk_leaves_the_old_file(
         raise OSError(28, "No space left on device")
 
     if failing == "batch":
-        monkeypatch.setattr(scrub.Archive, "_write", full)
+        monkeypatch.setattr(scrub.ArchiveFile, "_write", full)
     else:
         monkeypatch.setattr(scrub, "_check", full)
     with pytest.raises(CommandError, match="No space left") as failure:

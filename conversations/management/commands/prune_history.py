@@ -22,8 +22,8 @@ from conversations.management.progress import ProgressReport
 from conversations.management.rules import rules_sentence
 from conversations.management.users import user_named
 from conversations.models import Status
-from conversations.services.history.archive import Archive, problem_with_name
-from conversations.services.history.archive_ends import ArchiveProblem
+from conversations.services.history.archive_file import ArchiveFile, problem_with_name
+from conversations.services.history.archive_file_ends import ArchiveProblem
 from conversations.services.history.prune import (
     BATCH_S,
     LARGEST_BATCH,
@@ -147,11 +147,11 @@ class Command(OperatorCommand):
                 return prune_history(**shared, **pace, archive=archive)
 
     @contextmanager
-    def _archive(self, options: dict[str, Any]) -> Iterator[Archive | None]:
+    def _archive(self, options: dict[str, Any]) -> Iterator[ArchiveFile | None]:
         if not options["archive"] or options["dry_run"]:
             yield None
             return
-        with Archive(options["archive"]) as archive:
+        with ArchiveFile(options["archive"]) as archive:
             if archive.had_no_end and options["verbosity"]:
                 self.stderr.write("The archive had no end: an earlier run was killed, or the file was cut. It is continued.")
             yield archive

@@ -17,7 +17,7 @@ from conversations.management.interruption import Interruption
 from conversations.management.operator_command import OperatorCommand
 from conversations.management.progress import ProgressReport
 from conversations.management.users import user_named
-from conversations.services.history.archive_ends import ArchiveProblem
+from conversations.services.history.archive_file_ends import ArchiveProblem
 from conversations.services.history.scrub import ScrubResult, scrub_archive
 
 EPILOG = """

@@ -20,7 +20,7 @@ from django.db.models import Q
 from conversations.exceptions import OnHold
 from conversations.models import Conversation
 from conversations.querysets import ConversationQuerySet
-from conversations.services.history.archive import Archive
+from conversations.services.history.archive_file import ArchiveFile
 from conversations.services.history.delete import delete_with_messages
 from conversations.services.history.holds import has_holds, refusing_held
 from conversations.services.history.id_arrays import IdArray, ids_of
@@ -169,7 +169,7 @@ def prune_history(
     criteria: PruneCriteria,
     largest_batch: int = LARGEST_BATCH,
     pause_s: float = 0.0,
-    archive: Archive | None = None,
+    archive: ArchiveFile | None = None,
     should_stop: Callable[[], bool] = lambda: False,
     on_batch: Callable[[PruneResult], None] = lambda result: None,
 ) -> PruneResult:
@@ -265,7 +265,7 @@ def _count_held(criteria: PruneCriteria, window: IdArray) -> int:
     return _chosen(criteria).with_ids(held.text).count() if held else 0
 
 
-def _prune_window(walk: Walk, criteria: PruneCriteria, archive: Archive | None) -> tuple[int, int, int, int]:
+def _prune_window(walk: Walk, criteria: PruneCriteria, archive: ArchiveFile | None) -> tuple[int, int, int, int]:
     """Prune the next window. Return its size, how many conversations and messages were deleted, and how many are on hold.
 
     Raises `OnHold`, and deletes nothing, if something in it is put on hold at this moment.

@@ -14,8 +14,8 @@ from django.utils import timezone
 
 from conversations.models import RetentionRule
 from conversations.models.retention import Kept
-from conversations.services.history.archive import Archive
-from conversations.services.history.old_archives import OldArchives, delete_old_archives
+from conversations.services.history.archive_file import ArchiveFile
+from conversations.services.history.old_archive_files import delete_old_archive_files
 from conversations.services.history.prune import LARGEST_BATCH, Outside, PruneCriteria, PruneResult, measure, prune_history
 from conversations.services.history.records import count_records, prune_records
 
@@ -95,7 +95,7 @@ def criteria_of(rule: RetentionRule, rules: Sequence[RetentionRule], now: dateti
 def apply_rules(
     *,
     is_dry_run: bool = False,
-    archive: Archive | None = None,
+    archive: ArchiveFile | None = None,
     archives: Path | None = None,
     largest_batch: int = LARGEST_BATCH,
     pause_s: float = 0.0,
@@ -167,6 +167,6 @@ def _apply_to_archives(
     if archives is None:
         return True
     before = now - timedelta(days=rule.days)
-    done: OldArchives = delete_old_archives(folder=archives, before=before, is_dry_run=is_dry_run, should_stop=should_stop)
+    done = delete_old_archive_files(folder=archives, before=before, is_dry_run=is_dry_run, should_stop=should_stop)
     taken.rows, taken.on_hold, taken.estimated_bytes = done.files, done.on_hold, done.size
     return done.is_complete

@@ -19,8 +19,8 @@ import orjson
 
 from conversations.exceptions import OnHold
 from conversations.ids import parse_id
-from conversations.services.history.archive import Archive, problem_with_name, sync_folder
-from conversations.services.history.archive_ends import ArchiveProblem
+from conversations.services.history.archive_file import ArchiveFile, problem_with_name, sync_folder
+from conversations.services.history.archive_file_ends import ArchiveProblem
 from conversations.services.history.holds import in_force
 from conversations.services.history.json_lines import CONVERSATION, INSTRUCTIONS, MESSAGE
 from conversations.services.history.reading import HistoryLines, ImportProblem, inspect_file, unpacked
@@ -168,7 +168,7 @@ def _rewrite(
     try:
         raw.seek(0)
         lines = sieve.kept(raw)
-        with Archive(made) as archive:
+        with ArchiveFile(made) as archive:
             while batch := [line for line, _ in zip(lines, range(LINES_PER_BATCH), strict=False)]:
                 if should_stop():
                     return False

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from chatapi.database.connections import own_cursor
 from chatapi.database.failures import is_database_away
-from chatapi.observability.refused_requests import give_refused_back, take_refused
+from chatapi.observability.refusal_counts import give_refused_back, take_refused
 from conversations.models import RefusedRequests
 
 logger = logging.getLogger(__name__)

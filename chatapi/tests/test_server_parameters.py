@@ -1,4 +1,4 @@
-"""What a session sets, whatever its role has as a default."""
+"""What a connection sets, whatever its role has as a default."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -9,9 +9,9 @@ from django.db import OperationalError, connection, transaction
 from psycopg import Connection, sql
 from psycopg.errors import IdleInTransactionSessionTimeout
 
-from chatapi.database import session
+from chatapi.database import server_parameters
 from chatapi.database.failures import is_database_away
-from chatapi.database.session import COMMANDS, SERVING, configure_session
+from chatapi.database.server_parameters import COMMANDS, SERVING, set_parameters
 from conversations.models import Conversation
 from conversations.tests.factories import make_conversation
 
@@ -59,7 +59,7 @@ def shown(opened: "Connection[Any]", name: str) -> str:
 
 def test_it_sets_what_the_service_relies_on(awkward_role: str) -> None:
     with connect_as(awkward_role) as opened:
-        configure_session(opened)
+        set_parameters(opened)
         for name in SERVING:
             assert shown(opened, name) not in (AWKWARD.get(name), ""), name
         # Operators may bound what a request costs.
@@ -67,9 +67,9 @@ def test_it_sets_what_the_service_relies_on(awkward_role: str) -> None:
 
 
 def test_a_command_takes_its_time(awkward_role: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session, "_settings", COMMANDS)
+    monkeypatch.setattr(server_parameters, "_settings", COMMANDS)
     with connect_as(awkward_role) as opened:
-        configure_session(opened)
+        set_parameters(opened)
         assert (shown(opened, "statement_timeout"), shown(opened, "lock_timeout")) == ("0", "0")
 
 
@@ -98,7 +98,7 @@ def test_a_forgotten_lock_is_waited_for_less_long_than_a_connection(monkeypatch:
 def test_the_server_ends_a_transaction_that_its_client_forgot() -> None:
     conversation = make_conversation()
     with suppress(IdleInTransactionSessionTimeout), connect_as(connection.settings_dict["USER"]) as frozen:
-        configure_session(frozen)
+        set_parameters(frozen)
         frozen.execute("SET idle_in_transaction_session_timeout = '100ms'")
         frozen.execute("BEGIN")
         frozen.execute("SELECT 1 FROM conversations WHERE id = %s FOR UPDATE", [conversation.id])

@@ -16,7 +16,7 @@ from io import FileIO
 from pathlib import Path
 from types import TracebackType
 
-from conversations.services.history.archive_ends import GZIP_WINDOW, ArchiveProblem, End, last_line_end, last_member_end
+from conversations.services.history.archive_file_ends import GZIP_WINDOW, ArchiveProblem, End, last_line_end, last_member_end
 from conversations.services.history.seals import HEADER, Section
 
 # Takes about a third of the time of the default, 6, and a few percent more space.
@@ -31,7 +31,7 @@ def problem_with_name(path: Path) -> str:
     return "" if path.parent.is_dir() else f"there is no folder {path.parent}"
 
 
-class Archive:
+class ArchiveFile:
     """A `.jsonl.gz` or `.jsonl` file that batches are appended to; a context manager that holds its lock."""
 
     def __init__(self, path: Path) -> None:
@@ -44,7 +44,7 @@ class Archive:
         # An earlier run was killed, or somebody cut the file.
         self.had_no_end = False
 
-    def __enter__(self) -> "Archive":
+    def __enter__(self) -> "ArchiveFile":
         try:
             # It contains what users wrote, so only its owner may read it.
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)

@@ -4,7 +4,7 @@ import pytest
 from django.http import HttpRequest, HttpResponse
 from django.test import RequestFactory
 
-from chatapi.incoming import staff_sessions
+from chatapi.incoming import staff_middleware
 
 
 @pytest.mark.parametrize(
@@ -17,7 +17,7 @@ def test_only_staff_have_sessions(path: str, has_session: bool) -> None:
         found.update({name: hasattr(request, name) for name in ("session", "user", "_messages")})
         return HttpResponse()
 
-    respond = staff_sessions.MessageMiddleware(view)
-    respond = staff_sessions.SessionMiddleware(staff_sessions.AuthenticationMiddleware(respond))
+    respond = staff_middleware.MessageMiddleware(view)
+    respond = staff_middleware.SessionMiddleware(staff_middleware.AuthenticationMiddleware(respond))
     assert respond(RequestFactory().get(path)).status_code == 200
     assert found == dict.fromkeys(("session", "user", "_messages"), has_session)

@@ -1,6 +1,6 @@
-"""What every session of this service sets, whatever the role, the database or the server has as its default.
+"""PostgreSQL's parameters that every connection of this service sets, whatever the role, the database or the server has.
 
-Three kinds: what the code relies on (isolation, forms of values), how long a session may wait for a lock or keep one without
+Three kinds: what the code relies on (isolation, forms of values), how long a connection may wait for a lock or keep one without
 doing anything, and how soon the server notices that this end is gone. A client that freezes or vanishes in the middle of a
 transaction would otherwise keep its locks until TCP gives up, after minutes, and other requests for the same rows would wait.
 """
@@ -65,7 +65,7 @@ _settings = SERVING
 
 
 @contextmanager
-def session_of_command() -> Iterator[None]:
+def parameters_of_commands() -> Iterator[None]:
     """Let the connections that this process opens in the block wait as long as an operator's command needs."""
     global _settings
     before, _settings = _settings, COMMANDS
@@ -75,7 +75,7 @@ def session_of_command() -> Iterator[None]:
         _settings = before
 
 
-def configure_session(session: Any) -> None:
+def set_parameters(connection: Any) -> None:
     """Set what this process needs in a new connection of psycopg's. One statement."""
-    with session.cursor(row_factory=tuple_row) as cursor:
+    with connection.cursor(row_factory=tuple_row) as cursor:
         cursor.execute(SET_SQL, [list(_settings), list(_settings.values())])

@@ -14,7 +14,7 @@ from pathlib import Path
 from uuid import UUID
 
 from conversations.ids import parse_id
-from conversations.services.history.archive_ends import ArchiveProblem
+from conversations.services.history.archive_file_ends import ArchiveProblem
 from conversations.services.history.holds import in_force
 from conversations.services.history.json_lines import CONVERSATION
 from conversations.services.history.reading import HistoryLines, ImportProblem, unpacked
@@ -26,18 +26,18 @@ LINES_BETWEEN_QUESTIONS = 5_000
 
 
 @dataclass(slots=True)
-class OldArchives:
+class OldArchiveFiles:
     files: int = 0
     size: int = 0
     on_hold: int = 0
     is_complete: bool = False
 
 
-def delete_old_archives(
+def delete_old_archive_files(
     *, folder: Path, before: datetime, is_dry_run: bool = False, should_stop: Callable[[], bool] = lambda: False
-) -> OldArchives:
+) -> OldArchiveFiles:
     """Delete, or count, the archives of a folder whose last change was before that time. Raises `OSError`."""
-    result = OldArchives()
+    result = OldArchiveFiles()
     holds = list(in_force().values_list("user_id", "conversation_id"))
     for path in sorted(folder.iterdir()):
         if should_stop():

@@ -13,7 +13,7 @@ from conversations.models import StaffAccess
 from conversations.models.staff import StaffSession
 from conversations.sign_in.devices import describe_device
 from conversations.sign_in.second_factor import begin_enrolment
-from conversations.sign_in.sessions import list_sessions
+from conversations.sign_in.staff_sessions import list_sessions
 
 pytestmark = pytest.mark.django_db
 
@@ -80,7 +80,7 @@ def test_devices_have_names_that_people_know(user_agent: str, shown: str) -> Non
 
 def test_a_session_is_noted_once_a_minute(sue: User, monkeypatch: pytest.MonkeyPatch) -> None:
     # However slow the machine is.
-    monkeypatch.setattr("conversations.sign_in.sessions.NOTED_EVERY_S", 3600)
+    monkeypatch.setattr("conversations.sign_in.staff_sessions.NOTED_EVERY_S", 3600)
     client = sign_in("sue")
     seen_at = StaffSession.objects.get().seen_at
     client.get("/admin/")
