@@ -2,9 +2,11 @@
 
 import psycopg
 import pytest
-from django.db import connection, transaction
+from django.db import connection, migrations, transaction
+from django.db.migrations.state import ProjectState
 
-from conversations.migrating.locks import CHAT_TABLES, TablesInUse, lock_tables
+from conversations.migrating import locks
+from conversations.migrating.locks import CHAT_TABLES, LockingMigration, TablesInUse, lock_tables
 from conversations.models import Conversation
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -47,3 +49,51 @@ def test_an_attempt_that_failed_leaves_the_transaction_usable() -> None:
             with pytest.raises(TablesInUse):
                 lock_tables(connection, CHAT_TABLES, patience_s=0)
         lock_tables(connection, CHAT_TABLES)
+
+
+class MarksAssistants(LockingMigration):
+    """It changes a table that it does not name."""
+
+    locked_tables = ("messages",)
+    operations = (migrations.RunSQL("COMMENT ON TABLE assistants IS 'marked'", "COMMENT ON TABLE assistants IS NULL"),)
+
+
+def migrate(direction: str) -> None:
+    with connection.schema_editor() as editor:
+        getattr(MarksAssistants("marks", "conversations"), direction)(ProjectState(), editor)
+
+
+def comment_of_assistants() -> str | None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT obj_description('assistants'::regclass)")
+        return cursor.fetchone()[0]
+
+
+@pytest.mark.parametrize(("direction", "comment"), [("apply", "marked"), ("unapply", None)])
+def test_it_starts_again_if_another_table_is_in_use(
+    direction: str, comment: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses = []
+    if direction == "unapply":
+        migrate("apply")
+    with connect("a-vacuum") as vacuum:
+
+        def pause(seconds: float) -> None:
+            # Meanwhile others can use the tables that the attempt had locked.
+            pauses.append(vacuum.execute("SELECT count(*) FROM messages").fetchone())
+            vacuum.rollback()
+
+        monkeypatch.setattr(locks.time, "sleep", pause)
+        vacuum.execute("LOCK TABLE assistants IN SHARE UPDATE EXCLUSIVE MODE")
+        migrate(direction)
+    assert pauses == [(0,)]
+    assert comment_of_assistants() == comment
+
+
+def test_who_holds_another_table_for_too_long_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locks, "PATIENCE_S", 1.5)
+    with connect("a-vacuum") as vacuum:
+        vacuum.execute("LOCK TABLE assistants IN SHARE UPDATE EXCLUSIVE MODE")
+        with pytest.raises(TablesInUse, match=r"^Other tables .* process \d+ \(a-vacuum, for \d+ s\)"):
+            migrate("apply")
+    assert comment_of_assistants() is None
