@@ -1,6 +1,7 @@
 """The processes of `make run`: their ports, their logs, their start and end."""
 
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -11,12 +12,18 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+# Below those that systems give to outgoing connections, one of which could take a port before its server starts.
+SERVERS_PORTS = range(10_240, 32_768)
+
 
 def free_port() -> int:
-    """Return a free TCP port of 127.0.0.1."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a free TCP port of 127.0.0.1. Processes that call it at the same moment get different ones, as good as always."""
+    while True:
+        port = secrets.choice(SERVERS_PORTS)
+        # Without SO_REUSEADDR, unlike `port_is_free`: also none that waits for the last packets of an earlier connection.
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def port_is_free(host: str, port: int) -> bool:

@@ -1,7 +1,7 @@
 """Test processes start their Valkeys at the same moment, and none takes the port of another."""
 
-import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import redis
 
@@ -11,15 +11,7 @@ AT_ONCE = 6
 
 
 def test_servers_that_start_at_once_have_ports_of_their_own() -> None:
-    everyone = threading.Barrier(AT_ONCE)
-
-    def run(_: int) -> str:
-        everyone.wait(timeout=30)
-        with running_valkey() as server:
-            assert redis.Redis.from_url(server.connection_url).ping()
-            # Until all of them run.
-            everyone.wait(timeout=60)
-            return str(server.connection_url)
-
-    with ThreadPoolExecutor(AT_ONCE) as threads:
-        assert len(set(threads.map(run, range(AT_ONCE)))) == AT_ONCE
+    with ExitStack() as running, ThreadPoolExecutor(AT_ONCE) as threads:
+        servers = list(threads.map(lambda _: running.enter_context(running_valkey()), range(AT_ONCE)))
+        assert len({server.connection_url for server in servers}) == AT_ONCE
+        assert all(redis.Redis.from_url(server.connection_url).ping() for server in servers)

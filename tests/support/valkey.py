@@ -14,7 +14,7 @@ def running_valkey() -> Iterator[ValkeyServer]:
     # A server that shows its state in its process title overwrites the environment that `devstack.watcher` looks for.
     # Without a port, servers that start at the same time all try the first free one from 16379 on.
     server = ValkeyServer(port=free_port(), config={"set-proc-title": "no"})
-    server.start()
+    server.start(timeout=60)
     try:
         yield server
     finally:
