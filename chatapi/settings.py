@@ -9,7 +9,7 @@ from django.core.exceptions import ImproperlyConfigured
 from chatapi import __version__
 from chatapi.database.options import connection_settings, replica_settings
 from chatapi.environment import EnvironmentProblem, EnvironmentReader, has_domain
-from chatapi.model_prices import parse_prices
+from chatapi.environment.model_prices import parse_prices
 from chatapi.observability.logs import logging_configuration
 from inference_proxy.protocols import PROTOCOLS
 from inference_proxy.protocols.compatibility import CHANGES

@@ -11,7 +11,7 @@ from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
 
 from chatapi.api.rows import is_known_time, known_time
-from chatapi.model_prices import Cost, cost_of, price_of
+from chatapi.environment.model_prices import Cost, cost_of, price_of
 from conversations.admin.visible import visible
 from conversations.services.staff.failures import explain
 from conversations.sign_in.devices import describe_device

@@ -11,7 +11,7 @@ from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
 
-from chatapi.model_prices import parse_prices
+from chatapi.environment.model_prices import parse_prices
 from chatapi.tests.clients import UserClient
 from conversations.models import Conversation, DailyFigures, Message, UsageTotal
 from conversations.services.history.move import move_history

@@ -18,7 +18,7 @@ from django.core.cache import cache
 from django.db import connection
 from django.forms.models import model_to_dict
 
-from chatapi.model_prices import Cost
+from chatapi.environment.model_prices import Cost
 from conversations.expressions import MESSAGE_DAY_SQL
 from conversations.models import DailyFigures
 from conversations.services.replica_reads import read_for_anyone

@@ -12,7 +12,7 @@ from decimal import Decimal
 from fnmatch import fnmatchcase
 from typing import Any
 
-from chatapi.environment import EnvironmentProblem
+from chatapi.environment.problem import EnvironmentProblem
 
 MILLION = 1_000_000
 MOST = Decimal(1_000_000_000)

@@ -1,9 +1,4 @@
-"""The service's configuration, read once from environment variables.
-
-Principle: the service does not guess. An unset variable has its documented default. A malformed value stops the start with one
-line that names the variable and the accepted values. This module does not import Django, so that the settings, the server's
-configuration and the tests can use it.
-"""
+"""Typed access to environment variables: a method for each form that a value may have."""
 
 import base64
 import os
@@ -12,33 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
-DATABASE_SCHEMES = ("postgres", "postgresql", "postgresql+asyncpg")
+from chatapi.environment.database_url import DATABASE_ROLES, REPLICA_ROLES, DatabaseUrl, read_database_url
+from chatapi.environment.problem import EnvironmentProblem
+
 HEADER_NAME_FORM = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
 TAG_PAIR_FORM = re.compile(r"([^\s=]{1,100})=(\S{2,64})\s+(\S{2,64})")
-DATABASE_URL_FORM = re.compile(
-    r"(?P<scheme>[\w+]+)://(?:(?P<user>[^:/?#]*)(?::(?P<password>[^/?#]*))?@)?(?P<hosts>[^/?#@]*)/(?P<database>[^/?#]+)"
-    r"(?:\?(?P<query>[^#]*))?(?:#.*)?"
-)
-DATABASE_HOST_FORM = re.compile(r"(?P<host>\[[^\[\]]+\]|[^:\[\]]*)(?::(?P<port>[0-9]*))?")
-# libpq knows more. With them, the service would write to a standby, which can't work.
-_WHOLE, _ONE_OR_NONE = re.compile(r"-?\d{1,9}"), re.compile(r"[01]")
-# The forms of libpq's parameters that it checks only when it connects.
-DATABASE_PARAMETER_FORMS = {
-    **dict.fromkeys(("connect_timeout", "keepalives_idle", "keepalives_interval", "keepalives_count"), _WHOLE),
-    **dict.fromkeys(("tcp_user_timeout", "keepalives"), _WHOLE),
-    **dict.fromkeys(("sslcompression", "sslsni", "requiressl"), _ONE_OR_NONE),
-    "sslmode": re.compile(r"disable|allow|prefer|require|verify-ca|verify-full"),
-    "sslnegotiation": re.compile(r"postgres|direct"),
-    "channel_binding": re.compile(r"disable|prefer|require"),
-    "gssencmode": re.compile(r"disable|prefer|require"),
-    "load_balance_hosts": re.compile(r"disable|random"),
-    **dict.fromkeys(("ssl_min_protocol_version", "ssl_max_protocol_version"), re.compile(r"TLSv1(\.[123])?|")),
-}
-DATABASE_ROLES = ("read-write", "primary", "any")
-# The freshness of any other server can't be proved.
-REPLICA_ROLES = ("standby",)
 CACHE_SCHEMES = ("redis", "rediss", "unix")
 CACHE_OPTIONS = frozenset(
     {"client_name", "db", "ssl_ca_certs", "ssl_cert_reqs", "ssl_certfile", "ssl_check_hostname", "ssl_keyfile"}
@@ -51,32 +26,12 @@ EARLIER_NAMES = {"ADMIN_EMAILS": "ADMIN_EMAIL", "AUTH_CACHE_SECONDS": "AUTH_CACH
 PERIOD_SECONDS = {"s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "hour": 3600, "d": 86400, "day": 86400}
 
 
-class EnvironmentProblem(Exception):
-    """A variable is missing or malformed. The text names it."""
-
-
 @dataclass(frozen=True, slots=True)
 class Rate:
     """At most `requests` requests in `period_s` seconds."""
 
     requests: int
     period_s: int
-
-
-@dataclass(frozen=True, slots=True)
-class DatabaseUrl:
-    """Where a database is. With several servers, `host` and `port` are comma-separated lists, as libpq takes them."""
-
-    name: str
-    user: str
-    password: str
-    host: str
-    port: str
-    options: dict[str, str]
-
-    @property
-    def has_several_hosts(self) -> bool:
-        return "," in self.host
 
 
 class EnvironmentReader:
@@ -238,42 +193,12 @@ class EnvironmentReader:
             )
         return Rate(requests=int(match[1]), period_s=PERIOD_SECONDS[match[2]])
 
+    def database(self, name: str, default: str) -> DatabaseUrl:
+        return read_database_url(name, self.text(name, default), DATABASE_ROLES)
+
     def replica(self, name: str) -> DatabaseUrl | None:
         """Return the address of one or several standbys, or None if the variable is empty."""
-        return self.database(name, "", roles=REPLICA_ROLES) if self.text(name) else None
-
-    def database(self, name: str, default: str, *, roles: tuple[str, ...] = DATABASE_ROLES) -> DatabaseUrl:
-        # The message does not repeat the value, because it may contain a password.
-        form = (
-            f"{name} must have the form postgresql://user:password@host:5432/database, "
-            "or with several servers postgresql://user:password@host1:5432,host2:5432/database"
-        )
-        url = DATABASE_URL_FORM.fullmatch(self.text(name, default))
-        if not url or url["scheme"].lower() not in DATABASE_SCHEMES:
-            raise EnvironmentProblem(form)
-        try:
-            options = dict(parse_qsl(url["query"] or "", strict_parsing=bool(url["query"])))
-            host, port = _database_hosts(url["hosts"])
-            host, port = _with_all_ports(options.pop("host", "") or host, options.pop("port", "") or port)
-            if options.get("hostaddr", host).count(",") != host.count(","):
-                raise ValueError
-        except ValueError:
-            raise EnvironmentProblem(form) from None
-        if url["scheme"].lower() == "postgresql+asyncpg" and "ssl" in options:
-            # asyncpg's name for sslmode. libpq refuses unknown parameters.
-            options["sslmode"] = options.pop("ssl")
-        if "," in host or "any" not in roles:
-            # Without it, the first server that answers would be used, whatever its role is.
-            options.setdefault("target_session_attrs", roles[0])
-        _check_database_options(name, options, roles)
-        return DatabaseUrl(
-            name=unquote(url["database"]),
-            user=unquote(url["user"] or ""),
-            password=unquote(url["password"] or ""),
-            host=host,
-            port=port,
-            options=options,
-        )
+        return read_database_url(name, self.text(name), REPLICA_ROLES) if self.text(name) else None
 
     def trusted(self, name: str, *, may_be_folder: bool = False) -> str:
         """Return the path of a file (or, if allowed, a folder) of PEM certificates, or "" if the variable is empty."""
@@ -356,53 +281,6 @@ class EnvironmentReader:
                 form = "a comma-separated list of IP addresses and networks such as 10.1.0.0/16 (host bits 0)"
                 raise EnvironmentProblem(f"{name} must be {form}, not {written!r}") from None
         return tuple(networks)
-
-
-def _database_hosts(written: str) -> tuple[str, str]:
-    """Return the hosts and the ports of a URL's `host:port,host:port`. Raises ValueError."""
-    places = [DATABASE_HOST_FORM.fullmatch(place) for place in written.split(",")]
-    found = [(place["host"].strip("[]"), place["port"] or "") for place in places if place]
-    if len(found) < len(places):
-        raise ValueError
-    return ",".join(unquote(host) for host, _ in found), ",".join(port for _, port in found)
-
-
-def _with_all_ports(host: str, port: str) -> tuple[str, str]:
-    """Return both lists with as many ports as hosts. Raises ValueError."""
-    hosts, ports = host.split(","), port.split(",")
-    if len(hosts) > 1:
-        if len(ports) == 1:
-            ports *= len(hosts)
-        ports = [each or "5432" for each in ports]
-        if not all(hosts):
-            raise ValueError
-    if len(ports) != len(hosts) or any(each and not 0 < int(each) < 65536 for each in ports):
-        raise ValueError
-    return host, ",".join(ports)
-
-
-def _check_database_options(name: str, options: dict[str, str], roles: tuple[str, ...]) -> None:
-    if unknown := sorted(set(options) - _libpq_parameters()):
-        # An unknown parameter would make every connection fail later.
-        raise EnvironmentProblem(
-            f"{name} has parameters that PostgreSQL's client library does not know: {', '.join(map(repr, unknown))}; "
-            "remove them (parameters of asyncpg do not work here)"
-        )
-    for parameter, value in options.items():
-        form = DATABASE_PARAMETER_FORMS.get(parameter)
-        if form and not form.fullmatch(value):
-            # libpq would refuse each connection.
-            raise EnvironmentProblem(f"{name} has a malformed value of {parameter}: {value!r}")
-    role = options.get("target_session_attrs", "any")
-    if role not in roles:
-        raise EnvironmentProblem(f"{name} accepts as target_session_attrs only {', '.join(roles)}, not {role!r}")
-
-
-def _libpq_parameters() -> set[str]:
-    # Imported here, because gunicorn's configuration imports this module before gevent patches what psycopg needs.
-    from psycopg import pq
-
-    return {option.keyword.decode() for option in pq.Conninfo.get_defaults()}
 
 
 def _check_http_url(name: str, value: str) -> None:

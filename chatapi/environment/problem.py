@@ -1,0 +1,5 @@
+"""What stops the start."""
+
+
+class EnvironmentProblem(Exception):
+    """A variable is missing or malformed. The text names it."""
