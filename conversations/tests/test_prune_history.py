@@ -16,7 +16,14 @@ from django.db import DatabaseError, connection, transaction
 from conversations.management.arguments import _months_before
 from conversations.models import Conversation, Message, PruneRun
 from conversations.services.history import prune
-from conversations.services.history.prune import BATCH_S, LARGEST_BATCH, PruneCriteria, next_batch_size, prune_history
+from conversations.services.history.prune import (
+    BATCH_S,
+    LARGEST_BATCH,
+    SMALL_BATCH_ROWS,
+    PruneCriteria,
+    next_batch_size,
+    prune_history,
+)
 from conversations.tags import tag_columns
 from conversations.tests.conftest import remaining
 from conversations.tests.factories import days_ago, make_old_conversation
@@ -215,15 +222,29 @@ def test_a_dry_run_counts_what_the_run_deletes_and_changes_nothing(manage_json: 
 
 @pytest.mark.parametrize(
     ("took", "expected"),
-    [(1, 1000), (4, 250), (0.8, 1250), (0.001, 2000), (0, 2000), (10_000, 1)],
-    ids=["right", "too long", "a little short", "far too short", "in no time", "for ever"],
+    [(1, 1000), (1.6, 625), (4, 500), (0.8, 1250), (0.001, 2000), (0, 2000), (10_000, 500)],
+    ids=["right", "too long", "far too long", "a little short", "far too short", "in no time", "for ever"],
 )
 def test_batches_become_as_large_as_their_time_allows(took: float, expected: int) -> None:
-    assert next_batch_size(1000, took * BATCH_S, largest=LARGEST_BATCH) == expected
+    assert next_batch_size(1000, 11_000, took * BATCH_S, largest=LARGEST_BATCH) == expected
+
+
+@pytest.mark.parametrize("took", [2, 10_000])
+def test_a_busy_machine_does_not_make_small_batches_smaller(took: float) -> None:
+    assert next_batch_size(100, SMALL_BATCH_ROWS - 1, took * BATCH_S, largest=LARGEST_BATCH) == 100
+    assert next_batch_size(1, 10_000, took * BATCH_S, largest=LARGEST_BATCH) == 1
 
 
 def test_batches_stay_below_the_limit() -> None:
-    assert next_batch_size(1000, BATCH_S / 2, largest=1200) == 1200
+    assert next_batch_size(1000, 11_000, BATCH_S / 2, largest=1200) == 1200
+
+
+def test_on_a_database_that_stalls_batches_stay_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(30):
+        make_old_conversation()
+    monkeypatch.setattr(prune, "BATCH_S", 0.0)
+    monkeypatch.setattr(prune, "FIRST_BATCH", 10)
+    assert prune_history(criteria=PruneCriteria(older_than=days_ago(90))).batches == 3
 
 
 def test_repeating_finds_nothing_more(manage_json: Manage) -> None:

@@ -33,6 +33,8 @@ FIRST_BATCH = 100
 LARGEST_BATCH = 10_000
 # How long a batch should hold its locks. Large batches make pruning nearly as fast as one plain DELETE.
 BATCH_S = 0.07
+# A batch of fewer rows takes long only if the machine or its disk is busy. A smaller one would hold its locks as long.
+SMALL_BATCH_ROWS = 2_000
 CRITERION_NAMES = {
     "older_than": "older-than",
     "user_id": "user",
@@ -187,7 +189,8 @@ def prune_history(
         except OnHold:
             # Something in it was put on hold at this moment. The next run takes the rest.
             continue
-        walk.batch_size = next_batch_size(walk.batch_size, time.monotonic() - started_at, largest_batch)
+        took_s = time.monotonic() - started_at
+        walk.batch_size = next_batch_size(walk.batch_size, window + messages, took_s, largest_batch)
         if not window:
             result.is_complete = True
             break
@@ -288,10 +291,11 @@ def _prune_window(walk: Walk, criteria: PruneCriteria, archive: ArchiveFile | No
             return len(window), *delete_with_messages(chosen), on_hold
 
 
-def next_batch_size(size: int, took_s: float, largest: int) -> int:
-    """Return the size of the next batch after one of `size` that took `took_s`: at most twice as large."""
+def next_batch_size(size: int, rows: int, took_s: float, largest: int) -> int:
+    """Return the size of the next batch after one of `size`, with so many rows, that took `took_s`: half to twice as large."""
     fits = round(size * BATCH_S / max(took_s, 0.001))
-    return max(1, min(fits, 2 * size, largest))
+    smallest = size if rows < SMALL_BATCH_ROWS else size // 2
+    return max(1, min(max(fits, smallest), 2 * size, largest))
 
 
 def _row_bytes(result: PruneResult) -> int:
