@@ -50,7 +50,7 @@ def _kinds() -> dict[str, Callable[[int], object]]:
     from conversations.services.replies.store import reply_store
     from conversations.services.sending.begin import send_turn
     from conversations.surfaces.api import queries
-    from conversations.surfaces.api.responses import ConversationSchema
+    from conversations.surfaces.api.responses.conversations import ConversationSchema
     from inference_proxy.protocols.base import Sampling
     from inference_proxy.replies.store import FinishedReply
 

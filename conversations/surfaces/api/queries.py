@@ -22,13 +22,8 @@ from conversations.prepared_statements import Parameter, PreparedStatement, Rows
 from conversations.querysets import MessageQuerySet
 from conversations.services.conversations import trash_begins_at
 from conversations.surfaces.api.opening import ShortConversations
-from conversations.surfaces.api.responses import (
-    QUEUED,
-    ConversationDetailSchema,
-    ConversationSchema,
-    MessageDetailSchema,
-    MessageSchema,
-)
+from conversations.surfaces.api.responses.conversations import ConversationDetailSchema, ConversationSchema
+from conversations.surfaces.api.responses.messages import QUEUED, MessageDetailSchema, MessageSchema
 from conversations.surfaces.paging import (
     Page,
     message_page,

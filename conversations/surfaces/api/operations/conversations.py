@@ -5,8 +5,17 @@ from typing import Any
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample
 
-from conversations.surfaces.api import requests, responses
+from conversations.surfaces.api import requests
 from conversations.surfaces.api.operations.shared import HOW, IN_CONVERSATION, REPLY
+from conversations.surfaces.api.responses.conversations import (
+    BulkAnswerSchema,
+    ChangesSchema,
+    ConversationDetailSchema,
+    ConversationListSchema,
+    ConversationSchema,
+    TagListSchema,
+)
+from conversations.surfaces.api.responses.messages import MessageDetailSchema
 from conversations.surfaces.openapi import (
     CURSOR,
     GUARDED,
@@ -72,7 +81,7 @@ list_conversations = operation(
         query("tag", "Only conversations with this tag, in any case, among 10,000 tagged ones per request. `next` leads on"),
         query("q", "Only conversations whose title contains this text, among 10,000 per request. `next` leads on"),
     ],
-    responses={(200, JSON): responses.ConversationListSchema, **NOT_MODIFIED, **GUARDED, **errors(400)},
+    responses={(200, JSON): ConversationListSchema, **NOT_MODIFIED, **GUARDED, **errors(400)},
 )
 create_conversation = operation(
     "create_conversation",
@@ -81,7 +90,7 @@ create_conversation = operation(
     parameters=[IDEMPOTENCY_KEY],
     request=requests.ConversationCreateBody,
     examples=[example({"title": "Tea"})],
-    responses={(201, JSON): responses.ConversationSchema, **GUARDED, **errors(400, 403, 404, 413, 422)},
+    responses={(201, JSON): ConversationSchema, **GUARDED, **errors(400, 403, 404, 413, 422)},
 )
 change_conversations = operation(
     "change_conversations",
@@ -92,13 +101,13 @@ change_conversations = operation(
         example({"action": "tag", "ids": ["01920000-0000-7000-8000-000000000001"], "tags": ["Tea"]}),
         OpenApiExample("All", value={"action": "archive", "all": True, "filters": {"favorited": False}}, request_only=True),
     ],
-    responses={(200, JSON): responses.BulkAnswerSchema, **GUARDED, **errors(400, 413)},
+    responses={(200, JSON): BulkAnswerSchema, **GUARDED, **errors(400, 413)},
 )
 list_tags = operation(
     "list_tags",
     "List the tags of your conversations with their numbers",
     "conversations",
-    responses={(200, JSON): responses.TagListSchema, **GUARDED},
+    responses={(200, JSON): TagListSchema, **GUARDED},
 )
 export_history = operation(
     "export_history",
@@ -140,14 +149,14 @@ list_changes = operation(
         header("Last-Event-ID", "For the stream: the id of the last event that you received. It wins over `since`"),
         limit(200, 50),
     ],
-    responses={(200, JSON): responses.ChangesSchema, (200, SSE): CHANGE_EVENT, **GUARDED, **errors(400, 410)},
+    responses={(200, JSON): ChangesSchema, (200, SSE): CHANGE_EVENT, **GUARDED, **errors(400, 410)},
 )
 read_conversation = operation(
     "read_conversation",
     "Read a conversation with its newest messages: at most 1,000, 4 MiB of text, or `limit`. `next` leads to older messages",
     "conversations",
     parameters=[*IF_NONE_MATCH, *IN_CONVERSATION, LIMIT, CURSOR],
-    responses={(200, JSON): responses.ConversationDetailSchema, **NOT_MODIFIED, **GUARDED, **errors(400, 404)},
+    responses={(200, JSON): ConversationDetailSchema, **NOT_MODIFIED, **GUARDED, **errors(400, 404)},
 )
 replace_conversation = operation(
     "replace_conversation",
@@ -156,7 +165,7 @@ replace_conversation = operation(
     parameters=[*IN_CONVERSATION, IF_MATCH],
     request=requests.ConversationPutBody,
     examples=[example({"title": "Green tea"})],
-    responses={(200, JSON): responses.ConversationSchema, **GUARDED, **errors(400, 404, 412, 413)},
+    responses={(200, JSON): ConversationSchema, **GUARDED, **errors(400, 404, 412, 413)},
 )
 change_conversation = operation(
     "change_conversation",
@@ -165,7 +174,7 @@ change_conversation = operation(
     parameters=[*IN_CONVERSATION, IF_MATCH],
     request=requests.ConversationPatchBody,
     examples=[example({"title": "Green tea"})],
-    responses={(200, JSON): responses.ConversationSchema, **GUARDED, **errors(400, 404, 412, 413)},
+    responses={(200, JSON): ConversationSchema, **GUARDED, **errors(400, 404, 412, 413)},
 )
 fork_conversation = operation(
     "fork_conversation",
@@ -174,7 +183,7 @@ fork_conversation = operation(
     parameters=[*IN_CONVERSATION, IDEMPOTENCY_KEY],
     request=requests.ForkBody,
     examples=[example({"title": "Another way"})],
-    responses={(201, JSON): responses.ConversationSchema, **GUARDED, **errors(400, 404, 413, 422)},
+    responses={(201, JSON): ConversationSchema, **GUARDED, **errors(400, 404, 413, 422)},
 )
 delete_conversation = operation(
     "delete_conversation",
@@ -188,7 +197,7 @@ delete_all_conversations = operation(
     "Delete all your listed conversations, also archived ones. Where the answer has `next`, repeat it with that as `cursor`",
     "conversations",
     parameters=[query("confirm", "`all`", enum=["all"], required=True), CURSOR],
-    responses={(200, JSON): responses.BulkAnswerSchema, **GUARDED, **errors(400)},
+    responses={(200, JSON): BulkAnswerSchema, **GUARDED, **errors(400)},
 )
 restore_conversation = operation(
     "restore_conversation",
@@ -196,7 +205,7 @@ restore_conversation = operation(
     "conversations",
     parameters=IN_CONVERSATION,
     request=None,
-    responses={(200, JSON): responses.ConversationSchema, **GUARDED, **errors(404)},
+    responses={(200, JSON): ConversationSchema, **GUARDED, **errors(404)},
 )
 stop_reply = operation(
     "stop_reply",
@@ -214,7 +223,7 @@ stop_reply = operation(
     ],
     request=None,
     responses={
-        (200, JSON): responses.MessageDetailSchema,
+        (200, JSON): MessageDetailSchema,
         **STOPPED_LATER,
         **GUARDED,
         **errors(400, 404),
@@ -226,7 +235,7 @@ resume_queue = operation(
     "conversations",
     parameters=IN_CONVERSATION,
     request=None,
-    responses={(200, JSON): responses.ConversationSchema, **GUARDED, **errors(404, 503)},
+    responses={(200, JSON): ConversationSchema, **GUARDED, **errors(404, 503)},
 )
 name_conversation = operation(
     "name_conversation",
@@ -234,7 +243,7 @@ name_conversation = operation(
     "conversations",
     parameters=IN_CONVERSATION,
     request=None,
-    responses={(200, JSON): responses.ConversationSchema, **GUARDED, **errors(404, 409, 501, 502, 503, 504)},
+    responses={(200, JSON): ConversationSchema, **GUARDED, **errors(404, 409, 501, 502, 503, 504)},
 )
 regenerate = operation(
     "regenerate",

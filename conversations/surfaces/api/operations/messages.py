@@ -2,8 +2,9 @@
 
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 
-from conversations.surfaces.api import requests, responses
+from conversations.surfaces.api import requests
 from conversations.surfaces.api.operations.shared import HOW, IN_CONVERSATION, OF_MESSAGE, REPLY
+from conversations.surfaces.api.responses.messages import MessageDetailSchema, MessageListSchema, MessageSchema, TicketSchema
 from conversations.surfaces.openapi import (
     CURSOR,
     GUARDED,
@@ -52,7 +53,7 @@ list_messages = operation(
             enum=["active", "all"],
         ),
     ],
-    responses={(200, JSON): responses.MessageListSchema, **NOT_MODIFIED, **GUARDED, **errors(400, 404)},
+    responses={(200, JSON): MessageListSchema, **NOT_MODIFIED, **GUARDED, **errors(400, 404)},
 )
 send_message = operation(
     "send_message",
@@ -73,7 +74,7 @@ read_message = operation(
     "Read a message",
     "messages",
     parameters=[*IF_NONE_MATCH, *OF_MESSAGE],
-    responses={(200, JSON): responses.MessageDetailSchema, **NOT_MODIFIED, **GUARDED, **errors(404)},
+    responses={(200, JSON): MessageDetailSchema, **NOT_MODIFIED, **GUARDED, **errors(404)},
 )
 edit_message = operation(
     "edit_message",
@@ -118,7 +119,7 @@ activate_message = operation(
     "messages",
     parameters=OF_MESSAGE,
     request=None,
-    responses={(200, JSON): responses.MessageSchema, **GUARDED, **errors(400, 404, 409)},
+    responses={(200, JSON): MessageSchema, **GUARDED, **errors(400, 404, 409)},
 )
 follow_reply = operation(
     "follow_reply",
@@ -142,7 +143,7 @@ issue_ticket = operation(
     "messages",
     parameters=OF_MESSAGE,
     request=None,
-    responses={(200, JSON): responses.TicketSchema, **GUARDED, **errors(404)},
+    responses={(200, JSON): TicketSchema, **GUARDED, **errors(404)},
 )
 rate_reply = operation(
     "rate_reply",
@@ -151,5 +152,5 @@ rate_reply = operation(
     parameters=[*OF_MESSAGE, IF_MATCH],
     request=requests.FeedbackBody,
     examples=[example({"rating": 1, "comment": "Good tea"})],
-    responses={(200, JSON): responses.MessageDetailSchema, **GUARDED, **errors(400, 404, 412, 413)},
+    responses={(200, JSON): MessageDetailSchema, **GUARDED, **errors(400, 404, 412, 413)},
 )

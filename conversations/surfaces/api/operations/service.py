@@ -3,7 +3,17 @@
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample
 
-from conversations.surfaces.api import requests, responses
+from conversations.surfaces.api import requests
+from conversations.surfaces.api.responses.messages import HitListSchema
+from conversations.surfaces.api.responses.service import (
+    AssistantListSchema,
+    HealthSchema,
+    InstructionsSchema,
+    ModelListSchema,
+    ReadinessSchema,
+    SwapAnswerSchema,
+)
+from conversations.surfaces.api.responses.usage import UsageReportSchema, UserListSchema
 from conversations.surfaces.openapi import (
     CURSOR,
     GUARDED,
@@ -20,20 +30,20 @@ health = operation(
     "Report whether the process is alive",
     "service",
     auth=[],
-    responses={(200, JSON): responses.HealthSchema, **errors(429)},
+    responses={(200, JSON): HealthSchema, **errors(429)},
 )
 ready = operation(
     "ready",
     "Report whether the service can serve requests",
     "service",
     auth=[],
-    responses={(200, JSON): responses.ReadinessSchema, (503, JSON): responses.ReadinessSchema, **errors(429)},
+    responses={(200, JSON): ReadinessSchema, (503, JSON): ReadinessSchema, **errors(429)},
 )
 models = operation(
     "list_models",
     "List the models of the inference service",
     "models",
-    responses={(200, JSON): responses.ModelListSchema, **GUARDED, **errors(502, 504)},
+    responses={(200, JSON): ModelListSchema, **GUARDED, **errors(502, 504)},
 )
 swap_model = operation(
     "swap_model",
@@ -41,13 +51,13 @@ swap_model = operation(
     "models",
     request=requests.SwapBody,
     examples=[example({"model_tag": "large"})],
-    responses={(202, JSON): responses.SwapAnswerSchema, **GUARDED, **errors(400, 403, 413, 501, 502, 504)},
+    responses={(202, JSON): SwapAnswerSchema, **GUARDED, **errors(400, 403, 413, 501, 502, 504)},
 )
 list_assistants = operation(
     "list_assistants",
     "List the assistants that you may use, by name",
     "assistants",
-    responses={(200, JSON): responses.AssistantListSchema, **GUARDED},
+    responses={(200, JSON): AssistantListSchema, **GUARDED},
 )
 search = operation(
     "search",
@@ -63,7 +73,7 @@ search = operation(
         limit(50),
         CURSOR,
     ],
-    responses={(200, JSON): responses.HitListSchema, **GUARDED, **errors(400)},
+    responses={(200, JSON): HitListSchema, **GUARDED, **errors(400)},
     examples=[
         OpenApiExample(
             "A hit",
@@ -98,7 +108,7 @@ usage = operation(
         query("tz", "Time zone of the days, such as Asia/Kolkata. Default: UTC"),
         query("by", "`model`: the response has `models` as well", enum=["day", "model"]),
     ],
-    responses={(200, JSON): responses.UsageReportSchema, **GUARDED, **errors(400)},
+    responses={(200, JSON): UsageReportSchema, **GUARDED, **errors(400)},
 )
 list_users = operation(
     "list_users",
@@ -106,13 +116,13 @@ list_users = operation(
     "The list includes the users of the predecessor's table `users`",
     "service",
     parameters=[limit(100), CURSOR],
-    responses={(200, JSON): responses.UserListSchema, **GUARDED, **errors(400, 403)},
+    responses={(200, JSON): UserListSchema, **GUARDED, **errors(400, 403)},
 )
 read_instructions = operation(
     "read_instructions",
     "Read your own instructions: what the model is told in all your conversations",
     "instructions",
-    responses={(200, JSON): responses.InstructionsSchema, **GUARDED},
+    responses={(200, JSON): InstructionsSchema, **GUARDED},
 )
 save_instructions = operation(
     "save_instructions",
@@ -120,7 +130,7 @@ save_instructions = operation(
     "instructions",
     request=requests.InstructionsBody,
     examples=[example({"instructions": "Answer in Dutch."})],
-    responses={(200, JSON): responses.InstructionsSchema, **GUARDED, **errors(400, 413)},
+    responses={(200, JSON): InstructionsSchema, **GUARDED, **errors(400, 413)},
 )
 delete_instructions = operation(
     "delete_instructions",

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from conversations.surfaces.api import responses
+from conversations.surfaces.api.responses.messages import MessageDetailSchema
 from conversations.surfaces.openapi import (
     GUARDED,
     JSON,
@@ -21,9 +21,9 @@ HOW = [
 ]
 REPLY: dict[Any, Any] = {
     # JSON comes first, because generators of clients take the first type.
-    (200, JSON): responses.MessageDetailSchema,
+    (200, JSON): MessageDetailSchema,
     **STREAMS,
-    (202, JSON): responses.MessageDetailSchema,
+    (202, JSON): MessageDetailSchema,
     **GUARDED,
     **SEND_ERRORS,
 }

@@ -6,7 +6,7 @@ from chatapi.api.views import APIView
 from chatapi.api.wire import Response
 from conversations.models import Assistant
 from conversations.surfaces.api.operations import service as operations
-from conversations.surfaces.api.responses import AssistantListSchema, AssistantSchema
+from conversations.surfaces.api.responses.service import AssistantListSchema, AssistantSchema
 
 # Staff write assistants by hand, so there are fewer.
 MOST_ASSISTANTS = 500

@@ -11,7 +11,7 @@ from conversations.services.bulk import Filters, change_all, change_some
 from conversations.services.tags import count_tags
 from conversations.surfaces.api.operations import conversations as operations
 from conversations.surfaces.api.requests import BulkBody
-from conversations.surfaces.api.responses import BULK_CURSOR, TagListSchema, TagSchema, bulk_answer
+from conversations.surfaces.api.responses.conversations import BULK_CURSOR, TagListSchema, TagSchema, bulk_answer
 from conversations.surfaces.callers import caller_id
 from conversations.surfaces.replica import from_replica
 

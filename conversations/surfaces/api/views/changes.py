@@ -13,7 +13,7 @@ from conversations.services.changes.cursors import Cursor
 from conversations.services.changes.listening import Listeners
 from conversations.services.changes.reading import Page, begin, read_page
 from conversations.surfaces.api.operations import conversations as operations
-from conversations.surfaces.api.responses import ChangesSchema, ConversationSchema
+from conversations.surfaces.api.responses.conversations import ChangesSchema, ConversationSchema
 from conversations.surfaces.callers import caller_id
 from conversations.surfaces.delivery import Delivery, choose_delivery, open_permit, presence_of, relay
 from conversations.surfaces.open_streams import open_change_streams

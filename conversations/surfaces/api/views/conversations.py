@@ -44,7 +44,7 @@ from conversations.surfaces.api.requests import (
     ForkBody,
     SamplingBody,
 )
-from conversations.surfaces.api.responses import (
+from conversations.surfaces.api.responses.conversations import (
     BULK_CURSOR,
     ConversationListSchema,
     ConversationSchema,

@@ -7,7 +7,7 @@ from chatapi.api.wire import Response
 from chatapi.database.readiness import check_readiness
 from chatapi.limits.throttling import ProbeThrottle
 from conversations.surfaces.api.operations import service as operations
-from conversations.surfaces.api.responses import HealthSchema, ReadinessSchema
+from conversations.surfaces.api.responses.service import HealthSchema, ReadinessSchema
 from conversations.surfaces.probes import ProbeView
 
 

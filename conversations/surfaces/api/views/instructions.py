@@ -13,7 +13,7 @@ from conversations.services.instructions import (
 )
 from conversations.surfaces.api.operations import service as operations
 from conversations.surfaces.api.requests import InstructionsBody
-from conversations.surfaces.api.responses import InstructionsSchema
+from conversations.surfaces.api.responses.service import InstructionsSchema
 from conversations.surfaces.callers import caller_id
 
 

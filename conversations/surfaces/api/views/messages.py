@@ -21,7 +21,7 @@ from conversations.services.sending.queue import change_queued, refuse_queued, r
 from conversations.surfaces.api.operations import messages as operations
 from conversations.surfaces.api.queries import read_message, read_messages
 from conversations.surfaces.api.requests import EditBody, SamplingBody, SendBody
-from conversations.surfaces.api.responses import MessageListSchema, TicketSchema
+from conversations.surfaces.api.responses.messages import MessageListSchema, TicketSchema
 from conversations.surfaces.api.tickets import LIFETIME_S, issue_ticket
 from conversations.surfaces.api.views.replies import chosen_in, respond_as_asked
 from conversations.surfaces.callers import caller_id

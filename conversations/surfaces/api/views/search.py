@@ -10,7 +10,7 @@ from chatapi.api.wire import Response
 from conversations.services.search.messages import Hit, search_messages
 from conversations.services.search.snippets import MATCH_START, MATCH_STOP
 from conversations.surfaces.api.operations import service as operations
-from conversations.surfaces.api.responses import HitListSchema, HitSchema
+from conversations.surfaces.api.responses.messages import HitListSchema, HitSchema
 from conversations.surfaces.callers import caller_id
 from conversations.surfaces.query_parameters import read_text, read_whole_number
 from conversations.surfaces.replica import from_replica

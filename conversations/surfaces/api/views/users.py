@@ -9,7 +9,7 @@ from chatapi.auth.permissions import IsAdmin
 from conversations.keyset import SortKey, encode_cursor
 from conversations.services.staff.users import count_totals, list_users
 from conversations.surfaces.api.operations import service as operations
-from conversations.surfaces.api.responses import TotalsSchema, UserListSchema, UserSchema
+from conversations.surfaces.api.responses.usage import TotalsSchema, UserListSchema, UserSchema
 from conversations.surfaces.paging import read_cursor
 from conversations.surfaces.query_parameters import read_whole_number
 from conversations.surfaces.replica import from_replica

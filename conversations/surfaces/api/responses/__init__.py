@@ -1,0 +1,1 @@
+"""Response bodies of the primary surface. They import no service."""
