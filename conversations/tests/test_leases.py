@@ -1,9 +1,11 @@
 """Who counts as dead: what a worker has itself seen of the others' leases."""
 
 import dataclasses
+import errno
 import subprocess
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -113,6 +115,22 @@ def test_a_process_that_its_parent_has_not_noticed_is_gone() -> None:
         assert not process.is_gone(here)
         child.kill()
         wait_until(lambda: process.is_gone(here), "the killed process is gone")
+
+
+@pytest.mark.parametrize(
+    "number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOENT, errno.ESRCH], ids=errno.errorcode.get
+)
+def test_a_process_that_can_t_be_looked_at_is_not_gone(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """A worker without descriptors would otherwise find all others dead, and mark their replies."""
+    here, is_gone = this_process(), number in (errno.ENOENT, errno.ESRCH)
+
+    def refuse(*_: object) -> str:
+        raise OSError(number, "refused")
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    assert here.is_gone(here) is is_gone
+    assert LeaseWatch(here).take([Reading(OTHER, 1, here)], 0.0) == ({OTHER} if is_gone else frozenset())
+    assert this_process().start is None
 
 
 def _start_of(pid: int) -> int:

@@ -2,6 +2,7 @@
 
 import os
 import socket
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,13 +24,18 @@ class Process:
         """Whether this process is certainly gone. False if it can't be known: it may be another machine's."""
         if not self.boot or self.start is None or (self.host, self.boot) != (here.host, here.boot):
             return False
-        return _start_of(self.pid) != self.start
+        with suppress(OSError):
+            return _start_of(self.pid) != self.start
+        return False
 
 
 def this_process() -> Process:
     """Return the process that calls."""
     pid = os.getpid()
-    return Process(host=socket.gethostname()[:255], boot=_boot(), pid=pid, start=_start_of(pid))
+    start = None
+    with suppress(OSError):
+        start = _start_of(pid)
+    return Process(host=socket.gethostname()[:255], boot=_boot(), pid=pid, start=start)
 
 
 def _boot() -> str:
@@ -41,9 +47,12 @@ def _boot() -> str:
 
 
 def _start_of(pid: int) -> int | None:
-    """Return when a process started, or None if there is no such process or it has ended and waits for its parent."""
+    """Return when a process started, or None if there is no such process or it has ended and waits for its parent.
+
+    Raises `OSError` if it can't be known: this process may open no more files.
+    """
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
+    except (FileNotFoundError, ProcessLookupError):
         return None
     return None if fields[STATE] in ("Z", "X") else int(fields[START])
