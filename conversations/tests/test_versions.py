@@ -6,7 +6,7 @@ from uuid import UUID
 import pytest
 
 from conversations.models import Conversation, Message
-from conversations.services.replies.versions import activate_message
+from conversations.services.replies.versions import activate_message, activate_newest_answer
 from conversations.services.sending.begin import edit_turn, regenerate_turn
 from conversations.services.sending.turn import Turn
 from conversations.tests.ending import end
@@ -105,3 +105,14 @@ def test_where_nothing_is_remembered_the_newest_whole_answer_counts(
     make_reply(make_message(conversation, "edited", parent=old), "other")
     activate(old)
     assert active_texts(conversation) == ["question", counts]
+
+
+def test_of_the_answers_that_are_left_the_newest_whole_one_counts(conversation: Conversation) -> None:
+    asked = make_message(conversation, "question")
+    for text, status in [("whole", "complete"), ("newer", "stopped"), ("half", "interrupted"), ("", "complete")]:
+        make_reply(asked, text, status=status, is_active=False)
+    for expected in ("newer", "whole", "half", ""):
+        activate_newest_answer(conversation.messages.all(), asked.id)
+        assert active_texts(conversation) == ["question", expected]
+        active = conversation.messages.filter(parent=asked, is_active=True)
+        active.update(parent=None, is_active=False)

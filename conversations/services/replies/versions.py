@@ -11,7 +11,7 @@ from conversations.keyset import SortKey, after_key
 from conversations.models import Conversation, Message, Role
 from conversations.placeholders import WITHOUT_TEXT
 from conversations.querysets import MessageQuerySet
-from conversations.services.replies.tree import Changes, Node, Tree
+from conversations.services.replies.tree import GOOD, Changes, Node, Tree
 
 # What is read of a question that a reply answers: a user's message, or the output of a tool.
 QUESTION_COLUMNS = ("id", "parent_id", "follows_id", "content", "tool_calls", "created_at")
@@ -118,9 +118,13 @@ def _leave(messages: MessageQuerySet, which: Q) -> None:
 
 
 def activate_newest_answer(messages: MessageQuerySet, asked_id: UUID) -> None:
-    """Make the newest answer to a question active, if none is. Prefer one with text. Runs in the caller's transaction."""
+    """Make the newest answer to a question active, if none is. Prefer one that is whole to one that broke off or is empty.
+
+    Runs in the caller's transaction.
+    """
     answers = messages.filter(parent_id=asked_id).replies()
     if not answers.active_branch().exists():
-        is_empty = Case(When(WITHOUT_TEXT, tool_calls__isnull=True, then=Value(True)), default=Value(False))
-        ranked = answers.alias(is_empty=is_empty).order_by("is_empty", "-created_at", "-id")
+        is_empty = When(WITHOUT_TEXT, tool_calls__isnull=True, then=Value(2))
+        rank = Case(is_empty, When(status__in=GOOD, then=Value(0)), default=Value(1))
+        ranked = answers.alias(rank=rank).order_by("rank", "-created_at", "-id")
         answers.filter(id__in=list(ranked.values_list("id", flat=True)[:1])).update(is_active=True)

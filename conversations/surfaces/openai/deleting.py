@@ -87,7 +87,10 @@ def _delete_call(messages: MessageQuerySet, reply_id: UUID, number: int) -> bool
 
 
 def _delete(messages: MessageQuerySet, message_id: UUID) -> None:
-    deleted = messages.filter(id=message_id).values("is_active", "parent_id", "role").first()
-    messages.filter(id=message_id).delete()
+    found = messages.filter(id=message_id)
+    deleted = found.values("is_active", "parent_id", "role").first()
     if deleted is not None and deleted["role"] == Role.ASSISTANT and deleted["is_active"] and deleted["parent_id"]:
-        activate_newest_answer(messages, deleted["parent_id"])
+        # Before it is deleted: otherwise a trigger for the predecessor would choose, which tells no whole answer from a part.
+        found.update(is_active=False)
+        activate_newest_answer(messages.exclude(id=message_id), deleted["parent_id"])
+    found.delete()
