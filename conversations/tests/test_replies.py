@@ -302,8 +302,8 @@ def test_exactly_one_answer_counts_after_many(store: DatabaseReplyStore) -> None
     assert reload(other_question).is_active and reload(other_answer).is_active
 
 
-def test_a_late_result_changes_no_choice(store: DatabaseReplyStore) -> None:
-    """Meanwhile the user may have chosen; a guess that is corrected must not choose for them."""
+def test_a_late_result_takes_no_place_of_a_whole_answer(store: DatabaseReplyStore) -> None:
+    """Meanwhile the user may have chosen it; a guess that is corrected must not choose for them."""
     asked = make_message(make_conversation())
     old = make_reply(asked, "old")
     lost = make_running_reply(asked, is_active=False, heartbeat_age_s=60)

@@ -113,7 +113,7 @@ def test_a_retry_takes_over_from_a_worker_that_died_before_it_began(conversation
     assert branch(conversation) == [("hello", "complete"), ("", "streaming")]
 
 
-def test_a_late_result_of_a_worker_that_was_taken_for_dead_changes_no_choice(conversation: Conversation) -> None:
+def test_a_retry_counts_over_the_late_result_of_a_worker_that_was_taken_for_dead(conversation: Conversation) -> None:
     first = send(conversation)
     lose_worker(first)
     retry = send(conversation)

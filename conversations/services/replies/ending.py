@@ -68,18 +68,42 @@ WITH ended AS (
 SELECT false, status, {UNCOUNTED_SQL} FROM ended
 """  # noqa: S608  # only a constant of `usage` goes into it
 
+# An answer that takes another one's place does so under the conversation's lock, like every other choice. This runs before
+# FINISH_SQL, which needs a snapshot of after the wait.
+LOCK_FOR_CHOICE_SQL = """
+SELECT id FROM conversations WHERE id = (SELECT conversation_id FROM messages WHERE id = %(id)s AND NOT is_active)
+FOR NO KEY UPDATE
+"""
+
+# Whether a late result that overwrites a guess may take the place of the active answer. In the meantime a person may have
+# chosen another answer, or gone on behind it. So the last active message must be another answer to the same question that
+# came to nothing, or broke off. A running one is a later attempt, which takes the place back if it comes to something; but to
+# continue an answer is a choice. So is an older answer for which this one was left.
+_MAY_STILL_COUNT = f"""
+coalesce((
+    SELECT last.id = reply.parent_id OR (
+        last.parent_id = reply.parent_id AND last.role = 'assistant'
+        AND (last.status NOT IN ('complete', 'stopped') OR last.{WITHOUT_TEXT_SQL} AND last.tool_calls IS NULL)
+        AND (last.status <> 'streaming' OR last.continuations IS NULL)
+        AND (reply.left_order IS NULL OR last.created_at > reply.created_at)
+    )
+    FROM messages AS last WHERE last.conversation_id = reply.conversation_id AND last.is_active
+    ORDER BY last.created_at DESC, last.id DESC LIMIT 1
+), false)
+"""  # noqa: S608  # only a constant goes into it
+
 # Every end. A second answer becomes active in the statement that ends it, if it is complete, or stopped with text. What
-# followed the other answer is left with it (see `tree`). A late result that overwrites a guess does not become active, because
-# the user may have chosen another answer in the meantime.
+# followed the other answer is left with it (see `tree`).
 #
 # The receipt of what went upstream changes once, where the model took less than was chosen: the statement may be repeated.
 FINISH_SQL = f"""
 WITH before AS (
     SELECT id, conversation_id, parent_id,
-           NOT is_active AND status = 'streaming' AND %(has_text)s AND (%(counts)s OR stop_requested) AS takes_over,
+           NOT is_active AND (status = 'streaming' OR {_MAY_STILL_COUNT})
+           AND %(has_text)s AND (%(counts)s OR stop_requested) AS takes_over,
            status = 'interrupted' AS was_guessed,
            created_at, model_tag, token_count, prompt_tokens, inference_time_ms, continuations
-    FROM messages
+    FROM messages AS reply
     WHERE id = %(id)s AND status IN ('streaming', 'interrupted') AND coalesce(continuations, 0) = %(continuation)s
       AND (%(only_of_worker)s::uuid IS NULL OR worker = %(only_of_worker)s::uuid)
     FOR UPDATE
@@ -198,9 +222,9 @@ def end_reply(reply: FinishedReply, run: Runner, *, reason: Reason = "generated"
         [ended] = run((END_SQL, values))
         if ended:
             return _ended(ended, None)
-    statements = [(FINISH_SQL, values)]
+    statements = [(LOCK_FOR_CHOICE_SQL, values), (FINISH_SQL, values)]
     if gives_back:
-        statements.insert(0, (GIVE_BACK_SQL, values))
+        statements.insert(1, (GIVE_BACK_SQL, values))
     if not starts_next:
         return _ended(run(*statements)[-1], None)
     try:
