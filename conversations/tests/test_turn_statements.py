@@ -4,7 +4,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 
 from conversations.keyset import SortKey, after_key
 from conversations.models import Conversation, Message, Status
@@ -24,6 +25,12 @@ from conversations.tests.factories import (
 from inference_proxy.protocols.base import Sampling
 
 pytestmark = pytest.mark.django_db
+
+COPIES_SQL = """
+INSERT INTO messages (id, conversation_id, role, content, created_at, status, is_active)
+SELECT gen_random_uuid(), conversation_id, role, content, created_at + number * interval '1 minute', status, is_active
+FROM messages, generate_series(1, %s) AS number WHERE conversation_id = %s
+"""
 
 
 def survey(conversation: Any, budget: Budget, key: str = "") -> Survey:
@@ -69,6 +76,22 @@ def test_history_is_the_active_branch_without_a_running_reply(conversation: Conv
 @pytest.mark.parametrize("most", [1, 100])
 def test_counting_the_history_leaves_out_what_has_no_text(conversation: Conversation, most: int) -> None:
     assert History(conversation.id).count(most) == min(most, 6)
+
+
+def test_counting_a_long_history_reads_one_conversation_only() -> None:
+    """PostgreSQL expected to find enough of its messages among everyone's soon, and read the table."""
+    long = make_conversation()
+    make_turns(long, 1)
+    with connection.cursor() as cursor:
+        cursor.execute(COPIES_SQL, [3000, long.id])
+        cursor.execute("ANALYZE messages")
+    with CaptureQueriesContext(connection) as queries:
+        assert History(long.id).count(1000) == 1000
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN {queries[-1]['sql']}")
+        plan = "\n".join(line for (line,) in cursor.fetchall())
+    assert "Index Scan Backward" in plan, plan
+    assert "Sort" not in plan, plan
 
 
 def test_history_before_a_message(conversation: Conversation) -> None:

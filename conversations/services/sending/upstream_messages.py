@@ -65,7 +65,12 @@ class History:
 
     def count(self, most: int) -> int:
         """Count the messages with text, up to `most`. One query."""
-        rows = f"SELECT 1 {ROWS_SQL} {self._before_sql} AND NOT ({WITHOUT_TEXT_SQL} AND tool_calls IS NULL) LIMIT %(most)s"
+        # In order, so that PostgreSQL reads them through the conversation's index. Otherwise it may read the table until it has
+        # found so many, past the messages of everyone.
+        rows = (
+            f"SELECT 1 {ROWS_SQL} {self._before_sql} AND NOT ({WITHOUT_TEXT_SQL} AND tool_calls IS NULL) "
+            "ORDER BY created_at DESC LIMIT %(most)s"
+        )
         statement = f"SELECT count(*) FROM ({rows}) AS counted"  # noqa: S608  # only constants go into it
         return int(self._fetch(statement, {"most": most})[0][0])
 
