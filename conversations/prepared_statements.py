@@ -24,6 +24,9 @@ Rows = QuerySet[Any, dict[str, Any]]
 INLINED = (str, bool, int)
 # Of a page: how many rows, and how many before them are skipped.
 LIMIT, OFFSET = "limit", "offset"
+# PostgreSQL expects an average user to have fewer conversations than a page, and would read and sort all of a user with
+# thousands. If it can't see the limit, it plans for the first tenth of the rows, which an index gives in their order.
+HIDDEN_LIMIT = " LIMIT (SELECT %s::bigint)"
 # The value that says after which row a page begins.
 AFTER = "after_time"
 
@@ -114,9 +117,6 @@ class PreparedStatement:
     The function gets a `Parameter` for each keyword argument, but None for None, so that it can leave a condition out. It gets
     positional arguments as they are. So the SQL is built once for each combination of positional arguments, names and Nones.
 
-    `usual_limit` is that of most first pages. It becomes part of the SQL: for a limit that PostgreSQL does not know, it expects
-    a tenth of all rows, and may then plan each page anew.
-
     `around` is SQL with the place `{page}` for the SQL of the function, and returns its columns and `more`.
     """
 
@@ -124,12 +124,10 @@ class PreparedStatement:
         self,
         describe: Callable[..., Rows | Change],
         *,
-        usual_limit: int = 0,
         around: str = "{page}",
         more: tuple[str, ...] = (),
     ) -> None:
         self._describe = describe
-        self._usual_limit = usual_limit
         self._around = around
         self._more = more
         self._built: dict[Hashable, _Built] = {}
@@ -147,15 +145,14 @@ class PreparedStatement:
         return Read(built, built.with_values(values))
 
     def _built_for(self, shape: tuple[Hashable, ...], values: Mapping[str, Any]) -> _Built:
-        is_usual = self._usual_limit > 0 and (values.get(LIMIT), values.get(OFFSET)) == (self._usual_limit, 0)
-        key = (is_usual, shape, *values, None, *[name for name, value in values.items() if value is None])
+        key = (shape, *values, None, *[name for name, value in values.items() if value is None])
         built = self._built.get(key)
         if built is None:
             # Two threads may build it at once. Both build the same.
-            built = self._built[key] = self._build(shape, values, is_usual=is_usual)
+            built = self._built[key] = self._build(shape, values)
         return built
 
-    def _build(self, shape: tuple[Hashable, ...], values: Mapping[str, Any], *, is_usual: bool) -> _Built:
+    def _build(self, shape: tuple[Hashable, ...], values: Mapping[str, Any]) -> _Built:
         described = {name: None if value is None else Parameter(name) for name, value in values.items()}
         page = [described.pop(name) for name in (LIMIT, OFFSET) if name in described]
         statement = self._describe(*shape, **described)
@@ -166,11 +163,8 @@ class PreparedStatement:
             raise TypeError("a column that Django converts after reading can't be read this way")
         if not isinstance(statement, QuerySet):
             sql, parameters = _returning(statement, compiler)
-        if is_usual:
-            sql = f"{sql} LIMIT {self._usual_limit}"
-            values = {name: value for name, value in values.items() if name not in (LIMIT, OFFSET)}
-        elif page:
-            sql, parameters = f"{sql} LIMIT %s OFFSET %s", [*parameters, *page]
+        if page:
+            sql, parameters = f"{sql}{HIDDEN_LIMIT} OFFSET %s", [*parameters, *page]
         sql = self._around.replace("{page}", sql)
         if AFTER in described and described[AFTER] is not None:
             # A plan for any cursor expects few rows after it, and sorts what may be thousands.

@@ -351,7 +351,6 @@ def _select_keys(
 _conversation_page = {
     archived: PreparedStatement(
         partial(_select_conversations, archived),
-        usual_limit=DEFAULT_LIMIT + 1,
         around=PAGE_WITH_RUNNING_SQL,
         more=(RUNNING,),
     )
