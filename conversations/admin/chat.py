@@ -49,7 +49,7 @@ class ChatPage:
 def read_chat_page(*, conversation_id: UUID, before: str = "", wanted: str = "", whole: str = "") -> ChatPage:
     """Return a page of messages, oldest first: the newest ones, those before a cursor, or those around a wanted message.
 
-    At most three queries, each reading a range of idx_messages_conversation, and one for what waits. A malformed parameter
+    At most three queries, each reading a range of idx_messages_in_order, and one for what waits. A malformed parameter
     gives the newest page.
     """
     messages = Message.objects.in_conversation(conversation_id)

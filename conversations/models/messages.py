@@ -34,7 +34,7 @@ class Message(models.Model):
 
     id = models.UUIDField(primary_key=True, default=new_id, db_default=RandomUUID(), editable=False)
     # Migration 0001 makes the foreign key in the database, with ON DELETE CASCADE, so Django does not collect messages to
-    # delete. Its index is idx_messages_conversation.
+    # delete. Its index is idx_messages_in_order.
     conversation = models.ForeignKey(
         Conversation, on_delete=models.DO_NOTHING, related_name="messages", db_constraint=False, db_index=False
     )
@@ -113,7 +113,8 @@ class Message(models.Model):
     class Meta:
         db_table = "messages"
         indexes: ClassVar = [
-            models.Index(fields=["conversation", "created_at"], name="idx_messages_conversation"),
+            # With `is_active`, so that readers of the active branch don't visit the versions that were left.
+            models.Index(fields=["conversation", "created_at", "is_active"], name="idx_messages_in_order"),
             models.Index(fields=["parent"], name="idx_messages_parent", condition=Q(parent__isnull=False)),
             # By day, because PostgreSQL might read an index in the order of time backwards to find the newest messages of one
             # conversation, past the messages of all others.

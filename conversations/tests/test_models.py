@@ -119,7 +119,7 @@ def test_names() -> None:
     ("index", "query"),
     [
         ("idx_conversations_user", "SELECT * FROM conversations WHERE user_id = %s ORDER BY updated_at DESC LIMIT 5"),
-        ("idx_messages_conversation", "SELECT * FROM messages WHERE conversation_id = %s ORDER BY created_at LIMIT 5"),
+        ("idx_messages_in_order", "SELECT * FROM messages WHERE conversation_id = %s ORDER BY created_at LIMIT 5"),
         ("uq_messages_running", "SELECT * FROM messages WHERE conversation_id = %s AND status = 'streaming'"),
         ("idx_messages_parent", "SELECT * FROM messages WHERE parent_id = %s"),
         ("idx_conversations_assistant", "SELECT * FROM conversations WHERE assistant_id = %s"),

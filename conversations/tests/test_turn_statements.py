@@ -94,6 +94,29 @@ def test_counting_a_long_history_reads_one_conversation_only() -> None:
     assert "Sort" not in plan, plan
 
 
+def test_the_history_passes_over_versions_in_the_index() -> None:
+    """A question that was edited a thousand times, and the answers to its versions, stand before its last version."""
+    edited = make_conversation()
+    make_turns(edited, 1)
+    with connection.cursor() as cursor:
+        cursor.execute(COPIES_SQL, [1500, edited.id])
+        edited.messages.update(is_active=False)
+        make_turns(edited, 10)
+        cursor.execute("ANALYZE messages")
+        # As in a large table.
+        cursor.execute("SET LOCAL enable_seqscan = off")
+        with CaptureQueriesContext(connection) as queries:
+            assert len(History(edited.id).read(rows=50, characters=100)) == 20
+        cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {queries[-1]['sql']}")
+        [(plan,)] = cursor.fetchone()
+    assert passed_over(plan["Plan"]) == 0, plan
+
+
+def passed_over(plan: dict[str, Any]) -> int:
+    """Return how many rows of the table a plan has read and not used."""
+    return plan.get("Rows Removed by Filter", 0) + sum(map(passed_over, plan.get("Plans", ())))
+
+
 def test_history_before_a_message(conversation: Conversation) -> None:
     keys = [SortKey(*key) for key in conversation.messages.newest_first().values_list("created_at", "id")]
     rows = Message.objects.in_conversation(conversation.id).active_branch().exclude(status=Status.STREAMING)
