@@ -1,9 +1,14 @@
 """Which way a search goes for a word that the table's statistics do not know: a frequent one and an absent one look alike."""
 
+import math
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
 from django.db import connection
 
 from conversations.services.search import messages as search
+from conversations.services.search.words import read_words
 from conversations.tests.factories import NOON, USER_ID, make_conversation, make_message, minutes
 
 MORE_THAN_A_WALK = search.MOST_EMPTY_CONVERSATIONS + 20
@@ -39,6 +44,80 @@ def test_a_frequent_one_is_looked_for_in_the_caller_s_conversations() -> None:
     # The cursor says which way it goes on.
     assert found.next is not None
     assert found.next.startswith("w")
+
+
+def test_the_pairs_of_a_word_without_spaces_do_not_count_as_independent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each pair is in a quarter of the messages, always with the others. PostgreSQL expects a quarter of a quarter."""
+    monkeypatch.setattr(search, "MOST_INDEXED_MATCHES", search.MOST_PROBED_MATCHES // 2)
+    _insert_messages(make_conversation(user_id=None).id, "你好世界今天天气很好", search.MOST_PROBED_MATCHES + 1)
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE messages")
+    mine = make_conversation()
+    for _ in range(2):
+        make_message(mine, "你好世界今天天气很好")
+    found = search.search_messages(user_id=USER_ID, text="世界今天", limit=1)
+    assert len(found.hits) == 1
+    assert found.next is not None
+    assert found.next.startswith("w")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("known", 100),
+        ("known words", 50),
+        ('"known words"', 50),
+        ("known or words", 150),
+        ("known -words", 100),
+        ("-known", math.inf),
+        ('"known words" or word', 50 + 10),
+    ],
+)
+def test_what_is_expected_of_a_query(monkeypatch: pytest.MonkeyPatch, text: str, expected: float) -> None:
+    def expect(operands: list[str], _: object) -> list[float]:
+        return [{"'known'": 100.0, "'words'": 50.0}.get(one.removesuffix(":*"), 10.0) for one in operands]
+
+    monkeypatch.setattr(search, "expected_matches", expect)
+
+    def fetch(sql: str, values: object) -> list[tuple[object, ...]]:
+        if sql == search.ROWS_SQL:
+            return [(100.0,)]
+        with connection.cursor() as cursor:
+            cursor.execute(sql, values)
+            return cursor.fetchall()
+
+    words = read_words(text, fetch)
+    assert words is not None
+    assert search._expect(words, fetch) == pytest.approx(expected)
+
+
+def test_phrases_are_looked_for_in_the_caller_s_messages_only() -> None:
+    _insert_messages(make_conversation(user_id=None).id, "a red samovar", 300)
+    mine = make_conversation()
+    for content in ("a red samovar", "a samovar, red"):
+        make_message(mine, content)
+    values = {
+        "user_id": USER_ID,
+        "limit": 10,
+        "loose": "('red' & 'samovar')",
+        "exact": "('red' <-> 'samovar')",
+        "typed": ["%red samovar%"],
+        "wanted": ["red", "samovar"],
+        "time": None,
+        "id": None,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+        cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {search.INDEXED_SQL}", values)
+        [(plan,)] = cursor.fetchone()
+    looked_through = [node["Actual Loops"] for node in nodes_of(plan["Plan"]) if node.get("Alias") == "whole"]
+    assert looked_through == [2]
+
+
+def nodes_of(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for part in plan.get("Plans", ()):
+        yield from nodes_of(part)
 
 
 def _insert_messages(conversation_id: object, content: str, count: int) -> None:

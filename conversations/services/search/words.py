@@ -6,7 +6,7 @@ so a query has two forms. `loose` asks for all words of a phrase, anywhere: an i
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -42,8 +42,12 @@ class Words:
     typed: list[str] | None
     # Of the last one, the beginning is enough.
     ends_open: bool
-    # How many words an index must look up.
-    count: int
+    # What an index looks up: for each alternative, of each term (a word, a phrase, a URL) the operands that must all be there.
+    lookups: tuple[tuple[tuple[str, ...], ...], ...]
+
+    @property
+    def is_one_term(self) -> bool:
+        return len(self.lookups) == 1 and len(self.lookups[0]) == 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +96,7 @@ def _words(alternatives: list[list[_Term]]) -> Words | None:
         typed=["%" + LIKE_SIGNS.sub(r"\\\g<0>", term.typed) + "%" for term in phrases] if is_plain else None,
         wanted=tuple(wanted),
         ends_open=terms[-1].is_open,
-        count=sum(len(_sequence(term)) for term in terms),
+        lookups=tuple(tuple(_operands(term) for term in terms if not term.is_unwanted) for terms in alternatives),
     )
 
 
@@ -115,8 +119,11 @@ def _loose(term: _Term) -> str:
     if term.is_unwanted:
         # Without positions no phrase is certain, so PostgreSQL keeps all rows here, and `exact` decides.
         return _exact(term)
-    operands = [operand for place, piece in enumerate(term.pieces) for operand in _lookups(term, place, piece)]
-    return _all(operands)
+    return _all(_operands(term))
+
+
+def _operands(term: _Term) -> tuple[str, ...]:
+    return tuple(operand for place, piece in enumerate(term.pieces) for operand in _lookups(term, place, piece))
 
 
 def _lookups(term: _Term, place: int, piece: str) -> list[str]:
@@ -150,7 +157,7 @@ def _sequence(term: _Term) -> list[str]:
     return sequence
 
 
-def _all(operands: Iterator[str] | list[str]) -> str:
+def _all(operands: Iterable[str]) -> str:
     return f"({' & '.join(operands)})"
 
 
