@@ -60,6 +60,7 @@ MOST_RESERVED = 128
 # How long nothing is accepted while they are short, and how often that is logged.
 EXHAUSTED_PAUSE_S = 0.1
 EXHAUSTED_LOG_PAUSE_S = 10.0
+LOOP_TURN_S = 0.001
 
 
 # How long an old worker waits for a new one that never becomes ready, and how often it looks.
@@ -248,6 +249,21 @@ class Listener(StreamServer):
         self._newest_descriptor = os.dup(self.socket.fileno())
         os.close(self._newest_descriptor)
         return self._newest_descriptor >= least_reserved
+
+    def close(self) -> None:
+        """Close the socket, and have the kernel report nothing of it any more: the master has it, too, and listens on.
+
+        libev would answer an event of a descriptor that is closed by making a new epoll object. Without descriptors, that
+        fails, and the failure ends the worker before it has saved its replies. libev tells the kernel which events it waits
+        for, but not that it waits for none, so it waits for one that does not come.
+        """
+        if (listening := vars(self).get("socket")) is not None:
+            self.stop_accepting()
+            with contextlib.closing(self.loop.io(listening.fileno(), WRITABLE)) as watcher:
+                watcher.start(int)
+                # One turn of the loop. With 0 it would look for no events.
+                gevent.sleep(LOOP_TURN_S)
+        super().close()
 
     def _pause(self, reason: str) -> None:
         # Without it, the loop would try again at once and use a whole core: a connection that waits is readable.
