@@ -12,6 +12,7 @@ from django.db.models import CharField, Exists, OuterRef, Q, Subquery
 from django.db.models.expressions import RawSQL
 from django.http import QueryDict
 
+from chatapi.database.round_trips import read_together
 from conversations.exceptions import ConversationNotFound, MessageNotFound
 from conversations.expressions import fold
 from conversations.keyset import SortKey, encode_cursor
@@ -59,6 +60,16 @@ SELECT page.*, (
 KNOWN = ("user_id", "is_archived", "deleted_at")
 LISTED = tuple(column for column in WITHOUT_RUNNING if column not in KNOWN)
 MESSAGE_COLUMNS = (*MessageSchema.columns, "has_versions")
+# Counts versions here, because a question or an answer may have hundreds. Of a question's later versions, also the first: it
+# says how many there are.
+PLACES_SQL = """
+SELECT id, parent_id, role, number, count FROM (
+    SELECT id, parent_id, role, row_number() OVER (PARTITION BY parent_id, role ORDER BY created_at, id) AS number,
+           count(*) OVER (PARTITION BY parent_id, role) AS count
+    FROM messages WHERE conversation_id = %(conversation_id)s AND parent_id = ANY(%(parents)s::uuid[])
+) AS versions
+WHERE id = ANY(%(shown)s::uuid[]) OR (role = 'user' AND number = 1)
+"""
 _short_conversations = ShortConversations(WITHOUT_RUNNING, MESSAGE_COLUMNS)
 # The fields of a message whose turn has not come.
 NOT_SAID_YET: Mapping[str, Any] = MappingProxyType(
@@ -245,18 +256,21 @@ def _places_among_versions(rows: list[dict[str, Any]]) -> dict[UUID, tuple[int, 
     several = [row for row in rows if row["has_versions"] or (row["role"] == Role.USER and row["parent_id"])]
     if not several:
         return {}
-    # The first version of a question is the parent of the others; a question is the parent of its answers.
-    parents = {row["parent_id"] or row["id"] for row in several}
-    children = Message.objects.in_conversation(several[0]["conversation_id"]).filter(parent_id__in=parents).oldest_first()
-    groups: dict[tuple[UUID, str], list[UUID]] = {(parent_id, Role.USER.value): [parent_id] for parent_id in parents}
-    for child_id, parent_id, role in children.values_list("id", "parent_id", "role"):
-        groups.setdefault((parent_id, role), []).append(child_id)
-    return {
-        message_id: (number, len(group))
-        for group in groups.values()
-        if len(group) > 1
-        for number, message_id in enumerate(group, 1)
+    values = {
+        "conversation_id": several[0]["conversation_id"],
+        # The first version of a question is the parent of the others; a question is the parent of its answers.
+        "parents": list({row["parent_id"] or row["id"] for row in several}),
+        "shown": [row["id"] for row in several],
     }
+    (found,) = read_together((PLACES_SQL, values))
+    places = {}
+    for message_id, parent_id, role, number, count in found:
+        if role != Role.USER:
+            places[message_id] = (number, count)
+        else:
+            places[message_id] = (number + 1, count + 1)
+            places[parent_id] = (1, count + 1)
+    return {message_id: place for message_id, place in places.items() if place[1] > 1}
 
 
 def read_conversation_page(
