@@ -11,7 +11,8 @@ ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin chat
 COPY --from=packages /opt/venv /opt/venv
 WORKDIR /app
-COPY manage.py gunicorn.conf.py gunicorn_worker.py ./
+COPY manage.py gunicorn.conf.py ./
+COPY gunicorn_worker gunicorn_worker
 COPY chatapi chatapi
 COPY conversations conversations
 COPY inference_proxy inference_proxy

@@ -16,7 +16,9 @@ from typing import Any
 from chatapi import __version__
 from chatapi.environment import EnvironmentProblem, EnvironmentReader
 from chatapi.observability.logs import logging_configuration
-from gunicorn_worker import ServerLog, Worker, database_wait, handover, receive_when_ready
+from gunicorn_worker.handover import handover
+from gunicorn_worker.waiting import database_wait, receive_when_ready
+from gunicorn_worker.worker import ServerLog, Worker
 
 _environment = EnvironmentReader(os.environ)
 try:

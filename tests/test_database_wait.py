@@ -7,7 +7,7 @@ import psycopg
 import psycopg.waiting
 import pytest
 
-from gunicorn_worker import database_wait
+from gunicorn_worker.waiting import database_wait
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import gevent.monkey
 gevent.monkey.patch_all()
 import logging, resource, socket, sys
 import gevent.socket
-from gunicorn_worker import Listener
+from gunicorn_worker.connections import Listener
 listening = socket.socket(fileno=int(sys.argv[1]))
 server = Listener(listening, handle=print, spawn=gevent.spawn, log=logging.getLogger())
 server.start()

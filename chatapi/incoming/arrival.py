@@ -1,6 +1,6 @@
 """When the request that is being answered arrived, and whether the server had been told to end before.
 
-Like gunicorn_worker.py, which writes this, it must not import anything that imports psycopg.
+Like `gunicorn_worker`, which writes this, it must not import anything that imports psycopg.
 """
 
 import time

@@ -13,7 +13,7 @@ OTHERS = (
     "chatapi.incoming.admission",
     "chatapi.incoming.request_bodies",
     "chatapi.incoming.unread_responses",
-    "gunicorn_worker",
+    "gunicorn_worker.connections",
 )
 
 

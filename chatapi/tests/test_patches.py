@@ -28,8 +28,8 @@ def rows() -> dict[str, list[str]]:
 
 
 def sources() -> Iterator[tuple[str, ast.Module]]:
-    files = [file for package in PACKAGES for file in (PROJECT / package).rglob("*.py")]
-    for file in [*files, PROJECT / "gunicorn_worker.py", PROJECT / "gunicorn.conf.py"]:
+    files = [file for package in (*PACKAGES, "gunicorn_worker") for file in (PROJECT / package).rglob("*.py")]
+    for file in [*files, PROJECT / "gunicorn.conf.py"]:
         name = file.relative_to(PROJECT).as_posix()
         if "/tests/" not in name and "/migrations/" not in name:
             yield name, ast.parse(file.read_text())

@@ -3,7 +3,7 @@
 import os
 import signal
 
-from gunicorn_worker import Worker
+from gunicorn_worker.worker import Worker
 
 
 class EndedEarly(Worker):

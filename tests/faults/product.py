@@ -15,7 +15,7 @@ from conversations.services.replies.poll import SharedReply
 from conversations.services.replies.store import DatabaseReplyStore, live_replies
 from conversations.services.sending import begin, locking, permits, statements
 from conversations.services.sending.retries import read_earlier
-from gunicorn_worker import Worker
+from gunicorn_worker.worker import Worker
 from inference_proxy.replies import generation
 from inference_proxy.replies.generation import Generation
 from inference_proxy.replies.live import LiveReplies
