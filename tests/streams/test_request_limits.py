@@ -117,9 +117,9 @@ def test_slow_long_bodies_give_up_their_place_to_others(client: Client) -> None:
             stack.enter_context(drip(each, b"x" * 100))
         # The places are all taken, and this one is as long, but fast.
         body = {"session_id": "fast", "message": "hi", "history": [{"role": "user", "content": "x" * LIMIT}]}
-        # The first may come before they count as slow.
-        statuses = [client.request("POST", "/api/v1/chat/stream", body).status for _ in range(2)]
-        assert statuses in ([429, 200], [200, 200])
+        # One may come before they count as slow. It waits for longer than they need for that.
+        statuses = [client.request("POST", "/api/v1/chat/stream", body).status for _ in range(3)]
+        assert sorted(statuses) in ([200, 200, 200], [200, 200, 429])
         ended = [each.answer() for each in slow]
         assert {(status, answer["code"]) for status, _, answer in ended} == {(408, "request_timeout")}
 
