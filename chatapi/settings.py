@@ -126,6 +126,7 @@ try:
     ADMIN_OIDC_GROUPS = _environment.names("ADMIN_OIDC_GROUPS")
     ADMIN_OIDC_GROUPS_CLAIM = _environment.text("ADMIN_OIDC_GROUPS_CLAIM", "groups")
     ADMIN_OIDC_SCOPES = _environment.text("ADMIN_OIDC_SCOPES", "openid email profile")
+    ADMIN_OIDC_RECHECK_MINUTES = _environment.whole("ADMIN_OIDC_RECHECK_MINUTES", 60, least=5, most=720)
     if ADMIN_OIDC_ISSUER:
         if not (ADMIN_OIDC_CLIENT_ID and ADMIN_OIDC_CLIENT_SECRET and ADMIN_OIDC_GROUPS):
             raise EnvironmentProblem(

@@ -26,7 +26,7 @@ from chatapi.permits.permit import Permits
 from chatapi.permits.shares import at_most
 from chatapi.service_error import ServiceError
 from conversations.models.staff import AccessKind
-from conversations.sign_in import pages, provider_pages, second_factor
+from conversations.sign_in import pages, provider_pages, rechecks, second_factor
 from conversations.sign_in.methods import PASSWORD, is_single_sign_on_set_up, method_of
 from conversations.sign_in.second_factor import State
 from conversations.sign_in.staff_sessions import forget_ended, note_session
@@ -42,6 +42,10 @@ ANY_STATE = frozenset(State)
 COMPLETE = frozenset({State.NOTHING})
 ENROLLING = frozenset({State.NOTHING, State.ENROLMENT})
 
+FORM_TOO_OLD = (
+    "This page was open for too long, and what you sent was not saved. Open the page again, which checks your sign-in. Then "
+    "send it once more."
+)
 # Hashing the password takes 0.25 s of CPU for each.
 MOST_SIGN_INS_AT_ONCE = 8
 SIGN_IN_RETRY_S = 5
@@ -153,6 +157,8 @@ class StaffSite(admin.AdminSite):
                 return redirect_to_login(request.get_full_path(), reverse("admin:login"))
             user_id_var.set(f"staff-{request.user.pk}")
             note_session(request, method=method_of(request))
+            if rechecks.is_recheck_due(request):
+                return self._recheck(request)
             state = second_factor.state_of(request)
             if state not in states:
                 return redirect(pages.second_factor_address(request, state))
@@ -181,9 +187,11 @@ class StaffSite(admin.AdminSite):
                 user_id_var.set(f"staff-{request.user.pk}")
                 if super(StaffSite, self).has_permission(request):
                     note_session(request, method=method_of(request))
+                    is_leaving = request.path == reverse("admin:logout")
+                    if rechecks.is_recheck_due(request) and not is_leaving:
+                        return self._recheck(request)
                     if (state := second_factor.state_of(request)) not in COMPLETE:
                         # Signing out needs no second factor. Django's own view would lead to the start page instead.
-                        is_leaving = request.path == reverse("admin:logout")
                         return self.logout(request) if is_leaving else redirect(pages.second_factor_address(request, state))
                 if self.has_permission(request) and lacks_reason(request):
                     wanted = request.get_full_path() if request.method == "GET" else request.path
@@ -191,6 +199,13 @@ class StaffSite(admin.AdminSite):
             return inner(request, *arguments, **options)
 
         return cast(View, without_null_characters)
+
+    def _recheck(self, request: HttpRequest) -> HttpResponse:
+        """Send somebody to the provider and back to the page that they wanted. A form is not sent again on its own."""
+        if rechecks.opens_page(request):
+            return redirect_to_login(request.get_full_path(), reverse("admin:oidc_start"))
+        context = {**self.each_context(request), "title": "Sign in again", "reason": FORM_TOO_OLD, "wait_s": 0}
+        return TemplateResponse(request, "admin/conversations/sign_in_refused.html", context, status=403)
 
     def _refuse(self, request: HttpRequest, refusal: type[ServiceError], wait_s: float) -> HttpResponse:
         logger.warning("staff sign-in refused", extra={"address": address_group(request), "status": refusal.status})

@@ -58,11 +58,15 @@ def callback_page(request: HttpRequest, context: dict[str, Any]) -> HttpResponse
     """Sign in somebody who comes back from the provider."""
     from conversations.sign_in.single_sign_on import CallbackView
 
+    before = request.user.pk
     response = _take_step(request, context, CallbackView.as_view())
     if response.status_code == 302:
         give_start_back(request)
         forget_ended(request.user)
         user: Any = request.user
+        if user.pk == before:
+            # The same person was checked again.
+            return response
         reader = Reader(staff_id=user.pk, staff_name=user.get_username(), address=request.META.get("REMOTE_ADDR", ""))
         note_list(reader=reader, user_id=None, search=SINGLE_SIGN_ON, kind=AccessKind.SIGNED_IN)
     return response

@@ -20,6 +20,7 @@ from mozilla_django_oidc.views import OIDCAuthenticationCallbackView, OIDCAuthen
 
 from conversations.sign_in import accounts, people, provider, tokens
 from conversations.sign_in.methods import SINGLE_SIGN_ON, method_of
+from conversations.sign_in.rechecks import note_vouched
 from conversations.sign_in.refusals import SignInRefused, TokenRefused
 
 logger = logging.getLogger(__name__)
@@ -165,6 +166,7 @@ class CallbackView(OIDCAuthenticationCallbackView):
         response: HttpResponse = super().login_success()
         for name in LEFT_BEHIND:
             self.request.session.pop(name, None)
+        note_vouched(self.request)
         # As long as other staff sessions.
         self.request.session.set_expiry(None)
         return response
