@@ -23,6 +23,7 @@ from gunicorn_worker.worker import ServerLog, Worker
 _environment = EnvironmentReader(os.environ)
 try:
     _port = _environment.whole("PORT", 8002, least=1, most=65535)
+    _address = _environment.bind_address("BIND", "0.0.0.0")  # noqa: S104  # a service in a container
     workers = _environment.whole("WEB_CONCURRENCY", 1, least=1, most=1000)
     _metrics_port = _environment.whole_or_none("METRICS_PORT", least=1, most=65535)
     _serves_metrics = _metrics_port is not None or bool(_environment.bearer_token("METRICS_TOKEN"))
@@ -33,7 +34,6 @@ except EnvironmentProblem as problem:
     sys.exit(str(problem))
 
 
-_address = _environment.text("BIND", "0.0.0.0")  # noqa: S104  # a service in a container
 # Every worker listens on both ports, so that any of them can answer a scrape.
 bind = [f"{_address}:{port}" for port in (_port, _metrics_port) if port is not None]
 worker_class = Worker

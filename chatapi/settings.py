@@ -29,7 +29,7 @@ try:
     )
     INFERENCE_PROTOCOL = _environment.choice("INFERENCE_PROTOCOL", "nanochat", tuple(PROTOCOLS))
     INFERENCE_MODEL = _environment.text("INFERENCE_MODEL")
-    INFERENCE_API_KEY = _environment.text("INFERENCE_API_KEY")
+    INFERENCE_API_KEY = _environment.header_value("INFERENCE_API_KEY")
     INFERENCE_COMPATIBILITY = _environment.choices("INFERENCE_COMPATIBILITY", tuple(CHANGES))
     # Whether a leading <think>…</think> is reasoning, and whether reasoning goes upstream with the history.
     INFERENCE_THINK_TAGS = _environment.flag("INFERENCE_THINK_TAGS", True)
@@ -44,7 +44,7 @@ try:
     MODEL_ALIASES = _environment.names("MODEL_ALIASES")
     ALLOWED_MODELS = frozenset(_environment.several("ALLOWED_MODELS"))
     UNNAMED_TITLES = frozenset(_environment.several("UNNAMED_TITLES"))
-    INTERNAL_API_KEY = _environment.text("INTERNAL_API_KEY")
+    INTERNAL_API_KEY = _environment.header_value("INTERNAL_API_KEY")
     INFERENCE_SEND_INTERNAL_KEY = _environment.flag("INFERENCE_SEND_INTERNAL_KEY", INFERENCE_PROTOCOL == "nanochat")
     # Sampling defaults if neither the client nor the assistant sets a value. None: the protocol's default.
     INFERENCE_DEFAULT_TEMPERATURE = _environment.number_or_none("INFERENCE_DEFAULT_TEMPERATURE", least=0, most=2)
@@ -141,7 +141,7 @@ try:
         raise EnvironmentProblem("ADMIN_PASSWORDS=false needs ADMIN_OIDC_ISSUER: without it, staff can't sign in")
     # A second factor of those who sign in with a password.
     ADMIN_SECOND_FACTOR = _environment.choice("ADMIN_SECOND_FACTOR", "optional", ("off", "optional", "required"))
-    ALLOWED_HOSTS = _environment.several("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1],chat-api")
+    ALLOWED_HOSTS = _environment.allowed_hosts("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1],chat-api")
     CORS_ALLOWED_ORIGINS = _environment.origins("FRONTEND_URL", "http://localhost:3000")
     _more_cors_headers = _environment.header_names("CORS_ALLOW_HEADERS")
     LOG_LEVEL = _environment.log_level("LOG_LEVEL")

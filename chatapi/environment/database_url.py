@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from ipaddress import ip_address
 from urllib.parse import parse_qsl, unquote
 
 from chatapi.environment.problem import EnvironmentProblem
@@ -11,8 +12,10 @@ DATABASE_URL_FORM = re.compile(
     r"(?P<scheme>[\w+]+)://(?:(?P<user>[^:/?#]*)(?::(?P<password>[^/?#]*))?@)?(?P<hosts>[^/?#@]*)/(?P<database>[^/?#]+)"
     r"(?:\?(?P<query>[^#]*))?(?:#.*)?"
 )
+CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f]")
 DATABASE_HOST_FORM = re.compile(r"(?P<host>\[[^\[\]]+\]|[^:\[\]]*)(?::(?P<port>[0-9]*))?")
 _WHOLE, _ONE_OR_NONE = re.compile(r"-?\d{1,9}"), re.compile(r"[01]")
+_METHOD = r"!?(password|md5|gss|sspi|scram-sha-256|oauth|none)"
 # The forms of libpq's parameters that it checks only when it connects.
 DATABASE_PARAMETER_FORMS = {
     **dict.fromkeys(("connect_timeout", "keepalives_idle", "keepalives_interval", "keepalives_count"), _WHOLE),
@@ -21,6 +24,10 @@ DATABASE_PARAMETER_FORMS = {
     "sslmode": re.compile(r"disable|allow|prefer|require|verify-ca|verify-full"),
     "sslnegotiation": re.compile(r"postgres|direct"),
     "channel_binding": re.compile(r"disable|prefer|require"),
+    "sslcertmode": re.compile(r"disable|allow|require"),
+    "require_auth": re.compile(rf"({_METHOD}(,{_METHOD})*)?"),
+    # Connections for replication take no statements like ours.
+    "replication": re.compile(r"false|off|no|0"),
     "gssencmode": re.compile(r"disable|prefer|require"),
     "load_balance_hosts": re.compile(r"disable|random"),
     **dict.fromkeys(("ssl_min_protocol_version", "ssl_max_protocol_version"), re.compile(r"TLSv1(\.[123])?|")),
@@ -62,6 +69,11 @@ def read_database_url(name: str, written: str, roles: tuple[str, ...]) -> Databa
         host, port = _database_hosts(url["hosts"])
         host, port = _with_all_ports(options.pop("host", "") or host, options.pop("port", "") or port)
         if options.get("hostaddr", host).count(",") != host.count(","):
+            raise ValueError
+        for address in filter(None, options.get("hostaddr", "").split(",")):
+            ip_address(address)
+        if CONTROL_CHARACTER.search(unquote(written)):
+            # libpq would read it as the end of all.
             raise ValueError
     except ValueError:
         raise EnvironmentProblem(form) from None

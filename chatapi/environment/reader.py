@@ -1,23 +1,26 @@
 """Typed access to environment variables: a method for each form that a value may have."""
 
 import base64
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import urlsplit
 
 from chatapi.environment.database_url import DATABASE_ROLES, REPLICA_ROLES, DatabaseUrl, read_database_url
 from chatapi.environment.problem import EnvironmentProblem
+from chatapi.environment.urls import (
+    NOT_IN_URLS,
+    bind_address,
+    browser_origin,
+    check_allowed_host,
+    check_cache_url,
+    split_http_url,
+)
 
 HEADER_NAME_FORM = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
 TAG_PAIR_FORM = re.compile(r"([^\s=]{1,100})=(\S{2,64})\s+(\S{2,64})")
-CACHE_SCHEMES = ("redis", "rediss", "unix")
-CACHE_OPTIONS = frozenset(
-    {"client_name", "db", "ssl_ca_certs", "ssl_cert_reqs", "ssl_certfile", "ssl_check_hostname", "ssl_keyfile"}
-)
 # Printable ASCII only. Admins need no other addresses.
 EMAIL_FORM = re.compile(r"[!-?A-~]+@[!-?A-~]+")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
@@ -41,7 +44,19 @@ class EnvironmentReader:
         self._variables = variables
 
     def text(self, name: str, default: str = "") -> str:
-        return self._variables.get(self._name_set(name), default).strip()
+        value = self._variables.get(self._name_set(name), default).strip()
+        if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
+            # Python reads such bytes as lone surrogates, which can be neither sent nor stored.
+            raise EnvironmentProblem(f"{self._name_set(name)} must be text in UTF-8")
+        return value
+
+    def header_value(self, name: str) -> str:
+        """Return a text that can be sent as an HTTP header, or "" if the variable is empty."""
+        value = self.text(name)
+        if not re.fullmatch(r"[ -~]{0,4096}", value):
+            # The message does not repeat the value, because it is a secret.
+            raise EnvironmentProblem(f"{name} must have at most 4096 characters, all of them printable ASCII")
+        return value
 
     def _name_set(self, name: str) -> str:
         """Return the name that is set: the variable's own or the predecessor's."""
@@ -76,7 +91,7 @@ class EnvironmentReader:
 
     def whole(self, name: str, default: int, *, least: int, most: int = 2**31 - 1) -> int:
         value = self.text(name, str(default))
-        if not re.fullmatch(r"\d{1,10}", value) or not least <= int(value) <= most:
+        if not re.fullmatch(r"[0-9]{1,10}", value) or not least <= int(value) <= most:
             raise EnvironmentProblem(f"{self._name_set(name)} must be a whole number from {least} to {most}, not {value!r}")
         return int(value)
 
@@ -89,13 +104,13 @@ class EnvironmentReader:
         value = self.text(name)
         if not value:
             return None
-        if not re.fullmatch(r"\d{1,6}(\.\d{1,6})?", value) or not least <= float(value) <= most:
+        if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?", value) or not least <= float(value) <= most:
             raise EnvironmentProblem(f"{name} must be a number from {least} to {most}, not {value!r}")
         return float(value)
 
     def seconds(self, name: str, default: float, *, least: float = 0.05) -> float:
         value = self.text(name, str(default))
-        if not re.fullmatch(r"\d{1,6}(\.\d{1,6})?", value) or float(value) < least:
+        if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?", value) or float(value) < least:
             raise EnvironmentProblem(f"{name} must be a number of seconds, at least {least}, not {value!r}")
         return float(value)
 
@@ -133,9 +148,9 @@ class EnvironmentReader:
 
     def service_url(self, name: str, default: str) -> str:
         """Return an http(s) base URL without a trailing slash."""
-        value = self.text(name, default).rstrip("/")
-        _check_http_url(name, value)
-        return value
+        value = self.text(name, default)
+        split_http_url(name, value)
+        return value.rstrip("/")
 
     def optional_url(self, name: str) -> str:
         """Return an http(s) base URL without a trailing slash, or "" if the variable is empty."""
@@ -146,7 +161,7 @@ class EnvironmentReader:
         value = self.text(name)
         try:
             url = urlsplit(value)
-            is_usable = bool(url.hostname) and (url.port or 1) > 0 and not url.fragment
+            is_usable = bool(url.hostname) and url.port != 0 and not url.fragment and not NOT_IN_URLS.search(value)
         except ValueError:
             is_usable = False
         schemes = ("https", "http") if may_be_plain else ("https",)
@@ -159,7 +174,7 @@ class EnvironmentReader:
         """Return the address of a Sentry project, or "" if the variable is empty."""
         value = self.text(name)
         # The message does not repeat the value, because it contains a key.
-        if value and not re.fullmatch(r"https?://[^/@\s]+@[^/@\s]+(/[^\s?#]*)?/\d+", value):
+        if value and not re.fullmatch(r"https?://[^/@\s]+@[^/@\s]+(/[^\s?#]*)?/[0-9]+", value):
             raise EnvironmentProblem(f"{name} must have the form https://key@host/project")
         return value
 
@@ -172,21 +187,27 @@ class EnvironmentReader:
 
     def origins(self, name: str, default: str) -> list[str]:
         """Return browser origins (scheme, host and port, no path)."""
-        origins = [origin.rstrip("/") for origin in self.several(name, default)]
-        for origin in origins:
-            _check_http_url(name, origin)
-            if urlsplit(origin).path:
-                raise EnvironmentProblem(
-                    f"{name} must be a list of origins such as https://chat.example.com, without a path, not {origin!r}"
-                )
-        return origins
+        return [browser_origin(name, origin.rstrip("/")) for origin in self.several(name, default)]
+
+    def allowed_hosts(self, name: str, default: str) -> list[str]:
+        """Return host names as Django compares them with those of requests."""
+        hosts = self.several(name, default)
+        for host in hosts:
+            check_allowed_host(name, host)
+        if not hosts:
+            raise EnvironmentProblem(f"{name} must name at least one host")
+        return hosts
+
+    def bind_address(self, name: str, default: str) -> str:
+        """Return an address or host name to listen at."""
+        return bind_address(name, self.text(name) or default)
 
     def rate(self, name: str, default: str) -> Rate | None:
         """Return a rate such as `60/min`, or None if the variable is empty."""
         value = self.text(name, default)
         if not value:
             return None
-        match = re.fullmatch(r"(\d{1,9})/(\w+)", value)
+        match = re.fullmatch(r"([0-9]{1,9})/(\w+)", value)
         if not match or match[2] not in PERIOD_SECONDS or int(match[1]) < 1:
             raise EnvironmentProblem(
                 f"{name} must be a rate such as 60/min (s, min, h or d), or empty for no limit, not {value!r}"
@@ -215,21 +236,10 @@ class EnvironmentReader:
         return value
 
     def cache_url(self, name: str) -> str:
-        """Return the cache's address. Refuse unknown options, because a misspelt option could silently disable a check."""
-        # The message does not repeat the value, because it may contain a password.
+        """Return the cache's address, or "" if the variable is empty."""
         value = self.text(name)
-        try:
-            url = urlsplit(value)
-            options = dict(parse_qsl(url.query, strict_parsing=bool(url.query)))
-            is_usable = url.scheme in CACHE_SCHEMES and (url.port or 1) > 0
-        except ValueError:
-            is_usable = False
-        if value and not is_usable:
-            raise EnvironmentProblem(f"{name} must have the form redis://host:6379/0 or rediss://user:password@host:6379/0")
-        for option in sorted(set(options) - CACHE_OPTIONS) if value else ():
-            raise EnvironmentProblem(f"{name} accepts only the options {', '.join(sorted(CACHE_OPTIONS))}, not {option!r}")
-        if value and (file := options.get("ssl_ca_certs")) and not os.access(file, os.R_OK):
-            raise EnvironmentProblem(f"{name} names a certificate file that is not readable: {file}")
+        if value:
+            check_cache_url(name, value)
         return value
 
     def bearer_token(self, name: str, *, least: int = 16) -> str:
@@ -281,16 +291,6 @@ class EnvironmentReader:
                 form = "a comma-separated list of IP addresses and networks such as 10.1.0.0/16 (host bits 0)"
                 raise EnvironmentProblem(f"{name} must be {form}, not {written!r}") from None
         return tuple(networks)
-
-
-def _check_http_url(name: str, value: str) -> None:
-    try:
-        url = urlsplit(value)
-        usable = url.scheme in ("http", "https") and bool(url.hostname) and (url.port or 1) > 0
-    except ValueError:
-        usable = False
-    if not usable or url.query or url.fragment:
-        raise EnvironmentProblem(f"{name} must be an http or https URL without a query, not {value!r}")
 
 
 def has_domain(url: str, domain: str) -> bool:

@@ -21,6 +21,8 @@ SECRET = "an-environment-test-secret-long-enough"
 BARE = {"PATH": os.environ["PATH"], "SECRET_KEY": SECRET}
 
 WEBHOOK_SECRET = "whsec_" + "a" * 32
+# How Python reads bytes that are not UTF-8.
+UNDECODABLE = os.fsdecode(b"\xff")
 
 DEFAULTS: dict[str, Any] = {
     "AUTH_SERVICE_URL": "http://auth:8001",
@@ -229,13 +231,64 @@ MALFORMED = {
         "postgresql://h1,h2/b?hostaddr=10.0.0.1",
         "postgresql://h1,h2/b?target_session_attrs=prefer-standby",
         "postgresql://h1,h2/b?target_session_attrs=readwrite",
+        "postgresql://h/b?replication=database",
+        "postgresql://h/b?require_auth=oath",
+        "postgresql://h/b?sslcertmode=never",
+        "postgresql://h/b?hostaddr=db.example.com",
+        "postgresql://u:p%00@h/b",
+        "postgresql://h/b%0A",
+        f"postgresql://{UNDECODABLE}@h/b",
     ],
-    "AUTH_SERVICE_URL": ["auth:8001", "ftp://auth", "http://", "http://auth?x=1", "http://auth:99999", ""],
-    "INFERENCE_SERVICE_URL": ["inference", "http://[bad", "http://inference#part"],
+    "AUTH_SERVICE_URL": [
+        "auth:8001",
+        "ftp://auth",
+        "http://",
+        "http://auth?x=1",
+        "http://auth:99999",
+        "",
+        "http://auth:0",
+        "http://auth?",
+        "http://auth#",
+        "http://au th",
+        "http://auth/\npath",
+        "http://auth/a b",
+        "http://auth\u00a0/",
+        "http://auth/{id}",
+    ],
+    "INFERENCE_SERVICE_URL": ["inference", "http://[bad", "http://inference#part", "http://a\tb", f"http://h/{UNDECODABLE}"],
+    "INFERENCE_API_KEY": ["a\nkey", "ein Schl\u00fcssel", UNDECODABLE],
+    "INTERNAL_API_KEY": ["a\rkey", "\u043a\u043b\u044e\u0447", "a\x7fkey"],
+    "INFERENCE_MODEL": [UNDECODABLE],
+    "SYSTEM_PROMPT": [f"Be brief{UNDECODABLE}."],
+    "THINKING_PROMPT": [UNDECODABLE],
+    "TITLE_MODEL": [UNDECODABLE],
+    "UNNAMED_TITLES": [f"Untitled,{UNDECODABLE}"],
+    "ALLOWED_MODELS": [UNDECODABLE],
+    "ALLOWED_HOSTS": [
+        "",
+        ",",
+        "https://chat.example.com",
+        "chat.example.com:8002",
+        "chat.example.com/",
+        "chat.example.com api.example.com",
+        "*.example.com",
+        "..example.com",
+        "[::1",
+        "[chat]",
+        "::1",
+    ],
     "INFERENCE_GENERATE_PATH": ["generate", "http://elsewhere/", "/a?b=c", "/a b", "/#"],
-    "MAX_CONVERSATION_HISTORY": ["0", "-1", "many", "1.5", "1001", "", "1e3"],
+    "MAX_CONVERSATION_HISTORY": ["\u0663", "0", "-1", "many", "1.5", "1001", "", "1e3"],
     "MAX_TOKEN_BUDGET": ["0", "x", "99999999999"],
-    "FRONTEND_URL": ["localhost:3000", "https://chat.example.com/app", "*"],
+    "FRONTEND_URL": [
+        "localhost:3000",
+        "https://chat.example.com/app",
+        "*",
+        "https://*.example.com",
+        "https://user@chat.example.com",
+        "https://chat.example.com?",
+        "https://chat example.com",
+    ],
     "LOG_LEVEL": ["LOUD", "2", ""],
     "INFERENCE_PROTOCOL": ["grpc", "OpenAI", ""],
     "INFERENCE_COMPATIBILITY": ["max_tokens", "no_stream_options;no_top_k", "NO_TOP_K"],
@@ -257,6 +310,17 @@ MALFORMED = {
         "redis://h/0?decode_responses=true",
         "rediss://h/0?ssl_ca_certs=/no/such/file",
         "redis://h/0?db",
+        "redis://h/first",
+        "redis://h/-1",
+        "redis://h/0/1",
+        "redis://h:0/0",
+        "redis://h/0?db=first",
+        "redis://h/0?ssl_ca_certs=/etc/passwd",
+        "rediss://h/0?ssl_cert_reqs=sometimes",
+        "rediss://h/0?ssl_check_hostname=perhaps",
+        "rediss://h/0?ssl_keyfile=/no/such/file",
+        "redis://h /0",
+        "unix://",
     ],
     "ADMIN_EMAILS": ["kate", "kate@example.test, bo", "kate@", "\u212aate@example.test", "kate bo@example.test", "a@b@c"],
     "CORS_ALLOW_HEADERS": ["x tenant", "x-größe", "x:y"],
@@ -295,6 +359,7 @@ MALFORMED = {
         "https://",
         "https://hooks.example.com/#a",
         "https://hooks.example.com:99999/",
+        "https://hooks example.com/",
         # Without WEBHOOK_SECRET.
         "https://hooks.example.com/a?key=1",
     ],
@@ -379,6 +444,32 @@ def test_good_values() -> None:
     assert shown["CORS_ALLOWED_ORIGINS"] == ["https://a.example", "http://b:81"]
 
 
+def test_origins_are_compared_as_browsers_send_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = read_settings(
+        monkeypatch, {"FRONTEND_URL": "HTTPS://Chat.Example.com:443/,http://b:80,http://[::1]:3000,http://c:443"}
+    )
+    assert chosen["CORS_ALLOWED_ORIGINS"] == ["https://chat.example.com", "http://b", "http://[::1]:3000", "http://c:443"]
+
+
+@pytest.mark.parametrize("hosts", ["*", "chat-api,[::1],10.0.0.7", ".example.com,Chat_2.example.com."])
+def test_hosts_that_django_can_compare(monkeypatch: pytest.MonkeyPatch, hosts: str) -> None:
+    assert read_settings(monkeypatch, {"ALLOWED_HOSTS": hosts})["ALLOWED_HOSTS"] == hosts.split(",")
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [("", "0.0.0.0"), ("::", "[::]"), ("[::1]", "[::1]"), ("10.0.0.7", "10.0.0.7"), ("localhost", "localhost")],
+)
+def test_addresses_to_listen_at(written: str, meant: str) -> None:
+    assert EnvironmentReader({"BIND": written}).bind_address("BIND", "0.0.0.0") == meant
+
+
+def test_a_message_about_a_service_never_repeats_the_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ImproperlyConfigured) as refusal:
+        read_settings(monkeypatch, {"INFERENCE_SERVICE_URL": "http://user:hunter2@inference?x=1"})
+    assert "hunter2" not in str(refusal.value)
+
+
 def test_a_receiver_of_webhooks(monkeypatch: pytest.MonkeyPatch) -> None:
     url, secrets = "https://hooks.example.com/a?key=1", f"{WEBHOOK_SECRET}, whsec_{'b' * 32}"
     chosen = read_settings(monkeypatch, {"WEBHOOK_URL": url, "WEBHOOK_SECRET": secrets})
@@ -424,6 +515,10 @@ def test_the_start_stops_with_one_line_that_names_the_variable(name: str, value:
     [
         ("PORT", "http"),
         ("PORT", "99999"),
+        ("BIND", "127.0.0.1:8002"),
+        ("BIND", "999.1.1.1"),
+        ("BIND", "unix:/run/chat.sock"),
+        ("BIND", "all addresses"),
         ("METRICS_PORT", "8002"),
         ("METRICS_TOKEN", "short"),
         ("WEB_CONCURRENCY", "0"),
