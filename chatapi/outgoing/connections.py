@@ -5,10 +5,12 @@ import functools
 import http.client
 import logging
 import queue
+import re
 import socket
 import ssl
 import time
 from collections.abc import Iterator, Mapping
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,12 +23,19 @@ from urllib3.util import create_urllib3_context
 
 from chatapi.outgoing.calls import Call, current_call
 from chatapi.outgoing.connecting import connect
+from chatapi.outgoing.name_lookups import Address, name_lookups
 
 logger = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 5.0
 # Load balancers usually forget a connection that was idle for 60 s, some without a word.
 IDLE_S = 50.0
+# What a service says of itself in the header Keep-Alive. We stop this long before it does.
+IDLE_HINT = re.compile(r"\btimeout\s*=\s*(\d{1,6})\b", re.IGNORECASE)
+LAST_HINT = re.compile(r"\bmax\s*=\s*0+\b", re.IGNORECASE)
+HINT_MARGIN_S = 1.0
+# A connection that is busy is never idle. At this age it is replaced, so that a name that leads elsewhere is followed.
+MOST_AGE_S = 300.0
 # Status line and headers together, those of interim answers included; trailers again as much.
 MAX_HEAD_BYTES = 64 * 1024
 
@@ -127,6 +136,10 @@ class _WatchedMixin(_Connection):
     _call: Call | None = None
     # Since when it has waited in its pool (monotonic). None where it has served no call yet.
     _idle_since: float | None = None
+    # Since when it is connected (monotonic), where to, and for how long the service lets it be idle, where it says so.
+    _connected_at = 0.0
+    _address: Address | None = None
+    _service_idle_s: float | None = None
     # The request's head and body, until both are known.
     _unsent: list[bytes] | None = None
 
@@ -147,9 +160,12 @@ class _WatchedMixin(_Connection):
 
     def _new_conn(self) -> socket.socket:
         call = current_call()
-        self._idle_since = None
+        self._idle_since = self._service_idle_s = self._address = None
+        self._connected_at = time.monotonic()
         try:
-            return connect(self._dns_host, self.port, call=call, limit_s=self.timeout or CONNECT_TIMEOUT_S)
+            sock = connect(self._dns_host, self.port, call=call, limit_s=self.timeout or CONNECT_TIMEOUT_S)
+            self._address = Address(sock.family, sock.getpeername())
+            return sock
         except OSError as failure:
             if call is not None and call.has_ended:
                 raise
@@ -168,13 +184,33 @@ class _WatchedMixin(_Connection):
     def answer(self) -> http.client.HTTPResponse:
         """Wait for the head of the answer to the request, and return it as http.client reads it."""
         self.sock.settimeout(None)
-        return http.client.HTTPConnection.getresponse(self)
+        head = http.client.HTTPConnection.getresponse(self)
+        self._read_hints(head.headers.get("Keep-Alive"))
+        return head
+
+    def getresponse(self) -> Any:
+        response = super().getresponse()
+        self._read_hints(response.headers.get("Keep-Alive"))
+        return response
+
+    def _read_hints(self, keep_alive: str | None) -> None:
+        if keep_alive is None:
+            return
+        if LAST_HINT.search(keep_alive):
+            self._service_idle_s = 0.0
+        elif hint := IDLE_HINT.search(keep_alive):
+            self._service_idle_s = float(hint[1])
+
+    def avoid_address(self) -> None:
+        """Have the next connections prefer the host's other addresses, because this one accepted and was silent."""
+        if self._address is not None:
+            name_lookups.avoid(self._address)
 
     @property
     def is_connected(self) -> bool:
         """Whether an idle connection can be used: it is not too old, and its other end has not closed it or sent anything."""
         sock = self.sock
-        if self._idle_since is not None and time.monotonic() - self._idle_since > IDLE_S:
+        if self._idle_since is not None and self._is_too_old(time.monotonic()):
             return False
         if sock is None or isinstance(sock, ssl.SSLSocket):
             # What a TLS connection has received can't be looked at without reading it.
@@ -188,6 +224,11 @@ class _WatchedMixin(_Connection):
         except OSError:
             pass
         return False
+
+    def _is_too_old(self, now: float) -> bool:
+        assert self._idle_since is not None
+        limit_s = IDLE_S if self._service_idle_s is None else min(IDLE_S, self._service_idle_s - HINT_MARGIN_S)
+        return now - self._idle_since > limit_s or now - self._connected_at > MOST_AGE_S
 
     def leave_call(self) -> bool:
         """Take the socket back from the call; return whether it can serve another."""
@@ -265,6 +306,13 @@ def _ask(connection: Any, target: str, body: bytes, headers: Mapping[str, str]) 
     return head
 
 
+def _note_silence(connection: Any) -> None:
+    """Avoid the address of a connection that failed because no answer began in time."""
+    call = current_call()
+    if call is not None and (call.is_late or call.is_silent):
+        connection.avoid_address()
+
+
 class _PoolMixin(_Pool):
     def post(self, target: str, body: bytes, headers: Mapping[str, str], *, connect_timeout_s: float) -> PooledResponse:
         """Send a request and wait for the head of its answer. Raises the exceptions of `urlopen`, or an `OSError`.
@@ -277,17 +325,23 @@ class _PoolMixin(_Pool):
             connection.timeout = connect_timeout_s
             try:
                 head = _ask(connection, target, body, headers)
-            except (ConnectionResetError, TimeoutError):
+                if was_kept and head.status == HTTPStatus.REQUEST_TIMEOUT and head.will_close:
+                    # Sent because the connection was idle, on its way when this request went out.
+                    head.close()
+                    raise ConnectionResetError
+            except (OSError, http.client.BadStatusLine):
                 call = current_call()
                 if not was_kept or (call is not None and call.is_cut):
                     raise
                 # A service may close a connection that it kept at the moment in which it is used again. A router in between may
                 # have forgotten it: then it is silent, until keepalive or the call gives it up.
+                _note_silence(connection)
                 connection.close()
                 self.drop_idle()
                 head = _ask(connection, target, body, headers)
             return PooledResponse(self, connection, head)
         except BaseException as failure:
+            _note_silence(connection)
             connection.close()
             # In place of the connection.
             self._put_conn(None)
@@ -303,6 +357,7 @@ class _PoolMixin(_Pool):
             return super()._make_request(conn, *args, **kwargs)
         except Exception:
             call = current_call()
+            _note_silence(conn)
             if was_kept and not (call is not None and call.is_cut):
                 self.drop_idle()
             raise

@@ -7,6 +7,7 @@ are refused, or one user's could be sent with another's request; proxies from th
 import contextlib
 import time
 from collections.abc import Callable
+from http import HTTPStatus
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any, NamedTuple
 
@@ -169,7 +170,11 @@ def call_json_idempotently(
     give_up_at = time.monotonic() + deadline_s
     try:
         patience = patience_with(f"{method} {url}")
-        return call_json(session, method, url, json=json, headers=headers, deadline_s=deadline_s, patience=patience)
+        answer = call_json(session, method, url, json=json, headers=headers, deadline_s=deadline_s, patience=patience)
+        left_s = give_up_at - time.monotonic()
+        # A service may say this because a connection that it kept was idle.
+        if answer.status != HTTPStatus.REQUEST_TIMEOUT or left_s <= 0:
+            return answer
     except requests.ConnectionError as failure:
         left_s = give_up_at - time.monotonic()
         if not _was_cut(failure) or left_s <= 0:

@@ -1,6 +1,8 @@
 """Connections that are kept for the calls to come: not for too long, and given up when they are dead."""
 
 import contextlib
+import errno
+import http.client
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -33,6 +35,8 @@ class Service:
         self.connections = 0
         self.lost_requests = 0
         self._forgotten = 0
+        self.answer = ANSWER
+        self.last_words: bytes | None = None
         self._all_asked = threading.Barrier(1)
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -44,6 +48,11 @@ class Service:
         """Swallow what comes over the connections that there are. Senders hear nothing."""
         self._forgotten = self.connections
         self._all_asked = threading.Barrier(1)
+
+    def end_connections(self, last_words: bytes) -> None:
+        """Say this to what comes over the connections that there are, and close them."""
+        self._forgotten = self.connections
+        self.last_words = last_words
 
     def close(self) -> None:
         self._ends.close()
@@ -63,9 +72,12 @@ class Service:
             while client.recv(65536):
                 if number <= self._forgotten:
                     self.lost_requests += 1
+                    if self.last_words is not None:
+                        client.sendall(self.last_words)
+                        return
                 else:
                     self._all_asked.wait(LIMIT_S)
-                    client.sendall(ANSWER)
+                    client.sendall(self.answer)
 
 
 @pytest.fixture
@@ -113,6 +125,88 @@ def test_a_connection_that_was_idle_for_long_is_not_used_again(
     monkeypatch.setattr(module, "IDLE_S", -1.0)
     ask()
     assert service.connections == 2
+
+
+def test_a_busy_connection_is_replaced_at_its_age(
+    ask: Callable[[], None], service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask()
+    monkeypatch.setattr(module, "MOST_AGE_S", -1.0)
+    ask()
+    assert service.connections == 2
+
+
+@pytest.mark.parametrize(
+    ("hint", "connections"),
+    [
+        ("timeout=60", 1),
+        ("timeout=60, max=99", 1),
+        ("timeout=1", 2),
+        ("Timeout=0", 2),
+        ("timeout=60, max=0", 2),
+        ("nonsense", 1),
+    ],
+)
+def test_a_service_says_for_how_long_it_keeps_a_connection(
+    ask: Callable[[], None], service: Service, hint: str, connections: int
+) -> None:
+    service.answer = ANSWER.replace(b"OK\r\n", b"OK\r\nKeep-Alive: %b\r\n" % hint.encode())
+    ask()
+    ask()
+    assert service.connections == connections
+
+
+@pytest.mark.parametrize(
+    "last_words",
+    [
+        b"",
+        b"\r\n",
+        b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+        b"HTTP/1.0 408 Request Time-out\r\nContent-Type: text/html\r\n\r\n<h1>408 Request Time-out</h1>",
+    ],
+    ids=["nothing", "a line", "408", "page"],
+)
+def test_a_kept_connection_that_ends_at_its_reuse_is_replaced(
+    ask: Callable[[], None], service: Service, last_words: bytes
+) -> None:
+    ask()
+    service.end_connections(last_words)
+    ask()
+    assert (service.connections, service.lost_requests) == (2, 1)
+
+
+def test_a_kept_connection_to_a_machine_that_is_gone_is_replaced(
+    ask: Callable[[], None], service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A router answers for a machine that has left the network."""
+    ask()
+    begin, refused = http.client.HTTPResponse.begin, [OSError(errno.EHOSTUNREACH, "No route to host")]
+
+    def begin_or_fail(response: http.client.HTTPResponse) -> None:
+        if refused:
+            raise refused.pop()
+        begin(response)
+
+    monkeypatch.setattr(http.client.HTTPResponse, "begin", begin_or_fail)
+    ask()
+    assert service.connections == 2
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"
+
+
+@pytest.mark.parametrize("answer", [ANSWER, CHUNKED], ids=["length", "chunked"])
+@pytest.mark.parametrize("more", [b"\r\n", b"x", ANSWER, CHUNKED], ids=["a line", "x", "an answer", "chunks"])
+def test_what_follows_an_answer_is_no_part_of_it(
+    ask: Callable[[], None], service: Service, request: pytest.FixtureRequest, answer: bytes, more: bytes
+) -> None:
+    service.answer = answer + more
+    ask()
+    service.answer = answer
+    ask()
+    if request.node.callspec.params["ask"] == "replies":
+        # A line end between two answers is allowed.
+        assert service.connections == 1 + (more != b"\r\n" or answer == ANSWER)
 
 
 def test_a_kept_connection_that_is_silent_is_replaced_within_the_same_limit(ask: Callable[[], None], service: Service) -> None:

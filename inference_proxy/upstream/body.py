@@ -70,6 +70,8 @@ class Body:
         self.is_framed = bool(head.chunked) or head.length is not None
         self._is_closed = False
         self.is_whole = self._remaining == 0
+        if self.is_whole and self._early:
+            self._is_reusable = False
         if head.chunked:
             self._parser = httptools.HttpResponseParser(self)
             self._parser.set_dangerous_leniencies(lenient_spaces_after_chunk_size=True)
@@ -130,6 +132,9 @@ class Body:
         if not data:
             raise BodyBroken
         piece = data[: self._remaining]
+        if len(piece) < len(data):
+            # Whatever follows the end would be taken for the answer to the next request.
+            self._is_reusable = False
         self._remaining -= len(piece)
         self.is_whole = self._remaining == 0
         return piece
@@ -140,9 +145,9 @@ class Body:
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError:
-            # Whatever follows the end is not ours.
             # The reader gets what came before; its next read fails.
             self._is_malformed = not self.is_whole
+            self._is_reusable = False
         piece = b"".join(self._pieces)
         if self._is_malformed and not piece:
             raise BodyBroken
@@ -154,8 +159,14 @@ class Body:
 
     # httptools calls these.
 
+    def on_message_begin(self) -> None:
+        if self.is_whole:
+            # Something follows the end. It is not ours, and would be taken for the answer to the next request.
+            self._is_reusable = False
+
     def on_body(self, piece: bytes) -> None:
-        self._pieces.append(piece)
+        if not self.is_whole:
+            self._pieces.append(piece)
 
     def on_message_complete(self) -> None:
         self.is_whole = True
