@@ -110,9 +110,12 @@ def post_worker_init(worker: Any) -> None:
 
     from chatapi.auth.password_hashing import hash_passwords_with
     from chatapi.incoming.client_address import connecting_group
+    from chatapi.outgoing.name_lookups import share_lookups
     from conversations.server_hooks import adopt_worker
     from inference_proxy.upstream.body import receive_with
 
+    # gevent resolves names in ten threads, which one slow name of a driver would fill.
+    share_lookups()
     receive_with(receive_when_ready)
     worker.share_connections(connecting_group)
     # One thread: hashing uses one core at most and does not block the event loop.

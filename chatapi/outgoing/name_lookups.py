@@ -3,12 +3,15 @@
 Callers can't limit or interrupt the operating system's resolver. So a thread of its own asks it, one per name at a time: on an
 event loop all look-ups share ten threads, and one slow name would fill them. Callers of one name share the answer, each waits
 for it as long as its call lasts, and it is remembered for `FRESH_S`. While the resolver is in trouble, an older one serves.
+
+The drivers of PostgreSQL and Redis ask the resolver themselves. `share_lookups` has them ask here too.
 """
 
 import contextlib
 import socket
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, NamedTuple
@@ -21,6 +24,10 @@ STALE_S = 300.0
 PATIENCE_S = 1.0
 # An address that could not be reached comes after the others for this long.
 AVOIDED_S = 30.0
+# How long a driver waits for a name that has no older answer. Drivers try again, and find the answer that has come meanwhile.
+DRIVER_LIMIT_S = 2.0
+# The resolver says that a name does not exist, or has no address any more.
+VANISHED = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
 
 
 class Address(NamedTuple):
@@ -78,7 +85,7 @@ class NameLookups:
                 with contextlib.suppress(ValueError):
                     lookup.waiting.remove(woken)
                 failure = TimeoutError("the resolver did not answer in time")
-            has_vanished = isinstance(failure, socket.gaierror) and failure.errno == socket.EAI_NONAME
+            has_vanished = isinstance(failure, socket.gaierror) and failure.errno in VANISHED
             if not found and old and not has_vanished:
                 found = old
             if found:
@@ -115,7 +122,7 @@ class NameLookups:
         addresses: list[Address] = []
         failure: OSError | None = None
         try:
-            for family, _, _, _, sockaddr in socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM):
+            for family, _, _, _, sockaddr in _ask_system(host, port, 0, socket.SOCK_STREAM):
                 addresses.append(Address(family, sockaddr))
         except OSError as problem:
             failure = problem
@@ -154,3 +161,35 @@ def _literal(host: str, port: int) -> Address | None:
 
 
 name_lookups = NameLookups()
+_systems_own: Callable[..., Any] | None = None
+
+
+def share_lookups() -> None:
+    """Replace `socket.getaddrinfo` in this process, so that no name of a driver's holds up another or waits without limit."""
+    global _systems_own
+    if _systems_own is None:
+        _systems_own = socket.getaddrinfo
+        socket.getaddrinfo = _find_for_driver
+
+
+def _ask_system(*arguments: Any) -> list[Any]:
+    answers: list[Any] = (_systems_own or socket.getaddrinfo)(*arguments)
+    return answers
+
+
+def _find_for_driver(
+    host: Any,
+    port: Any,
+    family: int = 0,
+    type: int = 0,  # noqa: A002  # its callers' name
+    proto: int = 0,
+    flags: int = 0,
+) -> list[Any]:
+    if not isinstance(host, str) or not str(port).isdigit() or type != socket.SOCK_STREAM or flags:
+        return _ask_system(host, port, family, type, proto, flags)
+    # Always a new answer, if there is one in time: after a fail-over the name leads elsewhere at once.
+    found = name_lookups.find(host, int(port), call=None, limit_s=DRIVER_LIMIT_S, newer_than=time.monotonic())
+    wanted = [address for address in found if family in (socket.AF_UNSPEC, address.family)]
+    if not wanted:
+        raise socket.gaierror(socket.EAI_NONAME, "the name has no address of this family")
+    return [(address.family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", address.sockaddr) for address in wanted]

@@ -4,14 +4,18 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
+import redis
 import requests
 import responses
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from chatapi.outgoing import name_lookups as lookups_module
 from chatapi.outgoing.calls import Call
@@ -140,6 +144,15 @@ def test_the_second_address_is_reached_within_the_same_limit(resolver: Resolver)
             call.finish()
 
 
+def test_an_address_that_accepts_and_never_answers_is_avoided(resolver: Resolver, auth: ScriptedAuth) -> None:
+    port = int(port_of(auth))
+    resolver.addresses = ["127.0.0.2", "127.0.0.1"]
+    with socket.create_server(("127.0.0.2", port)):
+        with pytest.raises(requests.ReadTimeout):
+            validate(port, deadline_s=0.3)
+        assert validate(port) == 200
+
+
 def test_a_cut_ends_an_attempt_to_connect(resolver: Resolver) -> None:
     with dead_listener("127.0.0.1") as stack:
         port = stack.listener.getsockname()[1]  # type: ignore[attr-defined]
@@ -175,13 +188,68 @@ def test_an_old_answer_serves_while_the_resolver_is_in_trouble(
     assert len(resolver.asked) == 2
 
 
-def test_a_name_that_is_gone_is_gone(resolver: Resolver, auth: ScriptedAuth, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("how", [socket.EAI_NONAME, socket.EAI_NODATA])
+def test_a_name_that_is_gone_is_gone(resolver: Resolver, auth: ScriptedAuth, monkeypatch: pytest.MonkeyPatch, how: int) -> None:
     monkeypatch.setattr(lookups_module, "FRESH_S", 0.0)
     resolver.addresses = ["127.0.0.1"]
     assert validate(port_of(auth)) == 200
-    resolver.failure = socket.gaierror(socket.EAI_NONAME, "unknown")
+    resolver.failure = socket.gaierror(how, "unknown")
     with pytest.raises(requests.ConnectionError):
         validate(port_of(auth))
+
+
+@pytest.fixture
+def drivers_share(resolver: Resolver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have drivers ask as they do in the server."""
+    monkeypatch.setattr(lookups_module, "_systems_own", None)
+    lookups_module.share_lookups()
+
+
+def ping_cache(port: int) -> None:
+    redis.Redis(host=NAME, port=port, retry=Retry(NoBackoff(), 0)).ping()
+
+
+def open_session(port: int) -> None:
+    psycopg.connect(host=NAME, port=port, connect_timeout=int(LIMIT_S)).close()
+
+
+@pytest.mark.usefixtures("drivers_share")
+@pytest.mark.parametrize("connect_driver", [ping_cache, open_session])
+def test_a_driver_does_not_wait_for_a_silent_resolver(
+    resolver: Resolver, monkeypatch: pytest.MonkeyPatch, connect_driver: Callable[[int], None]
+) -> None:
+    monkeypatch.setattr(lookups_module, "DRIVER_LIMIT_S", 0.05)
+    resolver.may_answer.clear()
+    for _ in range(2):
+        with pytest.raises((redis.RedisError, psycopg.OperationalError)):
+            connect_driver(1)
+    assert resolver.asked == [NAME]
+
+
+@pytest.mark.usefixtures("drivers_share")
+def test_a_driver_finds_what_a_name_leads_to_now_or_else_led_to(resolver: Resolver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lookups_module, "PATIENCE_S", 0.05)
+
+    def found() -> list[Any]:
+        return [sockaddr for *_, sockaddr in socket.getaddrinfo(NAME, "5432", type=socket.SOCK_STREAM)]
+
+    resolver.addresses = ["127.0.0.2"]
+    assert found() == [("127.0.0.2", 5432)]
+    # After a fail-over, while the answer of before would still count as fresh.
+    resolver.addresses = ["127.0.0.3", "127.0.0.4"]
+    assert found() == [("127.0.0.3", 5432), ("127.0.0.4", 5432)]
+    resolver.may_answer.clear()
+    assert found() == [("127.0.0.3", 5432), ("127.0.0.4", 5432)]
+
+
+def test_a_look_up_of_another_kind_goes_to_the_resolver(drivers_share: None, resolver: Resolver) -> None:
+    resolver.addresses = ["127.0.0.1"]
+    for _ in range(2):
+        socket.getaddrinfo(NAME, 80, 0, socket.SOCK_DGRAM)
+        socket.getaddrinfo(NAME, None)
+    assert len(resolver.asked) == 4
+    with pytest.raises(socket.gaierror):
+        socket.getaddrinfo(NAME, 80, socket.AF_INET6, socket.SOCK_STREAM)
 
 
 def test_an_address_needs_no_resolver(resolver: Resolver) -> None:
