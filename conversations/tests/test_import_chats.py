@@ -453,6 +453,8 @@ MALFORMED = {
     "not UTF-8": (CHATS[:-1] + b', {"title": "\xff"}]', "[3] can't be read: it is not valid JSON"),
     "cut gzip": (gzip.compress(CHATS * 1, mtime=0)[:-20], "the compressed data is cut or damaged"),
     "empty": (b"", "[0] can't be read: the file ends within it"),
+    # It took gigabytes to say that it ends too early.
+    "nested": (CHATS[:-1] + b", " + b"[" * (files.MAX_DEPTH + 1), "[3] is nested more than 20,000 levels deep"),
 }
 
 
@@ -463,7 +465,9 @@ def test_a_malformed_file_is_imported_up_to_there(manage: Manage, tmp_path: Path
     with pytest.raises(CommandError) as failed:
         manage("import_history", file, "--from", "chatgpt", "--user", USER)
     assert failed.value.returncode == 1 and expected in str(failed.value)
-    assert Conversation.objects.count() == {"cut": 2, "not JSON": 3, "not UTF-8": 3}.get(case, Conversation.objects.count())
+    assert Conversation.objects.count() == {"cut": 2, "not JSON": 3, "not UTF-8": 3, "nested": 3}.get(
+        case, Conversation.objects.count()
+    )
     # Mended, the rest comes, and nothing twice.
     manage("import_history", raw(tmp_path / "mended.json", CHATS), "--from", "chatgpt", "--user", USER)
     assert (Conversation.objects.count(), Message.objects.count()) == (3, 6)

@@ -21,6 +21,9 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 PIECE_BYTES = 64 * 1024
 # Twenty times the largest that we have seen. A few kilobytes of a zip can hold a conversation of gigabytes.
 MAX_CHAT_BYTES = 256 * 1024 * 1024
+# A LibreChat export may have each answer below its question.
+MAX_DEPTH = 20_000
+BEGINNINGS, ENDS = ("start_map", "start_array"), ("end_map", "end_array")
 WHITE_SPACE = b" \t\r\n"
 
 
@@ -69,11 +72,12 @@ def _read_json(source: "_Measured", file: str) -> Iterator[Item]:
     path = f"{file}[0]"
     try:
         is_list = source.first_byte() == b"["
-        items = ijson.items(source, "item" if is_list else "", multiple_values=not is_list, buf_size=PIECE_BYTES)
-        for number, value in enumerate(items):
+        for number, value in enumerate(_values(source, is_list=is_list)):
             source.begin_item()
             yield Item(path, value)
             path = f"{file}[{number + 1}]"
+    except _TooDeep:
+        raise ImportProblem(f"{path} is nested more than {MAX_DEPTH:,} levels deep") from None
     except _TooLarge:
         raise ImportProblem(f"{path} is larger than {MAX_CHAT_BYTES // 2**20} MiB") from None
     except ijson.IncompleteJSONError as failure:
@@ -83,6 +87,34 @@ def _read_json(source: "_Measured", file: str) -> Iterator[Item]:
         raise ImportProblem(f"{path} can't be read: it is not valid JSON") from None
     except (EOFError, gzip.BadGzipFile, zlib.error):
         raise ImportProblem(f"{path} can't be read: the compressed data is cut or damaged") from None
+
+
+def _values(source: "_Measured", *, is_list: bool) -> Iterator[Any]:
+    """Yield the values of a list, or of a file that has one after the other.
+
+    `ijson.items` would keep the path of each level: a hundred kilobytes of brackets took 20 GB.
+    """
+    outermost = 1 if is_list else 0
+    depth = 0
+    value = ijson.ObjectBuilder()
+    for event, part in ijson.basic_parse(source, multiple_values=not is_list, buf_size=PIECE_BYTES):
+        if event in BEGINNINGS:
+            depth += 1
+            if depth > MAX_DEPTH:
+                raise _TooDeep
+        elif event in ENDS:
+            depth -= 1
+        if depth < outermost or (depth == outermost and is_list and event == "start_array"):
+            # The list itself.
+            continue
+        value.event(event, part)
+        if depth == outermost:
+            yield value.value
+            value = ijson.ObjectBuilder()
+
+
+class _TooDeep(Exception):
+    pass
 
 
 class _TooLarge(Exception):
