@@ -2,14 +2,16 @@
 
 import os
 import signal
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import pytest
 
 from devstack.postgres import PostgresServer
 from tests.support.client import Client
 from tests.support.server import Server
-from tests.support.steps import done, hold, stall, tokens
+from tests.support.steps import done, hang_up, hold, stall, tokens
 from tests.support.upstream import ScriptedUpstream
 from tests.support.waiting import wait_until
 
@@ -19,6 +21,14 @@ from .reading import BROKEN
 pytestmark = pytest.mark.slow
 # Replies run on for 2 s; the rest of the graceful time is for saving.
 GRACEFUL = ("--graceful-timeout", "7")
+KEY = {"Idempotency-Key": "the-same"}
+
+
+@pytest.fixture(scope="module")
+def hasty_nodes(start_node: StartNode) -> Iterator[tuple[Server, Server]]:
+    """Two nodes that soon take each other for dead."""
+    with start_node(ABANDONED_AFTER_SECONDS="2") as one, start_node(ABANDONED_AFTER_SECONDS="2") as other:
+        yield one, other
 
 
 def test_on_sigterm_replies_finish_or_are_interrupted(
@@ -152,28 +162,103 @@ def test_a_send_takes_over_from_a_killed_worker_before_anyone_has_marked_its_rep
 
 
 def test_a_worker_that_was_only_frozen_has_the_last_word(
-    start_node: StartNode, new_user: NewUser, upstream: ScriptedUpstream
+    hasty_nodes: tuple[Server, Server], new_user: NewUser, upstream: ScriptedUpstream
 ) -> None:
     gate = upstream.gate()
     upstream.script(tokens("half"), hold(gate), tokens(" and whole"), done(), when="freeze")
-    age = {"ABANDONED_AFTER_SECONDS": "1"}
-    with start_node(**age) as survivor, start_node(**age) as node:
-        user = new_user(node)
-        conversation = user.create_conversation()
-        stream = user.send(conversation, "freeze")
-        stream.read_until("half")
-        elsewhere = user.at(survivor.port)
-        wait_until(lambda: elsewhere.message(conversation, stream.message_id)["content"], "a checkpoint has saved the text")
-        (worker,) = node.workers()
-        os.kill(worker, signal.SIGSTOP)
-        try:
-            follower = elsewhere.follow(conversation, stream.message_id)
-            assert (follower.finish()["status"], follower.text) == ("interrupted", "half")
-        finally:
-            os.kill(worker, signal.SIGCONT)
-        gate.open()
-        assert (stream.finish()["status"], stream.text) == ("complete", "half and whole")
-        assert_kept(elsewhere, stream.headers["Content-Location"], "complete", "half and whole")
+    survivor, node = hasty_nodes
+    user = new_user(node)
+    conversation = user.create_conversation()
+    stream = user.send(conversation, "freeze")
+    stream.read_until("half")
+    elsewhere = user.at(survivor.port)
+    wait_until(lambda: elsewhere.message(conversation, stream.message_id)["content"], "a checkpoint has saved the text")
+    with frozen(node):
+        follower = elsewhere.follow(conversation, stream.message_id)
+        assert (follower.finish()["status"], follower.text) == ("interrupted", "half")
+    gate.open()
+    assert (stream.finish()["status"], stream.text) == ("complete", "half and whole")
+    assert_kept(elsewhere, stream.headers["Content-Location"], "complete", "half and whole")
+
+
+def test_an_answer_that_another_worker_broke_off_gives_way_to_one_that_was_taken_for_dead(
+    hasty_nodes: tuple[Server, Server], new_user: NewUser, upstream: ScriptedUpstream
+) -> None:
+    """Twice: the second answer, and then the first one, where a retry began another one meanwhile."""
+    survivor, node = hasty_nodes
+    user = new_user(node)
+    elsewhere = user.at(survivor.port)
+    conversation = user.create_conversation()
+
+    upstream.script(tokens("half"), hang_up(), when="question")
+    assert user.ask(conversation, "question").text == "half"
+    gate = upstream.gate()
+    upstream.script(hold(gate), tokens("whole"), done(), when="question")
+    regenerated = user.regenerate(conversation)
+    with frozen(node):
+        wait_until_interrupted(elsewhere, conversation, regenerated.message_id)
+        assert active_answers(elsewhere, conversation) == ["half"]
+    gate.open()
+    assert regenerated.finish()["status"] == "complete"
+    assert active_answers(elsewhere, conversation) == ["whole"]
+
+    gate = upstream.gate()
+    upstream.script(hold(gate), tokens("late"), done(), when="another")
+    first = user.send(conversation, "another", headers=KEY)
+    with frozen(node):
+        wait_until_interrupted(elsewhere, conversation, first.message_id)
+        upstream.script(tokens("half again"), hang_up(), when="another")
+        retry = elsewhere.send(conversation, "another", headers=KEY)
+        assert (retry.finish()["status"], retry.text) == ("failed", "half again")
+        assert active_answers(elsewhere, conversation) == ["whole", "half again"]
+    gate.open()
+    assert first.finish()["status"] == "complete"
+    assert active_answers(elsewhere, conversation) == ["whole", "late"]
+
+
+def test_a_regeneration_counts_over_an_answer_that_was_taken_for_dead(
+    hasty_nodes: tuple[Server, Server], new_user: NewUser, upstream: ScriptedUpstream
+) -> None:
+    survivor, node = hasty_nodes
+    user = new_user(node)
+    elsewhere = user.at(survivor.port)
+    conversation = user.create_conversation()
+    gate, later_gate = upstream.gate(), upstream.gate()
+    upstream.script(hold(gate), tokens("late"), done(), when="question")
+    first = user.send(conversation, "question")
+    with frozen(node):
+        wait_until_interrupted(elsewhere, conversation, first.message_id)
+        upstream.script(tokens("new"), hold(later_gate), tokens("er"), done(), when="question")
+        regenerated = elsewhere.regenerate(conversation)
+        regenerated.read_until("new")
+    gate.open()
+    assert first.finish()["status"] == "complete"
+    assert active_answers(elsewhere, conversation) == ["late"]
+    later_gate.open()
+    assert (regenerated.finish()["status"], regenerated.text) == ("complete", "newer")
+    assert active_answers(user, conversation) == ["newer"]
+
+
+@contextmanager
+def frozen(node: Server) -> Iterator[None]:
+    """Stop a node's workers for a while, as a machine that sleeps."""
+    workers = node.workers()
+    for pid in workers:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in workers:
+            os.kill(pid, signal.SIGCONT)
+
+
+def wait_until_interrupted(user: Client, conversation: str, message_id: str) -> None:
+    wait_until(lambda: user.message(conversation, message_id)["status"] == "interrupted", "the reply is taken for dead")
+
+
+def active_answers(user: Client, conversation: str) -> list[str]:
+    answers = [message for message in user.messages(conversation) if message["role"] == "assistant"]
+    return [answer["content"] for answer in answers if answer["is_active"]]
 
 
 def kill_workers(node: Server) -> None:
