@@ -28,6 +28,10 @@ class APIView(views.APIView):
         """Return whether every request without an Authorization header is refused, so that its body need not be read."""
         return IsAuthenticated in cls.permission_classes
 
+    @classmethod
+    def note_unseen(cls, request: HttpRequest) -> None:
+        """Hear of a request that was refused before this view, by its body's size or by overload."""
+
     def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:
         return Request(
             request,

@@ -35,6 +35,8 @@ from chatapi.service_error import ServiceError
 
 # The key in a request's META for the reason of a refusal.
 ERROR_KEY = "chatapi.body_error"
+# In the environ of a request whose body was refused: its Content-Length.
+DECLARED_LENGTH = "chatapi.declared_length"
 BODY_DEADLINE_S = 30.0
 LINGER_S = 5.0
 # At most this many bodies over the ordinary limit are in memory at once. They are read before the caller is known.
@@ -191,6 +193,7 @@ class WholeBodies:
                 held.seek(0)
                 environ["CONTENT_LENGTH"], environ["wsgi.input"] = str(held.length), held
                 return self._application(environ, start_response)
+        environ[DECLARED_LENGTH] = environ.get("CONTENT_LENGTH", "")
         environ["CONTENT_LENGTH"], environ["wsgi.input"] = "0", io.BytesIO()
         environ[ERROR_KEY] = error
         return self._answer_last(environ, start_response, source)

@@ -13,6 +13,7 @@ from rest_framework.request import Request
 
 from chatapi.api.bodies import Body, read_json, read_object
 from chatapi.api.views import APIView
+from chatapi.auth.authentication import AuthUnavailable
 from chatapi.service_error import ServiceError
 from conversations.exceptions import GenerationInProgress
 from conversations.models import Message
@@ -41,8 +42,9 @@ from conversations.surfaces.openai.repeats import (
     find_repeated_turn,
     forget_ended_turns,
     note_refused,
+    note_unseen,
+    take_refusal,
     wait_for_same_request,
-    was_refused,
 )
 from conversations.surfaces.openai.requests import SAMPLING_FIELDS, InputMessage, ResponseCreateBody
 from conversations.surfaces.sending import refuse_too_many_streams
@@ -128,11 +130,11 @@ def begin_response(request: HttpRequest, question: Question, *, key: str, delive
     is_repeated = not key and retry_count(request) > 0
     try:
         refuse_too_many_streams(question.user_id, delivery)
-        if is_repeated and was_refused(question.user_id, same.fingerprint):
+        if is_repeated and take_refusal(request, question.user_id, same.fingerprint):
             forget_ended_turns(same)
         return _begin(question, same, key=key, is_repeated=is_repeated)
     except ServiceError:
-        if not key:
+        if not key and not is_repeated:
             # The package repeats this request, which asked nothing. An earlier turn with the same words is not its answer.
             forget_ended_turns(same)
         raise
@@ -258,20 +260,33 @@ class RepeatedRequests(APIView):
     body: type[Body]
     surface: str
 
+    @classmethod
+    def note_unseen(cls, request: HttpRequest) -> None:
+        if _may_be_repeated(request):
+            note_unseen(request)
+
     def handle_exception(self, exc: Exception) -> Any:
-        if isinstance(exc, Throttled) and self.request.method == "POST":
-            self._note_refused()
+        if _may_be_repeated(self.request):
+            if isinstance(exc, Throttled):
+                self._note_refused()
+            elif isinstance(exc, AuthUnavailable):
+                note_unseen(self.request)
         return super().handle_exception(exc)
 
     def _note_refused(self) -> None:
-        headers = self.request.META
+        length = self.request.META.get("CONTENT_LENGTH", "")
         # A rate must not be a way to have much parsed.
-        is_short = headers.get("CONTENT_LENGTH", "").isdigit() and int(headers["CONTENT_LENGTH"]) <= LONGEST_NOTED_BYTES
-        if is_short and RETRY_COUNT in headers and not headers.get("HTTP_IDEMPOTENCY_KEY"):
+        if length.isdigit() and int(length) <= LONGEST_NOTED_BYTES:
             # What is no question is refused when it comes again.
             with suppress(APIException):
                 _, fingerprint = read_question(self.body, self.request, self.surface)
                 note_refused(caller_id(self.request), fingerprint)
+
+
+def _may_be_repeated(request: HttpRequest) -> bool:
+    """Say whether a request is the first of those with which a package of `openai` asks, and has no key to know it by."""
+    is_first = request.method == "POST" and RETRY_COUNT in request.META and retry_count(request) == 0
+    return is_first and not request.META.get("HTTP_IDEMPOTENCY_KEY")
 
 
 def retry_count(request: HttpRequest) -> int:

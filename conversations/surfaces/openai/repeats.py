@@ -3,9 +3,10 @@
 The `openai` packages repeat a request whose connection broke or that was refused, with the same body and a count of the
 repetitions. This request must not ask its question a second time, nor get the answer to an earlier question in the same words.
 So a send stores a fingerprint of its body with the question, and a repetition follows the newest turn with the same
-fingerprint. The fingerprint is removed as soon as a client has the whole answer, or when a request with the same fingerprint is
-refused: then the repetition that follows asks anew. A request over its rate is refused before its body is read and costs no
-statement, so it is noted in the cache.
+fingerprint. The fingerprint is removed as soon as a client has the whole answer, or when the first of the equal requests is
+refused: then the repetition that follows asks anew. A request that is refused before its body is read, because of its rate or
+because of overload, costs no statement, so it is noted in the cache. Its repetition takes the note away: from then on there is
+a turn that further repetitions must follow. A repetition that is refused changes nothing: the first request may have asked.
 
 A repetition comes soon after the request timed out, and the packages wait for ten minutes. If the first request was lost before
 it arrived, and the answer to the same question was not delivered whole just before, then the repetition gets that answer. A
@@ -20,14 +21,19 @@ from django.core.cache import cache
 from django.db import connection
 from django.db.models import Exists, OuterRef
 from django.db.models.functions import Now
+from django.http import HttpRequest
 
+from chatapi.auth.remembered_tokens import cache_key
 from chatapi.database.connections import release_connections
+from chatapi.incoming.request_bodies import DECLARED_LENGTH
 from conversations.models import Conversation, Message, Role
 from conversations.querysets import MessageQuerySet
 from conversations.services.sending.turn import Turn
 
 REPEATED_WITHIN = timedelta(minutes=15)
 REFUSED = "refused:"
+# The packages repeat a request that was refused after 8 s at most, or when Retry-After says.
+UNSEEN_S = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +87,26 @@ def note_refused(user_id: UUID, fingerprint: str) -> None:
     cache.set(f"{REFUSED}{user_id}:{fingerprint}", True, REPEATED_WITHIN.total_seconds())
 
 
-def was_refused(user_id: UUID, fingerprint: str) -> bool:
-    return cache.get(f"{REFUSED}{user_id}:{fingerprint}") is not None
+def note_unseen(request: HttpRequest) -> None:
+    """Remember the same of a request whose user and body are not known, by what its repetition has in common with it."""
+    cache.set(_unseen_key(request), True, UNSEEN_S)
+
+
+def take_refusal(request: HttpRequest, user_id: UUID, fingerprint: str) -> bool:
+    """Say whether the request that this one repeats was refused, and forget it."""
+    keys = [f"{REFUSED}{user_id}:{fingerprint}", _unseen_key(request)]
+    noted = [key for key in keys if cache.get(key) is not None]
+    for key in noted:
+        cache.delete(key)
+    return bool(noted)
+
+
+def _unseen_key(request: HttpRequest) -> str:
+    fields = request.META
+    length = fields.get(DECLARED_LENGTH) or fields.get("CONTENT_LENGTH", "")
+    common = f"{fields.get('HTTP_AUTHORIZATION', '')} {request.path_info.rstrip('/')} {length}"
+    # Of a token, only its hash is stored.
+    return REFUSED + cache_key(common)
 
 
 def forget_ended_turns(same: Same) -> None:
