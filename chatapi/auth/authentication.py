@@ -37,6 +37,7 @@ logger = logging.getLogger(__name__)
 
 REJECTION_SECONDS = 15
 VALIDATION_DEADLINE_S = 5.0
+LATEST_EXPIRY = 2**53
 # RFC 6750's token alphabet. Anything else is refused without a call.
 TOKEN_FORM = re.compile(r"[A-Za-z0-9._~+/=-]{1,8192}")
 
@@ -218,7 +219,8 @@ def _seconds_to_remember(claims: Any) -> float:
     expires_at = claims.get("exp") if isinstance(claims, dict) else None
     if not isinstance(expires_at, int | float):
         return settings.AUTH_CACHE_SECONDS
-    return min(settings.AUTH_CACHE_SECONDS, expires_at - time.time())
+    # An integer of JSON may be too large for a float.
+    return min(settings.AUTH_CACHE_SECONDS, min(expires_at, LATEST_EXPIRY) - time.time())
 
 
 validator = TokenValidator()

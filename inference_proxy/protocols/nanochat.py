@@ -25,6 +25,7 @@ from inference_proxy.protocols.event_values import (
     name_of,
     text_of,
     without_doubled_field,
+    without_unstorable,
 )
 from inference_proxy.protocols.tool_calls import ToolCall
 
@@ -168,7 +169,17 @@ class Nanochat:
         return False
 
     def read_models(self, answer: dict[str, Any]) -> dict[str, Any]:
-        return answer
+        listed, current = answer.get("models"), answer.get("current_model")
+        models = [
+            {**model, "model_tag": tag}
+            for model in (listed if isinstance(listed, list) else [])
+            if isinstance(model, dict) and (tag := _model_tag(model.get("model_tag")))
+        ]
+        return {**answer, "current_model": _model_tag(current) or None, "models": models}
+
+
+def _model_tag(value: Any) -> str:
+    return without_unstorable(value) if isinstance(value, str) else ""
 
 
 def _in_one_line(data: bytes) -> bytes:

@@ -238,6 +238,12 @@ def test_models_are_relayed() -> None:
     assert Nanochat().read_models(answer) == answer
 
 
+def test_models_without_a_name_are_left_out() -> None:
+    models = [{"model_tag": "d\u0000\ud80032", "loaded": True, "size": 7}, {"model_tag": 5}, {"loaded": False}, "d20", None]
+    read = Nanochat().read_models({"current_model": ["d32"], "models": models})
+    assert read == {"current_model": None, "models": [{"model_tag": "d32", "loaded": True, "size": 7}]}
+
+
 def test_reasoning_has_a_frame_of_its_own() -> None:
     delta = Nanochat().read_event(b'{"reasoning": "Hm\\u0000m", "token": "Yes", "gpu": 0}')
     assert (delta.reasoning, delta.text, delta.payload) == ("Hmm", "Yes", b'{"token":"Yes","gpu":0}')

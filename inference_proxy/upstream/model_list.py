@@ -130,11 +130,9 @@ def swap_loaded_model(model_tag: str) -> dict[str, Any]:
 def list_allowed_models() -> dict[str, Any]:
     """Return what `read_models` does, with only the models that users may choose. Raises `UpstreamFailure`."""
     answer = model_list.shown.read()
-    listed = answer.get("models")
-    if not settings.ALLOWED_MODELS or not isinstance(listed, list):
+    if not settings.ALLOWED_MODELS:
         return answer
-    allowed = [model for model in listed if isinstance(model, dict) and model.get("model_tag") in settings.ALLOWED_MODELS]
-    return {**answer, "models": allowed}
+    return {**answer, "models": [model for model in answer["models"] if model["model_tag"] in settings.ALLOWED_MODELS]}
 
 
 def is_allowed(model_tag: str, *, where_unknown: bool) -> bool:

@@ -19,6 +19,11 @@ def test_a_model_whose_name_has_slashes(user: UserClient, outbound: responses.Re
     assert user.get(f"/v1/models/{quote('owner/a model', safe='')}").json() == expected
 
 
+def test_a_list_without_models_is_empty(user: UserClient, outbound: responses.RequestsMock) -> None:
+    outbound.get(f"{UPSTREAM}/models", json={"current_model": None, "models": None})
+    assert user.get("/v1/models").json() == {"object": "list", "data": []}
+
+
 def test_a_model_that_is_not_listed(user: UserClient, outbound: responses.RequestsMock) -> None:
     outbound.get(f"{UPSTREAM}/models", json={"current_model": "", "models": [{"model_tag": "owner/model"}]})
     response = user.get("/v1/models/owner")
