@@ -49,7 +49,9 @@ MOST_MESSAGES = 10_000
 def count_branch(*, conversation_id: UUID, user_id: UUID) -> int:
     """Return how many messages the active branch has. Raises `ConversationNotFound`, `ConversationTooLong`."""
     require_conversation(conversation_id=conversation_id, user_id=user_id)
-    count = Message.objects.in_conversation(conversation_id).active_branch()[: MOST_MESSAGES + 1].count()
+    # In order: see `History.count`.
+    branch = Message.objects.in_conversation(conversation_id).active_branch().order_by("created_at")
+    count = branch[: MOST_MESSAGES + 1].count()
     if count > MOST_MESSAGES:
         raise ConversationTooLong
     return count

@@ -7,8 +7,10 @@ import pytest
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
+from conversations.exceptions import ConversationTooLong
 from conversations.keyset import SortKey, after_key
 from conversations.models import Conversation, Message, Status
+from conversations.services import forks
 from conversations.services.sending import statements
 from conversations.services.sending.begin import continue_turn, edit_turn, regenerate_turn, send_turn
 from conversations.services.sending.context import Budget
@@ -78,19 +80,25 @@ def test_counting_the_history_leaves_out_what_has_no_text(conversation: Conversa
     assert History(conversation.id).count(most) == min(most, 6)
 
 
-def test_counting_a_long_history_reads_one_conversation_only() -> None:
+@pytest.mark.parametrize("what", ["history", "fork"])
+def test_counting_a_long_history_reads_one_conversation_only(monkeypatch: pytest.MonkeyPatch, what: str) -> None:
     """PostgreSQL expected to find enough of its messages among everyone's soon, and read the table."""
     long = make_conversation()
     make_turns(long, 1)
+    monkeypatch.setattr(forks, "MOST_MESSAGES", 999)
     with connection.cursor() as cursor:
         cursor.execute(COPIES_SQL, [3000, long.id])
         cursor.execute("ANALYZE messages")
     with CaptureQueriesContext(connection) as queries:
-        assert History(long.id).count(1000) == 1000
+        if what == "history":
+            assert History(long.id).count(1000) == 1000
+        else:
+            with pytest.raises(ConversationTooLong):
+                forks.count_branch(conversation_id=long.id, user_id=USER_ID)
     with connection.cursor() as cursor:
         cursor.execute(f"EXPLAIN {queries[-1]['sql']}")
         plan = "\n".join(line for (line,) in cursor.fetchall())
-    assert "Index Scan Backward" in plan, plan
+    assert "using idx_messages_in_order" in plan, plan
     assert "Sort" not in plan, plan
 
 
