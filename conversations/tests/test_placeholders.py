@@ -51,3 +51,18 @@ def test_exports_do_not_show_it(conversation: Conversation, manage: Callable[...
         assert "asked" in text
         assert NO_TEXT not in text
         assert "\\u2060" not in text
+
+
+def test_messages_of_one_statement_are_one_look_at_the_conversation(conversation: Conversation) -> None:
+    """Otherwise many of them take time that grows with the square of their number."""
+    other = make_conversation()
+    make_reply(make_message(other), "", status=Status.FAILED)
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL track_functions = 'pl'")
+        cursor.execute(
+            "INSERT INTO messages (conversation_id, role, content) SELECT %s, 'user', 'there' FROM generate_series(1, 50)",
+            [other.id],
+        )
+        cursor.execute("SELECT pg_stat_get_xact_function_calls('give_texts'::regproc)")
+        assert cursor.fetchone() == (1,)
+    assert NO_TEXT in stored(other)
