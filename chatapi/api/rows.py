@@ -7,7 +7,7 @@ Old rows and running replies have nulls. A field that is not `… | None` shows 
 its `Meta` has as `empty`), 0 for a number, [] for a list. A time shows another time of the row, else UNKNOWN_TIME.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from operator import itemgetter
@@ -47,16 +47,23 @@ class Row(msgspec.Struct):
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Self:
         """Return the response for a row that holds at least `columns`, and what is `computed`."""
-        # Lists call this for each row, so what most rows don't need is only checked.
-        read, empty_values, times = _reader_of(cls)
-        made = cls(*read(row))
-        for name, empty in empty_values:
-            if not getattr(made, name):
-                setattr(made, name, empty)
-        for name in times:
-            if type(getattr(made, name)) is not datetime:
-                setattr(made, name, known_time(*[getattr(made, other) for other in times]))
+        (made,) = cls.from_rows((row,))
         return made
+
+    @classmethod
+    def from_rows(cls, rows: Sequence[Mapping[str, Any]]) -> list[Self]:
+        """Do the same for several rows. A subclass that makes more of a row extends this method."""
+        read, empty_values, times = _reader_of(cls)
+        responses = [cls(*read(row)) for row in rows]
+        for made in responses:
+            # What most rows don't need is only checked.
+            for name, empty in empty_values:
+                if not getattr(made, name):
+                    setattr(made, name, empty)
+            for name in times:
+                if type(getattr(made, name)) is not datetime:
+                    setattr(made, name, known_time(*[getattr(made, other) for other in times]))
+        return responses
 
 
 class _Reader(NamedTuple):

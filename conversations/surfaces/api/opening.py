@@ -65,7 +65,8 @@ LEFT JOIN LATERAL (
             return None
         width = 1 + len(self._columns)
         row = {"user_id": user_id, **dict(zip(self._columns, found[0][1:width], strict=True))}
-        read = [dict(zip(self._message_columns, one[width:], strict=True), conversation_id=conversation_id) for one in found]
+        columns = (*self._message_columns, "conversation_id")
+        read = [dict(zip(columns, (*one[width:], conversation_id), strict=False)) for one in found]
         if read[0]["id"] is None:
             return row, [], None
         if any(message["content"] is None for message in read):

@@ -140,7 +140,7 @@ def _queued(conversation_id: UUID) -> Rows:
 def _show_queued(rows: list[dict[str, Any]], seen: Iterable[UUID]) -> list[MessageSchema]:
     """Return messages that wait, except those whose turn has come since they were read: these are among the `seen`."""
     known = set(seen)
-    return [MessageSchema.from_row({**NOT_SAID_YET, **row}) for row in rows if row["id"] not in known]
+    return MessageSchema.from_rows([{**NOT_SAID_YET, **row} for row in rows if row["id"] not in known])
 
 
 def read_conversation_and_messages(conversation_id: UUID, user_id: UUID) -> ConversationDetailSchema:
@@ -248,7 +248,7 @@ def _shown(rows: list[dict[str, Any]], schema: type[MessageSchema] = MessageSche
     for row in rows:
         row["version"], row["versions"] = places.get(row["id"], (1, 1))
         row["reply_id"] = row["tool_call_id"] = None
-    return [schema.from_row(row) for row in with_message_times(rows)]
+    return schema.from_rows(with_message_times(rows))
 
 
 def _places_among_versions(rows: list[dict[str, Any]]) -> dict[UUID, tuple[int, int]]:
@@ -307,9 +307,10 @@ def read_conversation_page(
     # No list has what is in the trash.
     known = {"user_id": user_id, "is_archived": is_archived, "deleted_at": None}
     running = dict(page.rows[0][RUNNING] or ()) if page.rows else {}
-    rows = [{**row, **known, RUNNING: running.get(row["id"])} for row in page.rows]
-    items = [ConversationSchema.from_row(row) for row in with_conversation_times(rows)]
-    return items, page.limit, next_cursor
+    for row in page.rows:
+        row.update(known)
+        row[RUNNING] = running.get(row["id"])
+    return ConversationSchema.from_rows(with_conversation_times(page.rows)), page.limit, next_cursor
 
 
 def read_trash_page(user_id: UUID, params: QueryDict) -> tuple[list[ConversationSchema], int, str | None]:
@@ -317,7 +318,7 @@ def read_trash_page(user_id: UUID, params: QueryDict) -> tuple[list[Conversation
     order: dict[str, Any] = {"kind": TRASH_CURSOR, "time_field": "updated_at"}
     since = trash_begins_at()
     page = read_page(_trash_page, params, default=DEFAULT_LIMIT, user_id=user_id, kept_since=since, **order)
-    return [ConversationSchema.from_row(row) for row in with_conversation_times(page.rows)], page.limit, page.next
+    return ConversationSchema.from_rows(with_conversation_times(page.rows)), page.limit, page.next
 
 
 @PreparedStatement

@@ -44,7 +44,7 @@ class ConversationViewSet(ViewSet):
     def list(self, request: Request) -> Response:
         params = request.query_params
         page = read_conversation_page(caller_id(request), params)
-        items = [ConversationSchema.from_row(row) for row in with_conversation_times(page.rows)]
+        items = ConversationSchema.from_rows(with_conversation_times(page.rows))
         return Response(items, headers=next_link(request.path, params, page.next))
 
     @operations.create_conversation
@@ -82,7 +82,7 @@ class MessageViewSet(ViewSet):
         require_conversation(conversation_id=found_id, user_id=caller_id(request))
         page = read_messages(found_id, request.query_params)
         links = next_link(request.path, request.query_params, page.next)
-        return Response([MessageSchema.from_row(row) for row in with_message_times(page.rows)], headers=links)
+        return Response(MessageSchema.from_rows(with_message_times(page.rows)), headers=links)
 
     @operations.send_message
     def create(self, request: Request, conversation_id: str) -> HttpResponseBase:

@@ -1,6 +1,6 @@
 """Response bodies of the session surface."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal, Self
 from uuid import UUID
 
@@ -18,8 +18,8 @@ class MessageSchema(Row):
     role: Literal["user", "bot"] = field(name="sender")
 
     @classmethod
-    def from_row(cls, row: Mapping[str, Any]) -> Self:
-        return super().from_row({**row, "role": "user" if row["role"] == Role.USER else "bot"})
+    def from_rows(cls, rows: Sequence[Mapping[str, Any]]) -> list[Self]:
+        return super().from_rows([{**row, "role": "user" if row["role"] == Role.USER else "bot"} for row in rows])
 
 
 class HistorySchema(Struct):

@@ -104,7 +104,7 @@ class HistoryView(SessionSurfaceView):
     def get(self, request: Request, session_id: str) -> Response:
         conversation_id = find_session(session_id=session_id, user_id=optional_caller_id(request))
         page = read_history(conversation_id, request.query_params)
-        messages = [MessageSchema.from_row(row) for row in reversed(page.rows)]
+        messages = MessageSchema.from_rows(page.rows[::-1])
         return Response(HistorySchema(messages), headers=next_link(request.path, request.query_params, page.next))
 
 

@@ -1,7 +1,7 @@
 """Conversations, lists of them, what changes in them, and their tags."""
 
 from collections import defaultdict
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Annotated, Any, ClassVar, Literal
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -60,12 +60,18 @@ class ConversationListSchema(Struct):
 def group_by_day(items: list[ConversationSchema], zone: ZoneInfo) -> dict[str, list[ConversationSchema]]:
     """Group conversations by the day of their last turn, in the same order."""
     days: dict[str, list[ConversationSchema]] = defaultdict(list)
+    last: date | None = None
     for item in items:
-        days[_day_of(item.updated_at, zone).isoformat()].append(item)
+        if (day := _day_of(item.updated_at, zone)) != last:
+            last, of_day = day, days[day.isoformat()]
+        of_day.append(item)
     return days
 
 
 def _day_of(time: datetime, zone: ZoneInfo) -> date:
+    # The usual zone. All times are read in UTC, and moving them takes longer than making their JSON.
+    if zone.key == "UTC" and time.tzinfo is UTC:
+        return time.date()
     try:
         return time.astimezone(zone).date()
     except OverflowError:

@@ -1,6 +1,6 @@
 """Messages, what the model received of them, and where a search found them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Literal, Self
 from uuid import UUID
@@ -73,14 +73,15 @@ class MessageSchema(Row):
     tool_call_id: Annotated[str, Meta(description="Of a message of the role `tool`: the call that it is the output of.")]
 
     @classmethod
-    def from_row(cls, row: Mapping[str, Any]) -> Self:
-        made = super().from_row(row)
-        if stored := row["tool_calls"]:
-            made.tool_calls = [ToolCallSchema(*call) for call in read_calls(stored)]
-            made.tool_call_id = read_call_id(stored)
-            if made.tool_call_id:
-                made.role = TOOL
-        return made
+    def from_rows(cls, rows: Sequence[Mapping[str, Any]]) -> list[Self]:
+        responses = super().from_rows(rows)
+        for made, row in zip(responses, rows, strict=True):
+            if stored := row["tool_calls"]:
+                made.tool_calls = [ToolCallSchema(*call) for call in read_calls(stored)]
+                made.tool_call_id = read_call_id(stored)
+                if made.tool_call_id:
+                    made.role = TOOL
+        return responses
 
 
 class ContextSchema(Struct):

@@ -17,4 +17,4 @@ class AssistantsView(APIView):
     def get(self, request: Request) -> Response:
         assistants = Assistant.objects.filter(is_active=True).order_by("name")
         rows = assistants.values(*AssistantSchema.columns)[:MOST_ASSISTANTS]
-        return Response(AssistantListSchema([AssistantSchema.from_row(row) for row in rows]))
+        return Response(AssistantListSchema(AssistantSchema.from_rows(rows)))

@@ -25,7 +25,7 @@ MAX_LIMIT = 200
 
 
 def make_response(rows: Sequence[dict[str, Any]], gone: Sequence[UUID], cursor: str, has_more: bool) -> ChangesSchema:
-    return ChangesSchema([ConversationSchema.from_row(row) for row in rows], list(gone), cursor, has_more)
+    return ChangesSchema(ConversationSchema.from_rows(rows), list(gone), cursor, has_more)
 
 
 listeners = Listeners(ConversationSchema.columns, lambda *changes: write_json(make_response(*changes)))
