@@ -46,7 +46,7 @@ class Attempt:
 
     def take(self, key: str, rate: Rate) -> bool:
         """Take a place. If there is none, the attempt is refused."""
-        self.wait_s = meter.take_place(key, rate)
+        self.wait_s = meter.count(key, rate).wait_s
         if not self.wait_s:
             self._taken.append((key, rate))
         return not self.wait_s
@@ -79,7 +79,7 @@ def count_attempt(request: HttpRequest, *, account: str | None = None) -> Attemp
 def count_start(request: HttpRequest) -> float:
     """Count a sign-in that begins at the provider. Return 0, or how many seconds to wait before another one can begin."""
     rate: Rate | None = settings.THROTTLE_LOGIN
-    return meter.take_place(_start_key(request), rate) if rate else 0.0
+    return meter.count(_start_key(request), rate).wait_s if rate else 0.0
 
 
 def give_start_back(request: HttpRequest) -> None:

@@ -33,18 +33,12 @@ class ProcessCache(LocMemCache):
             return default
         return pickle.loads(stored)  # noqa: S301  # from this process's own memory
 
-    def count(self, key: str, rate: Rate) -> Count:
-        return process_meter.count(key, rate)
-
-    def count_several(self, key: str, rate: Rate, places: int) -> Count:
-        return process_meter.count_several(key, rate, places)
+    def count(self, key: str, rate: Rate, places: int = 1) -> Count:
+        return process_meter.count(key, rate, places)
 
     def get_and_count(self, key: str, counted: str, rate: Rate) -> tuple[Any, Count | None]:
         """Return the value of a key. Unlike a shared cache, this one leaves the counting to `count`: that is no round trip."""
         return self.get(key), None
-
-    def take_place(self, key: str, rate: Rate) -> float:
-        return self.count(key, rate).wait_s
 
     def give_place_back(self, key: str, rate: Rate) -> None:
         process_meter.give_place_back(key, rate)

@@ -94,16 +94,8 @@ class Count:
 class Meter(Protocol):
     """A cache that counts against rates."""
 
-    def count(self, key: str, rate: Rate) -> Count:
-        """Take a place if there is one."""
-        ...
-
-    def count_several(self, key: str, rate: Rate, places: int) -> Count:
+    def count(self, key: str, rate: Rate, places: int = 1) -> Count:
         """Take this number of places if they are free, or none."""
-        ...
-
-    def take_place(self, key: str, rate: Rate) -> float:
-        """Take a place and return 0, or return how many seconds to wait for one."""
         ...
 
     def give_place_back(self, key: str, rate: Rate) -> None: ...
@@ -117,13 +109,7 @@ class ProcessMeter:
         self._lock = threading.Lock()
         self._free_at: dict[str, int] = {}
 
-    def take_place(self, key: str, rate: Rate) -> float:
-        return self.count(key, rate).wait_s
-
-    def count(self, key: str, rate: Rate) -> Count:
-        return self.count_several(key, rate, 1)
-
-    def count_several(self, key: str, rate: Rate, places: int) -> Count:
+    def count(self, key: str, rate: Rate, places: int = 1) -> Count:
         place, period = places * place_us(rate), period_us(rate)
         with self._lock:
             now = int(self._clock() * MICROSECONDS)

@@ -148,16 +148,13 @@ class SharedRedisCache(BaseCache):
         stored = self.server.read_short(keys=[name])
         return ABSENT if stored is None else unseal(name, stored)
 
-    def count(self, key: str, rate: Rate) -> Count:
-        return self.count_several(key, rate, 1)
-
-    def count_several(self, key: str, rate: Rate, places: int) -> Count:
+    def count(self, key: str, rate: Rate, places: int = 1) -> Count:
         def take() -> Count:
             arguments = [places * place_us(rate), period_us(rate)]
             wait, all_free = self.server.take_place(keys=[self.make_key(key)], args=arguments)
             return Count(rate, wait_us=int(wait), all_free_us=int(all_free))
 
-        return self._attempt(take, None) or process_meter.count_several(key, rate, places)
+        return self._attempt(take, None) or process_meter.count(key, rate, places)
 
     def get_and_count(self, key: str, counted: str, rate: Rate) -> tuple[Any, Count | None]:
         """Return the value of a key, and count the user whose `id` it holds under `counted` and that id: one round trip.
@@ -177,9 +174,6 @@ class SharedRedisCache(BaseCache):
 
         nothing: tuple[Any, Count | None] = (None, None)
         return self._attempt(ask, nothing)
-
-    def take_place(self, key: str, rate: Rate) -> float:
-        return self.count(key, rate).wait_s
 
     def give_place_back(self, key: str, rate: Rate) -> None:
         def give_back() -> bool:

@@ -90,7 +90,7 @@ class RejectedTokens:
 def _take(entry: _Address, key: str, rate: Rate, give_up_at: float) -> None:
     # Check and wait under one lock, so that the end of a call in between is not missed.
     with entry.changed:
-        while wait_s := meter.take_place(key, rate):
+        while wait_s := meter.count(key, rate).wait_s:
             if not entry.calls or not entry.changed.wait(max(0.0, give_up_at - time.monotonic())):
                 raise TooManyRejectedTokens(retry_after_s=math.ceil(wait_s))
         entry.calls += 1

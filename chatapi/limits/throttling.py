@@ -127,7 +127,7 @@ def count_further_sends(request: Request, sends: int) -> None:
     if rate is None or further <= 0:
         return
     key = SendThrottle().key(request)
-    counted = meter.count_several(key, rate, further)
+    counted = meter.count(key, rate, further)
     request._request.META[COUNT] = counted
     if counted.wait_us:
         meter.give_place_back(key, rate)

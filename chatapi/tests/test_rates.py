@@ -28,7 +28,7 @@ def meter(clock: Clock) -> ProcessMeter:
 
 
 def admitted(meter: ProcessMeter, times: int, rate: Rate = A_MINUTE, key: str = "key") -> int:
-    return sum(meter.take_place(key, rate) == 0 for _ in range(times))
+    return sum(meter.count(key, rate).wait_s == 0 for _ in range(times))
 
 
 def test_a_whole_period_s_places_at_once(meter: ProcessMeter) -> None:
@@ -56,9 +56,9 @@ def test_a_refusal_says_when_to_come_again(meter: ProcessMeter, clock: Clock) ->
     rate = Rate(2, 60)
     assert admitted(meter, 2, rate) == 2
     clock.now += 10
-    assert meter.take_place("key", rate) == pytest.approx(20)
+    assert meter.count("key", rate).wait_s == pytest.approx(20)
     clock.now += 20
-    assert meter.take_place("key", rate) == 0
+    assert meter.count("key", rate).wait_s == 0
 
 
 def test_who_hammers_on_gets_what_the_rate_allows(meter: ProcessMeter, clock: Clock) -> None:
@@ -91,11 +91,11 @@ def test_a_place_that_is_given_back_is_free(meter: ProcessMeter) -> None:
 
 
 def test_several_places_are_taken_together_or_not_at_all(meter: ProcessMeter, clock: Clock) -> None:
-    assert meter.count_several("key", A_MINUTE, 50).places_left == 10
-    assert meter.count_several("key", A_MINUTE, 20).wait_s == pytest.approx(10)
+    assert meter.count("key", A_MINUTE, 50).places_left == 10
+    assert meter.count("key", A_MINUTE, 20).wait_s == pytest.approx(10)
     assert admitted(meter, 20) == 10
     clock.now += 20
-    assert meter.count_several("key", A_MINUTE, 20).wait_us == 0
+    assert meter.count("key", A_MINUTE, 20).wait_us == 0
 
 
 def test_threads_lose_no_count(meter: ProcessMeter) -> None:
@@ -108,10 +108,10 @@ def test_memory_is_bounded_and_the_fullest_keys_are_kept(
     monkeypatch.setattr(rates, "MOST_KEYS", 100)
     assert admitted(meter, 60, key="full") == 60
     for number in range(1000):
-        meter.take_place(f"key-{number}", A_MINUTE)
+        meter.count(f"key-{number}", A_MINUTE)
         assert len(meter._free_at) <= 100
     assert admitted(meter, 1, key="full") == 0
     clock.now += 60
     for number in range(100):
-        meter.take_place(f"later-{number}", A_MINUTE)
+        meter.count(f"later-{number}", A_MINUTE)
     assert "full" not in meter._free_at

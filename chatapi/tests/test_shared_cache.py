@@ -161,11 +161,11 @@ def test_of_many_threads_one_tries(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_requests_are_counted_here_while_the_server_is_away() -> None:
     cache = SharedRedisCache(UNREACHABLE, {})
-    waits = [cache.take_place("key", Rate(2, 60)) for _ in range(3)]
+    waits = [cache.count("key", Rate(2, 60)).wait_s for _ in range(3)]
     assert waits[:2] == [0, 0]
     assert waits[2] > 0
     cache.give_place_back("key", Rate(2, 60))
-    assert cache.take_place("key", Rate(2, 60)) == 0
+    assert cache.count("key", Rate(2, 60)).wait_s == 0
 
 
 def test_a_connection_that_is_closed_just_as_it_is_used_is_not_a_server_that_is_away(
@@ -245,7 +245,7 @@ def test_a_value_of_another_type_is_absent(cache: SharedRedisCache) -> None:
     assert cache.get("key") is None
     cache.set("key", "value", 60)
     assert cache.get("key") == "value"
-    assert [cache.take_place("throttle", Rate(1, 3600)) > 0 for _ in range(2)] == [False, True]
+    assert [cache.count("throttle", Rate(1, 3600)).wait_s > 0 for _ in range(2)] == [False, True]
 
 
 def test_deleting_goes_by_what_is_ours(cache: SharedRedisCache) -> None:
@@ -292,14 +292,14 @@ def test_what_json_cannot_say_is_refused(cache: SharedRedisCache) -> None:
 
 def test_places_are_taken_atomically_by_all_nodes(cache: SharedRedisCache, address: str) -> None:
     elsewhere = SharedRedisCache(f"{address}?client_name=elsewhere", {})
-    waits = at_once(lambda number: (cache, elsewhere)[number % 2].take_place("key", Rate(7, 3600)), 20)
+    waits = at_once(lambda number: (cache, elsewhere)[number % 2].count("key", Rate(7, 3600)).wait_s, 20)
     assert sum(wait == 0 for wait in waits) == 7
 
 
 def test_a_full_key_says_when_its_next_place_is_free(cache: SharedRedisCache) -> None:
     rate = Rate(2, 3600)
-    assert [cache.take_place("key", rate) for _ in range(2)] == [0, 0]
-    assert 1790 < cache.take_place("key", rate) <= 1800
+    assert [cache.count("key", rate).wait_s for _ in range(2)] == [0, 0]
+    assert 1790 < cache.count("key", rate).wait_s <= 1800
     assert 0 < cache.client.ttl(cache.make_key("key")) <= 3600
 
 
@@ -311,23 +311,23 @@ def test_a_count_says_how_full_its_key_is(cache: SharedRedisCache) -> None:
 
 def test_several_places_are_taken_together_or_not_at_all(cache: SharedRedisCache) -> None:
     rate = Rate(60, 3600)
-    assert cache.count_several("key", rate, 50).places_left == 10
-    assert cache.count_several("key", rate, 20).wait_us > 0
-    assert cache.count_several("key", rate, 10).wait_us == 0
+    assert cache.count("key", rate, 50).places_left == 10
+    assert cache.count("key", rate, 20).wait_us > 0
+    assert cache.count("key", rate, 10).wait_us == 0
 
 
 def test_a_refused_request_takes_no_place(cache: SharedRedisCache) -> None:
-    first, *others = [cache.take_place("key", Rate(1, 3600)) for _ in range(5)]
+    first, *others = [cache.count("key", Rate(1, 3600)).wait_s for _ in range(5)]
     assert first == 0
     assert all(3590 < wait <= 3600 for wait in others)
 
 
 def test_a_place_that_is_given_back_is_free(cache: SharedRedisCache) -> None:
     rate = Rate(2, 3600)
-    assert [cache.take_place("key", rate) for _ in range(2)] == [0, 0]
+    assert [cache.count("key", rate).wait_s for _ in range(2)] == [0, 0]
     cache.give_place_back("key", rate)
-    assert cache.take_place("key", rate) == 0
-    assert cache.take_place("key", rate) > 0
+    assert cache.count("key", rate).wait_s == 0
+    assert cache.count("key", rate).wait_s > 0
     cache.give_place_back("unknown", rate)
 
 
@@ -335,7 +335,7 @@ def test_a_place_that_is_given_back_is_free(cache: SharedRedisCache) -> None:
 def test_a_forged_count_is_a_full_key_at_most(cache: SharedRedisCache, forged: str) -> None:
     cache.client.set(cache.make_key("key"), forged)
     rate = Rate(60, 60)
-    assert cache.take_place("key", rate) <= 1
+    assert cache.count("key", rate).wait_s <= 1
     cache.give_place_back("key", rate)
 
 
@@ -352,9 +352,9 @@ def check_limited_user(address: str) -> None:
     assert limited.get("key") == {"id": 7}
     assert limited.get_many(["key"]) == {"key": {"id": 7}}
     assert limited.delete("key") is True
-    assert [limited.take_place("places", Rate(1, 3600)) > 0 for _ in range(2)] == [False, True]
+    assert [limited.count("places", Rate(1, 3600)).wait_s > 0 for _ in range(2)] == [False, True]
     limited.give_place_back("places", Rate(1, 3600))
-    assert limited.take_place("places", Rate(1, 3600)) == 0
+    assert limited.count("places", Rate(1, 3600)).wait_s == 0
     assert limited.delete_matching("pla", lambda _: True) == 1
     assert limited.marked("alive") == [False]
     assert limited.mark("mark", 60)

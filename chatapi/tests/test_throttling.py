@@ -42,9 +42,9 @@ def trips(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     asked: list[str] = []
     count = process_meter.count
 
-    def note(key: str, rate: Rate) -> Count:
+    def note(key: str, rate: Rate, places: int = 1) -> Count:
         asked.append(key)
-        return count(key, rate)
+        return count(key, rate, places)
 
     monkeypatch.setattr(process_meter, "count", note)
     return asked

@@ -54,6 +54,6 @@ class TicketAuthentication(BaseAuthentication):
             raise AuthenticationFailed("The ticket is invalid or has expired. Ask for a new one.", code="invalid_token")
         user_id_var.set(str(user_id))
         ticket_id = UUID(bytes=hashlib.blake2b(ticket.encode(), digest_size=16).digest())
-        if wait_s := meter.take_place(f"ticket:{ticket_id}", USES):
+        if wait_s := meter.count(f"ticket:{ticket_id}", USES).wait_s:
             raise TooManyUses(retry_after_s=math.ceil(wait_s))
         return Caller(id=user_id, is_admin=False), ticket_id
