@@ -108,26 +108,21 @@ class SeparatePool:
     @contextmanager
     def cursor(self) -> Iterator[Any]:
         """Lend a connection's cursor; each statement is a transaction. Raises psycopg's exceptions."""
-        pool = self._open()
-        with pool.connection() as connection:
-            try:
-                with connection.cursor() as cursor:
-                    yield cursor
-                metrics.note_database_reached()
-            except Exception as failure:
-                if is_database_away(failure):
-                    # See renew_read_only_connections. The pool replaces a closed connection.
-                    connection.close()
-                raise
+        with self._lend() as session, session.cursor() as cursor:
+            yield cursor
 
     def run(self, *statements: Statement) -> list[Rows]:
         """Run statements in a transaction and in one round trip; return the rows of each. Raises psycopg's exceptions."""
+        with self._lend() as session:
+            return exchange(session, statements)
+
+    @contextmanager
+    def _lend(self) -> Iterator[Any]:
         pool = self._open()
         session = pool.getconn()
         try:
-            rows = exchange(session, statements)
+            yield session
             metrics.note_database_reached()
-            return rows
         except Exception as failure:
             if is_database_away(failure):
                 # See renew_read_only_connections. The pool replaces a closed connection.
