@@ -7,14 +7,13 @@ from, so the client is the right-most address that is not a trusted proxy; what 
 
 import logging
 import re
-from collections.abc import Callable
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest
-from django.http.response import HttpResponseBase
+from django.utils.deprecation import MiddlewareMixin
 
 logger = logging.getLogger(__name__)
 
@@ -27,14 +26,12 @@ IPV6_SITE_BITS = 64
 Address = IPv4Address | IPv6Address
 
 
-class ClientAddressMiddleware:
+class ClientAddressMiddleware(MiddlewareMixin):
     """Make REMOTE_ADDR the client's address, and drop an `X-Forwarded-Proto` that no proxy of ours has written."""
 
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
-        self._get_response = get_response
-        self._has_warned = False
+    _has_warned = False
 
-    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+    def process_request(self, request: HttpRequest) -> None:
         peer = _read_remote_address(request.META.get("REMOTE_ADDR", ""))
         forwarded_for = request.META.get("HTTP_X_FORWARDED_FOR", "")
         if peer is not None and is_trusted(peer):
@@ -47,7 +44,6 @@ class ClientAddressMiddleware:
                     "X-Forwarded-For is ignored because the sender is not in TRUSTED_PROXIES; "
                     "all clients behind an unlisted proxy share one rate limit"
                 )
-        return self._get_response(request)
 
 
 def client_behind(peer: Address, forwarded_for: str) -> Address:

@@ -1,9 +1,8 @@
 """The Content-Security-Policy of HTML pages: files from this server only, no inline scripts or styles."""
 
-from collections.abc import Callable
-
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
+from django.utils.deprecation import MiddlewareMixin
 
 # Swagger UI draws its icons as data: images.
 POLICY = (
@@ -11,14 +10,10 @@ POLICY = (
 )
 
 
-class ContentSecurityMiddleware:
+class ContentSecurityMiddleware(MiddlewareMixin):
     """Add the Content-Security-Policy to pages. Answers of the API are no pages."""
 
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
-        self._get_response = get_response
-
-    def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        response = self._get_response(request)
+    def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
         if response.get("Content-Type", "").startswith("text/html"):
             response["Content-Security-Policy"] = POLICY
         return response

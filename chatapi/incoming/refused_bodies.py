@@ -1,28 +1,22 @@
 """Answer the requests that were refused before a view: their bodies, or because of overload."""
 
-from collections.abc import Callable
 from contextlib import suppress
 
-from django.http import HttpRequest
-from django.http.response import HttpResponseBase
+from django.http import HttpRequest, HttpResponse
 from django.urls import Resolver404, resolve
+from django.utils.deprecation import MiddlewareMixin
 
 from chatapi.incoming.error_page import error_page
 from chatapi.incoming.request_bodies import ERROR_KEY
 
-View = Callable[[HttpRequest], HttpResponseBase]
 
-
-class RefuseBodiesMiddleware:
+class RefuseBodiesMiddleware(MiddlewareMixin):
     """Answer requests whose body was refused while it was read (see `request_bodies`)."""
 
-    def __init__(self, get_response: View) -> None:
-        self._get_response = get_response
-
-    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+    def process_request(self, request: HttpRequest) -> HttpResponse | None:
         error = request.META.get(ERROR_KEY)
         if error is None:
-            return self._get_response(request)
+            return None
         _tell_view(request)
         return error_page(error)
 

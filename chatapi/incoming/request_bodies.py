@@ -8,9 +8,9 @@ What bodies hold is limited for the worker, with a share for each address (see `
 that it declares before it is read, and a long one needs another permit. Both are given back when the body has been parsed. The
 body of a request without an Authorization header is not read where the view needs one.
 
-A refusal is an ordinary response: `middleware.RefuseBodiesMiddleware` finds the reason in the request. For a few seconds this
-module then discards what the client still sends, and closes the connection. Closing it at once would reset the connection, and
-many clients would never see the response.
+A refusal is an ordinary response: `RefuseBodiesMiddleware` finds the reason in the request. For a few seconds this module then
+discards what the client still sends, and closes the connection. Closing it at once would reset the connection, and many
+clients would never see the response.
 """
 
 import contextlib
