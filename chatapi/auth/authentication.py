@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from functools import cache as cache_result
 from typing import Any
 from uuid import UUID
 
@@ -76,15 +75,9 @@ class Verdict:
     name: str = ""
 
 
-@cache_result
-def _user_hook() -> Callable[..., None]:
-    hook: Callable[..., None] = import_string(settings.USER_HOOK)
-    return hook
-
-
 def remember_user(*, user_id: UUID, email: str, name: str, is_admin: bool) -> None:
     """Hand a user whom the auth service has just described to the application (see USER_HOOK in the settings)."""
-    _user_hook()(user_id=user_id, email=email, name=name, is_admin=is_admin)
+    import_string(settings.USER_HOOK)(user_id=user_id, email=email, name=name, is_admin=is_admin)
 
 
 class TokenValidator:
