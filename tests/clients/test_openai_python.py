@@ -116,6 +116,16 @@ def test_a_stream_continues_behind_every_event_on_every_node(
     assert said(stored) == ("one two ", "three four")
 
 
+def test_a_long_response_continues_near_its_end(api: OpenAI, upstream: ScriptedUpstream) -> None:
+    upstream.script(tokens(*["word " * 1000] * 5), done())
+    events = dumped(api.responses.create(input="at length", stream=True))
+    *_, last_delta = (place for place, event in enumerate(events) if event["type"] == "response.output_text.delta")
+    number = events[last_delta - 1]["sequence_number"]
+    assert number > 10**10
+    rest = dumped(api.responses.retrieve(events[0]["response"]["id"], stream=True, starting_after=number))
+    assert rest == events[last_delta:]
+
+
 @pytest.mark.parametrize(
     ("before", "after"),
     [

@@ -20,6 +20,7 @@ from inference_proxy.protocols.tool_calls import read_calls
 from inference_proxy.replies.frames import MAX_OFFSET, START, Cursor, Frame, call_frames, cursor_of, frames_behind
 from inference_proxy.replies.presence import Presence, always_present
 from inference_proxy.replies.streams import Follower
+from inference_proxy.replies.transcript import Transcript
 
 ENDING_COLUMNS = ("status", "error_code", "token_count", "inference_time_ms", "finish_reason")
 
@@ -39,11 +40,17 @@ def follow_reply(reply_id: UUID, after: Cursor = START, is_present: Presence = a
     return generation.transcript.follow(after, is_present)
 
 
+def live_transcript(reply_id: UUID) -> Transcript | None:
+    """Return what a reply that this process makes consists of so far, None if it makes no such reply."""
+    generation = live_replies.get(reply_id)
+    return None if generation is None else generation.transcript
+
+
 def read_reasoning(reply_id: UUID, length: int) -> str:
     """Return the first `length` code points of a reply's reasoning. Holds no connection afterwards."""
-    generation = live_replies.get(reply_id)
-    if generation is not None:
-        return generation.transcript.reasoning()[:length]
+    transcript = live_transcript(reply_id)
+    if transcript is not None:
+        return transcript.reasoning()[:length]
     try:
         beginning = Substr("reasoning", 1, length)
         return Message.objects.filter(id=reply_id).values_list(beginning, flat=True).first() or ""

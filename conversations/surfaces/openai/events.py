@@ -1,10 +1,9 @@
 """The events of a response, made from the frames of a reply.
 
-Principle: what has happened before an event follows from the event's place (see `sequence`). So a stream that starts in the
-middle needs no memory of what was sent before: it infers its state from the place of the last event that the client has, and
-leaves out the events up to that one. Deltas are cut by the text alone (see `pieces`), and reasoning that comes after the text
-began is sent at the end, so a replay has the events of the first stream. The text after the last cut is held back until its
-piece is complete, the other channel goes on, or the reply ends.
+Principle: the events and their numbers follow from the reply alone (see `sequence`), so a replay has the events of the first
+stream, and a resumed stream leaves out those up to the last one that the client has. It begins at the start of the reply or at
+a delta (see `resuming`). Deltas are cut by the text alone (see `pieces`), and reasoning that comes after the text began is sent
+at the end. The text after the last cut is held back until its piece is complete, the other channel goes on, or the reply ends.
 """
 
 import logging
@@ -28,13 +27,12 @@ from conversations.surfaces.openai.responses import (
     reasoning_text,
     summary_part,
 )
-from conversations.surfaces.openai.sequence import Order, Place, Step, number_of, place_of
+from conversations.surfaces.openai.sequence import Order, Place, Step, number_of
 from inference_proxy.protocols.event_values import load_object
-from inference_proxy.replies.frames import Cursor, Frame, cursor_of, is_call, is_reasoning
+from inference_proxy.replies.frames import START, Cursor, Frame, cursor_of, is_call, is_reasoning
 
 logger = logging.getLogger(__name__)
 
-TEXT_OPENING = range(Step.REASONING_TEXT_DONE, Step.MESSAGE_PART_ADDED + 1)
 ENDS = {"completed": "response.completed", "failed": "response.failed"}
 GREETING = b": stream\n"
 # These take about 2 ms.
@@ -47,7 +45,7 @@ class ResponseEvents:
 
     `started` is the response as it was when it began. `read_end` returns the ended response, or None if it can't be had.
     `read_reasoning` returns the reasoning up to a length. `after` is the number of the last event that the client has, -1 if
-    it has none. Raises `ValueError` for a number that no event has.
+    it has none. `start` is where the frames begin (see `cursor_behind`).
     """
 
     def __init__(
@@ -58,6 +56,7 @@ class ResponseEvents:
         read_end: Callable[[], dict[str, Any] | None],
         read_reasoning: Callable[[int], str],
         after: int = -1,
+        start: Cursor = START,
     ) -> None:
         self._started = started
         self._read_end = read_end
@@ -66,29 +65,18 @@ class ResponseEvents:
         self._shows_summary = bool((started.get("reasoning") or {}).get("summary"))
         self._message_id = message_form(reply_id)
         self._reasoning_id = reasoning_form(reply_id)
-        place = place_of(after) if after >= 0 else Place()
-        self._has_all = place.step is Step.END
-        # Calls have cursors that no text has.
-        self._has_all_text = place.step > Step.END
-        self._cursor: Cursor = place.cursor
-        self._order = place.order
-        # The client may know that the text begins, and have no word of it.
-        self._is_text_due = not place.cursor.text and place.step in TEXT_OPENING
-        self._has_reasoning = place.cursor.reasoning > 0 or place.order is Order.RESUMED
-        self._has_text = place.cursor.text > 0 or place.order is not Order.USUAL
+        self._cursor = start
+        self._order = Order.USUAL
+        self._has_reasoning = start.reasoning > 0
+        self._has_text = start.text > 0
         self._failure: tuple[str, str] | None = None
         # Text of one channel behind the cursor, whose piece is not complete.
         self._held = ""
         self._is_held_reasoning = False
 
-    @property
-    def cursor(self) -> Cursor:
-        """How much of the reply the client has, so where the frames continue."""
-        return self._cursor
-
     def greeting(self) -> bytes:
         """Return the beginning of the stream."""
-        is_at_start = self._cursor == Cursor()
+        is_at_start = self._cursor == START
         created = self._event(Step.CREATED, "response.created", response=self._started) if is_at_start else b""
         begun = self._event(Step.IN_PROGRESS, "response.in_progress", response=self._started) if is_at_start else b""
         return GREETING + created + begun
@@ -108,7 +96,7 @@ class ResponseEvents:
         return self._say(text) if text else b""
 
     def _think(self, text: str) -> bytes:
-        if self._has_text or self._is_text_due:
+        if self._has_text:
             # It comes at the end. The row does not know where in the text it was.
             return b""
         before = b"" if self._has_reasoning else self._open_reasoning()
@@ -152,7 +140,7 @@ class ResponseEvents:
         thought = b""
         if self._cursor.reasoning:
             thought = self._end_reasoning(self._read_reasoning(self._cursor.reasoning), "completed")
-        self._has_text, self._is_text_due = True, False
+        self._has_text = True
         return thought + self._open_message()
 
     def _close(self, event: dict[str, Any]) -> bytes:
@@ -173,14 +161,9 @@ class ResponseEvents:
         return self._release() + self._end(ended)
 
     def _end(self, ended: dict[str, Any]) -> bytes:
-        if self._has_all:
-            return b""
         items = {item["type"]: item for item in ended["output"]}
         closing = b""
         text_item, reasoning = items.get("message"), items.get("reasoning")
-        if self._has_all_text:
-            self._cursor = Cursor(_length_of(text_item), _length_of(reasoning))
-            self._has_text, self._has_reasoning = text_item is not None, reasoning is not None
         if reasoning and self._has_text:
             closing += self._think_late(rest) if (rest := reasoning_text(reasoning)[self._cursor.reasoning :]) else b""
         if text_item and self._has_text:
@@ -270,11 +253,6 @@ class ResponseEvents:
     def _error(self, code: str, message: str) -> bytes:
         number = number_of(Place(self._cursor, self._order, Step.END))
         return _encode("error", {"type": "error", "sequence_number": number, "code": code, "message": message, "param": None})
-
-
-def _length_of(item: dict[str, Any] | None) -> int:
-    part = (item["content"] or item["summary"])[0] if item else {}
-    return len(part.get("text") or part.get("refusal") or "")
 
 
 def _in_summary(kind: str, fields: dict[str, Any]) -> tuple[str, dict[str, Any]]:

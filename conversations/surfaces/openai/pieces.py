@@ -36,3 +36,13 @@ def pieces(text: str, offset: int, *, is_whole: bool) -> Iterator[str]:
             return
         yield text[start:end]
         start = end
+
+
+def is_cut(text: str, offset: int, *, is_whole: bool) -> bool:
+    """Return whether a piece of a channel's text ends at this offset. `is_whole` is as for `pieces`."""
+    end = 0
+    for piece in pieces(text, 0, is_whole=is_whole):
+        end += len(piece)
+        if end >= offset:
+            return end == offset
+    return False

@@ -30,6 +30,7 @@ RESPONSE_COLUMNS = (
     "conversation__expires_at",
     "content",
     "reasoning",
+    "reasoning_before_text",
     "tool_calls",
     "status",
     "finish_reason",

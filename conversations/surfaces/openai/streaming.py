@@ -2,14 +2,14 @@
 
 from uuid import UUID
 
-from rest_framework.exceptions import ValidationError
-
 from conversations.exceptions import MessageNotFound
-from conversations.services.replies.follow import read_reasoning
+from conversations.models import Status
+from conversations.services.replies.follow import live_transcript, read_reasoning
 from conversations.surfaces.openai.events import ResponseEvents
 from conversations.surfaces.openai.queries import read_response_row
-from conversations.surfaces.openai.responses import response_body, started_body
-from inference_proxy.replies.frames import Cursor
+from conversations.surfaces.openai.responses import Row, response_body, started_body
+from conversations.surfaces.openai.resuming import Said, cursor_behind
+from inference_proxy.replies.frames import START, Cursor
 from inference_proxy.replies.streams import SSE, StreamFormat
 
 
@@ -26,14 +26,22 @@ def event_stream(reply_id: UUID, user_id: UUID, after: int = -1) -> tuple[Stream
         except MessageNotFound:
             return None
 
-    try:
-        events = ResponseEvents(
-            reply_id,
-            started=started_body(row),
-            read_end=read_end,
-            read_reasoning=lambda length: read_reasoning(reply_id, length),
-            after=after,
-        )
-    except ValueError:
-        raise ValidationError({"starting_after": ["Must be the sequence_number of an event of this response."]}) from None
-    return StreamFormat(SSE.media_type, events.greeting(), SSE.heartbeat, events.encode), events.cursor
+    start = cursor_behind(after, _read_said(row)) if after >= 0 else START
+    events = ResponseEvents(
+        reply_id,
+        started=started_body(row),
+        read_end=read_end,
+        read_reasoning=lambda length: read_reasoning(reply_id, length),
+        after=after,
+        start=start,
+    )
+    return StreamFormat(SSE.media_type, events.greeting(), SSE.heartbeat, events.encode), start
+
+
+def _read_said(row: Row) -> Said:
+    """Return what a reply consists of: from memory, if this process makes it."""
+    if (transcript := live_transcript(row["id"])) is not None:
+        text, reasoning, before_text = transcript.text(), transcript.reasoning(), transcript.reasoning_before_text
+        return Said(text, reasoning, before_text, has_ended=False, may_lag=False)
+    is_running = row["status"] == Status.STREAMING
+    return Said(row["content"], row["reasoning"], row["reasoning_before_text"], has_ended=not is_running, may_lag=is_running)

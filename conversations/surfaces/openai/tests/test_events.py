@@ -11,8 +11,9 @@ import pytest
 
 from conversations.surfaces.openai.events import PIECES_AT_A_TIME, ResponseEvents
 from conversations.surfaces.openai.responses import RESPONSE_COLUMNS, response_body, started_body
+from conversations.surfaces.openai.resuming import Said, cursor_behind
 from inference_proxy.protocols.tool_calls import ToolCall, write_calls
-from inference_proxy.replies.frames import Frame, frames_behind
+from inference_proxy.replies.frames import Cursor, Frame, frames_behind
 from inference_proxy.replies.transcript import Transcript
 
 REPLY_ID = uuid.uuid4()
@@ -48,23 +49,29 @@ class Reply:
 
     def events(self, after: int = -1, *, stored: bool = False) -> list[dict[str, Any]]:
         """Return the events behind one, from memory or from the row."""
+        start = cursor_behind(after, self._said(has_ended=stored))
         encoder = ResponseEvents(
             REPLY_ID,
             started=started_body(self.row),
             read_end=lambda: response_body(self.row),
             read_reasoning=lambda length: self.row["reasoning"][:length],
             after=after,
+            start=start,
         )
-        frames = self._stored_frames(encoder) if stored else self.transcript.follow(encoder.cursor).read(1.0)
+        frames = self._stored_frames(start) if stored else self.transcript.follow(start).read(1.0)
         body = encoder.greeting() + b"".join(map(encoder.encode, frames))
         found = [orjson.loads(line[6:]) for line in body.split(b"\n") if line.startswith(b"data: ")]
         assert body.count(b"event: ") == len(found)
         return found
 
-    def _stored_frames(self, encoder: ResponseEvents) -> list[Frame]:
-        text, reasoning, _ = encoder.cursor
+    def _said(self, *, has_ended: bool) -> Said:
+        before_text = self.transcript.reasoning_before_text
+        return Said(self.row["content"], self.row["reasoning"], before_text, has_ended=has_ended, may_lag=False)
+
+    def _stored_frames(self, start: Cursor) -> list[Frame]:
+        text, reasoning, _ = start
         rest = frames_behind(
-            encoder.cursor,
+            start,
             reasoning=self.row["reasoning"][reasoning:],
             text=self.row["content"][text:],
             reasoning_before_text=self.transcript.reasoning_before_text,
@@ -132,6 +139,18 @@ def test_the_stream_behind_any_event_is_the_rest_of_the_stream(script: str) -> N
     events = reply.events()
     for place, event in enumerate(events):
         assert reply.events(event["sequence_number"]) == events[place + 1 :]
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize("stored", [False, True])
+def test_a_number_that_no_event_has_continues_behind_the_last_event_before_it(script: str, stored: bool) -> None:
+    reply = Reply(script)
+    events = reply.events()
+    numbers = [event["sequence_number"] for event in events]
+    near = {number + more for number in numbers for more in (-1, 0, 1, 60)} - {-1}
+    for number in sorted(near | {*range(65)} | {*range(65, numbers[-1], 97)}):
+        rest = [event for event in events if event["sequence_number"] > number]
+        assert reply.events(number, stored=stored) == rest, number
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
