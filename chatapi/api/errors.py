@@ -32,8 +32,16 @@ class InvalidRequest(ServiceError):
     detail = "The request is invalid."
 
 
-# Where the REST framework's code is not the service's.
-_OTHER_CODES = {"authentication_failed": "invalid_token", "parse_error": "invalid", "unsupported_media_type": "invalid"}
+_DRF_CODES: dict[type[exceptions.APIException], str] = {
+    exceptions.NotAuthenticated: "not_authenticated",
+    exceptions.AuthenticationFailed: "invalid_token",
+    exceptions.PermissionDenied: "permission_denied",
+    exceptions.NotFound: "not_found",
+    exceptions.MethodNotAllowed: "method_not_allowed",
+    exceptions.Throttled: "throttled",
+    exceptions.ParseError: "invalid",
+    exceptions.UnsupportedMediaType: "invalid",
+}
 
 
 def handle_exception(exc: Exception, context: dict[str, Any]) -> Response | None:
@@ -73,7 +81,7 @@ def _flatten(problems: Any) -> list[str]:
 
 
 def _drf_response(exc: exceptions.APIException) -> Response:
-    code = _OTHER_CODES.get(exc.default_code, exc.default_code)
+    code = next((code for kind, code in _DRF_CODES.items() if isinstance(exc, kind)), exc.default_code)
     headers = {}
     if header := getattr(exc, "auth_header", None):
         headers["WWW-Authenticate"] = header
