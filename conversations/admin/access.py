@@ -55,8 +55,6 @@ def note_list_of(request: HttpRequest, *, user_id: UUID | None = None) -> None:
 class NotedListAdmin(ReadOnlyAdmin):
     """A list whose readers are recorded. It is read from the replica, if there is one."""
 
-    list_title: str | None = None
-
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         response: HttpResponse = self._list(request, extra_context)
         if request.method == "GET" and response.status_code == 200:
@@ -65,8 +63,7 @@ class NotedListAdmin(ReadOnlyAdmin):
 
     @from_replica
     def _list(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
-        title = {"title": self.list_title} if self.list_title else {}
-        return super().changelist_view(request, {**title, **(extra_context or {})})
+        return super().changelist_view(request, extra_context)
 
 
 EXPORTED_COLUMNS = ("at", "staff_name", "address", "kind", "conversation_id", "user_id", "search", "reason")
@@ -103,6 +100,7 @@ def _download(lines: Iterable[bytes], content_type: str, name: str) -> Streaming
 
 @admin.register(StaffAccess)
 class StaffAccessAdmin(ReadOnlyAdmin):
+    list_title = "Access by staff"
     list_display = ("at_utc", "staff_name", "address", "kind", "conversation", "user", "searched", "what_for")
     actions = (export_access, export_access_as_jsonl)
     list_display_links = None

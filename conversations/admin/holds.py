@@ -164,7 +164,7 @@ class LegalHoldAdmin(NotedListAdmin):
 
     @admin.display(description="Until (UTC)")
     def until(self, hold: LegalHold) -> str:
-        return f"{hold.ends_at:%Y-%m-%d %H:%M}" if hold.ends_at else "released"
+        return f"{hold.ends_at:%Y-%m-%d %H:%M}" if hold.ends_at else "no end"
 
     @admin.display(description="State")
     def state(self, hold: LegalHold) -> str:

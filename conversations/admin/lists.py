@@ -29,9 +29,16 @@ class ListedLookupsAdmin(admin.ModelAdmin):
     """
 
     allowed_lookups: frozenset[str] = frozenset()
+    # Django's own titles are such as "Select webhook event to view".
+    list_title: str | None = None
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
         return lookup in self.allowed_lookups
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        title = {"title": self.list_title} if self.list_title else {}
+        response: HttpResponse = super().changelist_view(request, {**title, **(extra_context or {})})
+        return response
 
 
 class ReadOnlyAdmin(ListedLookupsAdmin):

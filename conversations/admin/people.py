@@ -23,6 +23,7 @@ from conversations.ids import parse_id
 from conversations.models import AccessKind, ChatUser, Conversation
 from conversations.services.history.erase import Receipt, erase_user
 from conversations.services.history.everything import export_everything
+from conversations.services.history.holds import holds_on_user
 from conversations.services.history.own_export import exports
 from conversations.services.history.user_tables import is_known_user
 from conversations.services.staff.access import note_list
@@ -85,6 +86,7 @@ def erase_page(request: HttpRequest, object_id: str, site: AdminSite = admin.sit
         "name": visible(wanted),
         "count": Conversation.objects.owned_by(user_id)[: MOST_COUNTED + 1].count(),
         "most": MOST_COUNTED,
+        "is_held": holds_on_user(user_id).exists(),
     }
     if request.method == "POST":
         if request.POST.get("confirmation", "").strip().casefold() != wanted.casefold():

@@ -4,7 +4,7 @@ from typing import Any
 from uuid import UUID
 
 import psycopg
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db import OperationalError
 from django.db.models import OuterRef, Subquery
@@ -54,6 +54,13 @@ class UserQuotaAdmin(ListedLookupsAdmin):
             return queryset, False
         found_ids = users_with_email(wanted) if "@" in wanted else [parse_id(wanted)]
         return queryset.filter(user_id__in=found_ids), False
+
+    def changeform_view(
+        self, request: HttpRequest, object_id: str | None = None, form_url: str = "", extra_context: Any = None
+    ) -> Any:
+        if request.method == "GET" and not are_quotas_set():
+            messages.warning(request, "No limit counts here yet: neither QUOTA_TOKENS_DAY nor QUOTA_TOKENS_MONTH is set.")
+        return super().changeform_view(request, object_id, form_url, extra_context)
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)

@@ -73,7 +73,8 @@ class RuleForm(forms.ModelForm):
 @admin.register(RetentionRule)
 class RetentionRuleAdmin(ListedLookupsAdmin):
     form = RuleForm
-    list_display = ("about", "kept", "includes_favorites")
+    list_title = "Retention rules"
+    list_display = ("about", "kept", "favorites")
     list_display_links = ("about",)
     ordering = ("what", "id")
     list_per_page = 100
@@ -91,3 +92,9 @@ class RetentionRuleAdmin(ListedLookupsAdmin):
     @admin.display(description="Kept")
     def kept(self, rule: RetentionRule) -> str:
         return "for ever" if rule.days is None else f"{rule.days:,} days"
+
+    @admin.display(description="Favourites")
+    def favorites(self, rule: RetentionRule) -> str:
+        if rule.what != Kept.CONVERSATIONS or rule.days is None:
+            return "–"
+        return "deleted, too" if rule.includes_favorites else "kept"

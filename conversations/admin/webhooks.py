@@ -4,8 +4,11 @@ from typing import Any
 
 from django.contrib import admin, messages
 from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html
 
 from conversations.admin.lists import ReadOnlyAdmin
+from conversations.ids import parse_id
 from conversations.models import WebhookEvent
 from conversations.services.webhooks.outbox import try_again
 
@@ -26,18 +29,37 @@ class StateFilter(admin.SimpleListFilter):
 
 @admin.register(WebhookEvent)
 class WebhookEventAdmin(ReadOnlyAdmin):
-    list_display = ("kind", "id", "created_at", "attempts", "next_attempt", "last_failure")
+    list_title = "Webhook events"
+    list_display = ("kind", "next_attempt", "failure", "attempts", "noted_at", "about", "id")
     list_filter = (StateFilter,)
     allowed_lookups = frozenset({"state"})
     list_per_page = 50
     ordering = ("-created_at",)
-    sortable_by = ("created_at",)
-    fields = ("kind", "id", "data", "created_at", "attempts", "next_attempt", "last_failure")
+    sortable_by = ("noted_at",)
+    fields = ("kind", "about", "next_attempt", "failure", "attempts", "noted_at", "id", "data")
     actions = ("deliver_again",)
 
-    @admin.display(description="Next attempt", empty_value="given up")
-    def next_attempt(self, event: WebhookEvent) -> Any:
-        return event.due_at
+    @admin.display(description="Next attempt (UTC)")
+    def next_attempt(self, event: WebhookEvent) -> str:
+        return f"{event.due_at:%Y-%m-%d %H:%M}" if event.due_at else "given up"
+
+    @admin.display(description="Last failure")
+    def failure(self, event: WebhookEvent) -> str:
+        return event.last_failure or "–"
+
+    @admin.display(description="Noted (UTC)", ordering="created_at")
+    def noted_at(self, event: WebhookEvent) -> str:
+        return f"{event.created_at:%Y-%m-%d %H:%M}"
+
+    @admin.display(description="About")
+    def about(self, event: WebhookEvent) -> str:
+        """Link to the conversation or the user, which may be gone by now."""
+        data = event.data if isinstance(event.data, dict) else {}
+        for kind, name in (("conversation", "conversation"), ("chatuser", "user")):
+            if found := parse_id(str(data.get(f"{name}_id"))):
+                address = reverse(f"admin:conversations_{kind}_change", args=[found])
+                return format_html('{} <a href="{}">{}</a>', name, address, found)
+        return "–"
 
     @admin.action(description="Try again", permissions=["retry"])
     def deliver_again(self, request: HttpRequest, queryset: Any) -> None:

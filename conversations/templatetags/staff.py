@@ -13,7 +13,7 @@ from django.utils.safestring import SafeString, mark_safe
 from chatapi.api.rows import is_known_time, known_time
 from chatapi.environment.model_prices import Cost, cost_of, price_of
 from conversations.admin.visible import visible
-from conversations.services.staff.failures import explain
+from conversations.services.staff.failures import explain, explain_end
 from conversations.sign_in.devices import describe_device
 from inference_proxy.protocols.tool_calls import ToolCall, read_call_id, read_calls
 
@@ -65,6 +65,12 @@ def explained(message: Any) -> str:
 
 
 @register.filter
+def why_it_ended(message: Any) -> str:
+    """Say why a reply that did not fail is shorter than it could be, or ""."""
+    return explain_end(message.status, message.finish_reason) if message.role == "assistant" else ""
+
+
+@register.filter
 def calls(stored: Any) -> tuple[ToolCall, ...]:
     """Return the calls of tools in a reply's column."""
     return read_calls(stored)
@@ -95,6 +101,7 @@ def message_cost(message: Any) -> str:
 
 
 def _amount(amount: Decimal) -> str:
-    """Write small amounts with as many digits as they need."""
-    written = f"{amount:,.2f}" if amount >= 1 or not amount else f"{amount:.6f}".rstrip("0")
+    """Write hundredths, and of smaller amounts the first two digits that say something."""
+    digits = max(2, 1 - amount.adjusted()) if amount else 2
+    written = f"{amount:,.{digits}f}"
     return f"{written} {settings.MODEL_PRICES_CURRENCY}".rstrip()

@@ -68,6 +68,40 @@ def test_a_reply_that_is_whole_has_no_panel(support: Client) -> None:
     assert "chat-failure" not in support.get(f"/admin/conversations/conversation/{conversation.pk}/change/").content.decode()
 
 
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"status": "stopped"}, "This reply was stopped"),
+        ({"finish_reason": "content_filter"}, "ended this reply because of its content"),
+        ({"finish_reason": "length"}, "reached the most tokens"),
+    ],
+    ids=["stopped", "filtered", "cut"],
+)
+def test_a_short_reply_says_why_it_ended(support: Client, fields: dict[str, str], expected: str) -> None:
+    conversation = make_conversation()
+    asked = make_message(conversation, "user", "?")
+    make_message(conversation, "assistant", "I", minute=1, parent=asked, **fields)
+    page = support.get(f"/admin/conversations/conversation/{conversation.pk}/change/").content.decode()
+    assert expected in page and "chat-failure" not in page
+
+
+def test_a_reply_that_is_whole_says_nothing(support: Client) -> None:
+    conversation = make_conversation()
+    make_message(conversation, "user", "?", finish_reason="length")
+    make_message(conversation, "assistant", "I", minute=1, finish_reason="stop")
+    page = support.get(f"/admin/conversations/conversation/{conversation.pk}/change/").content.decode()
+    assert "chat-ended" not in page
+
+
+@pytest.mark.parametrize("text", ["so far", ""])
+def test_an_interrupted_reply_with_text_had_tokens(support: Client, text: str) -> None:
+    conversation = make_conversation()
+    asked = make_message(conversation, "user", "?")
+    make_message(conversation, "assistant", text, minute=1, parent=asked, status="interrupted")
+    page = support.get(f"/admin/conversations/conversation/{conversation.pk}/change/").content.decode()
+    assert ("no token came" in page) is not bool(text)
+
+
 def test_failures_are_grouped_by_model_and_code(support: Client) -> None:
     for model in ("d32", "d32", "d24"):
         make_failure(model=model)

@@ -48,7 +48,7 @@ def test_a_lead_holds_a_user_by_address_and_releases(lead: Client) -> None:
     held = LegalHold.objects.get()
     assert (held.user_id, held.conversation_id, held.reason, held.placed_by) == (USER_ID, None, "file 12", "lea")
     page = lead.get(LIST).content.decode()
-    assert "ada@example.com" in page and "file 12" in page and "in force" in page
+    assert "ada@example.com" in page and "file 12" in page and "in force" in page and "no end" in page
     assert "On hold (the user)" in lead.get(f"/admin/conversations/chatuser/{USER_ID}/change/").content.decode()
     answer = lead.post(LIST, {"action": "release_selection", "_selected_action": [str(held.pk)]}, follow=True)
     assert "Released: 1" in answer.content.decode()

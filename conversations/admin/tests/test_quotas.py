@@ -18,6 +18,13 @@ LIST = "/admin/conversations/userquota/"
 USER_PAGE = f"/admin/conversations/chatuser/{USER_ID}/change/"
 
 
+@pytest.mark.parametrize("is_set", [True, False])
+def test_the_form_says_if_no_limit_counts(superuser: Client, settings: Any, *, is_set: bool) -> None:
+    settings.QUOTA_TOKENS_DAY = 100 if is_set else 0
+    page = superuser.get(f"{LIST}add/?user_id={USER_ID}").content.decode()
+    assert ("No limit counts here yet" in page) is not is_set
+
+
 def test_a_superuser_sets_and_changes_a_user_s_limits_and_is_recorded(superuser: Client, settings: Any) -> None:
     settings.QUOTA_TOKENS_DAY = 100
     make_chat_user()
@@ -30,7 +37,7 @@ def test_a_superuser_sets_and_changes_a_user_s_limits_and_is_recorded(superuser:
     assert day.limit == 7
     change = f"{LIST}{USER_ID}/change/"
     page = superuser.get(USER_PAGE).content.decode()
-    assert f'href="{change}"' in page and "0 of 7 tokens of today (UTC) used" in page
+    assert f'href="{change}"' in page and "0 of 7 tokens" in page
     # The id can't be changed.
     posted = {"user_id": str(uuid.uuid4()), "tokens_day": "", "tokens_month": "9"}
     assert superuser.post(change, posted).status_code == 302

@@ -39,6 +39,8 @@ def test_a_superuser_writes_a_rule_of_each_kind(superuser: Client) -> None:
         "with the model d32",
         "anonymous callers",
         "for ever",
+        "deleted, too",
+        "<h1>Retention rules</h1>",
     ):
         assert text in page
     rule = RetentionRule.objects.get(user_id=USER_ID)

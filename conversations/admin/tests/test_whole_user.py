@@ -97,6 +97,11 @@ def test_too_many_exports_are_said(operator: Client, monkeypatch: pytest.MonkeyP
     assert acts() == []
 
 
+def test_erasing_speaks_of_holds_only_where_there_are_any(lead: Client) -> None:
+    make_chat_user()
+    assert "on hold" not in lead.get(ERASE).content.decode()
+
+
 def test_erasing_asks_for_the_address_first(lead: Client) -> None:
     make_chat_user()
     make_conversation()
@@ -157,6 +162,7 @@ def test_a_user_is_put_on_hold_from_the_page_and_then_not_erased(support: Client
     assert f'href="{address}"' in superuser.get(f"{PERSON}change/").content.decode()
     assert str(USER_ID) in superuser.get(address).content.decode()
     place_hold(reason="Case 7", placed_by="root", user_id=USER_ID)
+    assert "on hold" in superuser.get(ERASE).content.decode()
     page = superuser.post(ERASE, {"confirmation": "ada@example.com"}).content.decode()
     assert OnHold.detail in html.unescape(page)
     assert Conversation.objects.count() == 1

@@ -32,6 +32,12 @@ EXPLANATIONS = {
     "not_saved": "The end of the reply could not be saved. The text may be incomplete.",
     INTERRUPTED: "The worker that made the reply was lost or restarted. The text ends at its last checkpoint.",
 }
+# Replies that did not fail, and that a user may miss the rest of.
+STOPPED = "This reply was stopped, usually by its user. The text ends where it was then."
+ENDS = {
+    "content_filter": "The inference service ended this reply because of its content.",
+    "length": "This reply reached the most tokens that it could have, so its text is cut.",
+}
 UNKNOWN = "The reply failed. The log lines of its trace say more."
 
 
@@ -72,7 +78,13 @@ def code_of(status: str, error_code: str | None) -> str:
 
 
 def explain(status: str, error_code: str | None) -> str:
+    """Say what happened to a reply that failed or was interrupted."""
     return EXPLANATIONS.get(code_of(status, error_code), UNKNOWN)
+
+
+def explain_end(status: str, finish_reason: str | None) -> str:
+    """Say why a reply that did not fail has ended early. "" if it has not."""
+    return STOPPED if status == Status.STOPPED else ENDS.get(finish_reason or "", "")
 
 
 def read_failures(*, since: datetime, until: datetime) -> tuple[list[Failure], bool]:

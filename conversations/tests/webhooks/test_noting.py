@@ -169,7 +169,10 @@ def test_staff_see_what_was_given_up_and_try_it_again(client: Client) -> None:
     assert (
         page.status_code == 200 and str(dead.id) in page.text and "status 500" in page.text and str(waiting.id) not in page.text
     )
-    assert client.get(f"{address}{dead.id}/change/", secure=True).status_code == 200
+    event = client.get(f"{address}{dead.id}/change/", secure=True)
+    for shown in (page, event):
+        assert "given up" in shown.text and f"/admin/conversations/chatuser/{dead.data['user_id']}/change/" in shown.text
+    assert client.get(f"{address}{waiting.id}/change/", secure=True).status_code == 200
     client.post(address, {"action": "deliver_again", "_selected_action": [str(dead.id), str(waiting.id)]}, secure=True)
     dead.refresh_from_db()
     waiting.refresh_from_db()
