@@ -6,7 +6,7 @@ are refused, or one user's could be sent with another's request; proxies from th
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any, NamedTuple
@@ -80,30 +80,9 @@ def call_json(
     Holds no database connection while it waits. Raises `requests.RequestException` where it can't be reached in time and
     `UnusableResponse` for a success without JSON.
     """
-    # Whatever the request has read or noted so far: others need the connection while this one waits.
-    release_connections()
     call = Call(deadline_s, patience)
-    try:
-        with (
-            call,
-            session.request(
-                method,
-                url,
-                json=json,
-                data=form,
-                headers=headers,
-                timeout=(min(CONNECT_TIMEOUT_S, deadline_s), None),
-                allow_redirects=False,
-                stream=True,
-            ) as response,
-        ):
-            body = _read_body(response)
-    except (requests.RequestException, UnusableResponse):
-        if call.is_late:
-            raise requests.ReadTimeout from None
-        raise
-    finally:
-        call.finish()
+    with _answer_to(call, session, method, url, deadline_s, json=json, data=form, headers=headers) as response:
+        body = _read_body(response)
     if call.is_late:
         # Its end is ours, not the service's.
         raise requests.ReadTimeout
@@ -131,26 +110,32 @@ def post_bytes(
 
     Holds no database connection while it waits. Raises `requests.RequestException` where there is no answer in time.
     """
-    release_connections()
     call = Call(deadline_s, may_connect=may_connect)
+    with _answer_to(call, session, "POST", url, deadline_s, data=body, headers=headers) as response:
+        # A short body that is read to its end leaves the connection for the next call.
+        with contextlib.suppress(urllib3.exceptions.HTTPError, OSError):
+            response.raw.read1(READ_BYTES)
+            response.raw.read1(1)
+    return StatusAnswer(response.status_code, response.headers.get("Retry-After", ""))
+
+
+@contextlib.contextmanager
+def _answer_to(
+    call: Call, session: requests.Session, method: str, url: str, deadline_s: float, **request: Any
+) -> Iterator[requests.Response]:
+    """Send a request as this call, and yield its answer before its body. Raises `requests.ReadTimeout` if it is late."""
+    # Whatever the request has read or noted so far: others need the connection while this one waits.
+    release_connections()
     limits = (min(CONNECT_TIMEOUT_S, deadline_s), None)
     try:
-        with (
-            call,
-            session.post(url, data=body, headers=headers, timeout=limits, allow_redirects=False, stream=True) as response,
-        ):
-            answer = StatusAnswer(response.status_code, response.headers.get("Retry-After", ""))
-            # A short body that is read to its end leaves the connection for the next call.
-            with contextlib.suppress(urllib3.exceptions.HTTPError, OSError):
-                response.raw.read1(READ_BYTES)
-                response.raw.read1(1)
-    except requests.RequestException:
+        with call, session.request(method, url, timeout=limits, allow_redirects=False, stream=True, **request) as response:
+            yield response
+    except (requests.RequestException, UnusableResponse):
         if call.is_late:
             raise requests.ReadTimeout from None
         raise
     finally:
         call.finish()
-    return answer
 
 
 def call_json_idempotently(
