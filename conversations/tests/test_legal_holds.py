@@ -335,6 +335,7 @@ DELETES = {
     "services/sessions": "refuses",
     "services/instructions": "refuses",
     "surfaces/openai/deleting": "refuses",
+    "surfaces/openai/repeats": "notes of requests, in the cache",
     "services/history/delete": "of those that call it, prune leaves out what is on hold, erase and cells refuse",
     "services/history/erase": "refuses",
     "services/history/move": "refuses",
