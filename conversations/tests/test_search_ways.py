@@ -114,6 +114,35 @@ def test_phrases_are_looked_for_in_the_caller_s_messages_only() -> None:
     assert looked_through == [2]
 
 
+@pytest.mark.parametrize("is_frequent", [True, False])
+def test_a_last_word_that_is_a_letter_so_far(monkeypatch: pytest.MonkeyPatch, *, is_frequent: bool) -> None:
+    """A user begins to type a second word. The index would read all words with that letter, half of all messages."""
+    monkeypatch.setattr(search, "UNKNOWN_WORD_SHARE", 0 if is_frequent else 1)
+    asked: list[str] = []
+    window = search._read_window
+
+    def note(wanted: search._Search, *place: Any, **options: Any) -> Any:
+        asked.append(wanted.values["loose"])
+        return window(wanted, *place, **options)
+
+    monkeypatch.setattr(search, "_read_window", note)
+    mine = make_conversation()
+    texts = ["a tea bag", "Bags of tea", "tea cups", "tea abc", "tea\nbiscuits", "https://example.org/tea/bag"]
+    ids = {make_message(mine, text).id: text for text in texts}
+
+    def found(text: str) -> set[str]:
+        return {
+            ids[hit.message_id] for hit in search.search_messages(user_id=USER_ID, text=text, limit=10).hits if hit.message_id
+        }
+
+    assert found("tea b") == {*texts} - {"tea cups", "tea abc"}
+    assert found("example.org/tea/b") == {"https://example.org/tea/bag"}
+    assert found("example.org/tea/c") == set()
+    assert found("tea -bag b") == {"Bags of tea", "tea\nbiscuits"}
+    assert ["'b':*" in loose or "'c':*" in loose for loose in asked] == [not is_frequent] * 4
+    assert found("cups or b") == {*texts} - {"tea abc"}
+
+
 def nodes_of(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
     yield plan
     for part in plan.get("Plans", ()):

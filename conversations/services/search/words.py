@@ -7,7 +7,7 @@ so a query has two forms. `loose` asks for all words of a phrase, anywhere: an i
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -44,6 +44,10 @@ class Words:
     ends_open: bool
     # What an index looks up: for each alternative, of each term (a word, a phrase, a URL) the operands that must all be there.
     lookups: tuple[tuple[tuple[str, ...], ...], ...]
+    # If the last word is a letter so far: its operand, and the query with a `loose` that does not have it. Half of all messages
+    # may have a word with that letter, and the index would read them all.
+    letter: str | None = None
+    without_letter: "Words | None" = None
 
     @property
     def is_one_term(self) -> bool:
@@ -84,20 +88,42 @@ def read_words(text: str, fetch: Fetch) -> Words | None:
 def _words(alternatives: list[list[_Term]]) -> Words | None:
     if not alternatives:
         return None
+    words = _combine(alternatives, None)
+    begun = _begun_with_a_letter(alternatives[-1])
+    if begun is None:
+        return words
+    return replace(words, letter=_operands(begun)[-1], without_letter=_combine(alternatives, begun))
+
+
+def _combine(alternatives: list[list[_Term]], begun: _Term | None) -> Words:
+    """Return the query. The index is not asked for the last word of the term `begun`."""
     terms = [term for terms in alternatives for term in terms]
-    loose = " | ".join(_all(_loose(term) for term in terms) for terms in alternatives)
+    looked_up = [[(term, _operands(term)[: -1 if term is begun else None]) for term in terms] for terms in alternatives]
+    loose = [_all(_loose(*pair) for pair in pairs if pair[1]) for pairs in looked_up]
     exact = " | ".join(_all(_exact(term) for term in terms) for terms in alternatives)
     wanted = [piece for term in terms if not term.is_unwanted for piece in term.pieces]
-    phrases = [term for term in terms if len(_sequence(term)) > 1]
+    typed = [term.typed for term in terms if len(_sequence(term)) > 1]
+    if begun is not None and len(begun.pieces) == 1:
+        # A word that begins with this letter.
+        typed.append(f" {begun.pieces[0]}")
     is_plain = len(alternatives) == 1 and not any(term.is_unwanted for term in terms)
     return Words(
-        loose=loose,
-        exact=exact if phrases else None,
-        typed=["%" + LIKE_SIGNS.sub(r"\\\g<0>", term.typed) + "%" for term in phrases] if is_plain else None,
+        loose=" | ".join(loose),
+        exact=exact if typed else None,
+        typed=["%" + LIKE_SIGNS.sub(r"\\\g<0>", text) + "%" for text in typed] if is_plain else None,
         wanted=tuple(wanted),
         ends_open=terms[-1].is_open,
-        lookups=tuple(tuple(_operands(term) for term in terms if not term.is_unwanted) for terms in alternatives),
+        lookups=tuple(tuple(operands for term, operands in pairs if operands and not term.is_unwanted) for pairs in looked_up),
     )
+
+
+def _begun_with_a_letter(terms: list[_Term]) -> _Term | None:
+    """Return the last term, if its last word has one letter so far and something else is wanted too."""
+    last = terms[-1]
+    letter = last.pieces[-1]
+    is_letter = last.is_open and len(letter) == 1 and letter.isalnum() and not UNSPACED.match(letter)
+    has_others = len(last.pieces) > 1 or any(not term.is_unwanted for term in terms[:-1])
+    return last if is_letter and has_others else None
 
 
 def _pieces(words: str) -> Iterator[str]:
@@ -115,11 +141,9 @@ def _pieces(words: str) -> Iterator[str]:
             run = ""
 
 
-def _loose(term: _Term) -> str:
-    if term.is_unwanted:
-        # Without positions no phrase is certain, so PostgreSQL keeps all rows here, and `exact` decides.
-        return _exact(term)
-    return _all(_operands(term))
+def _loose(term: _Term, operands: Sequence[str]) -> str:
+    # Without positions no unwanted phrase is certain, so PostgreSQL keeps all rows here, and `exact` decides.
+    return _exact(term) if term.is_unwanted else _all(operands)
 
 
 def _operands(term: _Term) -> tuple[str, ...]:
