@@ -122,11 +122,20 @@ def count_further_sends(request: Request, sends: int) -> None:
 
     One that counts for more than the whole limit takes all of it. Raises a 429.
     """
-    rate: Rate | None = settings.THROTTLE_SEND
-    further = 0 if rate is None else min(sends, rate.requests - 1)
+    _count_further(request, SendThrottle(), sends)
+
+
+def count_further_reads(request: Request, reads: int) -> None:
+    """Count a request that changes as much as several others, in the same way."""
+    _count_further(request, ReadThrottle(), reads)
+
+
+def _count_further(request: Request, throttle: UserThrottle, places: int) -> None:
+    rate: Rate | None = getattr(settings, throttle.limit.settings[0])
+    further = 0 if rate is None else min(places, rate.requests - 1)
     if rate is None or further <= 0:
         return
-    key = SendThrottle().key(request)
+    key = throttle.key(request)
     counted = meter.count(key, rate, further)
     request._request.META[COUNT] = counted
     if counted.wait_us:

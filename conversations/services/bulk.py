@@ -111,7 +111,7 @@ def change_all(
     result = BulkResult()
     change = _change(action, tags)
     candidates = filters.candidates(user_id, action)
-    walked = candidates if after is None else candidates.filter(after_key(after, "updated_at", descending=False))
+    walked = _behind(candidates, after)
     keys = list(walked.order_by("updated_at", "id").values_list("updated_at", "id")[: MOST_EXAMINED + 1])
     ends_at = time.monotonic() + LONGEST_S
     done = after
@@ -132,6 +132,15 @@ def change_all(
     if len(keys) > MOST_EXAMINED:
         result.last = done
     return result
+
+
+def count_candidates(*, user_id: UUID, filters: Filters, action: str, after: SortKey | None) -> int:
+    """Return at how many conversations `change_all` would look."""
+    return _behind(filters.candidates(user_id, action), after)[:MOST_EXAMINED].count()
+
+
+def _behind(candidates: ConversationQuerySet, after: SortKey | None) -> ConversationQuerySet:
+    return candidates if after is None else candidates.filter(after_key(after, "updated_at", descending=False))
 
 
 def _batches(keys: Sequence[tuple[Any, UUID]]) -> Iterator[Sequence[tuple[Any, UUID]]]:

@@ -94,7 +94,7 @@ def test_counting_a_long_history_reads_one_conversation_only(monkeypatch: pytest
             assert History(long.id).count(1000) == 1000
         else:
             with pytest.raises(ConversationTooLong):
-                forks.count_branch(conversation_id=long.id, user_id=USER_ID)
+                forks.measure_branch(conversation_id=long.id, user_id=USER_ID)
     with connection.cursor() as cursor:
         cursor.execute(f"EXPLAIN {queries[-1]['sql']}")
         plan = "\n".join(line for (line,) in cursor.fetchall())

@@ -23,10 +23,8 @@ from conversations.surfaces.ai_sdk.shown_history import find_replies
 from conversations.surfaces.ai_sdk.tool_parts import Outputs, said_by
 from conversations.surfaces.delivery import Delivery
 from conversations.surfaces.sending import begin_turn
+from conversations.surfaces.storage import sends_for
 from inference_proxy.protocols.tool_calls import read_calls
-
-# As on /v1/chat/completions.
-OUTPUTS_PER_SEND = 20
 
 
 class Round(NamedTuple):
@@ -43,7 +41,7 @@ def answer_outputs(request: Request, body: SubmitBody, results: ToolResults, con
     """
     reply_id, said = _find_round(Message.objects.in_conversation(conversation_id), results)
     *brought, last = said
-    count_further_sends(request, len(brought) // OUTPUTS_PER_SEND)
+    count_further_sends(request, sends_for(len(brought), sum(len(each.content) for each in said)))
     fingerprint = fingerprint_of("outputs", str(reply_id), [[each.call_id, each.form, each.content] for each in said])
     offered = body.offered()
     terms = Terms(

@@ -6,14 +6,16 @@ from rest_framework.request import Request
 from chatapi.api.bodies import read_body
 from chatapi.api.views import APIView
 from chatapi.api.wire import Response
+from chatapi.limits.throttling import count_further_reads
 from conversations.keyset import decode_cursor
-from conversations.services.bulk import Filters, change_all, change_some
+from conversations.services.bulk import Filters, change_all, change_some, count_candidates
 from conversations.services.tags import count_tags
 from conversations.surfaces.api.operations import conversations as operations
 from conversations.surfaces.api.requests import BulkBody
 from conversations.surfaces.api.responses.conversations import BULK_CURSOR, TagListSchema, TagSchema, bulk_answer
 from conversations.surfaces.callers import caller_id
 from conversations.surfaces.replica import from_replica
+from conversations.surfaces.storage import reads_for
 
 
 class TagsView(APIView):
@@ -30,9 +32,17 @@ class BulkView(APIView):
         chosen = read_body(BulkBody, request)
         action, tags = chosen.action, [] if chosen.tags is UNSET else chosen.tags
         if chosen.ids is not UNSET:
+            _count(request, action, len(chosen.ids))
             result = change_some(user_id=user_id, conversation_ids=chosen.ids, action=action, tags=tags)
         else:
             after = None if chosen.cursor is UNSET else decode_cursor(chosen.cursor, BULK_CURSOR)
             filters = Filters() if chosen.filters is UNSET else Filters(**chosen.filters.chosen())
+            _count(request, action, count_candidates(user_id=user_id, filters=filters, action=action, after=after))
             result = change_all(user_id=user_id, filters=filters, action=action, tags=tags, after=after)
         return Response(bulk_answer(action, result))
+
+
+def _count(request: Request, action: str, conversations: int) -> None:
+    # What can be deleted was made before, and was counted then. All else can be done again and again.
+    if action != "delete":
+        count_further_reads(request, reads_for(conversations))

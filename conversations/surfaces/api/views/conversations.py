@@ -23,7 +23,7 @@ from conversations.services.conversations import (
     restore_conversation,
     update_conversation,
 )
-from conversations.services.forks import count_branch, fork_conversation
+from conversations.services.forks import fork_conversation, measure_branch
 from conversations.services.replies.stop import stop_reply
 from conversations.services.sending.begin import regenerate_turn
 from conversations.services.sending.model_titles import name_conversation
@@ -60,10 +60,8 @@ from conversations.surfaces.ids import require_conversation_id, require_message_
 from conversations.surfaces.paging import MAX_OFFSET, read_cursor
 from conversations.surfaces.query_parameters import read_choice, read_flag, read_text, read_whole_number, read_zone
 from conversations.surfaces.replica import from_replica
+from conversations.surfaces.storage import sends_for
 from conversations.tags import clean_tag
-
-# A copy costs a hundredth of what a send does.
-MESSAGES_PER_SEND = 200
 
 
 def _answer(conversation: ConversationSchema, **options: Any) -> Response:
@@ -130,7 +128,7 @@ class ConversationViewSet(ViewSet):
     def fork(self, request: Request, conversation_id: str) -> Response:
         found_id, user_id = require_conversation_id(conversation_id), caller_id(request)
         body = read_body(ForkBody, request)
-        count_further_sends(request, count_branch(conversation_id=found_id, user_id=user_id) // MESSAGES_PER_SEND)
+        count_further_sends(request, sends_for(*measure_branch(conversation_id=found_id, user_id=user_id)))
         made_id, is_replay = fork_conversation(
             conversation_id=found_id,
             user_id=user_id,

@@ -32,7 +32,7 @@ from conversations.surfaces.openai.errors import Interrupted, StillRunning
 from conversations.surfaces.openai.long_histories import HistoryParser
 from conversations.surfaces.openai.queries import read_response_row
 from conversations.surfaces.openai.repeats import note_delivered, note_stream_delivered
-from conversations.surfaces.openai.requests import MOST_ITEMS
+from conversations.surfaces.storage import sends_for
 
 
 class CompletionView(RepeatedRequests):
@@ -49,7 +49,8 @@ class CompletionView(RepeatedRequests):
         question = question_of(body, fingerprint, request._request, user_id)
         # Clients send the whole history each time, and some cut off its beginning. So a history that is not stored here counts
         # for less than one of a response.
-        count_further_sends(request, len(new_messages(question)) // MOST_ITEMS)
+        brought = new_messages(question)
+        count_further_sends(request, sends_for(len(brought), sum(len(said.content) for said in brought)))
         turn = begin_response(request._request, question, key=key, delivery=Delivery.SSE if body.stream else Delivery.JSON)
         headers = {**reply_headers(turn), **conversation_header(turn.conversation_id), **limit_header(question)}
         read_row = partial(read_response_row, turn.reply_id, user_id)

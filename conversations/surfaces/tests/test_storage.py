@@ -1,0 +1,82 @@
+"""What one user may write per minute: a request that stores or changes much counts as several."""
+
+from typing import Any
+
+import pytest
+from pytest_django.fixtures import Settings
+
+from chatapi.environment import Rate
+from chatapi.tests.clients import UserClient
+from conversations.exceptions import ConversationNotFound
+from conversations.models import Conversation, Message, Role
+from conversations.surfaces.openai import asking
+from conversations.surfaces.storage import BYTES_PER_SEND, CONVERSATIONS_PER_READ, MESSAGES_PER_SEND
+from conversations.tests.factories import make_conversation
+
+pytestmark = pytest.mark.django_db
+LONG = "x" * BYTES_PER_SEND
+
+
+def make_branch(user: UserClient, *contents: str) -> Conversation:
+    conversation = make_conversation(user.user_id)
+    Message.objects.bulk_create(
+        Message(conversation_id=conversation.id, role=Role.USER, content=content) for content in contents
+    )
+    return conversation
+
+
+@pytest.mark.parametrize(
+    ("contents", "sends"), [(["short"], 1), (["short"] * 2 * MESSAGES_PER_SEND, 3), ([LONG], 2), ([LONG, LONG, LONG], 4)]
+)
+def test_a_fork_counts_by_what_it_copies(user: UserClient, settings: Settings, contents: list[str], sends: int) -> None:
+    conversation = make_branch(user, *contents)
+    settings.THROTTLE_SEND = Rate(10, 3600)
+    made = user.post(f"/api/conversations/{conversation.id}/fork", {})
+    assert made.status_code == 201
+    assert made["RateLimit-Remaining"] == str(10 - sends)
+
+
+def test_a_fork_over_the_limit_copies_nothing(user: UserClient, settings: Settings) -> None:
+    conversation = make_branch(user, LONG, LONG)
+    settings.THROTTLE_SEND = Rate(5, 3600)
+    statuses = [user.post(f"/api/conversations/{conversation.id}/fork", {}).status_code for _ in range(3)]
+    assert statuses == [201, 429, 429]
+    assert Conversation.objects.count() == 2
+
+
+@pytest.mark.parametrize(("contents", "sends"), [(["short"] * 4, 1), (["short"] * 20, 2), ([LONG[:8000]] * 18, 3)])
+def test_a_completion_counts_by_the_history_that_it_brings(
+    user: UserClient, settings: Settings, monkeypatch: pytest.MonkeyPatch, contents: list[str], sends: int
+) -> None:
+    def begin(*_: object, **__: object) -> Any:
+        raise ConversationNotFound
+
+    monkeypatch.setattr(asking, "_begin", begin)
+    settings.THROTTLE_SEND = Rate(10, 3600)
+    history = [{"role": ("user", "assistant")[at % 2], "content": content} for at, content in enumerate(contents)]
+    body = {"model": "tiny", "messages": [*history, {"role": "user", "content": "and now?"}]}
+    answer = user.post("/v1/chat/completions", body)
+    assert answer.status_code == 404
+    assert answer["RateLimit-Remaining"] == str(10 - sends)
+
+
+@pytest.mark.parametrize("action", ["archive", "tag", "delete"])
+def test_a_change_of_many_counts_by_their_number(user: UserClient, settings: Settings, action: str) -> None:
+    for _ in range(2 * CONVERSATIONS_PER_READ):
+        make_conversation(user.user_id)
+    settings.THROTTLE_READ = Rate(10, 3600)
+    tags = {"tags": ["work"]} if action == "tag" else {}
+    changed = user.post("/api/conversations/bulk", {"action": action, "all": True, **tags})
+    assert (changed.status_code, changed.json()["changed"]) == (200, 2 * CONVERSATIONS_PER_READ)
+    # What is deleted can't be deleted again.
+    assert changed["RateLimit-Remaining"] == ("9" if action == "delete" else "7")
+
+
+def test_a_change_of_named_ones_counts_by_their_number(user: UserClient, settings: Settings) -> None:
+    settings.THROTTLE_READ = Rate(3, 3600)
+    ids = [str(make_conversation(user.user_id).id) for _ in range(CONVERSATIONS_PER_READ)]
+    statuses = [
+        user.post("/api/conversations/bulk", {"action": action, "ids": ids}).status_code for action in ("archive", "unarchive")
+    ]
+    assert statuses == [200, 429]
+    assert Conversation.objects.filter(is_archived=True).count() == len(ids)
