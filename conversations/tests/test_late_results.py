@@ -38,6 +38,17 @@ def regenerate(conversation: Conversation) -> Turn:
     return regenerate_turn(conversation_id=conversation.id, user_id=USER_ID, sampling=Sampling())
 
 
+def edit(turn: Turn) -> Turn:
+    [conversation_id] = Message.objects.filter(id=turn.reply_id).values_list("conversation_id", flat=True)
+    return edit_turn(
+        conversation_id=conversation_id,
+        user_id=USER_ID,
+        message_id=turn.user_message_id,
+        content="edited",
+        sampling=Sampling(),
+    )
+
+
 def activate(message_id: UUID) -> None:
     conversation_id = Message.objects.values_list("conversation_id", flat=True).get(id=message_id)
     activate_message(conversation_id=conversation_id, user_id=USER_ID, message_id=message_id)
@@ -100,13 +111,7 @@ def test_it_changes_nothing_if_the_conversation_went_on(conversation: Conversati
 
 
 def test_it_changes_nothing_if_the_question_was_edited(conversation: Conversation, lost: Turn) -> None:
-    edited = edit_turn(
-        conversation_id=conversation.id,
-        user_id=USER_ID,
-        message_id=lost.user_message_id,
-        content="edited",
-        sampling=Sampling(),
-    )
+    edited = edit(lost)
     end(lost, "complete", "whole")
     assert branch(conversation) == ["edited", ""]
     end(edited, "failed", "other")
@@ -152,6 +157,26 @@ def test_a_retry_counts_over_it_if_it_comes_to_something(
         end(retry, status, text)
         end(lost, "complete", "late")
     assert branch(conversation) == ["question", expected]
+
+
+@pytest.mark.parametrize("meanwhile", ["nothing", "the conversation went on", "the user left and came back", "a stop"])
+def test_an_edit_that_is_refused_late_gives_back_the_former_version(conversation: Conversation, meanwhile: str) -> None:
+    first = send(conversation)
+    end(first, "complete", "answer")
+    edited = take_for_dead(edit(first))
+    expected = ["edited", ""]
+    if meanwhile == "nothing":
+        expected = ["question", "answer"]
+    elif meanwhile == "the conversation went on":
+        end(send(conversation, "next"), "complete", "next answer")
+        expected += ["next", "next answer"]
+    elif meanwhile == "the user left and came back":
+        activate(first.user_message_id)
+        activate(edited.user_message_id)
+    else:
+        Message.objects.filter(id=edited.reply_id).update(stop_requested=True)
+    end(edited, "failed", "")
+    assert branch(conversation) == expected
 
 
 @pytest.mark.django_db(transaction=True)

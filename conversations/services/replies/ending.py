@@ -68,10 +68,12 @@ WITH ended AS (
 SELECT false, status, {UNCOUNTED_SQL} FROM ended
 """  # noqa: S608  # only a constant of `usage` goes into it
 
-# An answer that takes another one's place does so under the conversation's lock, like every other choice. This runs before
-# FINISH_SQL, which needs a snapshot of after the wait.
+# An end that changes what is active does so under the conversation's lock, like every other choice. This runs before the
+# statements that choose, which need a snapshot of after the wait.
 LOCK_FOR_CHOICE_SQL = """
-SELECT id FROM conversations WHERE id = (SELECT conversation_id FROM messages WHERE id = %(id)s AND NOT is_active)
+SELECT id FROM conversations WHERE id = (
+    SELECT conversation_id FROM messages WHERE id = %(id)s AND (NOT is_active OR status = 'interrupted')
+)
 FOR NO KEY UPDATE
 """
 
@@ -128,8 +130,9 @@ RETURNING before.was_guessed, reply.status, {UNCOUNTED_SQL}
 """  # noqa: S608  # only a constant of `usage` goes into it
 
 # If the inference service refuses an edit, the version that it left becomes active again, with all that was left in the same
-# choice. This runs before FINISH_SQL, because it requires that the reply is still running: later the user may have chosen
-# another version. It changes nothing if the new version has another answer that is not void. Safe to repeat.
+# choice. This runs before FINISH_SQL, because it requires that the reply is still running, or was taken for dead: later the
+# user may have chosen another version. In the second case, the conversation must not have gone on, and nobody must have left
+# the new version and come back. It changes nothing if the new version has another answer that is not void. Safe to repeat.
 GIVE_BACK_SQL = f"""
 WITH refused AS (
     SELECT reply.id, reply.conversation_id, asked.id AS asked_id, replaced.left_order
@@ -141,7 +144,14 @@ WITH refused AS (
           AND coalesce(version.parent_id, version.id) = coalesce(asked.parent_id, asked.id) AND version.id <> asked.id
         ORDER BY version.left_order DESC LIMIT 1
     ) AS replaced
-    WHERE reply.id = %(id)s AND reply.status = 'streaming' AND reply.is_active AND NOT reply.stop_requested AND NOT EXISTS (
+    WHERE reply.id = %(id)s AND reply.is_active AND NOT reply.stop_requested AND (
+        reply.status = 'streaming' OR (
+            reply.status = 'interrupted' AND asked.left_order IS NULL AND NOT EXISTS (
+                SELECT FROM messages AS later
+                WHERE later.conversation_id = reply.conversation_id AND later.is_active AND later.created_at > reply.created_at
+            )
+        )
+    ) AND NOT EXISTS (
         SELECT FROM messages AS other
         WHERE other.parent_id = asked.id AND other.role = 'assistant' AND other.id <> reply.id
           AND NOT (other.status IN ('failed', 'interrupted') AND other.{WITHOUT_TEXT_SQL})
