@@ -24,12 +24,15 @@ SELECT %(new_id)s, user_id, {TITLE_SQL}, CASE WHEN %(title)s IS NULL THEN title_
        expires_at, id
 FROM conversations WHERE id = %(id)s
 """  # noqa: S608  # only a constant goes into it
-# New ids, and links between the copies. Rows say when they were said, and who brought or made them; what was measured, rated or
-# counted stays with the originals.
+# New ids, and links between the copies. The ids are in the order of the branch, because the predecessor's messages may have the
+# same time. Rows say when they were said, and who brought or made them; what was measured, rated or counted stays with the
+# originals.
 MESSAGES_SQL = f"""
 WITH copied AS (
-    SELECT *, gen_random_uuid() AS new_id, lag(id) OVER (ORDER BY place) AS before_id
-    FROM messages JOIN unnest(%(ids)s::uuid[]) WITH ORDINALITY AS wanted (wanted_id, place) ON wanted.wanted_id = messages.id
+    SELECT *, lag(id) OVER (ORDER BY place) AS before_id
+    FROM messages
+    JOIN unnest(%(ids)s::uuid[], %(new_ids)s::uuid[]) WITH ORDINALITY AS wanted (wanted_id, new_id, place)
+        ON wanted.wanted_id = messages.id
 )
 INSERT INTO messages (id, conversation_id, role, content, reasoning, reasoning_before_text, model_tag, token_count,
                       inference_time_ms, created_at, status, parent_id, follows_id, error_code, finish_reason, context, source,
@@ -84,6 +87,7 @@ def fork_conversation(
         ids = _branch(Message.objects.in_conversation(conversation_id), message_id)
         made_id = new_id()
         values: dict[str, Any] = {"id": conversation_id, "new_id": made_id, "title": title, "ids": ids}
+        values["new_ids"] = [new_id() for _ in ids]
         with connection.cursor() as cursor:
             cursor.execute(CONVERSATION_SQL, values)
             cursor.execute(MESSAGES_SQL, values)

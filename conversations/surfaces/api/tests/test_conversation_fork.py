@@ -55,6 +55,22 @@ def test_a_running_reply_is_not_copied(client: Client, conversation: str, upstre
     stream.finish()
 
 
+def test_messages_of_the_predecessor_that_have_the_same_time_keep_their_order(
+    client: Client, conversation: str, database_url: str
+) -> None:
+    insert = "INSERT INTO messages (conversation_id, role, content) VALUES (%s, %s, %s)"
+    with psycopg.connect(database_url) as connection:
+        for place in range(20):
+            connection.execute(insert, [conversation, ("user", "assistant")[place % 2], str(place)])
+    assert said(client, fork(client, conversation).json["id"]) == said(client, conversation)
+    client.ask(conversation, "new")
+    copy = fork(client, conversation).json["id"]
+    assert said(client, copy) == said(client, conversation)
+    # Ids made later sort later, as those of all new rows.
+    ids = [item["id"] for item in client.conversation(copy)["messages"]]
+    assert ids == sorted(ids)
+
+
 def test_a_repeated_fork_is_one(client: Client, conversation: str) -> None:
     client.ask(conversation, "one")
     key = {"Idempotency-Key": "fork-1"}
