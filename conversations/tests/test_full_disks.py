@@ -46,7 +46,9 @@ def test_an_archive_that_the_disk_cannot_hold_deletes_nothing_that_it_lacks(
     before = remaining()
     archive = tmp_path / name
     process = spawn("prune_history", "--older-than=2026-06-01", "--yes", f"--archive={archive}", file_limit=128 * 1024)
-    assert fails(process).startswith("CommandError: Cannot write the archive: [Errno 27]")
+    said = fails(process)
+    assert said.startswith("CommandError: Cannot write the archive: [Errno 27]")
+    assert "run the command again" in said
     assert open_transactions() == 0
     deleted = before - remaining()
     assert deleted != before

@@ -123,6 +123,13 @@ def test_retry_after_is_honoured(receiver: Receiver) -> None:
     assert 7100 < waits(event) <= 7200
 
 
+def test_retry_after_puts_off_by_a_day_at_most(receiver: Receiver) -> None:
+    receiver.answer = status(503, "Retry-After: 9999999")
+    event = note()
+    deliver_due(Outbox())
+    assert waits(event) <= 24 * 3600
+
+
 def test_a_receiver_that_wants_it_no_more_is_not_asked_again(receiver: Receiver) -> None:
     receiver.answer = status(410)
     event = note()
