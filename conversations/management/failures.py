@@ -13,8 +13,11 @@ TOLD_CLASSES = ("08", "28", "3D", "53", "57P")
 
 
 @contextmanager
-def failing_clearly(file_work: str = "") -> Iterator[None]:
-    """Turn failures of the database and, with `file_work` ("Cannot write the archive"), of files into a `CommandError`."""
+def failing_clearly(file_work: str = "", advice: str = "") -> Iterator[None]:
+    """Turn failures of the database and, with `file_work` ("Cannot write the archive"), of files into a `CommandError`.
+
+    `advice` is a sentence for those of files.
+    """
     try:
         yield
     except (DatabaseError, InterfaceError) as failure:
@@ -22,7 +25,7 @@ def failing_clearly(file_work: str = "") -> Iterator[None]:
     except OSError as failure:
         if not file_work:
             raise
-        raise CommandError(f"{file_work}: {failure}") from None
+        raise CommandError(f"{file_work}: {failure}{'. ' if advice else ''}{advice}") from None
 
 
 def reason_of(failure: Exception) -> str:

@@ -37,6 +37,7 @@ from conversations.services.history.prune_runs import note_prune_run
 from conversations.services.history.retention import apply_rules
 
 FINAL_STATUSES = [status for status in Status.values if status != Status.STREAMING]
+CONTINUED = "It has all that was deleted. Make room, or copy it to another disk, and run the command again: it goes on there."
 EPILOG = """
 A conversation must match all given criteria; give at least one, or --by-rules. The command never deletes a conversation with a
 running reply, deletes favourites only with --include-favorites, and spares and counts what is on hold (see legal_hold). It
@@ -115,7 +116,8 @@ class Command(OperatorCommand):
             if problem := problem_with_name(options["archive"]):
                 raise CommandError(f"Cannot write the archive: {problem}", returncode=2)
             require_writable(options["archive"], "Cannot write the archive")
-        with Interruption(options["max_seconds"]) as interruption, failing_clearly("Cannot write the archive"):
+        advice = CONTINUED if options["archive"] else ""
+        with Interruption(options["max_seconds"]) as interruption, failing_clearly("Cannot write the archive", advice):
             if options["by_rules"]:
                 self._apply_rules(options, interruption)
                 return
