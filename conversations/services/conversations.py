@@ -31,6 +31,7 @@ from conversations.services.sending.model_tags import may_choose, require_allowe
 from conversations.services.sending.titles import is_unnamed_title
 from conversations.services.user_directory import requires_known_user
 from conversations.tags import tag_columns
+from conversations.visible_text import is_blank
 
 DELETION_BATCH = 100
 
@@ -68,7 +69,7 @@ def create_conversation(
             returned,
             id=new_id(),
             user_id=user_id,
-            title=title if title and title.strip() else DEFAULT_TITLE,
+            title=DEFAULT_TITLE if title is None or is_blank(title) else title,
             title_source=TitleSource.DEFAULT if is_unnamed_title(title) else TitleSource.USER,
             model_tag=model_tag or DEFAULT_MODEL_TAG,
             assistant_id=assistant and assistant.id,

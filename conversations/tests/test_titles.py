@@ -43,6 +43,7 @@ def test_the_beginning_cut_at_a_word(content: str, title: str) -> None:
         ("New conversation", "default", True),
         (None, "default", True),
         ("", "default", True),
+        ("\u2800\u200b", "default", True),
         (" new chat ", "default", True),
         ("Untitled", "default", True),
         ("Recipes", "default", False),

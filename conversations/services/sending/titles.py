@@ -6,10 +6,11 @@ import regex
 from django.conf import settings
 
 from conversations.models import DEFAULT_TITLE, TitleSource
+from conversations.visible_text import is_blank
 
 AUTOMATIC_TITLE_CHARACTERS = 80
 # Titles that clients of the predecessor gave to conversations without a name. UNNAMED_TITLES adds those of other front-ends.
-UNNAMED = frozenset({"", DEFAULT_TITLE.lower(), "new chat", "untitled"})
+UNNAMED = frozenset({DEFAULT_TITLE.lower(), "new chat", "untitled"})
 
 # A title shows the beginning of a message only.
 MOST_READ = 4_000
@@ -43,7 +44,7 @@ LIGHT_EMPHASIS = regex.compile(r"(?<![\w*])([*_])(?=[^\s*_])(.{1,80}?)(?<=[^\s*_
 def is_unnamed_title(title: str | None) -> bool:
     """Return whether clients give this title to conversations without a name."""
     name = _comparable(title or "")
-    return name in UNNAMED or any(name == _comparable(one) for one in settings.UNNAMED_TITLES)
+    return is_blank(name) or name in UNNAMED or any(name == _comparable(one) for one in settings.UNNAMED_TITLES)
 
 
 def _comparable(title: str) -> str:

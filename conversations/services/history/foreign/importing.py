@@ -32,6 +32,7 @@ from conversations.services.history.reading import MAX_LINE_BYTES, ImportProblem
 from conversations.services.history.tombstones import erased_among
 from conversations.services.sending.titles import is_unnamed_title
 from conversations.tags import MAX_TAG_CHARACTERS, MAX_TAGS, clean_tag, tag_columns
+from conversations.visible_text import is_blank
 
 IMPORTED = "import"
 APPLICATIONS: dict[str, tuple[ModuleType, re.Pattern[str]]] = {
@@ -205,7 +206,7 @@ class _Run:
             {
                 "id": conversation_id,
                 "user_id": self._user_id,
-                "title": chat.title[:MAX_TITLE_CHARACTERS] or None,
+                "title": None if is_blank(chat.title) else chat.title[:MAX_TITLE_CHARACTERS],
                 "title_source": TitleSource.DEFAULT if is_unnamed_title(chat.title) else TitleSource.USER,
                 "created_at": begun_at,
                 "updated_at": max([row.said_at for row in rows] + [chat.updated_at or begun_at]),

@@ -47,7 +47,7 @@ def test_a_title_that_clients_give_to_unnamed_chats_is_replaced_by_the_first_mes
     assert Conversation.objects.get().title_source == "default"
 
 
-@pytest.mark.parametrize("nothing", [None, "", "  "])
+@pytest.mark.parametrize("nothing", [None, "", "  ", "\u200b", "\u2800", "\u3164\u202e"])
 def test_no_title_and_no_model_in_other_words(user: UserClient, nothing: str | None) -> None:
     created = user.post(ADDRESS, {"title": nothing, "model_tag": nothing and ""}).json()
     assert (created["title"], created["model_tag"]) == ("New conversation", "default")
