@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inference_proxy.exceptions import UpstreamError
-from inference_proxy.upstream.sse import ERROR_EVENT, MAX_UNFINISHED_BYTES, EventDecoder
+from inference_proxy.upstream.sse import ERROR_EVENT, LONG_EVENT_BYTES, MAX_UNFINISHED_BYTES, MOST_LONG_EVENTS, EventDecoder
 
 STREAM = (
     b'data: {"token": "h\xc3\xa9"}\n\n'
@@ -156,3 +156,30 @@ def test_small_pieces_cost_what_they_hold(line_end: bytes) -> None:
 )
 def test_what_services_send_by_mistake(stream: bytes, events: list[bytes], size: int) -> None:
     assert decode([stream[at : at + size] for at in range(0, len(stream), size)]) == events
+
+
+@pytest.mark.parametrize("begin", [b"data: ", b'{"choices": "'])
+def test_only_some_events_may_be_long_at_once(begin: bytes) -> None:
+    long = begin + b"x" * LONG_EVENT_BYTES
+    decoders = [EventDecoder() for _ in range(MOST_LONG_EVENTS)]
+    for decoder in decoders:
+        assert decoder.feed(long) == []
+    with pytest.raises(UpstreamError):
+        EventDecoder().feed(long)
+    # Those that go on keep their place.
+    assert decoders[0].feed(b"x") == []
+    ended = EventDecoder()
+    assert ended.feed(b"data: short\n\n") == [b"short"]
+    del decoder, decoders
+    for _ in range(MOST_LONG_EVENTS + 1):
+        [event] = EventDecoder().feed(b"data: " + b"x" * LONG_EVENT_BYTES + b"\n\n")
+        assert len(event) == LONG_EVENT_BYTES
+
+
+def test_an_event_that_has_ended_leaves_its_place() -> None:
+    decoder = EventDecoder()
+    for _ in range(MOST_LONG_EVENTS + 1):
+        assert decoder.feed(b"data: " + b"x" * LONG_EVENT_BYTES * 2) == []
+        assert len(decoder.feed(b"\n\n")[0]) == 2 * LONG_EVENT_BYTES
+    others = [EventDecoder() for _ in range(MOST_LONG_EVENTS)]
+    assert [other.feed(b"data: " + b"x" * LONG_EVENT_BYTES) for other in others] == [[]] * MOST_LONG_EVENTS

@@ -12,6 +12,7 @@ Each byte is looked at a fixed number of times, however small the chunks are: a 
 
 import json
 import re
+from weakref import WeakSet
 
 import orjson
 
@@ -19,6 +20,9 @@ from inference_proxy.exceptions import UpstreamError
 
 # One event may be as long as a whole reply.
 MAX_UNFINISHED_BYTES = 8 * 1024 * 1024
+# How many events may be longer than a mebibyte at once, in all replies of this process.
+LONG_EVENT_BYTES = 1024 * 1024
+MOST_LONG_EVENTS = 16
 # One event of one line: what most services send for most tokens, and read in a quarter of the time.
 SINGLE_EVENT = re.compile(rb"data: ([^\r\n]*)\n\n")
 BOM = b"\xef\xbb\xbf"
@@ -51,6 +55,8 @@ class EventDecoder:
         self._is_at_start = True
         # Whether nothing of all this is left of the last chunk.
         self._is_between_events = False
+        # Whether it is one of `_long`.
+        self._is_long = False
         # Whether the answer is a JSON document instead of a stream of events. It is handed out at the end.
         self.is_document = False
 
@@ -175,8 +181,20 @@ class EventDecoder:
         self._may_be_whole = True
 
     def _check_length(self, events: list[bytes]) -> None:
-        if len(self._line) + len(self._data) > MAX_UNFINISHED_BYTES and not events:
+        size = len(self._line) + len(self._data)
+        if size <= LONG_EVENT_BYTES:
+            if self._is_long:
+                self._is_long = False
+                _long.discard(self)
+            return
+        if not events and (size > MAX_UNFINISHED_BYTES or (not self._is_long and len(_long) >= MOST_LONG_EVENTS)):
             raise UpstreamError
+        self._is_long = True
+        _long.add(self)
+
+
+# Those with a long event that has no end yet.
+_long: WeakSet[EventDecoder] = WeakSet()
 
 
 def _events_of_document(document: bytes) -> list[bytes]:
