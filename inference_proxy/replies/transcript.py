@@ -36,6 +36,8 @@ MAX_REPLY_FRAMES = 65_536
 MAX_REPLY_BYTES = 8 * 1024 * 1024
 # A follower that lacks more frames gets them merged: making and encoding 60,000 frames would take the worker 0.3 s.
 MOST_SINGLE_FRAMES = 1024
+# Of a long reply, a follower takes so much at a time. A client that reads slowly holds what was taken in memory.
+MOST_BYTES_TAKEN = 128 * 1024
 
 
 class Transcript:
@@ -175,8 +177,13 @@ class Transcript:
         return TranscriptFollower(self, after, is_present)
 
     def frames_from(self, position: int) -> tuple[list[Frame], int]:
-        """Return the frames from a position on, and the position behind them. Many of them are merged."""
+        """Return the frames from a position on, and the position behind them. Many of them are merged.
+
+        If there is much, there is more behind that position.
+        """
         end = len(self._offsets)
+        if end - position > 1:
+            end = self._end_of_piece(position, end)
         if end - position > MOST_SINGLE_FRAMES:
             begin = end if self._first_call is None else max(position, self._first_call)
             called = [(frame_id(self._cursor_after(index)), self._payload(index)) for index in range(begin, end)]
@@ -184,6 +191,12 @@ class Transcript:
         if not self._reasoning_offsets and self._first_call is None:
             return [(self._offsets[index], self._payload(index)) for index in range(position, end)], end
         return [(frame_id(self._cursor_after(index)), self._payload(index)) for index in range(position, end)], end
+
+    def _end_of_piece(self, position: int, end: int) -> int:
+        most = (self._ends[position - 1] if position else 0) + MOST_BYTES_TAKEN
+        if self._ends[end - 1] <= most:
+            return end
+        return max(position + 1, bisect_right(self._ends, most, position, end))
 
     def _merged_frames(self, position: int, end: int) -> list[Frame]:
         """Return the text and reasoning between two positions: one frame until the other channel goes on."""
@@ -247,6 +260,10 @@ class Transcript:
     def _payload(self, index: int) -> bytes:
         begin = self._ends[index - 1] if index else 0
         return bytes(self._payloads[begin : self._ends[index]])
+
+    @property
+    def frame_count(self) -> int:
+        return len(self._offsets)
 
     @property
     def closing(self) -> list[Frame] | None:
@@ -321,8 +338,11 @@ class TranscriptFollower:
             frames, self._position, has_caught_up = self._transcript.frames_lacked(self._position, self._after)
             if has_caught_up:
                 self._after = None
-        # Read before the frames, so that none is missed: a closed transcript gets no more.
-        if closing is not None:
+        if self._position < self._transcript.frame_count:
+            # There is more than was taken.
+            self._wakeup.set()
+        elif closing is not None:
+            # Read before the frames, so that none is missed: a closed transcript gets no more.
             frames += closing
             self.has_ended = True
         return frames

@@ -12,7 +12,7 @@ import pytest
 
 from inference_proxy.protocols.tool_calls import ToolCall
 from inference_proxy.replies.frames import START, Cursor, Frame, call_payload, cursor_of
-from inference_proxy.replies.transcript import MAX_REPLY_CHARACTERS, Transcript, TranscriptFollower
+from inference_proxy.replies.transcript import MAX_REPLY_CHARACTERS, MOST_BYTES_TAKEN, Transcript, TranscriptFollower
 from tests.support.waiting import LIMIT_S
 
 DONE: list[Frame] = [(None, b'{"done":true}')]
@@ -220,6 +220,22 @@ def test_many_frames_are_merged(most: int, monkeypatch: pytest.MonkeyPatch) -> N
         for after in (Cursor(*lengths) for lengths in product(range(len(text) + 1), range(len(reasoning) + 1))):
             frames = whole.follow(after).take()
             assert what_comes(frames, after) == (text[after.text :], reasoning[after.reasoning :])
+
+
+@pytest.mark.parametrize("after", [Cursor(0, 0), Cursor(0, 1003)])
+def test_a_follower_takes_a_long_reply_in_pieces(after: Cursor) -> None:
+    written = Transcript()
+    for channel in "RTRT":
+        add_mixed(written, [(channel, "word " * 200)] * 100)
+    follower = written.follow(after)
+    written.close(list(DONE))
+    pieces = []
+    while not follower.has_ended:
+        pieces.append(follower.read(LIMIT_S))
+        assert sum(len(payload) for _, payload in pieces[-1]) < MOST_BYTES_TAKEN + 10_000
+    assert len(pieces) >= 400_000 // MOST_BYTES_TAKEN
+    frames = [frame for piece in pieces for frame in piece]
+    assert what_comes(frames, after) == (("word " * 40_000)[after.text :], ("word " * 40_000)[after.reasoning :])
 
 
 def test_a_long_reply_comes_in_a_few_frames() -> None:
