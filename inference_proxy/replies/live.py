@@ -101,10 +101,15 @@ class LiveReplies:
         self, reply_id: UUID, request: GenerationRequest, *, former: Former | None = None, is_background: bool = False
     ) -> Generation:
         """Start generating a reply whose row exists, or, with what it was, continue it."""
-        generation = Generation(
-            reply_id, request, self._store, former=former, is_background=is_background, pause_s=self._pause_s
-        )
-        self.keep()
+        try:
+            generation = Generation(
+                reply_id, request, self._store, former=former, is_background=is_background, pause_s=self._pause_s
+            )
+            self.keep()
+        except BaseException:
+            # There was no memory for what the reply had before, for example.
+            self.note_never_begun(reply_id)
+            raise
         with self._lock:
             self._running[reply_id] = generation
             self._expected.pop(reply_id, None)

@@ -12,6 +12,8 @@ from inference_proxy.replies import live
 from inference_proxy.replies.generation import Generation
 from inference_proxy.replies.live import CHECKPOINT_CHARACTERS, LiveReplies
 from inference_proxy.replies.store import Directives, Draft, FinishedReply
+from inference_proxy.replies.transcript import Transcript
+from inference_proxy.tests.test_continuing import FORMER
 
 
 class Store:
@@ -164,6 +166,23 @@ def test_a_reply_that_never_began_is_interrupted_when_its_row_appears(
     for _ in range(3):
         replies._tick()
     assert store.interrupted == [reply_id]
+
+
+@pytest.mark.usefixtures("no_keeper")
+def test_a_reply_that_can_t_be_continued_for_lack_of_memory_is_interrupted_at_once(
+    replies: LiveReplies, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Transcript, "begin_with", fail)
+    reply_id = uuid.uuid4()
+    store.rows.add(reply_id)
+    replies.expect(reply_id)
+    with pytest.raises(MemoryError):
+        replies.start(reply_id, GenerationRequest([]), former=FORMER)
+    replies._tick()
+    assert (store.interrupted, replies._expected) == ([reply_id], {})
 
 
 def test_it_is_forgotten_when_it_would_count_as_abandoned(

@@ -193,6 +193,11 @@ class Cluster:
                     return None
         return states
 
+    def pools(self) -> dict[tuple[int, int], tuple[int, int]]:
+        """Return how many connections each pool of each worker has, and how many of them are free."""
+        states = self.worker_states() or {}
+        return {(pid, number): tuple(pool) for pid, state in states.items() for number, pool in enumerate(state["pools"])}
+
     def _look_into(self, pid: int) -> dict[str, Any]:
         with socket.socket(socket.AF_UNIX) as window:
             window.settimeout(5)

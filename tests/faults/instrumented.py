@@ -101,6 +101,7 @@ def _state() -> dict[str, Any]:
     return {
         "replies": len(live_replies.running()),
         "threads": [thread.name for thread in threading.enumerate() if not LASTING_THREADS.match(thread.name)],
+        "pools": [(stats["pool_size"], stats["pool_available"]) for stats in every],
         "connections": sum(stats["pool_size"] for stats in every),
         "connections_free": sum(stats["pool_available"] for stats in every),
         "connections_wanted": sum(stats.get("requests_waiting", 0) for stats in every),

@@ -95,6 +95,11 @@ class Play:
         return any(fault.victim in victims for fault in self.struck)
 
     @property
+    def has_taken_memory(self) -> bool:
+        """Whether a worker was to find no memory."""
+        return any(fault.kind == "memory" for fault in self.struck)
+
+    @property
     def may_interrupt(self) -> bool:
         """Whether a worker or its connections to the database were lost."""
         return any(
@@ -183,15 +188,16 @@ class Play:
         return play
 
     def _look_at_connections(self) -> None:
-        """See that every worker has all its connections at some moment, although replies are running."""
+        """See that each pool of every worker has all its connections at some moment, although replies are running.
+
+        Not all pools at the same moment: on a busy machine, one of them is in use almost always.
+        """
         if self.was_hit("worker", "database"):
             return
-        never_free = set(self.cluster.worker_states() or {})
+        never_free = set(self.cluster.pools())
 
         def is_free() -> bool:
-            states = self.cluster.worker_states() or {}
-            free = {pid for pid, state in states.items() if state["connections_free"] == state["connections"]}
-            never_free.difference_update(free)
+            never_free.difference_update(place for place, (size, free) in self.cluster.pools().items() if free == size)
             return not never_free
 
         try:
