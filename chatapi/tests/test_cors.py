@@ -1,5 +1,8 @@
 """Which pages of other origins a browser lets use the service."""
 
+import re
+from pathlib import Path
+
 import pytest
 from django.http import HttpResponse
 from django.test import Client
@@ -49,6 +52,16 @@ def test_an_unlisted_origin_may_not(user: UserClient) -> None:
 def test_headers_that_clients_send_are_allowed(user: UserClient, asked: str) -> None:
     allowed = preflight(user, "/api/conversations", asked=asked)["Access-Control-Allow-Headers"].split(", ")
     assert set(asked.split(",")) <= set(allowed)
+
+
+@pytest.mark.parametrize("page", ["surfaces.md", "clients.md"])
+def test_pages_may_read_every_header_that_the_documentation_names(user: UserClient, page: str) -> None:
+    written = (Path(__file__).parents[2] / "docs" / page).read_text()
+    named = {name.lower() for name in re.findall(r"\b[xX]-[A-Za-z]+(?:-[A-Za-z]+)+", written)}
+    sent = {name.lower() for name in preflight(user, "/api/conversations")["Access-Control-Allow-Headers"].split(", ")}
+    read = user.get("/api/conversations", headers={"Origin": ORIGIN})["Access-Control-Expose-Headers"]
+    assert named
+    assert named - sent <= {name.lower() for name in read.split(", ")}
 
 
 @pytest.mark.django_db
