@@ -68,11 +68,13 @@ def begin_turn(
     user_id: UUID | None,
     idempotency_key: str,
     when_busy: WhenBusy | None = None,
+    change: Callable[[], object] | None = None,
     **question: Any,
 ) -> Turn:
     """Begin a turn, or return the turn that this client began earlier, if the request continues its stream.
 
-    The conversation may be one that this turn creates.
+    The conversation may be one that this turn creates. `change` changes it together with the turn, or not at all; a turn with
+    one can't wait behind others.
 
     Raises `GenerationInProgress`, and what `begin` raises.
     """
@@ -92,12 +94,23 @@ def begin_turn(
     # As JSON, a message that may wait is answered at once, too.
     is_background = delivery is Delivery.LATER or (delivery is Delivery.JSON and when_busy == "enqueue")
     waits = partial(enqueue_turn, is_background=is_background, **asked, **question) if begin is send_turn else None
+
+    def begin_here() -> Turn:
+        if change is None:
+            return begin(**asked, **question)
+        return begin_together(partial(_change_and_begin, change, partial(begin, **asked, **question)))
+
     try:
-        return begin_when_free(lambda: begin(**asked, **question), when_busy, waits)
+        return begin_when_free(begin_here, when_busy, waits)
     except GenerationInProgress as refusal:
         if user_id is not None and refusal.running_id is not None:
             refusal.headers["Location"] = f"{message_location(conversation_id, refusal.running_id)}/stream"
         raise
+
+
+def _change_and_begin(change: Callable[[], object], begin: Callable[[], Turn]) -> Turn:
+    change()
+    return begin()
 
 
 def _find_begun(asked: dict[str, Any], question: dict[str, Any]) -> Turn | None:

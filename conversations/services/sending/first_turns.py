@@ -1,4 +1,4 @@
-"""Begin the first turn of a conversation together with the conversation, so that a refused send leaves nothing behind."""
+"""Begin a turn together with its new conversation, or with a change of it, so that a refused send leaves nothing behind."""
 
 from collections.abc import Callable
 from uuid import UUID
@@ -14,7 +14,7 @@ Opening = Callable[[], UUID]
 
 
 def begin_together(begin: Callable[[], Turn]) -> Turn:
-    """Run a function that creates a conversation and begins its first turn. Both are saved, or neither.
+    """Run a function that creates or changes a conversation and begins a turn in it. Both are saved, or neither.
 
     The function must not need the list of models: reading it may call the inference service. Raises what the function raises.
     """

@@ -4,6 +4,8 @@ A chat and a session with one name are one conversation. The id of a conversatio
 lists on another surface.
 """
 
+from collections.abc import Callable
+from functools import partial
 from uuid import UUID
 
 from conversations.exceptions import ConversationNotFound, SessionNotFound
@@ -42,35 +44,38 @@ def find_chat_to_stop(*, name: str, user_id: UUID, key: str) -> UUID | None:
         return mark_early_stop(user_id=user_id, name=name, key=key)
 
 
-def use_chat(*, name: str, user_id: UUID, model_tag: str | None) -> UUID:
-    """Return the conversation of a chat that exists. A given model is used from now on.
-
-    Raises `ConversationNotFound`, `ModelNotAllowed`.
-    """
-    return _with_model(find_chat(name=name, user_id=user_id), user_id, model_tag)
-
-
 def open_chat(*, name: str, user_id: UUID, model_tag: str | None = None) -> UUID | Opening:
     """Return the conversation of a chat or, before its first use, a function that creates it: see `turns.first_turns`.
 
-    A given model is used from now on.
+    A chat that it creates has the given model.
 
     Raises `ModelNotAllowed`, `ShuttingDown`, `TooManyReplies`, `UnknownUser`.
     """
     try:
-        conversation_id = find_chat(name=name, user_id=user_id)
+        return find_chat(name=name, user_id=user_id)
     except ConversationNotFound:
         require_allowed(model_tag)
         opened = open_session(session_id=name, user_id=user_id)
         if isinstance(opened, UUID):
             # A simultaneous request has created it in the meantime.
-            return _with_model(opened, user_id, model_tag)
+            return opened
         return lambda: _with_model(opened(), user_id, model_tag)
-    return _with_model(conversation_id, user_id, model_tag)
+
+
+def model_change(chat: UUID | Opening, user_id: UUID, model_tag: str | None) -> Callable[[], object] | None:
+    """Return a function that gives a chat the model that it uses from now on, None if it has it. Raises `ModelNotAllowed`."""
+    # Clients send the model with each message.
+    if not isinstance(chat, UUID) or not model_tag or _has_model(chat, model_tag):
+        return None
+    require_allowed(model_tag)
+    return partial(_with_model, chat, user_id, model_tag)
 
 
 def _with_model(conversation_id: UUID, user_id: UUID, model_tag: str | None) -> UUID:
-    # Clients send the model with each message.
-    if model_tag and not Conversation.objects.filter(id=conversation_id, model_tag=model_tag).exists():
+    if model_tag and not _has_model(conversation_id, model_tag):
         update_conversation(("id",), conversation_id=conversation_id, user_id=user_id, changes={"model_tag": model_tag})
     return conversation_id
+
+
+def _has_model(conversation_id: UUID, model_tag: str) -> bool:
+    return Conversation.objects.filter(id=conversation_id, model_tag=model_tag).exists()

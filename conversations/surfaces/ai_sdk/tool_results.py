@@ -18,6 +18,7 @@ from conversations.querysets import MessageQuerySet
 from conversations.services.sending.brought import Said, send_turn_behind
 from conversations.services.sending.retries import fingerprint_of
 from conversations.services.sending.turn import Terms, Turn
+from conversations.surfaces.ai_sdk.chats import model_change
 from conversations.surfaces.ai_sdk.requests import SubmitBody, ToolResults
 from conversations.surfaces.ai_sdk.shown_history import find_replies
 from conversations.surfaces.ai_sdk.tool_parts import Outputs, said_by
@@ -56,6 +57,7 @@ def answer_outputs(request: Request, body: SubmitBody, results: ToolResults, con
         partial(send_turn_behind, brought=brought),
         delivery=Delivery.EVENTS,
         conversation_id=conversation_id,
+        change=model_change(conversation_id, user_id, body.model),
         user_id=user_id,
         idempotency_key=f"outputs-{fingerprint}",
         when_busy=body.when_busy,

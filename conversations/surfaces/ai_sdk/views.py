@@ -17,7 +17,7 @@ from conversations.services.replies.rounds import first_reply_of_run
 from conversations.services.replies.stop import stop_reply
 from conversations.services.sending.turn import Terms, Turn
 from conversations.surfaces.ai_sdk import operations
-from conversations.surfaces.ai_sdk.chats import find_chat, find_chat_to_stop, open_chat, use_chat
+from conversations.surfaces.ai_sdk.chats import find_chat, find_chat_to_stop, model_change, open_chat
 from conversations.surfaces.ai_sdk.named_questions import answer_again, answer_first
 from conversations.surfaces.ai_sdk.queries import (
     read_chat_page,
@@ -47,7 +47,7 @@ class SubmitView(APIView):
         user_id, asked = caller_id(request), body.asked()
         refuse_too_many_streams(user_id, Delivery.EVENTS)
         if isinstance(asked, ToolResults):
-            conversation_id = use_chat(name=body.id, user_id=user_id, model_tag=body.model)
+            conversation_id = find_chat(name=body.id, user_id=user_id)
             turn = answer_outputs(request, body, asked, conversation_id, user_id)
             stream_format = ui_message_stream(turn.reply_id, goes_on_in=asked.shown[-1].id)
         else:
@@ -60,11 +60,13 @@ class SubmitView(APIView):
 
 def _answer_question(request: Request, body: SubmitBody, question: Question, user_id: UUID) -> Turn:
     offered = body.offered()
+    chat = open_chat(name=body.id, user_id=user_id, model_tag=body.model)
     return begin_turn(
         request,
         partial(_verb(body, question), before=question.before, outputs=question.outputs),
         delivery=Delivery.EVENTS,
-        conversation_id=open_chat(name=body.id, user_id=user_id, model_tag=body.model),
+        conversation_id=chat,
+        change=model_change(chat, user_id, body.model),
         user_id=user_id,
         idempotency_key=question.id,
         when_busy=body.when_busy,

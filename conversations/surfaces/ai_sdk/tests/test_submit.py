@@ -74,6 +74,24 @@ def test_settings_of_the_reply(client: Client, upstream: ScriptedUpstream) -> No
     assert client.get("/api/conversations")["items"][0]["model_tag"] == "tiny"
 
 
+def test_a_refused_send_leaves_the_chat_s_model(client: Client, upstream: ScriptedUpstream) -> None:
+    ask(client, model="tiny")
+    upstream.script(tokens("so"), hold(upstream.gate()), done(), when="long")
+    running = submit(client, question("long", "q2"), model="tiny")
+    upstream.wait_call("long")
+    unknown = [question("gone", "q0"), question("more", "q3")]
+    for messages, when_busy, code in (
+        (unknown, None, "history_mismatch"),
+        ([question("more", "q3")], "reject", "generation_in_progress"),
+    ):
+        answer = refused(client, messages=messages, model="large", trigger="submit-message", when_busy=when_busy)
+        assert (answer.status, answer.json["code"]) == (409, code)
+        assert client.get("/api/conversations")["items"][0]["model_tag"] == "tiny"
+    assert text_of(ask(client, question("more", "q3"), model="large", when_busy="interrupt")) == "more"
+    assert client.get("/api/conversations")["items"][0]["model_tag"] == "large"
+    running.close()
+
+
 @pytest.mark.slow
 def test_a_model_that_is_not_allowed_creates_no_chat(client: Client, new_server: StartServer) -> None:
     with new_server(ALLOWED_MODELS="tiny") as strict:
