@@ -58,11 +58,18 @@ class Reply:
             after=after,
             start=start,
         )
-        frames = self._stored_frames(start) if stored else self.transcript.follow(start).read(1.0)
+        frames = self._stored_frames(start) if stored else self._followed_frames(start)
         body = encoder.greeting() + b"".join(map(encoder.encode, frames))
         found = [orjson.loads(line[6:]) for line in body.split(b"\n") if line.startswith(b"data: ")]
         assert body.count(b"event: ") == len(found)
         return found
+
+    def _followed_frames(self, start: Cursor) -> list[Frame]:
+        frames: list[Frame] = []
+        follower = self.transcript.follow(start)
+        while not follower.has_ended:
+            frames += follower.read(1.0)
+        return frames
 
     def _said(self, *, has_ended: bool) -> Said:
         before_text = self.transcript.reasoning_before_text
