@@ -26,6 +26,9 @@ BROUGHT = "client"
 send_in_transaction: Callable[..., Turn] = inspect.unwrap(send_turn)
 begin_with_model_list = with_model_list(begin_together)
 
+# PostgreSQL takes 65,535 parameters with a statement, which is less than 1,800 rows.
+ROWS_PER_STATEMENT = 500
+
 
 @dataclass(frozen=True, slots=True)
 class Said:
@@ -78,8 +81,13 @@ def add_messages(conversation_id: UUID, said: Sequence[Said]) -> list[UUID]:
         if message.role != Role.ASSISTANT:
             message.follows_id = follows_id
         follows_id = message.id
-    Message.objects.bulk_create(added)
+    save_rows(added)
     return [message.id for message in added]
+
+
+def save_rows(rows: list[Message]) -> None:
+    """Insert the rows of messages that a client brought."""
+    Message.objects.bulk_create(rows, batch_size=ROWS_PER_STATEMENT)
 
 
 def rows_of(conversation_id: UUID, history: Sequence[Said], since: Any, asked_id: UUID | None = None) -> list[Message]:

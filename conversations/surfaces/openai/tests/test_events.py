@@ -175,7 +175,8 @@ def test_a_long_replay_lets_other_requests_go_on(stored: bool, monkeypatch: pyte
     reply = Reply("T" * 20_000)
     deltas = [event["delta"] for event in reply.events(stored=stored) if event["type"] == "response.output_text.delta"]
     assert "".join(deltas) == reply.row["content"]
-    assert len(pauses) == len(deltas) // PIECES_AT_A_TIME > 10
+    # A follower takes a long reply in parts, and the count begins anew with each.
+    assert 10 < len(pauses) <= len(deltas) // PIECES_AT_A_TIME
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
