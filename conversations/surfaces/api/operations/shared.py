@@ -16,7 +16,7 @@ from conversations.surfaces.openapi import (
 IN_CONVERSATION = [path_id("conversation_id")]
 OF_MESSAGE = [*IN_CONVERSATION, path_id("message_id")]
 HOW = [
-    header("Prefer", "`respond-async`: answer 202 at once; `Content-Location` says where to follow the reply"),
+    header("Prefer", "`respond-async`: answer 202 without waiting for the reply; `Content-Location` says where to follow it"),
     *STARTED_REPLY,
 ]
 REPLY: dict[Any, Any] = {
