@@ -8,9 +8,10 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from django.core.management import CommandError
+from django.core.management import CommandError, call_command
 from django.db import connection
 
+from conversations.management.interruption import Interruption
 from conversations.models import Assistant, Conversation, Message
 from conversations.services.history import reading
 from conversations.services.history.json_lines import TABLES, column_names
@@ -379,3 +380,15 @@ def test_no_character_of_a_text_splits_a_line_for_any_reader(manage: Manage, tmp
     Conversation.objects.all().delete()
     manage("import_history", str(file))
     assert Conversation.objects.get(id=conversation.id).title == text
+
+
+def test_stopped_while_it_checks_the_file_it_says_so(
+    manage: Manage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_old_conversation(messages=2)
+    archive = tmp_path / "history.jsonl"
+    manage("export_history", str(archive), "--all")
+    monkeypatch.setattr(Interruption, "__call__", lambda self: True)
+    with pytest.raises(SystemExit):
+        call_command("import_history", str(archive))
+    assert "Nothing was imported" in capsys.readouterr().err

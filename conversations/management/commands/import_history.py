@@ -164,6 +164,8 @@ class Command(OperatorCommand):
                 options["file"], should_stop=interruption, on_lines=lambda so_far: progress.reach(so_far.messages)
             )
         if not inspection.is_complete:
+            if options["verbosity"]:
+                self.stderr.write("Stopped while the file was checked. Nothing was imported.")
             raise SystemExit(interruption.exit_code)
         return inspection
 

@@ -16,7 +16,7 @@ from conversations.services.conversations import delete_conversation, delete_con
 from conversations.services.history.erase import erase_user
 from conversations.services.replies.store import DatabaseReplyStore
 from conversations.services.sending.begin import send_turn
-from conversations.services.webhooks.outbox import MARK_SQL
+from conversations.services.webhooks.outbox import MARK_SQL, discard_all
 from conversations.tests.ending import end
 from conversations.tests.factories import USER_ID, make_conversation, make_message, make_running_reply
 from inference_proxy.protocols.base import Sampling
@@ -93,6 +93,17 @@ def test_events_are_noted_after_a_crash() -> None:
         cursor.execute("DELETE FROM change_era_marks")
     _by_sql(make_conversation(user_id=None))
     assert sorted(kind for kind, _ in events()) == ["conversation.deleted", "reply.ended"]
+
+
+@pytest.mark.usefixtures("noted")
+def test_nothing_is_noted_after_all_was_discarded() -> None:
+    discard_all()
+    make_conversation().delete()
+    # Nor by whoever makes the next mark.
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM change_era_marks")
+    make_conversation().delete()
+    assert events() == []
 
 
 @pytest.mark.usefixtures("noted")
