@@ -19,7 +19,7 @@ from inference_proxy.replies.generation import Generation
 from inference_proxy.replies.store import Directives, Draft, FinishedReply
 from inference_proxy.upstream import call as upstream_module
 from inference_proxy.upstream.call import UpstreamCall
-from tests.support.steps import done, hold, tokens
+from tests.support.steps import done, hold, respond, tokens
 from tests.support.upstream import ScriptedUpstream
 from tests.support.waiting import LIMIT_S, wait_until
 
@@ -212,6 +212,24 @@ def test_a_kept_connection_that_closes_at_its_reuse_is_replaced_once(settings: A
         thread.join(LIMIT_S)
     assert len(connections) == 2
     connections[1].close()
+
+
+@pytest.mark.parametrize(
+    ("headers", "wait_s"),
+    [
+        ({"Retry-After": "7"}, 7),
+        ({"retry-after-ms": "1500"}, 2),
+        ({"retry-after-ms": "1500", "Retry-After": "9"}, 9),
+        ({"retry-after-ms": "soon"}, None),
+        ({}, None),
+    ],
+    ids=["seconds", "milliseconds", "both", "no number", "neither"],
+)
+def test_a_busy_service_says_when_to_ask_again(upstream: ScriptedUpstream, headers: dict[str, str], wait_s: int | None) -> None:
+    upstream.script(respond("503 Service Unavailable", b"{}", headers))
+    with pytest.raises(UpstreamFailure) as refused:
+        open_call("hi")
+    assert refused.value.retry_after_s == wait_s
 
 
 @pytest.mark.parametrize("status", [b"201 Created", b"202 Accepted", b"203 Non-Authoritative Information"])

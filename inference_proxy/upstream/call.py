@@ -94,7 +94,10 @@ class UpstreamCall:
         self._call.deadline.move(self._start_by)
         failure = failure_of_response(answer.head.status, said[:REFUSAL_BYTES])
         if failure.status == HTTPStatus.SERVICE_UNAVAILABLE:
-            failure.retry_after_s = read_retry_after(answer.head.headers.get("Retry-After", ""))
+            headers = answer.head.headers
+            # OpenAI and Azure also say it in milliseconds, some gateways only so.
+            said_wait = headers.get("Retry-After") or f"{headers.get('Retry-After-Ms', '')}ms"
+            failure.retry_after_s = read_retry_after(said_wait)
         return failure
 
     def read(self, *, is_ready: bool = False) -> bytes:
