@@ -152,6 +152,12 @@ def test_what_is_unknown_is_null_and_not_zero(user: UserClient) -> None:
     assert (report["total"]["cost"], report["total"]["known_cost"]) == (None, 0)
 
 
+@pytest.mark.usefixtures("prices")
+def test_a_reply_without_tokens_costs_nothing_whatever_its_model(user: UserClient) -> None:
+    reply("free for all we know", 0, 0, user.user_id)
+    assert user.get("/api/usage?by=model").json()["total"]["cost"] == 0
+
+
 def test_without_prices_nothing_has_a_cost(user: UserClient) -> None:
     reply("dear", 5, 7, user.user_id)
     report = user.get("/api/usage").json()

@@ -104,6 +104,16 @@ def test_what_is_no_token_is_refused(client: Client, provider: Provider, token: 
     assert provider.come_back(client).status_code == 403
 
 
+def test_a_token_that_is_too_long_is_not_read(client: Client, provider: Provider) -> None:
+    provider.claims["padding"] = "x" * 70_000
+    assert provider.come_back(client).status_code == 403
+
+
+def test_of_several_keys_the_named_one_counts(client: Client, provider: Provider) -> None:
+    provider.keys = [public_key("second"), public_key("first")]
+    assert provider.come_back(client).status_code == 302
+
+
 def test_a_new_key_of_the_provider_is_fetched(client: Client, provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("conversations.sign_in.provider.FRESH_KEYS_S", 0.0)
     assert provider.come_back(Client()).status_code == 302

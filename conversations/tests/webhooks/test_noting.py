@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Permission, User
 from django.core.management import call_command
 from django.db import connection, transaction
 from django.test import Client
@@ -57,6 +57,14 @@ def test_an_end_that_is_saved_again_is_noted_once() -> None:
     turn = begin(make_conversation())
     end(turn)
     end(turn)
+    assert len(events()) == 1
+
+
+@pytest.mark.usefixtures("noted")
+def test_rating_an_interrupted_reply_is_no_end() -> None:
+    turn = begin(make_conversation())
+    end(turn, "interrupted", "so far")
+    Message.objects.filter(id=turn.reply_id).update(feedback=1)
     assert len(events()) == 1
 
 
@@ -193,4 +201,11 @@ def test_staff_see_what_was_given_up_and_try_it_again(client: Client) -> None:
 def test_staff_without_the_permission_can_not_try_again(client: Client) -> None:
     reader = User.objects.create_user("reader", password="a long password of a reader", is_staff=True)
     client.force_login(reader)
-    assert client.get("/admin/conversations/webhookevent/", secure=True).status_code == 403
+    address = "/admin/conversations/webhookevent/"
+    assert client.get(address, secure=True).status_code == 403
+    dead = WebhookEvent.objects.create(kind="user.erased", data={}, due_at=None, attempts=12)
+    reader.user_permissions.add(Permission.objects.get(codename="view_webhookevent"))
+    assert client.get(address, secure=True).status_code == 200
+    client.post(address, {"action": "deliver_again", "_selected_action": [str(dead.id)]}, secure=True)
+    dead.refresh_from_db()
+    assert dead.due_at is None
