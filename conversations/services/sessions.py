@@ -5,7 +5,7 @@ the session, so it must be a UUID, and the session expires a day after its last 
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from uuid import UUID
@@ -46,10 +46,19 @@ def require_caller(user_id: UUID | None) -> None:
         raise AuthenticationRequired("A valid token is needed here.")
 
 
-def open_session(*, session_id: str, user_id: UUID | None, assistant_id: str | None = None) -> UUID | Opening:
-    """Return the conversation of a session or, before its first use, a function that creates it: see `turns.first_turns`.
+@dataclass(frozen=True, slots=True)
+class OpenedSession:
+    """`conversation` is its id or, before its first use, a function that creates it: see `sending.first_turns`.
 
-    A given assistant is used from now on.
+    `change` gives it the assistant that it uses from now on, None if it has it.
+    """
+
+    conversation: UUID | Opening
+    change: Callable[[], object] | None = None
+
+
+def open_session(*, session_id: str, user_id: UUID | None, assistant_id: str | None = None) -> OpenedSession:
+    """Find the conversation of a session. Nothing is changed yet.
 
     Raises `AuthenticationRequired`, `MalformedSession`, `AssistantNotFound`, `ShuttingDown`, `TooManyReplies`,
     `UnknownUser`.
@@ -66,10 +75,10 @@ def open_session(*, session_id: str, user_id: UUID | None, assistant_id: str | N
     if user_id is None:
         _require_public(assistant or (found.assistant if found else None))
     if found is None:
-        return partial(_create_session, session_id, user_id, assistant)
+        return OpenedSession(partial(_create_session, session_id, user_id, assistant))
     if assistant is not None and found.assistant_id != assistant.id:
-        sessions.update(assistant=assistant)
-    return found.id
+        return OpenedSession(found.id, partial(sessions.update, assistant=assistant))
+    return OpenedSession(found.id)
 
 
 def find_session(*, session_id: str, user_id: UUID | None) -> UUID:

@@ -36,7 +36,7 @@ def busy(settings: Any) -> None:
 @pytest.mark.parametrize(
     "find",
     [
-        lambda: open_session(session_id="kitchen", user_id=USER_ID),
+        lambda: open_session(session_id="kitchen", user_id=USER_ID).conversation,
         lambda: open_chat(name="kitchen", user_id=USER_ID),
     ],
 )

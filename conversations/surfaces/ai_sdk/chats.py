@@ -45,7 +45,7 @@ def find_chat_to_stop(*, name: str, user_id: UUID, key: str) -> UUID | None:
 
 
 def open_chat(*, name: str, user_id: UUID, model_tag: str | None = None) -> UUID | Opening:
-    """Return the conversation of a chat or, before its first use, a function that creates it: see `turns.first_turns`.
+    """Return the conversation of a chat or, before its first use, a function that creates it: see `sending.first_turns`.
 
     A chat that it creates has the given model.
 
@@ -55,7 +55,7 @@ def open_chat(*, name: str, user_id: UUID, model_tag: str | None = None) -> UUID
         return find_chat(name=name, user_id=user_id)
     except ConversationNotFound:
         require_allowed(model_tag)
-        opened = open_session(session_id=name, user_id=user_id)
+        opened = open_session(session_id=name, user_id=user_id).conversation
         if isinstance(opened, UUID):
             # A simultaneous request has created it in the meantime.
             return opened

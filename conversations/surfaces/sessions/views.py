@@ -85,12 +85,13 @@ def _send(
     request: Request, user_id: UUID | None, body: SendBody, key: str, delivery: Delivery
 ) -> tuple[Turn, HttpResponseBase]:
     with _asking_for_a_token():
-        conversation_id = open_session(session_id=body.session_id, user_id=user_id, assistant_id=body.assistant_id)
+        session = open_session(session_id=body.session_id, user_id=user_id, assistant_id=body.assistant_id)
     turn = begin_turn(
         request,
         send_turn,
         delivery=delivery,
-        conversation_id=conversation_id,
+        conversation_id=session.conversation,
+        change=session.change,
         user_id=user_id,
         idempotency_key=key,
         content=body.message,

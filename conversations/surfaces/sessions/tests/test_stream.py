@@ -70,6 +70,20 @@ def test_an_assistant_s_prompt_goes_before_the_conversation(
     assert "Be brief." in upstream.generations()[-1].body["messages"][0]["content"]
 
 
+def test_a_refused_send_leaves_the_session_s_assistant(
+    client: Client, upstream: ScriptedUpstream, make_assistant: MakeAssistant
+) -> None:
+    gate = upstream.gate()
+    upstream.script(tokens("a"), hold(gate), done(), when="long")
+    running = say(client, "s", "long", assistant_id=make_assistant(system_prompt="Answer in verse."))
+    running.read_until("a")
+    assert say(client, "s", "more", assistant_id=make_assistant(system_prompt="Be brief.")).status == 409
+    gate.open()
+    running.finish()
+    say(client, "s", "and now").finish()
+    assert "Answer in verse." in upstream.generations()[-1].body["messages"][0]["content"]
+
+
 @pytest.mark.parametrize("wrong", ["0b54ad5e-2f0c-4a7e-9d4e-000000000000", "nonsense", "7"])
 def test_an_unknown_assistant_is_a_404(client: Client, anonymous_client: Client, wrong: str) -> None:
     for caller in (client, anonymous_client):
