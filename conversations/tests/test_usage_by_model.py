@@ -153,6 +153,12 @@ def test_what_is_unknown_is_null_and_not_zero(user: UserClient) -> None:
 
 
 @pytest.mark.usefixtures("prices")
+def test_what_others_used_is_theirs(user: UserClient) -> None:
+    reply("dear", 5, 7, uuid4())
+    assert user.get("/api/usage?by=model").json()["models"] == []
+
+
+@pytest.mark.usefixtures("prices")
 def test_a_reply_without_tokens_costs_nothing_whatever_its_model(user: UserClient) -> None:
     reply("free for all we know", 0, 0, user.user_id)
     assert user.get("/api/usage?by=model").json()["total"]["cost"] == 0
