@@ -138,6 +138,7 @@ def test_usage_with_costs_by_model(user: UserClient) -> None:
     ]
     assert report["total"]["cost"] == report["days"][1]["cost"] == 0.000573
     assert report["days"][0]["cost"] == 0
+    assert "models" not in user.get("/api/usage?days=2").json()
 
 
 @pytest.mark.usefixtures("prices")
@@ -170,7 +171,7 @@ def test_without_prices_nothing_has_a_cost(user: UserClient) -> None:
     assert (report["total"]["cost"], report["total"]["known_cost"], report["currency"]) == (None, None, "")
     assert "models" not in report
     [usage] = user.get("/api/usage?by=model").json()["models"]
-    assert (usage["model_tag"], usage["tokens"], usage["cost"]) == ("dear", 5, None)
+    assert (usage["model_tag"], usage["tokens"], usage["cost"], usage["known_cost"]) == ("dear", 5, None, None)
 
 
 @pytest.mark.usefixtures("prices")
