@@ -26,7 +26,8 @@ CHECKPOINT_S = 0.2
 HEARTBEAT_S = 2
 ABANDONED_AFTER_S = 2.0
 # Longer than any schedule's reply may be held up by its faults.
-TIMEOUTS = {"INFERENCE_START_TIMEOUT": "2", "INFERENCE_IDLE_TIMEOUT": "2", "GENERATION_TIMEOUT": "8"}
+START_TIMEOUT_S = 2
+TIMEOUTS = {"INFERENCE_START_TIMEOUT": str(START_TIMEOUT_S), "INFERENCE_IDLE_TIMEOUT": "2", "GENERATION_TIMEOUT": "8"}
 # Of which the last 5 s are the service's own reserve: replies run on for 1 s.
 GRACEFUL_TIMEOUT_S = 6
 WORKERS = (1, 2)

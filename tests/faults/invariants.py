@@ -6,10 +6,12 @@ from typing import Any
 
 import psycopg
 
+from chatapi.outgoing.calls import SILENT_SHARE
 from tests.support.client import Client
+from tests.support.exchange import Call
 from tests.support.waiting import wait_until
 
-from .cluster import CHECKPOINT_S
+from .cluster import CHECKPOINT_S, START_TIMEOUT_S
 from .playing import Play
 from .reading import BROKEN, FINAL, Reader
 from .turn import Cut, Turn
@@ -22,6 +24,8 @@ SETTLE_LIMIT_S = 60.0
 KILL_ALLOWANCE_S = CHECKPOINT_S + 0.6
 # The same for a stop at another worker; what is stopped has more seconds to go.
 STOP_ALLOWANCE_S = CHECKPOINT_S + 2.5
+# After which a connection that was kept is given up for a new one.
+SILENCE_S = START_TIMEOUT_S / SILENT_SHARE
 
 
 @dataclass(frozen=True)
@@ -115,8 +119,8 @@ def _of_turn(play: Play, turn: Turn) -> list[Violation]:
     if len(asked) != 1:
         return [*found, Violation(Invariant.ONE_QUESTION, f"{len(asked)} user messages for one key")]
     replies = {row[0]: Reply(row[0], *row[3:]) for row in rows if row[2] == asked[0]}
-    # If a connection that was kept ends at its next request, that request is sent again.
-    calls = [call for call in play.cluster.upstream.generations(turn.prompt) if not call.was_cut_at_once]
+    generations = play.cluster.upstream.generations(turn.prompt)
+    calls = [call for call in generations if not _was_sent_again(call, generations)]
     if len(calls) > len(replies):
         problem = f"{len(calls)} calls of the inference service for {len(replies)} replies"
         found.append(Violation(Invariant.ONE_CALL, problem))
@@ -129,6 +133,16 @@ def _of_turn(play: Play, turn: Turn) -> list[Violation]:
     for reader in turn.readers:
         found += _of_reader(play, turn, reader, replies)
     return [*found, *_what_counts(play, turn, replies), *_no_trace(play, turn, replies), *_of_waiting(play, turn, rows)]
+
+
+def _was_sent_again(call: Call, generations: list[Call]) -> bool:
+    """Return whether a kept connection ended at its next request or stayed silent, so that a new one took its place."""
+    if call.was_cut_at_once:
+        return True
+    if call.tokens_sent or call.client_left_at is None or call.client_left_at - call.asked_at < SILENCE_S:
+        return False
+    trace = call.headers.get("x-trace-id")
+    return any(later.headers.get("x-trace-id") == trace and later.asked_at > call.asked_at for later in generations)
 
 
 def _of_waiting(play: Play, turn: Turn, rows: list[tuple[Any, ...]]) -> list[Violation]:

@@ -80,6 +80,7 @@ class Call:
     path: str
     headers: dict[str, str]  # names in lower case
     body: dict[str, Any]
+    asked_at: float = field(default_factory=time.monotonic)
     tokens_sent: int = 0
     was_cut_at_once: bool = False  # the connection was closed before a byte of the answer
     client_left_at: float | None = None  # time.monotonic(); None: the client stayed to the end
