@@ -1,6 +1,8 @@
 """Ask for confirmation before data is deleted."""
 
+import select
 import signal
+import socket
 import sys
 from collections.abc import Callable
 from types import FrameType
@@ -27,6 +29,7 @@ def confirm(consequence: Callable[[], str], stream: OutputWrapper) -> None:
         stream.write(consequence())
         stream.write("Continue? [y/N] ", ending="")
         stream.flush()
+        _wait_for_a_line()
         answer = sys.stdin.readline()
     except _Interrupted as interruption:
         raise CommandError("Interrupted. Nothing was changed.", returncode=128 + interruption.number) from None
@@ -35,6 +38,18 @@ def confirm(consequence: Callable[[], str], stream: OutputWrapper) -> None:
             signal.signal(number, handler)
     if answer.strip().lower() not in ("y", "yes"):
         raise CommandError("Not confirmed. Nothing was changed.", returncode=REFUSED)
+
+
+def _wait_for_a_line() -> None:
+    """Wait for the terminal or a signal. Reading alone would miss one that comes just before, and go on waiting."""
+    signalled, note = socket.socketpair()
+    with signalled, note:
+        note.setblocking(False)
+        before = signal.set_wakeup_fd(note.fileno())
+        try:
+            select.select([sys.stdin, signalled], [], [])
+        finally:
+            signal.set_wakeup_fd(before)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
