@@ -69,9 +69,13 @@ def test_a_signal_at_the_question_ends_the_command(database_url: str, line: str,
         said += os.read(outer, 4096)
         return b"Continue?" in said
 
-    wait_until(has_asked, "the command asks")
-    process.send_signal(signal_number)
-    assert process.wait(timeout=30) == 128 + signal_number
+    try:
+        wait_until(has_asked, "the command asks")
+        process.send_signal(signal_number)
+        assert process.wait(timeout=30) == 128 + signal_number
+    finally:
+        process.kill()
+        process.wait()
     assert len(remaining()) == 1
 
 
