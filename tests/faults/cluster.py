@@ -154,6 +154,10 @@ class Cluster:
             threading.Event().wait(pause_s)
         return ending
 
+    def wait_reloaded(self, number: int) -> set[int]:
+        """Wait until a node has acted on all reloads. Return the workers that end for them, or have ended before."""
+        return set(self.nodes[number].wait_reloaded()[: -WORKERS[number]])
+
     def hold_rows(self, conversation: str, seconds: float, *, then_break: bool = False) -> threading.Thread:
         """Lock a conversation's messages now, for a while: they can be read and not changed.
 

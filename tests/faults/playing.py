@@ -53,6 +53,7 @@ class Play:
         self.struck: list[Fault] = []
         self.killed: dict[int, float] = {}  # when, by process id
         self.ended: set[int] = set()  # worker processes that were told to end
+        self.reloaded: set[int] = set()  # the numbers of nodes
         self.checkpoints_held_s: Counter[int] = Counter()  # how long in all, by process id
         self.complaints: list[Violation] = []
         self.refused_in_reload: list[str] = []
@@ -88,6 +89,8 @@ class Play:
             # check the promise.
             self._armed.clear()
         self.cluster.give_memory_back()
+        for node in self.reloaded:
+            self.ended |= self.cluster.wait_reloaded(node)
         self.user.close()
 
     def was_hit(self, *victims: str) -> bool:
@@ -235,6 +238,7 @@ class Play:
             return
         for _ in range(RELOAD_SENDERS):
             self._begin(0, acting.send_during_reload, self, node)
+        self.reloaded.add(node)
         self.ended |= self.cluster.reload(node, RELOAD_PAUSE_S)
 
     def _look_at_others(self, turn: Turn) -> None:

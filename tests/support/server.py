@@ -155,6 +155,19 @@ class Server:
         assert self._process
         self._process.send_signal(signal.SIGHUP)
 
+    def wait_reloaded(self) -> list[int]:
+        """Wait until gunicorn has acted on every signal that it got. Return the workers that have come, oldest first.
+
+        It acts on one after the other, and for each SIGHUP waits until the new workers are ready.
+        """
+        assert self._process
+        acted = self.log.count("Handling signal: winch")
+        # It does nothing on this one but say so.
+        self._process.send_signal(signal.SIGWINCH)
+        wait_until(lambda: self.log.count("Handling signal: winch") > acted, "gunicorn has acted on its signals", START_LIMIT_S)
+        said = (line["message"] for line in self.log_lines())
+        return [int(words.rsplit(" ", 1)[1]) for words in said if words.startswith("Booting worker with pid: ")]
+
     def freeze(self) -> None:
         """Stop all its processes with SIGSTOP. Its kernel still accepts connections."""
         assert self._process
