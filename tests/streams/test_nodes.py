@@ -83,10 +83,10 @@ def test_many_readers_of_a_reply_that_runs_elsewhere_ask_the_database_together(
         reader.read_until(TEXTS[2])
     clock = elsewhere.follow(conversation, sender.message_id)
     before = transactions(database_url)
-    while clock.comments.count("ping") < 6:
+    while clock.comments.count("ping") < 12:
         clock.read()
-    # Each by itself would have asked twice a second, 240 times in these 3 s.
-    assert transactions(database_url) - before < 200
+    # Each by itself would have asked twice a second, 480 times in these 6 s. PostgreSQL counts some of what was before late.
+    assert transactions(database_url) - before < 400
     gate.open()
     for number, reader in enumerate(readers):
         assert reader.finish()["status"] == "complete"
