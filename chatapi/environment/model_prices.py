@@ -33,7 +33,7 @@ class Price:
 
 @dataclass(frozen=True, slots=True)
 class ModelPrice:
-    """A pattern for names of models (`*` stands for any characters), and the prices of these models, newest first."""
+    """The prices of the models whose names match `pattern`, newest first. In a pattern, `*` stands for any characters."""
 
     pattern: str
     prices: tuple[Price, ...]

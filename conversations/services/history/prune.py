@@ -292,7 +292,7 @@ def _prune_window(walk: Walk, criteria: PruneCriteria, archive: ArchiveFile | No
 
 
 def next_batch_size(size: int, rows: int, took_s: float, largest: int) -> int:
-    """Return the size of the next batch after one of `size`, with so many rows, that took `took_s`: half to twice as large."""
+    """Return the size of the next batch: at least half and at most twice the size of the last one, which took `took_s`."""
     fits = round(size * BATCH_S / max(took_s, 0.001))
     smallest = size if rows < SMALL_BATCH_ROWS else size // 2
     return max(1, min(max(fits, smallest), 2 * size, largest))

@@ -131,8 +131,9 @@ RETURNING before.was_guessed, reply.status, {UNCOUNTED_SQL}
 
 # If the inference service refuses an edit, the version that it left becomes active again, with all that was left in the same
 # choice. This runs before FINISH_SQL, because it requires that the reply is still running, or was taken for dead: later the
-# user may have chosen another version. In the second case, the conversation must not have gone on, and nobody must have left
-# the new version and come back. It changes nothing if the new version has another answer that is not void. Safe to repeat.
+# user may have chosen another version. If it was taken for dead, two more things must hold: no message was sent after it, and
+# nobody has left the new version and returned to it. It changes nothing if the new version has another answer that is not
+# void. Safe to repeat.
 GIVE_BACK_SQL = f"""
 WITH refused AS (
     SELECT reply.id, reply.conversation_id, asked.id AS asked_id, replaced.left_order

@@ -297,7 +297,7 @@ def _best_first(rows: Sequence[tuple[Any, ...]]) -> list[UUID]:
 
 
 def _without_frequent_letter(words: Words | None, fetch: Fetch) -> Words | None:
-    """Leave a last word that is a letter so far to the check of the caller's own rows, if many messages have such a word."""
+    """Leave out a last word of one letter if it begins words in many messages. The caller's own rows are checked for it."""
     if words is None or words.letter is None:
         return words
     [expected] = expected_matches([words.letter], fetch)

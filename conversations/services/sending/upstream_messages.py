@@ -65,8 +65,8 @@ class History:
 
     def count(self, most: int) -> int:
         """Count the messages with text, up to `most`. One query."""
-        # In order, so that PostgreSQL reads them through the conversation's index. Otherwise it may read the table until it has
-        # found so many, past the messages of everyone.
+        # In order, so that PostgreSQL reads them through the conversation's index. Otherwise it may read the messages of all
+        # users until it has found enough of this conversation.
         rows = (
             f"SELECT 1 {ROWS_SQL} {self._before_sql} AND NOT ({WITHOUT_TEXT_SQL} AND tool_calls IS NULL) "
             "ORDER BY created_at DESC LIMIT %(most)s"

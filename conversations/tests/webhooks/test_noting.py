@@ -107,7 +107,7 @@ def test_events_are_noted_after_a_crash() -> None:
 def test_nothing_is_noted_after_all_was_discarded() -> None:
     discard_all()
     make_conversation().delete()
-    # Nor by whoever makes the next mark.
+    # The next deletion makes the mark again, and notes nothing either.
     with connection.cursor() as cursor:
         cursor.execute("DELETE FROM change_era_marks")
     make_conversation().delete()
