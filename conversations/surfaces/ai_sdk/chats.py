@@ -68,13 +68,17 @@ def model_change(chat: UUID | Opening, user_id: UUID, model_tag: str | None) -> 
     if not isinstance(chat, UUID) or not model_tag or _has_model(chat, model_tag):
         return None
     require_allowed(model_tag)
-    return partial(_with_model, chat, user_id, model_tag)
+    return partial(_use_model, chat, user_id, model_tag)
 
 
 def _with_model(conversation_id: UUID, user_id: UUID, model_tag: str | None) -> UUID:
     if model_tag and not _has_model(conversation_id, model_tag):
-        update_conversation(("id",), conversation_id=conversation_id, user_id=user_id, changes={"model_tag": model_tag})
+        _use_model(conversation_id, user_id, model_tag)
     return conversation_id
+
+
+def _use_model(conversation_id: UUID, user_id: UUID, model_tag: str) -> None:
+    update_conversation(("id",), conversation_id=conversation_id, user_id=user_id, changes={"model_tag": model_tag})
 
 
 def _has_model(conversation_id: UUID, model_tag: str) -> bool:
