@@ -33,7 +33,7 @@ from inference_proxy.protocols.event_values import (
     without_doubled_field,
     without_unstorable,
 )
-from inference_proxy.protocols.openai_forms import choices_of_document, join_parts, model_names, reasoning_of
+from inference_proxy.protocols.openai_forms import changes_in, choices_of_document, join_parts, model_names, reasoning_of
 from inference_proxy.protocols.token_counts import PLACES, read_usage, read_usage_elsewhere
 from inference_proxy.protocols.tool_calls import CallCollector, ToolCall
 
@@ -166,7 +166,7 @@ class OpenAI:
             self._read_unusual_choice(choice, delta)
         changes = choice.get("delta") or {}
         if not isinstance(changes, dict):
-            raise UpstreamError
+            changes = changes_in(changes)
         content = changes.get("content")
         if len(changes) > 1 or not isinstance(content, str):
             # Most events have a piece of text and nothing else.

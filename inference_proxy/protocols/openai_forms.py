@@ -69,6 +69,13 @@ def _text_in(said: Any) -> str:
     return said if isinstance(said, str) else ""
 
 
+def changes_in(said: Any) -> dict[str, Any]:
+    """Return a delta or a message that is a bare text, or a list of parts, as an object. Raises `UpstreamError`."""
+    if not isinstance(said, str | list):
+        raise UpstreamError
+    return {"content": said}
+
+
 def choices_of_document(event: dict[str, Any]) -> list[Any]:
     """Return the choices of an answer that is one document, in a form that a stream could have. [] if it has none.
 
@@ -82,7 +89,7 @@ def choices_of_document(event: dict[str, Any]) -> list[Any]:
     for document in (event, *inner):
         for name in DOCUMENT_TEXTS:
             said = document.get(name)
-            message = {"content": said} if isinstance(said, str | list) else said
+            message = changes_in(said) if isinstance(said, str | list) else said
             if isinstance(message, dict) and message.get("content") and not _is_wrapper(message):
                 reason = document.get("finish_reason") or document.get("stop_reason") or document.get("done_reason")
                 return [{"delta": message, "finish_reason": reason}]

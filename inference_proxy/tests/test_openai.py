@@ -90,6 +90,11 @@ def test_the_bearer_key(settings: Any, key: str) -> None:
         (chunk(7), "7", False, ""),
         (chunk(True), "true", False, ""),
         (b'{"choices": [{"delta": {"content": 1.50}}]}', "1.50", False, ""),
+        (b'{"choices": [{"delta": "hello"}]}', "hello", False, ""),
+        (b'{"choices": [{"delta": ""}]}', "", False, ""),
+        (b'{"choices": [{"delta": "last", "finish_reason": "stop"}]}', "last", False, "stop"),
+        (b'{"choices": [{"delta": ["hello", {"type": "text", "text": " you"}]}]}', "hello you", False, ""),
+        (b'{"choices": [{"message": "hello"}]}', "hello", False, ""),
     ],
 )
 def test_events(data: bytes, text: str, is_end: bool, reason: str) -> None:
@@ -106,8 +111,8 @@ def test_events(data: bytes, text: str, is_end: bool, reason: str) -> None:
         b'{"error": {"message": "x"}}',
         b'{"choices": {}}',
         b'{"choices": ["x"]}',
-        b'{"choices": [{"delta": "x"}]}',
-        b'{"choices": [{"delta": ["x"]}]}',
+        b'{"choices": [{"delta": 7}]}',
+        b'{"choices": [{"delta": [7]}]}',
         b'{"choices": [{"delta": {"content": [7]}}]}',
     ],
 )
@@ -200,8 +205,10 @@ def test_places_of_usage(event: dict[str, Any]) -> None:
     "choice",
     [
         {"message": {"role": "assistant", "content": "Yes"}, "finish_reason": "stop"},
+        {"message": "Yes", "finish_reason": "stop"},
         {"text": "Yes"},
         {"delta": {"content": "Yes"}},
+        {"delta": "Yes"},
     ],
 )
 def test_a_document_is_a_reply(choice: dict[str, Any]) -> None:
@@ -256,6 +263,9 @@ def test_there_is_nothing_to_swap() -> None:
         ({"content": [{"type": "thinking", "thinking": [{"text": "H"}, 7, {"text": None}, {"text": "m"}]}]}, "Hm", "", False),
         ({"content": [{"type": "text", "text": None}, {"type": "image_url", "image_url": {}}, {}]}, "", "", False),
         ({"content": []}, "", "", False),
+        ("Yes", "", "Yes", False),
+        ("<think>Hm</think>Yes", "Hm", "Yes", False),
+        ([{"type": "thinking", "thinking": "Hm"}, "Yes"], "Hm", "Yes", False),
         ({"content": "<think>Hm</think>Yes"}, "Hm", "Yes", False),
         ({"reasoning": "H", "content": "<think>m</think>Yes"}, "Hm", "Yes", False),
         ({"tool_calls": [{"index": 0}]}, "", "", True),
@@ -264,7 +274,7 @@ def test_there_is_nothing_to_swap() -> None:
         ({"refusal": None, "content": "Yes"}, "", "Yes", False),
     ],
 )
-def test_channels(delta: dict[str, Any], reasoning: str, text: str, calls_tool: bool) -> None:
+def test_channels(delta: Any, reasoning: str, text: str, calls_tool: bool) -> None:
     read = OpenAI().read_event(json.dumps({"choices": [{"delta": delta}]}).encode())
     assert (read.reasoning, read.text, read.calls_tool) == (reasoning, text, calls_tool)
     assert read.payload == (json.dumps({"token": text}, separators=(",", ":")).encode() if text else None)
