@@ -317,6 +317,18 @@ def test_other_verbs_refuse_a_waiting_message(client: Client, conversation: str,
     wait_until_idle(client, conversation)
 
 
+def test_a_waiting_message_can_be_forked_when_it_has_had_its_turn(client: Client, conversation: str, gate: Gate) -> None:
+    begin(client, conversation)
+    queued = enqueue(client, conversation, "second").json
+    address, body = f"/api/conversations/{conversation}/fork", {"message_id": queued["id"]}
+    refused = client.request("POST", address, body)
+    assert (refused.status, refused.json["code"]) == (409, "message_queued")
+    assert len(client.request("GET", "/api/conversations").json["items"]) == 1
+    gate.open()
+    wait_until_idle(client, conversation)
+    assert said(client, client.request("POST", address, body).json["id"])[-1][1] == "second"
+
+
 @pytest.mark.parametrize("verb", ["PUT", "POST"])
 def test_only_a_send_can_wait(client: Client, conversation: str, verb: str) -> None:
     message = client.message(conversation, client.ask(conversation, "hello").message_id)

@@ -183,7 +183,7 @@ fork_conversation = operation(
     parameters=[*IN_CONVERSATION, IDEMPOTENCY_KEY],
     request=requests.ForkBody,
     examples=[example({"title": "Another way"})],
-    responses={(201, JSON): ConversationSchema, **GUARDED, **errors(400, 404, 413, 422)},
+    responses={(201, JSON): ConversationSchema, **GUARDED, **errors(400, 404, 409, 413, 422)},
 )
 delete_conversation = operation(
     "delete_conversation",

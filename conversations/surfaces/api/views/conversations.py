@@ -27,7 +27,7 @@ from conversations.services.forks import fork_conversation, measure_branch
 from conversations.services.replies.stop import stop_reply
 from conversations.services.sending.begin import regenerate_turn
 from conversations.services.sending.model_titles import name_conversation
-from conversations.services.sending.queue import find_keyed, remove_queued, resume_queue
+from conversations.services.sending.queue import find_keyed, refuse_queued, remove_queued, resume_queue
 from conversations.surfaces.api.operations import conversations as operations
 from conversations.surfaces.api.queries import (
     read_conversation,
@@ -128,11 +128,14 @@ class ConversationViewSet(ViewSet):
     def fork(self, request: Request, conversation_id: str) -> Response:
         found_id, user_id = require_conversation_id(conversation_id), caller_id(request)
         body = read_body(ForkBody, request)
+        message_id = None if body.message_id is None else require_message_id(body.message_id)
+        if message_id is not None:
+            refuse_queued(conversation_id=found_id, user_id=user_id, message_id=message_id)
         count_further_sends(request, sends_for(*measure_branch(conversation_id=found_id, user_id=user_id)))
         made_id, is_replay = fork_conversation(
             conversation_id=found_id,
             user_id=user_id,
-            message_id=None if body.message_id is None else require_message_id(body.message_id),
+            message_id=message_id,
             title=body.title,
             idempotency_key=read_idempotency_key(request),
         )
