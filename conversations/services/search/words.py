@@ -19,6 +19,8 @@ UNSPACED = re.compile(
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u1980-\u19df\u1a20-\u1a9f\u3005-\u3007\u3031-\u3035\u3040-\u30ff\u3105-\u312f"
     "\u31a0-\u31bf\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\ua000-\ua48f\ua9e0-\ua9ff\uaa60-\uaa7f\uac00-\ud7a3\uf900-\ufaff]"
 )
+# The number of a version. Texts write it with or without a v.
+VERSION = re.compile(r"\d+\.\d")
 LIKE_SIGNS = re.compile(r"[%_\\]")
 # PostgreSQL refuses an operand over 2,046 bytes. The indexed words are no longer than this, either.
 MOST_CHARACTERS = 200
@@ -61,6 +63,11 @@ class _Term:
     is_unwanted: bool
     is_open: bool
 
+    @property
+    def with_v(self) -> str:
+        """The first word as it is in a text that writes a v before this number; "" if this is no number of a version."""
+        return f"v{self.pieces[0]}" if VERSION.match(self.typed) and len(self.pieces) > 1 else ""
+
 
 def read_words(text: str, fetch: Fetch) -> Words | None:
     """Read a query: all words must be there; "…" is a phrase, - means without, or. Return None if it names no word.
@@ -101,7 +108,7 @@ def _combine(alternatives: list[list[_Term]], begun: _Term | None) -> Words:
     looked_up = [[(term, _operands(term)[: -1 if term is begun else None]) for term in terms] for terms in alternatives]
     loose = [_all(_loose(*pair) for pair in pairs if pair[1]) for pairs in looked_up]
     exact = " | ".join(_all(_exact(term) for term in terms) for terms in alternatives)
-    wanted = [piece for term in terms if not term.is_unwanted for piece in term.pieces]
+    wanted = [word for term in terms if not term.is_unwanted for word in (term.with_v, *term.pieces) if word]
     typed = [term.typed for term in terms if len(_sequence(term)) > 1]
     if begun is not None and len(begun.pieces) == 1:
         # A word that begins with this letter.
@@ -153,7 +160,8 @@ def _operands(term: _Term) -> tuple[str, ...]:
 def _lookups(term: _Term, place: int, piece: str) -> list[str]:
     """Return the operands that find a piece wherever it is."""
     if not UNSPACED.match(piece):
-        return [_operand(piece, is_open=term.is_open and place == len(term.pieces) - 1)]
+        operand = _operand(piece, is_open=term.is_open and place == len(term.pieces) - 1)
+        return [f"({operand} | {_operand(term.with_v)})" if place == 0 and term.with_v else operand]
     if len(piece) == 1:
         return [_operand(piece, is_open=True)]
     return [_operand(first + second) for first, second in pairwise(piece)]

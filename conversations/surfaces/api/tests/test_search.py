@@ -81,6 +81,37 @@ def test_words_phrases_and_exclusions(client: Client, database: psycopg.Connecti
     assert [found(q) for q in ("te", "gre tea", "tea gre")] == [3, 0, 2]
 
 
+@pytest.mark.parametrize(
+    ("content", "q", "is_found"),
+    [
+        ("use v2.3.1-beta now", "2.3.1", True),
+        ("use v2.3.1-beta now", "v2.3.1", True),
+        ("use v2.3.1-beta now", '"2.3.1"', True),
+        ("use v2.3.1-beta now", "beta 2.3", True),
+        ("use v2.3.1-beta now", "use -2.3.1", False),
+        ("use v2.3.1-beta now", "2.4", False),
+        ("use v2 before 3.1 now", "2.3.1", False),
+        ("see PR#123 now", "#123", True),
+        ("a foo_bar b", "foo-bar", True),
+        ("a foo-bar b", "foo_bar", True),
+        ("I write C++ here", "C++", True),
+        ("mail user@host.example now", "user@host", True),
+        ("mail user@host.example now", "@host", True),
+    ],
+)
+def test_numbers_and_names_with_punctuation(
+    client: Client, database: psycopg.Connection, content: str, q: str, *, is_found: bool
+) -> None:
+    store(database, client, [content])
+    assert bool(search(client, q)) is is_found
+
+
+def test_the_number_of_a_version_is_marked_with_its_v(client: Client, database: psycopg.Connection) -> None:
+    store(database, client, ["use v2.3.1-beta now"])
+    [hit] = search(client, "2.3.1")
+    assert hit["snippet"] == "use <mark>v2</mark>.<mark>3</mark>.<mark>1</mark>-beta now"
+
+
 def test_a_snippet_is_escaped_and_its_matches_marked(client: Client, database: psycopg.Connection) -> None:
     store(database, client, ["<img src=x onerror=alert(1)> & \x02tea\x03 <mark>", "前面<b>绿茶</b>后面"])
     (words,) = search(client, "tea")
