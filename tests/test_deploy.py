@@ -140,7 +140,10 @@ def test_the_parts_of_the_manifests_name_each_other() -> None:
     assert service["spec"]["ports"][0]["targetPort"] in ports
     assert str(ports["metrics"]) == kinds("ConfigMap")[0]["data"]["METRICS_PORT"]
     (metric,) = scaler["spec"]["metrics"]
-    assert f'"{metric["pods"]["metric"]["name"]}"' in (PROJECT / "chatapi" / "observability" / "metrics.py").read_text()
+    assert (
+        f'"{metric["pods"]["metric"]["name"]}"'
+        in (PROJECT / "conversations" / "services" / "replies" / "figures.py").read_text()
+    )
     listed = yaml.safe_load((DEPLOY / "kubernetes" / "kustomization.yaml").read_text())["resources"]
     files = {path.name for path in (DEPLOY / "kubernetes").glob("*.yaml")}
     assert {*listed, "migrate.yaml", "kustomization.yaml"} == files

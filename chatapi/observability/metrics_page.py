@@ -12,11 +12,9 @@ from typing import Any
 from wsgiref.types import WSGIApplication
 
 from django.conf import settings
-from prometheus_client import CollectorRegistry
+from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.multiprocess import MultiProcessCollector
-
-from chatapi.observability import metrics
 
 PATH = "/metrics"
 
@@ -63,7 +61,7 @@ def _has_token(environ: dict[str, Any]) -> bool:
 def _registry() -> CollectorRegistry:
     """Return the metrics of all workers, or of this process where it is the only one."""
     if not os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
-        return metrics.registry
+        return REGISTRY
     registry = CollectorRegistry()
     MultiProcessCollector(registry)
     return registry

@@ -4,12 +4,22 @@ from collections.abc import Callable
 from functools import wraps
 from typing import ParamSpec
 
+from prometheus_client import Counter
+
 from chatapi.database.failures import DatabaseUnavailable, is_database_away
-from chatapi.observability import metrics
 from chatapi.service_error import ServiceError
 from conversations.services.sending.turn import Turn
 
 P = ParamSpec("P")
+
+_sends = Counter(
+    "chat_sends",
+    "Sends, edits and regenerations: begun, repeated (an earlier request began the turn), or the code of the refusal.",
+    ["outcome"],
+)
+# Series that exist from the start, so that the first one counts as an increase.
+_sends_begun = _sends.labels("begun")
+_sends_repeated = _sends.labels("repeated")
 
 
 def count_sends(begin: Callable[P, Turn]) -> Callable[P, Turn]:
@@ -20,9 +30,9 @@ def count_sends(begin: Callable[P, Turn]) -> Callable[P, Turn]:
         try:
             turn = begin(*args, **kwargs)
         except Exception as failure:
-            metrics.sends.labels(_code_of(failure)).inc()
+            _sends.labels(_code_of(failure)).inc()
             raise
-        (metrics.sends_repeated if turn.request is None else metrics.sends_begun).inc()
+        (_sends_repeated if turn.request is None else _sends_begun).inc()
         return turn
 
     return counted

@@ -4,11 +4,11 @@ import logging
 import time
 from uuid import UUID
 
-from chatapi.observability import metrics
 from chatapi.observability.logs import trace_id_var
 from inference_proxy.exceptions import UpstreamFailure
 from inference_proxy.protocols.base import Delta
 from inference_proxy.protocols.event_values import name_of
+from inference_proxy.replies import metrics
 from inference_proxy.replies.asking import Asking
 from inference_proxy.replies.store import FinalStatus, FinishedReply
 from inference_proxy.replies.transcript import Transcript

@@ -15,7 +15,6 @@ from uuid import UUID
 
 from django.conf import settings
 
-from chatapi.observability import metrics
 from chatapi.observability.tracing import traced
 from inference_proxy.exceptions import (
     ContextTooLong,
@@ -28,6 +27,7 @@ from inference_proxy.exceptions import (
 )
 from inference_proxy.protocols.base import Delta, GenerationRequest, note_whole_reply
 from inference_proxy.protocols.refusals import failure_of_event
+from inference_proxy.replies import metrics
 from inference_proxy.replies.account import Account
 from inference_proxy.replies.asking import Asking
 from inference_proxy.replies.continuing import Former, end_of_continuation

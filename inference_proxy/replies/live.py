@@ -18,9 +18,9 @@ from uuid import UUID
 from django.conf import settings
 
 from chatapi.incoming.admission import do_requests_wait
-from chatapi.observability import metrics
 from inference_proxy.exceptions import StoreUnavailable
 from inference_proxy.protocols.base import GenerationRequest
+from inference_proxy.replies import metrics
 from inference_proxy.replies.continuing import Former
 from inference_proxy.replies.generation import Generation
 from inference_proxy.replies.store import Draft, ReplyStore

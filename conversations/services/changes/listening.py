@@ -15,10 +15,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
+from prometheus_client import Gauge
+
 from chatapi.database.connections import Runner, release_connections
 from chatapi.database.failures import is_database_away
 from chatapi.database.pools import SeparatePool
-from chatapi.observability import metrics
 from conversations.exceptions import CursorExpired
 from conversations.services.changes.cursors import Cursor
 from conversations.services.changes.reading import Moment, Page, UserChanges, read_page, read_round, split
@@ -35,6 +36,8 @@ PAGE = 200
 MOST_WAITING = 20
 # A stream ends after this time, a little more or less, so that the token is checked again when the client comes back.
 LIFETIME_S = 600.0
+
+_change_streams = Gauge("chat_change_streams", "Open streams of /api/changes.", multiprocess_mode="livesum")
 
 # Makes the payload of an event: the rows, the ids of what is gone, the cursor, and whether more is waiting.
 Encode = Callable[[Sequence[dict[str, Any]], Sequence[UUID], str, bool], bytes]
@@ -177,7 +180,7 @@ class Listeners:
         listener = Listener(self, user_id, page)
         with self._lock:
             self._of_user.setdefault(user_id, set()).add(listener)
-            metrics.change_streams.inc()
+            _change_streams.inc()
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="changes", daemon=True)
                 self._thread.start()
@@ -189,7 +192,7 @@ class Listeners:
             if listener not in theirs:
                 return
             theirs.remove(listener)
-            metrics.change_streams.dec()
+            _change_streams.dec()
             if not theirs:
                 self._of_user.pop(listener.user_id, None)
 

@@ -9,13 +9,35 @@ import threading
 import time
 
 from django.conf import settings
+from prometheus_client import Gauge
 
 from chatapi.database.connections import own_cursor
 from chatapi.database.failures import is_database_away
-from chatapi.observability import metrics
 from conversations.models import PruneRun
 
 logger = logging.getLogger(__name__)
+
+_ended_at = Gauge(
+    "chat_api_last_prune_timestamp_seconds",
+    "When the last scheduled run of prune_history ended (Unix time), by its criteria; 0 before the first.",
+    ["criteria"],
+    multiprocess_mode="livemax",
+)
+_conversations = Gauge(
+    "chat_api_last_prune_conversations",
+    "Conversations that this run deleted.",
+    ["criteria"],
+    multiprocess_mode="livemax",
+)
+_messages = Gauge(
+    "chat_api_last_prune_messages",
+    "Messages that this run deleted.",
+    ["criteria"],
+    multiprocess_mode="livemax",
+)
+# Exist from the start, so that an alert can say that there was no run.
+for _gauge in (_ended_at, _conversations, _messages):
+    _gauge.labels("expired")
 
 READ_PAUSE_S = 15.0
 READ_SQL = """
@@ -39,8 +61,10 @@ def show_prune_runs() -> None:
     with own_cursor() as cursor:
         cursor.execute(READ_SQL)
         rows = cursor.fetchall()
-    for row in rows:
-        metrics.note_last_prune(*row)
+    for criteria, ended_at, conversations, messages in rows:
+        _ended_at.labels(criteria).set(ended_at)
+        _conversations.labels(criteria).set(conversations)
+        _messages.labels(criteria).set(messages)
 
 
 def watch_prune_runs() -> None:

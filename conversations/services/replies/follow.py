@@ -7,10 +7,10 @@ from uuid import UUID
 from django.db.models import F
 from django.db.models.expressions import Expression
 from django.db.models.functions import Length, Substr
+from prometheus_client import Counter
 
 from chatapi.database.connections import release_connections
 from chatapi.database.failures import is_database_away
-from chatapi.observability import metrics
 from conversations.models import Message, Status
 from conversations.placeholders import TEXT
 from conversations.services.replies import poll
@@ -24,6 +24,15 @@ from inference_proxy.replies.transcript import Transcript
 
 ENDING_COLUMNS = ("status", "error_code", "token_count", "inference_time_ms", "finish_reason")
 
+_resumes = Counter(
+    "chat_resumes",
+    "Followers of a reply that an earlier request began: from the memory of its worker, or from its row.",
+    ["source"],
+)
+# Series that exist from the start, so that the first one counts as an increase.
+_resumes_from_memory = _resumes.labels("memory")
+_resumes_from_row = _resumes.labels("row")
+
 reply_poller = ReplyPoller(lambda: live_replies.must_streams_end, keeper_connections.cursor)
 
 
@@ -34,9 +43,9 @@ def follow_reply(reply_id: UUID, after: Cursor = START, is_present: Presence = a
     """
     generation = live_replies.get(reply_id)
     if generation is None:
-        metrics.resumes_from_row.inc()
+        _resumes_from_row.inc()
         return StoredFollower(reply_id, after, is_present)
-    metrics.resumes_from_memory.inc()
+    _resumes_from_memory.inc()
     return generation.transcript.follow(after, is_present)
 
 

@@ -3,8 +3,10 @@
 import time
 from uuid import UUID
 
+from prometheus_client import Histogram
+
 from chatapi.database.connections import release_connections
-from chatapi.observability import metrics
+from chatapi.observability.metrics import STATEMENT_BUCKETS
 from conversations.models import Message, Status
 from conversations.services.replies.ending import interrupt_if_abandoned
 from conversations.services.replies.keyed import find_keyed_reply
@@ -15,6 +17,12 @@ from conversations.services.replies.store import live_replies
 # Another worker learns of a stop at its next checkpoint. If it has not by then, it is dead, and its reply will be marked.
 STOP_WAIT_S = 10.0
 STOP_POLL_S = 0.1
+
+_stop_seconds = Histogram(
+    "chat_stop_duration_seconds",
+    "Time to stop a running reply, until it is saved.",
+    buckets=STATEMENT_BUCKETS,
+)
 
 
 def stop_reply(conversation_id: UUID, key: str = "", *, drops_queue: bool = False) -> UUID | None:
@@ -79,7 +87,7 @@ def _stop_running(conversation_id: UUID) -> UUID | None:
     return reply_id
 
 
-@metrics.stop_seconds.time()
+@_stop_seconds.time()
 def stop_one_reply(reply_id: UUID) -> None:
     """Stop this reply and wait until it is saved. Does nothing if it has ended."""
     generation = live_replies.get(reply_id)

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from django.conf import settings
+from prometheus_client import Counter, Gauge
 
 from chatapi.database.failures import is_database_away
 from chatapi.database.pools import SeparatePool
-from chatapi.observability import metrics
 from conversations.services.webhooks.delivery import Outcome, deliver, wait_before
 from conversations.services.webhooks.outbox import Event, Failure, Outbox
 
@@ -23,6 +23,28 @@ KEEP_PAUSE_S = 15.0
 # While nothing gets through, each process asks less and less often.
 LONGEST_PAUSE_S = 30.0
 POOL_WAIT_S = 20.0
+
+_deliveries = Counter(
+    "chat_webhook_deliveries",
+    "Webhooks: delivered, failed (due again later), dead (given up), or dropped (too old or too many).",
+    ["outcome"],
+)
+_events = Gauge(
+    "chat_webhook_events",
+    "Webhooks that wait, or that were given up; at most 10,000 are counted.",
+    ["state"],
+    multiprocess_mode="livemax",
+)
+_oldest_seconds = Gauge(
+    "chat_webhook_oldest_event_seconds",
+    "How long the oldest webhook waits; 0 while none does.",
+    multiprocess_mode="livemax",
+)
+# Series that exist from the start, so that the first event counts as an increase.
+for _outcome in ("delivered", "failed", "dead", "dropped"):
+    _deliveries.labels(_outcome)
+for _state in ("waiting", "dead"):
+    _events.labels(_state)
 
 
 @dataclass(slots=True)
@@ -60,7 +82,7 @@ def deliver_due(outbox: Outbox) -> Delivered:
     )
     outbox.settle([event.id for event in events if outcomes[event.id].is_delivered], failures)
     for outcome, count in (("delivered", result.delivered), ("failed", result.failed), ("dead", result.dead)):
-        metrics.webhook_deliveries.labels(outcome).inc(count)
+        _deliveries.labels(outcome).inc(count)
     for failure in failures:
         what = "webhook given up" if failure.wait_s is None else "webhook not delivered"
         logger.warning(what, extra={"event": str(failure.event.id), "kind": failure.event.kind, "error": failure.reason})
@@ -138,12 +160,12 @@ class WebhookKeeper:
         if time.monotonic() - self._kept_at < KEEP_PAUSE_S:
             return
         if dropped := self._outbox.keep():
-            metrics.webhook_deliveries.labels("dropped").inc(dropped)
+            _deliveries.labels("dropped").inc(dropped)
             logger.error("webhooks dropped: too old or too many", extra={"count": dropped})
         state = self._outbox.state()
-        metrics.webhook_events.labels("waiting").set(state.waiting)
-        metrics.webhook_events.labels("dead").set(state.dead)
-        metrics.webhook_oldest_seconds.set(state.oldest_s)
+        _events.labels("waiting").set(state.waiting)
+        _events.labels("dead").set(state.dead)
+        _oldest_seconds.set(state.oldest_s)
         self._kept_at = time.monotonic()
 
 
