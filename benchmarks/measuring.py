@@ -40,12 +40,6 @@ def take_precedence(pid: int) -> None:
         Path(f"/proc/{pid}/autogroup").write_text(str(PRECEDENCE))
 
 
-def keep_apart(worker: int) -> None:
-    """Give the worker a processor of its own, where there are two or more."""
-    pin(worker, [SERVER_PROCESSOR])
-    take_load_processors()
-
-
 def cpu_seconds(*pids: int) -> float:
     """Return the user and system time of processes, in nanoseconds of resolution where the kernel counts them so."""
     return sum(_cpu_seconds(pid) for pid in pids)

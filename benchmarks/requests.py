@@ -66,11 +66,6 @@ class CommonRequests:
         for number in range(count):
             self._ask(self._kinds[kind](number))
 
-    def ask_all(self, count: int) -> None:
-        """Make each kind of request `count` times."""
-        for kind in self._kinds:
-            self.ask(kind, count)
-
     def _ask(self, request: Request) -> None:
         method, path, body = request
         headers = {"Authorization": f"Bearer {self._user.token}", "Content-Type": "application/json"}

@@ -126,11 +126,6 @@ def remove(user: Any) -> bool:
     return bool(removed)
 
 
-def users_with_factor(user_ids: list[int]) -> set[int]:
-    """Return which of these users have a second factor."""
-    return set(TOTPDevice.objects.filter(user_id__in=user_ids, confirmed=True).values_list("user_id", flat=True))
-
-
 def draw_code(device: Any) -> str:
     """Return the picture that an app reads, as SVG without styles: the Content-Security-Policy allows none."""
     drawn = segno.make(device.config_url, error="m", micro=False)

@@ -110,11 +110,12 @@ def test_branches_become_versions_and_current_node_is_shown(bring: Manage) -> No
     )
     bring("chatgpt", [chat])
     assert [content for _, content in shown()] == ["q1", "a1", "q2", "a2"]
-    rows = {row.content: row for row in Message.objects.all()}
+    rows = {row.content: row for row in Message.objects.order_by("created_at")}
     tree = load_tree(Message.objects.all())
     assert not tree.links
     names = {row.id: name for name, row in rows.items()}
-    versions = {name: [names[each] for each in tree.versions_of(tree[row.id])] for name, row in rows.items()}
+    above = {name: row.parent_id if row.role == Role.ASSISTANT else row.follows_id for name, row in rows.items()}
+    versions = {name: [other for other in rows if above[other] == above[name]] for name in rows}
     assert versions["a1"] == versions["a1 again"] == ["a1", "a1 again"]
     assert versions["q2"] == versions["q2 edited"] == ["q2", "q2 edited"]
     assert versions["q3"] == ["q3"]

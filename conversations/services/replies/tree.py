@@ -91,10 +91,6 @@ class Tree:
     def __getitem__(self, message_id: UUID) -> Node:
         return self._nodes[message_id]
 
-    def versions_of(self, node: Node) -> list[UUID]:
-        """Return the ids of a message and of those that it can be exchanged with, oldest first."""
-        return [other for other in self._children[self._above(node)] if self._nodes[other].is_reply == node.is_reply]
-
     def path_to(self, node: Node) -> list[UUID]:
         """Return the ids of the messages that lead to a message, and its own, oldest first."""
         return list(self._path_to(node))[::-1]
