@@ -7,7 +7,7 @@ from django.db import models
 
 
 class CreationKey(models.Model):
-    """An `Idempotency-Key` with which a user created a conversation, for a day. Written by `services.creation_keys` only."""
+    """An `Idempotency-Key` with which a user created a conversation, for a day. Written by `services.sending.creation_keys` only."""
 
     user_id = models.UUIDField()
     key = models.CharField(max_length=200)

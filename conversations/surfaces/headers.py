@@ -21,7 +21,7 @@ class LastEvent:
 
     cursor: Cursor = START
     is_end: bool = False
-    # Which reply the event belongs to, as `responses.mark_of` says it. "" if its id does not say so.
+    # Which reply the event belongs to, as `inference_proxy.replies.streams.mark_of` says it. "" if its id does not say so.
     mark: str = ""
 
 

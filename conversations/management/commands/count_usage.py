@@ -1,4 +1,4 @@
-"""`manage.py count_usage`: add the usage that is missing from usage_totals. See services.usage_history."""
+"""`manage.py count_usage`: add the usage that is missing from usage_totals. See services.history.usage_recount."""
 
 from argparse import ArgumentParser
 from collections.abc import Callable

@@ -48,7 +48,7 @@ def begin_when_free(
 ) -> Turn:
     """Begin a turn. If a reply is running that may be interrupted, stop it first; its text is kept.
 
-    Without `when_busy`, a reply without followers may be interrupted. `begin` calls one of the functions of `turns.begin`.
+    Without `when_busy`, a reply without followers may be interrupted. `begin` calls one of the functions of `sending.begin`.
     `enqueue` has the message wait, or returns None if there is nothing to wait for. Messages that wait already go before this
     one, unless a reply was stopped for it, or `enqueue` is None: then it can't wait. Holds no connection while it waits. Raises
     `GenerationInProgress`, and what `begin` and `enqueue` raise.
