@@ -7,7 +7,7 @@ from django.db import connection, transaction
 from django.db.models import Count, Func, IntegerField, Sum
 
 from conversations.exceptions import ConversationNotFound, ConversationTooLong, MessageNotFound
-from conversations.models import Conversation, Message
+from conversations.models import MAX_TITLE_CHARACTERS, Conversation, Message
 from conversations.new_ids import new_id
 from conversations.placeholders import TEXT_SQL
 from conversations.querysets import MessageQuerySet
@@ -16,8 +16,7 @@ from conversations.services.replies.versions import read_tree
 from conversations.services.sending.creation_keys import Made, create_once
 from conversations.services.user_directory import requires_known_user
 
-# A title has at most 500 characters.
-TITLE_SQL = "left(coalesce(%(title)s, title), 500)"
+TITLE_SQL = f"left(coalesce(%(title)s, title), {MAX_TITLE_CHARACTERS})"
 CONVERSATION_SQL = f"""
 INSERT INTO conversations (id, user_id, title, title_source, model_tag, assistant_id, expires_at, forked_from)
 SELECT %(new_id)s, user_id, {TITLE_SQL}, CASE WHEN %(title)s IS NULL THEN title_source ELSE 'user' END, model_tag, assistant_id,
