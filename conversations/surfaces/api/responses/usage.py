@@ -6,17 +6,23 @@ from uuid import UUID
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+Count = Annotated[int, Meta(ge=0)]
+Tokens = Annotated[int, Meta(ge=0, description="Tokens of the replies.")]
+PromptTokens = Annotated[int, Meta(ge=0, description="Tokens of the prompts. 0 if the model does not report them.")]
+WholeCost = Annotated[float | None, Meta(description="In `currency`. Null: the cost of a part of it is not known.")]
+KnownCost = Annotated[float | None, Meta(description="The cost of what is known. Null: the service knows no prices.")]
+
 
 class UsageSchema(Struct):
     ref_name: ClassVar = "Usage"
 
     messages: Annotated[int, Meta(ge=0, description="Messages that the user sent.")]
-    replies: Annotated[int, Meta(ge=0)]
-    tokens: Annotated[int, Meta(ge=0, description="Tokens of the replies.")]
-    prompt_tokens: Annotated[int, Meta(ge=0, description="Tokens of the prompts. 0 if the model does not report them.")]
-    inference_time_ms: Annotated[int, Meta(ge=0)]
-    cost: Annotated[float | None, Meta(description="In `currency`. Null: the cost of a part of it is not known.")]
-    known_cost: Annotated[float | None, Meta(description="The cost of what is known. Null: the service knows no prices.")]
+    replies: Count
+    tokens: Tokens
+    prompt_tokens: PromptTokens
+    inference_time_ms: Count
+    cost: WholeCost
+    known_cost: KnownCost
 
 
 class DayUsageSchema(UsageSchema):
@@ -32,12 +38,12 @@ class ModelUsageSchema(Struct):
         str | None,
         Meta(description="Null: what is of no known model. It was counted by an older version, or its reply still runs."),
     ]
-    replies: Annotated[int, Meta(ge=0)]
-    tokens: Annotated[int, Meta(ge=0, description="Tokens of the replies.")]
-    prompt_tokens: Annotated[int, Meta(ge=0, description="Tokens of the prompts. 0 if the model does not report them.")]
-    inference_time_ms: Annotated[int, Meta(ge=0)]
-    cost: Annotated[float | None, Meta(description="In `currency`. Null: the cost of a part of it is not known.")]
-    known_cost: Annotated[float | None, Meta(description="The cost of what is known. Null: the service knows no prices.")]
+    replies: Count
+    tokens: Tokens
+    prompt_tokens: PromptTokens
+    inference_time_ms: Count
+    cost: WholeCost
+    known_cost: KnownCost
 
 
 class AllowanceSchema(Struct):
@@ -85,9 +91,9 @@ class UserSchema(Struct):
 
 
 class TotalsSchema(Struct):
-    users: Annotated[int, Meta(ge=0)]
-    conversations: Annotated[int, Meta(ge=0)]
-    messages: Annotated[int, Meta(ge=0)]
+    users: Count
+    conversations: Count
+    messages: Count
     estimated: Annotated[
         bool, Meta(description="true: the tables are too large to count, so the totals are PostgreSQL's estimates.")
     ]
