@@ -32,6 +32,11 @@ class TitleSource(models.TextChoices):
     USER = "user"
 
 
+def index_of_list(name: str, condition: Q) -> models.Index:
+    """Return the index of one list of a user's conversations, in the order in which lists show them."""
+    return models.Index(F("user_id"), F("updated_at").desc(), F("id").desc(), name=name, condition=condition)
+
+
 class Conversation(models.Model):
     id = models.UUIDField(primary_key=True, default=new_id, db_default=RandomUUID(), editable=False)
     # Not a foreign key, because users belong to the auth service. Null for anonymous callers.
@@ -72,52 +77,16 @@ class Conversation(models.Model):
         indexes: ClassVar = [
             models.Index(F("user_id"), F("updated_at").desc(), name="idx_conversations_user"),
             # A user may have any number of unlisted conversations. The list must not read past them.
-            models.Index(
-                F("user_id"),
-                F("updated_at").desc(),
-                F("id").desc(),
-                name="idx_conversations_listed",
-                condition=Q(is_listed=True, expires_at__isnull=True),
-            ),
+            index_of_list("idx_conversations_listed", Q(is_listed=True, expires_at__isnull=True)),
             # The lists leave out what is archived, which may be most. Search does not, so it reads the index above.
-            models.Index(
-                F("user_id"),
-                F("updated_at").desc(),
-                F("id").desc(),
-                name="idx_conversations_unarchived",
-                condition=Q(is_archived=False, is_listed=True, expires_at__isnull=True),
-            ),
-            models.Index(
-                F("user_id"),
-                F("updated_at").desc(),
-                F("id").desc(),
-                name="idx_conversations_archived",
-                condition=Q(is_archived=True, is_listed=True, expires_at__isnull=True),
-            ),
-            models.Index(
-                F("user_id"),
-                F("updated_at").desc(),
-                F("id").desc(),
-                name="idx_conversations_tagged",
-                condition=Q(tag_keys__isnull=False, is_listed=True, expires_at__isnull=True),
-            ),
-            models.Index(
-                F("user_id"),
-                F("updated_at").desc(),
-                F("id").desc(),
-                name="idx_conversations_trash",
-                condition=Q(deleted_at__isnull=False),
-            ),
+            index_of_list("idx_conversations_unarchived", Q(is_archived=False, is_listed=True, expires_at__isnull=True)),
+            index_of_list("idx_conversations_archived", Q(is_archived=True, is_listed=True, expires_at__isnull=True)),
+            index_of_list("idx_conversations_tagged", Q(tag_keys__isnull=False, is_listed=True, expires_at__isnull=True)),
+            index_of_list("idx_conversations_trash", Q(deleted_at__isnull=False)),
             # For staff and for pruning: the conversations of all users with a tag.
             GinIndex(fields=["tag_keys"], name="idx_conversations_tags", condition=Q(tag_keys__isnull=False)),
             # Of a user's thousands of conversations, a few are favourites.
-            models.Index(
-                F("user_id"),
-                F("updated_at").desc(),
-                F("id").desc(),
-                name="idx_conversations_own_favorite",
-                condition=Q(is_favorited=True, is_listed=True, expires_at__isnull=True),
-            ),
+            index_of_list("idx_conversations_own_favorite", Q(is_favorited=True, is_listed=True, expires_at__isnull=True)),
             # For staff, who see the conversations of all users by their last turn, and for pruning.
             models.Index(F("updated_at").desc(), F("id").desc(), name="idx_conversations_activity"),
             models.Index(fields=["assistant"], name="idx_conversations_assistant", condition=Q(assistant__isnull=False)),

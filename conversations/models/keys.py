@@ -7,7 +7,10 @@ from django.db import models
 
 
 class CreationKey(models.Model):
-    """An `Idempotency-Key` with which a user created a conversation, for a day. Written by `services.sending.creation_keys` only."""
+    """An `Idempotency-Key` with which a user created a conversation, for a day.
+
+    Only `services.sending.creation_keys` writes it.
+    """
 
     user_id = models.UUIDField()
     key = models.CharField(max_length=200)
