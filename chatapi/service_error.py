@@ -3,6 +3,9 @@ import it, and the server before it patches the process."""
 
 from typing import Any, ClassVar
 
+# In the environ of a request that is refused before its view: the `ServiceError` with which to answer it.
+ERROR_KEY = "chatapi.error"
+
 
 class ServiceError(Exception):
     """An expected failure with a code, an HTTP status and a sentence that the client can act on.

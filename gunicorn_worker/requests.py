@@ -10,6 +10,7 @@ from gunicorn.http.parser import RequestParser
 from gunicorn.http.unreader import SocketUnreader
 
 from chatapi.service_error import ServiceError
+from gunicorn_worker import unreadable_requests as known
 
 # curl and scripts send `?q=größe` as it is typed. gunicorn refuses bytes above 0x7F in an address; Django reads them as UTF-8.
 gunicorn.http.message.RFC9112_TARGET_INVALID = re.compile(r"[^\x21-\x7e\x80-\xff]")
@@ -55,8 +56,6 @@ def head_of(request: Request) -> bytes:
 
 def error_of(failure: BaseException) -> ServiceError:
     """Return what a client is told about a failure that kept the server from reading its request."""
-    from chatapi.incoming import unreadable_requests as known
-
     if not isinstance(failure, errors.ParseException):
         return ServiceError()
     kinds = {

@@ -21,6 +21,7 @@ from chatapi.permits.shares import fair_share
 from gunicorn_worker.connections import CONNECTIONS, ClientSocket, Listener, least_reserved_descriptor, refuse_connection
 from gunicorn_worker.handover import does_master_listen, handover
 from gunicorn_worker.requests import error_of, head_of
+from gunicorn_worker.unreadable_requests import respond_to_unreadable
 
 # gevent would note the stack that spawned each greenlet. Every stream has two greenlets, and only gevent's debugger reads it.
 gevent.config.track_greenlet_tree = False
@@ -128,8 +129,6 @@ class Worker(GeventWorker):
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: Any) -> None:
         """Answer a request that could not be read, or that failed outside of Django, in the form of the service's errors."""
-        from chatapi.incoming.unreadable_requests import respond_to_unreadable
-
         if isinstance(exc, OSError):
             # A TLS connection that did not come about.
             super().handle_error(req, client, addr, exc)

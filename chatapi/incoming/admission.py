@@ -14,13 +14,12 @@ from wsgiref.types import WSGIApplication
 from django.conf import settings
 
 from chatapi.database.connections import call_before_waiting
-from chatapi.incoming.request_bodies import ERROR_KEY
 from chatapi.incoming.routes import begins_reply, is_probe
 from chatapi.observability import metrics
 from chatapi.permits.limit import Limit
 from chatapi.permits.permit import Permit, Permits
 from chatapi.permits.shares import at_most
-from chatapi.service_error import ServiceError
+from chatapi.service_error import ERROR_KEY, ServiceError
 
 # A request uses its connection for only part of its time, and one that waits for a lock must not keep the others waiting.
 # The two lines have this many places each, so the one that asks less of the database never waits long.

@@ -7,7 +7,7 @@ from django.urls import Resolver404, resolve
 from django.utils.deprecation import MiddlewareMixin
 
 from chatapi.incoming.error_page import error_page
-from chatapi.incoming.request_bodies import ERROR_KEY
+from chatapi.service_error import ERROR_KEY
 
 
 class RefuseBodiesMiddleware(MiddlewareMixin):

@@ -31,10 +31,8 @@ from chatapi.incoming.routes import may_bring_history
 from chatapi.permits.limit import Limit
 from chatapi.permits.permit import Permit, Permits
 from chatapi.permits.shares import fair_share
-from chatapi.service_error import ServiceError
+from chatapi.service_error import ERROR_KEY, ServiceError
 
-# The key in a request's META for the reason of a refusal.
-ERROR_KEY = "chatapi.body_error"
 # In the environ of a request whose body was refused: its Content-Length.
 DECLARED_LENGTH = "chatapi.declared_length"
 BODY_DEADLINE_S = 30.0

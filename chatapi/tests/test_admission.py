@@ -9,7 +9,7 @@ import pytest
 
 from chatapi.incoming import admission as admission_module
 from chatapi.incoming.admission import PLACES_PER_CONNECTION, Admission, Overloaded, do_requests_wait, release_permit
-from chatapi.incoming.request_bodies import ERROR_KEY
+from chatapi.service_error import ERROR_KEY
 from tests.support.waiting import LIMIT_S, wait_until
 
 PLACES = PLACES_PER_CONNECTION

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-import chatapi.incoming.unreadable_requests
 import chatapi.urls  # loads all views, and with them all errors
+import gunicorn_worker.unreadable_requests  # noqa: F401  # those of the server
 from chatapi.api.errors import _DRF_CODES
 from chatapi.service_error import ServiceError
 from conversations.surfaces.error_codes import ERROR_CODES, STREAM_CODES

@@ -12,8 +12,9 @@ from chatapi.auth.authentication import AuthUnavailable, BearerAuthentication
 from chatapi.cache.rates import Count
 from chatapi.environment import Rate
 from chatapi.incoming.admission import LIMIT as ADMISSION
-from chatapi.incoming.request_bodies import DECLARED_LENGTH, ERROR_KEY, LONG_BODIES
+from chatapi.incoming.request_bodies import DECLARED_LENGTH, LONG_BODIES
 from chatapi.limits.throttling import SendThrottle
+from chatapi.service_error import ERROR_KEY
 from chatapi.tests.clients import UserClient
 from conversations.exceptions import ConversationNotFound
 from conversations.models import Message

@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import unquote_to_bytes, urlsplit
 
-from chatapi.incoming.request_bodies import ERROR_KEY
-from chatapi.service_error import ServiceError
+from chatapi.service_error import ERROR_KEY, ServiceError
 
 READ_HEADERS = frozenset({"origin", "x-forwarded-for", "x-trace-id", "x-request-id"})
 
