@@ -108,10 +108,10 @@ def post_worker_init(worker: Any) -> None:
     import psycopg.waiting
     from gevent.threadpool import ThreadPool
 
-    from chatapi.auth.password_hashing import hash_passwords_with
     from chatapi.incoming.client_address import connecting_group
     from chatapi.outgoing.name_lookups import share_lookups
     from conversations.server_hooks import adopt_worker
+    from conversations.sign_in.password_hashing import hash_passwords_with
     from inference_proxy.upstream.body import receive_with
 
     # gevent resolves names in ten threads, which one slow name of a driver would fill.

@@ -9,8 +9,8 @@ from django.core.exceptions import ImproperlyConfigured
 from chatapi import __version__
 from chatapi.database.options import connection_settings, replica_settings
 from chatapi.environment import EnvironmentProblem, EnvironmentReader, has_domain
-from chatapi.environment.model_prices import parse_prices
 from chatapi.observability.logs import logging_configuration
+from conversations.services.usage.model_prices import parse_prices
 from inference_proxy.protocols import PROTOCOLS
 from inference_proxy.protocols.compatibility import CHANGES
 
@@ -193,11 +193,11 @@ MIDDLEWARE = [
     "chatapi.incoming.content_security.ContentSecurityMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "chatapi.incoming.staff_middleware.SessionMiddleware",
+    "conversations.sign_in.staff_middleware.SessionMiddleware",
     "chatapi.incoming.paths.PathMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
-    "chatapi.incoming.staff_middleware.AuthenticationMiddleware",
-    "chatapi.incoming.staff_middleware.MessageMiddleware",
+    "conversations.sign_in.staff_middleware.AuthenticationMiddleware",
+    "conversations.sign_in.staff_middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 ROOT_URLCONF = "chatapi.urls"
@@ -282,22 +282,6 @@ SPECTACULAR_SETTINGS = {
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
         "conversations.surfaces.openapi.complete_description",
-    ],
-    # In the order of importance.
-    "TAGS": [
-        {"name": "conversations", "description": "Create, list, read, change and delete conversations; stop and regenerate."},
-        {"name": "messages", "description": "Send, edit and read messages, and follow replies."},
-        {"name": "search", "description": "Search the messages of your conversations."},
-        {"name": "models", "description": "The models that users may choose."},
-        {"name": "assistants", "description": "Ready-made system prompts."},
-        {"name": "instructions", "description": "What the model is told in all of your conversations."},
-        {"name": "usage", "description": "The tokens that you have used, and your quota."},
-        {"name": "service", "description": "Health, readiness, and what only admins may read."},
-        {"name": "contract", "description": "The platform's published contract, for clients that were written for it."},
-        {"name": "sessions", "description": "Conversations that a front-end names itself, with or without a login."},
-        {"name": "completion", "description": "Plain text, for small scripts."},
-        {"name": "ai-sdk", "description": "For Vercel's AI SDK (`useChat`)."},
-        {"name": "openai", "description": "For the official `openai` packages: Responses, Conversations, models."},
     ],
 }
 
@@ -407,7 +391,7 @@ AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.ModelBackend"]
 if ADMIN_OIDC_ISSUER:
     AUTHENTICATION_BACKENDS.append("conversations.sign_in.single_sign_on.SingleSignOnBackend")
 OTP_TOTP_ISSUER = "Chat support"
-PASSWORD_HASHERS = ["chatapi.auth.password_hashing.PatientPBKDF2PasswordHasher"]
+PASSWORD_HASHERS = ["conversations.sign_in.password_hashing.PatientPBKDF2PasswordHasher"]
 # Only from trusted proxies: ClientAddressMiddleware drops the header of all others.
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 SILENCED_SYSTEM_CHECKS = [

@@ -1,1 +1,2 @@
-"""Who is calling: bearer tokens, the auth service's verdicts, permissions, passwords of staff. Not how much a caller may do."""
+"""Who is calling: bearer tokens, the auth service's verdicts, permissions. Not how much a caller may do, and not
+how staff sign in."""

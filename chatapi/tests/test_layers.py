@@ -67,7 +67,7 @@ def test_no_application_module_imports_gevent() -> None:
 
 
 def test_the_project_knows_nothing_of_the_application_but_where_it_puts_both_together() -> None:
-    together = ("chatapi/urls.py", "chatapi/wsgi.py")
+    together = ("chatapi/settings.py", "chatapi/urls.py", "chatapi/wsgi.py")
     assert [offender for offender in offenders("chatapi", "conversations") if not offender.startswith(together)] == []
 
 

@@ -20,6 +20,23 @@ SSE = "text/event-stream"
 NDJSON = "application/x-ndjson"
 TEXT = "text/plain"
 
+# The groups of operations, in the order of importance.
+TAGS = [
+    {"name": "conversations", "description": "Create, list, read, change and delete conversations; stop and regenerate."},
+    {"name": "messages", "description": "Send, edit and read messages, and follow replies."},
+    {"name": "search", "description": "Search the messages of your conversations."},
+    {"name": "models", "description": "The models that users may choose."},
+    {"name": "assistants", "description": "Ready-made system prompts."},
+    {"name": "instructions", "description": "What the model is told in all of your conversations."},
+    {"name": "usage", "description": "The tokens that you have used, and your quota."},
+    {"name": "service", "description": "Health, readiness, and what only admins may read."},
+    {"name": "contract", "description": "The platform's published contract, for clients that were written for it."},
+    {"name": "sessions", "description": "Conversations that a front-end names itself, with or without a login."},
+    {"name": "completion", "description": "Plain text, for small scripts."},
+    {"name": "ai-sdk", "description": "For Vercel's AI SDK (`useChat`)."},
+    {"name": "openai", "description": "For the official `openai` packages: Responses, Conversations, models."},
+]
+
 # Schemas that no serializer has. `complete_description` adds them to the OpenAPI file.
 COMPONENTS: dict[str, Any] = {}
 
@@ -176,7 +193,7 @@ ERROR_SCHEMAS: dict[int, type[ErrorSchema]] = {
 
 
 def complete_description(result: dict[str, Any], **_: Any) -> dict[str, Any]:
-    """Add the schemas of the objects in streams, and say which operations need no token. A hook of the generator."""
+    """Add the schemas of the objects in streams and the tags, and say which operations need no token. The generator's hook."""
     for path in result["paths"].values():
         for described in path.values():
             described.setdefault("security", [])
@@ -184,6 +201,7 @@ def complete_description(result: dict[str, Any], **_: Any) -> dict[str, Any]:
     assert not schemas.keys() & COMPONENTS.keys()
     schemas |= COMPONENTS
     result["components"]["schemas"] = dict(sorted(schemas.items()))
+    result["tags"] = TAGS
     return result
 
 

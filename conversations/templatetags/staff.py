@@ -11,9 +11,9 @@ from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
 
 from chatapi.api.rows import is_known_time, known_time
-from chatapi.environment.model_prices import Cost, cost_of, price_of
 from conversations.admin.visible import visible
 from conversations.services.staff.failures import explain, explain_end
+from conversations.services.usage.model_prices import Cost, cost_of, price_of
 from conversations.sign_in.devices import describe_device
 from inference_proxy.protocols.tool_calls import ToolCall, read_call_id, read_calls
 

@@ -11,13 +11,13 @@ from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
 
-from chatapi.environment.model_prices import parse_prices
 from chatapi.tests.clients import UserClient
 from conversations.models import Conversation, DailyFigures, Message, UsageTotal
 from conversations.services.history.move import move_history
 from conversations.services.replies.store import DatabaseReplyStore
 from conversations.services.sending.begin import send_turn
 from conversations.services.staff.daily_figures import costs_by_model, count_days
+from conversations.services.usage.model_prices import parse_prices
 from conversations.services.usage.totals import has_uncounted
 from conversations.tests.ending import end
 from conversations.tests.factories import NOON, USER_ID, make_conversation, make_message, make_reply, make_running_reply

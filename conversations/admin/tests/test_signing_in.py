@@ -8,8 +8,8 @@ from django.contrib.auth.hashers import check_password, make_password
 from django.db import connection
 from django.test import Client
 
-from chatapi.auth import password_hashing
 from chatapi.environment import Rate
+from conversations.sign_in import password_hashing
 from conversations.staff_site import MOST_SIGN_INS_AT_ONCE, StaffSite
 
 from .factories import make_staff

@@ -18,10 +18,10 @@ from django.core.cache import cache
 from django.db import connection
 from django.forms.models import model_to_dict
 
-from chatapi.environment.model_prices import Cost
 from conversations.expressions import MESSAGE_DAY_SQL
 from conversations.models import DailyFigures
 from conversations.services.replica_reads import read_for_anyone
+from conversations.services.usage.model_prices import Cost
 from conversations.services.usage.model_totals import PARTS, ModelUsage, cost_of_parts, model_sums_sql
 
 PERIOD_DAYS = 30

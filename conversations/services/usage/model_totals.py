@@ -15,7 +15,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db import connection
 
-from chatapi.environment.model_prices import Cost, cost_of, price_of
+from conversations.services.usage.model_prices import Cost, cost_of, price_of
 
 # What `by_model` has for each model, in this order. `unmeasured` counts replies with tokens whose prompt nobody measured.
 PARTS = ("replies", "tokens", "prompt_tokens", "inference_time_ms", "unmeasured")

@@ -11,7 +11,7 @@ from rest_framework.request import Request
 
 from chatapi.api.views import APIView
 from chatapi.api.wire import Response
-from chatapi.environment.model_prices import Cost
+from conversations.services.usage.model_prices import Cost
 from conversations.services.usage.model_totals import ModelUsage
 from conversations.services.usage.quotas import read_quota
 from conversations.services.usage.totals import COUNTS, MOST_DAYS, read_breakdown, read_usage

@@ -6,7 +6,7 @@ from decimal import Decimal
 import pytest
 
 from chatapi.environment import EnvironmentProblem
-from chatapi.environment.model_prices import cost_of, parse_prices, price_of
+from conversations.services.usage.model_prices import cost_of, parse_prices, price_of
 
 DAY = date(2026, 11, 30)
 PRICES = """{

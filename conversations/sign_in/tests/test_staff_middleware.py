@@ -4,7 +4,7 @@ import pytest
 from django.http import HttpRequest, HttpResponse
 from django.test import RequestFactory
 
-from chatapi.incoming import staff_middleware
+from conversations.sign_in import staff_middleware
 
 
 @pytest.mark.parametrize(
