@@ -71,7 +71,7 @@ write_json = msgspec.json.Encoder(enc_hook=_stand_in).encode
 
 
 class AlwaysJSON(BaseContentNegotiation):
-    """Answer JSON to whatever a client accepts; replies choose their own form (see surfaces.delivery)."""
+    """Answer JSON to whatever a client accepts; replies choose their own form (see surfaces.reply_delivery)."""
 
     def select_parser(self, request: Request, parsers: Any) -> Any:
         return parsers[0]

@@ -19,7 +19,7 @@ from conversations.ids import parse_id
 from conversations.models import AccessKind, Conversation, StaffAccess
 from conversations.models.staff import NO_CONVERSATION
 from conversations.services.staff.access import Reader, export_records, note_access, note_list, note_reading
-from conversations.services.staff.export import csv_lines
+from conversations.services.staff.export_selection import csv_lines
 from conversations.staff_reason import reason_of
 
 

@@ -33,9 +33,9 @@ from conversations.admin.filters import (
     TroubleFilter,
 )
 from conversations.admin.finding import find_page
-from conversations.admin.held import shown_holds
 from conversations.admin.replica import read_for
 from conversations.admin.search import search_conversations
+from conversations.admin.shown_holds import shown_holds
 from conversations.admin.summaries import NOTHING_KNOWN, Summary, summaries_of
 from conversations.admin.visible import visible
 from conversations.ids import parse_id

@@ -12,7 +12,7 @@ from django.template.response import TemplateResponse
 from conversations.admin.access import note_access_of
 from conversations.admin.owners import owners_of
 from conversations.models import AccessKind
-from conversations.services.staff.export import ExportFormat, export_conversations
+from conversations.services.staff.export_selection import ExportFormat, export_conversations
 
 CONTENT_TYPES: dict[ExportFormat, str] = {"csv": "text/csv; charset=utf-8", "jsonl": "application/x-ndjson; charset=utf-8"}
 MOST_EXPORTED = 5_000

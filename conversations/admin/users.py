@@ -17,9 +17,9 @@ from django.utils import timezone
 
 from conversations.admin.access import NotedListAdmin, note_list_of
 from conversations.admin.charts import bar_chart
-from conversations.admin.held import shown_holds
 from conversations.admin.people import ERASE_PERMISSION, EXPORT_PERMISSION, erase_page, export_page
 from conversations.admin.replica import from_replica
+from conversations.admin.shown_holds import shown_holds
 from conversations.admin.summaries import NOTHING_KNOWN, summaries_of
 from conversations.admin.visible import visible
 from conversations.exceptions import BadCursor

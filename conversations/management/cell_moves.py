@@ -11,7 +11,7 @@ from django.core.management.base import CommandError, OutputWrapper
 from conversations.management import arguments
 from conversations.management.confirmation import confirm
 from conversations.management.failures import failing_clearly
-from conversations.management.held import refuse_user_on_hold, saying_what_is_held
+from conversations.management.hold_refusals import refuse_user_on_hold, saying_what_is_held
 from conversations.management.interruption import Interruption
 from conversations.management.users import user_named
 from conversations.services.history.cells import (

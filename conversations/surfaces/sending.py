@@ -17,10 +17,10 @@ from conversations.services.sending.queue import enqueue_turn
 from conversations.services.sending.resume import find_begun_continuation, find_begun_turn
 from conversations.services.sending.turn import Turn
 from conversations.surfaces.callers import caller_id
-from conversations.surfaces.counting import count_sends
-from conversations.surfaces.delivery import STREAM_FORMATS, Delivery, deliver, message_location
 from conversations.surfaces.headers import read_idempotency_key, read_last_event
 from conversations.surfaces.open_streams import open_streams
+from conversations.surfaces.reply_delivery import STREAM_FORMATS, Delivery, deliver, message_location
+from conversations.surfaces.send_metrics import count_sends
 from conversations.when_busy import WhenBusy
 from inference_proxy.replies.streams import StreamFormat
 

@@ -22,7 +22,7 @@ from conversations.models import (
     UserInstructions,
     UserQuota,
 )
-from conversations.services.history import everything
+from conversations.services.history import personal_data
 from conversations.services.history.field_notes import FIELDS, LEFT_OUT
 from conversations.services.history.json_lines import COLUMNS_SQL
 from conversations.services.history.user_tables import USER_TABLES
@@ -30,7 +30,7 @@ from conversations.tests.factories import NOW, USER_ID, make_conversation, make_
 
 pytestmark = pytest.mark.django_db
 Manage = Callable[..., str]
-NAMES = {"README.txt", "fields.json", "index.html", "history.jsonl", *(f"{name}.jsonl" for name in everything.TABLES)}
+NAMES = {"README.txt", "fields.json", "index.html", "history.jsonl", *(f"{name}.jsonl" for name in personal_data.TABLES)}
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def rows(archive: zipfile.ZipFile, table: str) -> list[Any]:
 def test_it_has_everything_of_the_person_and_nothing_of_others(archive: zipfile.ZipFile) -> None:
     assert set(archive.namelist()) == NAMES and archive.testzip() is None
     assert rows(archive, "chat_users")[0]["name"] == 'Mira "M"\n'
-    for table in everything.TABLES:
+    for table in personal_data.TABLES:
         (row,) = rows(archive, table)
         assert row.get("user_id", row.get("id")) == str(USER_ID)
     assert rows(archive, "staff_access")[0]["reason"] == "ticket 7"
@@ -109,26 +109,26 @@ def test_each_field_is_described(archive: zipfile.ZipFile) -> None:
             columns = {name for (name,) in cursor.fetchall()} - LEFT_OUT.get(table, frozenset())
         assert columns == notes.keys(), f"{table}: each column needs a sentence"
         assert described[table] == {name: notes[name] for name in described[table]}
-    for table in everything.TABLES:
+    for table in personal_data.TABLES:
         assert set(rows(archive, table)[0]) == FIELDS[table].keys()
 
 
 def test_rows_are_written_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the number of rows, none but a batch is held: what is written grows while the rows are read."""
-    monkeypatch.setattr(everything, "BATCH", 1)
+    monkeypatch.setattr(personal_data, "BATCH", 1)
     for _ in range(4):
         make_old_conversation(user_id=USER_ID, messages=6)
     target = io.BytesIO()
-    result = everything.export_everything(target=target, user_id=USER_ID)
+    result = personal_data.export_everything(target=target, user_id=USER_ID)
     assert (result.conversations, result.messages, result.is_complete) == (4, 24, True)
     assert zipfile.ZipFile(target).read("index.html").count(b'class="m ') == 24
 
 
 def test_stopped_early_there_is_no_file(manage: Manage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ChatUser.objects.create(id=USER_ID)
-    result = everything.export_everything(target=io.BytesIO(), user_id=USER_ID, should_stop=lambda: True)
+    result = personal_data.export_everything(target=io.BytesIO(), user_id=USER_ID, should_stop=lambda: True)
     assert not result.is_complete
-    monkeypatch.setattr(everything, "_write_page", lambda *arguments: False)
+    monkeypatch.setattr(personal_data, "_write_page", lambda *arguments: False)
     with pytest.raises(SystemExit):
         manage("export_history", str(tmp_path / "mira.zip"), "--user", str(USER_ID), "--everything")
     assert not list(tmp_path.iterdir())

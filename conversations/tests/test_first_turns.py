@@ -9,7 +9,7 @@ import pytest
 from conversations.exceptions import TooManyGenerations
 from conversations.models import Conversation, Message
 from conversations.services.sending.begin import send_turn
-from conversations.services.sending.brought import Said
+from conversations.services.sending.brought_messages import Said
 from conversations.services.sending.first_turns import Opening, begin_together
 from conversations.services.sending.turn import Turn
 from conversations.services.sessions import open_session

@@ -9,7 +9,7 @@ import pytest
 from chatapi.tests.clients import UserClient
 from conversations import message_batches
 from conversations.models import Conversation, Message
-from conversations.services.staff.export import export_conversations
+from conversations.services.staff.export_selection import export_conversations
 from conversations.tests.factories import make_conversation, make_message, make_turns
 
 pytestmark = pytest.mark.django_db

@@ -16,7 +16,7 @@ from conversations.models import Conversation, Message
 from conversations.services.history.export import export_history
 from conversations.services.history.id_batches import Walk
 from conversations.services.history.prune import PruneCriteria, prune_history
-from conversations.services.staff.export import ExportFormat, export_conversations
+from conversations.services.staff.export_selection import ExportFormat, export_conversations
 from conversations.tests.factories import make_conversation, make_message, make_reply
 
 # As PostgreSQL orders them. The first and the last that Python knows can't be moved to every zone.

@@ -10,7 +10,7 @@ from django.db import connection
 
 from conversations.models import Conversation, Message, Status
 from conversations.placeholders import NO_TEXT
-from conversations.services.staff.export import export_conversations
+from conversations.services.staff.export_selection import export_conversations
 from conversations.tests.factories import make_conversation, make_message, make_reply
 
 pytestmark = pytest.mark.django_db

@@ -5,7 +5,7 @@ import pytest
 from conversations.exceptions import MessageNotFound
 from conversations.models import Conversation, Message
 from conversations.services.replies.feedback import rate_reply
-from conversations.services.sending.brought import Said
+from conversations.services.sending.brought_messages import Said
 from conversations.services.sending.turn import Turn
 from conversations.surfaces.openai.deleting import delete_reply
 from conversations.surfaces.openai.openings import open_conversation

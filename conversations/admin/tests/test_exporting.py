@@ -10,8 +10,8 @@ from django.db import connection
 from django.test import Client
 
 from conversations.models import Conversation, StaffAccess
-from conversations.services.staff import export
-from conversations.services.staff.export import export_conversations
+from conversations.services.staff import export_selection
+from conversations.services.staff.export_selection import export_conversations
 from conversations.tests.factories import NOON, USER_ID, make_conversation
 
 from .factories import make_chat_user, make_long_conversation, make_message, make_staff
@@ -117,8 +117,8 @@ def test_csv_runs_no_formula_where_a_spreadsheet_splits_elsewhere(operator: Clie
 @pytest.mark.django_db
 @pytest.mark.parametrize("batch", [1, 2, 3, 100])
 def test_batches_neither_lose_nor_repeat(monkeypatch: pytest.MonkeyPatch, batch: int) -> None:
-    monkeypatch.setattr(export, "MESSAGE_BATCH", batch)
-    monkeypatch.setattr(export, "CONVERSATION_BATCH", batch)
+    monkeypatch.setattr(export_selection, "MESSAGE_BATCH", batch)
+    monkeypatch.setattr(export_selection, "CONVERSATION_BATCH", batch)
     conversations = [make_long_conversation(turns) for turns in (3, 1, 0, 2)]
     make_message(conversations[1], "user", "undated", created_at=None)
     ids = [one.pk for one in conversations]

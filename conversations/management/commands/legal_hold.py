@@ -10,7 +10,7 @@ from django.core.serializers.json import DjangoJSONEncoder
 
 from conversations.management.arguments import conversation, future_moment, positive, user
 from conversations.management.failures import failing_clearly
-from conversations.management.held import describe
+from conversations.management.hold_refusals import describe
 from conversations.management.operator_command import OperatorCommand
 from conversations.management.users import user_named
 from conversations.models.holds import MOST_HOLD_REASON_CHARACTERS, LegalHold

@@ -15,7 +15,7 @@ from conversations.management import arguments
 from conversations.management.cell_moves import add_cell_arguments, move_between_cells
 from conversations.management.confirmation import confirm
 from conversations.management.failures import failing_clearly
-from conversations.management.held import refuse_user_on_hold, saying_what_is_held
+from conversations.management.hold_refusals import refuse_user_on_hold, saying_what_is_held
 from conversations.management.interruption import Interruption
 from conversations.management.operator_command import OperatorCommand
 from conversations.management.progress import ProgressReport

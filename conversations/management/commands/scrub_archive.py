@@ -12,7 +12,7 @@ from django.core.management.base import CommandError
 from conversations.management import arguments
 from conversations.management.confirmation import confirm
 from conversations.management.failures import failing_clearly
-from conversations.management.held import refuse_user_on_hold, saying_what_is_held
+from conversations.management.hold_refusals import refuse_user_on_hold, saying_what_is_held
 from conversations.management.interruption import Interruption
 from conversations.management.operator_command import OperatorCommand
 from conversations.management.progress import ProgressReport

@@ -3,7 +3,7 @@
 Principle: existing rows are never changed. A row whose id already exists is skipped. So an import can be interrupted and
 repeated, and an archive may contain rows that were never deleted. A row that can't be restored (its session was started again,
 its user is missing from the predecessor's `users`, its conversation is not in the file or belongs to someone else in the
-database, its user was erased) is counted and left out. `admission` decides the last two.
+database, its user was erased) is counted and left out. `import_admission` decides the last two.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,8 +15,8 @@ import orjson
 import psycopg
 from django.db import DatabaseError, transaction
 
-from conversations.services.history.admission import Admission, Row, read_row
 from conversations.services.history.id_batches import prefer_indexes
+from conversations.services.history.import_admission import Admission, Row, read_row
 from conversations.services.history.insertion import Counts, conditions_to_fit, insert_rows, preview_rows
 from conversations.services.history.instruction_lines import COLUMNS, count_new_instructions, restore_instructions
 from conversations.services.history.json_lines import CONVERSATION, INSTRUCTIONS, MESSAGE, TABLES, column_names

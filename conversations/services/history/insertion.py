@@ -7,7 +7,7 @@ from uuid import UUID
 from django.db import connection
 from psycopg import sql
 
-from conversations.services.history.admission import Row, json_array
+from conversations.services.history.import_admission import Row, json_array
 from conversations.services.history.json_lines import CONVERSATION, MESSAGE, TABLES
 
 INSERT_SQL = """

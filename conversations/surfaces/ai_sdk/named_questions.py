@@ -19,7 +19,7 @@ from conversations.models import Message, Role
 from conversations.querysets import MessageQuerySet
 from conversations.services.replies.versions import first_version, versions_of_question
 from conversations.services.sending.begin import edit_turn, regenerate_turn, send_turn
-from conversations.services.sending.brought import send_turn_behind
+from conversations.services.sending.brought_messages import send_turn_behind
 from conversations.services.sending.turn import Terms, Turn
 from conversations.surfaces.ai_sdk.requests import Shown
 from conversations.surfaces.ai_sdk.shown_history import find_first_question, find_place

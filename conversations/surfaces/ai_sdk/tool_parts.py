@@ -12,7 +12,7 @@ import orjson
 from rest_framework.exceptions import ValidationError
 
 from chatapi.incoming.request_bodies import PayloadTooLarge
-from conversations.services.sending.brought import Said
+from conversations.services.sending.brought_messages import Said
 from conversations.surfaces.function_tools import LONGEST_ID, LONGEST_OUTPUT, check_output
 from inference_proxy.protocols.tool_calls import OutputForm, ToolCall
 

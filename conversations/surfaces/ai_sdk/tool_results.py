@@ -15,16 +15,16 @@ from chatapi.limits.throttling import count_further_sends
 from conversations.exceptions import ToolOutputMismatch
 from conversations.models import Message, Role
 from conversations.querysets import MessageQuerySet
-from conversations.services.sending.brought import Said, send_turn_behind
+from conversations.services.sending.brought_messages import Said, send_turn_behind
 from conversations.services.sending.retries import fingerprint_of
 from conversations.services.sending.turn import Terms, Turn
 from conversations.surfaces.ai_sdk.chats import model_change
 from conversations.surfaces.ai_sdk.requests import SubmitBody, ToolResults
 from conversations.surfaces.ai_sdk.shown_history import find_replies
 from conversations.surfaces.ai_sdk.tool_parts import Outputs, said_by
-from conversations.surfaces.delivery import Delivery
+from conversations.surfaces.reply_delivery import Delivery
+from conversations.surfaces.request_weights import sends_for
 from conversations.surfaces.sending import begin_turn
-from conversations.surfaces.storage import sends_for
 from inference_proxy.protocols.tool_calls import read_calls
 
 

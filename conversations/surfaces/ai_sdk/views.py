@@ -31,8 +31,8 @@ from conversations.surfaces.ai_sdk.responses import ChatDetailSchema, ChatSchema
 from conversations.surfaces.ai_sdk.stream_format import HEADERS, ui_message_stream
 from conversations.surfaces.ai_sdk.tool_results import answer_outputs
 from conversations.surfaces.callers import caller_id
-from conversations.surfaces.delivery import Delivery, conversation_location, reply_headers, stream_reply, stream_turn
 from conversations.surfaces.headers import STOPS_LATER, next_link, read_stop_key
+from conversations.surfaces.reply_delivery import Delivery, conversation_location, reply_headers, stream_reply, stream_turn
 from conversations.surfaces.sending import begin_turn, refuse_too_many_streams
 from inference_proxy.replies.frames import START
 

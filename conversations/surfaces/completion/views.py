@@ -16,10 +16,10 @@ from conversations.surfaces.completion import operations
 from conversations.surfaces.completion.queries import read_conversation_page, read_message, read_messages
 from conversations.surfaces.completion.requests import CompletionBody
 from conversations.surfaces.completion.responses import ConversationSchema
-from conversations.surfaces.delivery import TEXT_STREAM_FORMATS, Delivery
 from conversations.surfaces.headers import next_link, read_idempotency_key, replay_headers
 from conversations.surfaces.ids import require_conversation_id
 from conversations.surfaces.replica import from_replica
+from conversations.surfaces.reply_delivery import TEXT_STREAM_FORMATS, Delivery
 from conversations.surfaces.sending import respond_with_reply
 from inference_proxy.protocols.base import Sampling
 

@@ -22,11 +22,11 @@ from conversations.surfaces.contract.requests import (
     SendBody,
 )
 from conversations.surfaces.contract.responses import ConversationSchema, HealthSchema, MessageSchema
-from conversations.surfaces.delivery import TEXT_STREAM_FORMATS, Delivery
 from conversations.surfaces.headers import next_link, read_idempotency_key, replay_headers
 from conversations.surfaces.ids import require_conversation_id
 from conversations.surfaces.probes import ProbeView
 from conversations.surfaces.replica import from_replica
+from conversations.surfaces.reply_delivery import TEXT_STREAM_FORMATS, Delivery
 from conversations.surfaces.sending import respond_with_reply
 from inference_proxy.protocols.base import Sampling
 

@@ -19,7 +19,7 @@ from conversations.exceptions import GenerationInProgress
 from conversations.models import Message
 from conversations.services.replies.versions import end_at
 from conversations.services.sending.begin import send_turn
-from conversations.services.sending.brought import (
+from conversations.services.sending.brought_messages import (
     Said,
     add_messages,
     begin_with_model_list,
@@ -32,7 +32,6 @@ from conversations.services.sending.model_tags import require_allowed
 from conversations.services.sending.retries import fingerprint_of
 from conversations.services.sending.turn import Terms, Turn
 from conversations.surfaces.callers import caller_id
-from conversations.surfaces.delivery import Delivery
 from conversations.surfaces.openai.branches import BRANCH, branch_of, find_branch, lock_branch, split_history
 from conversations.surfaces.openai.deleting import find_reply
 from conversations.surfaces.openai.identifiers import read_conversation_id, read_response_id
@@ -47,6 +46,7 @@ from conversations.surfaces.openai.repeats import (
     wait_for_same_request,
 )
 from conversations.surfaces.openai.requests import SAMPLING_FIELDS, InputMessage, ResponseCreateBody
+from conversations.surfaces.reply_delivery import Delivery
 from conversations.surfaces.sending import refuse_too_many_streams
 from inference_proxy.protocols.base import Sampling
 

@@ -20,7 +20,7 @@ from django.db import connection
 
 from conversations.models import Conversation
 from conversations.placeholders import TEXT_SQL
-from conversations.services.sending.brought import Said
+from conversations.services.sending.brought_messages import Said
 
 # In the options of a reply. Migration 0038 indexes it.
 BRANCH = "branch"

@@ -14,7 +14,7 @@ from django.utils import timezone
 from conversations.exceptions import ConversationNotFound, GenerationInProgress
 from conversations.models import DEFAULT_MODEL_TAG, DEFAULT_TITLE, TEMPORARY_LIFETIME, Conversation, Message
 from conversations.new_ids import new_id
-from conversations.services.sending.brought import BROUGHT, Said, add_messages, rows_of, save_rows
+from conversations.services.sending.brought_messages import BROUGHT, Said, add_messages, rows_of, save_rows
 from conversations.services.sending.model_tags import require_allowed
 from conversations.services.sending.permits import refuse_while_ending
 from conversations.services.user_directory import requires_known_user

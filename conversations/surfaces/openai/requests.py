@@ -63,7 +63,7 @@ _MESSAGE = {
 class InputMessage:
     role: Literal["user", "assistant", "system", "tool"]
     content: str
-    # As in `brought.Said`.
+    # As in `brought_messages.Said`.
     calls: tuple[ToolCall, ...] = ()
     call_id: str = ""
 

@@ -21,8 +21,8 @@ from conversations.services.sending.begin import send_turn
 from conversations.services.sending.turn import Turn
 from conversations.services.sessions import claim_session, find_session, forget_history, open_session, require_caller
 from conversations.surfaces.callers import caller_id, optional_caller_id
-from conversations.surfaces.delivery import TEXT_STREAM_FORMATS, Delivery, choose_delivery, reply_headers, stream_turn
 from conversations.surfaces.headers import next_link, read_idempotency_key
+from conversations.surfaces.reply_delivery import TEXT_STREAM_FORMATS, Delivery, choose_delivery, reply_headers, stream_turn
 from conversations.surfaces.sending import begin_turn, refuse_too_many_streams
 from conversations.surfaces.sessions import operations
 from conversations.surfaces.sessions.anonymous_replies import permit_for_reply

@@ -15,7 +15,7 @@ from conversations.surfaces.api.requests import BulkBody
 from conversations.surfaces.api.responses.conversations import BULK_CURSOR, TagListSchema, TagSchema, bulk_answer
 from conversations.surfaces.callers import caller_id
 from conversations.surfaces.replica import from_replica
-from conversations.surfaces.storage import reads_for
+from conversations.surfaces.request_weights import reads_for
 
 
 class TagsView(APIView):

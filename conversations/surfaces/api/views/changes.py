@@ -15,9 +15,9 @@ from conversations.services.changes.reading import Page, begin, read_page
 from conversations.surfaces.api.operations import conversations as operations
 from conversations.surfaces.api.responses.conversations import ChangesSchema, ConversationSchema
 from conversations.surfaces.callers import caller_id
-from conversations.surfaces.delivery import Delivery, choose_delivery, open_permit, presence_of, relay
 from conversations.surfaces.open_streams import open_change_streams
 from conversations.surfaces.query_parameters import read_whole_number
+from conversations.surfaces.reply_delivery import Delivery, choose_delivery, open_permit, presence_of, relay
 from inference_proxy.replies.streams import SSE, headers_only
 
 DEFAULT_LIMIT = 50

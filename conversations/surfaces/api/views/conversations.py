@@ -54,13 +54,13 @@ from conversations.surfaces.api.responses.conversations import (
 from conversations.surfaces.api.views.replies import respond_as_asked
 from conversations.surfaces.callers import caller_id
 from conversations.surfaces.conditional import only_if_unchanged, quoted, tag_of, tagged
-from conversations.surfaces.delivery import conversation_location
 from conversations.surfaces.headers import STOPS_LATER, read_idempotency_key, read_stop_key, replay_headers
 from conversations.surfaces.ids import require_conversation_id, require_message_id
 from conversations.surfaces.paging import MAX_OFFSET, read_cursor
 from conversations.surfaces.query_parameters import read_choice, read_flag, read_text, read_whole_number, read_zone
 from conversations.surfaces.replica import from_replica
-from conversations.surfaces.storage import sends_for
+from conversations.surfaces.reply_delivery import conversation_location
+from conversations.surfaces.request_weights import sends_for
 from conversations.tags import clean_tag
 
 

@@ -25,9 +25,9 @@ from conversations.services.history.own_export import (
 )
 from conversations.surfaces.api.operations import conversations as operations
 from conversations.surfaces.callers import caller_id
-from conversations.surfaces.delivery import open_permit, presence_of
 from conversations.surfaces.ids import require_conversation_id
 from conversations.surfaces.query_parameters import read_choice, read_text, read_whole_number
+from conversations.surfaces.reply_delivery import open_permit, presence_of
 
 MOST_CONVERSATIONS = 10_000
 OWN_FORMATS: tuple[OwnFormat, ...] = ("jsonl", "markdown")

@@ -26,9 +26,9 @@ from conversations.surfaces.api.tickets import LIFETIME_S, issue_ticket
 from conversations.surfaces.api.views.replies import chosen_in, respond_as_asked
 from conversations.surfaces.callers import caller_id
 from conversations.surfaces.conditional import require_match, tag_of, tagged
-from conversations.surfaces.delivery import Delivery, choose_delivery, no_more_events, place_in, stream_reply
 from conversations.surfaces.headers import LastEvent, read_last_event
 from conversations.surfaces.ids import require_conversation_id, require_message_id
+from conversations.surfaces.reply_delivery import Delivery, choose_delivery, no_more_events, place_in, stream_reply
 from inference_proxy.replies.streams import NDJSON, SSE
 
 

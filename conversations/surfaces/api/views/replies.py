@@ -14,7 +14,7 @@ from conversations.services.sending.turn import Terms
 from conversations.surfaces import sending
 from conversations.surfaces.api.queries import read_message
 from conversations.surfaces.api.requests import SamplingBody, SendBody
-from conversations.surfaces.delivery import choose_delivery
+from conversations.surfaces.reply_delivery import choose_delivery
 
 
 def respond_as_asked(

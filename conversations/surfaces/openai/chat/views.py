@@ -10,17 +10,6 @@ from chatapi.api.wire import Response
 from chatapi.limits.throttling import SendThrottle, count_further_sends
 from conversations.models import Status
 from conversations.surfaces.callers import caller_id
-from conversations.surfaces.delivery import (
-    Delivery,
-    begin_generation,
-    failure_of,
-    open_permit,
-    presence_of,
-    reply_headers,
-    stream_turn,
-    turn_ids,
-    wait_for_reply,
-)
 from conversations.surfaces.headers import read_idempotency_key
 from conversations.surfaces.openai.asking import RepeatedRequests, begin_response, new_messages, read_question
 from conversations.surfaces.openai.chat import operations
@@ -32,7 +21,18 @@ from conversations.surfaces.openai.errors import Interrupted, StillRunning
 from conversations.surfaces.openai.long_histories import HistoryParser
 from conversations.surfaces.openai.queries import read_response_row
 from conversations.surfaces.openai.repeats import note_delivered, note_stream_delivered
-from conversations.surfaces.storage import sends_for
+from conversations.surfaces.reply_delivery import (
+    Delivery,
+    begin_generation,
+    failure_of,
+    open_permit,
+    presence_of,
+    reply_headers,
+    stream_turn,
+    turn_ids,
+    wait_for_reply,
+)
+from conversations.surfaces.request_weights import sends_for
 
 
 class CompletionView(RepeatedRequests):

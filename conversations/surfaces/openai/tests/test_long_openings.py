@@ -5,7 +5,7 @@ import uuid
 import pytest
 
 from conversations.models import Message
-from conversations.services.sending.brought import Said, add_messages
+from conversations.services.sending.brought_messages import Said, add_messages
 from conversations.surfaces.openai.openings import open_conversation
 from conversations.surfaces.openai.requests import MOST_KNOWN_ITEMS
 from conversations.tests.factories import USER_ID, make_conversation

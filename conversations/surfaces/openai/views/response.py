@@ -12,15 +12,6 @@ from chatapi.api.wire import Response
 from chatapi.limits.throttling import SendThrottle, count_further_sends
 from conversations.services.replies.stop import stop_one_reply
 from conversations.surfaces.callers import caller_id
-from conversations.surfaces.delivery import (
-    Delivery,
-    begin_generation,
-    open_permit,
-    presence_of,
-    stream_reply,
-    stream_turn,
-    wait_for_reply,
-)
 from conversations.surfaces.headers import read_idempotency_key
 from conversations.surfaces.openai import operations
 from conversations.surfaces.openai.asking import RepeatedRequests, begin_response, new_messages, question_of, read_question
@@ -35,6 +26,15 @@ from conversations.surfaces.openai.responses import response_body
 from conversations.surfaces.openai.sequence import MAX_NUMBER
 from conversations.surfaces.openai.streaming import event_stream
 from conversations.surfaces.query_parameters import read_flag, read_whole_number
+from conversations.surfaces.reply_delivery import (
+    Delivery,
+    begin_generation,
+    open_permit,
+    presence_of,
+    stream_reply,
+    stream_turn,
+    wait_for_reply,
+)
 
 
 class ResponseViewSet(ViewSet, RepeatedRequests):

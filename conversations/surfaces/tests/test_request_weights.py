@@ -10,7 +10,7 @@ from chatapi.tests.clients import UserClient
 from conversations.exceptions import ConversationNotFound
 from conversations.models import Conversation, Message, Role
 from conversations.surfaces.openai import asking
-from conversations.surfaces.storage import BYTES_PER_SEND, CONVERSATIONS_PER_READ, MESSAGES_PER_SEND
+from conversations.surfaces.request_weights import BYTES_PER_SEND, CONVERSATIONS_PER_READ, MESSAGES_PER_SEND
 from conversations.tests.factories import make_conversation
 
 pytestmark = pytest.mark.django_db
