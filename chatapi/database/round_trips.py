@@ -35,6 +35,8 @@ PLACE = re.compile(r"%\((\w+)\)s")
 # Begins a statement that no single plan suits, whatever its values are.
 PLANNED_EACH_TIME = "/* planned each time */ "
 UNNAMED = PLANNED_EACH_TIME.encode()
+# Until the transaction ends. Sessions ask for one plan for all values.
+PLAN_FOR_VALUES_SQL = b"SELECT set_config('plan_cache_mode', 'force_custom_plan', true)"
 PROCESS_SQL = b"SELECT pg_backend_pid()"
 # Types whose values are the same in Python, whether they came as text or in PostgreSQL's binary form.
 READ_AS_BINARY = frozenset(
@@ -150,8 +152,11 @@ class _Sent:
         return self._next_place()
 
     def statement(self, query: bytes, parameters: Any, types: Any, formats: Any) -> int:
-        name = None if query.startswith(UNNAMED) else self._names.find(query, types)
+        has_plan_of_its_own = query.startswith(UNNAMED)
+        name = None if has_plan_of_its_own else self._names.find(query, types)
         if name is None:
+            if has_plan_of_its_own:
+                self.command(PLAN_FOR_VALUES_SQL)
             self._pgconn.send_query_params(query, parameters, types, formats)
             return self._next_place()
         if name not in self._names.known and name not in self.names:

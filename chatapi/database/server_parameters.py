@@ -1,8 +1,9 @@
 """PostgreSQL's parameters that every connection of this service sets, whatever the role, the database or the server has.
 
-Three kinds: what the code relies on (isolation, forms of values), how long a connection may wait for a lock or keep one without
-doing anything, and how soon the server notices that this end is gone. A client that freezes or vanishes in the middle of a
-transaction would otherwise keep its locks until TCP gives up, after minutes, and other requests for the same rows would wait.
+Four kinds: what the code relies on (isolation, forms of values), that a statement is planned once, how long a connection may
+wait for a lock or keep one without doing anything, and how soon the server notices that this end is gone. A client that freezes
+or vanishes in the middle of a transaction would otherwise keep its locks until TCP gives up, after minutes, and other requests
+for the same rows would wait.
 """
 
 from collections.abc import Iterator
@@ -45,6 +46,9 @@ SERVING = {
     **NOTICING,
     "lock_timeout": f"{LOCK_TIMEOUT_S}s",
     "idle_in_transaction_session_timeout": f"{IDLE_IN_TRANSACTION_S}s",
+    # Left to itself, PostgreSQL compares estimates of costs. As tables grow, it changes to planning a list or a send's survey
+    # anew each time, which costs as much as the statement. See `round_trips` for those that no single plan suits.
+    "plan_cache_mode": "force_generic_plan",
 }
 # Commands work in batches for hours, write to slow disks, and wait for locks where they must.
 COMMANDS = {

@@ -25,7 +25,6 @@ logger = logging.getLogger(__name__)
 # Per session. Each takes some 30 KB of memory in PostgreSQL. The service has about 60 statements; each can have several
 # combinations of types, because an integer is sent as the smallest type that holds it.
 MOST_NAMES = 256
-# PostgreSQL uses one plan for all values from the sixth execution on. This is soon after.
 FIRST_PLANS_KEPT = 32
 
 # No such name, and a name that exists.

@@ -42,7 +42,7 @@ FOR NO KEY UPDATE OF c
 
 # After the lock, so that it sees what the last holder of the lock has committed. Only a conversation with a recent turn can
 # have a running reply. So PostgreSQL looks up each of those of the user, or each running reply of all users, whichever it
-# expects to be fewer. The inner SELECTs hide their values from the planner: with them, it would plan each survey anew.
+# expects to be fewer.
 SURVEY_SQL = f"""
 SELECT running.id, running.is_abandoned, earlier.id, earlier.request_fingerprint, earlier.is_active, theirs.count,
        theirs.has_queue, CASE WHEN newest.id IS NULL THEN timestamptz 'epoch'
@@ -52,8 +52,8 @@ SELECT running.id, running.is_abandoned, earlier.id, earlier.request_fingerprint
 FROM (
     SELECT CASE WHEN %(limited)s THEN (
         SELECT count(*) FROM messages AS m JOIN conversations AS c ON c.id = m.conversation_id
-        WHERE m.status = 'streaming' AND c.user_id = (SELECT %(user_id)s::uuid)
-          AND c.updated_at > (SELECT now() - make_interval(secs => %(recent_s)s))
+        WHERE m.status = 'streaming' AND c.user_id = %(user_id)s::uuid
+          AND c.updated_at > now() - make_interval(secs => %(recent_s)s)
     ) ELSE 0 END AS count,
     EXISTS (SELECT FROM queued_messages WHERE conversation_id = %(conversation_id)s AND NOT is_started) AS has_queue
 ) AS theirs
