@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import psycopg.waiting
 
-from chatapi.database.readiness import report_database
+from conversations.readiness import report_database
 from conversations.services.history.prune_runs import watch_prune_runs
 from conversations.services.replies.leases import lease
 from conversations.services.replies.store import live_replies, reply_store

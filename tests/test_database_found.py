@@ -18,12 +18,12 @@ from tests.support.waiting import wait_until
 @pytest.fixture
 def starts_unready(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let servers count as started as soon as they have said what they found."""
-    monkeypatch.setattr(Server, "_is_ready_or_dead", lambda server: "chatapi.database.readiness" in server.log)
+    monkeypatch.setattr(Server, "_is_ready_or_dead", lambda server: "conversations.readiness" in server.log)
 
 
 def said(server: Server) -> list[dict[str, Any]]:
     def find() -> list[dict[str, Any]]:
-        return [line for line in server.log_lines() if line["logger"] == "chatapi.database.readiness"]
+        return [line for line in server.log_lines() if line["logger"] == "conversations.readiness"]
 
     return wait_until(find, "the worker has said what it found")
 
@@ -79,8 +79,8 @@ def test_a_database_that_is_away_is_named(new_server: StartServer, starts_unread
     ],
 )
 def test_a_setting_that_a_pooler_keeps_is_named(name: str, found: str, problem: str) -> None:
-    from chatapi.database.readiness import RELIED_ON, _problem_of
     from chatapi.database.server_parameters import FORMS
+    from conversations.readiness import RELIED_ON, _problem_of
 
     settings = [{**FORMS, name: found}[each] for each in RELIED_ON]
     told = _problem_of("UTF8", "public", settings)

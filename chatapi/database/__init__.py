@@ -1,1 +1,1 @@
-"""PostgreSQL: the backend, pools, sessions, statements, failures, the replica. Only readiness knows a table."""
+"""PostgreSQL: the backend, pools, sessions, statements, failures, the replica. Nothing here knows a table."""

@@ -19,10 +19,10 @@ from django.db import DatabaseError, InterfaceError, connection
 from chatapi import __version__
 from chatapi.auth.authentication import AuthUnavailable, validator
 from chatapi.cache.shared_cache import SharedRedisCache
-from chatapi.database.readiness import check_readiness
 from chatapi.outgoing.name_lookups import name_lookups
 from chatapi.outgoing.public_addresses import is_public
 from conversations.management.failures import reason_of
+from conversations.readiness import check_readiness
 from conversations.services.webhooks.outbox import Outbox
 from conversations.sign_in.people import SUPERUSERS
 from conversations.sign_in.provider import Budget, read_metadata

@@ -8,9 +8,9 @@ from rest_framework.request import Request
 from chatapi.api.bodies import read_body
 from chatapi.api.views import ViewSet
 from chatapi.api.wire import Response
-from chatapi.database.readiness import check_readiness
 from chatapi.limits.throttling import SendThrottle
 from conversations.known_times import with_conversation_times, with_message_times
+from conversations.readiness import check_readiness
 from conversations.services.conversations import create_conversation, require_conversation, update_conversation
 from conversations.services.sending.begin import send_turn
 from conversations.surfaces.callers import caller_id

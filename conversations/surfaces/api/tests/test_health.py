@@ -9,8 +9,8 @@ from django.db.migrations.recorder import MigrationRecorder
 from django.test import Client
 
 from chatapi import __version__
-from chatapi.database import readiness
 from chatapi.tests.clients import UserClient
+from conversations import readiness
 
 
 def test_alive_without_touching_anything(django_assert_num_queries: Any, db: None, outbound: Any) -> None:

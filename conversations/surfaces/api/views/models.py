@@ -6,8 +6,8 @@ from rest_framework.request import Request
 from chatapi.api.bodies import read_body
 from chatapi.api.views import APIView
 from chatapi.api.wire import Response
-from chatapi.auth.permissions import IsAdmin
 from conversations.surfaces.api.operations import service as operations
+from conversations.surfaces.api.permissions import IsAdmin
 from conversations.surfaces.api.requests import SwapBody
 from inference_proxy.upstream.model_list import list_allowed_models, swap_loaded_model
 

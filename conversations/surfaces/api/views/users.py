@@ -5,10 +5,10 @@ from rest_framework.request import Request
 
 from chatapi.api.views import APIView
 from chatapi.api.wire import Response
-from chatapi.auth.permissions import IsAdmin
 from conversations.keyset import SortKey, encode_cursor
 from conversations.services.staff.users import count_totals, list_users
 from conversations.surfaces.api.operations import service as operations
+from conversations.surfaces.api.permissions import IsAdmin
 from conversations.surfaces.api.responses.usage import TotalsSchema, UserListSchema, UserSchema
 from conversations.surfaces.paging import read_cursor
 from conversations.surfaces.query_parameters import read_whole_number

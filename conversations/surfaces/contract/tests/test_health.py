@@ -5,7 +5,7 @@ import pytest
 from django.db import connection
 from django.db.migrations.recorder import MigrationRecorder
 
-from chatapi.database import readiness
+from conversations import readiness
 from tests.support.client import Client
 
 
