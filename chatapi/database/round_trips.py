@@ -46,11 +46,12 @@ READ_AS_BINARY = frozenset(
 )
 
 
-def run_together(*statements: Statement, is_last: bool = False) -> list[Rows]:
+def run_together(*statements: Statement, is_last: bool = False, only_reads: bool = False) -> list[Rows]:
     """Run statements in this thread's transaction, in one round trip, and return the rows of each.
 
     PostgreSQL runs them in order, each with its own snapshot. If one fails, it skips the rest, and its error is raised.
-    `is_last` says that the transaction ends with them: then the commit is sent along.
+    `is_last` says that the transaction ends with them: then the commit is sent along. Statements that only read are repeated
+    where the connection was dead when it was lent.
     """
     connection: Any = connections["default"]
     connection.ensure_connection()
@@ -64,9 +65,10 @@ def run_together(*statements: Statement, is_last: bool = False) -> list[Rows]:
         with connection.wrap_database_errors:
             rows = exchange(session, statements, commits=commits)
     except OperationalError:
-        # If the connection was dead before the first statement, another one can run them all: they have begun a transaction,
-        # which is gone.
-        if commits or session.autocommit or not connection.replace_dead_connection():
+        # If the connection was dead before the first statement, another one can run them all if they only read, or have begun a
+        # transaction, which is gone.
+        may_be_repeated = only_reads or not (commits or session.autocommit)
+        if not may_be_repeated or not connection.replace_dead_connection():
             raise
         with connection.wrap_database_errors:
             rows = exchange(connection.connection, statements, commits=commits)
@@ -236,10 +238,4 @@ def _rows(adapting: Any, result: Any) -> Rows:
 
 
 def read_together(*statements: Statement) -> list[Rows]:
-    """Run statements that only read like `run_together`. They may be repeated where a connection was dead when it was lent."""
-    try:
-        return run_together(*statements)
-    except OperationalError:
-        if not connections["default"].replace_dead_connection():  # type: ignore[attr-defined]
-            raise
-    return run_together(*statements)
+    return run_together(*statements, only_reads=True)
