@@ -10,13 +10,15 @@ from typing import Any
 from django.http import HttpRequest
 from rest_framework import views, viewsets
 from rest_framework.permissions import BasePermission, IsAuthenticated
+from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 
-from chatapi.api.wire import AlwaysJSON, FastJSONRenderer, StrictJSONParser
+from chatapi.api.wire import AlwaysJSON, StrictJSONParser
 from chatapi.limits.throttling import count_early
 
 NEGOTIATOR = AlwaysJSON()
-RENDERER = FastJSONRenderer()
+# Only Django's page of a failure, with DEBUG, asks for it: our responses render themselves.
+RENDERER = JSONRenderer()
 ONLY_WITH_TOKEN = [IsAuthenticated]
 
 
@@ -42,16 +44,13 @@ class APIView(views.APIView):
         )
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        request.accepted_renderer, request.accepted_media_type = self.perform_content_negotiation(request)
+        request.accepted_renderer, request.accepted_media_type = RENDERER, RENDERER.media_type
         # A refusal by any other permission must not count for the user.
         if self.permission_classes == ONLY_WITH_TOKEN:
             count_early(request._request, self.get_throttles())
         self.perform_authentication(request)
         self.check_permissions(request)
         self.check_throttles(request)
-
-    def perform_content_negotiation(self, request: Request, force: bool = False) -> tuple[FastJSONRenderer, str]:
-        return RENDERER, RENDERER.media_type
 
     def get_permissions(self) -> list[BasePermission]:
         return _permissions(tuple(self.permission_classes))

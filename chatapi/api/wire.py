@@ -11,7 +11,6 @@ from django.http import HttpResponse
 from rest_framework.exceptions import ParseError
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.parsers import BaseParser
-from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 
 from chatapi.database.timestamps import OutOfRangeTime
@@ -48,15 +47,6 @@ class StrictJSONParser(BaseParser):
     def parse_long(self, body: bytes) -> Any:
         """Parse a body over ORDINARY_BODY. Views that ignore parts of long bodies override it."""
         return orjson.loads(body)
-
-
-class FastJSONRenderer(BaseRenderer):
-    media_type = MEDIA_TYPE
-    format = "json"
-    charset = None
-
-    def render(self, data: Any, accepted_media_type: str | None = None, renderer_context: Any = None) -> bytes:
-        return b"" if data is None else write_json(data)
 
 
 def _stand_in(value: Any) -> str | None:
