@@ -44,7 +44,7 @@ WHERE conversations.id = given.id
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filters:
-    """Which of a user's listed conversations: as the parameters of the list. `q` is text that titles contain."""
+    """Choose among a user's listed conversations, with the parameters of the list. `q` is text that titles contain."""
 
     favorited: bool | None = None
     archived: bool | None = None

@@ -84,7 +84,7 @@ def create_conversation(
             return Created(insert(columns))
         request: list[object] = [title, model_tag, assistant_id, temporary]
         if is_archived or tags:
-            # Only then, so that nodes of the version before know the request again.
+            # Only if they are given: nodes of the version before, which do not know them, then recognise the request.
             request += [is_archived, *tags]
         made = create_once(user_id, idempotency_key, request, lambda: insert(("id",))["id"])
     row = update_conversation(columns, conversation_id=made.id, user_id=user_id, changes={})
@@ -153,7 +153,7 @@ def replace_metadata(*, conversation_id: UUID, user_id: UUID, metadata: dict[str
 
 
 def require_conversation(*, conversation_id: UUID, user_id: UUID | None) -> None:
-    """Raises `ConversationNotFound` if it does not exist or belongs to another user. One query."""
+    """Check that a user has this conversation. Raises `ConversationNotFound`. One query."""
     if not _visible(conversation_id=conversation_id, user_id=user_id):
         raise ConversationNotFound
 

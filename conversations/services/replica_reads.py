@@ -1,4 +1,4 @@
-"""Who may read what from a replica.
+"""Read from a replica what a user or a member of staff may read there.
 
 A user's lists have all that the user did, at every node: after a request that may change something, the user reads from the
 primary for a while (see `chatapi.database.recent_writes`). A reply ends without a request, perhaps at another node. So the
@@ -26,13 +26,13 @@ SELECT NOT EXISTS (SELECT FROM messages JOIN recent ON recent.id = messages.conv
 
 
 def read_for_user(user_id: UUID, function: Callable[[], T]) -> T:
-    """Call a function that only reads, of what a user did. It may be called twice."""
+    """Call a function that only reads what a user did, with the replica if it is fresh enough. It may be called twice."""
     values = {"user_id": user_id, "recent_s": longest_reply_s()}
     return read(function, reader=user_key(user_id), condition=Condition(NONE_RUNNING_SQL, values))
 
 
 def read_for_anyone(function: Callable[[], T]) -> T:
-    """Call a function that only reads, where the writes of the last seconds may be missing."""
+    """Call a function that only reads, and may miss the writes of the last seconds, with the replica."""
     return read(function, reader="")
 
 

@@ -172,7 +172,7 @@ def _require_public(assistant: Assistant | None) -> None:
 
 
 def _create_session(session_id: str, user_id: UUID | None, assistant: Assistant | None) -> UUID:
-    # Anonymous callers can't stop anything.
+    # Only callers with a token can stop replies.
     stopped = {} if user_id is None else take_early_stop(user_id=user_id, name=session_id)
     session = Conversation(
         id=new_id(),

@@ -47,7 +47,8 @@ def _read_tools(given: Any) -> list[dict[str, Any]] | None:
 def _read_named_tools(given: Any) -> list[dict[str, Any]] | None:
     """Read a list of tools, or an object whose keys are their names, as front-ends write it.
 
-    Front-ends add fields of their own to a body, so what are no tools is ignored, and so are tools if the protocol takes none.
+    Front-ends add fields of their own to a body, so a value that is not a tool is ignored.
+    Tools are ignored too if the protocol takes none.
     """
     tools = given.values() if isinstance(given, dict) else given if isinstance(given, list) else ()
     if not takes_tools() or not all(isinstance(tool, dict) for tool in tools):
@@ -76,7 +77,7 @@ def _read_tool_choice(given: Any) -> Any:
 
 
 # Functions that the client runs. A response names them in the tool, a chat completion in its `function`. The value is that of a
-# chat completion. What a function takes is the inference service's to judge.
+# chat completion. The inference service checks the parameters of a function.
 Tools = Annotated[
     list[dict[str, Any]],
     Meta(extra_json_schema={"type": "array", "items": _TOOL, "maxItems": MOST_TOOLS}, extra={"read": _read_tools}),

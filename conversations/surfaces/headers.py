@@ -38,7 +38,7 @@ def replay_headers(is_replay: bool) -> dict[str, str]:
     return {"X-Idempotent-Replay": "true"} if is_replay else {}
 
 
-# What a stop says that came before its send.
+# The answer to a stop that arrives before its send.
 STOPS_LATER = "The reply will be stopped as soon as its message arrives."
 
 

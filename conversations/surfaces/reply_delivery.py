@@ -200,12 +200,15 @@ def stream_turn(
 
 
 def place_in(reply_id: UUID, event: LastEvent) -> tuple[Cursor, Mapping[str, str]]:
-    """Return where a reader of a reply goes on, and the headers of its stream: at the start after an event of another reply."""
+    """Return the cursor from which a client reads a reply on, and the headers of its stream.
+
+    If the client's last event belongs to another reply, it reads from the start.
+    """
     return (event.cursor, NO_HEADERS) if event.mark in ("", mark_of(reply_id)) else (START, RESTARTED)
 
 
 def _is_of(turn: Turn, event: LastEvent) -> bool:
-    """Whether an event was received from this turn's reply. Ids are marked only where there may be a doubt."""
+    """Whether an event was received from this turn's reply. Ids are marked only where two replies are possible."""
     if turn.former is not None:
         return not event.is_end and event.mark in ("", mark_of(turn.reply_id))
     if turn.request is not None:

@@ -75,11 +75,11 @@ _CHOICES: Mapping[str, tuple[Any, ...]] = MappingProxyType(
         "think": (),
         "enable_thinking": (),
         "chat_template_kwargs": (),
-        # What the message would be about.
+        # What the message refers to.
         "attachments": (),
         "files": (),
         "images": (),
-        # What other surfaces of this service have.
+        # Fields that other surfaces of this service have.
         "model_tag": (),
         "assistant_id": (),
         "conversation": (),

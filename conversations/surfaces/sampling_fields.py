@@ -35,7 +35,7 @@ def _read_stop(given: Any) -> tuple[str, ...] | None:
 
 
 def read_response_format(given: Any) -> dict[str, Any] | None:
-    """Read the form of the answer, as OpenAI's chat completions name it. The schema is the inference service's to judge."""
+    """Read the form of the answer, as OpenAI's chat completions name it. The inference service checks the schema."""
     kind = given.get("type") if isinstance(given, dict) else None
     if not isinstance(kind, str) or kind not in FORMATS:
         raise ValidationError([f"Must be an object whose type is one of {', '.join(FORMATS)}."])
@@ -59,7 +59,7 @@ Stop = Annotated[
     ),
 ]
 ResponseFormat = Annotated[dict[str, Any], Meta(extra_json_schema=_FORMAT, extra={"read": read_response_format})]
-# How long the model thinks. Which of these a model knows is the inference service's to judge.
+# How long the model thinks. The inference service checks which of these its model knows.
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 EFFORTS: tuple[str, ...] = get_args(Effort)
 Penalty = Annotated[float, Meta(ge=-2, le=2)]

@@ -59,7 +59,7 @@ class Listener:
         self.user_id = user_id
         self._page: Page | None = page
         self._cursor = page.next
-        # Clients that came back at once after a restart shall not come back at once for ever.
+        # After a restart, all clients come back together. Different ends keep them from doing so again and again.
         self._ends_at = time.monotonic() + LIFETIME_S * random.uniform(0.9, 1.1)  # noqa: S311
         self._away_since: float | None = None
         self._waiting: deque[Round] = deque()

@@ -22,7 +22,7 @@ MODEL_TAGS = ("default", "d20", "d26", "d32")
 # Its replies have reasoning.
 REASONING_MODEL = "d32"
 MOST_SENTENCES = 12
-# How often replies end otherwise than well.
+# The share of replies with each status.
 ENDINGS = (("complete", 0.94), ("stopped", 0.03), ("interrupted", 0.02), ("failed", 0.01))
 
 USER_COLUMNS = "id, email, name, first_seen_at, last_seen_at"

@@ -144,7 +144,7 @@ def close_user(user_id: UUID, *, wait_s: float, should_stop: Callable[[], bool] 
     # At once: the end of a reply would start the next one, which is refused. And again for those that came late.
     _hold_queue(user_id)
     _outlast_transactions(should_stop)
-    # Another transaction may have made a mark that knew nothing of this user.
+    # Another transaction may have set the mark before it could see this user.
     _mark()
     _hold_queue(user_id)
     running = Message.objects.running().filter(conversation__user_id=user_id)

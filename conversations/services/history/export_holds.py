@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 
 from django.db import connection
 
-# Longer than a client may take to read one piece (`chatapi.incoming.response_deadlines`), and some more.
+# More than the time that a client may take to read one piece (`chatapi.incoming.response_deadlines`).
 HOLD_S = 180
 RENEWED_AFTER_S = 30
 

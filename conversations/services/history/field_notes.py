@@ -118,8 +118,8 @@ FIELDS: Mapping[str, Mapping[str, str]] = {
         "reason": "what for, in the staff user's words",
     },
 }
-# Of whom a row is about, and not for the one whom it is about.
+# Columns of rows about a user that the user does not get, by table.
 LEFT_OUT: Mapping[str, frozenset[str]] = {
-    # Where the staff user was, and what they searched for may be about others.
+    # They tell where the staff user was, and a search may name other people.
     "staff_access": frozenset({"staff_id", "address", "search"})
 }

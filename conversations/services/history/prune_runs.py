@@ -80,7 +80,7 @@ def _watch() -> None:
             show_prune_runs()
             is_failing = False
         except Exception as failure:
-            # Others say that the database is away.
+            # Other threads log that the database is away.
             if not is_failing and not is_database_away(failure):
                 logger.exception("reading the runs of prune_history failed")
             is_failing = True

@@ -17,7 +17,7 @@ from conversations.services.history import holds
 from conversations.services.history.id_batches import pause
 
 BATCH_ROWS = 5000
-# Of the table of changes, about.
+# About how many rows a page of the table of changes has.
 ROWS_PER_PAGE = 100
 
 IS_USER_HELD_SQL = holds.IS_USER_HELD_SQL.format(column="walked.user_id")
@@ -155,7 +155,7 @@ def count_records(
 
 
 def _batches(statement: str, key: tuple[str, str], before: datetime | None, most: int) -> Iterator[tuple[int, int]]:
-    """Yield of each batch how many rows were deleted, and how many are on hold. `key` is the order of the walk."""
+    """For each batch, yield how many rows were deleted and how many are on hold. `key` is the order of the walk."""
     last: tuple[Any, Any] = (None, None)
     while before is not None:
         with connection.cursor() as cursor:

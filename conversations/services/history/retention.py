@@ -1,4 +1,4 @@
-"""Apply the retention rules: delete what is kept for long enough.
+"""Apply the retention rules: delete what is older than they allow.
 
 Each rule about conversations is one run of `prune`, which leaves out the conversations of more specific rules: a conversation
 obeys one rule. Holds, running replies and favourites are spared as in every run. The rules are read once, at the beginning.

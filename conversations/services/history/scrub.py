@@ -1,4 +1,4 @@
-"""Rewrite an archive without one person: a whole file again, or the old one.
+"""Rewrite an archive without one person. The result is a whole new file, or the old one.
 
 Principle: nothing is changed in place. The first reading finds out whether the file is whole and which conversations are the
 person's. The second writes all other lines to a file beside it, which is read once more and then takes the name. What fails in

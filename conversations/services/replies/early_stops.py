@@ -13,7 +13,7 @@ from django.db import connection, transaction
 from conversations.models import Conversation
 
 LOCK_SQL = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
-# Older marks mean no send any more. Removing them here keeps the table as small as the stops of half a minute.
+# No send is on its way any more for older marks. Removing them here keeps the table small.
 FORGET_SQL = """
 DELETE FROM early_stops WHERE id IN (
     SELECT id FROM early_stops WHERE stopped_at < now() - interval '30 seconds' LIMIT 100 FOR UPDATE SKIP LOCKED
@@ -39,7 +39,7 @@ def mark_early_stop(*, user_id: UUID, name: str, key: str) -> UUID | None:
 
 
 def take_early_stop(*, user_id: UUID, name: str) -> dict[str, Any]:
-    """Return the columns of a new conversation that say of a stop before it. Keeps the lock until the transaction ends."""
+    """Return the columns with which a new conversation records an earlier stop. Keeps the lock until the transaction ends."""
     with connection.cursor() as cursor:
         _lock(cursor, user_id, name)
         cursor.execute(TAKE_SQL, [user_id, name])

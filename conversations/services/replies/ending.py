@@ -214,7 +214,7 @@ class Ended:
     _started: Rows | None
 
     def note(self) -> None:
-        """Have this process go on with what the end has begun. For after the commit."""
+        """Have this process count what is left to count, and begin the reply that was started. Call it after the commit."""
         if self._uncounted:
             note_uncounted(self._uncounted)
         if self._started is not None:

@@ -33,7 +33,7 @@ RENEWALS_PER_AGE = 15
 PROOFS_PER_AGE = 6
 # A session that was lost frees its lock too, and a busy machine needs a moment to open another one.
 LEAST_PROOF_S = 2.0
-# Two readings further apart than this are no succession: 5 s of those 30 s.
+# Two readings further apart than this are not compared: 5 s of those 30 s.
 GAPS_PER_AGE = 6
 LEAST_GAP_S = 1.0
 POOL_WAIT_S = 5.0
@@ -113,7 +113,7 @@ class LeaseWatch:
         """Compare leases with the last reading, and return the dead workers."""
         age_s: float = settings.ABANDONED_AFTER_SECONDS
         if self._read_at is None or now - self._read_at > max(LEAST_GAP_S, age_s / GAPS_PER_AGE):
-            # What happened in between is unknown.
+            # What happened between the two readings is unknown.
             self._seen.clear()
         self._read_at = now
         known, self._seen = self._seen, {}
@@ -217,7 +217,7 @@ class Lease:
                 self.renew()
                 self._is_away = False
             except Exception as failure:
-                # Whom it last found dead stays dead until the next reading, which counts anew.
+                # Workers that were found dead count as dead until the next reading, which starts to count anew.
                 if not self._is_away and is_database_away(failure):
                     logger.error("lease not renewed: database unavailable", extra={"error": "database_unavailable"})
                 elif not is_database_away(failure):

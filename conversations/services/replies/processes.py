@@ -39,7 +39,7 @@ def this_process() -> Process:
 
 
 def _boot() -> str:
-    """Return what only processes share that see the same process ids: containers of one machine have ids of their own."""
+    """Return a text that two processes share only if they see the same process ids. Each container has ids of its own."""
     try:
         return f"{BOOT_ID.read_text().strip()} {Path('/proc/self/ns/pid').readlink()}"[:100]
     except OSError:

@@ -163,7 +163,7 @@ class DatabaseReplyStore:
         try:
             self._ending((LEFT_BY_WORKER_SQL, {"id": self._lease.worker_id}), (FORGET_OWN_SQL, {"id": self._lease.worker_id}))
         except Exception:  # noqa: BLE001  # whatever keeps it from that, the worker ends
-            # Others find this process gone.
+            # Other workers find that this process is gone.
             logger.warning("lease not given up")
 
     @contextmanager

@@ -83,7 +83,7 @@ def apply_changes(messages: MessageQuerySet, changes: Changes) -> None:
 
 
 def end_at(messages: MessageQuerySet, message_id: UUID) -> bool:
-    """Make a message the last active one. Return whether it was not. Raises `MessageNotFound`.
+    """Make a message the last active one. Return whether that changed anything. Raises `MessageNotFound`.
 
     The caller holds the conversation's lock.
     """

@@ -321,8 +321,8 @@ def _is_rare(words: Words, deadline: Deadline) -> bool:
 def _expect(words: Words, fetch: Fetch) -> float:
     """Return how many messages are expected to match.
 
-    PostgreSQL takes all operands for independent. Words of different terms may be. But those of a phrase come together, and so
-    do the pairs of characters of a Chinese word: for them, the rarest counts.
+    PostgreSQL assumes that all operands are independent. Words of different terms may be. But those of a phrase come together,
+    and so do the pairs of characters of a Chinese word: for them, the rarest counts.
     """
     operands = list(dict.fromkeys(one for terms in words.lookups for term in terms for one in term))[:MOST_ESTIMATED]
     if not operands:

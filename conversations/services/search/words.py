@@ -25,7 +25,7 @@ LIKE_SIGNS = re.compile(r"[%_\\]")
 # PostgreSQL refuses an operand over 2,046 bytes. The indexed words are no longer than this, either.
 MOST_CHARACTERS = 200
 
-# Give the rows of a statement.
+# Runs a statement and returns its rows.
 Fetch = Callable[[str, dict[str, Any]], Sequence[tuple[Any, ...]]]
 
 

@@ -1,1 +1,1 @@
-"""Begin a reply: the context, the keys of repeated requests, the places, titles. What happens to it then is in `replies`."""
+"""Begin a reply: context, keys of repeated requests, permits, the queue, titles. The rest of its life is in `replies`."""

@@ -22,11 +22,12 @@ from inference_proxy.protocols.tool_calls import OutputForm, ToolCall, write_cal
 # The source of messages that a client brought: they can't be rated, and usage does not count them.
 BROUGHT = "client"
 
-# For use in a transaction that has begun: the list of models is read before another attempt, and not in the transaction.
+# `send_turn` for a transaction that has begun. It does not read the list of models: that is done before the transaction is
+# tried again.
 send_in_transaction: Callable[..., Turn] = inspect.unwrap(send_turn)
 begin_with_model_list = with_model_list(begin_together)
 
-# PostgreSQL takes 65,535 parameters with a statement, which is less than 1,800 rows.
+# PostgreSQL takes 65,535 parameters with a statement: fewer than 1,800 rows.
 ROWS_PER_STATEMENT = 500
 
 

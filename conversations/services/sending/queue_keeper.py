@@ -126,7 +126,7 @@ class QueueKeeper:
         try:
             _, started = keeper_connections.run(lock, start_next(conversation_id))
         except psycopg.IntegrityError:
-            # Another worker was faster, or a node of the version before has begun a reply.
+            # Another worker was first, or a node of the version before has begun a reply.
             started = []
         if reply_id not in note_started(started):
             live_replies.expect_no_longer(reply_id)

@@ -57,7 +57,7 @@ def _prepare(reply_id: UUID) -> tuple[Turn | None, bool]:
         try:
             chosen, messages = lock_for_reply(queued.conversation_id, owner_id, sampling, terms)
         except ConversationNotFound:
-            # It is in the trash by now, or its time is over.
+            # It is in the trash by now, or has expired.
             _end(reply_id, "interrupted")
             return None, False
         mine = messages.running().filter(id=reply_id, worker=lease.worker_id)

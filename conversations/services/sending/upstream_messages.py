@@ -17,7 +17,7 @@ from conversations.placeholders import TEXT_SQL, WITHOUT_TEXT_SQL
 from inference_proxy.exceptions import ContentRefused
 from inference_proxy.protocols import PROTOCOLS
 
-# Role, whether this reply says that the question before it was refused for its content, length in characters, the
+# The role, whether the inference service refused the question before this reply for its content, length in characters, the
 # beginnings of the content and of the reasoning (all of them where they fit), and the column `tool_calls`. The length counts
 # the reasoning and the calls if those are sent; reasoning that is not sent is "".
 HistoryRow = tuple[str, bool, int, str, str, str | None]

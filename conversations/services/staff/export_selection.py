@@ -60,7 +60,7 @@ def export_conversations(*, conversation_ids: Sequence[UUID], export_format: Exp
 
     Conversations that were deleted in the meantime are left out. A conversation without messages is one line.
     """
-    # The request may have used one before.
+    # The request may have used a connection before.
     release_connections()
     if export_format == "csv":
         yield csv_lines([CSV_HEADER])

@@ -55,7 +55,7 @@ def _object_sql(row: str, part_sql: Any) -> str:
     return f"jsonb_build_object({row}.model, jsonb_build_array({parts}))"
 
 
-# Days of the time zone, and within them days of UTC, on which prices begin.
+# By day of the time zone and, within it, by day of UTC, because prices begin at midnight UTC.
 MODELS_SQL = f"""
 SELECT width_bucket(bucket, %(midnights)s::timestamptz[]) AS day, (bucket AT TIME ZONE 'UTC')::date AS utc_day, model.key,
        {", ".join(f"sum((model.value ->> {number})::bigint)" for number in range(len(PARTS)))}
@@ -124,7 +124,7 @@ def break_down(user_id: UUID, days: Sequence[Mapping[str, Any]], values: Mapping
 
 
 def cost_of_parts(model: str | None, day: date, parts: Mapping[str, int]) -> Decimal | None:
-    """Return the cost of what was used of a model on a day (UTC). None: unknown."""
+    """Return the cost of what a model was used for on a day (UTC), None if it is unknown."""
     tokens, prompt_tokens = parts["tokens"], parts["prompt_tokens"]
     if not tokens and not prompt_tokens:
         # Nothing was used, so a price does not matter.

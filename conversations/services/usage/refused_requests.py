@@ -52,13 +52,13 @@ def _watch() -> None:
                 forget_refused(today - timedelta(days=DAYS_KEPT))
                 forgot_on = today
         except Exception as failure:
-            # Others say that the database is away.
+            # Other threads log that the database is away.
             if not is_database_away(failure):
                 logger.exception("writing the counts of refused requests failed")
 
 
 def write_refused(today: date) -> int:
-    """Write what this process has counted. Return of how many users. What can't be written is counted later."""
+    """Write what this process has counted. Return how many users had any. What can't be written is counted later."""
     taken = take_refused()
     if not taken:
         return 0

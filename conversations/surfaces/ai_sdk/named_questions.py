@@ -1,4 +1,4 @@
-"""Answer a question that the client names, in the history that it shows, where it does not say exactly what it wants.
+"""Decide what a request of the AI SDK wants: a new question, an edit of one, or another answer.
 
 Clients of the AI SDK surface choose the ids of their messages, and keep the id of a message that they edit, or send another
 message in its place. They repeat a send that failed as another kind of request, often without knowing whether the service has
@@ -68,7 +68,7 @@ def answer_again(
         return _send(messages, None, before, outputs=outputs, idempotency_key=idempotency_key, content=content, **request)
     if before:
         find_place(messages, before, known_id=first_version(known))
-    # Who asks for another answer shows the text.
+    # A client that asks for another answer shows this text.
     version = _find_version(messages, known, "" if is_edit else content)
     if is_edit and (running := _running_turn(messages, version, content)):
         return running

@@ -1,7 +1,7 @@
 """Go on after calls of tools, whose outputs the client has written into the answer that it shows.
 
 The client sends what it shows, so a request that is repeated, and one from a page that is behind, bring outputs that are stored
-already. They are told by what they say: each set of outputs of a reply has one key.
+already. Their content identifies them: each set of outputs of a reply has one key.
 """
 
 from collections.abc import Sequence

@@ -141,7 +141,7 @@ class StopView(APIView):
 
 
 def _stop(conversation_id: UUID, key: str) -> UUID | None:
-    """Stop the reply to the send with this key, or what the model says now to outputs of tools that it has called there."""
+    """Stop the reply to the send with this key or, if that reply called tools, the running reply to their outputs."""
     reply_id = stop_reply(conversation_id, key)
     running_id = read_running_reply(conversation_id) if key and reply_id is not None else None
     if running_id is None or first_reply_of_run(running_id) != reply_id:

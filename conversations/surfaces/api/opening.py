@@ -22,7 +22,7 @@ FORMS = {
     "reasoning": f"CASE WHEN {IS_SHORT_SQL} THEN reasoning END",
     "tool_calls": "tool_calls::text",
 }
-# They are known, so PostgreSQL need not send them.
+# The request has their values, so PostgreSQL need not send them.
 KNOWN = ("user_id", "conversation_id")
 
 Row = dict[str, Any]

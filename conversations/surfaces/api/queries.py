@@ -56,12 +56,12 @@ SELECT page.*, (
     WHERE conversation_id = ANY(ARRAY(SELECT id FROM page)) AND status = 'streaming'
 ) FROM page
 """
-# Of a list of a user's conversations, they are known, so PostgreSQL need not send them.
+# In a list of a user's conversations, the request has their values, so PostgreSQL need not send them.
 KNOWN = ("user_id", "is_archived", "deleted_at")
 LISTED = tuple(column for column in WITHOUT_RUNNING if column not in KNOWN)
 MESSAGE_COLUMNS = (*MessageSchema.columns, "has_versions")
-# Counts versions here, because a question or an answer may have hundreds. Of a question's later versions, also the first: it
-# says how many there are.
+# Counts versions here, because a question or an answer may have hundreds. For a later version of a question, it also reads the
+# first one, which says how many there are.
 PLACES_SQL = """
 SELECT id, parent_id, role, number, count FROM (
     SELECT id, parent_id, role, row_number() OVER (PARTITION BY parent_id, role ORDER BY created_at, id) AS number,

@@ -66,7 +66,7 @@ ModelTag = Annotated[str, visible(100)]
 Ids = Annotated[list[UUID], Meta(max_length=MOST_IDS, extra={"read": _read_ids})]
 # Empty: the model that would be used without it.
 AnyModelTag = Annotated[str, Meta(max_length=100)]
-# An id, or a text that is none and so not found.
+# An id. A text of another form names nothing, so it is a 404 and no invalid field.
 AnyId = Annotated[str, visible(100)]
 
 

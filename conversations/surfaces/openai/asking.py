@@ -54,7 +54,7 @@ from inference_proxy.protocols.base import Sampling
 KEPT = ("temperature", "max_output_tokens", "background", "instructions", "metadata", *SAMPLING_FIELDS)
 
 
-# How often a request of the `openai` packages was made before. They send it from the first time on.
+# The header in which the `openai` packages count how often they have repeated a request. The first request says 0.
 RETRY_COUNT = "HTTP_X_STAINLESS_RETRY_COUNT"
 LONGEST_NOTED_BYTES = 64 * 1024
 
@@ -63,7 +63,7 @@ Asked = TypeVar("Asked", bound=Body)
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a turn belongs: a conversation, and the response that it must follow. None: wherever its history leads."""
+    """Where a turn belongs: a conversation, and the response that it must follow. None: its history decides."""
 
     conversation_id: UUID | None = None
     after: UUID | None = None
@@ -135,7 +135,7 @@ def begin_response(request: HttpRequest, question: Question, *, key: str, delive
         return _begin(question, same, key=key, is_repeated=is_repeated)
     except ServiceError:
         if not key and not is_repeated:
-            # The package repeats this request, which asked nothing. An earlier turn with the same words is not its answer.
+            # This request saved nothing, and the package repeats it. An earlier turn with the same words is not its answer.
             forget_ended_turns(same)
         raise
 
@@ -275,16 +275,16 @@ class RepeatedRequests(APIView):
 
     def _note_refused(self) -> None:
         length = self.request.META.get("CONTENT_LENGTH", "")
-        # A rate must not be a way to have much parsed.
+        # A client over its rate must not make the service parse long bodies.
         if length.isdigit() and int(length) <= LONGEST_NOTED_BYTES:
-            # What is no question is refused when it comes again.
+            # A body that is not a question is refused again when it is repeated.
             with suppress(APIException):
                 _, fingerprint = read_question(self.body, self.request, self.surface)
                 note_refused(caller_id(self.request), fingerprint)
 
 
 def _may_be_repeated(request: HttpRequest) -> bool:
-    """Say whether a request is the first of those with which a package of `openai` asks, and has no key to know it by."""
+    """Say whether a package of `openai` makes this request for the first time, and without an Idempotency-Key."""
     is_first = request.method == "POST" and RETRY_COUNT in request.META and retry_count(request) == 0
     return is_first and not request.META.get("HTTP_IDEMPOTENCY_KEY")
 

@@ -90,7 +90,7 @@ def _delete(messages: MessageQuerySet, message_id: UUID) -> None:
     found = messages.filter(id=message_id)
     deleted = found.values("is_active", "parent_id", "role").first()
     if deleted is not None and deleted["role"] == Role.ASSISTANT and deleted["is_active"] and deleted["parent_id"]:
-        # Before it is deleted: otherwise a trigger for the predecessor would choose, which tells no whole answer from a part.
+        # Before it is deleted: otherwise a trigger for the predecessor would choose, which takes a part for a whole answer.
         found.update(is_active=False)
         activate_newest_answer(messages.exclude(id=message_id), deleted["parent_id"])
     found.delete()

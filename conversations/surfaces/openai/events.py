@@ -88,7 +88,7 @@ class ResponseEvents:
         if cursor is None:
             return self._close(event)
         if is_call(payload):
-            # The end follows at once, and says all.
+            # The end follows at once, and has the whole call.
             return b""
         if is_reasoning(payload):
             return self._think(event["reasoning"])

@@ -46,7 +46,7 @@ def open_conversation(
         user_id=user_id,
         title=DEFAULT_TITLE,
         model_tag=model_tag or DEFAULT_MODEL_TAG,
-        # No address of the session surface can have this form.
+        # No path of the session surface can have this form.
         session_id=f"responses/{hashlib.sha256(key.encode()).hexdigest()}" if key else None,
         is_listed=is_listed,
         metadata=metadata or None,

@@ -38,7 +38,7 @@ UNSEEN_S = 120
 
 @dataclass(frozen=True, slots=True)
 class Same:
-    """What equal requests have in common. Without a conversation, they named none."""
+    """What equal requests have in common. `conversation_id` is None if they name no conversation."""
 
     user_id: UUID
     fingerprint: str

@@ -25,7 +25,7 @@ from inference_proxy.protocols.tool_calls import MOST_CALLS, ToolCall
 
 # What one request may bring, as when the official service creates a conversation. Each item counts as a send.
 MOST_ITEMS = 20
-# With those that are stored already: more than any model takes.
+# Together with the items that are stored already. No model takes as many.
 MOST_KNOWN_ITEMS = 2_000
 MOST_PAIRS = 16
 LONGEST_KEY = 64

@@ -38,7 +38,7 @@ def permit_for_reply(address: str) -> Iterator[Callable[[UUID], None]]:
     The block passes the reply's id to the function that it gets, and the reply then holds the permit as long as it runs.
     Otherwise the permit ends with the block.
     """
-    # Nothing else tells of replies that have ended.
+    # Nothing else removes replies that have ended.
     _replies.drop_absent()
     permit = _replies.acquire(address)
     begun: list[UUID] = []

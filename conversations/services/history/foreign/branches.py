@@ -109,7 +109,7 @@ class _Reading:
                 waiting.append((next_id, self._row_of[node_id], None) if is_question else (next_id, above, chain))
 
     def _add(self, node_id: str, above: Row | None, chain: Link | None) -> None:
-        """Make the message that a node ends. A reply without any text is none."""
+        """Make the message that a node ends. A reply without text makes no message."""
         links = self._links(chain) if chain else [self._nodes[node_id]]
         node = links[-1]
         text, reasoning = joined(link.text for link in links), joined(link.reasoning for link in links)

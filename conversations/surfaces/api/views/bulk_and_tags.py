@@ -43,6 +43,6 @@ class BulkView(APIView):
 
 
 def _count(request: Request, action: str, conversations: int) -> None:
-    # What can be deleted was made before, and was counted then. All else can be done again and again.
+    # A conversation can be deleted once, and its creation was counted. Every other action can be repeated without end.
     if action != "delete":
         count_further_reads(request, reads_for(conversations))

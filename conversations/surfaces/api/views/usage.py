@@ -22,7 +22,7 @@ from conversations.surfaces.replica import from_replica
 
 DEFAULT_DAYS = 30
 BY = ("day", "model")
-# Of costs: a reply of one token may cost a millionth.
+# Decimals of a cost. A reply of one token may cost a millionth.
 DECIMALS = 6
 # Away from the ends of the calendar, so that one more day or a time zone still fits.
 FIRST_DATE, LAST_DATE = date(1970, 1, 1), date(9998, 12, 31)
@@ -52,7 +52,7 @@ class UsageView(APIView):
 
 
 def _costs(cost: Cost | None) -> dict[str, float | None]:
-    """Return both fields of a cost: null without prices, and the first one if a part is not known."""
+    """Return both fields of a cost. Both are null without prices; `cost` is also null if a part is not known."""
     if cost is None or not settings.MODEL_PRICES:
         return {"cost": None, "known_cost": None}
     known = round(float(cost.known), DECIMALS)
