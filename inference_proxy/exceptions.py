@@ -99,7 +99,7 @@ class UpstreamBusy(UpstreamFailure):
 
 
 class UpstreamRefused(UpstreamFailure):
-    """It refused us and not this request: our key, what is paid for, or what the key may do."""
+    """It refused this service, not this request: because of the key, the payment, or what the key may do."""
 
     code = "upstream_refused"
     status = 502

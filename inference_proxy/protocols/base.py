@@ -60,7 +60,7 @@ class Sampling:
         return {name: value for name, value in chosen.items() if value is not None or name not in (*OPENAI_FIELDS, "tools")}
 
     def with_defaults(self, **defaults: Any) -> "Sampling":
-        """Return this choice with these values where it makes none. A default of None makes none either."""
+        """Fill in these values where nothing is chosen. A default of None changes nothing."""
         missing = {name: value for name, value in defaults.items() if value is not None and getattr(self, name) is None}
         return replace(self, **missing) if missing else self
 
@@ -177,7 +177,7 @@ class InferenceProtocol(Protocol):
         ...
 
     def events_of_document(self, data: bytes) -> list[bytes]:
-        """Return the events that say what one JSON document says, for a service that does not stream."""
+        """Return one JSON document as the events of a stream, for a service that does not stream."""
         ...
 
     def may_end_here(self, *, is_clean: bool = False) -> bool:
@@ -228,7 +228,7 @@ def think_pairs(model: str) -> Mapping[str, tuple[str, ...]]:
 
 
 def note_whole_reply(model: str, *, text: str, reasoning: str) -> None:
-    """Learn from a whole reply of this model where its replies begin."""
+    """Learn from a whole reply of this model whether its replies begin inside the thought."""
     if settings.INFERENCE_THINK_TAGS:
         thought_beginnings.note(model, text=text, reasoning=reasoning, pairs=think_pairs(model))
 

@@ -33,7 +33,8 @@ LEARNT = ("max_completion_tokens", "no_stream_options", "no_top_k", "no_reasonin
 LEARNT_FROM = (400, 422)
 # Models beyond this number learn nothing.
 MOST_MODELS = 1000
-# How servers say that they don't know a field. An answer about its value says none of this, and is that user's alone.
+# How servers say that they don't know a field. An answer about its value has none of these words: it is about
+# the choice of one user.
 UNSUPPORTED = re.compile(
     rb"unsupported[ _]parameter|unknown[ _](?:parameter|argument|field|name)|unrecognized|unexpected (?:keyword|field|argument)"
     rb"|extra (?:fields|inputs)|extra_forbidden|not permitted|additional properties are not allowed"

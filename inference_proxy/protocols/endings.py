@@ -67,7 +67,7 @@ KEEPALIVE = re.compile(r"ping|keep-?_?alive|heart-?_?beat", re.IGNORECASE)
 
 
 def finish_reason_of(word: str) -> str:
-    """Return our finish reason for a service's word; "" for none of ours: such a reply has failed."""
+    """Return our finish reason for a service's word. "" if there is none: the reply has failed."""
     return FINISH_REASONS.get(_plain(word), "")
 
 
@@ -116,7 +116,7 @@ def _plain_name(name: str) -> str:
 
 
 def _plain_fields(event: dict[str, Any]) -> dict[str, Any]:
-    """Return the fields by their names in lower case and without separators. Long names are nobody's fields."""
+    """Return the fields by their names in lower case and without separators. Longer names belong to no known field."""
     return {_plain_name(name): value for name, value in event.items() if len(name) <= LONGEST_WORD}
 
 

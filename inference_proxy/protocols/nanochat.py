@@ -183,7 +183,7 @@ def _model_tag(value: Any) -> str:
 
 
 def _in_one_line(data: bytes) -> bytes:
-    # Data that came in several lines leaves in one; between JSON's tokens a space is as good as a line break.
+    # Data that came in several lines is sent in one. Between JSON's tokens, a space means the same as a line break.
     return data.replace(b"\n", b" ")
 
 

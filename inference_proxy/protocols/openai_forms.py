@@ -79,7 +79,7 @@ def changes_in(said: Any) -> dict[str, Any]:
 def choices_of_document(event: dict[str, Any]) -> list[Any]:
     """Return the choices of an answer that is one document, in a form that a stream could have. [] if it has none.
 
-    The document may stand in another, or have its text in another dialect's field.
+    The document may be inside another, or have its text in another dialect's field.
     """
     inner = [own for name in WRAPPERS if isinstance(own := event.get(name), dict)]
     for document in (event, *inner):

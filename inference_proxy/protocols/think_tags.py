@@ -1,4 +1,4 @@
-"""Split the thought at the beginning of a reply, such as `<think>…</think>`, off its text: many servers send reasoning so."""
+"""Split the thought at the beginning of a reply, such as `<think>…</think>`, off its text: many servers send it there."""
 
 import re
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ PAIRS: dict[str, tuple[str, ...]] = {
     "<|channel|>final<|message|>": (),
     "<|start|>assistant<|channel|>final<|message|>": (),
 }
-# Around a tag that a text is about.
+# What may surround a tag in a text about tags.
 QUOTES = "`\"'“”‘’«»()"
 # White space before the opening tag, at most. More of it is text.
 LONGEST_LEAD = 64
@@ -98,7 +98,7 @@ class ThinkTags:
             stray = next((closing for closing in self._known_closings if begin.startswith(closing)), "")
             after = begin[len(stray) :]
             if stray and (self.has_channel or after[:1] in ("\n", "\r")):
-                # Of a thought that is elsewhere, or that the model left out.
+                # It closes a thought that came in another channel, or that the model left out.
                 self._is_open = self._is_closed = True
                 return after
             may_be_tag = after == "" if stray else any(tag.startswith(begin) for tag in (*self._pairs, *self._known_closings))

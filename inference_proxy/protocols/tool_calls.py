@@ -67,7 +67,7 @@ def write_call_id(call_id: str, form: OutputForm = "text") -> dict[str, str] | N
 
 
 def openai_calls(calls: Iterable[ToolCall]) -> list[dict[str, Any]]:
-    """Return calls as they stand in a message of chat completions."""
+    """Return calls in the form of a message of chat completions."""
     return [{"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}} for call in calls]
 
 

@@ -29,7 +29,7 @@ FIELDS = {
     "presence_penalty": "presence_penalty",
     "response_format": "response_format",
 }
-# These are words of every sentence: only a service that names its parameter means them.
+# Ordinary sentences have these words too, so they count only where a service names them as its parameter.
 PARAMETERS = {"stop": "stop", "seed": "seed"}
 FIELD = re.compile(rf"(?<![A-Za-z0-9_])(?:{'|'.join(FIELDS)})(?![A-Za-z0-9_])", re.IGNORECASE)
 # A service may repeat the user's own words. They are rarely at the beginning of its sentence.

@@ -117,7 +117,7 @@ class Asking:
         return True
 
     def _blamed(self, failure: UpstreamFailure) -> UpstreamFailure:
-        """Return the failure as that of the user's choice, where it is one, and not where the operator chose."""
+        """Return the failure as a refusal of the user's choice, if it is one. What the operator chose is not the user's."""
         other = failure
         if isinstance(failure, ContextTooLong) and failure.names_max_tokens and failure.named_tokens:
             limit, length = failure.named_tokens

@@ -1,4 +1,4 @@
-"""Ask the inference service for a short text that is no reply: nobody follows it, and it is bounded in time and length."""
+"""Ask the inference service for a short text that is no reply: no client follows it, and its time and length are bounded."""
 
 from collections.abc import Iterator
 from uuid import uuid4

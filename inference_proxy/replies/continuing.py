@@ -41,7 +41,7 @@ class Former:
 
 
 def end_of_continuation(end: FinishedReply, former: Former) -> FinishedReply:
-    """Return the end of a reply whose continuation ended so. `end` has the texts of the whole reply, and numbers of its own."""
+    """Return the end of a reply from the `end` of its continuation, which has the whole texts, and numbers of its own."""
     has_failed = end.status == "failed"
     end = replace(end, continuation=former.number, **(_former_end(former) if has_failed else {}))
     if has_failed and Cursor(len(end.text), len(end.reasoning)) == former.cursor:

@@ -113,7 +113,7 @@ class Generation:
 
     @property
     def is_thread_gone(self) -> bool:
-        """Whether nothing will end this reply, or has ended it already. Not so before `start`."""
+        """Whether no thread will end this reply any more, because it has ended or its thread is gone. False before `start`."""
         if self.has_ended.is_set():
             return True
         if self._thread is None or self._thread.is_alive():
@@ -230,7 +230,7 @@ class Generation:
         return ("complete", None) if failure is None else ("failed", failure)
 
     def _append_calls(self) -> UpstreamFailure | None:
-        """Append the calls of a reply that is whole. Return the failure if they are none that a client could run."""
+        """Append the calls of a reply that is whole. Return the failure if no client could run them."""
         was_cut = self._account.finish_reason == "length"
         try:
             calls = self._protocol.tool_calls(self.reply_id, was_cut=was_cut)

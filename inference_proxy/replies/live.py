@@ -40,7 +40,7 @@ ABANDONED_CHECKS_PER_AGE = 6
 MAX_PAUSE_S = 1.0
 # How much of the graceful time must be left for a reply to begin.
 LEAST_TIME_SHARE = 0.75
-# A reply begins right after it is saved. One that has not begun by then never will.
+# A reply begins right after it is saved. One that has not begun within this time never will.
 EXPECTED_S = 60.0
 # PostgreSQL writes a text as a whole. Up to this length each checkpoint saves it; a longer one is saved less often, so that
 # no reply writes more than this many characters per checkpoint interval on average.
@@ -77,7 +77,7 @@ class LiveReplies:
         self._is_store_away = False
         # Replies whose rows may exist although they never began, and until when to look for each.
         self._never_begun: dict[UUID, float] = {}
-        # Replies that are saved and begin soon, and when to expect them no longer. Each takes a place.
+        # Replies that are saved and begin soon, and when to expect them no longer. Each counts as running.
         self._expected: dict[UUID, float] = {}
 
     @property
@@ -123,12 +123,12 @@ class LiveReplies:
         return generation
 
     def expect(self, reply_id: UUID) -> None:
-        """Keep a place for a reply that is about to be saved and to begin."""
+        """Count a reply that is about to be saved and to begin as running."""
         with self._lock:
             self._expected[reply_id] = time.monotonic() + EXPECTED_S
 
     def expect_no_longer(self, reply_id: UUID) -> None:
-        """Give the place back: the reply was not saved."""
+        """Count it no longer: the reply was not saved."""
         with self._lock:
             self._expected.pop(reply_id, None)
 

@@ -108,7 +108,7 @@ class ModelLimits:
         limit, length = named
         room = limit - min(max_tokens or limit * REPLY_SHARE, limit * LARGEST_REPLY_SHARE)
         bytes_per_token = size / length
-        # It was refused, so a limit that it keeps is none.
+        # It was refused, so a limit that it is within can't be the right one.
         if not (LEAST_BYTES_PER_TOKEN <= bytes_per_token <= MOST_BYTES_PER_TOKEN and room < length):
             return False
         self._remember(model, room, bytes_per_token)

@@ -39,7 +39,7 @@ class Directives:
 
 @dataclass(frozen=True, slots=True)
 class SentContext:
-    """What went upstream because the model took no more: how many messages and characters, and how many stored messages not."""
+    """What went upstream because the model took no more: the numbers of messages and characters, and of messages left out."""
 
     messages: int
     characters: int

@@ -21,7 +21,7 @@ from inference_proxy.replies.frames import Frame, cursor_of, is_call, is_reasoni
 
 logger = logging.getLogger(__name__)
 
-# A client that reads nothing for so long is given up; its reply is not.
+# A client that reads nothing for this long is disconnected. Its reply goes on.
 SEND_TIMEOUT_S = 60.0
 
 
@@ -154,7 +154,7 @@ class FrameStream:
         return self._encoded(frames) or self._wait_for_more(frames)
 
     def _wait_for_more(self, frames: list[Frame]) -> bytes:
-        """Return what comes next, or a heartbeat if the frames are none. The format may leave out all frames for a while."""
+        """Return what comes next, or a heartbeat if there are no frames. The format may leave out all frames for a while."""
         heartbeat_at = time.monotonic() + self._heartbeat_s
         while frames and not self._follower.has_ended and (rest_s := heartbeat_at - time.monotonic()) > 0:
             frames = self._read(rest_s)

@@ -2,7 +2,7 @@
 
 Principle: one writer, any number of readers, and the writer never waits for a reader. Frames are only ever appended, each
 with the *cursor* after it: the lengths of the reply's text and reasoning in code points. A follower is a position and a flag
-that wakes it; how slowly it reads is its own affair.
+that wakes it. A slow follower delays nothing.
 """
 
 import threading
@@ -150,7 +150,7 @@ class Transcript:
             wakeup.set()
 
     def close(self, frames: list[Frame]) -> None:
-        """End the transcript with its closing frames. What it was first ended with counts."""
+        """End the transcript with its closing frames. Only the first call counts."""
         if self._closing is None:
             self._closing = frames
         self.wake()

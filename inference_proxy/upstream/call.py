@@ -95,7 +95,7 @@ class UpstreamCall:
         failure = failure_of_response(answer.head.status, said[:REFUSAL_BYTES])
         if failure.status == HTTPStatus.SERVICE_UNAVAILABLE:
             headers = answer.head.headers
-            # OpenAI and Azure also say it in milliseconds, some gateways only so.
+            # OpenAI and Azure also say it in milliseconds. Some gateways say it only in milliseconds.
             said_wait = headers.get("Retry-After") or f"{headers.get('Retry-After-Ms', '')}ms"
             failure.retry_after_s = read_retry_after(said_wait)
         return failure
@@ -117,7 +117,7 @@ class UpstreamCall:
         except OSError as failure:
             raise failure_of_exception(TimeoutError() if call.is_late else failure) from None
         if call.is_late:
-            # Its end is ours, not the service's.
+            # This service has ended it, by a deadline.
             raise UpstreamTimeout
         self._has_read = True
         self._read_in_this_turn += max(LEAST_READ_BYTES, len(chunk))

@@ -1,8 +1,8 @@
 """Which models users may choose: by ALLOWED_MODELS, or by the list that the inference service gives of itself.
 
 For these decisions the list is remembered for a minute, in each process. It is read where a model that is not the default is
-chosen, or is about to be used, and never otherwise. Where it can't be had, what it last said counts. Clients that want to see
-the list get one that is at most five seconds old.
+chosen, or is about to be used, and never otherwise. If it can't be read, the last one counts. Clients that want to see the list
+get one that is at most five seconds old.
 """
 
 import threading
@@ -84,7 +84,7 @@ class ModelList:
         self.shown = ShownList()
 
     def names(self) -> frozenset[str] | None:
-        """The names, None where they were never to be had. Raises `ModelListNeeded` where they are too old."""
+        """The names, None if they could never be read. Raises `ModelListNeeded` if they are too old."""
         is_being_read = self._reading.locked() and self._names is not None
         if time.monotonic() >= self._read_again_at and not is_being_read:
             raise ModelListNeeded
@@ -136,7 +136,7 @@ def list_allowed_models() -> dict[str, Any]:
 
 
 def is_allowed(model_tag: str, *, where_unknown: bool) -> bool:
-    """Tell whether users may choose a model. `where_unknown` is the answer where the list was never to be had.
+    """Tell whether users may choose a model. `where_unknown` is the answer if the list could never be read.
 
     Calls nothing. Raises `ModelListNeeded`.
     """

@@ -4,8 +4,8 @@ Written against the event stream format of the HTML standard (https://html.spec.
 lines end in LF, CRLF or CR; a blank line ends an event; a byte order mark may lead; several `data:` lines are joined by LF.
 
 Beyond the standard, it reads what services send by mistake: JSON objects without a blank line between them, or on lines of
-their own without a field's name; an answer that is one JSON document; ends and errors that stand in a field or in the event's
-name instead of its data.
+their own without a field's name; an answer that is one JSON document; ends and errors in a field or in the event's name instead
+of its data.
 
 Each byte is looked at a fixed number of times, however small the chunks are: a service costs no more than it sends.
 """
@@ -148,7 +148,7 @@ class EventDecoder:
             if not self._has_data:
                 self._data += line[6:].strip()
         elif line.lstrip().startswith(b"{"):
-            # An error of Ollama's, say, that stands beside the events.
+            # An error between the events, such as Ollama's.
             if _is_object(bytearray(line.strip())):
                 self._end_event(events)
                 events.append(line.strip())
