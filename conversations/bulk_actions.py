@@ -1,4 +1,4 @@
-"""What a user can do to many conversations at once, and to how many of them by name."""
+"""What a user can do to many conversations at once, and how many ids one request may name."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""The times that clients see of rows without a time that they can read.
+"""The times that clients see where a row has none that they can read.
 
 The predecessor's rows may have no time, or one such as `infinity`, and clients expect a time. The order of lists stays the
 same. A message shows a time of its conversation: the last turn if the message sorts last, otherwise the start. A conversation

@@ -43,7 +43,7 @@ class Parameter(Expression):
 
 
 class Unseen(Expression):
-    """An id whose value PostgreSQL does not look at when it plans: it expects what it has of an average one.
+    """An id whose value PostgreSQL does not look at when it plans: it plans for a value of average frequency.
 
     Otherwise it may think that a plan of its own suits a value with many rows better, and plan the statement each time.
     """

@@ -40,7 +40,7 @@ ORDER BY conversation_id, created_at, id
 
 # Replies that failed or were interrupted before their first word: a retry answers anew.
 VOID = Q(WITHOUT_TEXT, status__in=("failed", "interrupted"))
-# What nodes of the version before read of a reply whose worker has a lease.
+# `heartbeat_at` of a reply whose worker has a lease: nodes of the version before must not take it for abandoned.
 NO_HEARTBEAT = Cast(Value("infinity"), models.DateTimeField())
 # A running reply is abandoned if its worker is dead (see `services.replies.leases`). Workers of the version before name
 # themselves nowhere: they renew `heartbeat_at`, which must not be older than ABANDONED_AFTER_SECONDS by the database's clock.

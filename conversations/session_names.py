@@ -12,5 +12,5 @@ def free_name(name: str, taken: Callable[[Iterable[str]], Set[str]]) -> str:
     """Return `name.2`, `name.3`, … `taken` says which of some names are used already."""
     choices = [f"{name[: MAX_CHARACTERS - 4]}.{number}" for number in range(2, CHOICES + 2)]
     used = taken(choices)
-    # Somebody who has used them all gets a name that nobody has.
+    # A user who has used them all gets an unused name.
     return next((choice for choice in choices if choice not in used), str(new_id()))

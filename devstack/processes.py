@@ -17,7 +17,7 @@ SERVERS_PORTS = range(10_240, 32_768)
 
 
 def free_port() -> int:
-    """Return a free TCP port of 127.0.0.1. Processes that call it at the same moment get different ones, as good as always."""
+    """Return a free TCP port of 127.0.0.1. Processes that call it at the same moment nearly always get different ones."""
     while True:
         port = secrets.choice(SERVERS_PORTS)
         # Without SO_REUSEADDR, unlike `port_is_free`: also none that waits for the last packets of an earlier connection.

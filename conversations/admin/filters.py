@@ -198,7 +198,7 @@ class ModelFilter(admin.SimpleListFilter):
         with connection.cursor() as cursor:
             cursor.execute(MODELS_SQL, [MOST_MODELS])
             in_use = [tag for (tag,) in cursor.fetchall()]
-        # Clients may name models that never were. Such names must not push real ones out.
+        # Clients may name models that never existed. Such names must not push real ones out of the filter.
         known = known_models() and {*known_models(), DEFAULT_MODEL_TAG, *_models_of_assistants(), *filter(None, [self.value()])}
         return [(tag, visible(tag) or "(none)") for tag in (sorted(known) or in_use)]
 

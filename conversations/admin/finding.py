@@ -1,4 +1,5 @@
-"""The box in the header of every page: it finds people, conversations and messages at once, and says why.
+"""The box in the header of every page: it finds people, conversations and messages at once, and says why
+each was found.
 
 Each step reads an index and returns a limited number of rows. Words are looked up as in the list of conversations.
 """

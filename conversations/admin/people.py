@@ -30,7 +30,7 @@ from conversations.services.staff.access import note_list
 
 EXPORT_PERMISSION = "conversations.export_conversation"
 ERASE_PERMISSION = "conversations.erase_chatuser"
-# A request may not take for ever. Who has more to erase presses the button again.
+# A request may not take for ever. If more is left to erase, staff press the button again.
 ERASE_FOR_S = 15.0
 EXPORT_FOR_S = 30.0
 MOST_COUNTED = 10_000

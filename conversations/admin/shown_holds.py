@@ -1,4 +1,4 @@
-"""What the pages of a conversation and of a user say of holds."""
+"""The holds that the pages of a conversation and of a user show."""
 
 from typing import Any
 from uuid import UUID

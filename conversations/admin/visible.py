@@ -1,7 +1,7 @@
 """Text of users and models in places where it must stay on its line: titles, names, addresses, tags, codes.
 
 An escape character, a right-to-left override or a zero-width character is shown as its code point, because it could make a
-title look like another one, or turn the text around it. Arabic and Hebrew text needs none of them.
+title look like another one, or turn the text around it. Arabic and Hebrew text does not need such characters.
 """
 
 import unicodedata

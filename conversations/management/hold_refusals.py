@@ -1,4 +1,4 @@
-"""What commands say of a user who is on hold."""
+"""Refuse a command about a user who is on hold."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -120,7 +120,7 @@ def drop_index(schema_editor: BaseDatabaseSchemaEditor, name: str) -> None:
 
 
 def _find_index(schema_editor: BaseDatabaseSchemaEditor, table: str, name: str) -> tuple[bool, str] | None:
-    """Return whether an index of this table is valid, and its definition; None where there is none of that name."""
+    """Return whether an index of this table is valid, and its definition; None if there is no index of that name."""
     with schema_editor.connection.cursor() as cursor:
         cursor.execute(FOUND_SQL, [schema_editor.quote_name(name), schema_editor.quote_name(table)])
         found: tuple[bool, str] | None = cursor.fetchone()

@@ -1,4 +1,4 @@
-"""Retention rules: how long what is kept. And when history was pruned."""
+"""Retention rules, which say how long something is kept, and when history was last pruned."""
 
 from typing import ClassVar
 from uuid import UUID
@@ -25,7 +25,7 @@ class Kept(models.TextChoices):
 
 
 class RetentionRule(models.Model):
-    """Keep something for so many days. `prune_history --by-rules` deletes what is older.
+    """Keep something for a number of days. `prune_history --by-rules` deletes what is older.
 
     Of several rules for a conversation, the most specific one counts: its user's, its assistant's, its model's, the one for
     anonymous callers, the one for all.
@@ -33,7 +33,7 @@ class RetentionRule(models.Model):
 
     what = models.CharField("of what", max_length=20, choices=Kept.choices, default=Kept.CONVERSATIONS)
     # At most one of the four, and only for conversations. None is a foreign key: a rule must not keep anyone from deleting
-    # an assistant, on nodes of the version before neither.
+    # an assistant, also on nodes of the version before.
     user_id = models.UUIDField(null=True, blank=True)
     assistant_id = models.UUIDField(null=True, blank=True)
     model_tag = models.CharField("model", max_length=100, blank=True, default="", db_default="")
@@ -74,7 +74,7 @@ class RetentionRule(models.Model):
 
     @property
     def subject(self) -> str:
-        """What the rule is about, for a person. An id stands for a user and an assistant."""
+        """What the rule is about, as text for people. Users and assistants are named by their ids."""
         what = str(Kept(self.what).label)
         if self.user_id:
             return f"{what} of the user {self.user_id}"

@@ -82,7 +82,7 @@ class StaffIdentity(models.Model):
 
 
 class StaffSession(models.Model):
-    """What is known of a session of staff beside Django's own row, which is sealed."""
+    """What staff see of a session. Django's own row of it is sealed."""
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
     session_key = models.CharField(max_length=40, unique=True)

@@ -95,7 +95,7 @@ def _create(person: Person) -> User:
 
 
 def _free_login(person: Person) -> str:
-    """Return a name for a new account that no account has: names of others lead nowhere."""
+    """Return a name for a new account that no account has. So a name never leads to the account of another person."""
     for wanted in (person.login, person.email):
         login = wanted[:MOST_LOGIN_CHARACTERS]
         if LOGIN_FORM.fullmatch(login) and not User.objects.filter(username__iexact=login).exists():

@@ -2,7 +2,7 @@
 
 Principle: what the provider said of a person counts for ADMIN_OIDC_RECHECK_MINUTES. Then the next page leads there. A person
 who is still signed in there comes back to that page without typing anything, with the groups of now. A person who was taken out
-of the groups, or whose session there was ended, gets no further. What an open page sends can't be led away, so it has longer.
+of the groups, or whose session there was ended, gets no further. A form that is sent can't be led there, so it has longer.
 """
 
 import time

@@ -1,7 +1,7 @@
 """A second factor for staff who sign in with a password: codes of an app (TOTP) and recovery codes, kept by django-otp.
 
 Principle: a session that began with a password may do nothing but give its second factor, if the account has one or the site
-requires one. Who signs in through the identity provider gives theirs there.
+requires one. People who sign in through the identity provider give theirs there.
 
 django-otp doubles the pause after each wrong code. Recovery codes are stored as hashes, and each works once.
 """

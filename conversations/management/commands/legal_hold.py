@@ -28,8 +28,8 @@ MOST_LISTED = 1000
 EPILOG = """
 What is on hold is spared by every deletion: by prune_history, prune_records, erase_user, move_history, the trash, the admin and
 the users' own deletes, which get 423 on_hold. A hold on a user covers all conversations of the user, also later ones. When
-place returns, no deletion that began before goes on. Staff with the permission see the reason, and nobody else. What a hold
-was, and who placed and released it, stays in the list (list --all).
+place returns, no deletion that began before goes on. Only staff with the permission see the reason. What a hold was,
+and who placed and released it, stays in the list (list --all).
 
 exit codes: 0 done, 1 failed, 2 wrong arguments or an unknown user, 3 there is no such conversation, or no such hold in force.
 """

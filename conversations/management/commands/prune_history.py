@@ -103,7 +103,7 @@ class Command(OperatorCommand):
     def handle(self, **options: Any) -> None:
         criteria = _criteria(options)
         if options["by_rules"] and (criteria.chooses or criteria.include_favorites):
-            raise CommandError("--by-rules stands alone: the rules say which conversations.", returncode=2)
+            raise CommandError("--by-rules takes no criteria: the rules say which conversations.", returncode=2)
         if options["archives"] and not (options["by_rules"] and options["archives"].is_dir()):
             raise CommandError("--archives names a folder that exists, and goes with --by-rules.", returncode=2)
         if not criteria.chooses and not options["by_rules"]:

@@ -24,7 +24,7 @@ EPILOG = """
 Leaves out the user's conversations with their messages, and the user's own instructions. The counts and the hash in the last
 line are made anew, so import_history and its --verify take the file as whole. It is written beside the old one, read again, and
 then takes its name: the file is whole afterwards, or it is the old one. There must be room for both. An erased user is named by
-the id. A file that is cut or changed is refused, because nobody could tell afterwards.
+the id. A file that is cut or changed is refused: the new file would not show that.
 
 exit codes: 0 done, or nothing of the user was in the file; 1 failed; 2 wrong arguments or not confirmed; 4 the user or one of
 the conversations is on hold (see legal_hold); 130 and 143 interrupted. After all but 0, the file is the old one.
