@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from chatapi.outgoing.connections import PooledResponse
 from inference_proxy.upstream import body as body_module
 from inference_proxy.upstream import inflating
 from inference_proxy.upstream.body import MAX_FRAMING_BYTES, Body, BodyBroken, receive_with
+from inference_proxy.upstream.posting import PooledResponse
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 WHOLE = b"4\r\nabcd\r\n1;name=value\r\ne\r\n0\r\nTrailer: x\r\n\r\n"

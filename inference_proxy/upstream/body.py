@@ -12,8 +12,8 @@ from typing import Any
 
 import httptools
 
-from chatapi.outgoing.connections import PooledResponse
 from inference_proxy.upstream.inflating import ENCODINGS, Inflater
+from inference_proxy.upstream.posting import PooledResponse
 
 READ_BYTES = 65536
 # The framing around one piece of the body: chunk sizes with their extensions, trailers.

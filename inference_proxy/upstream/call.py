@@ -14,10 +14,11 @@ from django.conf import settings
 from requests.utils import get_auth_from_url
 
 from chatapi.outgoing.calls import Call, patience_with
-from chatapi.outgoing.connections import CONNECT_TIMEOUT_S, PooledResponse, new_pools
+from chatapi.outgoing.connections import CONNECT_TIMEOUT_S, new_pools
 from inference_proxy.exceptions import UpstreamFailure, UpstreamTimeout, failure_of_exception
 from inference_proxy.protocols.refusals import failure_of_response
 from inference_proxy.upstream.body import Body
+from inference_proxy.upstream.posting import PooledResponse, post
 from inference_proxy.upstream.retry_after import read_retry_after
 
 # Some services answer 201 or 202 with the stream.
@@ -73,7 +74,7 @@ class UpstreamCall:
                 # identity: a compressor would hold the stream back.
                 headers = {"Content-Type": "application/json", "Accept-Encoding": "identity", **headers, **login}
                 connect_timeout_s = min(CONNECT_TIMEOUT_S, self._start_timeout_s)
-                answer = pool.post(target, orjson.dumps(body), headers, connect_timeout_s=connect_timeout_s)
+                answer = post(pool, target, orjson.dumps(body), headers, connect_timeout_s=connect_timeout_s)
         except (urllib3.exceptions.HTTPError, OSError) as failure:
             raise failure_of_exception(TimeoutError() if self._call.is_late else failure) from None
         if answer.head.status not in SUCCESSES:
