@@ -121,6 +121,16 @@ def test_counting_anew_knows_the_models_and_counts_nothing_twice(manage_json: Ma
     assert by_model() == {"dear": [3, 11, 0, 2, 2], "cheap": [1, 1, 0, 1, 1], "gone": [1, 1, 1, 1, 0]}
 
 
+def test_counting_anew_leaves_running_replies_to_their_ends(manage_json: Manage) -> None:
+    asked = make_message(make_conversation(), created_at=NOON)
+    make_reply(asked, token_count=5, inference_time_ms=1, model_tag="dear", created_at=NOON, is_active=False)
+    running = make_running_reply(asked, "so far", model_tag="dear", created_at=NOON)
+    manage_json("count_usage")
+    assert by_model() == {"dear": [1, 5, 0, 1, 1]}
+    end(type("Turn", (), {"reply_id": running.id}), text="x", token_count=4, prompt_tokens=3, model_tag="dear")
+    assert by_model() == {"dear": [2, 9, 3, 11, 1]}
+
+
 # --- /api/usage -------------------------------------------------------------------------------------------------------------
 
 
@@ -227,6 +237,29 @@ def test_staff_see_what_a_reply_and_a_user_cost(staff: Client) -> None:
     )
     dashboard = staff.get("/admin/conversations/conversation/dashboard/", secure=True)
     assert "Known cost, in hundredths of USD" in dashboard.text and "0.57 USD" in dashboard.text
+
+
+@pytest.mark.usefixtures("prices")
+def test_staff_see_no_cost_of_a_reply_that_a_client_brought(staff: Client) -> None:
+    asked = make_message(make_conversation())
+    brought = make_reply(asked, token_count=5000, prompt_tokens=7000, model_tag="dear", source="client")
+    address = f"/admin/conversations/conversation/{asked.conversation_id}/change/"
+    assert "USD" not in staff.get(address, secure=True).text
+    Message.objects.filter(id=brought.id).update(source=None)
+    assert "0.57 USD" in staff.get(address, secure=True).text
+
+
+@pytest.mark.usefixtures("prices")
+def test_staff_see_that_a_cost_is_known_in_part(staff: Client) -> None:
+    reply("dear", 5000, 7000)
+    person = f"/admin/conversations/chatuser/{USER_ID}/change/"
+    assert "at least" not in staff.get(person, secure=True).text
+    today = UsageTotal.objects.get()
+    unmeasured = {"dear": [1, 10, 0, 0, 1]}
+    UsageTotal.objects.create(
+        user_id=USER_ID, bucket=today.bucket - timedelta(days=1), replies=1, tokens=10, by_model=unmeasured
+    )
+    assert "at least 0.57 USD" in staff.get(person, secure=True).text
 
 
 @pytest.mark.usefixtures("prices")

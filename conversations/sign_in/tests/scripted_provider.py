@@ -43,6 +43,8 @@ class Provider:
         }
         self.keys = [public_key("first")]
         self.signing_key = "first"
+        # Whether its tokens say which key signed them.
+        self.names_key = True
         # Claims that replace those of the ID token. None leaves one out.
         self.claims: dict[str, Any] = {"groups": ["chat-support"]}
         self.user_info: dict[str, Any] = {}
@@ -84,7 +86,8 @@ class Provider:
             **self.claims,
         }
         told = {name: value for name, value in claims.items() if value is not None}
-        return jwt.encode(told, make_key(self.signing_key), algorithm="RS256", headers={"kid": self.signing_key})
+        headers = {"kid": self.signing_key} if self.names_key else None
+        return jwt.encode(told, make_key(self.signing_key), algorithm="RS256", headers=headers)
 
     def sent_form(self) -> dict[str, str]:
         body = next(request.body for request in self.asked if request.method == "POST")

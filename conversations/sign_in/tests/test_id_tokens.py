@@ -136,3 +136,18 @@ def test_invented_keys_cause_no_calls(provider: Provider, monkeypatch: pytest.Mo
 def test_keys_for_something_else_are_not_used(client: Client, provider: Provider, odd: dict[str, str]) -> None:
     provider.keys = [{**provider.keys[0], **odd}]
     assert provider.come_back(client).status_code == 403
+
+
+@pytest.mark.parametrize(("keys", "status"), [(["first"], 302), (["first", "second"], 403), (["second"], 403)])
+def test_a_token_that_names_no_key_needs_the_only_one(client: Client, provider: Provider, keys: list[str], status: int) -> None:
+    provider.names_key = False
+    provider.keys = [public_key(name) for name in keys]
+    assert provider.come_back(client).status_code == status
+
+
+@pytest.mark.parametrize("odd", [{"kty": "unknown"}, {"n": "!"}, {"n": 7}, {"e": "AA"}, {"kty": None}])
+@pytest.mark.parametrize("names_key", [True, False])
+def test_a_malformed_key_leaves_the_others(client: Client, provider: Provider, odd: dict[str, Any], *, names_key: bool) -> None:
+    provider.names_key = names_key
+    provider.keys = [{**public_key("first"), **odd}, public_key("first")]
+    assert provider.come_back(client).status_code == 302
