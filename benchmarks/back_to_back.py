@@ -47,35 +47,12 @@ def _kinds() -> dict[str, Callable[[int], object]]:
 
     from chatapi.database.connections import release_connections
     from conversations.services.conversations import create_conversation, update_conversation
-    from conversations.services.replies.store import reply_store
-    from conversations.services.sending.begin import send_turn
     from conversations.surfaces.api import queries
     from conversations.surfaces.api.responses.conversations import ConversationSchema
-    from inference_proxy.protocols.base import Sampling
-    from inference_proxy.replies.store import FinishedReply
 
     user_id, rng, columns = uuid.uuid4(), random.Random(1), ConversationSchema.columns
     made = [create_conversation(("id",), user_id=user_id, title=f"Conversation {number}") for number in range(CONVERSATIONS)]
     ids = [row["id"] for row, _ in made]
-
-    def send_to(conversation_id: uuid.UUID) -> None:
-        turn = send_turn(
-            conversation_id=conversation_id, user_id=user_id, content="How long does tea keep?", sampling=Sampling()
-        )
-        release_connections()
-        reply_store.finish(
-            FinishedReply(
-                reply_id=turn.reply_id,
-                status="complete",
-                text=reply_of(30, rng),  # about 40 tokens
-                error_code="",
-                token_count=40,
-                prompt_tokens=30,
-                inference_time_ms=800,
-                first_token_ms=20,
-                finish_reason="stop",
-            )
-        )
 
     def released(work: Callable[[int], object]) -> Callable[[int], object]:
         def run(number: int) -> None:
@@ -85,7 +62,7 @@ def _kinds() -> dict[str, Callable[[int], object]]:
         return run
 
     for _ in range(TURNS):
-        send_to(ids[0])
+        _send(ids[0], user_id, rng)
     page = QueryDict("limit=50")
     kinds: dict[str, Callable[[int], object]] = {
         "list": lambda _: queries.read_conversation_page(user_id, page, is_favorited=None, title="", offset=0),
@@ -95,9 +72,34 @@ def _kinds() -> dict[str, Callable[[int], object]]:
             columns, conversation_id=ids[1], user_id=user_id, changes={"title": f"Renamed {number}"}
         ),
         # To many: the history stays short.
-        "send": lambda number: send_to(ids[1 + number % (CONVERSATIONS - 1)]),
+        "send": lambda number: _send(ids[1 + number % (CONVERSATIONS - 1)], user_id, rng),
     }
     return {name: released(work) for name, work in kinds.items()}
+
+
+def _send(conversation_id: uuid.UUID, user_id: uuid.UUID, rng: random.Random) -> None:
+    """Save a turn and the end of its reply, of about 40 tokens."""
+    from chatapi.database.connections import release_connections
+    from conversations.services.replies.store import reply_store
+    from conversations.services.sending.begin import send_turn
+    from inference_proxy.protocols.base import Sampling
+    from inference_proxy.replies.store import FinishedReply
+
+    turn = send_turn(conversation_id=conversation_id, user_id=user_id, content="How long does tea keep?", sampling=Sampling())
+    release_connections()
+    reply_store.finish(
+        FinishedReply(
+            reply_id=turn.reply_id,
+            status="complete",
+            text=reply_of(30, rng),
+            error_code="",
+            token_count=40,
+            prompt_tokens=30,
+            inference_time_ms=800,
+            first_token_ms=20,
+            finish_reason="stop",
+        )
+    )
 
 
 if __name__ == "__main__":
