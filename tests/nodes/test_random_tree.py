@@ -28,6 +28,8 @@ STEPS = 12
 # A stop at another node waits for a checkpoint.
 QUICK = {"CHECKPOINT_SECONDS": "0.1"}
 BACKGROUND = {"Prefer": "respond-async"}
+# The ids of a question and of its reply, and what it asks.
+Waiting = tuple[str, str, str]
 _schedules = itertools.count()
 
 
@@ -218,13 +220,17 @@ class Schedule:
         elif now is not None:
             assert now.finish()["status"] == "complete"
             waiting.insert(0, (now.headers["X-User-Message-Id"], now.message_id, first))
-        for message_id, reply_id, content in waiting:
+        self._expect_turns(waiting)
+        wait_until(self._is_idle, "nothing runs and nothing waits")
+
+    def _expect_turns(self, asked: list[Waiting]) -> None:
+        """Expect these questions and their replies, one after the other, at the end of the active branch."""
+        for message_id, reply_id, content in asked:
             leaf = (self.root.path() or [self.root])[-1]
             question = leaf.add(content, "user", message_id)
             question.choose()
             self._expect(question)
             question.add(f"to {content}", "assistant", reply_id).choose()
-        wait_until(self._is_idle, "nothing runs and nothing waits")
 
     def delete(self) -> None:
         gate = self.upstream.gate()
@@ -264,14 +270,14 @@ class Schedule:
         question.choose()
         return question, edited
 
-    def _enqueue(self) -> tuple[str, str, str]:
+    def _enqueue(self) -> Waiting:
         content = self._text()
         body = {"content": content, "when_busy": "enqueue"}
         answer = self.anywhere.request("POST", f"{self.path}/messages", body, BACKGROUND)
         assert (answer.status, answer.json["status"]) == (202, "queued"), answer
         return answer.json["id"], answer.json["reply_id"], content
 
-    def _change(self, waiting: list[tuple[str, str, str]]) -> None:
+    def _change(self, waiting: list[Waiting]) -> None:
         place = self.chance.randrange(len(waiting))
         message_id, reply_id, _ = waiting[place]
         change = self.chance.choice(["", "put", "delete"])
@@ -284,7 +290,7 @@ class Schedule:
             assert self.anywhere.request("DELETE", f"{self.path}/messages/{message_id}").status == 204
             del waiting[place]
 
-    def _look_at(self, waiting: list[tuple[str, str, str]]) -> None:
+    def _look_at(self, waiting: list[Waiting]) -> None:
         shown = self.anywhere.conversation(self.conversation)["messages"]
         queued = [(each["id"], each["reply_id"], each["content"]) for each in shown if each["status"] == "queued"]
         assert queued == waiting

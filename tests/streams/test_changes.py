@@ -175,31 +175,6 @@ def test_many_writers_and_readers_at_two_nodes(client: Client, other_node: Serve
     nodes = [client, client.at(other_node.port)]
     start = client.get(ADDRESS)["next"]
 
-    def write(number: int) -> None:
-        chance = random.Random(f"{seed} {number}")
-        mine = [nodes[number % 2].create_conversation()]
-        for step in range(CHANGES_EACH):
-            at, chosen, action = chance.choice(nodes), chance.choice(mine), chance.randrange(5)
-            if action == 0:
-                mine.append(at.create_conversation())
-            elif action == 1 and len(mine) > 1:
-                mine.remove(chosen)
-                at.request("DELETE", f"/api/conversations/{chosen}")
-            elif action == 2:
-                at.ask(chosen, f"turn {step}")
-            elif action == 3:
-                rename_slowly(chosen, f"slowly {number} {step}", chance.random() / 5)
-            else:
-                at.request("PATCH", f"/api/conversations/{chosen}", {"title": f"{number} {step}"})
-
-    def rename_slowly(conversation: str, title: str, pause_s: float) -> None:
-        with psycopg.connect(database_url) as connection:
-            connection.execute("UPDATE conversations SET title = %s WHERE id = %s", [title, conversation])
-            time.sleep(pause_s)
-
-    def has_end(known: Known) -> bool:
-        return any(item["title"] == "the end" for item in known.items.values())
-
     def read_pages(limit: int) -> Known:
         known, at, body = Known(), nodes[limit % 2], {"next": start, "has_more": True}
         while body["has_more"] or not has_end(known):
@@ -220,7 +195,7 @@ def test_many_writers_and_readers_at_two_nodes(client: Client, other_node: Serve
         if number < len(READERS):
             kind, how = READERS[number]
             return read_pages(how) if kind == "pages" else read_stream(how)
-        write(number)
+        make_changes(nodes, database_url, number, seed)
         with lock:
             writing.discard(number)
             if not writing:
@@ -233,3 +208,28 @@ def test_many_writers_and_readers_at_two_nodes(client: Client, other_node: Serve
     for known in readers:
         assert known.items == listed, seed
         assert len(set(known.told)) == len(known.told), seed
+
+
+def make_changes(nodes: list[Client], database_url: str, number: int, seed: int) -> None:
+    """Change a user's conversations at both nodes, now and then by a transaction that commits late."""
+    chance = random.Random(f"{seed} {number}")
+    mine = [nodes[number % 2].create_conversation()]
+    for step in range(CHANGES_EACH):
+        at, chosen, action = chance.choice(nodes), chance.choice(mine), chance.randrange(5)
+        if action == 0:
+            mine.append(at.create_conversation())
+        elif action == 1 and len(mine) > 1:
+            mine.remove(chosen)
+            at.request("DELETE", f"/api/conversations/{chosen}")
+        elif action == 2:
+            at.ask(chosen, f"turn {step}")
+        elif action == 3:
+            with psycopg.connect(database_url) as connection:
+                connection.execute("UPDATE conversations SET title = %s WHERE id = %s", [f"slowly {number} {step}", chosen])
+                time.sleep(chance.random() / 5)
+        else:
+            at.request("PATCH", f"/api/conversations/{chosen}", {"title": f"{number} {step}"})
+
+
+def has_end(known: Known) -> bool:
+    return any(item["title"] == "the end" for item in known.items.values())
