@@ -64,9 +64,7 @@ def send_turn(
     `MessageNotFound`, `MessagesWait`.
     """
     terms = terms or NO_TERMS
-    fingerprint = terms.fingerprint or (
-        fingerprint_of(content, sampling.choices() | terms.choices()) if idempotency_key else ""
-    )
+    fingerprint = terms.fingerprint_of_send(content, sampling, idempotency_key)
     with one_running_reply(conversation_id) as beginning, transaction.atomic():
         chosen, survey = lock_and_survey_for_send(conversation_id, user_id, content, sampling, terms, idempotency_key)
         chosen = chosen.under(terms)

@@ -28,13 +28,14 @@ from conversations.exceptions import (
 )
 from conversations.models import Conversation, Message, QueuedMessage
 from conversations.new_ids import new_id
+from conversations.querysets import MessageQuerySet
 from conversations.services.replies.ending import interrupt_abandoned_in
 from conversations.services.replies.next_in_queue import note_started, start_next
 from conversations.services.replies.queue import waiting_in
 from conversations.services.replies.stop_marks import is_marked
 from conversations.services.replies.store import live_replies
 from conversations.services.sending.permits import Beginning, room_for_reply
-from conversations.services.sending.retries import find_earlier, fingerprint_of, require_same
+from conversations.services.sending.retries import find_earlier, require_same
 from conversations.services.sending.statements import lock_conversation
 from conversations.services.sending.turn import NO_TERMS, Terms, Turn, turn_of_earlier
 from conversations.services.usage.quotas import refuse_over_quota
@@ -75,20 +76,13 @@ def enqueue_turn(
     `QueueFull`, `IdempotencyMismatch`, `GenerationInProgress`, `TooManyReplies`, `ShuttingDown`.
     """
     terms = terms or NO_TERMS
-    fingerprint = terms.fingerprint or (
-        fingerprint_of(content, sampling.choices() | terms.choices()) if idempotency_key else ""
-    )
+    fingerprint = terms.fingerprint_of_send(content, sampling, idempotency_key)
     with room_for_reply() as beginning, transaction.atomic():
         if lock_conversation(conversation_id, user_id, limited=False) is None:
             raise ConversationNotFound
         messages = Message.objects.in_conversation(conversation_id)
-        if waiting := find_waiting(conversation_id, idempotency_key, fingerprint):
-            return waiting
-        if (earlier := find_earlier(messages, idempotency_key, fingerprint)) is not None:
-            if not earlier.is_void:
-                return turn_of_earlier(conversation_id, earlier)
-            # It is asked again under its old key, which can't wait twice.
-            raise GenerationInProgress(messages.running().values_list("id", flat=True).first())
+        if (known := _find_known(messages, conversation_id, idempotency_key, fingerprint)) is not None:
+            return known
         refuse_over_quota(user_id)
         interrupt_abandoned_in(conversation_id)
         # Waits for the transaction that ends the reply. From here on, its end waits for this one.
@@ -115,6 +109,19 @@ def enqueue_turn(
         if not is_running:
             _start_first(conversation_id, beginning)
     return _turn_of(queued)
+
+
+def _find_known(messages: MessageQuerySet, conversation_id: UUID, key: str, fingerprint: str) -> Turn | None:
+    """Return the turn that an earlier request with this key has queued or begun.
+
+    Raises `IdempotencyMismatch`, and `GenerationInProgress` if that turn came to nothing: its key can't wait a second time.
+    """
+    if waiting := find_waiting(conversation_id, key, fingerprint):
+        return waiting
+    earlier = find_earlier(messages, key, fingerprint)
+    if earlier is not None and earlier.is_void:
+        raise GenerationInProgress(messages.running().values_list("id", flat=True).first())
+    return None if earlier is None else turn_of_earlier(conversation_id, earlier)
 
 
 def change_queued(*, conversation_id: UUID, user_id: UUID, message_id: UUID, content: str, changes: dict[str, Any]) -> bool:

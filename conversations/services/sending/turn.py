@@ -9,7 +9,7 @@ from conversations.models import Assistant
 from conversations.services.replies.store import live_replies
 from conversations.services.sending.context import SEPARATOR, Context
 from conversations.services.sending.model_tags import model_of_turn
-from conversations.services.sending.retries import Earlier
+from conversations.services.sending.retries import Earlier, fingerprint_of
 from conversations.services.sending.titles import automatic_title, is_unnamed
 from inference_proxy.protocols.base import GenerationRequest, Sampling
 from inference_proxy.protocols.tool_calls import OutputForm
@@ -60,6 +60,12 @@ class Terms:
         """Return what tells two requests apart. Older requests chose neither."""
         assistant_id = None if self.assistant is None else str(self.assistant.id)
         return {name: value for name, value in (("model_tag", self.model_tag), ("assistant_id", assistant_id)) if value}
+
+    def fingerprint_of_send(self, content: str, sampling: Sampling, idempotency_key: str) -> str:
+        """Return what tells a send from others with its key. "" if it has no key and no fingerprint of its own."""
+        if self.fingerprint or not idempotency_key:
+            return self.fingerprint
+        return fingerprint_of(content, sampling.choices() | self.choices())
 
 
 NO_TERMS = Terms()
