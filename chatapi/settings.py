@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from corsheaders.defaults import default_headers
 from django.core.exceptions import ImproperlyConfigured
 
 from chatapi import __version__
@@ -180,7 +181,7 @@ INSTALLED_APPS = [
 
 # No GZipMiddleware: it would hold tokens back. No ATOMIC_REQUESTS below: a transaction would stay open while streaming.
 MIDDLEWARE = [
-    "chatapi.database.middleware.ReleaseConnectionsMiddleware",
+    "chatapi.database.connections.ReleaseConnectionsMiddleware",
     "chatapi.incoming.client_address.ClientAddressMiddleware",
     "chatapi.observability.middleware.RequestLogMiddleware",
     "corsheaders.middleware.CorsMiddleware",
@@ -290,10 +291,8 @@ SPECTACULAR_SETTINGS = {
 CORS_ALLOW_CREDENTIALS = True
 CORS_URLS_REGEX = r"^/(?!admin(/|$))"
 CORS_ALLOW_HEADERS = [
+    *default_headers,
     # Headers that this API reads
-    "accept",
-    "authorization",
-    "content-type",
     "idempotency-key",
     "if-match",
     "if-none-match",
@@ -305,9 +304,6 @@ CORS_ALLOW_HEADERS = [
     # Headers that client libraries add: EventSource polyfills, HTTP clients, the AI SDK, tracing, the openai package
     "cache-control",
     "pragma",
-    "user-agent",
-    "x-csrftoken",
-    "x-requested-with",
     "baggage",
     "sentry-trace",
     "traceparent",

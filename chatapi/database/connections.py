@@ -5,17 +5,15 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from django.db import connections
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
 
 from chatapi.database.round_trips import Rows, Statement, run_together
 
 # Gives cursors to code outside of requests.
 Cursors = Callable[[], AbstractContextManager[Any]]
-
-
 # Runs statements for it, in one transaction and one round trip.
 Runner = Callable[..., list[Rows]]
-
-
 # What else a thread does before it waits for something other than the database.
 _before_waiting: list[Callable[[], None]] = []
 
@@ -73,3 +71,19 @@ def run_on_own_connection(*statements: Statement) -> list[Rows]:
         return run_together(*statements)
     finally:
         release_connections()
+
+
+class ReleaseConnectionsMiddleware:
+    """Give connections back when the response is made. Django does so when the client has read it, if it ever does.
+
+    The outermost, because others use the database on the way out.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        try:
+            return self._get_response(request)
+        finally:
+            release_connections()

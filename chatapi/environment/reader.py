@@ -2,7 +2,7 @@
 
 import base64
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
@@ -14,8 +14,8 @@ from chatapi.environment.urls import (
     NOT_IN_URLS,
     bind_address,
     browser_origin,
-    check_allowed_host,
     check_cache_url,
+    is_allowed_host,
     split_http_url,
 )
 
@@ -132,19 +132,20 @@ class EnvironmentReader:
             raise EnvironmentProblem(f"{name} must be comma-separated pairs of tags for models: model=<opening> <closing>")
         return pairs
 
+    def _several_of(self, form: str, fits: Callable[[str], object], name: str, default: str = "") -> list[str]:
+        """Return texts that all fit, which the message calls `form`."""
+        values = self.several(name, default)
+        if wrong := [value for value in values if not fits(value)]:
+            raise EnvironmentProblem(f"{self._name_set(name)} must be a comma-separated list of {form}, not {wrong[0]!r}")
+        return values
+
     def header_names(self, name: str) -> list[str]:
         """Return names of HTTP headers in lower case."""
-        names = self.several(name)
-        if wrong := [header for header in names if not HEADER_NAME_FORM.fullmatch(header)]:
-            raise EnvironmentProblem(f"{name} must be a comma-separated list of names of headers, not {wrong[0]!r}")
-        return [header.lower() for header in names]
+        return [header.lower() for header in self._several_of("names of headers", HEADER_NAME_FORM.fullmatch, name)]
 
     def choices(self, name: str, choices: tuple[str, ...]) -> frozenset[str]:
         """Return several of these choices, or none."""
-        chosen = self.several(name)
-        if unknown := [value for value in chosen if value not in choices]:
-            raise EnvironmentProblem(f"{name} must be a comma-separated list of {', '.join(choices)}, not {unknown[0]!r}")
-        return frozenset(chosen)
+        return frozenset(self._several_of(", ".join(choices), choices.__contains__, name))
 
     def service_url(self, name: str, default: str) -> str:
         """Return an http(s) base URL without a trailing slash."""
@@ -191,9 +192,7 @@ class EnvironmentReader:
 
     def allowed_hosts(self, name: str, default: str) -> list[str]:
         """Return host names as Django compares them with those of requests."""
-        hosts = self.several(name, default)
-        for host in hosts:
-            check_allowed_host(name, host)
+        hosts = self._several_of("host names without scheme, port and path", is_allowed_host, name, default)
         if not hosts:
             raise EnvironmentProblem(f"{name} must name at least one host")
         return hosts
@@ -242,12 +241,12 @@ class EnvironmentReader:
             check_cache_url(name, value)
         return value
 
-    def bearer_token(self, name: str, *, least: int = 16) -> str:
+    def bearer_token(self, name: str) -> str:
         """Return a token that clients send as `Authorization: Bearer …`, or "" if the variable is empty."""
         value = self.text(name)
-        if value and not re.fullmatch(rf"[A-Za-z0-9._~+/=-]{{{least},512}}", value):
+        if value and not re.fullmatch(r"[A-Za-z0-9._~+/=-]{16,512}", value):
             # The message does not repeat the value, because it is a secret.
-            raise EnvironmentProblem(f"{name} must have {least} to 512 letters, digits and . _ ~ + / = -")
+            raise EnvironmentProblem(f"{name} must have 16 to 512 letters, digits and . _ ~ + / = -")
         return value
 
     def secrets(self, name: str, *, least: int) -> list[str]:
@@ -273,12 +272,7 @@ class EnvironmentReader:
 
     def emails(self, name: str) -> frozenset[str]:
         """Return e-mail addresses in lower case."""
-        addresses = self.several(name)
-        for address in addresses:
-            if not EMAIL_FORM.fullmatch(address):
-                raise EnvironmentProblem(
-                    f"{self._name_set(name)} must be a comma-separated list of ASCII e-mail addresses, not {address!r}"
-                )
+        addresses = self._several_of("ASCII e-mail addresses", EMAIL_FORM.fullmatch, name)
         return frozenset(address.lower() for address in addresses)
 
     def networks(self, name: str) -> tuple[IPv4Network | IPv6Network, ...]:

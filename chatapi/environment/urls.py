@@ -43,13 +43,10 @@ def browser_origin(name: str, value: str) -> str:
     return f"{url.scheme}://{host.removesuffix(f':{DEFAULT_PORTS[url.scheme]}').removesuffix(':')}"
 
 
-def check_allowed_host(name: str, value: str) -> None:
-    """Refuse what Django would compare with no request's host: a scheme, a port, a path."""
+def is_allowed_host(value: str) -> bool:
+    """Return whether Django can compare it with the hosts of requests: it has no scheme, port or path."""
     is_address = value.startswith("[") and value.endswith("]") and _is_address(value[1:-1])
-    if value != "*" and not is_address and not HOST_NAME_FORM.fullmatch(value.removeprefix(".")):
-        raise EnvironmentProblem(
-            f"{name} must be a comma-separated list of host names without scheme, port and path, not {value!r}"
-        )
+    return value == "*" or is_address or bool(HOST_NAME_FORM.fullmatch(value.removeprefix(".")))
 
 
 def bind_address(name: str, value: str) -> str:

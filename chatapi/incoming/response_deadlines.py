@@ -37,7 +37,8 @@ class TimelyResponses:
             sock.settimeout(RESPONSE_LIMIT_S + len(getattr(answer, "content", b"")) / SLOWEST_READER_BYTES_PER_S)
         elif sock.gettimeout() is None:
             sock.settimeout(STREAM_WRITE_LIMIT_S)
-        return answer  # type: ignore[no-any-return]
+        timely: Iterable[bytes] = answer
+        return timely
 
 
 def _limit_file(answer: Any, sock: Any) -> None:

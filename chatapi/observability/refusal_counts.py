@@ -11,7 +11,7 @@ TOO_MANY = 429
 
 _lock = threading.Lock()
 # Of each user: requests over a limit, and others that were refused.
-_counts: dict[str, list[int]] = {}
+_counts: dict[str, tuple[int, int]] = {}
 
 
 def note_refused(user_id: str, status: int) -> None:
@@ -27,7 +27,7 @@ def take_refused() -> list[tuple[str, int, int]]:
     global _counts
     with _lock:
         taken, _counts = _counts, {}
-    return [(user_id, limited, other) for user_id, (limited, other) in taken.items()]
+    return [(user_id, *counts) for user_id, counts in taken.items()]
 
 
 def give_refused_back(taken: list[tuple[str, int, int]]) -> None:
@@ -38,10 +38,6 @@ def give_refused_back(taken: list[tuple[str, int, int]]) -> None:
 
 def _add(user_id: str, limited: int, other: int) -> None:
     with _lock:
-        counts = _counts.get(user_id)
-        if counts is None:
-            if len(_counts) >= MOST_USERS:
-                return
-            counts = _counts[user_id] = [0, 0]
-        counts[0] += limited
-        counts[1] += other
+        if user_id in _counts or len(_counts) < MOST_USERS:
+            known_limited, known_other = _counts.get(user_id, (0, 0))
+            _counts[user_id] = known_limited + limited, known_other + other

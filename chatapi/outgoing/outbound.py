@@ -37,13 +37,6 @@ class ServiceResponse(NamedTuple):
     retry_after: str = ""
 
 
-class StatusAnswer(NamedTuple):
-    """The status of an answer whose body does not matter, and its header `Retry-After`."""
-
-    status: int
-    retry_after: str
-
-
 class _Adapter(HTTPAdapter):
     """An adapter whose connections belong to calls, so that a deadline can end them."""
 
@@ -105,8 +98,8 @@ def post_bytes(
     headers: dict[str, str],
     deadline_s: float,
     may_connect: Callable[[str], bool],
-) -> StatusAnswer:
-    """Post these bytes and return the status of the answer, of whose body at most READ_BYTES are read.
+) -> ServiceResponse:
+    """Post these bytes and return the answer without its body, of which at most READ_BYTES are read.
 
     Holds no database connection while it waits. Raises `requests.RequestException` where there is no answer in time.
     """
@@ -116,7 +109,7 @@ def post_bytes(
         with contextlib.suppress(urllib3.exceptions.HTTPError, OSError):
             response.raw.read1(READ_BYTES)
             response.raw.read1(1)
-    return StatusAnswer(response.status_code, response.headers.get("Retry-After", ""))
+    return ServiceResponse(response.status_code, {}, response.headers.get("Retry-After", ""))
 
 
 @contextlib.contextmanager
