@@ -118,7 +118,7 @@ export_history = operation(
             "format", "`jsonl`: lines with everything, which can be imported. `markdown`: to read", enum=["jsonl", "markdown"]
         ),
         query("after", "`updated_at` and `id` of a conversation, with a comma between them: go on behind it"),
-        query("limit", "Only so many conversations, 1 to 10,000", OpenApiTypes.INT),
+        query("limit", "At most this many conversations, 1 to 10,000", OpenApiTypes.INT),
     ],
     responses={
         (200, NDJSON): OpenApiTypes.BINARY,
