@@ -17,7 +17,7 @@ from rest_framework.exceptions import Throttled
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
-from chatapi.cache.rates import Count, meter, process_meter
+from chatapi.cache.rates import Count, meter
 from chatapi.environment import Rate
 from chatapi.incoming.client_address import address_group
 from chatapi.incoming.error_page import error_page
@@ -141,24 +141,6 @@ def _count_further(request: Request, throttle: UserThrottle, places: int) -> Non
     if counted.wait_us:
         meter.give_place_back(key, rate)
         raise Throttled(wait=counted.wait_s)
-
-
-class NoThrottle(BaseThrottle):
-    """For liveness, which costs nothing. A client that shares the monitor's address must not get a healthy process killed."""
-
-    def allow_request(self, request: Request, view: object) -> bool:
-        request._request.META[IS_COUNTED] = True
-        return True
-
-
-class ProbeThrottle(Throttle):
-    """For readiness, which asks the database. Counted in this process, because a probe must not depend on the cache."""
-
-    scope = "probe"
-    limit = Limit(what="readiness", per="client address, in each worker", refusal=TooManyRequests, settings=("THROTTLE_PROBE",))
-
-    def count(self, key: str, rate: Rate) -> Count:
-        return process_meter.count(key, rate)
 
 
 class AddressLimitMiddleware:

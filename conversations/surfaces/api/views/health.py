@@ -4,11 +4,10 @@ from rest_framework.request import Request
 
 from chatapi import __version__
 from chatapi.api.wire import Response
-from chatapi.limits.throttling import ProbeThrottle
 from conversations.readiness import check_readiness
 from conversations.surfaces.api.operations import service as operations
 from conversations.surfaces.api.responses.service import HealthSchema, ReadinessSchema
-from conversations.surfaces.probes import ProbeView
+from conversations.surfaces.probes import ProbeThrottle, ProbeView
 
 
 class HealthView(ProbeView):
