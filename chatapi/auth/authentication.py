@@ -2,8 +2,7 @@
 
 Principle: verdicts are remembered, failures are not. A valid token is remembered for AUTH_CACHE_SECONDS, at most until its
 `exp`. A rejection is remembered for 15 s, so that a misconfigured client can't flood the auth service. Everything else (no
-answer, an error, a refused INTERNAL_API_KEY) is a 503, and the next request asks again. The cache holds a keyed hash of the
-token, not the token. Of the user it holds what a request needs: the id, and whether they are an admin.
+answer, an error, a refused INTERNAL_API_KEY) is a 503, and the next request asks again.
 """
 
 import logging

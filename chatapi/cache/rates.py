@@ -1,12 +1,10 @@
-"""Counting against a rate without windows: the generic cell rate algorithm.
+"""Counting against a rate without windows: the generic cell rate algorithm (see docs/decisions/0014).
 
 A key has room for as many requests as its rate allows in one period; each request takes a place, and places come back one by
-one, evenly over the period. There is no edge between two windows at which twice as many would pass. The state of a key is one
-number, the time at which all its places are free again; when that has passed, the key is as good as unknown.
+one, evenly over the period. The state of a key is one number, the time at which all its places are free again.
 
-`meter` counts in Django's cache, whichever that is. `ProcessMeter` counts in this process. `TAKE_PLACE` and `GIVE_PLACE_BACK`
-do the same in Redis or Valkey, by its clock, each as one atomic script. Times are whole microseconds, which both sides hold
-exactly.
+`meter` counts in Django's cache, whichever that is. `ProcessMeter` counts in this process, and the scripts count in Redis or
+Valkey, by its clock. Times are whole microseconds, which both sides hold exactly.
 """
 
 import threading

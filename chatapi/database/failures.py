@@ -7,22 +7,11 @@ from chatapi.service_error import ServiceError
 
 READ_ONLY = "25006"
 LOCK_TIMEOUT = "55P03"
-
-
 # Serialization failure, deadlock, a lock or a statement that took too long: the same statement may succeed later.
 PASSING_STATES = {READ_ONLY, "40001", "40P01", LOCK_TIMEOUT, "57014"}
-
-
 # Connection failures, exhausted resources (53100 is a full disk), a server that ends or starts, failures of its system.
 PASSING_CLASSES = ("08", "53", "57P", "58")
-
-
-WITHOUT_CONNECTION = (
-    django.db.OperationalError,
-    django.db.InterfaceError,
-    psycopg.OperationalError,
-    psycopg.InterfaceError,
-)
+WITHOUT_CONNECTION = (django.db.OperationalError, django.db.InterfaceError, psycopg.OperationalError, psycopg.InterfaceError)
 
 
 class DatabaseUnavailable(ServiceError):

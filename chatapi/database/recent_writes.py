@@ -1,8 +1,8 @@
 """Who has written lately, so that they read their own writes although a replica is behind.
 
-Principle: a mark in the shared cache is set before the write commits. So a request that can see the write finds the mark, at
-every node. The mark lasts as long as a write may take and the replica may be behind. Until then the user reads the primary.
-Each request that may change something marks its user, whatever it changes.
+Principle: each request that may change something marks its user in the shared cache before it writes. So a request that can see
+the write finds the mark, at every node. The mark lasts as long as a write may take and the replica may be behind. Until then
+the user reads the primary.
 
 In doubt, the primary is read. A cache that was emptied, that started again (perhaps from an older snapshot), or whose replica
 took its place, has lost marks. Then all users read from the primary until every write from before is old. A worker that could

@@ -1,20 +1,15 @@
 """Reads from a standby, where users can't notice it: lists, search, usage, the admin's pages, exports.
 
 Principle: the replica must prove that it has everything that was committed until DATABASE_REPLICA_MAX_LAG ago, and the reader's
-own writes. Otherwise the primary answers. If a read fails at the replica, it is repeated at the primary. So a replica that is
-behind, away, restarted or promoted costs time, but never causes a wrong answer or an error.
+own writes (see docs/decisions/0011). Otherwise the primary answers, also where a read fails. So a replica that is behind, away,
+restarted or promoted costs time, but never causes a wrong answer or an error.
 
-A thread asks the primary once a second how far its log is. A replica that has replayed the log to a position of the last
-DATABASE_REPLICA_MAX_LAG seconds has everything from before. Positions of two servers can only be compared on one timeline: a
-standby that did not follow the primary through a fail-over may have a higher position and lack the newest commits. The reader's
-own writes are those of `recent_writes`, and what the caller adds as a condition.
+Positions of two servers can only be compared on one timeline: a standby that did not follow the primary through a fail-over may
+have a higher position and lack the newest commits.
 
 A replica that hangs closes no connection and can't end its own statements. So the proof has a short time limit on this side. A
 query may take longer, but only while the watching thread gets its answers: if it gets none in time, all queries are ended, and
 the primary answers them.
-
-A block of reads gets the replica in the place of the primary: its `connections["default"]` leads there. So all queries of the
-block go there, and the code that makes them does not change.
 """
 
 import functools

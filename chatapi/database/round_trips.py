@@ -5,9 +5,8 @@ Each message is a system call, and Django and psycopg do much for each statement
 So this module hands the statements to libpq itself, in its pipeline mode. psycopg's own pipeline waits after BEGIN, and sends
 each statement by itself.
 
-PostgreSQL plans a statement once per session and keeps the plan under a name (see `statement_names`). Planning is more than
-half of what a short statement costs it. From its second execution on, its rows come in PostgreSQL's binary form where psycopg
-reads all of their types as it reads text: writing a timestamp or an id as text takes PostgreSQL longer than finding it.
+From the second execution of a named statement on (see `statement_names`), its rows come in PostgreSQL's binary form where
+psycopg reads all of their types as it reads text: writing a timestamp or an id as text takes PostgreSQL longer than finding it.
 """
 
 import functools

@@ -1,13 +1,11 @@
-"""The names under which a session of PostgreSQL keeps its planned statements.
+"""The names under which a session of PostgreSQL keeps its planned statements (see docs/decisions/0012).
 
 A name is a hash of the SQL and of the types of its values, so it means the same statement in every session. A pooler that lends
-one server session to many clients, as PgBouncer does, loses names: a statement is kept in one server session and executed in
-another. Whether there is one shows in the first exchange: the server's process is not the one that the session was told of at
-its start. Then, without `DATABASE_PREPARED_STATEMENTS=true`, no statement gets a name.
+one server session to many clients loses names. Whether there is one shows in the first exchange: the server's process is not
+the one that the session was told of at its start. Then, without `DATABASE_PREPARED_STATEMENTS=true`, no statement gets a name.
 
-psycopg's pool replaces each connection after an hour, and its plans with it. PostgreSQL plans anew before that when ANALYZE,
-usually autovacuum's, has seen that a table changed. Until then a plan that was made for an almost empty table would read all of
-it, however large it is by now. So a session also drops its plans after 32 exchanges, and whenever their number has doubled.
+A plan that was made for an almost empty table would read all of it, however large it is by now. So a session drops its plans
+after 32 exchanges, and whenever their number has doubled.
 """
 
 import functools

@@ -4,8 +4,7 @@ Principle: a client that is slow or sends too much occupies a thread, but no dat
 read the body inside the view, possibly while the view holds a connection, and would write the files of a multipart body to
 disk without a limit. It also treats a chunked body without a Content-Length as empty.
 
-What bodies hold is limited for the worker, with a share for each address (see `permits.shares`): a body counts with the length
-that it declares before it is read, and a long one needs another permit. Both are given back when the body has been parsed. The
+A body counts with the length that it declares before it is read, until it has been parsed, and a long one needs a permit. The
 body of a request without an Authorization header is not read where the view needs one.
 
 A refusal is an ordinary response: `RefuseBodiesMiddleware` finds the reason in the request. For a few seconds this module then

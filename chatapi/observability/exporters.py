@@ -1,7 +1,6 @@
 """Send spans to OpenTelemetry and errors to Sentry, if their variables are set and requirements-observability.txt is installed.
 
-Neither gets what users wrote, tokens, headers, addresses or bodies: spans are described in `tracing`, and of an error Sentry
-gets what `strip_event` keeps.
+Neither gets what users wrote, tokens, headers, addresses or bodies: see `tracing` and `strip_event`.
 """
 
 import logging
