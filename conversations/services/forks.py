@@ -5,6 +5,7 @@ from uuid import UUID
 
 from django.db import connection, transaction
 from django.db.models import Count, Func, IntegerField, Sum
+from django.db.models.functions import Coalesce
 
 from conversations.exceptions import ConversationNotFound, ConversationTooLong, MessageNotFound
 from conversations.models import MAX_TITLE_CHARACTERS, Conversation, Message
@@ -50,13 +51,15 @@ def octets(column: str) -> Func:
     return Func(column, function="octet_length", output_field=IntegerField())
 
 
-SIZE = octets("content") + octets("reasoning")
+# Of the calls of tools, the bytes that are stored.
+CALLS_SIZE = Func("tool_calls", function="pg_column_size", output_field=IntegerField())
+SIZE = octets("content") + octets("reasoning") + Coalesce(CALLS_SIZE, 0)
 # 10,000 take half a second.
 MOST_MESSAGES = 10_000
 
 
 def measure_branch(*, conversation_id: UUID, user_id: UUID) -> tuple[int, int]:
-    """Return how many messages the active branch has, and the bytes of their texts.
+    """Return how many messages the active branch has, and the bytes of their texts and calls.
 
     Raises `ConversationNotFound`, `ConversationTooLong`.
     """

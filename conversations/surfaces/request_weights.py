@@ -6,9 +6,9 @@ BYTES_PER_SEND = 64 * 1024
 CONVERSATIONS_PER_READ = 50
 
 
-def sends_for(messages: int, size: int) -> int:
+def sends_for(messages: int, size: int, *, messages_per_send: int = MESSAGES_PER_SEND) -> int:
     """Return how many more sends these messages count as, besides the request itself. `size` is the bytes of their texts."""
-    return max(messages // MESSAGES_PER_SEND, size // BYTES_PER_SEND)
+    return max(messages // messages_per_send, size // BYTES_PER_SEND)
 
 
 def reads_for(conversations: int) -> int:

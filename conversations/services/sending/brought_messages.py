@@ -42,6 +42,11 @@ class Said:
     call_id: str = ""
     form: OutputForm = "text"
 
+    @property
+    def size(self) -> int:
+        """The characters of its text and of its calls."""
+        return len(self.content) + sum(len(call.arguments) for call in self.calls)
+
 
 def send_turn_behind(
     *, brought: Sequence[Said], conversation_id: UUID, user_id: UUID, terms: Terms, idempotency_key: str, **question: Any

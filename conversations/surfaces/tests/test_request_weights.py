@@ -1,5 +1,7 @@
 """What one user may write per minute: a request that stores or changes much counts as several."""
 
+from base64 import b64encode
+from random import Random
 from typing import Any
 
 import pytest
@@ -58,6 +60,78 @@ def test_a_completion_counts_by_the_history_that_it_brings(
     answer = user.post("/v1/chat/completions", body)
     assert answer.status_code == 404
     assert answer["RateLimit-Remaining"] == str(10 - sends)
+
+
+def calling(*arguments: str) -> dict[str, Any]:
+    """Return an answer that calls a tool, as a chat completion brings it."""
+    calls = [
+        {"id": f"call-{place}", "type": "function", "function": {"name": "look", "arguments": written}}
+        for place, written in enumerate(arguments)
+    ]
+    return {"role": "assistant", "content": None, "tool_calls": calls}
+
+
+BROUGHT = {
+    "calls": ([{"role": "user", "content": "hi"}, calling(LONG, LONG)], 3),
+    "outputs": ([calling("{}"), {"role": "tool", "tool_call_id": "call-0", "content": LONG}], 2),
+    "system prompts": ([{"role": "system", "content": LONG[:8000]}] * 25, 4),
+    "short calls": ([{"role": "user", "content": "hi"}, calling("{}", "{}")], 1),
+}
+
+
+@pytest.mark.parametrize("brought", BROUGHT)
+def test_a_completion_counts_by_all_that_is_stored(
+    user: UserClient, settings: Settings, monkeypatch: pytest.MonkeyPatch, brought: str
+) -> None:
+    def begin(*_: object, **__: object) -> Any:
+        raise ConversationNotFound
+
+    monkeypatch.setattr(asking, "_begin", begin)
+    settings.THROTTLE_SEND = Rate(10, 3600)
+    messages, sends = BROUGHT[brought]
+    answer = user.post("/v1/chat/completions", {"messages": [*messages, {"role": "user", "content": "and now?"}]})
+    assert answer.status_code == 404
+    assert answer["RateLimit-Remaining"] == str(10 - sends)
+
+
+def function_call(arguments: str) -> dict[str, str]:
+    return {"type": "function_call", "call_id": "call-0", "name": "look", "arguments": arguments}
+
+
+@pytest.mark.parametrize(("arguments", "sends"), [("{}", 2), (LONG, 3)])
+def test_a_response_counts_by_what_its_calls_say(
+    user: UserClient, settings: Settings, monkeypatch: pytest.MonkeyPatch, arguments: str, sends: int
+) -> None:
+    def begin(*_: object, **__: object) -> Any:
+        raise ConversationNotFound
+
+    monkeypatch.setattr(asking, "_begin", begin)
+    settings.THROTTLE_SEND = Rate(10, 3600)
+    brought = [function_call(arguments)] * (1 if arguments == "{}" else 2)
+    answer = user.post("/v1/responses", {"input": [*brought, {"role": "user", "content": "and now?"}]})
+    assert answer.status_code == 404
+    assert answer["RateLimit-Remaining"] == str(10 - sends)
+
+
+@pytest.mark.parametrize(("arguments", "sends"), [("{}", 1), (LONG, 2)])
+def test_items_count_by_what_their_calls_say(user: UserClient, settings: Settings, arguments: str, sends: int) -> None:
+    settings.THROTTLE_SEND = Rate(10, 3600)
+    made = user.post("/v1/conversations", {"items": [function_call(arguments)]})
+    assert (made.status_code, made["RateLimit-Remaining"]) == (200, str(10 - sends))
+    added = user.post(f"/v1/conversations/{made.json()['id']}/items", {"items": [function_call(arguments)]})
+    assert (added.status_code, added["RateLimit-Remaining"]) == (200, str(10 - 2 * sends))
+
+
+def test_a_fork_counts_the_calls_that_it_copies(user: UserClient, settings: Settings) -> None:
+    # Bytes that can't be compressed: what is stored counts.
+    arguments = b64encode(Random(7).randbytes(4 * BYTES_PER_SEND)).decode()
+    conversation = make_conversation(user.user_id)
+    Message.objects.create(
+        conversation_id=conversation.id, role=Role.ASSISTANT, tool_calls=[{"id": "a", "name": "b", "arguments": arguments}]
+    )
+    settings.THROTTLE_SEND = Rate(10, 3600)
+    made = user.post(f"/api/conversations/{conversation.id}/fork", {})
+    assert (made.status_code, int(made["RateLimit-Remaining"]) <= 10 - 5) == (201, True)
 
 
 @pytest.mark.parametrize("action", ["archive", "tag", "delete"])

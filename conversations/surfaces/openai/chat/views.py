@@ -50,7 +50,9 @@ class CompletionView(RepeatedRequests):
         # Clients send the whole history each time, and some cut off its beginning. So a history that is not stored here counts
         # for less than one of a response.
         brought = new_messages(question)
-        count_further_sends(request, sends_for(len(brought), sum(len(said.content) for said in brought)))
+        # The row of the reply keeps its system prompts.
+        size = sum(said.size for said in brought) + len(question.terms.instructions)
+        count_further_sends(request, sends_for(len(brought), size))
         turn = begin_response(request._request, question, key=key, delivery=Delivery.SSE if body.stream else Delivery.JSON)
         headers = {**reply_headers(turn), **conversation_header(turn.conversation_id), **limit_header(question)}
         read_row = partial(read_response_row, turn.reply_id, user_id)

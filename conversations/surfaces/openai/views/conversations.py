@@ -1,5 +1,6 @@
 """/v1/conversations: create, read, change, delete; list, add, read and delete items."""
 
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -10,6 +11,7 @@ from chatapi.api.views import ViewSet
 from chatapi.api.wire import Response
 from chatapi.limits.throttling import SendThrottle, count_further_sends
 from conversations.services.conversations import delete_conversation, replace_metadata, require_conversation
+from conversations.services.sending.brought_messages import Said
 from conversations.services.sending.creation_keys import Made, create_once
 from conversations.surfaces.callers import caller_id
 from conversations.surfaces.headers import read_idempotency_key, replay_headers
@@ -30,6 +32,12 @@ from conversations.surfaces.openai.requests import (
     ConversationUpdateBody,
     ItemsCreateBody,
 )
+from conversations.surfaces.request_weights import sends_for
+
+
+def _further_sends(said: Sequence[Said]) -> int:
+    """Return how many sends these items count as, besides the request itself: each as one, and long calls as several."""
+    return sends_for(len(said) - 1, sum(each.size for each in said), messages_per_send=1)
 
 
 class ConversationViewSet(ViewSet):
@@ -41,7 +49,7 @@ class ConversationViewSet(ViewSet):
     def create(self, request: Request) -> Response:
         asked = read_body(ConversationCreateBody, request)
         history = said_of(asked.items or ())
-        count_further_sends(request, len(history) - 1)
+        count_further_sends(request, _further_sends(history))
         user_id, key, metadata = caller_id(request), read_idempotency_key(request), asked.metadata
 
         def create_it() -> UUID:
@@ -80,9 +88,8 @@ class ConversationViewSet(ViewSet):
     @operations.create_items
     def create_items(self, request: Request, conversation_id: str) -> Response:
         found_id, user_id = read_conversation_id(conversation_id), caller_id(request)
-        asked = read_body(ItemsCreateBody, request).items
-        count_further_sends(request, len(asked) - 1)
-        said = said_of(asked)
+        said = said_of(read_body(ItemsCreateBody, request).items)
+        count_further_sends(request, _further_sends(said))
         is_repeated = retry_count(request._request) > 0
         added = add_items(conversation_id=found_id, user_id=user_id, said=said, is_repeated=is_repeated)
         return Response(read_added_items(found_id, added))

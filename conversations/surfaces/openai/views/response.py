@@ -35,6 +35,7 @@ from conversations.surfaces.reply_delivery import (
     stream_turn,
     wait_for_reply,
 )
+from conversations.surfaces.request_weights import sends_for
 
 
 class ResponseViewSet(ViewSet, RepeatedRequests):
@@ -52,7 +53,7 @@ class ResponseViewSet(ViewSet, RepeatedRequests):
         question = question_of(body, fingerprint, user_id)
         brought = new_messages(question)
         check_brought([said.content for said in brought if said.role != "tool"])
-        count_further_sends(request, len(brought))
+        count_further_sends(request, sends_for(len(brought), sum(said.size for said in brought), messages_per_send=1))
         delivery = Delivery.LATER if is_background else Delivery.SSE
         turn = begin_response(request._request, question, key=key, delivery=delivery)
         if body.stream:
