@@ -9,12 +9,16 @@ All of this is per process. This module imports nothing of Django, because the s
 """
 
 import threading
+import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
 from chatapi.permits.limit import Limit
+
+# A line that advances has its permits within this time.
+BRIEF_WAIT_S = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +65,12 @@ class Permit:
 class _Waiting:
     """A caller that waits for its permit."""
 
-    __slots__ = ("granted", "permit")
+    __slots__ = ("granted", "permit", "since")
 
     def __init__(self, permit: Permit) -> None:
         self.permit = permit
         self.granted = threading.Event()
+        self.since = time.monotonic()
 
 
 class _OfKey:
@@ -106,8 +111,12 @@ class Permits:
         *,
         wait_s: float = 0.0,
         is_present: Callable[[], bool] = always_present,
+        before_long_wait: Callable[[], object] | None = None,
     ) -> Permit | None:
-        """Return a permit, or None if there is none in time."""
+        """Return a permit, or None if there is none in time.
+
+        `before_long_wait` is called when the first in this key's line has waited for BRIEF_WAIT_S: that can go on for long.
+        """
         permit = Permit(self, key, count, is_present)
         with self._lock:
             if self._has_room(key, count):
@@ -117,7 +126,11 @@ class Permits:
                 return None
             waiting = _Waiting(permit)
             self._waiting.setdefault(key, []).append(waiting)
+            first = self._waiting[key][0]
         try:
+            brief_s = max(0.0, first.since + BRIEF_WAIT_S - waiting.since)
+            if before_long_wait is not None and not waiting.granted.wait(brief_s):
+                before_long_wait()
             waiting.granted.wait(wait_s)
         except BaseException:
             self._leave(waiting)

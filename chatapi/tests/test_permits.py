@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from chatapi.permits import permit as permit_module
 from chatapi.permits.limit import LIMITS, Limit
 from chatapi.permits.permit import Permit, Permits
 from chatapi.permits.shares import at_most, fair_share
@@ -113,6 +114,44 @@ def test_waiting_ends() -> None:
         assert permits.take("key", wait_s=0.01) is None
         assert not permits.does_any_wait()
     assert permits.take("key") is not None
+
+
+def start_telling(permits: Permits, told: list[str], name: str) -> threading.Thread:
+    """Wait for a permit in another thread, which notes when the wait becomes long."""
+
+    def wait() -> None:
+        permit = permits.take("key", wait_s=LIMIT_S, before_long_wait=lambda: told.append(name))
+        assert permit is not None
+        permit.release()
+
+    before = permits.waiting("key")
+    thread = threading.Thread(target=wait)
+    thread.start()
+    wait_until(lambda: permits.waiting("key") > before, f"{name} waits")
+    return thread
+
+
+def test_a_line_that_advances_is_told_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(permit_module, "BRIEF_WAIT_S", LIMIT_S)
+    permits, told = Permits(LIMIT, at_most(1)), list[str]()
+    with take(permits, "key"):
+        threads = [start_telling(permits, told, name) for name in ("first", "second")]
+    for thread in threads:
+        thread.join(LIMIT_S)
+    assert (told, permits.held()) == ([], [])
+
+
+def test_everyone_behind_one_who_waits_for_long_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(permit_module, "BRIEF_WAIT_S", 0.01)
+    permits, told = Permits(LIMIT, at_most(1)), list[str]()
+    with take(permits, "key"):
+        threads = [start_telling(permits, told, "first")]
+        wait_until(lambda: told == ["first"], "the first has waited for long")
+        threads.append(start_telling(permits, told, "second"))
+        wait_until(lambda: told == ["first", "second"], "the second is told as well")
+    for thread in threads:
+        thread.join(LIMIT_S)
+    assert permits.held() == []
 
 
 def test_a_wait_that_is_broken_off_keeps_no_permit(monkeypatch: pytest.MonkeyPatch) -> None:
