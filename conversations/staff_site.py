@@ -123,9 +123,9 @@ class StaffSite(admin.AdminSite):
         if request.method == "POST" and request.user.is_authenticated:
             pages.note_act(request, AccessKind.SIGNED_OUT, method_of(request))
             if method_of(request) != PASSWORD:
-                from conversations.sign_in.single_sign_on import provider_sign_out_address
+                from conversations.sign_in.single_sign_on import provider_sign_out_url
 
-                context["provider_sign_out"] = provider_sign_out_address(request)
+                context["provider_sign_out"] = provider_sign_out_url(request)
         return super().logout(request, context)
 
     def has_permission(self, request: HttpRequest) -> bool:
@@ -161,7 +161,7 @@ class StaffSite(admin.AdminSite):
                 return self._recheck(request)
             state = second_factor.state_of(request)
             if state not in states:
-                return redirect(pages.second_factor_address(request, state))
+                return redirect(pages.second_factor_path(request, state))
             return page(request, self.each_context(request))
 
         return never_cache(view)
@@ -192,7 +192,7 @@ class StaffSite(admin.AdminSite):
                         return self._recheck(request)
                     if (state := second_factor.state_of(request)) not in COMPLETE:
                         # Signing out needs no second factor. Django's own view would lead to the start page instead.
-                        return self.logout(request) if is_leaving else redirect(pages.second_factor_address(request, state))
+                        return self.logout(request) if is_leaving else redirect(pages.second_factor_path(request, state))
                 if self.has_permission(request) and lacks_reason(request):
                     wanted = request.get_full_path() if request.method == "GET" else request.path
                     return reason_page(request, self.each_context(request), wanted)

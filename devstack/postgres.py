@@ -106,9 +106,9 @@ class PostgresServer:
 
     def stop(self) -> None:
         """Stop the server and let others use the folder."""
-        for how in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):  # the fast shutdown, the immediate one, a kill
+        for stop_signal in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):  # the fast shutdown, the immediate one, a kill
             with suppress(subprocess.TimeoutExpired):
-                self._end(how)
+                self._end(stop_signal)
                 break
         if self._lock:
             self._lock.close()
@@ -123,9 +123,9 @@ class PostgresServer:
         with self.connect() as connection:
             connection.execute("SELECT pg_promote()")
 
-    def _end(self, how: signal.Signals) -> None:
+    def _end(self, stop_signal: signal.Signals) -> None:
         if self._process:
-            self._process.send_signal(how)
+            self._process.send_signal(stop_signal)
             self._process.wait(STOP_TIMEOUT_S)
             self._process = None
 

@@ -59,7 +59,7 @@ def feedback_page(request: HttpRequest, site: AdminSite = admin.site) -> HttpRes
 
 
 def criteria_of(asked: Mapping[str, str]) -> Criteria:
-    """Read the filters of the address. What is malformed restricts nothing."""
+    """Read the filters of the query string. What is malformed restricts nothing."""
     return Criteria(
         rating=RATINGS.get(asked["rating"]),
         is_handled=STATES.get(asked["state"], False),
@@ -104,5 +104,5 @@ def _handle(request: HttpRequest) -> HttpResponse:
         done = mark_handled(message_id=message_id, staff_name=staff.get_username(), note=note)
     if not done:
         messages.error(request, "This message is gone, or its rating was taken back.")
-    # The same filters and page. The address begins with a slash, so it can lead nowhere else.
+    # The same filters and page. The path begins with a slash, so it can't lead to another site.
     return redirect("/" + request.get_full_path().lstrip("/"))

@@ -114,7 +114,7 @@ class ChatUserAdmin(NotedListAdmin):
 
 
 def _quota_url(request: HttpRequest, user_id: UUID) -> str:
-    """Return the address of the page that changes a user's own limits, or "" for staff who may not."""
+    """Return the URL of the page that changes a user's own limits, or "" for staff who may not."""
     staff: Any = request.user
     if UserQuota.objects.filter(user_id=user_id).exists():
         may, address = "change", reverse("admin:conversations_userquota_change", args=[user_id])

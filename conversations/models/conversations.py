@@ -17,7 +17,7 @@ from conversations.querysets import ConversationQuerySet
 DEFAULT_TITLE = "New conversation"
 DEFAULT_MODEL_TAG = "default"
 MAX_TITLE_CHARACTERS = 500
-# "stream" is an address of the session surface. A slash, and characters that a URL must escape, can't be in an address.
+# "stream" has a path of its own on the session surface. A slash, and characters that a URL must escape, can't be in a path.
 # Front-ends make ids that begin with _ or - (nanoid, assistant-ui).
 SESSION_ID_PATTERN = r"^(?!stream$)[A-Za-z0-9_-][A-Za-z0-9._:@-]{0,199}$"
 # How long temporary chats and sessions of anonymous callers are kept after their last turn.

@@ -202,7 +202,7 @@ def _unstored(page: TemplateResponse) -> TemplateResponse:
     return page
 
 
-def second_factor_address(request: HttpRequest, state: State) -> str:
+def second_factor_path(request: HttpRequest, state: State) -> str:
     """Return where a session goes that lacks something."""
     name = "admin:second_factor_code" if state == State.CODE else "admin:second_factor"
     wanted = request.get_full_path() if request.method == "GET" else settings.ADMIN_PATH

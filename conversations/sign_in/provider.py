@@ -123,7 +123,7 @@ def read_user_info(metadata: Metadata, access_token: str, budget: Budget) -> dic
     return answer.body
 
 
-def sign_out_address(metadata: Metadata, return_to: str) -> str:
+def sign_out_url(metadata: Metadata, return_to: str) -> str:
     """Return where people end their session at the provider, or "" if it has no such page."""
     if not metadata.end_session:
         return ""
@@ -144,18 +144,18 @@ def _metadata_of(body: dict[str, Any]) -> Metadata:
     methods = body.get("token_endpoint_auth_methods_supported")
     return Metadata(
         issuer=issuer,
-        authorization=_address(body, "authorization_endpoint"),
-        token=_address(body, "token_endpoint"),
-        keys=_address(body, "jwks_uri"),
-        user_info=_address(body, "userinfo_endpoint", is_required=False),
-        end_session=_address(body, "end_session_endpoint", is_required=False),
+        authorization=_endpoint(body, "authorization_endpoint"),
+        token=_endpoint(body, "token_endpoint"),
+        keys=_endpoint(body, "jwks_uri"),
+        user_info=_endpoint(body, "userinfo_endpoint", is_required=False),
+        end_session=_endpoint(body, "end_session_endpoint", is_required=False),
         # The standard's default, if the provider names none.
         takes_basic=not isinstance(methods, list) or "client_secret_basic" in methods,
     )
 
 
-def _address(body: dict[str, Any], name: str, *, is_required: bool = True) -> str:
-    """Return an address of the metadata. It must be encrypted if the issuer's own is."""
+def _endpoint(body: dict[str, Any], name: str, *, is_required: bool = True) -> str:
+    """Return the URL of an endpoint of the metadata. It must be encrypted if the issuer's own is."""
     value = body.get(name)
     if value is None and not is_required:
         return ""

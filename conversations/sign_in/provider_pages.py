@@ -1,4 +1,4 @@
-"""The two addresses of single sign-on: the way to the provider and the way back. A failure becomes a page that says why."""
+"""The two paths of single sign-on: the way to the provider and the way back. A failure becomes a page that says why."""
 
 import logging
 import math

@@ -175,7 +175,7 @@ class CallbackView(OIDCAuthenticationCallbackView):
         raise accounts.AccountClosed
 
 
-def provider_sign_out_address(request: HttpRequest) -> str:
+def provider_sign_out_url(request: HttpRequest) -> str:
     """Return where somebody who has signed out here can sign out at the provider. Makes no call."""
     metadata = provider.known_metadata() if method_of(request) == SINGLE_SIGN_ON else None
-    return provider.sign_out_address(metadata, request.build_absolute_uri(reverse("admin:login"))) if metadata else ""
+    return provider.sign_out_url(metadata, request.build_absolute_uri(reverse("admin:login"))) if metadata else ""

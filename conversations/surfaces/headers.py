@@ -56,8 +56,8 @@ def read_stop_key(request: Request) -> str:
 def read_last_event(request: HttpRequest) -> LastEvent | None:
     """Return the last event that a client has of a stream, or None if it names none. Raises a 400 if it is malformed.
 
-    A reconnecting browser repeats the address and adds the header, so the header is newer than `?after=`. Clients that can't
-    send the header, such as event-source-polyfill, add `?lastEventId=` to the address instead.
+    A reconnecting browser repeats the URL and adds the header, so the header is newer than `?after=`. Clients that can't
+    send the header, such as event-source-polyfill, add `?lastEventId=` to the URL instead.
     """
     params, in_header = request.GET, request.META.get("HTTP_LAST_EVENT_ID", "")
     named = {"Last-Event-ID": in_header, **{name: params.get(name, "") for name in ("lastEventId", "after")}}
@@ -79,7 +79,7 @@ def _parse_event(name: str, event_id: str) -> LastEvent:
 def next_link(path: str, params: QueryDict, cursor: str | None) -> dict[str, str]:
     """Return the `Link` header to the next page. Empty on the last page.
 
-    The address is relative, as RFC 8288 allows, because behind a proxy this server does not know the host that clients use.
+    The URL is relative, as RFC 8288 allows, because behind a proxy this server does not know the host that clients use.
     """
     if cursor is None:
         return {}

@@ -48,10 +48,10 @@ class Command(OperatorCommand):
     epilog = EPILOG
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        who: dict[str, Any] = {"type": arguments.user, "metavar": "USER"}
+        of_user: dict[str, Any] = {"type": arguments.user, "metavar": "USER"}
         size: dict[str, Any] = {"type": arguments.positive, "default": BATCH_SIZE, "metavar": "N"}
-        parser.add_argument("--from", dest="from_user", help="whose it is: an id or an e-mail address", **who)
-        parser.add_argument("--to", dest="to_user", help="the new owner: an id or a known e-mail address", **who)
+        parser.add_argument("--from", dest="from_user", help="whose it is: an id or an e-mail address", **of_user)
+        parser.add_argument("--to", dest="to_user", help="the new owner: an id or a known e-mail address", **of_user)
         add_cell_arguments(parser)
         parser.add_argument("--dry-run", action="store_true", help="count the rows, move nothing")
         parser.add_argument("--receipt", type=Path, metavar="FILE.json", help="also write the receipt to this file")

@@ -296,11 +296,11 @@ def _mark() -> None:
 
 
 @contextmanager
-def _let_through(how: str) -> Iterator[None]:
+def _let_through(mode: str) -> Iterator[None]:
     """Make a transaction whose writes are not refused."""
     with transaction.atomic():
         with connection.cursor() as cursor:
-            cursor.execute(LET_THROUGH_SQL, [how])
+            cursor.execute(LET_THROUGH_SQL, [mode])
         yield
         # In case this is part of a longer transaction.
         with connection.cursor() as cursor:

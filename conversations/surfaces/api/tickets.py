@@ -1,6 +1,6 @@
-"""Stream tickets: a short-lived key in the address of one reply's stream, for clients that can't send headers.
+"""Stream tickets: a short-lived key in the URL of one reply's stream, for clients that can't send headers.
 
-A browser's EventSource can only send an address, and addresses end up in histories and in the logs of proxies. A ticket may be
+A browser's EventSource can only send a URL, and URLs end up in histories and in the logs of proxies. A ticket may be
 seen there: it opens nothing but the stream of one reply, a few times within a minute. Its streams are counted apart from the
 user's, so that they can't take the places of the user's own.
 """
@@ -22,7 +22,7 @@ from chatapi.service_error import ServiceError
 from conversations.ids import parse_id
 
 LIFETIME_S = 60
-# EventSource connects again by itself, with the same address.
+# EventSource connects again by itself, with the same URL.
 USES = Rate(requests=10, period_s=LIFETIME_S)
 PARAMETER = "ticket"
 _SALT = "conversations.stream_ticket"

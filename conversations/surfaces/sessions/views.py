@@ -117,7 +117,7 @@ class SessionView(SessionSurfaceView):
 
 
 class ClaimView(APIView):
-    """The only address of this surface that needs a token."""
+    """The only path of this surface that needs a token."""
 
     @operations.claim_session
     def post(self, request: Request, session_id: str) -> Response:

@@ -8,7 +8,7 @@ from drf_spectacular.utils import OpenApiExample
 from conversations.surfaces.api import requests
 from conversations.surfaces.api.operations.shared import HOW, IN_CONVERSATION, REPLY
 from conversations.surfaces.api.responses.conversations import (
-    BulkAnswerSchema,
+    BulkResponseSchema,
     ChangesSchema,
     ConversationDetailSchema,
     ConversationListSchema,
@@ -101,7 +101,7 @@ change_conversations = operation(
         example({"action": "tag", "ids": ["01920000-0000-7000-8000-000000000001"], "tags": ["Tea"]}),
         OpenApiExample("All", value={"action": "archive", "all": True, "filters": {"favorited": False}}, request_only=True),
     ],
-    responses={(200, JSON): BulkAnswerSchema, **GUARDED, **errors(400, 413)},
+    responses={(200, JSON): BulkResponseSchema, **GUARDED, **errors(400, 413)},
 )
 list_tags = operation(
     "list_tags",
@@ -197,7 +197,7 @@ delete_all_conversations = operation(
     "Delete all your listed conversations, also archived ones. Where the answer has `next`, repeat it with that as `cursor`",
     "conversations",
     parameters=[query("confirm", "`all`", enum=["all"], required=True), CURSOR],
-    responses={(200, JSON): BulkAnswerSchema, **GUARDED, **errors(400)},
+    responses={(200, JSON): BulkResponseSchema, **GUARDED, **errors(400)},
 )
 restore_conversation = operation(
     "restore_conversation",

@@ -104,7 +104,7 @@ class LeftOutSchema(Struct):
     ]
 
 
-class BulkAnswerSchema(Struct):
+class BulkResponseSchema(Struct):
     ref_name: ClassVar = "BulkAnswer"
 
     action: str
@@ -118,9 +118,9 @@ class BulkAnswerSchema(Struct):
     ]
 
 
-def bulk_answer(action: str, result: Any) -> BulkAnswerSchema:
-    """Return the answer for a `BulkResult`."""
-    return BulkAnswerSchema(
+def bulk_response(action: str, result: Any) -> BulkResponseSchema:
+    """Return the response for a `BulkResult`."""
+    return BulkResponseSchema(
         action=action,
         changed=result.changed,
         unchanged=result.unchanged,

@@ -12,7 +12,7 @@ from conversations.services.bulk import Filters, change_all, change_some, count_
 from conversations.services.tags import count_tags
 from conversations.surfaces.api.operations import conversations as operations
 from conversations.surfaces.api.requests import BulkBody
-from conversations.surfaces.api.responses.conversations import BULK_CURSOR, TagListSchema, TagSchema, bulk_answer
+from conversations.surfaces.api.responses.conversations import BULK_CURSOR, TagListSchema, TagSchema, bulk_response
 from conversations.surfaces.callers import caller_id
 from conversations.surfaces.replica import from_replica
 from conversations.surfaces.request_weights import reads_for
@@ -39,7 +39,7 @@ class BulkView(APIView):
             filters = Filters() if chosen.filters is UNSET else Filters(**chosen.filters.chosen())
             _count(request, action, count_candidates(user_id=user_id, filters=filters, action=action, after=after))
             result = change_all(user_id=user_id, filters=filters, action=action, tags=tags, after=after)
-        return Response(bulk_answer(action, result))
+        return Response(bulk_response(action, result))
 
 
 def _count(request: Request, action: str, conversations: int) -> None:

@@ -48,7 +48,7 @@ from conversations.surfaces.api.responses.conversations import (
     BULK_CURSOR,
     ConversationListSchema,
     ConversationSchema,
-    bulk_answer,
+    bulk_response,
     group_by_day,
 )
 from conversations.surfaces.api.views.replies import respond_as_asked
@@ -64,7 +64,7 @@ from conversations.surfaces.request_weights import sends_for
 from conversations.tags import clean_tag
 
 
-def _answer(conversation: ConversationSchema, **options: Any) -> Response:
+def _respond(conversation: ConversationSchema, **options: Any) -> Response:
     response = Response(conversation, **options)
     response["ETag"] = quoted(_state_of(conversation))
     return response
@@ -122,7 +122,7 @@ class ConversationViewSet(ViewSet):
             **body.chosen(),
         )
         headers = {"Location": conversation_location(row["id"]), **replay_headers(is_replay)}
-        return _answer(ConversationSchema.from_row(row), status=201, headers=headers)
+        return _respond(ConversationSchema.from_row(row), status=201, headers=headers)
 
     @operations.fork_conversation
     def fork(self, request: Request, conversation_id: str) -> Response:
@@ -147,8 +147,8 @@ class ConversationViewSet(ViewSet):
     def retrieve(self, request: Request, conversation_id: str) -> Response:
         found_id, user_id, params = require_conversation_id(conversation_id), caller_id(request), request.query_params
         if "limit" in params or "cursor" in params:
-            return _answer(read_conversation_and_page(found_id, user_id, params))
-        return _answer(read_conversation_and_messages(found_id, user_id))
+            return _respond(read_conversation_and_page(found_id, user_id, params))
+        return _respond(read_conversation_and_messages(found_id, user_id))
 
     @operations.replace_conversation
     def update(self, request: Request, conversation_id: str) -> Response:
@@ -165,7 +165,7 @@ class ConversationViewSet(ViewSet):
             row = update_conversation(
                 ConversationSchema.columns, conversation_id=found_id, user_id=user_id, changes=body.chosen()
             )
-        return _answer(ConversationSchema.from_row(with_conversation_times([row])[0]))
+        return _respond(ConversationSchema.from_row(with_conversation_times([row])[0]))
 
     @operations.delete_conversation
     def destroy(self, request: Request, conversation_id: str) -> Response:
@@ -183,7 +183,7 @@ class ConversationViewSet(ViewSet):
             raise ValidationError({"confirm": ["To delete all your conversations, say confirm=all."]})
         after = read_cursor(params, BULK_CURSOR)
         result = change_all(user_id=caller_id(request), filters=Filters(is_everything=True), action="delete", after=after)
-        return Response(bulk_answer("delete", result))
+        return Response(bulk_response("delete", result))
 
     @operations.restore_conversation
     def restore(self, request: Request, conversation_id: str) -> Response:

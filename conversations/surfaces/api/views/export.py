@@ -44,7 +44,7 @@ class ExportView(APIView):
         after = _read_after(read_text(params, "after", longest=100)) if "after" in params else None
         limit = read_whole_number(params, "limit", 1, least=1, most=MOST_CONVERSATIONS) if "limit" in params else None
         begin = partial(export_own, user_id=user_id, file_format=file_format, after=after, limit=limit)
-        return _answer(request, begin, file_format, f"conversations-{datetime.now(UTC):%Y-%m-%d}")
+        return _respond(request, begin, file_format, f"conversations-{datetime.now(UTC):%Y-%m-%d}")
 
 
 class ConversationExportView(APIView):
@@ -54,7 +54,7 @@ class ConversationExportView(APIView):
         chat_format = read_choice(request.query_params, "format", CHAT_FORMATS)
         require_conversation(conversation_id=found_id, user_id=user_id)
         begin = partial(export_one, conversation_id=found_id, user_id=user_id, chat_format=chat_format)
-        return _answer(request, begin, chat_format, f"conversation-{found_id}")
+        return _respond(request, begin, chat_format, f"conversation-{found_id}")
 
 
 class DownloadResponse(StreamingHttpResponse):
@@ -73,7 +73,7 @@ class DownloadResponse(StreamingHttpResponse):
         super().close()
 
 
-def _answer(request: Request, begin: Callable[[], Download], file_format: str, name: str) -> HttpResponseBase:
+def _respond(request: Request, begin: Callable[[], Download], file_format: str, name: str) -> HttpResponseBase:
     headers = {
         "Content-Type": MEDIA_TYPES[file_format],
         "Content-Disposition": f'attachment; filename="{name}.{ENDINGS[file_format]}"',

@@ -20,12 +20,12 @@ from conversations.surfaces.callers import caller_id
 class InstructionsView(APIView):
     @operations.read_instructions
     def get(self, request: Request) -> Response:
-        return _answer(read_instructions(user_id=caller_id(request)))
+        return _respond(read_instructions(user_id=caller_id(request)))
 
     @operations.save_instructions
     def put(self, request: Request) -> Response:
         body = read_body(InstructionsBody, request)
-        return _answer(save_instructions(user_id=caller_id(request), text=body.instructions, is_active=body.is_active))
+        return _respond(save_instructions(user_id=caller_id(request), text=body.instructions, is_active=body.is_active))
 
     @operations.delete_instructions
     def delete(self, request: Request) -> Response:
@@ -33,5 +33,5 @@ class InstructionsView(APIView):
         return Response(status=204)
 
 
-def _answer(found: Instructions) -> Response:
+def _respond(found: Instructions) -> Response:
     return Response(InstructionsSchema(found.text, found.is_active, found.updated_at))

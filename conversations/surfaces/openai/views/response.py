@@ -71,7 +71,7 @@ class ResponseViewSet(ViewSet, RepeatedRequests):
         if is_background:
             begin_generation(turn, presence_of(request._request), is_background=True).close()
             note_delivered(turn)
-            return self._answer(turn.reply_id, user_id)
+            return self._respond(turn.reply_id, user_id)
         is_present = presence_of(request._request)
         with open_permit(user_id, is_present, limited=turn.request is None) as permit:
             wait_for_reply(begin_generation(turn, is_present))
@@ -88,7 +88,7 @@ class ResponseViewSet(ViewSet, RepeatedRequests):
         reply_id, user_id, params = read_response_id(response_id), caller_id(request), request.query_params
         after = read_whole_number(params, "starting_after", -1, least=0, most=MAX_NUMBER)
         if not read_flag(params, "stream"):
-            return self._answer(reply_id, user_id)
+            return self._respond(reply_id, user_id)
         events, cursor = event_stream(reply_id, user_id, after)
         return stream_reply(request._request, reply_id, events, after=cursor, owner_id=user_id)
 
@@ -97,7 +97,7 @@ class ResponseViewSet(ViewSet, RepeatedRequests):
         reply_id, user_id = read_response_id(response_id), caller_id(request)
         read_response_row(reply_id, user_id)
         stop_one_reply(reply_id)
-        return self._answer(reply_id, user_id)
+        return self._respond(reply_id, user_id)
 
     @operations.delete_response
     def destroy(self, request: Request, response_id: str) -> Response:
@@ -109,5 +109,5 @@ class ResponseViewSet(ViewSet, RepeatedRequests):
     def input_items(self, request: Request, response_id: str) -> Response:
         return Response(read_input_items(read_response_id(response_id), caller_id(request), request.query_params))
 
-    def _answer(self, reply_id: UUID, user_id: UUID) -> Response:
+    def _respond(self, reply_id: UUID, user_id: UUID) -> Response:
         return Response(response_body(read_response_row(reply_id, user_id)))
