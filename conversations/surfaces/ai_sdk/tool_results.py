@@ -5,6 +5,7 @@ already. Their content identifies them: each set of outputs of a reply has one k
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from typing import NamedTuple
 from uuid import UUID
@@ -12,15 +13,15 @@ from uuid import UUID
 from rest_framework.request import Request
 
 from chatapi.limits.throttling import count_further_sends
-from conversations.exceptions import ToolOutputMismatch
+from conversations.exceptions import HistoryMismatch, ToolOutputMismatch
 from conversations.models import Message, Role
 from conversations.querysets import MessageQuerySet
 from conversations.services.sending.brought_messages import Said, send_turn_behind
 from conversations.services.sending.retries import fingerprint_of
 from conversations.services.sending.turn import Terms, Turn
 from conversations.surfaces.ai_sdk.chats import model_change
-from conversations.surfaces.ai_sdk.requests import SubmitBody, ToolResults
-from conversations.surfaces.ai_sdk.shown_history import find_replies
+from conversations.surfaces.ai_sdk.requests import Shown, SubmitBody, ToolResults
+from conversations.surfaces.ai_sdk.shown_history import find_place, find_replies
 from conversations.surfaces.ai_sdk.tool_parts import Outputs, said_by
 from conversations.surfaces.reply_delivery import Delivery
 from conversations.surfaces.request_weights import sends_for
@@ -42,7 +43,7 @@ def answer_outputs(request: Request, body: SubmitBody, results: ToolResults, con
     """
     reply_id, said = _find_round(Message.objects.in_conversation(conversation_id), results)
     *brought, last = said
-    count_further_sends(request, sends_for(len(brought), sum(len(each.content) for each in said)))
+    count_further_sends(request, sends_for(len(brought), sum(each.size for each in said)))
     fingerprint = fingerprint_of("outputs", str(reply_id), [[each.call_id, each.form, each.content] for each in said])
     offered = body.offered()
     terms = Terms(
@@ -72,6 +73,21 @@ def unsent_outputs(messages: MessageQuerySet, last_id: UUID, outputs: Outputs) -
     stored = messages.filter(id=last_id, role=Role.ASSISTANT).values_list("tool_calls", flat=True).first()
     calls = read_calls(stored)
     return said_by(calls, outputs) if calls else []
+
+
+def count_unsent_outputs(request: Request, conversation_id: UUID, before: Sequence[Shown], outputs: Outputs) -> None:
+    """Count a question as several sends if it brings long outputs that are not stored yet. Raises a 429.
+
+    Not where the turn begins: that may be in a transaction, and the count asks the shared cache. Most questions cost no query.
+    """
+    if not sends_for(0, sum(len(output.text) for output in outputs.values())):
+        return
+    messages = Message.objects.in_conversation(conversation_id)
+    # What does not agree with the stored messages is refused later.
+    with suppress(HistoryMismatch):
+        last_id = find_place(messages, before, known_id=None)
+        unsent = unsent_outputs(messages, last_id, outputs) if last_id is not None else ()
+        count_further_sends(request, sends_for(len(unsent), sum(said.size for said in unsent)))
 
 
 def _find_round(messages: MessageQuerySet, results: ToolResults) -> Round:

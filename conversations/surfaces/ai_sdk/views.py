@@ -29,7 +29,7 @@ from conversations.surfaces.ai_sdk.queries import (
 from conversations.surfaces.ai_sdk.requests import REGENERATE, ChatPatchBody, Question, SubmitBody, SubmitParser, ToolResults
 from conversations.surfaces.ai_sdk.responses import ChatDetailSchema, ChatSchema
 from conversations.surfaces.ai_sdk.stream_format import HEADERS, ui_message_stream
-from conversations.surfaces.ai_sdk.tool_results import answer_outputs
+from conversations.surfaces.ai_sdk.tool_results import answer_outputs, count_unsent_outputs
 from conversations.surfaces.callers import caller_id
 from conversations.surfaces.headers import STOPS_LATER, next_link, read_stop_key
 from conversations.surfaces.reply_delivery import Delivery, conversation_location, reply_headers, stream_reply, stream_turn
@@ -61,6 +61,8 @@ class SubmitView(APIView):
 def _answer_question(request: Request, body: SubmitBody, question: Question, user_id: UUID) -> Turn:
     offered = body.offered()
     chat = open_chat(name=body.id, user_id=user_id, model_tag=body.model)
+    if question.before and isinstance(chat, UUID):
+        count_unsent_outputs(request, chat, question.before, question.outputs)
     return begin_turn(
         request,
         partial(_verb(body, question), before=question.before, outputs=question.outputs),

@@ -13,7 +13,7 @@ from conversations.exceptions import ConversationNotFound
 from conversations.models import Conversation, Message, Role
 from conversations.surfaces.openai import asking
 from conversations.surfaces.request_weights import BYTES_PER_SEND, CONVERSATIONS_PER_READ, MESSAGES_PER_SEND
-from conversations.tests.factories import make_conversation
+from conversations.tests.factories import make_conversation, make_message, make_reply
 
 pytestmark = pytest.mark.django_db
 LONG = "x" * BYTES_PER_SEND
@@ -120,6 +120,29 @@ def test_items_count_by_what_their_calls_say(user: UserClient, settings: Setting
     assert (made.status_code, made["RateLimit-Remaining"]) == (200, str(10 - sends))
     added = user.post(f"/v1/conversations/{made.json()['id']}/items", {"items": [function_call(arguments)]})
     assert (added.status_code, added["RateLimit-Remaining"]) == (200, str(10 - 2 * sends))
+
+
+@pytest.mark.parametrize(("output", "sends"), [("short", 1), (LONG[:60_000], 3)])
+def test_a_question_counts_by_the_outputs_that_it_brings(
+    user: UserClient, settings: Settings, monkeypatch: pytest.MonkeyPatch, output: str, sends: int
+) -> None:
+    def begin(*_: object, **__: object) -> Any:
+        raise ConversationNotFound
+
+    monkeypatch.setattr("conversations.surfaces.ai_sdk.views.begin_turn", begin)
+    settings.THROTTLE_SEND = Rate(10, 3600)
+    asked = make_message(make_conversation(user.user_id))
+    names = [f"call-{number}" for number in range(3)]
+    calls = [{"id": name, "name": "look", "arguments": "{}"} for name in names]
+    answer = make_reply(asked, tool_calls=calls)
+    outputs = [{"type": "tool-look", "toolCallId": name, "state": "output-available", "output": output} for name in names]
+    shown = [
+        {"id": str(asked.id), "role": "user", "parts": []},
+        {"id": str(answer.id), "role": "assistant", "parts": outputs},
+        {"id": "q2", "role": "user", "parts": [{"type": "text", "text": "and now?"}]},
+    ]
+    sent = user.post("/api/chat", {"id": str(asked.conversation_id), "messages": shown, "trigger": "submit-message"})
+    assert (sent.status_code, sent["RateLimit-Remaining"]) == (404, str(10 - sends))
 
 
 def test_a_fork_counts_the_calls_that_it_copies(user: UserClient, settings: Settings) -> None:
