@@ -20,10 +20,10 @@ from chatapi import __version__
 from chatapi.auth.authentication import AuthUnavailable, validator
 from chatapi.cache.shared_cache import SharedRedisCache
 from chatapi.outgoing.name_lookups import name_lookups
-from chatapi.outgoing.public_addresses import is_public
 from conversations.management.failures import reason_of
 from conversations.readiness import check_readiness
 from conversations.services.webhooks.outbox import Outbox
+from conversations.services.webhooks.public_addresses import is_public
 from conversations.sign_in.people import SUPERUSERS
 from conversations.sign_in.provider import Budget, read_metadata
 from conversations.sign_in.refusals import ProviderUnavailable

@@ -21,8 +21,8 @@ from django.conf import settings
 
 from chatapi.outgoing.connecting import AddressRefused
 from chatapi.outgoing.outbound import new_session, post_bytes
-from chatapi.outgoing.public_addresses import is_public
 from conversations.services.webhooks.outbox import Event
+from conversations.services.webhooks.public_addresses import is_public
 from inference_proxy.upstream.retry_after import read_retry_after
 
 DEADLINE_S = 15.0

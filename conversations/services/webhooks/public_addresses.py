@@ -1,7 +1,7 @@
-"""Which addresses are in the public internet, for calls that must not reach the network around this service.
+"""Which addresses are in the public internet: without WEBHOOK_ALLOW_PRIVATE, no webhook goes to another.
 
 A name may resolve to any address: this machine, the network around it, the metadata service of a cloud. So the address that a
-connection is made to is checked, and not the name (see `connecting`).
+connection is made to is checked, and not the name (see `chatapi.outgoing.connecting`).
 """
 
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
