@@ -52,15 +52,16 @@ READS_S = 60.0
 
 # Not the position that is on disk: with `synchronous_commit = off`, commits are visible before.
 PRIMARY_SQL = """
-SELECT pg_current_wal_insert_lsn()::text, left(pg_walfile_name(pg_current_wal_insert_lsn()), 8)
+SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint, left(pg_walfile_name(pg_current_wal_insert_lsn()), 8)
 """
 # A standby's control file names the timeline of its last restart point, which after a fail-over may be minutes later. Until
 # then its timeline is not proved.
 REPLICA_SQL = """
-SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()::text END, timeline_id FROM pg_control_checkpoint()
+SELECT CASE WHEN pg_is_in_recovery() THEN pg_wal_lsn_diff(pg_last_wal_replay_lsn(), '0/0')::bigint END, timeline_id
+FROM pg_control_checkpoint()
 """
 FRESH_SQL = """
-SELECT pg_is_in_recovery() AND pg_last_wal_replay_lsn() >= %(position)s::pg_lsn AND timeline_id = %(timeline)s
+SELECT pg_is_in_recovery() AND pg_wal_lsn_diff(pg_last_wal_replay_lsn(), '0/0') >= %(lsn)s AND timeline_id = %(timeline)s
 FROM pg_control_checkpoint()
 """
 
@@ -161,7 +162,7 @@ class ReplicaConnection(DatabaseWrapper):
         with connection.cursor() as fresh, connection.cursor() as met:
             with connection.pipeline():
                 needed = self._needed
-                fresh.execute(FRESH_SQL, {"position": _lsn_text(needed.lsn), "timeline": needed.timeline})
+                fresh.execute(FRESH_SQL, {"lsn": needed.lsn, "timeline": needed.timeline})
                 # A statement of its own: its snapshot must be newer than the answer to the first.
                 if self._condition is not None:
                     met.execute(self._condition.sql, self._condition.values)
@@ -260,7 +261,7 @@ class Watch:
         except psycopg.Error:
             # It is away, or it is not the primary any more. Without new positions, nothing is read from the replica.
             return
-        position = Position(at, _lsn_number(lsn), int(timeline, 16))
+        position = Position(at, lsn, int(timeline, 16))
         last = self._positions[-1] if self._positions else position
         if position.timeline != last.timeline or position.lsn < last.lsn:
             self._positions.clear()
@@ -282,8 +283,7 @@ class Watch:
             self._replica.close()
             self._note_away(None)
             return
-        replayed = _lsn_number(lsn)
-        reached = [one.at for one in tuple(self._positions) if one.lsn <= replayed and one.timeline == timeline]
+        reached = [one.at for one in tuple(self._positions) if one.lsn <= lsn and one.timeline == timeline]
         self._up_to_date_at = max([self._up_to_date_at, *reached])
         lag_s = time.monotonic() - self._up_to_date_at
         metrics.replica_lag.set(lag_s)
@@ -356,13 +356,3 @@ def _note_failure(failure: BaseException) -> None:
     # All its connections may be lent. The watch has one of its own.
     if is_outcome_unknown(failure) and not isinstance(cause, PoolTimeout):
         _watch.note_lost()
-
-
-def _lsn_number(text: str) -> int:
-    high, low = text.split("/")
-    return (int(high, 16) << 32) + int(low, 16)
-
-
-@functools.lru_cache(MOST_POSITIONS)
-def _lsn_text(number: int) -> str:
-    return f"{number >> 32:X}/{number & 0xFFFFFFFF:X}"
