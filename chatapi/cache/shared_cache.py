@@ -58,22 +58,22 @@ class Breaker:
     def __init__(self, pause_s: float = PAUSE_S) -> None:
         self._pause_s = pause_s
         self._lock = threading.Lock()
-        self._try_again_at: float | None = None
+        # 0 after a success.
+        self._try_again_at = 0.0
 
     def may_call(self) -> bool:
-        if self._try_again_at is None:
+        if not self._try_again_at:
             return True
         with self._lock:
             now = time.monotonic()
-            if self._try_again_at is not None and now < self._try_again_at:
+            if now < self._try_again_at:
                 return False
             # This call tries. The others don't call until it has succeeded.
-            self._try_again_at = None if self._try_again_at is None else now + self._pause_s
+            self._try_again_at = self._try_again_at and now + self._pause_s
             return True
 
     def note_success(self) -> None:
-        if self._try_again_at is not None:
-            self._try_again_at = None
+        self._try_again_at = 0.0
 
     def note_failure(self) -> None:
         self._try_again_at = time.monotonic() + self._pause_s
