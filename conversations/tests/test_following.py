@@ -261,6 +261,17 @@ def test_a_long_reply_comes_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
+def test_a_client_that_reads_slowly_holds_a_part_of_a_long_reply() -> None:
+    follower = StoredFollower(make_reply(make_message(make_conversation()), "茶" * 200_000).id)
+    sizes: list[int] = []
+    while not follower.has_ended:
+        # What one read returns stays in memory until the client has taken it.
+        sizes.append(sum(len(payload) for _, payload in follower.read(LIMIT_S)))
+    follower.close()
+    assert (sum(sizes) > 3 * 200_000, max(sizes) <= 256 * 1024) == (True, True)
+
+
+@pytest.mark.django_db(transaction=True)
 def test_the_last_follower_that_leaves_ends_the_poller() -> None:
     reply = make_running_reply(make_message(make_conversation()), "half")
     first, second = StoredFollower(reply.id), StoredFollower(reply.id, Cursor(4))

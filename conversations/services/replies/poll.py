@@ -27,8 +27,8 @@ logger = logging.getLogger(__name__)
 POLL_SECONDS = 0.5
 # As long as a generation retries to save its reply.
 DATABASE_PATIENCE_S = 60.0
-# The most characters of each channel of a reply that are read at once, and kept.
-PIECE_CHARACTERS = 256 * 1024
+# The most characters of each channel of a reply that are read at once, and kept. A client that reads slowly holds as many.
+PIECE_CHARACTERS = 64 * 1024
 # How often a note is renewed, and how long it is valid: two rounds may be late or find the row locked.
 NOTE_EVERY_S = 0.9
 NOTE_LIFETIME_S = 2.0
