@@ -88,11 +88,11 @@ class Condition:
 
 
 @contextmanager
-def _answer_within(session: Any, seconds: float) -> Iterator[Deadline]:
+def _answer_within(session: Any, seconds: float) -> Iterator[None]:
     """Let a session of psycopg's fail when the time is over: what waits for it gets the end of its connection at once."""
     deadline = Deadline(time.monotonic() + seconds, lambda: _shut_down(session))
     try:
-        yield deadline
+        yield
     finally:
         deadline.cancel()
 
@@ -217,18 +217,10 @@ class Watch:
         self._primary = Session(lambda: connections["default"])
         self._replica = Session(_pool_owner, ANSWER_S)
         self._positions: deque[Position] = deque(maxlen=MOST_POSITIONS)
-        self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
         self._ask_replica_at = 0.0
         # When the replica was last known to be as far as the primary.
         self._up_to_date_at = -math.inf
         self._is_usable: bool | None = None
-
-    def start(self) -> None:
-        with self._lock:
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="replica-watch", daemon=True)
-                self._thread.start()
 
     def needed(self) -> Position | None:
         """Return the position that the replica must have replayed, or None if the primary must answer."""
@@ -242,7 +234,8 @@ class Watch:
         self._note_usable(False, "connection lost")
         _pool_owner().pool.drain()
 
-    def _run(self) -> None:
+    def run(self) -> None:
+        """Look at both servers from now on."""
         while True:
             try:
                 make_up_for_lost_marks()
@@ -307,9 +300,9 @@ _watch = Watch()
 
 
 def watch_replica() -> None:
-    """Watch the replica from now on, if there is one. Without this, everything is read from the primary."""
+    """Watch the replica in a thread, if there is one. Called once; without it, everything is read from the primary."""
     if settings.DATABASE_REPLICA is not None:
-        _watch.start()
+        threading.Thread(target=_watch.run, name="replica-watch", daemon=True).start()
 
 
 def read(function: Callable[[], T], *, reader: str, condition: Condition | None = None) -> T:
