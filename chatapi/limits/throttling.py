@@ -90,6 +90,22 @@ class UserThrottle(Throttle):
     def caller(self, request: Request) -> str:
         return f"{USER}{request.user.id}" if request.user else super().caller(request)
 
+    def count_further(self, request: Request, places: int) -> None:
+        """Count a request that does as much as several. If there is no room, its first count is undone.
+
+        One that counts for more than the whole limit takes all of it. Raises a 429.
+        """
+        rate: Rate | None = getattr(settings, self.limit.settings[0])
+        further = 0 if rate is None else min(places, rate.requests - 1)
+        if rate is None or further <= 0:
+            return
+        key = self.key(request)
+        counted = meter.count(key, rate, further)
+        request._request.META[COUNT] = counted
+        if counted.wait_us:
+            meter.give_place_back(key, rate)
+            raise Throttled(wait=counted.wait_s)
+
 
 def count_early(request: HttpRequest, throttles: Sequence[BaseThrottle]) -> None:
     """Have the only throttle of a request count already when its token is looked up, if that saves a round trip."""
@@ -115,32 +131,6 @@ class SendThrottle(UserThrottle):
         refusal=TooManyRequests,
         settings=("THROTTLE_SEND",),
     )
-
-
-def count_further_sends(request: Request, sends: int) -> None:
-    """Count a request that stores as much as several sends. If there is no room, its first count is undone.
-
-    One that counts for more than the whole limit takes all of it. Raises a 429.
-    """
-    _count_further(request, SendThrottle(), sends)
-
-
-def count_further_reads(request: Request, reads: int) -> None:
-    """Count a request that changes as much as several others, in the same way."""
-    _count_further(request, ReadThrottle(), reads)
-
-
-def _count_further(request: Request, throttle: UserThrottle, places: int) -> None:
-    rate: Rate | None = getattr(settings, throttle.limit.settings[0])
-    further = 0 if rate is None else min(places, rate.requests - 1)
-    if rate is None or further <= 0:
-        return
-    key = throttle.key(request)
-    counted = meter.count(key, rate, further)
-    request._request.META[COUNT] = counted
-    if counted.wait_us:
-        meter.give_place_back(key, rate)
-        raise Throttled(wait=counted.wait_s)
 
 
 class AddressLimitMiddleware:

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from rest_framework.request import Request
 
-from chatapi.limits.throttling import count_further_sends
+from chatapi.limits.throttling import SendThrottle
 from conversations.exceptions import HistoryMismatch, ToolOutputMismatch
 from conversations.models import Message, Role
 from conversations.querysets import MessageQuerySet
@@ -43,7 +43,7 @@ def answer_outputs(request: Request, body: SubmitBody, results: ToolResults, con
     """
     reply_id, said = _find_round(Message.objects.in_conversation(conversation_id), results)
     *brought, last = said
-    count_further_sends(request, sends_for(len(brought), sum(each.size for each in said)))
+    SendThrottle().count_further(request, sends_for(len(brought), sum(each.size for each in said)))
     fingerprint = fingerprint_of("outputs", str(reply_id), [[each.call_id, each.form, each.content] for each in said])
     offered = body.offered()
     terms = Terms(
@@ -87,7 +87,7 @@ def count_unsent_outputs(request: Request, conversation_id: UUID, before: Sequen
     with suppress(HistoryMismatch):
         last_id = find_place(messages, before, known_id=None)
         unsent = unsent_outputs(messages, last_id, outputs) if last_id is not None else ()
-        count_further_sends(request, sends_for(len(unsent), sum(said.size for said in unsent)))
+        SendThrottle().count_further(request, sends_for(len(unsent), sum(said.size for said in unsent)))
 
 
 def _find_round(messages: MessageQuerySet, results: ToolResults) -> Round:

@@ -6,7 +6,7 @@ from rest_framework.request import Request
 from chatapi.api.bodies import read_body
 from chatapi.api.views import APIView
 from chatapi.api.wire import Response
-from chatapi.limits.throttling import count_further_reads
+from chatapi.limits.throttling import ReadThrottle
 from conversations.keyset import decode_cursor
 from conversations.services.bulk import Filters, change_all, change_some, count_candidates
 from conversations.services.tags import count_tags
@@ -45,4 +45,4 @@ class BulkView(APIView):
 def _count(request: Request, action: str, conversations: int) -> None:
     # A conversation can be deleted once, and its creation was counted. Every other action can be repeated without end.
     if action != "delete":
-        count_further_reads(request, reads_for(conversations))
+        ReadThrottle().count_further(request, reads_for(conversations))

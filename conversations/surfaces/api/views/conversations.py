@@ -11,7 +11,7 @@ from rest_framework.request import Request
 from chatapi.api.bodies import read_body
 from chatapi.api.views import ViewSet
 from chatapi.api.wire import Response
-from chatapi.limits.throttling import SendThrottle, count_further_sends
+from chatapi.limits.throttling import SendThrottle
 from conversations.exceptions import NothingToStop
 from conversations.known_times import with_conversation_times
 from conversations.services.bulk import Filters, change_all
@@ -131,7 +131,7 @@ class ConversationViewSet(ViewSet):
         message_id = None if body.message_id is None else require_message_id(body.message_id)
         if message_id is not None:
             refuse_queued(conversation_id=found_id, user_id=user_id, message_id=message_id)
-        count_further_sends(request, sends_for(*measure_branch(conversation_id=found_id, user_id=user_id)))
+        SendThrottle().count_further(request, sends_for(*measure_branch(conversation_id=found_id, user_id=user_id)))
         made_id, is_replay = fork_conversation(
             conversation_id=found_id,
             user_id=user_id,

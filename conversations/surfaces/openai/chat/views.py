@@ -7,7 +7,7 @@ from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 
 from chatapi.api.wire import Response
-from chatapi.limits.throttling import SendThrottle, count_further_sends
+from chatapi.limits.throttling import SendThrottle
 from conversations.models import Status
 from conversations.surfaces.callers import caller_id
 from conversations.surfaces.headers import read_idempotency_key
@@ -52,7 +52,7 @@ class CompletionView(RepeatedRequests):
         brought = new_messages(question)
         # The row of the reply keeps its system prompts.
         size = sum(said.size for said in brought) + len(question.terms.instructions)
-        count_further_sends(request, sends_for(len(brought), size))
+        SendThrottle().count_further(request, sends_for(len(brought), size))
         turn = begin_response(request._request, question, key=key, delivery=Delivery.SSE if body.stream else Delivery.JSON)
         headers = {**reply_headers(turn), **conversation_header(turn.conversation_id), **limit_header(question)}
         read_row = partial(read_response_row, turn.reply_id, user_id)

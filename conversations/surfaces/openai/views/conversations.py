@@ -9,7 +9,7 @@ from rest_framework.request import Request
 from chatapi.api.bodies import read_body
 from chatapi.api.views import ViewSet
 from chatapi.api.wire import Response
-from chatapi.limits.throttling import SendThrottle, count_further_sends
+from chatapi.limits.throttling import SendThrottle
 from conversations.services.conversations import delete_conversation, replace_metadata, require_conversation
 from conversations.services.sending.brought_messages import Said
 from conversations.services.sending.creation_keys import Made, create_once
@@ -42,14 +42,14 @@ def _further_sends(said: Sequence[Said]) -> int:
 
 class ConversationViewSet(ViewSet):
     def get_throttles(self) -> list[Any]:
-        # Creating may store as much as several sends: see `count_further_sends`.
+        # Creating may store as much as several sends: see `count_further`.
         return [SendThrottle()] if self.action in ("create", "create_items") else super().get_throttles()
 
     @operations.create_conversation
     def create(self, request: Request) -> Response:
         asked = read_body(ConversationCreateBody, request)
         history = said_of(asked.items or ())
-        count_further_sends(request, _further_sends(history))
+        SendThrottle().count_further(request, _further_sends(history))
         user_id, key, metadata = caller_id(request), read_idempotency_key(request), asked.metadata
 
         def create_it() -> UUID:
@@ -89,7 +89,7 @@ class ConversationViewSet(ViewSet):
     def create_items(self, request: Request, conversation_id: str) -> Response:
         found_id, user_id = read_conversation_id(conversation_id), caller_id(request)
         said = said_of(read_body(ItemsCreateBody, request).items)
-        count_further_sends(request, _further_sends(said))
+        SendThrottle().count_further(request, _further_sends(said))
         is_repeated = retry_count(request._request) > 0
         added = add_items(conversation_id=found_id, user_id=user_id, said=said, is_repeated=is_repeated)
         return Response(read_added_items(found_id, added))

@@ -9,7 +9,7 @@ from rest_framework.request import Request
 
 from chatapi.api.views import ViewSet
 from chatapi.api.wire import Response
-from chatapi.limits.throttling import SendThrottle, count_further_sends
+from chatapi.limits.throttling import SendThrottle
 from conversations.services.replies.stop import stop_one_reply
 from conversations.surfaces.callers import caller_id
 from conversations.surfaces.headers import read_idempotency_key
@@ -53,7 +53,7 @@ class ResponseViewSet(ViewSet, RepeatedRequests):
         question = question_of(body, fingerprint, user_id)
         brought = new_messages(question)
         check_brought([said.content for said in brought if said.role != "tool"])
-        count_further_sends(request, sends_for(len(brought), sum(said.size for said in brought), messages_per_send=1))
+        SendThrottle().count_further(request, sends_for(len(brought), sum(said.size for said in brought), messages_per_send=1))
         delivery = Delivery.LATER if is_background else Delivery.SSE
         turn = begin_response(request._request, question, key=key, delivery=delivery)
         if body.stream:
