@@ -42,20 +42,6 @@ class Parameter(Expression):
         return "%s", [self]
 
 
-class Unseen(Expression):
-    """An id whose value PostgreSQL does not look at when it plans: it plans for a value of average frequency.
-
-    Otherwise it may think that a plan of its own suits a value with many rows better, and plan the statement each time.
-    """
-
-    def __init__(self, parameter: Parameter) -> None:
-        super().__init__()
-        self.parameter = parameter
-
-    def as_sql(self, compiler: Any, connection: Any) -> tuple[str, Any]:
-        return "(SELECT %s::uuid)", [self.parameter]
-
-
 @dataclass(frozen=True, slots=True)
 class Insert:
     """Insert a row with these values, and return it as `.values()` of a queryset would. Other columns get their default."""
@@ -107,11 +93,14 @@ class Read:
     built: _Built
     statement: Statement
 
+    def as_dicts(self, rows: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:
+        return self.built.as_dicts(rows)
+
 
 def read_all(*reads: Read) -> list[list[dict[str, Any]]]:
     """Return the rows of each read. All reads are one round trip. Each counts as a query."""
     found = read_together(*[read.statement for read in reads])
-    return [read.built.as_dicts(rows) for read, rows in zip(reads, found, strict=True)]
+    return [read.as_dicts(rows) for read, rows in zip(reads, found, strict=True)]
 
 
 class PreparedStatement:

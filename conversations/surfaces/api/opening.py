@@ -1,78 +1,66 @@
-"""What opening a conversation reads: it and all of its messages, in one short statement, if they are few and short.
+"""The messages of a conversation that is opened, in one short statement, if they are few and short.
 
-Most conversations are. For these, PostgreSQL need not add up the bytes of their texts, sort them by id as well, or look at the
-conversation twice. `queries` reads the others.
+Most conversations are like that. For these, PostgreSQL need not add up the bytes of their texts, nor sort them by id as well.
+`queries` reads the others.
 """
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 from uuid import UUID
 
-from chatapi.database.round_trips import read_together
+from chatapi.database.round_trips import Rows, Statement
 from conversations import message_batches
-from conversations.exceptions import ConversationNotFound
-from conversations.models import Status
-from conversations.placeholders import TEXT_SQL
+from conversations.placeholders import NO_TEXT
 
 MOST_MESSAGES = 128
-IS_SHORT_SQL = f"octet_length(content) + octet_length(reasoning) <= %(most_bytes)s / {MOST_MESSAGES}"
+TEXTS_EACH = 2
 # How a column is read, unless it is read as it is. Texts that are not short are null.
 FORMS = {
-    "content": f"CASE WHEN {IS_SHORT_SQL} THEN {TEXT_SQL} END",
-    "reasoning": f"CASE WHEN {IS_SHORT_SQL} THEN reasoning END",
+    "content": "CASE WHEN octet_length(content) <= %(most_bytes)s THEN content END",
+    "reasoning": "CASE WHEN octet_length(reasoning) <= %(most_bytes)s THEN reasoning END",
     "tool_calls": "tool_calls::text",
 }
-# The request has their values, so PostgreSQL need not send them.
-KNOWN = ("user_id", "conversation_id")
 
 Row = dict[str, Any]
 
 
-class ShortConversations:
-    """Reads these columns of a conversation and of its messages."""
+class ShortMessages:
+    """Reads these columns of the messages of a conversation."""
 
-    def __init__(self, columns: tuple[str, ...], message_columns: tuple[str, ...]) -> None:
-        self._columns = [name for name in columns if name not in KNOWN]
-        self._message_columns = [name for name in message_columns if name not in KNOWN]
-        own = ", ".join(f"{name} AS conversation_{name}" for name in self._columns)
-        theirs = ", ".join(f"{FORMS.get(name, name)} AS {name}" for name in self._message_columns)
-        # OFFSET 0: otherwise the queue would be looked up for each message. A running reply need not be active. As a value, the
-        # limit tells PostgreSQL to plan for a part of the rows, which an index gives in their order.
+    def __init__(self, columns: tuple[str, ...]) -> None:
+        # It is known, so PostgreSQL need not send it.
+        self._columns = [name for name in columns if name != "conversation_id"]
+        read = ", ".join(FORMS.get(name, name) for name in self._columns)
+        # A running reply need not be active. As a value, the limit tells PostgreSQL to plan for a part of the rows, which an
+        # index gives in their order.
         self._sql = f"""
-SELECT conversation.*, message.* FROM (
-    SELECT EXISTS (SELECT FROM queued_messages WHERE conversation_id = %(id)s AND NOT is_started) AS has_queue, {own}
-    FROM conversations
-    WHERE id = %(id)s AND user_id = %(user_id)s AND (expires_at IS NULL OR expires_at > statement_timestamp()) OFFSET 0
-) AS conversation
-LEFT JOIN LATERAL (
-    SELECT {theirs} FROM messages
-    WHERE conversation_id = %(id)s AND (is_active OR status = 'streaming')
-    ORDER BY created_at DESC LIMIT %(limit)s
-) AS message ON true
+SELECT {read} FROM messages
+WHERE conversation_id = %(conversation_id)s AND (is_active OR status = 'streaming')
+ORDER BY created_at DESC LIMIT %(limit)s
 """  # noqa: S608  # only names of columns and constants go into it
 
-    def read(self, conversation_id: UUID, user_id: UUID) -> tuple[Row, list[Row], UUID | None] | None:
-        """Return a conversation, the messages of its active branch, newest first, and its running reply. One query.
+    def statement(self, conversation_id: UUID) -> Statement:
+        most_bytes = message_batches.MAX_BATCH_BYTES // (MOST_MESSAGES * TEXTS_EACH)
+        return self._sql, {"conversation_id": conversation_id, "most_bytes": most_bytes, "limit": MOST_MESSAGES + 1}
 
-        Return None if it has many messages, a long one or two of the same time, or if a message waits.
-        Raises `ConversationNotFound`.
+    def read(self, conversation_id: UUID, rows: Rows) -> list[Row] | None:
+        """Return the messages that the statement found, newest first.
+
+        Return None if they are many, if one is long, or if two have the same time: their ids have an order that the index
+        does not have.
         """
-        limits = {"most_bytes": message_batches.MAX_BATCH_BYTES, "limit": MOST_MESSAGES + 1}
-        (found,) = read_together((self._sql, {"id": conversation_id, "user_id": user_id, **limits}))
-        if not found:
-            raise ConversationNotFound
-        if len(found) > MOST_MESSAGES or found[0][0]:
+        if len(rows) > MOST_MESSAGES:
             return None
-        width = 1 + len(self._columns)
-        row = {"user_id": user_id, **dict(zip(self._columns, found[0][1:width], strict=True))}
-        columns = (*self._message_columns, "conversation_id")
-        read = [dict(zip(columns, (*one[width:], conversation_id), strict=False)) for one in found]
-        if read[0]["id"] is None:
-            return row, [], None
-        if any(message["content"] is None for message in read):
+        columns = (*self._columns, "conversation_id")
+        messages = [dict(zip(columns, (*row, conversation_id), strict=False)) for row in rows]
+        if _has_long_text(messages) or any(one["created_at"] == other["created_at"] for one, other in pairwise(messages)):
             return None
-        if any(one["created_at"] == other["created_at"] for one, other in pairwise(read)):
-            # Their ids have an order that the index does not have.
-            return None
-        running = next((message["id"] for message in read if message["status"] == Status.STREAMING), None)
-        return row, [message for message in read if message["is_active"]], running
+        for message in messages:
+            if message["content"] == NO_TEXT:
+                message["content"] = ""
+        return messages
+
+
+def _has_long_text(messages: Sequence[Row]) -> bool:
+    return any(message["content"] is None or message["reasoning"] is None for message in messages)

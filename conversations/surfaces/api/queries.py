@@ -18,11 +18,11 @@ from conversations.expressions import fold
 from conversations.keyset import SortKey, encode_cursor
 from conversations.known_times import with_conversation_times, with_message_times
 from conversations.message_batches import select_batch
-from conversations.models import Conversation, Message, QueuedMessage, Role
-from conversations.prepared_statements import Parameter, PreparedStatement, Rows, Unseen, read_all
+from conversations.models import Conversation, Message, QueuedMessage, Role, Status
+from conversations.prepared_statements import Parameter, PreparedStatement, Rows, read_all
 from conversations.querysets import MessageQuerySet
 from conversations.services.conversations import trash_begins_at
-from conversations.surfaces.api.opening import ShortConversations
+from conversations.surfaces.api.opening import ShortMessages
 from conversations.surfaces.api.responses.conversations import ConversationDetailSchema, ConversationSchema
 from conversations.surfaces.api.responses.messages import QUEUED, MessageDetailSchema, MessageSchema
 from conversations.surfaces.paging import (
@@ -70,7 +70,7 @@ SELECT id, parent_id, role, number, count FROM (
 ) AS versions
 WHERE id = ANY(%(shown)s::uuid[]) OR (role = 'user' AND number = 1)
 """
-_short_conversations = ShortConversations(WITHOUT_RUNNING, MESSAGE_COLUMNS)
+_short_messages = ShortMessages(MESSAGE_COLUMNS)
 # The fields of a message whose turn has not come.
 NOT_SAID_YET: Mapping[str, Any] = MappingProxyType(
     {
@@ -146,24 +146,26 @@ def _show_queued(rows: list[dict[str, Any]], seen: Iterable[UUID]) -> list[Messa
 def read_conversation_and_messages(conversation_id: UUID, user_id: UUID) -> ConversationDetailSchema:
     """Return a conversation, the newest messages of its active branch, oldest first, and the cursor of older ones.
 
-    At most MAX_MESSAGES, and MAX_BATCH_BYTES of content. Messages that wait for their turn come last. One query for a short
-    conversation. Otherwise two more in one round trip, and two more if any waits. Raises `ConversationNotFound`.
+    At most MAX_MESSAGES, and MAX_BATCH_BYTES of content. Messages that wait for their turn come last. Two queries in one round
+    trip, and one or two in a second one if the conversation is long or any message waits. Raises `ConversationNotFound`.
     """
-    if short := _short_conversations.read(conversation_id, user_id):
-        row, messages, running = short
-        return _with_messages(row, Page(messages, MAX_MESSAGES, next=None), [], running)
     values = {"conversation_id": conversation_id, "user_id": user_id}
+    around = _conversation_around_messages.reading(**values)
+    owned, short = read_together(around.statement, _short_messages.statement(conversation_id))
+    if not owned:
+        raise ConversationNotFound
+    (conversation,) = around.as_dicts(owned)
+    if not conversation["has_queue"] and (messages := _short_messages.read(conversation_id, short)) is not None:
+        running = next((message["id"] for message in messages if message["status"] == Status.STREAMING), None)
+        active = [message for message in messages if message["is_active"]]
+        return _with_messages(conversation, Page(active, MAX_MESSAGES, next=None), [], running)
     # As a value, the limit tells PostgreSQL to plan for a part of the rows, which an index gives in their order.
     newest = _newest_messages.reading(**values, limit=MAX_MESSAGES + 1, offset=0)
-    found, messages = read_all(_conversation_around_messages.reading(**values), newest)
-    if not found:
-        raise ConversationNotFound
-    queued: list[dict[str, Any]] = []
-    if found[0]["has_queue"]:
-        # Before the messages, so that one whose turn comes meanwhile is not missed.
-        queued, messages = read_all(_queued.reading(conversation_id=conversation_id), newest)
+    # What waits comes before the messages, so that one whose turn comes meanwhile is not missed.
+    waiting = [_queued.reading(conversation_id=conversation_id)] if conversation["has_queue"] else []
+    *queued, messages = read_all(*waiting, newest)
     page = message_page(messages, MAX_MESSAGES, MESSAGES_CURSOR)
-    return _with_messages(found[0], page, queued, _running_of(page))
+    return _with_messages(conversation, page, queued[0] if queued else [], _running_of(page))
 
 
 def read_conversation_and_page(conversation_id: UUID, user_id: UUID, params: QueryDict) -> ConversationDetailSchema:
@@ -337,7 +339,7 @@ def _select_conversations(
     after_time: datetime | None,
     after_id: UUID | None,
 ) -> Rows:
-    owned = Conversation.objects.filter(user_id=Unseen(user_id))
+    owned = Conversation.objects.filter(user_id=user_id)
     conversations = owned.in_list(is_archived=is_archived, is_favorited=is_favorited)
     if title is not None:
         conversations = conversations.titled_with(title)
