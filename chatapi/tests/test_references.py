@@ -101,6 +101,8 @@ def test_every_module_that_a_docstring_names_is_there() -> None:
 def test_every_decision_has_a_date_and_a_status_and_is_listed() -> None:
     folder = PROJECT / "docs" / "decisions"
     listed = (folder / "README.md").read_text()
-    for record in sorted(folder.glob("0*.md")):
+    records = sorted(folder.glob("0*.md"))
+    assert records
+    for record in records:
         assert re.match(r"# .+\n\n\*\d{4}-\d{2}-\d{2} · (accepted|replaced by)", record.read_text()), record.name
         assert f"]({record.name})" in listed, record.name

@@ -100,7 +100,9 @@ def test_a_regeneration_there_meets_no_empty_reply_either(
     fail(mira, upstream, conversation, "will fail")
     mira.ask(conversation, "and now")
     predecessor.delete_last_answer(old, conversation)
-    assert all(text.strip() for _, text in predecessor.history(old, conversation))
+    history = predecessor.history(old, conversation)
+    assert [role for role, _ in history] == ["user", "assistant", "user"]
+    assert all(text.strip() for _, text in history)
 
 
 def test_a_running_reply_without_text_does_not_either(

@@ -20,5 +20,7 @@ def test_an_exception_is_an_answer(start_script: StartScript) -> None:
 
 
 def test_every_version_is_pinned() -> None:
-    for wanted in json.loads((FOLDER / "package.json").read_text())["dependencies"].values():
+    dependencies = json.loads((FOLDER / "package.json").read_text())["dependencies"]
+    assert dependencies
+    for wanted in dependencies.values():
         assert wanted.removeprefix("npm:").rpartition("@")[2].replace(".", "").isdigit(), wanted
