@@ -6,7 +6,7 @@ from collections.abc import Callable
 import psycopg.waiting
 
 from conversations.readiness import report_database
-from conversations.services.history.prune_runs import watch_prune_runs
+from conversations.services.history.pruning.prune_runs import watch_prune_runs
 from conversations.services.replies.leases import lease
 from conversations.services.replies.store import live_replies, reply_store
 from conversations.services.sending.model_titles import title_maker

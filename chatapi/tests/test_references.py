@@ -13,7 +13,7 @@ HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
 PATH = re.compile(
     r"`((?:chatapi|conversations|inference_proxy|devstack|benchmarks|services|surfaces|tests|docs|deploy)/[\w./-]+)`"
 )
-# A module, or a name in one: `services.sending.begin`, "See services.history.prune".
+# A module, or a name in one: `services.sending.begin`, "See services.history.pruning.prune".
 ROOM = "chatapi|conversations|inference_proxy|models|services|surfaces|replies|sending|upstream|protocols|management|sign_in"
 MODULE = re.compile(rf"`((?:{ROOM})(?:\.\w+)+)`|[Ss]ee ((?:{ROOM})(?:\.\w+)+)")
 # A logger, which is not named after its module.

@@ -22,9 +22,9 @@ from conversations.admin.visible import visible
 from conversations.ids import parse_id
 from conversations.models import AccessKind, ChatUser, Conversation
 from conversations.services.history.erase import Receipt, erase_user
+from conversations.services.history.exports.own_export import exports
+from conversations.services.history.exports.personal_data import export_everything
 from conversations.services.history.holds import holds_on_user
-from conversations.services.history.own_export import exports
-from conversations.services.history.personal_data import export_everything
 from conversations.services.history.user_tables import is_known_user
 from conversations.services.staff.access import note_list
 

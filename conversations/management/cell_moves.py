@@ -24,8 +24,8 @@ from conversations.services.history.cells import (
     reopen_user,
     write_archive,
 )
-from conversations.services.history.export import STANDARD_OUTPUT, export_file
-from conversations.services.history.reading import ImportProblem, import_file
+from conversations.services.history.exports.export import STANDARD_OUTPUT, export_file
+from conversations.services.history.files.reading import ImportProblem, import_file
 
 UNKNOWN, WRONG = 3, 2
 ACTIONS = ("to_cell", "from_cell", "erase_moved", "give_up")

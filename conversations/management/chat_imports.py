@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import asdict
 
-from conversations.services.history.foreign.importing import ChatImportResult
-from conversations.services.history.importing import ImportResult
+from conversations.services.history.imports.foreign.importing import ChatImportResult
+from conversations.services.history.imports.importing import ImportResult
 
 MOST_PROBLEMS_SHOWN = 20
 

@@ -2,7 +2,7 @@
 
 from django.template.defaultfilters import filesizeformat
 
-from conversations.services.history.retention import RuleResult, RulesResult
+from conversations.services.history.pruning.retention import RuleResult, RulesResult
 
 
 def rules_sentence(result: RulesResult, *, is_dry_run: bool) -> str:

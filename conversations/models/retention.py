@@ -86,7 +86,7 @@ class RetentionRule(models.Model):
 
 
 class PruneRun(models.Model):
-    """The last scheduled run of `prune_history` with these criteria. Written by `services.history.prune_runs` only."""
+    """The last scheduled run of `prune_history` with these criteria. Written by `services.history.pruning.prune_runs` only."""
 
     criteria = models.CharField(max_length=100, primary_key=True, help_text="the names of the options, without their values")
     finished_at = models.DateTimeField(db_default=Now())

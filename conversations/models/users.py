@@ -54,7 +54,10 @@ class UserInstructions(models.Model):
 
 
 class ExportHold(models.Model):
-    """A user's running export, so that each has one at a time on all nodes. Written by `services.history.export_holds` only."""
+    """A user's running export, so that each has one at a time on all nodes.
+
+    Only `services.history.exports.export_holds` writes it.
+    """
 
     user_id = models.UUIDField(primary_key=True)
     holder = models.UUIDField()

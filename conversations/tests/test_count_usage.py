@@ -13,8 +13,8 @@ from django.db import connection
 
 from conversations.models import Conversation, Message, UsageTotal
 from conversations.services.history import usage_recount as usage_history
-from conversations.services.history.export import export_history
-from conversations.services.history.importing import import_history
+from conversations.services.history.exports.export import export_history
+from conversations.services.history.imports.importing import import_history
 from conversations.services.history.usage_recount import count_usage
 from conversations.services.sending.begin import send_turn
 from conversations.tests.ending import end

@@ -22,9 +22,9 @@ from conversations.models import (
     UserInstructions,
     UserQuota,
 )
-from conversations.services.history import personal_data
-from conversations.services.history.field_notes import FIELDS, LEFT_OUT
-from conversations.services.history.json_lines import COLUMNS_SQL
+from conversations.services.history.exports import personal_data
+from conversations.services.history.exports.field_notes import FIELDS, LEFT_OUT
+from conversations.services.history.files.json_lines import COLUMNS_SQL
 from conversations.services.history.user_tables import USER_TABLES
 from conversations.tests.factories import NOW, USER_ID, make_conversation, make_message, make_old_conversation, make_reply
 

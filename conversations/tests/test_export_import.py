@@ -13,8 +13,8 @@ from django.db import connection
 
 from conversations.management.interruption import Interruption
 from conversations.models import Assistant, Conversation, Message
-from conversations.services.history import reading
-from conversations.services.history.json_lines import TABLES, column_names
+from conversations.services.history.files import reading
+from conversations.services.history.files.json_lines import TABLES, column_names
 from conversations.tags import tag_columns
 from conversations.tests.conftest import remaining
 from conversations.tests.factories import days_ago, make_old_conversation
@@ -163,7 +163,7 @@ def test_an_export_that_breaks_leaves_no_file(manage: Manage, tmp_path: Path, mo
     def fail(_: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr("conversations.services.history.export.history_lines", fail)
+    monkeypatch.setattr("conversations.services.history.exports.export.history_lines", fail)
     with pytest.raises(CommandError, match="disk full"):
         manage("export_history", str(tmp_path / "x.jsonl.gz"), "--all")
     assert not list(tmp_path.iterdir())

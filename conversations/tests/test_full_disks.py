@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from conversations.services.history import prune
-from conversations.services.history.archive_file import ArchiveFile
+from conversations.services.history.files.archive_file import ArchiveFile
+from conversations.services.history.pruning import prune
 from conversations.tests.conftest import remaining
 from conversations.tests.factories import days_ago, make_message, make_old_conversation
 from conversations.tests.test_prune_processes import seed

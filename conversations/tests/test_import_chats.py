@@ -15,7 +15,7 @@ from django.db import connection
 
 from conversations.models import ChatUser, Conversation, Message, Role
 from conversations.services.history.erase import erase_user
-from conversations.services.history.foreign import files, importing
+from conversations.services.history.imports.foreign import files, importing
 from conversations.services.replies.versions import load_tree
 from conversations.tests.concurrency import with_own_connections
 from conversations.tests.foreign_exports import (

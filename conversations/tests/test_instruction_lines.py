@@ -9,8 +9,8 @@ from uuid import UUID, uuid4
 import pytest
 
 from conversations.models import UserInstructions
-from conversations.services.history import instruction_lines
 from conversations.services.history.erase import count_of_user, erase_user
+from conversations.services.history.imports import instruction_lines
 from conversations.services.history.user_tables import is_known_user
 from conversations.tests.factories import make_old_conversation
 

@@ -20,9 +20,9 @@ from conversations.models import ChatUser, Conversation, Message, StaffAccess, U
 from conversations.models.holds import LegalHold
 from conversations.services.bulk import Filters, change_all, change_some
 from conversations.services.conversations import delete_conversation, delete_conversations
-from conversations.services.history import prune
 from conversations.services.history.holds import NothingToHold, change_end, place_hold, release_hold
-from conversations.services.history.prune import PruneCriteria, prune_history
+from conversations.services.history.pruning import prune
+from conversations.services.history.pruning.prune import PruneCriteria, prune_history
 from conversations.services.instructions import delete_instructions
 from conversations.services.sessions import forget_history, open_session
 from conversations.tests.conftest import remaining
@@ -341,7 +341,7 @@ DELETES = {
     "services/history/move": "refuses",
     "services/history/cells": "refuses",
     "services/history/user_tables": "of those that use it, erase, move and cells, all refuse",
-    "services/history/records": "leaves out what is on hold",
+    "services/history/pruning/records": "leaves out what is on hold",
     "services/changes/keeping": "what /api/changes tells, which is no history",
     "services/replies/leases": "workers",
     "services/replies/early_stops": "stops of chats that do not exist yet",
@@ -350,7 +350,7 @@ DELETES = {
     "services/sending/queued_turns": "messages that wait, which were never said",
     "services/sending/queue_keeper": "messages that wait, which were never said",
     "services/sending/creation_keys": "keys of the last day",
-    "services/history/export_holds": "running exports",
+    "services/history/exports/export_holds": "running exports",
     "services/usage/refused_requests": "how often a user was refused, which is no history",
     "services/webhooks/outbox": "what is told to other services, which is no history",
     "management/setup_checks": "a key in the cache",

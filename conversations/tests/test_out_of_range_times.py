@@ -13,9 +13,9 @@ from django.test import Client
 
 from chatapi.tests.clients import UserClient
 from conversations.models import Conversation, Message
-from conversations.services.history.export import export_history
+from conversations.services.history.exports.export import export_history
 from conversations.services.history.id_batches import Walk
-from conversations.services.history.prune import PruneCriteria, prune_history
+from conversations.services.history.pruning.prune import PruneCriteria, prune_history
 from conversations.services.staff.export_selection import ExportFormat, export_conversations
 from conversations.tests.factories import make_conversation, make_message, make_reply
 

@@ -15,8 +15,8 @@ from django.db import DatabaseError, connection, transaction
 
 from conversations.management.arguments import _months_before
 from conversations.models import Conversation, Message, PruneRun
-from conversations.services.history import prune
-from conversations.services.history.prune import (
+from conversations.services.history.pruning import prune
+from conversations.services.history.pruning.prune import (
     BATCH_S,
     LARGEST_BATCH,
     SMALL_BATCH_ROWS,

@@ -11,7 +11,7 @@ from django.db import connection
 from django.utils import timezone
 
 from conversations.models import ChatUser, StaffAccess, UsageTotal
-from conversations.services.history.records import prune_records
+from conversations.services.history.pruning.records import prune_records
 from conversations.tests.factories import days_ago, make_old_conversation
 
 pytestmark = pytest.mark.django_db

@@ -13,9 +13,9 @@ import pytest
 from django.core.management import CommandError
 
 from conversations.models import ChatUser, Conversation, Message, UserInstructions
-from conversations.services.history import scrub
-from conversations.services.history.archive_file import ArchiveFile
+from conversations.services.history.files.archive_file import ArchiveFile
 from conversations.services.history.holds import place_hold
+from conversations.services.history.pruning import scrub
 from conversations.tests.conftest import remaining
 from conversations.tests.factories import USER_ID, make_old_conversation
 

@@ -15,7 +15,7 @@ from chatapi.database.connections import run_on_own_connection
 from conversations.exceptions import GenerationInProgress
 from conversations.models import Conversation, Message, UsageTotal
 from conversations.services.conversations import delete_conversation
-from conversations.services.history.prune import PruneCriteria, prune_history
+from conversations.services.history.pruning.prune import PruneCriteria, prune_history
 from conversations.services.sending.begin import edit_turn, regenerate_turn, send_turn
 from conversations.services.sending.turn import Turn
 from conversations.services.usage.totals import COUNTS, count_uncounted, has_uncounted, read_usage

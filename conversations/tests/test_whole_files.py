@@ -14,7 +14,7 @@ from django.core.management import CommandError
 from django.db import connection, transaction
 
 from conversations.models import Conversation, Message
-from conversations.services.history.importing import import_history
+from conversations.services.history.imports.importing import import_history
 from conversations.tests.conftest import remaining
 from conversations.tests.factories import make_old_conversation
 from tests.support.waiting import wait_until

@@ -10,8 +10,8 @@ from django.test import Client
 
 from conversations.admin import search as admin_search
 from conversations.models import Conversation, Message
-from conversations.services.history.importing import import_history
-from conversations.services.history.reading import ImportProblem
+from conversations.services.history.files.reading import ImportProblem
+from conversations.services.history.imports.importing import import_history
 from conversations.services.search import messages as search
 from conversations.tests.factories import USER_ID, make_conversation, make_message, make_running_reply
 

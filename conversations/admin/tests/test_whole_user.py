@@ -15,8 +15,8 @@ from chatapi.permits.permit import Permits
 from chatapi.permits.shares import at_most
 from conversations.exceptions import OnHold, TooManyExports
 from conversations.models import ChatUser, Conversation, RefusedRequests, StaffAccess
+from conversations.services.history.exports.own_export import EXPORTS
 from conversations.services.history.holds import place_hold
-from conversations.services.history.own_export import EXPORTS
 from conversations.tests.factories import USER_ID, make_conversation
 
 from .factories import make_chat_user, make_long_conversation, make_staff

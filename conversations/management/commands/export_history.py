@@ -1,4 +1,4 @@
-"""`manage.py export_history`: write conversations to a file. See services.history.export."""
+"""`manage.py export_history`: write conversations to a file. See services.history.exports.export."""
 
 import json
 from argparse import ArgumentParser
@@ -15,9 +15,9 @@ from conversations.management.operator_command import OperatorCommand
 from conversations.management.paths import require_writable
 from conversations.management.progress import ProgressReport
 from conversations.management.users import user_named
-from conversations.services.history.export import STANDARD_OUTPUT, ExportResult, Format, export_file, export_history
+from conversations.services.history.exports.export import STANDARD_OUTPUT, ExportResult, Format, export_file, export_history
+from conversations.services.history.exports.personal_data import EverythingResult, export_everything
 from conversations.services.history.id_batches import DEFAULT_BATCH_SIZE
-from conversations.services.history.personal_data import EverythingResult, export_everything
 
 MARKDOWN_ENDINGS = (".md", ".markdown")
 LINES_ENDINGS = (".jsonl", ".json", ".ndjson")

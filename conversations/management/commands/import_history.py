@@ -1,6 +1,6 @@
 """`manage.py import_history`: restore what export_history or an archive wrote, or bring the chats of another application.
 
-See services.history.importing and services.history.foreign.
+See services.history.imports.importing and services.history.imports.foreign.
 """
 
 import json
@@ -19,9 +19,7 @@ from conversations.management.operator_command import OperatorCommand
 from conversations.management.paths import require_readable
 from conversations.management.progress import ProgressReport
 from conversations.management.users import user_named
-from conversations.services.history.foreign.importing import APPLICATIONS, import_chats
-from conversations.services.history.importing import DEFAULT_BATCH_LINES, ImportResult, import_history
-from conversations.services.history.reading import (
+from conversations.services.history.files.reading import (
     STANDARD_INPUT,
     ImportProblem,
     Inspection,
@@ -29,7 +27,9 @@ from conversations.services.history.reading import (
     import_file,
     inspect_file,
 )
-from conversations.services.history.seals import Condition
+from conversations.services.history.files.seals import Condition
+from conversations.services.history.imports.foreign.importing import APPLICATIONS, import_chats
+from conversations.services.history.imports.importing import DEFAULT_BATCH_LINES, ImportResult, import_history
 
 UNMARKED = UNREADABLE = 3
 REFUSALS = {

@@ -1,4 +1,4 @@
-"""`manage.py prune_history`: delete old or unwanted conversations. See services.history.prune."""
+"""`manage.py prune_history`: delete old or unwanted conversations. See services.history.pruning.prune."""
 
 import json
 import sys
@@ -22,9 +22,9 @@ from conversations.management.progress import ProgressReport
 from conversations.management.rules import rules_sentence
 from conversations.management.users import user_named
 from conversations.models import Status
-from conversations.services.history.archive_file import ArchiveFile, problem_with_name
-from conversations.services.history.archive_file_ends import ArchiveProblem
-from conversations.services.history.prune import (
+from conversations.services.history.files.archive_file import ArchiveFile, problem_with_name
+from conversations.services.history.files.archive_file_ends import ArchiveProblem
+from conversations.services.history.pruning.prune import (
     BATCH_S,
     LARGEST_BATCH,
     PruneCriteria,
@@ -33,8 +33,8 @@ from conversations.services.history.prune import (
     measure,
     prune_history,
 )
-from conversations.services.history.prune_runs import note_prune_run
-from conversations.services.history.retention import apply_rules
+from conversations.services.history.pruning.prune_runs import note_prune_run
+from conversations.services.history.pruning.retention import apply_rules
 
 FINAL_STATUSES = [status for status in Status.values if status != Status.STREAMING]
 CONTINUED = "It has all that was deleted. Make room, or copy it to another disk, and run the command again: it goes on there."

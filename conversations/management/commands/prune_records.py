@@ -1,4 +1,4 @@
-"""`manage.py prune_records`: delete old usage totals, access records, users and changes. See services.history.records."""
+"""`manage.py prune_records`: delete old records about users. See services.history.pruning.records."""
 
 from argparse import ArgumentParser
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from conversations.management.arguments import past_moment
 from conversations.management.confirmation import confirm
 from conversations.management.repeatable_command import RepeatableCommand
 from conversations.services.changes.reading import KEPT_FOR
-from conversations.services.history.records import RecordsResult, prune_records
+from conversations.services.history.pruning.records import RecordsResult, prune_records
 from conversations.services.usage.totals import MOST_DAYS
 
 EPILOG = """

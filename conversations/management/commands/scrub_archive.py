@@ -1,4 +1,4 @@
-"""`manage.py scrub_archive`: rewrite an archive without one person. See services.history.scrub."""
+"""`manage.py scrub_archive`: rewrite an archive without one person. See services.history.pruning.scrub."""
 
 import json
 from argparse import ArgumentParser
@@ -17,8 +17,8 @@ from conversations.management.interruption import Interruption
 from conversations.management.operator_command import OperatorCommand
 from conversations.management.progress import ProgressReport
 from conversations.management.users import user_named
-from conversations.services.history.archive_file_ends import ArchiveProblem
-from conversations.services.history.scrub import ScrubResult, scrub_archive
+from conversations.services.history.files.archive_file_ends import ArchiveProblem
+from conversations.services.history.pruning.scrub import ScrubResult, scrub_archive
 
 EPILOG = """
 Leaves out the user's conversations with their messages, and the user's own instructions. The counts and the hash in the last

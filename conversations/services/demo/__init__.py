@@ -1,0 +1,1 @@
+"""Plausible conversations for demonstrations, benchmarks and tests. No request uses them."""

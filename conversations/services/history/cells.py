@@ -27,14 +27,14 @@ from psycopg import sql
 from conversations.models import Conversation, Message, MovedUser, QueuedMessage
 from conversations.placeholders import TEXT_SQL
 from conversations.services.history.delete import delete_with_messages
-from conversations.services.history.export import export_history
+from conversations.services.history.exports.export import export_history
+from conversations.services.history.files.id_arrays import ids_of
+from conversations.services.history.files.json_lines import own_columns
+from conversations.services.history.files.reading import MAX_LINE_BYTES
+from conversations.services.history.files.seals import Condition
 from conversations.services.history.holds import refusing_held
-from conversations.services.history.id_arrays import ids_of
 from conversations.services.history.id_batches import prefer_indexes
-from conversations.services.history.importing import import_history
-from conversations.services.history.json_lines import own_columns
-from conversations.services.history.reading import MAX_LINE_BYTES
-from conversations.services.history.seals import Condition
+from conversations.services.history.imports.importing import import_history
 from conversations.services.history.tombstones import erased_among
 from conversations.services.history.user_tables import USER_TABLES
 from conversations.services.replies.stop import stop_one_reply

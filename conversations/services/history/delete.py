@@ -5,7 +5,7 @@ ON DELETE CASCADE alone would not return the number of deleted messages. Django'
 
 from django.db import connection
 
-from conversations.services.history.id_arrays import IdArray
+from conversations.services.history.files.id_arrays import IdArray
 
 
 def delete_with_messages(conversation_ids: IdArray, *, moves: str = "allowed") -> tuple[int, int]:

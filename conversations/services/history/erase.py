@@ -19,8 +19,8 @@ from django.utils import timezone
 from chatapi.auth.remembered_tokens import forget_tokens_of
 from conversations.models import ChatUser, Conversation, Message, StaffAccess
 from conversations.services.history.delete import delete_with_messages
+from conversations.services.history.files.id_arrays import ids_of
 from conversations.services.history.holds import refuse_held_user, refusing_held
-from conversations.services.history.id_arrays import ids_of
 from conversations.services.history.id_batches import prefer_indexes
 from conversations.services.history.tombstones import bury, erased_among
 from conversations.services.history.user_tables import USER_TABLES

@@ -15,7 +15,7 @@ from django.db.models import Q
 
 from chatapi.database.connections import release_connections
 from conversations.querysets import ConversationQuerySet
-from conversations.services.history.id_arrays import IdArray
+from conversations.services.history.files.id_arrays import IdArray
 
 DEFAULT_BATCH_SIZE = 1000
 PAUSE_SLICE_S = 0.1

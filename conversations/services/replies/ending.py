@@ -9,7 +9,8 @@ That is a guess, so it changes nothing but the status. If the worker was only cu
 the guess.
 
 Rows that are inserted with a final status have no end: a reply that was stopped before it was saved (`services.sending`), and
-one that comes from a file (`history.insertion`). Nothing makes them or waits for them, and nothing of them is counted here.
+one that comes from a file (`history.imports.insertion`). Nothing makes them or waits for them, and nothing of them is counted
+here.
 """
 
 import logging

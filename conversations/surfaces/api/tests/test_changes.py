@@ -18,7 +18,7 @@ from conversations.services.changes import reading
 from conversations.services.changes.cursors import Cursor
 from conversations.services.conversations import delete_conversations
 from conversations.services.history.erase import erase_user
-from conversations.services.history.prune import PruneCriteria, prune_history
+from conversations.services.history.pruning.prune import PruneCriteria, prune_history
 from conversations.surfaces.api.responses.conversations import ConversationSchema
 from conversations.tests.factories import make_conversation, make_message, make_reply, make_running_reply
 

@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from chatapi.tests.clients import UserClient
 from conversations.models import Conversation, Message
-from conversations.services.history.prune import PruneCriteria, prune_history
+from conversations.services.history.pruning.prune import PruneCriteria, prune_history
 from conversations.services.sessions import _create_session
 from conversations.tests.factories import NOON, make_conversation, make_message, make_reply
 

@@ -15,10 +15,10 @@ from django.utils import timezone
 
 from chatapi.tests.clients import UserClient
 from conversations.models import Conversation, ExportHold, Message
-from conversations.services.history import export_holds, own_export
 from conversations.services.history.erase import erase_user
-from conversations.services.history.importing import import_history
-from conversations.services.history.seals import Condition
+from conversations.services.history.exports import export_holds, own_export
+from conversations.services.history.files.seals import Condition
+from conversations.services.history.imports.importing import import_history
 from conversations.tests.concurrency import with_own_connections
 from conversations.tests.factories import NOON, make_conversation, make_message, make_reply, make_turns, minutes
 

@@ -16,7 +16,7 @@ from chatapi.database.connections import forget_connections
 from chatapi.permits.permit import Permit
 from conversations.ids import parse_id
 from conversations.services.conversations import require_conversation
-from conversations.services.history.own_export import (
+from conversations.services.history.exports.own_export import (
     ChatFormat,
     Download,
     OwnFormat,

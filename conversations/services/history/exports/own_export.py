@@ -28,13 +28,19 @@ from conversations.exceptions import ExportInProgress, TooManyExports
 from conversations.keyset import SortKey, after_key
 from conversations.models import Conversation, Message
 from conversations.querysets import MessageQuerySet
-from conversations.services.history.export import HEADING_COLUMNS, PARAGRAPH_COLUMNS, heading, own_instructions, paragraph
-from conversations.services.history.export_holds import Hold
-from conversations.services.history.id_arrays import IdArray
+from conversations.services.history.exports.export import (
+    HEADING_COLUMNS,
+    PARAGRAPH_COLUMNS,
+    heading,
+    own_instructions,
+    paragraph,
+)
+from conversations.services.history.exports.export_holds import Hold
+from conversations.services.history.files.id_arrays import IdArray
+from conversations.services.history.files.json_lines import CONVERSATION, MESSAGE, history_lines, row_lines
+from conversations.services.history.files.seals import HEADER, Section
 from conversations.services.history.id_batches import Walk, prefer_indexes
-from conversations.services.history.instruction_lines import instruction_lines
-from conversations.services.history.json_lines import CONVERSATION, MESSAGE, history_lines, row_lines
-from conversations.services.history.seals import HEADER, Section
+from conversations.services.history.imports.instruction_lines import instruction_lines
 
 logger = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ import re
 from typing import Any
 
 from conversations.models import Role, Status
-from conversations.services.history.foreign.chatgpt import Count
-from conversations.services.history.foreign.nodes import (
+from conversations.services.history.imports.foreign.chatgpt import Count
+from conversations.services.history.imports.foreign.nodes import (
     Chat,
     Node,
     UnreadableChat,

@@ -20,12 +20,12 @@ from django.db.models import Q
 from conversations.exceptions import OnHold
 from conversations.models import Conversation
 from conversations.querysets import ConversationQuerySet
-from conversations.services.history.archive_file import ArchiveFile
 from conversations.services.history.delete import delete_with_messages
+from conversations.services.history.files.archive_file import ArchiveFile
+from conversations.services.history.files.id_arrays import IdArray, ids_of
+from conversations.services.history.files.json_lines import history_lines
 from conversations.services.history.holds import has_holds, refusing_held
-from conversations.services.history.id_arrays import IdArray, ids_of
 from conversations.services.history.id_batches import DEFAULT_BATCH_SIZE, Walk, pause, prefer_indexes
-from conversations.services.history.json_lines import history_lines
 from conversations.tags import tag_key
 
 # The first batch is small, because the length of the conversations is not known yet.

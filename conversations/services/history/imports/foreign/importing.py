@@ -19,16 +19,16 @@ import orjson
 from django.db import DatabaseError, transaction
 
 from conversations.models import MAX_TITLE_CHARACTERS, Conversation, TitleSource
-from conversations.services.history.foreign import chatgpt, librechat, openwebui
-from conversations.services.history.foreign.branches import Row, columns_of, read_rows
-from conversations.services.history.foreign.files import Item, read_items
-from conversations.services.history.foreign.nodes import Chat, UnreadableChat
-from conversations.services.history.import_admission import Row as Line
-from conversations.services.history.import_admission import read_row
-from conversations.services.history.importing import DEFAULT_BATCH_LINES, MAX_BATCH_BYTES, ImportedRows, reason_of
-from conversations.services.history.insertion import conditions_to_fit, insert_rows, preview_rows
-from conversations.services.history.json_lines import CONVERSATION, MESSAGE
-from conversations.services.history.reading import MAX_LINE_BYTES, ImportProblem
+from conversations.services.history.files.json_lines import CONVERSATION, MESSAGE
+from conversations.services.history.files.reading import MAX_LINE_BYTES, ImportProblem
+from conversations.services.history.imports.foreign import chatgpt, librechat, openwebui
+from conversations.services.history.imports.foreign.branches import Row, columns_of, read_rows
+from conversations.services.history.imports.foreign.files import Item, read_items
+from conversations.services.history.imports.foreign.nodes import Chat, UnreadableChat
+from conversations.services.history.imports.import_admission import Row as Line
+from conversations.services.history.imports.import_admission import read_row
+from conversations.services.history.imports.importing import DEFAULT_BATCH_LINES, MAX_BATCH_BYTES, ImportedRows, reason_of
+from conversations.services.history.imports.insertion import conditions_to_fit, insert_rows, preview_rows
 from conversations.services.history.tombstones import erased_among
 from conversations.services.sending.titles import is_unnamed_title
 from conversations.tags import MAX_TAG_CHARACTERS, MAX_TAGS, clean_tag, tag_columns

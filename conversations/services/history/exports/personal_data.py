@@ -22,10 +22,10 @@ from psycopg import sql
 
 from chatapi.database.timestamps import OutOfRangeTime
 from conversations.models import ChatUser, Conversation, Message
-from conversations.services.history.export import export_history
-from conversations.services.history.field_notes import FIELDS, LEFT_OUT
+from conversations.services.history.exports.export import export_history
+from conversations.services.history.exports.field_notes import FIELDS, LEFT_OUT
+from conversations.services.history.files.json_lines import COLUMNS_SQL
 from conversations.services.history.id_batches import Walk, prefer_indexes
-from conversations.services.history.json_lines import COLUMNS_SQL
 from conversations.services.history.user_tables import BY_NAME
 from inference_proxy.replies.streams import escape_line_ends
 

@@ -15,13 +15,13 @@ import orjson
 import psycopg
 from django.db import DatabaseError, transaction
 
+from conversations.services.history.files.json_lines import CONVERSATION, INSTRUCTIONS, MESSAGE, TABLES, column_names
+from conversations.services.history.files.reading import HistoryLines, ImportProblem, Line
+from conversations.services.history.files.seals import Condition
 from conversations.services.history.id_batches import prefer_indexes
-from conversations.services.history.import_admission import Admission, Row, read_row
-from conversations.services.history.insertion import Counts, conditions_to_fit, insert_rows, preview_rows
-from conversations.services.history.instruction_lines import COLUMNS, count_new_instructions, restore_instructions
-from conversations.services.history.json_lines import CONVERSATION, INSTRUCTIONS, MESSAGE, TABLES, column_names
-from conversations.services.history.reading import HistoryLines, ImportProblem, Line
-from conversations.services.history.seals import Condition
+from conversations.services.history.imports.import_admission import Admission, Row, read_row
+from conversations.services.history.imports.insertion import Counts, conditions_to_fit, insert_rows, preview_rows
+from conversations.services.history.imports.instruction_lines import COLUMNS, count_new_instructions, restore_instructions
 
 DEFAULT_BATCH_LINES = 2000
 MAX_BATCH_BYTES = 8 * 1024 * 1024

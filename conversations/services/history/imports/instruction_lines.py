@@ -6,7 +6,7 @@ from uuid import UUID
 from django.db import connection
 
 from conversations.models.users import MAX_INSTRUCTIONS_CHARACTERS
-from conversations.services.history.import_admission import Row, json_array
+from conversations.services.history.imports.import_admission import Row, json_array
 from inference_proxy.replies.streams import escape_line_ends
 
 COLUMNS = frozenset({"user_id", "text", "is_active", "updated_at"})

@@ -7,8 +7,8 @@ from uuid import UUID
 from django.db import connection
 from psycopg import sql
 
-from conversations.services.history.import_admission import Row, json_array
-from conversations.services.history.json_lines import CONVERSATION, MESSAGE, TABLES
+from conversations.services.history.files.json_lines import CONVERSATION, MESSAGE, TABLES
+from conversations.services.history.imports.import_admission import Row, json_array
 
 INSERT_SQL = """
 WITH given AS MATERIALIZED (

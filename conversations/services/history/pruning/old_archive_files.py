@@ -14,12 +14,12 @@ from pathlib import Path
 from uuid import UUID
 
 from conversations.ids import parse_id
-from conversations.services.history.archive_file_ends import ArchiveProblem
+from conversations.services.history.files.archive_file_ends import ArchiveProblem
+from conversations.services.history.files.json_lines import CONVERSATION
+from conversations.services.history.files.reading import HistoryLines, ImportProblem, unpacked
+from conversations.services.history.files.seals import HEADER_BEGINNING, MESSAGE_BEGINNING
 from conversations.services.history.holds import in_force
-from conversations.services.history.json_lines import CONVERSATION
-from conversations.services.history.reading import HistoryLines, ImportProblem, unpacked
-from conversations.services.history.scrub import read_line
-from conversations.services.history.seals import HEADER_BEGINNING, MESSAGE_BEGINNING
+from conversations.services.history.pruning.scrub import read_line
 
 ENDINGS = (".jsonl", ".jsonl.gz")
 LINES_BETWEEN_QUESTIONS = 5_000

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from conversations.services.history.seals import Condition, SealReader, UnknownVersion
+from conversations.services.history.files.seals import Condition, SealReader, UnknownVersion
 
 STANDARD_INPUT = "-"
 GZIP_BEGINNING = b"\x1f\x8b"

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from django.db import connection
 
-from conversations.services.history.json_lines import CONVERSATION, INSTRUCTIONS, MESSAGE
+from conversations.services.history.files.json_lines import CONVERSATION, INSTRUCTIONS, MESSAGE
 from conversations.services.history.tombstones import erased_among
 
 SAME_OWNER_SQL = """

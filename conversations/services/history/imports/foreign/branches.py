@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from conversations.models import Role, Status
-from conversations.services.history.foreign.nodes import Chat, Node, UnreadableChat, joined
+from conversations.services.history.imports.foreign.nodes import Chat, Node, UnreadableChat, joined
 
 MAX_NODES = 100_000
 # Of a reply's chain that is the beginning of several replies, each has a copy.

@@ -14,10 +14,17 @@ from django.utils import timezone
 
 from conversations.models import RetentionRule
 from conversations.models.retention import Kept
-from conversations.services.history.archive_file import ArchiveFile
-from conversations.services.history.old_archive_files import delete_old_archive_files
-from conversations.services.history.prune import LARGEST_BATCH, Outside, PruneCriteria, PruneResult, measure, prune_history
-from conversations.services.history.records import count_records, prune_records
+from conversations.services.history.files.archive_file import ArchiveFile
+from conversations.services.history.pruning.old_archive_files import delete_old_archive_files
+from conversations.services.history.pruning.prune import (
+    LARGEST_BATCH,
+    Outside,
+    PruneCriteria,
+    PruneResult,
+    measure,
+    prune_history,
+)
+from conversations.services.history.pruning.records import count_records, prune_records
 
 # The parameter of `prune_records` for each table.
 TABLES = {

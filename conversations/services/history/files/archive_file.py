@@ -16,8 +16,14 @@ from io import FileIO
 from pathlib import Path
 from types import TracebackType
 
-from conversations.services.history.archive_file_ends import GZIP_WINDOW, ArchiveProblem, End, last_line_end, last_member_end
-from conversations.services.history.seals import HEADER, Section
+from conversations.services.history.files.archive_file_ends import (
+    GZIP_WINDOW,
+    ArchiveProblem,
+    End,
+    last_line_end,
+    last_member_end,
+)
+from conversations.services.history.files.seals import HEADER, Section
 
 # Takes about a third of the time of the default, 6, and a few percent more space.
 COMPRESSION_LEVEL = 3

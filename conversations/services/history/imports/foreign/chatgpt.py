@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from conversations.models import Role, Status
-from conversations.services.history.foreign.nodes import (
+from conversations.services.history.imports.foreign.nodes import (
     Chat,
     Node,
     UnreadableChat,

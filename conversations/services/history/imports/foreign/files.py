@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 import ijson
 
-from conversations.services.history.foreign.nodes import shown_name
-from conversations.services.history.reading import STANDARD_INPUT, ImportProblem, import_file
+from conversations.services.history.files.reading import STANDARD_INPUT, ImportProblem, import_file
+from conversations.services.history.imports.foreign.nodes import shown_name
 
 ZIP_BEGINNING = b"PK\x03\x04"
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"

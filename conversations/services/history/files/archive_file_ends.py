@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from io import FileIO
 
-from conversations.services.history.seals import TRAILER_BEGINNING, SealReader, Section, UnknownVersion
+from conversations.services.history.files.seals import TRAILER_BEGINNING, SealReader, Section, UnknownVersion
 
 GZIP_WINDOW = 31  # zlib's code for the gzip format
 CHUNK_BYTES = 64 * 1024

@@ -16,11 +16,11 @@ from django.db import transaction
 
 from chatapi.database.timestamps import OutOfRangeTime
 from conversations.models import Conversation, Message, UserInstructions
-from conversations.services.history.id_arrays import IdArray
+from conversations.services.history.files.id_arrays import IdArray
+from conversations.services.history.files.json_lines import history_lines
+from conversations.services.history.files.seals import HEADER, Section
 from conversations.services.history.id_batches import DEFAULT_BATCH_SIZE, Walk, prefer_indexes
-from conversations.services.history.instruction_lines import instruction_lines
-from conversations.services.history.json_lines import history_lines
-from conversations.services.history.seals import HEADER, Section
+from conversations.services.history.imports.instruction_lines import instruction_lines
 from inference_proxy.protocols.tool_calls import read_call_id, read_calls
 
 Format = Literal["jsonl", "markdown"]

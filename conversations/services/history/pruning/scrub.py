@@ -19,12 +19,12 @@ import orjson
 
 from conversations.exceptions import OnHold
 from conversations.ids import parse_id
-from conversations.services.history.archive_file import ArchiveFile, problem_with_name, sync_folder
-from conversations.services.history.archive_file_ends import ArchiveProblem
+from conversations.services.history.files.archive_file import ArchiveFile, problem_with_name, sync_folder
+from conversations.services.history.files.archive_file_ends import ArchiveProblem
+from conversations.services.history.files.json_lines import CONVERSATION, INSTRUCTIONS, MESSAGE
+from conversations.services.history.files.reading import HistoryLines, ImportProblem, inspect_file, unpacked
+from conversations.services.history.files.seals import Condition
 from conversations.services.history.holds import in_force
-from conversations.services.history.json_lines import CONVERSATION, INSTRUCTIONS, MESSAGE
-from conversations.services.history.reading import HistoryLines, ImportProblem, inspect_file, unpacked
-from conversations.services.history.seals import Condition
 
 LINES_PER_BATCH = 5_000
 REFUSALS = {

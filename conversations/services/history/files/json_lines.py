@@ -11,7 +11,7 @@ from django.db import connection
 from psycopg import sql
 
 from conversations.placeholders import TEXT_SQL
-from conversations.services.history.id_arrays import IdArray
+from conversations.services.history.files.id_arrays import IdArray
 from inference_proxy.replies.streams import escape_line_ends
 
 CONVERSATION = "conversation"
