@@ -84,15 +84,16 @@ class Contender:
             body = f'{{"messages": [{{"role": "user", "content": "{WORDS}"}}], "temperature": 0.8, {limits}}}'
             return [HEAD.format(path="/generate", token="none", length=len(body), body=body).encode()] * count
         body = f'{{"content": "{WORDS}", {limits}}}'
-        requests = []
+        requests = [b""] * count
         with psycopg.connect(self.database_url) as connection:
             for number in range(USERS):
                 user = uuid.UUID(int=number + 1)
-                mine = count // USERS + (number < count % USERS)
-                for (conversation,) in connection.execute(INSERT, [user, mine]).fetchall():
+                places = range(number, count, USERS)
+                conversations = connection.execute(INSERT, [user, len(places)]).fetchall()
+                for place, (conversation,) in zip(places, conversations, strict=True):
                     path = f"/api/conversations/{conversation}/messages"
                     head = HEAD.format(path=path, token=make_token(user), length=len(body), body=body)
-                    requests.append(head.encode())
+                    requests[place] = head.encode()
         return requests
 
 

@@ -118,9 +118,14 @@ class DatabaseWrapper(base.DatabaseWrapper):
         if not user or not pool or self._permit is not None:
             return
         shares = _shares_of(pool["max_size"])
-        # While the user's other requests end soon, this one keeps its place (see `incoming.admission`). If it left, the next
-        # requests in line would be begun at once, only to wait for connections, too.
-        self._permit = shares.take(user, wait_s=pool["timeout"], before_long_wait=tell_before_waiting)
+        self._permit = shares.take(user)
+        if self._permit is None:
+            if shares.in_all < pool["max_size"]:
+                # Requests of other users may have what is free.
+                tell_before_waiting()
+            # Otherwise this one keeps its place for a moment (see `incoming.admission`). The next in line would be begun only
+            # to wait for a connection, too.
+            self._permit = shares.take(user, wait_s=pool["timeout"], before_long_wait=tell_before_waiting)
         if self._permit is None:
             raise PoolTimeout("one user's requests wait with too many connections")
 

@@ -157,6 +157,11 @@ class Permits:
         with self._lock:
             return [permit for held in self._held.values() for permit in held.permits]
 
+    @property
+    def in_all(self) -> int:
+        """How much is held, by all keys."""
+        return self._in_all
+
     def waiting(self, key: Hashable = None) -> int:
         """Return how many callers wait for a permit of this key."""
         return len(self._waiting.get(key, ()))
