@@ -9,13 +9,9 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
-from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 from chatapi.observability.logs import trace_id_var
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 # W3C Trace Context, version 00: trace id and parent id are not zero.
 TRACEPARENT_FORM = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
@@ -80,22 +76,16 @@ def _recorded_request(method: str) -> Iterator[Describe]:
         yield describe
 
 
-def traced(name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Record each call of a function, which calls another service, as a span."""
+@contextmanager
+def traced(name: str) -> Iterator[None]:
+    """Record a call of another service as a span. Also a decorator, for each call of a function."""
+    if _tracer is None:
+        yield
+        return
+    from opentelemetry.trace import SpanKind
 
-    def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        @wraps(function)
-        def call(*args: P.args, **kwargs: P.kwargs) -> R:
-            if _tracer is None:
-                return function(*args, **kwargs)
-            from opentelemetry.trace import SpanKind
-
-            with _span(name, SpanKind.CLIENT):
-                return function(*args, **kwargs)
-
-        return call
-
-    return decorate
+    with _span(name, SpanKind.CLIENT):
+        yield
 
 
 @contextmanager
