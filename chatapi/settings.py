@@ -12,6 +12,7 @@ from chatapi.database.options import connection_settings, replica_settings
 from chatapi.environment import EnvironmentProblem, EnvironmentReader, has_domain
 from chatapi.observability.logs import logging_configuration
 from conversations.services.usage.model_prices import parse_prices
+from conversations.surfaces.cross_origin import READ_HEADERS, SENT_HEADERS
 from inference_proxy.protocols import PROTOCOLS
 from inference_proxy.protocols.compatibility import CHANGES
 
@@ -290,59 +291,8 @@ SPECTACULAR_SETTINGS = {
 # origin may read its pages.
 CORS_ALLOW_CREDENTIALS = True
 CORS_URLS_REGEX = r"^/(?!admin(/|$))"
-CORS_ALLOW_HEADERS = [
-    *default_headers,
-    # Headers that this API reads
-    "idempotency-key",
-    "if-match",
-    "if-none-match",
-    "last-event-id",
-    "prefer",
-    "x-conversation-id",
-    "x-request-id",
-    "x-trace-id",
-    # Headers that client libraries add: EventSource polyfills, HTTP clients, the AI SDK, tracing, the openai package
-    "cache-control",
-    "pragma",
-    "baggage",
-    "sentry-trace",
-    "traceparent",
-    "tracestate",
-    "openai-organization",
-    "openai-project",
-    "x-stainless-arch",
-    "x-stainless-helper-method",
-    "x-stainless-lang",
-    "x-stainless-os",
-    "x-stainless-package-version",
-    "x-stainless-retry-count",
-    "x-stainless-runtime",
-    "x-stainless-runtime-version",
-    "x-stainless-timeout",
-    *_more_cors_headers,
-]
-CORS_EXPOSE_HEADERS = [
-    "Content-Disposition",
-    "Content-Location",
-    "ETag",
-    "Link",
-    "Location",
-    "Preference-Applied",
-    "RateLimit-Limit",
-    "RateLimit-Remaining",
-    "RateLimit-Reset",
-    "Retry-After",
-    "X-Conversation-Id",
-    "X-Idempotent-Replay",
-    "X-Max-Completion-Tokens",
-    "X-Message-Id",
-    "X-Request-Id",
-    "X-Should-Retry",
-    "X-Stream-Restarted",
-    "X-Trace-Id",
-    "X-User-Message-Id",
-    "WWW-Authenticate",
-]
+CORS_ALLOW_HEADERS = [*default_headers, *SENT_HEADERS, *_more_cors_headers]
+CORS_EXPOSE_HEADERS = READ_HEADERS
 
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
