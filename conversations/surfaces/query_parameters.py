@@ -15,7 +15,7 @@ def read_whole_number(params: QueryDict, name: str, default: int, *, least: int,
     value = params.get(name)
     if value is None:
         return default
-    # Long enough for the numbers of events, see `openai.sequence`.
+    # Long enough for the numbers of events, see `openai.streams.sequence`.
     if not re.fullmatch(r"\d{1,16}", value, re.ASCII) or not least <= int(value) <= most:
         raise ValidationError({name: [f"Must be a whole number from {least} to {most}."]})
     return int(value)

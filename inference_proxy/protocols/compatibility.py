@@ -14,7 +14,7 @@ from typing import Any
 from django.conf import settings
 
 from inference_proxy.exceptions import Refusal
-from inference_proxy.protocols.error_reports import read_error
+from inference_proxy.protocols.refusals.error_reports import read_error
 
 logger = logging.getLogger(__name__)
 

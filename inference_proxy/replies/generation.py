@@ -26,7 +26,7 @@ from inference_proxy.exceptions import (
     UpstreamFailure,
 )
 from inference_proxy.protocols.base import Delta, GenerationRequest, note_whole_reply
-from inference_proxy.protocols.refusals import failure_of_event
+from inference_proxy.protocols.refusals.failures import failure_of_event
 from inference_proxy.replies import metrics
 from inference_proxy.replies.account import Account
 from inference_proxy.replies.asking import Asking

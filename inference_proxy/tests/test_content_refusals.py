@@ -5,8 +5,8 @@ from typing import Any
 import orjson
 import pytest
 
-from inference_proxy.protocols.content_refusals import is_about_content
-from inference_proxy.protocols.error_reports import read_error
+from inference_proxy.protocols.refusals.content_refusals import is_about_content
+from inference_proxy.protocols.refusals.error_reports import read_error
 
 
 @pytest.mark.parametrize(

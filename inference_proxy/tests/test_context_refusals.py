@@ -5,8 +5,8 @@ from typing import Any
 import orjson
 import pytest
 
-from inference_proxy.protocols.context_refusals import named_tokens, says_too_long
-from inference_proxy.protocols.error_reports import read_error
+from inference_proxy.protocols.refusals.context_refusals import named_tokens, says_too_long
+from inference_proxy.protocols.refusals.error_reports import read_error
 
 OPENAI = (
     "This model's maximum context length is 4097 tokens. However, you requested 9000 tokens (8488 in your prompt; 512 for the "

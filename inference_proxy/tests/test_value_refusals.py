@@ -6,9 +6,9 @@ import orjson
 import pytest
 
 from inference_proxy.exceptions import ValueRefused
-from inference_proxy.protocols.error_reports import read_error
-from inference_proxy.protocols.refusals import failure_of_response
-from inference_proxy.protocols.value_refusals import describe_bounds
+from inference_proxy.protocols.refusals.error_reports import read_error
+from inference_proxy.protocols.refusals.failures import failure_of_response
+from inference_proxy.protocols.refusals.value_refusals import describe_bounds
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,9 @@ import pytest
 
 from inference_proxy.exceptions import ContentRefused, ContextTooLong, ModelGone, UpstreamFailure, ValueRefused
 from inference_proxy.protocols.compatibility import Compatibility, read_refusal
-from inference_proxy.protocols.error_reports import read_error
-from inference_proxy.protocols.refusals import failure_of_event, failure_of_response
-from inference_proxy.protocols.value_refusals import describe_bounds
+from inference_proxy.protocols.refusals.error_reports import read_error
+from inference_proxy.protocols.refusals.failures import failure_of_event, failure_of_response
+from inference_proxy.protocols.refusals.value_refusals import describe_bounds
 
 Wording = dict[str, Any]
 

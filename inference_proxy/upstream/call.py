@@ -16,7 +16,7 @@ from requests.utils import get_auth_from_url
 from chatapi.outgoing.calls import Call, patience_with
 from chatapi.outgoing.connections import CONNECT_TIMEOUT_S, new_pools
 from inference_proxy.exceptions import UpstreamFailure, UpstreamTimeout, failure_of_exception
-from inference_proxy.protocols.refusals import failure_of_response
+from inference_proxy.protocols.refusals.failures import failure_of_response
 from inference_proxy.upstream.body import Body
 from inference_proxy.upstream.posting import PooledResponse, post
 from inference_proxy.upstream.retry_after import read_retry_after

@@ -6,7 +6,7 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter
 
 from conversations.surfaces.openai import requests, schemas
-from conversations.surfaces.openai.event_schemas import RESPONSE_STREAM_EVENT
+from conversations.surfaces.openai.streams.event_schemas import RESPONSE_STREAM_EVENT
 from conversations.surfaces.openapi import (
     IDEMPOTENCY_KEY,
     JSON,

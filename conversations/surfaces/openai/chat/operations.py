@@ -4,8 +4,8 @@ from drf_spectacular.utils import OpenApiExample
 
 from conversations.surfaces.openai.chat.requests import CompletionCreateBody
 from conversations.surfaces.openai.chat.responses import CompletionSchema
-from conversations.surfaces.openai.event_schemas import CHUNK_STREAM_EVENT
 from conversations.surfaces.openai.operations import GUARDED, RETRIES, TAG, errors
+from conversations.surfaces.openai.streams.event_schemas import CHUNK_STREAM_EVENT
 from conversations.surfaces.openapi import IDEMPOTENCY_KEY, JSON, SSE, example, header, operation, response_header
 
 CHUNK_EXAMPLE = OpenApiExample(

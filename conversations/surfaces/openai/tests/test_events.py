@@ -9,9 +9,9 @@ from typing import Any
 import orjson
 import pytest
 
-from conversations.surfaces.openai.events import PIECES_AT_A_TIME, ResponseEvents
 from conversations.surfaces.openai.responses import RESPONSE_COLUMNS, response_body, started_body
-from conversations.surfaces.openai.resuming import Said, cursor_behind
+from conversations.surfaces.openai.streams.events import PIECES_AT_A_TIME, ResponseEvents
+from conversations.surfaces.openai.streams.resuming import Said, cursor_behind
 from inference_proxy.protocols.tool_calls import ToolCall, write_calls
 from inference_proxy.replies.frames import Cursor, Frame, frames_behind
 from inference_proxy.replies.transcript import Transcript

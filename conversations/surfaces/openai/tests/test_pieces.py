@@ -2,7 +2,7 @@
 
 import pytest
 
-from conversations.surfaces.openai.pieces import GROWTH, MOST_OF_A_WORD, pieces
+from conversations.surfaces.openai.streams.pieces import GROWTH, MOST_OF_A_WORD, pieces
 
 TEXTS = [
     "",

@@ -2,8 +2,8 @@
 
 import pytest
 
-from conversations.surfaces.openai.resuming import Said, cursor_behind
-from conversations.surfaces.openai.sequence import Order, Place, Step, number_of
+from conversations.surfaces.openai.streams.resuming import Said, cursor_behind
+from conversations.surfaces.openai.streams.sequence import Order, Place, Step, number_of
 from inference_proxy.replies.frames import START, Cursor
 
 ENDED = Said("one two", "hm so", None, has_ended=True, may_lag=False)

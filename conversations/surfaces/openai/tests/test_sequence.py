@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conversations.surfaces.openai.sequence import Order, Place, Step, number_of, place_of
+from conversations.surfaces.openai.streams.sequence import Order, Place, Step, number_of, place_of
 from inference_proxy.replies.frames import Cursor
 
 LONGEST = 2 * 1024 * 1024

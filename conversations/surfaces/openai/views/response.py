@@ -23,8 +23,8 @@ from conversations.surfaces.openai.queries import read_input_items, read_respons
 from conversations.surfaces.openai.repeats import note_delivered, note_stream_delivered
 from conversations.surfaces.openai.requests import ResponseCreateBody, check_brought
 from conversations.surfaces.openai.responses import response_body
-from conversations.surfaces.openai.sequence import MAX_NUMBER
-from conversations.surfaces.openai.streaming import event_stream
+from conversations.surfaces.openai.streams.event_stream import event_stream
+from conversations.surfaces.openai.streams.sequence import MAX_NUMBER
 from conversations.surfaces.query_parameters import read_flag, read_whole_number
 from conversations.surfaces.reply_delivery import (
     Delivery,

@@ -16,7 +16,7 @@ from inference_proxy.exceptions import (
     UpstreamUnavailable,
     failure_of_status,
 )
-from inference_proxy.protocols.error_reports import ErrorReport
+from inference_proxy.protocols.refusals.error_reports import ErrorReport
 
 ACCOUNT_CODES = re.compile(
     r"insufficient.?(?:quota|balance|funds|credits?)|exceeded.?current.?quota|billing|arrearage|overdue|payment.?required|^1113$",

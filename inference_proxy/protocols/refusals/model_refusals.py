@@ -5,7 +5,7 @@ A service may repeat what a user wrote, so only its codes and the beginning of i
 
 import re
 
-from inference_proxy.protocols.error_reports import ErrorReport
+from inference_proxy.protocols.refusals.error_reports import ErrorReport
 
 STATUSES = (400, 403, 404, 410, 422)
 CODES = re.compile(

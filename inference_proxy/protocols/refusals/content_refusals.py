@@ -7,7 +7,7 @@ content.
 
 import re
 
-from inference_proxy.protocols.error_reports import ErrorReport
+from inference_proxy.protocols.refusals.error_reports import ErrorReport
 
 # Others are about the caller, the model or the time: 401, 402, 404, 408, 429, for example. 446 is Portkey's.
 STATUSES = (400, 403, 406, 413, 422, 446, 451)

@@ -5,7 +5,7 @@ Each words it differently. Some say it with a 500, and some in the stream of a 2
 
 import re
 
-from inference_proxy.protocols.error_reports import ErrorReport
+from inference_proxy.protocols.refusals.error_reports import ErrorReport
 
 # Other statuses are about the caller, the model or the time, whatever else their answer mentions.
 STATUSES = (400, 413, 422, 500)

@@ -7,8 +7,8 @@ known to be one: what a stream must know there follows from its cursor.
 
 from dataclasses import dataclass
 
-from conversations.surfaces.openai.pieces import is_cut
-from conversations.surfaces.openai.sequence import Order, Step, place_of
+from conversations.surfaces.openai.streams.pieces import is_cut
+from conversations.surfaces.openai.streams.sequence import Order, Step, place_of
 from inference_proxy.replies.frames import START, Cursor
 
 

@@ -5,10 +5,10 @@ from uuid import UUID
 from conversations.exceptions import MessageNotFound
 from conversations.models import Status
 from conversations.services.replies.follow import live_transcript, read_reasoning
-from conversations.surfaces.openai.events import ResponseEvents
 from conversations.surfaces.openai.queries import read_response_row
 from conversations.surfaces.openai.responses import Row, response_body, started_body
-from conversations.surfaces.openai.resuming import Said, cursor_behind
+from conversations.surfaces.openai.streams.events import ResponseEvents
+from conversations.surfaces.openai.streams.resuming import Said, cursor_behind
 from inference_proxy.replies.frames import START, Cursor
 from inference_proxy.replies.streams import SSE, StreamFormat
 

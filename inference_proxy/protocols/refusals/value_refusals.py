@@ -5,7 +5,7 @@ Such a refusal is that user's own. It says nothing of the fields that the servic
 
 import re
 
-from inference_proxy.protocols.error_reports import ErrorReport
+from inference_proxy.protocols.refusals.error_reports import ErrorReport
 
 STATUSES = (400, 422)
 # What services call the choices of a request.

@@ -10,12 +10,17 @@ from inference_proxy.exceptions import (
     ValueRefused,
 )
 from inference_proxy.protocols.compatibility import read_refusal
-from inference_proxy.protocols.content_refusals import is_about_content
-from inference_proxy.protocols.context_refusals import error_says_too_long, named_tokens, names_max_tokens, says_too_long
-from inference_proxy.protocols.error_reports import ErrorReport, read_error
-from inference_proxy.protocols.model_refusals import is_about_model
-from inference_proxy.protocols.service_troubles import is_about_account, trouble_of_event, trouble_of_response
-from inference_proxy.protocols.value_refusals import describe_bounds, refused_field
+from inference_proxy.protocols.refusals.content_refusals import is_about_content
+from inference_proxy.protocols.refusals.context_refusals import (
+    error_says_too_long,
+    named_tokens,
+    names_max_tokens,
+    says_too_long,
+)
+from inference_proxy.protocols.refusals.error_reports import ErrorReport, read_error
+from inference_proxy.protocols.refusals.model_refusals import is_about_model
+from inference_proxy.protocols.refusals.service_troubles import is_about_account, trouble_of_event, trouble_of_response
+from inference_proxy.protocols.refusals.value_refusals import describe_bounds, refused_field
 
 
 def failure_of_response(status: int, answer: bytes) -> UpstreamFailure:

@@ -17,7 +17,6 @@ import orjson
 from chatapi.database.connections import release_connections
 from chatapi.service_error import ServiceError
 from conversations.surfaces.openai.identifiers import message_form, reasoning_form
-from conversations.surfaces.openai.pieces import pieces
 from conversations.surfaces.openai.responses import (
     as_summary,
     message_item,
@@ -27,7 +26,8 @@ from conversations.surfaces.openai.responses import (
     reasoning_text,
     summary_part,
 )
-from conversations.surfaces.openai.sequence import Order, Place, Step, number_of
+from conversations.surfaces.openai.streams.pieces import pieces
+from conversations.surfaces.openai.streams.sequence import Order, Place, Step, number_of
 from inference_proxy.protocols.event_values import load_object
 from inference_proxy.replies.frames import START, Cursor, Frame, cursor_of, is_call, is_reasoning
 
