@@ -12,6 +12,7 @@ from chatapi.database.options import connection_settings, replica_settings
 from chatapi.environment import EnvironmentProblem, EnvironmentReader, has_domain
 from chatapi.observability.logs import logging_configuration
 from conversations.services.usage.model_prices import parse_prices
+from conversations.services.webhooks.signatures import check_secrets
 from conversations.surfaces.cross_origin import READ_HEADERS, SENT_HEADERS
 from inference_proxy.protocols import PROTOCOLS
 from inference_proxy.protocols.compatibility import CHANGES
@@ -100,7 +101,7 @@ try:
     # Where events are told; see `services.webhooks`. Several secrets while they change: each signs.
     WEBHOOK_ALLOW_PRIVATE = _environment.flag("WEBHOOK_ALLOW_PRIVATE", False)
     WEBHOOK_URL = _environment.receiver_url("WEBHOOK_URL", may_be_plain=WEBHOOK_ALLOW_PRIVATE)
-    WEBHOOK_SECRETS = _environment.webhook_secrets("WEBHOOK_SECRET")
+    WEBHOOK_SECRETS = check_secrets("WEBHOOK_SECRET", _environment.several("WEBHOOK_SECRET"))
     WEBHOOK_ATTEMPTS = _environment.whole("WEBHOOK_ATTEMPTS", 12, least=1, most=100)
     WEBHOOK_KEEP_DAYS = _environment.whole("WEBHOOK_KEEP_DAYS", 7, least=1, most=90)
     WEBHOOK_INCLUDE_TEXT = _environment.flag("WEBHOOK_INCLUDE_TEXT", False)

@@ -1,6 +1,5 @@
 """Typed access to environment variables: a method for each form that a value may have."""
 
-import base64
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -255,19 +254,6 @@ class EnvironmentReader:
         if any(len(secret) < least for secret in secrets):
             # The message does not repeat the value, because it is a secret.
             raise EnvironmentProblem(f"{name} must be a comma-separated list of texts of at least {least} characters")
-        return secrets
-
-    def webhook_secrets(self, name: str) -> list[str]:
-        """Return secrets in the form of Standard Webhooks: `whsec_` and 24 to 64 bytes in base64."""
-        secrets = self.several(name)
-        for secret in secrets:
-            try:
-                key = base64.b64decode(secret.removeprefix("whsec_"), validate=True)
-            except ValueError:
-                key = b""
-            if not secret.startswith("whsec_") or not 24 <= len(key) <= 64:
-                # The message does not repeat the value, because it is a secret.
-                raise EnvironmentProblem(f"{name} must be whsec_ and 24 to 64 random bytes in base64")
         return secrets
 
     def emails(self, name: str) -> frozenset[str]:

@@ -4,13 +4,9 @@ The receiver is called as other services are (see `chatapi.outgoing`): by a dead
 proxies. Without WEBHOOK_ALLOW_PRIVATE it is called at public addresses only.
 """
 
-import base64
 import functools
-import hashlib
-import hmac
 import random
 import time
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC
 from typing import Any
@@ -23,6 +19,7 @@ from chatapi.outgoing.connecting import AddressRefused
 from chatapi.outgoing.outbound import new_session, post_bytes
 from conversations.services.webhooks.outbox import Event
 from conversations.services.webhooks.public_addresses import is_public
+from conversations.services.webhooks.signatures import signature_headers
 from inference_proxy.upstream.retry_after import read_retry_after
 
 DEADLINE_S = 15.0
@@ -73,18 +70,6 @@ def payload(event: Event, text: str | None = None) -> bytes:
         data["text"] = text
     timestamp = event.created_at.astimezone(UTC).isoformat().replace("+00:00", "Z")
     return orjson.dumps({"type": event.kind, "timestamp": timestamp, "data": data})
-
-
-def signature_headers(event_id: str, timestamp: int, body: bytes, secrets: Sequence[str]) -> Mapping[str, str]:
-    """Return the headers with which a receiver checks who sends, what and when. Each secret signs."""
-    signed = f"{event_id}.{timestamp}.".encode() + body
-    keys = [base64.b64decode(secret.removeprefix("whsec_")) for secret in secrets]
-    signatures = [base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode() for key in keys]
-    return {
-        "webhook-id": event_id,
-        "webhook-timestamp": str(timestamp),
-        "webhook-signature": " ".join(f"v1,{signature}" for signature in signatures),
-    }
 
 
 def wait_before(attempt: int, retry_after_s: float) -> float:

@@ -21,10 +21,11 @@ from django.utils import timezone
 
 from conversations.models import WebhookEvent
 from conversations.services.webhooks import delivery, outbox
-from conversations.services.webhooks.delivery import signature_headers, wait_before
+from conversations.services.webhooks.delivery import wait_before
 from conversations.services.webhooks.keeper import deliver_due
 from conversations.services.webhooks.outbox import Outbox
 from conversations.services.webhooks.public_addresses import is_public
+from conversations.services.webhooks.signatures import signature_headers
 from conversations.tests.factories import make_conversation, make_message
 from conversations.tests.webhooks.conftest import SECRET
 from devstack.folder import PROJECT
