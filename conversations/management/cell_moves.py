@@ -1,6 +1,5 @@
 """The options of `move_history` that move a user to another cell, and back."""
 
-import json
 from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any, cast
@@ -13,6 +12,7 @@ from conversations.management.confirmation import confirm
 from conversations.management.failures import failing_clearly
 from conversations.management.hold_refusals import refuse_user_on_hold, saying_what_is_held
 from conversations.management.interruption import Interruption
+from conversations.management.receipts import print_receipt, receipt_file
 from conversations.management.users import user_named
 from conversations.services.history.cells import (
     MoveProblem,
@@ -50,12 +50,13 @@ def move_between_cells(options: dict[str, Any], stdout: OutputWrapper, stderr: O
             "Give --from USER with one of --to-cell, --erase-moved and --give-up, or --from-cell alone. Nothing was changed.",
             returncode=WRONG,
         )
-    with Interruption() as interruption, failing_clearly("Cannot read or write the archive"):
+    work = failing_clearly("Cannot read or write the archive")
+    with Interruption() as interruption, work, receipt_file(options["receipt"]) as file:
         try:
             result = _act(chosen[0], options, interruption, stderr)
         except (MoveProblem, ImportProblem) as problem:
             raise CommandError(f"{str(problem)[0].upper()}{str(problem)[1:]}.") from None
-    stdout.write(json.dumps(result.as_json(), indent=2))
+        print_receipt(result.as_json(), options, stdout, file)
     if result.differing:
         raise CommandError(f"These tables differ from the archive: {', '.join(result.differing)}. Do not tell the proxy.")
     if not result.is_complete:

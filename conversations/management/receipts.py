@@ -1,12 +1,14 @@
-"""The file to which a command writes its receipt."""
+"""The receipt of a command: printed, and written to a file."""
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
-from django.core.management.base import CommandError
+from django.core.management.base import CommandError, OutputWrapper
+from django.core.serializers.json import DjangoJSONEncoder
 
 from conversations.management.paths import require_writable
 
@@ -30,7 +32,15 @@ def receipt_file(path: Path | None) -> Iterator[TextIO | None]:
             path.unlink()
 
 
-def write_receipt(file: TextIO, text: str) -> None:
+def print_receipt(receipt: dict[str, Any], options: dict[str, Any], stdout: OutputWrapper, file: TextIO | None) -> None:
+    """Print a receipt, with `--json` on one line, and write it to its file if it has one."""
+    text = json.dumps(receipt, cls=DjangoJSONEncoder, indent=None if options["json"] else 2)
+    stdout.write(text)
+    if file is not None:
+        _write(file, text)
+
+
+def _write(file: TextIO, text: str) -> None:
     try:
         # An earlier, incomplete run may have left its receipt there.
         file.truncate(0)

@@ -95,6 +95,16 @@ def test_a_user_leaves_and_comes_back_with_everything(user: UserClient, manage: 
 
 
 @pytest.mark.django_db(transaction=True)
+def test_the_receipt_is_on_one_line_and_in_a_file_if_asked_for(user: UserClient, manage: Manage, tmp_path: Path) -> None:
+    fill(user)
+    receipt = tmp_path / "receipt.json"
+    named = ["--from", str(user.user_id), "--to-cell", str(tmp_path / "user.jsonl.gz")]
+    printed = manage("move_history", *named, "--json", "--receipt", str(receipt))
+    assert json.loads(printed)["is_complete"] and len(printed.splitlines()) == 1
+    assert receipt.read_text() == printed
+
+
+@pytest.mark.django_db(transaction=True)
 def test_writes_are_refused_from_the_switch_on(user: UserClient, stranger: UserClient, manage: Manage, tmp_path: Path) -> None:
     conversation = fill(user)
     reply = Message.objects.filter(conversation=conversation, role="assistant", content="an answer").first()

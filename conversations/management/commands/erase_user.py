@@ -1,13 +1,11 @@
 """`manage.py erase_user`: erase everything about one user. See services.history.erase."""
 
-import json
 from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
 
 from django.core.management.base import CommandError
-from django.core.serializers.json import DjangoJSONEncoder
 from redis.exceptions import RedisError
 
 from conversations.ids import parse_id
@@ -18,7 +16,7 @@ from conversations.management.hold_refusals import refuse_user_on_hold, saying_w
 from conversations.management.interruption import Interruption
 from conversations.management.operator_command import OperatorCommand
 from conversations.management.progress import ProgressReport
-from conversations.management.receipts import receipt_file, write_receipt
+from conversations.management.receipts import print_receipt, receipt_file
 from conversations.management.users import user_named
 from conversations.services.history.erase import (
     Receipt,
@@ -70,10 +68,7 @@ class Command(OperatorCommand):
                     receipt = self._erase(options, interruption)
             except RedisError as failure:
                 raise CommandError(f"The shared cache failed ({type(failure).__name__}). Run the command again.") from None
-            text = json.dumps(receipt.as_json(), cls=DjangoJSONEncoder, indent=None if options["json"] else 2)
-            self.stdout.write(text)
-            if file is not None:
-                write_receipt(file, text)
+            print_receipt(receipt.as_json(), options, self.stdout, file)
         if not options["dry_run"] and not receipt.is_complete:
             raise SystemExit(interruption.exit_code or 1)
 

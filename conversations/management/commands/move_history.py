@@ -1,6 +1,5 @@
 """`manage.py move_history`: give everything of one user to another, or to another cell. See services.history.move and cells."""
 
-import json
 from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any, cast
@@ -8,7 +7,6 @@ from uuid import UUID
 
 import psycopg
 from django.core.management.base import CommandError
-from django.core.serializers.json import DjangoJSONEncoder
 from django.db import IntegrityError
 
 from conversations.management import arguments
@@ -19,7 +17,7 @@ from conversations.management.hold_refusals import refuse_user_on_hold, saying_w
 from conversations.management.interruption import Interruption
 from conversations.management.operator_command import OperatorCommand
 from conversations.management.progress import ProgressReport
-from conversations.management.receipts import receipt_file, write_receipt
+from conversations.management.receipts import print_receipt, receipt_file
 from conversations.management.users import user_named
 from conversations.services.history.erase import is_erased_user
 from conversations.services.history.move import BATCH_SIZE, MoveReceipt, count_to_move, move_history
@@ -73,10 +71,7 @@ class Command(OperatorCommand):
                 if not options["yes"]:
                     confirm(lambda: _consequence(count_to_move(**users)), self.stderr)
                 receipt = self._move(users, options, interruption)
-            text = json.dumps(receipt.as_json(), cls=DjangoJSONEncoder, indent=None if options["json"] else 2)
-            self.stdout.write(text)
-            if file is not None:
-                write_receipt(file, text)
+            print_receipt(receipt.as_json(), options, self.stdout, file)
         if not options["dry_run"] and not receipt.is_complete:
             raise SystemExit(interruption.exit_code or 1)
 
