@@ -41,8 +41,7 @@ FROM conversations AS c, generate_series(1, CASE WHEN c.id = %(long)s THEN 5000 
 
 @pytest.fixture(autouse=True)
 def many_rows() -> None:
-    connection.close()
-    connection.pool.drain()  # type: ignore[attr-defined]
+    reset_statements()
     with connection.cursor() as cursor:
         for statement in (FILL_SQL, MESSAGES_SQL):
             cursor.execute(statement.replace(" % 2", " %% 2"), {"busy": BUSY_USER, "long": LONG})
@@ -106,6 +105,26 @@ def test_plans_read_no_table_and_sort_no_long_list_whatever_the_values_are() -> 
         # What changed is in the order of ids. It is looked through to a limit of its own.
         below_limit = plan[limits[0] + 1 :] if limits and "conversation_changes" not in statement else []
         assert not [line for line in below_limit if "->  Sort" in line or "Bitmap" in line], text
+
+
+def test_each_list_is_read_from_its_own_index() -> None:
+    """A value that said which list it is would be unknown to the plan, which then looked through all of the user's."""
+    for shown, index in {"favorites": "own_favorite", "archived": "archived", "all": "unarchived"}.items():
+        reset_statements()
+        is_favorited, is_archived = shown == "favorites" or None, shown == "archived"
+        for title in ("", "title 12"):
+            queries.read_conversation_page(
+                BUSY_USER, QueryDict(""), is_favorited=is_favorited, title=title, offset=0, is_archived=is_archived
+            )
+        plans = {statement: "\n".join(plan) for statement, plan in generic_plans().items() if "OFFSET" in statement}
+        assert len(plans) >= 2
+        for plan in plans.values():
+            assert f"idx_conversations_{index}" in plan, plan
+
+
+def reset_statements() -> None:
+    connection.close()
+    connection.pool.drain()  # type: ignore[attr-defined]
 
 
 def test_an_opened_conversation_is_read_in_the_order_of_an_index() -> None:

@@ -19,7 +19,7 @@ from conversations.keyset import SortKey, encode_cursor
 from conversations.known_times import with_conversation_times, with_message_times
 from conversations.message_batches import select_batch
 from conversations.models import Conversation, Message, QueuedMessage, Role, Status
-from conversations.prepared_statements import Parameter, PreparedStatement, Rows, read_all
+from conversations.prepared_statements import PreparedStatement, Rows, read_all
 from conversations.querysets import MessageQuerySet
 from conversations.services.conversations import trash_begins_at
 from conversations.surfaces.api.opening import ShortMessages
@@ -290,10 +290,9 @@ def read_conversation_page(
     `title` is text that their titles contain. No index finds it, so one request looks through MOST_EXAMINED; of those with a
     `tag` too. The page may then have fewer rows than its limit, and the cursor leads on. One query, or two with a title or tag.
     """
-    shared: dict[str, Any] = {"user_id": user_id, "is_favorited": is_favorited}
     order: dict[str, Any] = {"kind": CONVERSATIONS_CURSOR, "time_field": "updated_at"}
-    keys = _conversation_keys[is_archived, bool(tag)]
-    last = read_key(keys, params, offset=MOST_EXAMINED - 1, **order, **shared) if title or tag else None
+    keys = _conversation_keys[is_archived, is_favorited, bool(tag)]
+    last = read_key(keys, params, offset=MOST_EXAMINED - 1, user_id=user_id, **order) if title or tag else None
     # Without a time, the newest. Only the predecessor wrote rows without one.
     since = last.time if last else None
     chosen: dict[str, Any] = {
@@ -301,7 +300,8 @@ def read_conversation_page(
         "keys": [tag_key(tag)] if tag else None,
         "since": since,
     }
-    page = read_page(_conversation_page[is_archived], params, default=DEFAULT_LIMIT, offset=offset, **chosen, **order, **shared)
+    select = _conversation_page[is_archived, is_favorited]
+    page = read_page(select, params, default=DEFAULT_LIMIT, offset=offset, user_id=user_id, **chosen, **order)
     next_cursor = page.next
     if next_cursor is None and since is not None:
         # All conversations of that time were looked through.
@@ -331,16 +331,15 @@ def _trash_page(user_id: UUID, kept_since: datetime, after_time: datetime | None
 
 def _select_conversations(
     is_archived: bool,
-    user_id: Parameter,
     is_favorited: bool | None,
+    user_id: UUID,
     title: str | None,
     keys: list[str] | None,
     since: datetime | None,
     after_time: datetime | None,
     after_id: UUID | None,
 ) -> Rows:
-    owned = Conversation.objects.filter(user_id=user_id)
-    conversations = owned.in_list(is_archived=is_archived, is_favorited=is_favorited)
+    conversations = Conversation.objects.owned_by(user_id).in_list(is_archived=is_archived, is_favorited=is_favorited)
     if title is not None:
         conversations = conversations.titled_with(title)
     if keys is not None:
@@ -352,9 +351,9 @@ def _select_conversations(
 
 def _select_keys(
     is_archived: bool,
+    is_favorited: bool | None,
     is_tagged: bool,
     user_id: UUID,
-    is_favorited: bool | None,
     after_time: datetime | None,
     after_id: UUID | None,
 ) -> Rows:
@@ -364,16 +363,12 @@ def _select_keys(
     return select_page(conversations.newest_activity_first(), (), "updated_at", after_time, after_id)
 
 
-# One statement for each list, so that its SQL names the list's index.
+# One statement for each list: PostgreSQL uses the index of a list only if the SQL, not a value, says which one it is.
+_LISTS = tuple(product((False, True), (None, False, True)))
 _conversation_page = {
-    archived: PreparedStatement(
-        partial(_select_conversations, archived),
-        around=PAGE_WITH_RUNNING_SQL,
-        more=(RUNNING,),
-    )
-    for archived in (False, True)
+    one: PreparedStatement(partial(_select_conversations, *one), around=PAGE_WITH_RUNNING_SQL, more=(RUNNING,))
+    for one in _LISTS
 }
 _conversation_keys = {
-    (archived, tagged): PreparedStatement(partial(_select_keys, archived, tagged))
-    for archived, tagged in product((False, True), repeat=2)
+    (*one, tagged): PreparedStatement(partial(_select_keys, *one, tagged)) for one, tagged in product(_LISTS, (False, True))
 }
