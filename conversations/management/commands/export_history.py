@@ -73,45 +73,35 @@ class Command(OperatorCommand):
             _refuse_name(options["output"], options["format"])
         with Interruption() as interruption, failing_clearly("Cannot write the file"):
             options["user"] = user_named(options["user"])
-            export = self._export_everything if options["everything"] else self._export
-            result: Any = export(options, interruption)
+            result = self._export(options, interruption)
         self._summarize(result, options)
 
-    def _export(self, options: dict[str, Any], interruption: Interruption) -> ExportResult:
+    def _export(self, options: dict[str, Any], interruption: Interruption) -> ExportResult | EverythingResult:
         silent = not options["verbosity"]
         with (
             ProgressReport("conversations exported", self.stderr, total=None, is_silent=silent) as progress,
             export_file(options["output"]) as target,
         ):
-            result = export_history(
-                target=target,
-                file_format=options["format"] or _format_of(options["output"]),
-                user_id=options["user"],
-                is_anonymous=options["anonymous"],
-                since=options["since"],
-                before=options["until"],
-                batch_size=options["batch_size"],
-                should_stop=interruption,
-                on_batch=lambda so_far: progress.reach(so_far.conversations),
-            )
+            shared: dict[str, Any] = {
+                "target": target,
+                "user_id": options["user"],
+                "should_stop": interruption,
+                "on_batch": lambda so_far: progress.reach(so_far.conversations),
+            }
+            result: ExportResult | EverythingResult
+            if options["everything"]:
+                result = export_everything(**shared)
+            else:
+                result = export_history(
+                    file_format=options["format"] or _format_of(options["output"]),
+                    is_anonymous=options["anonymous"],
+                    since=options["since"],
+                    before=options["until"],
+                    batch_size=options["batch_size"],
+                    **shared,
+                )
             if not result.is_complete:
                 # An exception makes export_file remove the unfinished file.
-                raise SystemExit(interruption.exit_code)
-        return result
-
-    def _export_everything(self, options: dict[str, Any], interruption: Interruption) -> EverythingResult:
-        silent = not options["verbosity"]
-        with (
-            ProgressReport("conversations exported", self.stderr, total=None, is_silent=silent) as progress,
-            export_file(options["output"]) as target,
-        ):
-            result = export_everything(
-                target=target,
-                user_id=options["user"],
-                should_stop=interruption,
-                on_batch=lambda so_far: progress.reach(so_far.conversations),
-            )
-            if not result.is_complete:
                 raise SystemExit(interruption.exit_code)
         return result
 
