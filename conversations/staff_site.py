@@ -27,10 +27,10 @@ from chatapi.permits.shares import at_most
 from chatapi.service_error import ServiceError
 from conversations.models.staff import AccessKind
 from conversations.sign_in import pages, provider_pages, rechecks, second_factor
+from conversations.sign_in.limits import TooManyAttempts, count_attempt
 from conversations.sign_in.methods import PASSWORD, is_single_sign_on_set_up, method_of
 from conversations.sign_in.second_factor import State
 from conversations.sign_in.staff_sessions import forget_ended, note_session
-from conversations.sign_in_limits import TooManyAttempts, count_attempt
 from conversations.staff_reason import lacks_reason, reason_of, reason_page
 
 logger = logging.getLogger(__name__)

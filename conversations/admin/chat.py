@@ -14,7 +14,7 @@ from conversations.keyset import SortKey, after_key, decode_cursor, encode_curso
 from conversations.models import Message, QueuedMessage, Role
 from conversations.placeholders import TEXT
 from conversations.querysets import MessageQuerySet
-from conversations.services.replies.queue import waiting_in
+from conversations.services.replies.queued_rows import waiting_in
 
 MESSAGES_SHOWN = 50
 # Newer messages shown below a requested message.

@@ -8,7 +8,7 @@ from django.db.models import Q
 
 
 class QueuedMessage(models.Model):
-    """A message that waits for its turn. Only `services.replies.queue` and `services.sending` write it.
+    """A message that waits for its turn. Only `services.replies.queued_rows` and `services.sending` write it.
 
     It is no row of `messages` until its turn comes, so nothing that reads a conversation can take it for a part of it. Then the
     question and its reply get the ids that were chosen here. The row stays until the inference service is asked.

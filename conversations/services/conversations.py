@@ -24,7 +24,7 @@ from conversations.prepared_statements import Delete, Insert, PreparedStatement,
 from conversations.querysets import ConversationQuerySet
 from conversations.services.assistants import find_assistant
 from conversations.services.history.holds import refuse_held, refusing_held
-from conversations.services.replies.queue import drop_queue
+from conversations.services.replies.queued_rows import drop_queue
 from conversations.services.replies.stop import stop_running_reply
 from conversations.services.sending.creation_keys import create_once
 from conversations.services.sending.model_tags import may_choose, require_allowed

@@ -18,9 +18,9 @@ from chatapi.incoming.client_address import address_group
 from conversations.models.staff import AccessKind
 from conversations.services.staff.access import Reader, note_list
 from conversations.sign_in import second_factor, staff_sessions
+from conversations.sign_in.limits import count_attempt
 from conversations.sign_in.methods import PASSWORD, method_of
 from conversations.sign_in.second_factor import State
-from conversations.sign_in_limits import count_attempt
 from conversations.staff_reason import reason_of
 
 logger = logging.getLogger(__name__)

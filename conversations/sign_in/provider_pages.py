@@ -15,10 +15,10 @@ from chatapi.permits.shares import at_most
 from chatapi.service_error import ServiceError
 from conversations.models.staff import AccessKind
 from conversations.services.staff.access import Reader, note_list
+from conversations.sign_in.limits import TooManyAttempts, count_start, give_start_back
 from conversations.sign_in.methods import SINGLE_SIGN_ON, is_single_sign_on_set_up
 from conversations.sign_in.refusals import SignInRefused
 from conversations.sign_in.staff_sessions import forget_ended
-from conversations.sign_in_limits import TooManyAttempts, count_start, give_start_back
 
 logger = logging.getLogger(__name__)
 

@@ -345,7 +345,7 @@ DELETES = {
     "services/changes/keeping": "what /api/changes tells, which is no history",
     "services/replies/leases": "workers",
     "services/replies/early_stops": "stops of chats that do not exist yet",
-    "services/replies/queue": "messages that wait, which were never said",
+    "services/replies/queued_rows": "messages that wait, which were never said",
     "services/sending/queue": "messages that wait, which were never said",
     "services/sending/queued_turns": "messages that wait, which were never said",
     "services/sending/queue_keeper": "messages that wait, which were never said",

@@ -10,7 +10,7 @@ from chatapi.observability.metrics import STATEMENT_BUCKETS
 from conversations.models import Message, Status
 from conversations.services.replies.ending import interrupt_if_abandoned
 from conversations.services.replies.keyed import find_keyed_reply
-from conversations.services.replies.queue import drop_queue, hold_queue
+from conversations.services.replies.queued_rows import drop_queue, hold_queue
 from conversations.services.replies.stop_marks import mark_stop
 from conversations.services.replies.store import live_replies
 

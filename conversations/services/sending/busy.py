@@ -26,7 +26,7 @@ from conversations.exceptions import GenerationInProgress, MessagesWait
 from conversations.models import Message, Status
 from conversations.services.replies.follow import reply_poller
 from conversations.services.replies.poll import NOTE_LIFETIME_S
-from conversations.services.replies.queue import hold_behind, release
+from conversations.services.replies.queued_rows import hold_behind, release
 from conversations.services.replies.stop import stop_one_reply
 from conversations.services.replies.store import live_replies
 from conversations.services.sending.permits import ahead_of_queue, inherited_permit

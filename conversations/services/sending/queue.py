@@ -31,7 +31,7 @@ from conversations.new_ids import new_id
 from conversations.querysets import MessageQuerySet
 from conversations.services.replies.ending import interrupt_abandoned_in
 from conversations.services.replies.next_in_queue import note_started, start_next
-from conversations.services.replies.queue import waiting_in
+from conversations.services.replies.queued_rows import waiting_in
 from conversations.services.replies.stop_marks import is_marked
 from conversations.services.replies.store import live_replies
 from conversations.services.sending.permits import Beginning, room_for_reply
