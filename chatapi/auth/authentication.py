@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -22,6 +23,7 @@ from rest_framework import authentication, exceptions
 from rest_framework.request import Request
 
 from chatapi.auth.remembered_tokens import RememberedToken, cache_key, recall, recalling, remember
+from chatapi.database.connections import release_connections
 from chatapi.database.recent_writes import note_write, user_key
 from chatapi.incoming.client_address import address_group
 from chatapi.limits.rejected_tokens import rejected_tokens
@@ -29,6 +31,7 @@ from chatapi.observability import metrics
 from chatapi.observability.logs import user_id_var
 from chatapi.observability.tracing import trace_headers, traced
 from chatapi.outgoing.outbound import UnusableResponse, call_json_idempotently, new_session
+from chatapi.permits.permit import BRIEF_WAIT_S
 from chatapi.service_error import ServiceError
 
 logger = logging.getLogger(__name__)
@@ -111,6 +114,10 @@ class TokenValidator:
         self._ask("check.setup.token")
 
     def _follow(self, call: Future[Caller | None]) -> Caller | None:
+        with suppress(TimeoutError):
+            return call.result(timeout=BRIEF_WAIT_S)
+        # The auth service is slow, which must not keep the requests of known users waiting.
+        release_connections()
         try:
             return call.result(timeout=2 * VALIDATION_DEADLINE_S)
         except TimeoutError:

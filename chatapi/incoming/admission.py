@@ -21,9 +21,6 @@ from chatapi.permits.permit import Permit, Permits
 from chatapi.permits.shares import at_most
 from chatapi.service_error import ERROR_KEY, ServiceError
 
-# A request uses its connection for only part of its time, and one that waits for a lock must not keep the others waiting.
-# The two lines have this many places each, so the one that asks less of the database never waits long.
-PLACES_PER_CONNECTION = 2
 PATIENCE_S = 30.0
 # The queues, by their names in metrics.
 SENDS, OTHERS = "sends", "others"
@@ -68,7 +65,9 @@ class Admission:
         global _admission
         _admission = self
         self._application = application
-        self.requests = Permits(LIMIT, at_most(PLACES_PER_CONNECTION * settings.DB_POOL_SIZE))
+        # As many in each line as there are connections. More would wait again for a connection, which costs more than waiting
+        # here. One line alone can have all connections, and the one that asks less of the database never waits long.
+        self.requests = Permits(LIMIT, at_most(settings.DB_POOL_SIZE))
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "")

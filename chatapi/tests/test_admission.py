@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from chatapi.incoming import admission as admission_module
-from chatapi.incoming.admission import PLACES_PER_CONNECTION, Admission, Overloaded, do_requests_wait, release_permit
+from chatapi.incoming.admission import Admission, Overloaded, do_requests_wait, release_permit
 from chatapi.service_error import ERROR_KEY
 from tests.support.waiting import LIMIT_S, wait_until
 
-PLACES = PLACES_PER_CONNECTION
+PLACES = 2
 
 
 def send(conversation: object) -> str:
@@ -47,7 +47,7 @@ def work() -> Iterator[Work]:
 
 @pytest.fixture
 def ask(settings: Any, work: Work) -> Iterator[Callable[..., Any]]:
-    settings.DB_POOL_SIZE = 1
+    settings.DB_POOL_SIZE = PLACES
     application = Admission(work)
     with ThreadPoolExecutor(20) as clients:
         yield lambda path, method="POST": clients.submit(application, {"PATH_INFO": path, "REQUEST_METHOD": method}, None)
@@ -75,7 +75,7 @@ def test_a_request_that_waits_for_something_else_lets_the_next_one_in(ask: Calla
 
 
 def test_a_failure_leaves_its_place(settings: Any) -> None:
-    settings.DB_POOL_SIZE = 1
+    settings.DB_POOL_SIZE = PLACES
 
     def fail(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         raise RuntimeError("it failed")

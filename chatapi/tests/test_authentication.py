@@ -323,6 +323,25 @@ def test_many_new_users_of_one_address_wait_for_one_another(
     assert len(outbound.calls) == 20
 
 
+def test_those_who_wait_for_a_slow_service_let_others_in(
+    outbound: responses.RequestsMock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two requests with the same token one asks the service, and the other waits for its verdict."""
+    has_let_in = threading.Event()
+    monkeypatch.setattr(authentication, "release_connections", has_let_in.set)
+    monkeypatch.setattr(authentication, "BRIEF_WAIT_S", 0.01)
+    monkeypatch.setattr(authentication, "remember_user", lambda **_: None)
+    gate = Gate(outbound, (200, {}, json.dumps(valid())))
+    validator = TokenValidator()
+    with ThreadPoolExecutor(2) as threads:
+        calls = [threads.submit(validator.validate, "a-token", "203.0.113.7") for _ in range(2)]
+        assert gate.asked.acquire(timeout=LIMIT_S)
+        assert has_let_in.wait(LIMIT_S)
+        gate.opened.set()
+        assert {call.result(LIMIT_S).id for call in calls} == {uuid.UUID(USER_ID)}  # type: ignore[union-attr]
+    assert len(outbound.calls) == 1
+
+
 # --- What is remembered ------------------------------------------------------------------------------------------------
 
 
