@@ -6,7 +6,7 @@ are refused, or one user's could be sent with another's request; proxies from th
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http import HTTPStatus
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any, NamedTuple
@@ -74,7 +74,7 @@ def call_json(
     `UnusableResponse` for a success without JSON.
     """
     call = Call(deadline_s, patience)
-    with _answer_to(call, session, method, url, deadline_s, json=json, data=form, headers=headers) as response:
+    with answer_to(call, session, method, url, deadline_s, json=json, data=form, headers=headers) as response:
         body = _read_body(response)
     if call.is_late:
         # Its end is ours, not the service's.
@@ -90,30 +90,8 @@ def call_json(
     return ServiceResponse(response.status_code, answer, response.headers.get("Retry-After", ""))
 
 
-def post_bytes(
-    session: requests.Session,
-    url: str,
-    *,
-    body: bytes,
-    headers: dict[str, str],
-    deadline_s: float,
-    may_connect: Callable[[str], bool],
-) -> ServiceResponse:
-    """Post these bytes and return the answer without its body, of which at most READ_BYTES are read.
-
-    Holds no database connection while it waits. Raises `requests.RequestException` where there is no answer in time.
-    """
-    call = Call(deadline_s, may_connect=may_connect)
-    with _answer_to(call, session, "POST", url, deadline_s, data=body, headers=headers) as response:
-        # A short body that is read to its end leaves the connection for the next call.
-        with contextlib.suppress(urllib3.exceptions.HTTPError, OSError):
-            response.raw.read1(READ_BYTES)
-            response.raw.read1(1)
-    return ServiceResponse(response.status_code, {}, response.headers.get("Retry-After", ""))
-
-
 @contextlib.contextmanager
-def _answer_to(
+def answer_to(
     call: Call, session: requests.Session, method: str, url: str, deadline_s: float, **request: Any
 ) -> Iterator[requests.Response]:
     """Send a request as this call, and yield its answer before its body. Raises `requests.ReadTimeout` if it is late."""

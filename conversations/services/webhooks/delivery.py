@@ -4,19 +4,23 @@ The receiver is called as other services are (see `chatapi.outgoing`): by a dead
 proxies. Without WEBHOOK_ALLOW_PRIVATE it is called at public addresses only.
 """
 
+import contextlib
 import functools
 import random
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC
 from typing import Any
 
 import orjson
 import requests
+import urllib3.exceptions
 from django.conf import settings
 
+from chatapi.outgoing.calls import Call
 from chatapi.outgoing.connecting import AddressRefused
-from chatapi.outgoing.outbound import new_session, post_bytes
+from chatapi.outgoing.outbound import READ_BYTES, answer_to, new_session
 from conversations.services.webhooks.outbox import Event
 from conversations.services.webhooks.public_addresses import is_public
 from conversations.services.webhooks.signatures import signature_headers
@@ -50,17 +54,28 @@ def deliver(event: Event, text: str | None = None) -> Outcome:
         "Content-Type": "application/json",
         **signature_headers(str(event.id), int(time.time()), body, settings.WEBHOOK_SECRETS),
     }
-    may_connect = _any_address if settings.WEBHOOK_ALLOW_PRIVATE else is_public
     try:
-        answer = post_bytes(
-            _session(), settings.WEBHOOK_URL, body=body, headers=headers, deadline_s=DEADLINE_S, may_connect=may_connect
-        )
+        status, retry_after = _post(body, headers)
     except requests.RequestException as failure:
         return Outcome(_reason(failure))
-    if 200 <= answer.status < 300:
+    if 200 <= status < 300:
         return Outcome()
-    wait_s = read_retry_after(answer.retry_after, most_s=MOST_RETRY_AFTER_S) or 0
-    return Outcome(f"status {answer.status}", is_final=answer.status == GONE, retry_after_s=wait_s)
+    wait_s = read_retry_after(retry_after, most_s=MOST_RETRY_AFTER_S) or 0
+    return Outcome(f"status {status}", is_final=status == GONE, retry_after_s=wait_s)
+
+
+def _post(body: bytes, headers: Mapping[str, str]) -> tuple[int, str]:
+    """Return the status of the receiver's answer, and its header `Retry-After`.
+
+    Holds no database connection while it waits. Raises `requests.RequestException` if there is no answer in time.
+    """
+    call = Call(DEADLINE_S, may_connect=_any_address if settings.WEBHOOK_ALLOW_PRIVATE else is_public)
+    with answer_to(call, _session(), "POST", settings.WEBHOOK_URL, DEADLINE_S, data=body, headers=headers) as response:
+        # A short body that is read to its end leaves the connection for the next call.
+        with contextlib.suppress(urllib3.exceptions.HTTPError, OSError):
+            response.raw.read1(READ_BYTES)
+            response.raw.read1(1)
+    return response.status_code, response.headers.get("Retry-After", "")
 
 
 def payload(event: Event, text: str | None = None) -> bytes:
