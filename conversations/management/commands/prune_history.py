@@ -102,20 +102,7 @@ class Command(OperatorCommand):
 
     def handle(self, **options: Any) -> None:
         criteria = _criteria(options)
-        if options["by_rules"] and (criteria.chooses or criteria.include_favorites):
-            raise CommandError("--by-rules takes no criteria: the rules say which conversations.", returncode=2)
-        if options["archives"] and not (options["by_rules"] and options["archives"].is_dir()):
-            raise CommandError("--archives names a folder that exists, and goes with --by-rules.", returncode=2)
-        if not criteria.chooses and not options["by_rules"]:
-            raise CommandError(
-                "Choose which conversations to delete: --older-than, --user, --expired, … (see --help).", returncode=2
-            )
-        if criteria.user_id and criteria.is_anonymous:
-            raise CommandError("--user and --anonymous exclude each other. Use only one of them.", returncode=2)
-        if options["archive"]:
-            if problem := problem_with_name(options["archive"]):
-                raise CommandError(f"Cannot write the archive: {problem}", returncode=2)
-            require_writable(options["archive"], "Cannot write the archive")
+        _refuse_wrong(options, criteria)
         advice = CONTINUED if options["archive"] else ""
         with Interruption(options["max_seconds"]) as interruption, failing_clearly("Cannot write the archive", advice):
             if options["by_rules"]:
@@ -202,6 +189,24 @@ class Command(OperatorCommand):
             self.stdout.write(numbers + ("." if result.is_complete else "; stopped before the end."))
             if result.on_hold:
                 self.stdout.write(f"On hold and spared: {result.on_hold:,} conversations.")
+
+
+def _refuse_wrong(options: dict[str, Any], criteria: PruneCriteria) -> None:
+    """Refuse options that do not go together, and an archive that can't be written, before anything is read."""
+    if options["by_rules"] and (criteria.chooses or criteria.include_favorites):
+        raise CommandError("--by-rules takes no criteria: the rules say which conversations.", returncode=2)
+    if options["archives"] and not (options["by_rules"] and options["archives"].is_dir()):
+        raise CommandError("--archives names a folder that exists, and goes with --by-rules.", returncode=2)
+    if not criteria.chooses and not options["by_rules"]:
+        raise CommandError(
+            "Choose which conversations to delete: --older-than, --user, --expired, … (see --help).", returncode=2
+        )
+    if criteria.user_id and criteria.is_anonymous:
+        raise CommandError("--user and --anonymous exclude each other. Use only one of them.", returncode=2)
+    if options["archive"]:
+        if problem := problem_with_name(options["archive"]):
+            raise CommandError(f"Cannot write the archive: {problem}", returncode=2)
+        require_writable(options["archive"], "Cannot write the archive")
 
 
 def _criteria(options: dict[str, Any]) -> PruneCriteria:
