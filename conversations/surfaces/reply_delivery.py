@@ -258,6 +258,14 @@ def wait_for_reply(follower: Follower) -> dict[str, Any]:
     return error
 
 
+def wait_for_turn(turn: Turn, is_present: Presence, *, user_id: UUID | None) -> dict[str, Any]:
+    """Begin a turn's reply and wait until it has ended, as `wait_for_reply` does. Counts as an open stream meanwhile."""
+    with open_permit(_owner_id(turn, user_id), is_present, limited=turn.request is None) as permit:
+        error = wait_for_reply(begin_generation(turn, is_present))
+        permit.release()
+    return error
+
+
 def failure_of(turn: Turn, error: dict[str, Any]) -> UpstreamFailure:
     """Return the failure that an `error` event of a turn's reply reports."""
     kind = FAILURES.get(error["error"], UpstreamError)
@@ -300,10 +308,7 @@ def deliver(
             return Response(_read_waiting(turn, read_message), status=202, headers=headers)
         begin_generation(turn, is_present, is_background=True).close()
         return Response(read_message(turn.reply_id), status=202, headers=headers)
-    with open_permit(_owner_id(turn, user_id), is_present, limited=turn.request is None) as permit:
-        error = wait_for_reply(begin_generation(turn, is_present))
-        permit.release()
-    if error:
+    if error := wait_for_turn(turn, is_present, user_id=user_id):
         raise failure_of(turn, error)
     return Response(read_message(turn.reply_id), headers=headers)
 

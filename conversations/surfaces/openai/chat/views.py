@@ -23,14 +23,12 @@ from conversations.surfaces.openai.queries import read_response_row
 from conversations.surfaces.openai.repeats import note_delivered, note_stream_delivered
 from conversations.surfaces.reply_delivery import (
     Delivery,
-    begin_generation,
     failure_of,
-    open_permit,
     presence_of,
     reply_headers,
     stream_turn,
     turn_ids,
-    wait_for_reply,
+    wait_for_turn,
 )
 from conversations.surfaces.request_weights import sends_for
 
@@ -62,10 +60,7 @@ class CompletionView(RepeatedRequests):
             noted = partial(note_stream_delivered, turn)
             return stream_turn(request._request, turn, chunks, headers, user_id=user_id, resumes=False, on_delivered=noted)
         is_present = presence_of(request._request)
-        with open_permit(user_id, is_present, limited=turn.request is None) as permit:
-            error = wait_for_reply(begin_generation(turn, is_present))
-            permit.release()
-        if error:
+        if error := wait_for_turn(turn, is_present, user_id=user_id):
             raise failure_of(turn, error)
         row = read_row()
         if row["status"] == Status.STREAMING:

@@ -11,6 +11,7 @@ from chatapi.api.views import ViewSet
 from chatapi.api.wire import Response
 from chatapi.limits.throttling import SendThrottle
 from conversations.services.replies.stop import stop_one_reply
+from conversations.services.sending.turn import Turn
 from conversations.surfaces.callers import caller_id
 from conversations.surfaces.headers import read_idempotency_key
 from conversations.surfaces.openai import operations
@@ -29,11 +30,10 @@ from conversations.surfaces.query_parameters import read_flag, read_whole_number
 from conversations.surfaces.reply_delivery import (
     Delivery,
     begin_generation,
-    open_permit,
     presence_of,
     stream_reply,
     stream_turn,
-    wait_for_reply,
+    wait_for_turn,
 )
 from conversations.surfaces.request_weights import sends_for
 
@@ -57,31 +57,32 @@ class ResponseViewSet(ViewSet, RepeatedRequests):
         delivery = Delivery.LATER if is_background else Delivery.SSE
         turn = begin_response(request._request, question, key=key, delivery=delivery)
         if body.stream:
-            events, _ = event_stream(turn.reply_id, user_id)
-            return stream_turn(
-                request._request,
-                turn,
-                events,
-                {},
-                user_id=user_id,
-                is_background=is_background,
-                resumes=False,
-                on_delivered=partial(note_stream_delivered, turn),
-            )
+            return self._stream(request, turn, user_id, is_background=is_background)
         if is_background:
             begin_generation(turn, presence_of(request._request), is_background=True).close()
             note_delivered(turn)
             return self._respond(turn.reply_id, user_id)
         is_present = presence_of(request._request)
-        with open_permit(user_id, is_present, limited=turn.request is None) as permit:
-            wait_for_reply(begin_generation(turn, is_present))
-            permit.release()
-        body_of_answer = response_body(read_response_row(turn.reply_id, user_id))
-        if body_of_answer["status"] == "in_progress":
+        wait_for_turn(turn, is_present, user_id=user_id)
+        shown = response_body(read_response_row(turn.reply_id, user_id))
+        if shown["status"] == "in_progress":
             raise StillRunning
         if is_present():
             note_delivered(turn)
-        return Response(body_of_answer)
+        return Response(shown)
+
+    def _stream(self, request: Request, turn: Turn, user_id: UUID, *, is_background: bool) -> HttpResponseBase:
+        events, _ = event_stream(turn.reply_id, user_id)
+        return stream_turn(
+            request._request,
+            turn,
+            events,
+            {},
+            user_id=user_id,
+            is_background=is_background,
+            resumes=False,
+            on_delivered=partial(note_stream_delivered, turn),
+        )
 
     @operations.read_response
     def retrieve(self, request: Request, response_id: str) -> HttpResponseBase:
