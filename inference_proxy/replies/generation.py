@@ -300,7 +300,7 @@ class Generation:
 
     def _rest(self, events: int) -> bool:
         """Rest after a read, where the pace asks for it; return whether it did. A stop ends the rest."""
-        rest_s = self._pacer.rest_after(events, time.monotonic())
+        rest_s = self._pacer.rest_after(events, time.monotonic(), has_begun=self._account.has_begun)
         if not rest_s:
             return False
         # Clear before looking, so that no stop is missed.

@@ -4,13 +4,17 @@ A read, a wake-up and a write cost more than a token. So where many replies shar
 gather. The cost of a token then falls as the number of replies grows, and the delay grows with it.
 """
 
+import math
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 
-# The first reads are never followed by a rest, so the user sees the beginning at once.
+from chatapi.incoming.admission import do_requests_wait
+
+# The first reads are not followed by a rest, so the user sees the beginning at once. While requests wait, only the first word
+# is shown at once: then others get theirs.
 UNPACED_READS = 3
 # A rest must gather at least this many tokens, or it would cost more than it saves.
 LEAST_TOKENS_GATHERED = 2
@@ -66,17 +70,25 @@ rest_timer = RestTimer()
 class Pacer:
     """The pace of one reply. `pause_s` tells how long a rest is right now, in seconds; 0 means none."""
 
+    # How long a token took at the last read of any reply: the best guess for one that has just begun.
+    _usual_interval_s = math.inf
+
     def __init__(self, pause_s: Callable[[], float]) -> None:
         self._pause_s = pause_s
         self._reads = 0
         self._read_at = 0.0
 
-    def rest_after(self, events: int, now: float) -> float:
-        """Return how long to rest after a read at `now` (monotonic) that brought `events` events; 0 means no rest."""
-        interval_s = (now - self._read_at) / (events or 1)
+    def rest_after(self, events: int, now: float, *, has_begun: bool = True) -> float:
+        """Return how long to rest after a read at `now` (monotonic) that brought `events` events; 0 means no rest.
+
+        `has_begun` says that the model has said something.
+        """
+        interval_s = Pacer._usual_interval_s
+        if self._reads:
+            interval_s = Pacer._usual_interval_s = (now - self._read_at) / (events or 1)
         self._read_at = now
         self._reads += 1
-        if self._reads <= UNPACED_READS:
+        if self._reads <= UNPACED_READS and not (has_begun and do_requests_wait()):
             return 0.0
         pause_s = self._pause_s()
         return max(pause_s, LEAST_TOKENS_GATHERED * interval_s) if pause_s > interval_s else 0.0

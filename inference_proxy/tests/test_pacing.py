@@ -1,5 +1,6 @@
 """Pauses between the reads of fast replies, so that a process with many of them wakes up less often."""
 
+import math
 import threading
 import time
 import uuid
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from inference_proxy.protocols.base import GenerationRequest
+from inference_proxy.replies import pacing
 from inference_proxy.replies.generation import Generation
 from inference_proxy.replies.pacing import UNPACED_READS, Pacer
 from inference_proxy.replies.store import FinishedReply
@@ -97,6 +99,21 @@ def test_only_a_reply_whose_tokens_would_gather_rests() -> None:
     fast, slow = Pacer(lambda: 0.1), Pacer(lambda: 0.1)
     assert [fast.rest_after(1, at / 100) for at in range(1, 7)] == [0, 0, 0, 0.1, 0.1, 0.1]
     assert [slow.rest_after(1, at / 5) for at in range(1, 7)] == [0, 0, 0, 0, 0, 0]
+
+
+@pytest.mark.parametrize(("every_s", "rest_s"), [(0.01, 0.1), (0.2, 0)])
+def test_while_requests_wait_only_the_first_word_comes_at_once(
+    monkeypatch: pytest.MonkeyPatch, every_s: float, rest_s: float
+) -> None:
+    monkeypatch.setattr(pacing, "do_requests_wait", lambda: True)
+    monkeypatch.setattr(Pacer, "_usual_interval_s", math.inf)
+    earlier, pacer = Pacer(lambda: 0.1), Pacer(lambda: 0.1)
+    for number in range(2):
+        earlier.rest_after(1, number * every_s)
+    assert pacer.rest_after(1, 0, has_begun=False) == 0
+    assert [pacer.rest_after(1, at * every_s) for at in range(1, 3)] == [rest_s, rest_s]
+    # One that begins with its first word.
+    assert Pacer(lambda: 0.1).rest_after(1, 0) == rest_s
 
 
 def test_a_rest_gathers_at_least_two_tokens() -> None:
