@@ -15,7 +15,7 @@ from django.conf import settings
 from django.core.cache import cache, caches
 from django.http import HttpRequest
 
-from chatapi.cache.rates import Count
+from chatapi.cache.rates import meter
 from chatapi.environment import Rate
 from chatapi.limits.throttling import EARLY_COUNT, EARLY_THROTTLE, USER, EarlyCount, UserThrottle
 
@@ -50,13 +50,6 @@ def remember(key: str, token: RememberedToken, seconds: float) -> None:
 
 def recall(key: str) -> RememberedToken | None:
     return _token_of(cache.get(key))
-
-
-def recall_and_count(key: str, counted: str, rate: Rate) -> tuple[RememberedToken | None, Count | None]:
-    """Recall a token, and count its user under `counted` and the user's id if that is possible in the same round trip."""
-    # Both caches of this project have this method: see process_cache and shared_cache.
-    value, count = cache.get_and_count(key, counted, rate)  # type: ignore[attr-defined]
-    return _token_of(value), count
 
 
 def _token_of(value: Any) -> RememberedToken | None:
@@ -94,7 +87,8 @@ def recalling(request: HttpRequest) -> Callable[[str], RememberedToken | None]:
     prefix = f"throttle:{throttle.scope}:{USER}"
 
     def recall_and_note(key: str) -> RememberedToken | None:
-        token, count = recall_and_count(key, prefix, rate)
+        value, count = meter.get_and_count(key, prefix, rate)
+        token = _token_of(value)
         if token is not None and count is not None:
             request.META[EARLY_COUNT] = EarlyCount(f"{prefix}{token.user_id}", count)
         return token

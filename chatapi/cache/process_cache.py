@@ -15,7 +15,7 @@ class ProcessCache(LocMemCache):
         return process_meter.count(key, rate, places)
 
     def get_and_count(self, key: str, counted: str, rate: Rate) -> tuple[Any, Count | None]:
-        """Return the value of a key. Unlike a shared cache, this one leaves the counting to `count`: that is no round trip."""
+        # `count` takes no round trip here.
         return self.get(key), None
 
     def give_place_back(self, key: str, rate: Rate) -> None:

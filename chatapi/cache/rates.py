@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from django.core.cache import cache
 
@@ -94,6 +94,13 @@ class Meter(Protocol):
 
     def count(self, key: str, rate: Rate, places: int = 1) -> Count:
         """Take this number of places if they are free, or none."""
+        ...
+
+    def get_and_count(self, key: str, counted: str, rate: Rate) -> tuple[Any, Count | None]:
+        """Return the value of a key. Also count the user whose `id` it holds, if that takes no round trip more.
+
+        It counts under `counted` and that id.
+        """
         ...
 
     def give_place_back(self, key: str, rate: Rate) -> None: ...

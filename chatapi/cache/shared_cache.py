@@ -157,11 +157,6 @@ class SharedRedisCache(BaseCache):
         return self._attempt(take, None) or process_meter.count(key, rate, places)
 
     def get_and_count(self, key: str, counted: str, rate: Rate) -> tuple[Any, Count | None]:
-        """Return the value of a key, and count the user whose `id` it holds under `counted` and that id: one round trip.
-
-        (None, None) without a value or without a server.
-        """
-
         def ask() -> tuple[Any, Count | None]:
             name = self.make_key(key)
             stored, *count = self.server.read_and_take_place(
