@@ -34,6 +34,7 @@ from psycopg_pool import PoolTimeout
 from chatapi.database.base import DatabaseWrapper
 from chatapi.database.failures import is_outcome_unknown
 from chatapi.database.recent_writes import has_written, make_up_for_lost_marks
+from chatapi.database.round_trips import Statement
 from chatapi.deadlines import Deadline
 from chatapi.observability import metrics
 
@@ -79,14 +80,6 @@ class Position:
     timeline: int
 
 
-@dataclass(frozen=True, slots=True)
-class Condition:
-    """A query that returns true where the replica has what the reader may expect."""
-
-    sql: str
-    values: dict[str, Any]
-
-
 @contextmanager
 def _answer_within(session: Any, seconds: float) -> Iterator[None]:
     """Let a session of psycopg's fail when the time is over: what waits for it gets the end of its connection at once."""
@@ -122,7 +115,7 @@ class ReplicaConnection(DatabaseWrapper):
     Its alias is the primary's, because Django finds a connection by its alias.
     """
 
-    def __init__(self, needed: Position, condition: Condition | None) -> None:
+    def __init__(self, needed: Position, condition: Statement | None) -> None:
         super().__init__(_replica_settings(), "default")
         self._needed = needed
         self._condition = condition
@@ -165,7 +158,7 @@ class ReplicaConnection(DatabaseWrapper):
                 fresh.execute(FRESH_SQL, {"lsn": needed.lsn, "timeline": needed.timeline})
                 # A statement of its own: its snapshot must be newer than the answer to the first.
                 if self._condition is not None:
-                    met.execute(self._condition.sql, self._condition.values)
+                    met.execute(*self._condition)
             if not fresh.fetchone()[0] or (self._condition is not None and not met.fetchone()[0]):
                 raise ReplicaUnfit
 
@@ -305,10 +298,11 @@ def watch_replica() -> None:
         threading.Thread(target=_watch.run, name="replica-watch", daemon=True).start()
 
 
-def read(function: Callable[[], T], *, reader: str, condition: Condition | None = None) -> T:
+def read(function: Callable[[], T], *, reader: str, condition: Statement | None = None) -> T:
     """Call a function that only reads, with the replica in the place of the primary if that has what `reader` may expect.
 
-    If that fails, call the function again, with the primary. `reader` is a key of `recent_writes`.
+    If that fails, call the function again, with the primary. `reader` is a key of `recent_writes`, and `condition` a statement
+    that returns true if the replica has what the reader may expect.
     """
     if settings.DATABASE_REPLICA is None:
         return function()

@@ -11,7 +11,7 @@ from typing import TypeVar
 from uuid import UUID
 
 from chatapi.database.recent_writes import staff_key, user_key
-from chatapi.database.replica import Condition, read
+from chatapi.database.replica import read
 from conversations.reply_duration import longest_reply_s
 
 T = TypeVar("T")
@@ -28,7 +28,7 @@ SELECT NOT EXISTS (SELECT FROM messages JOIN recent ON recent.id = messages.conv
 def read_for_user(user_id: UUID, function: Callable[[], T]) -> T:
     """Call a function that only reads what a user did, with the replica if it is fresh enough. It may be called twice."""
     values = {"user_id": user_id, "recent_s": longest_reply_s()}
-    return read(function, reader=user_key(user_id), condition=Condition(NONE_RUNNING_SQL, values))
+    return read(function, reader=user_key(user_id), condition=(NONE_RUNNING_SQL, values))
 
 
 def read_for_anyone(function: Callable[[], T]) -> T:
