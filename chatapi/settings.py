@@ -246,6 +246,8 @@ else:
 
 # Called with `user_id`, `email`, `name` and `is_admin` of each user whom the auth service describes. Must not fail.
 USER_HOOK = "conversations.services.user_directory.remember_user"
+# Called with the user's id, or "", and the status of each request that was answered with 400 to 499.
+REFUSAL_HOOK = "conversations.services.usage.refusal_counts.note_refused"
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["chatapi.auth.authentication.BearerAuthentication"],

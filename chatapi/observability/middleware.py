@@ -6,12 +6,13 @@ import secrets
 import time
 from collections.abc import Callable
 
+from django.conf import settings
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
+from django.utils.module_loading import import_string
 
 from chatapi.observability import metrics
 from chatapi.observability.logs import trace_id_var, user_id_var
-from chatapi.observability.refusal_counts import note_refused
 from chatapi.observability.tracing import accept_traceparent, request_span
 
 logger = logging.getLogger("chatapi.requests")
@@ -27,6 +28,7 @@ class RequestLogMiddleware:
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self._get_response = get_response
+        self._note_refused: Callable[[str, int], None] = import_string(settings.REFUSAL_HOOK)
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         started = time.perf_counter()
@@ -50,7 +52,7 @@ class RequestLogMiddleware:
         duration_s = time.perf_counter() - started
         metrics.note_request(request.method, route, response.status_code, duration_s)
         if 400 <= response.status_code < 500:
-            note_refused(user_id_var.get(), response.status_code)
+            self._note_refused(user_id_var.get(), response.status_code)
         logger.info(
             "request",
             extra={

@@ -6,10 +6,10 @@ from uuid import UUID, uuid4
 import pytest
 
 from chatapi.environment import Rate
-from chatapi.observability import refusal_counts
-from chatapi.observability.refusal_counts import note_refused, take_refused
 from conversations.models import RefusedRequests
 from conversations.services.history.erase import erase_user
+from conversations.services.usage import refusal_counts
+from conversations.services.usage.refusal_counts import note_refused, take_refused
 from conversations.services.usage.refused_requests import forget_refused, read_refused, write_refused
 
 DAY = date(2026, 11, 30)

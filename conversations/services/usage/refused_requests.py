@@ -12,8 +12,8 @@ from uuid import UUID
 
 from chatapi.database.connections import own_cursor
 from chatapi.database.failures import is_database_away
-from chatapi.observability.refusal_counts import give_refused_back, take_refused
 from conversations.models import RefusedRequests
+from conversations.services.usage.refusal_counts import give_refused_back, take_refused
 
 logger = logging.getLogger(__name__)
 
