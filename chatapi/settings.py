@@ -255,7 +255,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PARSER_CLASSES": ["chatapi.api.wire.StrictJSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "chatapi.api.wire.AlwaysJSON",
-    "DEFAULT_THROTTLE_CLASSES": ["chatapi.limits.throttling.ReadThrottle"],
+    "DEFAULT_THROTTLE_CLASSES": ["conversations.surfaces.throttles.ReadThrottle"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "chatapi.api.errors.handle_exception",
     "UNAUTHENTICATED_USER": None,

@@ -113,26 +113,6 @@ def count_early(request: HttpRequest, throttles: Sequence[BaseThrottle]) -> None
         request.META[EARLY_THROTTLE] = throttle
 
 
-class ReadThrottle(UserThrottle):
-    scope = "read"
-    limit = Limit(
-        what="other API requests, 404 of a conversation included",
-        per="user, else client address",
-        refusal=TooManyRequests,
-        settings=("THROTTLE_READ",),
-    )
-
-
-class SendThrottle(UserThrottle):
-    scope = "send"
-    limit = Limit(
-        what="sends (send, edit, regenerate)",
-        per="user, else client address",
-        refusal=TooManyRequests,
-        settings=("THROTTLE_SEND",),
-    )
-
-
 class AddressLimitMiddleware:
     """Count per address the requests that no view's throttle counts: views without throttles before they run, refusals after.
 

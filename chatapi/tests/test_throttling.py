@@ -12,8 +12,8 @@ from chatapi.cache.process_cache import ProcessCache
 from chatapi.cache.rates import Count, process_meter
 from chatapi.cache.shared_cache import SharedRedisCache
 from chatapi.environment import Rate
-from chatapi.limits.throttling import ReadThrottle, SendThrottle
 from chatapi.tests.clients import UserClient
+from conversations.surfaces.throttles import ReadThrottle, SendThrottle
 from tests.support.parallel import at_once
 from tests.support.valkey import running_valkey
 

@@ -12,7 +12,6 @@ from uuid import UUID
 
 from rest_framework.request import Request
 
-from chatapi.limits.throttling import SendThrottle
 from conversations.exceptions import HistoryMismatch, ToolOutputMismatch
 from conversations.models import Message, Role
 from conversations.querysets import MessageQuerySet
@@ -26,6 +25,7 @@ from conversations.surfaces.ai_sdk.tool_parts import Outputs, said_by
 from conversations.surfaces.reply_delivery import Delivery
 from conversations.surfaces.request_weights import sends_for
 from conversations.surfaces.sending import begin_turn
+from conversations.surfaces.throttles import SendThrottle
 from inference_proxy.protocols.tool_calls import read_calls
 
 

@@ -10,7 +10,6 @@ from rest_framework.request import Request
 from chatapi.api.bodies import read_body
 from chatapi.api.views import APIView
 from chatapi.api.wire import Response
-from chatapi.limits.throttling import SendThrottle
 from conversations.exceptions import ConversationNotFound, NothingToStop
 from conversations.services.conversations import delete_conversation, update_conversation
 from conversations.services.replies.rounds import first_reply_of_run
@@ -34,6 +33,7 @@ from conversations.surfaces.callers import caller_id
 from conversations.surfaces.headers import STOPS_LATER, next_link, read_stop_key
 from conversations.surfaces.reply_delivery import Delivery, conversation_location, reply_headers, stream_reply, stream_turn
 from conversations.surfaces.sending import begin_turn, refuse_too_many_streams
+from conversations.surfaces.throttles import SendThrottle
 from inference_proxy.replies.frames import START
 
 

@@ -7,7 +7,6 @@ from chatapi.api.bodies import read_body
 from chatapi.api.rows import known_time
 from chatapi.api.views import APIView
 from chatapi.api.wire import Response
-from chatapi.limits.throttling import SendThrottle
 from conversations.known_times import with_conversation_times
 from conversations.services.conversations import create_conversation
 from conversations.services.sending.begin import send_turn
@@ -21,6 +20,7 @@ from conversations.surfaces.ids import require_conversation_id
 from conversations.surfaces.replica import from_replica
 from conversations.surfaces.reply_delivery import TEXT_STREAM_FORMATS, Delivery
 from conversations.surfaces.sending import respond_with_reply
+from conversations.surfaces.throttles import SendThrottle
 from inference_proxy.protocols.base import Sampling
 
 

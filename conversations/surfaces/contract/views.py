@@ -8,7 +8,6 @@ from rest_framework.request import Request
 from chatapi.api.bodies import read_body
 from chatapi.api.views import ViewSet
 from chatapi.api.wire import Response
-from chatapi.limits.throttling import SendThrottle
 from conversations.known_times import with_conversation_times, with_message_times
 from conversations.readiness import check_readiness
 from conversations.services.conversations import create_conversation, require_conversation, update_conversation
@@ -28,6 +27,7 @@ from conversations.surfaces.probes import ProbeView
 from conversations.surfaces.replica import from_replica
 from conversations.surfaces.reply_delivery import TEXT_STREAM_FORMATS, Delivery
 from conversations.surfaces.sending import respond_with_reply
+from conversations.surfaces.throttles import SendThrottle
 from inference_proxy.protocols.base import Sampling
 
 

@@ -15,7 +15,6 @@ from chatapi.api.bodies import read_body
 from chatapi.api.views import APIView
 from chatapi.api.wire import Response
 from chatapi.incoming.client_address import address_group
-from chatapi.limits.throttling import SendThrottle
 from conversations.exceptions import AuthenticationRequired
 from conversations.services.sending.begin import send_turn
 from conversations.services.sending.turn import Turn
@@ -30,6 +29,7 @@ from conversations.surfaces.sessions.authentication import WAS_REFUSED, Optional
 from conversations.surfaces.sessions.queries import read_history
 from conversations.surfaces.sessions.requests import SendBody, SendParser
 from conversations.surfaces.sessions.responses import ClaimedSchema, ForgottenSchema, HistorySchema, MessageSchema
+from conversations.surfaces.throttles import SendThrottle
 from inference_proxy.protocols.base import Sampling
 
 

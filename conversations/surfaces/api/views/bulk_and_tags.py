@@ -6,7 +6,6 @@ from rest_framework.request import Request
 from chatapi.api.bodies import read_body
 from chatapi.api.views import APIView
 from chatapi.api.wire import Response
-from chatapi.limits.throttling import ReadThrottle
 from conversations.keyset import decode_cursor
 from conversations.services.bulk import Filters, change_all, change_some, count_candidates
 from conversations.services.tags import count_tags
@@ -16,6 +15,7 @@ from conversations.surfaces.api.responses.conversations import BULK_CURSOR, TagL
 from conversations.surfaces.callers import caller_id
 from conversations.surfaces.replica import from_replica
 from conversations.surfaces.request_weights import reads_for
+from conversations.surfaces.throttles import ReadThrottle
 
 
 class TagsView(APIView):

@@ -11,7 +11,6 @@ from rest_framework.request import Request
 from chatapi.api.bodies import read_body
 from chatapi.api.views import ViewSet
 from chatapi.api.wire import Response
-from chatapi.limits.throttling import SendThrottle
 from conversations.exceptions import NothingToStop
 from conversations.known_times import with_conversation_times
 from conversations.services.bulk import Filters, change_all
@@ -61,6 +60,7 @@ from conversations.surfaces.query_parameters import read_choice, read_flag, read
 from conversations.surfaces.replica import from_replica
 from conversations.surfaces.reply_delivery import conversation_location
 from conversations.surfaces.request_weights import sends_for
+from conversations.surfaces.throttles import SendThrottle
 from conversations.tags import clean_tag
 
 

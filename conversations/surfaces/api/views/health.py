@@ -7,7 +7,8 @@ from chatapi.api.wire import Response
 from conversations.readiness import check_readiness
 from conversations.surfaces.api.operations import service as operations
 from conversations.surfaces.api.responses.service import HealthSchema, ReadinessSchema
-from conversations.surfaces.probes import ProbeThrottle, ProbeView
+from conversations.surfaces.probes import ProbeView
+from conversations.surfaces.throttles import ProbeThrottle
 
 
 class HealthView(ProbeView):

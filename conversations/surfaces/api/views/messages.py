@@ -10,7 +10,6 @@ from rest_framework.request import Request
 from chatapi.api.bodies import read_body
 from chatapi.api.views import ViewSet
 from chatapi.api.wire import Response
-from chatapi.limits.throttling import SendThrottle
 from conversations.exceptions import MessageNotFound
 from conversations.models import Message, Role
 from conversations.services.conversations import require_conversation
@@ -29,6 +28,7 @@ from conversations.surfaces.conditional import require_match, tag_of, tagged
 from conversations.surfaces.headers import LastEvent, read_last_event
 from conversations.surfaces.ids import require_conversation_id, require_message_id
 from conversations.surfaces.reply_delivery import Delivery, choose_delivery, no_more_events, place_in, stream_reply
+from conversations.surfaces.throttles import SendThrottle
 from inference_proxy.replies.streams import NDJSON, SSE
 
 

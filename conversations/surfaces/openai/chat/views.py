@@ -7,7 +7,6 @@ from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 
 from chatapi.api.wire import Response
-from chatapi.limits.throttling import SendThrottle
 from conversations.models import Status
 from conversations.surfaces.callers import caller_id
 from conversations.surfaces.headers import read_idempotency_key
@@ -31,6 +30,7 @@ from conversations.surfaces.reply_delivery import (
     wait_for_turn,
 )
 from conversations.surfaces.request_weights import sends_for
+from conversations.surfaces.throttles import SendThrottle
 
 
 class CompletionView(RepeatedRequests):

@@ -13,13 +13,13 @@ from chatapi.cache.rates import Count
 from chatapi.environment import Rate
 from chatapi.incoming.admission import LIMIT as ADMISSION
 from chatapi.incoming.request_bodies import DECLARED_LENGTH, LONG_BODIES
-from chatapi.limits.throttling import SendThrottle
 from chatapi.service_error import ERROR_KEY
 from chatapi.tests.clients import UserClient
 from conversations.exceptions import ConversationNotFound
 from conversations.models import Message
 from conversations.surfaces.openai import asking
 from conversations.surfaces.openai.repeats import Same, find_repeated_turn
+from conversations.surfaces.throttles import SendThrottle
 from conversations.tests.factories import make_conversation, make_message, make_reply
 
 pytestmark = pytest.mark.django_db

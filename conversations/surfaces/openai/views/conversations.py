@@ -9,7 +9,6 @@ from rest_framework.request import Request
 from chatapi.api.bodies import read_body
 from chatapi.api.views import ViewSet
 from chatapi.api.wire import Response
-from chatapi.limits.throttling import SendThrottle
 from conversations.services.conversations import delete_conversation, replace_metadata, require_conversation
 from conversations.services.sending.brought_messages import Said
 from conversations.services.sending.creation_keys import Made, create_once
@@ -33,6 +32,7 @@ from conversations.surfaces.openai.requests import (
     ItemsCreateBody,
 )
 from conversations.surfaces.request_weights import sends_for
+from conversations.surfaces.throttles import SendThrottle
 
 
 def _further_sends(said: Sequence[Said]) -> int:

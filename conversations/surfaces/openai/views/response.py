@@ -9,7 +9,6 @@ from rest_framework.request import Request
 
 from chatapi.api.views import ViewSet
 from chatapi.api.wire import Response
-from chatapi.limits.throttling import SendThrottle
 from conversations.services.replies.stop import stop_one_reply
 from conversations.services.sending.turn import Turn
 from conversations.surfaces.callers import caller_id
@@ -36,6 +35,7 @@ from conversations.surfaces.reply_delivery import (
     wait_for_turn,
 )
 from conversations.surfaces.request_weights import sends_for
+from conversations.surfaces.throttles import SendThrottle
 
 
 class ResponseViewSet(ViewSet, RepeatedRequests):
