@@ -6,7 +6,7 @@ from django.urls import URLPattern, URLResolver, include, path
 
 # Registers the OpenAPI description of our authentication; here, because commands have no use for it.
 from chatapi.api import openapi  # noqa: F401
-from chatapi.try_page import try_page
+from conversations.surfaces.try_page import try_page
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("api/", include("conversations.surfaces.api.urls")),

@@ -21,7 +21,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -189,9 +189,7 @@ class Session:
         try:
             if self._connection is None:
                 self._connection = psycopg.connect(**self._wrapper().get_connection_params(), autocommit=True)
-            if self._answer_s is None:
-                return self._connection.execute(sql).fetchone()
-            with _answer_within(self._connection, self._answer_s):
+            with nullcontext() if self._answer_s is None else _answer_within(self._connection, self._answer_s):
                 return self._connection.execute(sql).fetchone()
         except BaseException:
             self.close()

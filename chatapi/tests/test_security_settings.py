@@ -14,7 +14,7 @@ from django.core.exceptions import ValidationError
 from django.test import Client, RequestFactory
 
 from chatapi.incoming.content_security import ContentSecurityMiddleware
-from chatapi.try_page import try_page
+from conversations.surfaces.try_page import try_page
 
 PROJECT = Path(__file__).resolve().parents[2]
 SHOW = """
