@@ -10,8 +10,8 @@ from django.http import Http404, HttpRequest, HttpResponse
 from rest_framework import exceptions
 
 from chatapi.api.wire import Response
-from chatapi.database.failures import DatabaseUnavailable, is_database_away
-from chatapi.database.pools import renew_read_only_connections
+from chatapi.database.failures import READ_ONLY, DatabaseUnavailable, is_database_away, sqlstate_of
+from chatapi.database.pools import replace_connections
 from chatapi.incoming.error_page import error_page
 from chatapi.service_error import ServiceError
 
@@ -92,7 +92,9 @@ def _drf_response(exc: exceptions.APIException) -> Response:
 
 def _database_unavailable(failure: BaseException) -> DatabaseUnavailable:
     logger.error("database unavailable", exc_info=failure)
-    renew_read_only_connections(failure)
+    if sqlstate_of(failure) == READ_ONLY:
+        # A session may stay read-only although the server is not any more, or lead to a server that lost its role to another.
+        replace_connections()
     return DatabaseUnavailable(retry_after_s=RETRY_AFTER_S)
 
 

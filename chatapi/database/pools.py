@@ -12,7 +12,7 @@ from django.db.backends.postgresql.base import DatabaseWrapper
 from psycopg_pool import ConnectionPool
 from psycopg_pool.base import AttemptWithBackoff
 
-from chatapi.database.failures import READ_ONLY, is_database_away, sqlstate_of
+from chatapi.database.failures import is_database_away
 from chatapi.database.round_trips import Rows, Statement, exchange
 from chatapi.observability import metrics
 
@@ -32,22 +32,15 @@ SURE_FOR_S = 1.0
 _renewed_at = 0.0
 
 
-def renew_read_only_connections(failure: BaseException) -> None:
-    """Have the request pool replace its connections where a statement failed because its session is read-only.
-
-    A session may stay read-only although the server is not any more, or lead to a server that lost its role to another.
-    """
-    if sqlstate_of(failure) == READ_ONLY:
-        replace_connections()
-
-
 def replace_connections() -> None:
     """Have the request pool replace its connections, at most once a second."""
     global _renewed_at
     now = time.monotonic()
     if now - _renewed_at > RENEWAL_PAUSE_S:
         _renewed_at = now
-        _pool_of(connections["default"]).drain()
+        # The types describe the connections of every database, and only PostgreSQL's have a pool.
+        connection: Any = connections["default"]
+        connection.pool.drain()
 
 
 def _check(connection: Any) -> None:
@@ -92,11 +85,6 @@ def lend_newest_first(pool: Any) -> None:
         pool._pool = _NewestFirst()
 
 
-def _pool_of(connection: Any) -> Any:
-    # Only PostgreSQL's connections have one, and the types describe those of every database.
-    return connection.pool
-
-
 class SeparatePool:
     """Connections for one purpose. What exhausts the pool of requests leaves these alone, and the other way round."""
 
@@ -125,7 +113,7 @@ class SeparatePool:
             metrics.note_database_reached()
         except Exception as failure:
             if is_database_away(failure):
-                # See renew_read_only_connections. The pool replaces a closed connection.
+                # Its session may stay read-only, as in `api.errors`. The pool replaces a closed connection.
                 session.close()
             raise
         finally:

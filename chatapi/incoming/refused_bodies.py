@@ -17,12 +17,8 @@ class RefuseBodiesMiddleware(MiddlewareMixin):
         error = request.META.get(ERROR_KEY)
         if error is None:
             return None
-        _tell_view(request)
+        with suppress(Resolver404):
+            view = getattr(resolve(request.path_info).func, "cls", None)
+            if (note_unseen := getattr(view, "note_unseen", None)) is not None:
+                note_unseen(request)
         return error_page(error)
-
-
-def _tell_view(request: HttpRequest) -> None:
-    with suppress(Resolver404):
-        view = getattr(resolve(request.path_info).func, "cls", None)
-        if (note_unseen := getattr(view, "note_unseen", None)) is not None:
-            note_unseen(request)

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, NamedTuple
 
@@ -78,7 +79,8 @@ class NameLookups:
             lookup = name.lookup or self._begin(host, port, name)
             lookup.waiting.append(woken)
         limits = [limit for limit in (limit_s, PATIENCE_S if old else None) if limit is not None]
-        _wait(woken, call, min(limits, default=None))
+        wait = woken.wait if call is None else partial(call.wait, woken)
+        wait(min(limits, default=None))
         with self._lock:
             found, failure = lookup.addresses, lookup.failure
             if not found and failure is None:
@@ -139,13 +141,6 @@ class NameLookups:
                     name.addresses, name.found_at = addresses, time.monotonic()
                 for woken in lookup.waiting:
                     woken.set()
-
-
-def _wait(event: threading.Event, call: Call | None, timeout_s: float | None) -> None:
-    if call is None:
-        event.wait(timeout_s)
-    else:
-        call.wait(event, timeout_s)
 
 
 def _literal(host: str, port: int) -> Address | None:
