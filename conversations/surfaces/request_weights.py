@@ -1,7 +1,7 @@
 """How many requests one large request counts as, so that the rates also bound what a user writes per minute."""
 
 MESSAGES_PER_SEND = 20
-# Of the texts: of a text in memory, the characters are counted.
+# Where the texts are in memory already, their characters are counted.
 BYTES_PER_SEND = 64 * 1024
 CONVERSATIONS_PER_READ = 50
 

@@ -133,7 +133,7 @@ resume = operation(
 stop = operation(
     "chat_stop",
     "Stop the running reply and keep its text. The answer is the newest reply. With an `Idempotency-Key`, the id of a message: "
-    "the reply to that message, also if it has not arrived yet",
+    "the reply to that message, even if the message has not arrived yet",
     TAG,
     parameters=[CHAT, IDEMPOTENCY_KEY],
     request=None,

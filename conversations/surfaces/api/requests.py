@@ -222,4 +222,4 @@ class FeedbackBody(Body):
 
 class InstructionsBody(Body, forbid_unknown_fields=True):
     instructions: Annotated[str, visible(MAX_INSTRUCTIONS_CHARACTERS), Meta(description="What the model is told.")]
-    is_active: Annotated[bool, Meta(description="false: keep them, and do not tell them.")] = True
+    is_active: Annotated[bool, Meta(description="false: they are kept, and the model is not told.")] = True

@@ -102,7 +102,7 @@ delete_conversation = operation(
 )
 list_items = operation(
     "openai_list_items",
-    "List the items of a conversation that count",
+    "List the items of a conversation's active branch",
     TAG,
     parameters=[CONVERSATION, *PAGE],
     responses={(200, JSON): schemas.ItemListSchema, **GUARDED, **errors(400, 404)},

@@ -39,7 +39,7 @@ ROLES: dict[str, Literal["user", "assistant", "system"]] = {
 # A response calls its format `text`.
 SAMPLING_FIELDS = tuple(name for name in OPENAI_FIELDS if name != "response_format")
 SUMMARIES = ("auto", "concise", "detailed")
-MOST_TOKENS = "More than the service allows is MAX_OUTPUT_TOKENS."
+MOST_TOKENS = "A value above MAX_OUTPUT_TOKENS counts as MAX_OUTPUT_TOKENS."
 STORE = "false: a new conversation is temporary, for 24 hours after its last turn."
 TEXT_PARTS = ("input_text", "output_text", "text")
 
@@ -220,7 +220,7 @@ class ResponseCreateBody(ToolsBody, kw_only=True):
         Annotated[str, visible(100)] | None, Meta(description="The response that the question follows.")
     ] = None
     stream: bool | None = None
-    background: Annotated[bool | None, Meta(description="true: answer at once, and go on alone.")] = None
+    background: Annotated[bool | None, Meta(description="true: respond at once; the reply goes on in the background.")] = None
     store: Annotated[bool | None, Meta(description=STORE)] = None
     instructions: Annotated[
         Annotated[str, Meta(max_length=settings.MAX_MESSAGE_CHARACTERS)] | None,

@@ -60,7 +60,7 @@ forget_history = operation(
 )
 claim_session = operation(
     "session_claim",
-    "Take over a session that was begun without a token. Whoever knows its id and comes first gets it",
+    "Take over a session that was begun without a token. The first user who names its id gets it",
     TAG,
     parameters=[SESSION],
     request=None,

@@ -37,6 +37,7 @@ from conversations.surfaces.openapi import (
     operation,
     query,
 )
+from conversations.surfaces.request_weights import BYTES_PER_SEND, MESSAGES_PER_SEND
 
 MARKDOWN = "text/markdown"
 CONVERSATION_DOCUMENT: dict[str, Any] = {
@@ -144,7 +145,7 @@ list_changes = operation(
     "List what changed in your conversations since a cursor, each change once, or stream it as it happens",
     "conversations",
     parameters=[
-        query("since", "The `next` of the last answer. Without it, the answer has only the cursor of now"),
+        query("since", "The `next` of the last answer. Without it, the answer has only the current cursor"),
         query("lastEventId", "Like Last-Event-ID, for clients that can't send the header"),
         header("Last-Event-ID", "For the stream: the id of the last event that you received. It wins over `since`"),
         limit(200, 50),
@@ -178,7 +179,8 @@ change_conversation = operation(
 )
 fork_conversation = operation(
     "fork_conversation",
-    "Copy the active branch up to a message into a new conversation. Each 200 messages count as a send",
+    f"Copy the active branch up to a message into a new conversation. Each {MESSAGES_PER_SEND} messages, or "
+    f"{BYTES_PER_SEND // 1024} KiB of text, count as one more send",
     "conversations",
     parameters=[*IN_CONVERSATION, IDEMPOTENCY_KEY],
     request=requests.ForkBody,

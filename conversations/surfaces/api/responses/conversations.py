@@ -98,8 +98,8 @@ class LeftOutSchema(Struct):
     code: Annotated[
         Literal["not_found", "too_many_tags", "on_hold"],
         Meta(
-            description="`too_many_tags`: it would have more than 20. It has those of before. `on_hold`: it must be kept for a "
-            "legal reason, so it was not deleted."
+            description="`too_many_tags`: it would have more than 20. Its tags stay as they were. `on_hold`: it must be kept "
+            "for a legal reason, so it was not deleted."
         ),
     ]
 
@@ -109,7 +109,7 @@ class BulkResponseSchema(Struct):
 
     action: str
     changed: Annotated[int, Meta(ge=0)]
-    unchanged: Annotated[int, Meta(ge=0, description="Conversations that were so already.")]
+    unchanged: Annotated[int, Meta(ge=0, description="Conversations that needed no change.")]
     left_out: Annotated[list[LeftOutSchema], Meta(description="Up to 200 conversations that could not be changed.")]
     left_out_count: Annotated[int, Meta(ge=0)]
     next: Annotated[

@@ -36,7 +36,7 @@ class ModelUsageSchema(Struct):
 
     model_tag: Annotated[
         str | None,
-        Meta(description="Null: what is of no known model. It was counted by an older version, or its reply still runs."),
+        Meta(description="Null: usage of an unknown model. An older version counted it, or its reply still runs."),
     ]
     replies: Count
     tokens: Tokens
@@ -65,7 +65,7 @@ class UsageReportSchema(Struct):
     days: Annotated[list[DayUsageSchema], Meta(description="Every day, oldest first.")]
     total: UsageSchema
     quota: Annotated[QuotaSchema | None, Meta(description="How many tokens you may use. Null: no limit.")]
-    currency: Annotated[str, Meta(description="Of the costs. Empty: the service does not say.")]
+    currency: Annotated[str, Meta(description="The currency of the costs. Empty: the service does not say.")]
     models: Annotated[
         list[ModelUsageSchema] | UnsetType,
         Meta(description="With `by=model`: all days together by model, the most tokens first."),
