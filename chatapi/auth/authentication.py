@@ -22,6 +22,7 @@ from django.utils.module_loading import import_string
 from rest_framework import authentication, exceptions
 from rest_framework.request import Request
 
+from chatapi.auth.caller import Caller
 from chatapi.auth.remembered_tokens import RememberedToken, cache_key, recall, recalling, remember
 from chatapi.database.connections import release_connections
 from chatapi.database.recent_writes import note_write, user_key
@@ -47,22 +48,6 @@ class AuthUnavailable(ServiceError):
     code = "auth_unavailable"
     status = 503
     detail = "The service can't check your token right now. Try again in a moment."
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """The user who sent a request."""
-
-    id: UUID
-    is_admin: bool
-
-    @property
-    def is_authenticated(self) -> bool:
-        return True
-
-    @property
-    def pk(self) -> UUID:
-        return self.id
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +85,7 @@ class TokenValidator:
         key = cache_key(token)
         if (remembered := recall(key)) is not None:
             metrics.auth_cache_hits.inc()
-            return _caller_of(remembered)
+            return remembered.caller
         metrics.auth_cache_misses.inc()
         with self._lock:
             call = self._calls.get(key)
@@ -143,12 +128,12 @@ class TokenValidator:
         """Return the token's user, and the verdict if that needed a call to the auth service."""
         # Another call may have ended between the check of the cache and the lock.
         if (remembered := recall(key)) is not None:
-            return _caller_of(remembered), None
+            return remembered.caller, None
         with rejected_tokens.validation(address, VALIDATION_DEADLINE_S) as call:
             verdict = self._ask(token)
             call.is_rejected = verdict.caller is None
         if verdict.seconds > 0:
-            remember(key, _to_remember(verdict.caller), verdict.seconds)
+            remember(key, RememberedToken(verdict.caller), verdict.seconds)
         return verdict.caller, verdict
 
     @traced("validate token")
@@ -177,14 +162,6 @@ class TokenValidator:
         else:
             logger.error("auth service gave an unexpected answer", extra={"error": f"status {status}"})
         raise AuthUnavailable
-
-
-def _caller_of(remembered: RememberedToken) -> Caller | None:
-    return None if remembered.user_id is None else Caller(id=remembered.user_id, is_admin=remembered.is_admin)
-
-
-def _to_remember(caller: Caller | None) -> RememberedToken:
-    return RememberedToken(None) if caller is None else RememberedToken(caller.id, caller.is_admin)
 
 
 def _read_verdict(user: Any, claims: Any) -> Verdict | None:

@@ -15,6 +15,7 @@ from django.conf import settings
 from django.core.cache import cache, caches
 from django.http import HttpRequest
 
+from chatapi.auth.caller import Caller
 from chatapi.cache.rates import meter
 from chatapi.environment import Rate
 from chatapi.limits.throttling import EARLY_COUNT, EARLY_THROTTLE, USER, EarlyCount, UserThrottle
@@ -26,10 +27,9 @@ VERSION = "3"
 
 @dataclass(frozen=True, slots=True)
 class RememberedToken:
-    """What is known of a token. `user_id` is None if the auth service rejected it."""
+    """What is known of a token. `caller` is None if the auth service rejected it."""
 
-    user_id: UUID | None
-    is_admin: bool = False
+    caller: Caller | None
 
 
 def cache_key(token: str) -> str:
@@ -45,7 +45,8 @@ def _hash_key(secret: str) -> bytes:
 
 
 def remember(key: str, token: RememberedToken, seconds: float) -> None:
-    cache.set(key, {} if token.user_id is None else {"id": str(token.user_id), "is_admin": token.is_admin}, seconds)
+    caller = token.caller
+    cache.set(key, {} if caller is None else {"id": str(caller.id), "is_admin": caller.is_admin}, seconds)
 
 
 def recall(key: str) -> RememberedToken | None:
@@ -56,7 +57,7 @@ def _token_of(value: Any) -> RememberedToken | None:
     # Ignore other types: a process that can write to a shared cache could store a bare number there.
     if not isinstance(value, dict):
         return None
-    return RememberedToken(UUID(value["id"]), value["is_admin"]) if value else RememberedToken(None)
+    return RememberedToken(Caller(UUID(value["id"]), value["is_admin"]) if value else None)
 
 
 def forget_tokens_of(user_id: UUID) -> int | None:
@@ -89,8 +90,8 @@ def recalling(request: HttpRequest) -> Callable[[str], RememberedToken | None]:
     def recall_and_note(key: str) -> RememberedToken | None:
         value, count = meter.get_and_count(key, prefix, rate)
         token = _token_of(value)
-        if token is not None and count is not None:
-            request.META[EARLY_COUNT] = EarlyCount(f"{prefix}{token.user_id}", count)
+        if token is not None and token.caller is not None and count is not None:
+            request.META[EARLY_COUNT] = EarlyCount(f"{prefix}{token.caller.id}", count)
         return token
 
     return recall_and_note

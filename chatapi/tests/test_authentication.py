@@ -20,7 +20,8 @@ from django.db import connection
 from pytest_django.fixtures import Settings
 
 from chatapi.auth import authentication, remembered_tokens
-from chatapi.auth.authentication import REJECTION_SECONDS, AuthUnavailable, Caller, TokenValidator
+from chatapi.auth.authentication import REJECTION_SECONDS, AuthUnavailable, TokenValidator
+from chatapi.auth.caller import Caller
 from chatapi.environment import Rate
 from chatapi.limits.rejected_tokens import rejected_tokens
 from chatapi.outgoing import outbound as outbound_calls

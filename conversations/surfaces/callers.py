@@ -5,7 +5,7 @@ from uuid import UUID
 
 from rest_framework.request import Request
 
-from chatapi.auth.authentication import Caller
+from chatapi.auth.caller import Caller
 
 
 def caller_id(request: Request) -> UUID:

@@ -14,6 +14,7 @@ from django.contrib.contenttypes.models import ContentType
 from django.core.cache import caches
 from django.core.management import CommandError
 
+from chatapi.auth.caller import Caller
 from chatapi.auth.remembered_tokens import RememberedToken, cache_key, forget_tokens_of, recall, remember
 from conversations.models import ChatUser, Conversation, ErasedUser, Message, StaffAccess, UserQuota
 from conversations.services.history import erase
@@ -134,11 +135,15 @@ def test_remembered_tokens_are_forgotten_in_a_shared_cache(settings: Any) -> Non
         user, other = uuid4(), uuid4()
         cache = caches["default"]
         for number, owner in enumerate((user, user, other)):
-            remember(cache_key(f"token-{number}"), RememberedToken(owner), 60)
+            remember(cache_key(f"token-{number}"), RememberedToken(Caller(owner, is_admin=False)), 60)
         remember(cache_key("rejected"), RememberedToken(None), 60)
         cache.set("throttle:1", [1])
         assert forget_tokens_of(user) == 2
-        assert [recall(cache_key(f"token-{number}")) for number in range(3)] == [None, None, RememberedToken(other)]
+        assert [recall(cache_key(f"token-{number}")) for number in range(3)] == [
+            None,
+            None,
+            RememberedToken(Caller(other, is_admin=False)),
+        ]
         assert cache.get("throttle:1") == [1]
 
 

@@ -14,7 +14,7 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
-from chatapi.auth.authentication import Caller
+from chatapi.auth.caller import Caller
 from chatapi.cache.rates import meter
 from chatapi.environment import Rate
 from chatapi.observability.logs import user_id_var

@@ -3,7 +3,8 @@
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
-from chatapi.auth.authentication import BearerAuthentication, Caller
+from chatapi.auth.authentication import BearerAuthentication
+from chatapi.auth.caller import Caller
 
 # In the META of a request: its caller sent a token that is not valid.
 WAS_REFUSED = "chatapi.was_refused"
