@@ -1,4 +1,4 @@
-"""Who has written lately, so that they read their own writes although a replica is behind.
+"""Which users have written lately, so that they read their own writes although a replica is behind.
 
 Principle: each request that may change something marks its user in the shared cache before it writes. So a request that can see
 the write finds the mark, at every node. The mark lasts as long as a write may take and the replica may be behind. Until then

@@ -1,6 +1,6 @@
 """Whose request it is, by network address, behind proxies or not.
 
-Principle: `X-Forwarded-For` and `X-Forwarded-Proto` are what a client likes to write, unless a proxy of ours wrote them. They
+Principle: `X-Forwarded-For` and `X-Forwarded-Proto` may be invented by the client, unless a proxy of ours wrote them. They
 count only where the peer of the connection is in TRUSTED_PROXIES. Each such proxy appends the address that it was called
 from, so the client is the right-most address that is not a trusted proxy; what is left of that is the client's own invention.
 """

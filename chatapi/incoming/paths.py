@@ -11,7 +11,7 @@ KEPT = (settings.ADMIN_PATH, settings.STATIC_URL)
 
 
 class PathMiddleware(CommonMiddleware):
-    """Django's own check of the host name; and a slash at the end of a path is as good as none, without a redirect.
+    """Check the host name as Django does, and answer a path with a slash at its end like one without, without a redirect.
 
     A redirect would lose the body of a POST.
     """

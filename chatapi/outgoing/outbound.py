@@ -77,7 +77,7 @@ def call_json(
     with answer_to(call, session, method, url, deadline_s, json=json, data=form, headers=headers) as response:
         body = _read_body(response)
     if call.is_late:
-        # Its end is ours, not the service's.
+        # This service has ended it, by a deadline.
         raise requests.ReadTimeout
     answer = tolerant_json.load(body)
     if isinstance(answer, list) and all(isinstance(item, dict) for item in answer):
