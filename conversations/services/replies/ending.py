@@ -99,8 +99,11 @@ coalesce((
 # followed the other answer is left with it (see `tree`).
 #
 # The receipt of what went upstream changes once, where the model took less than was chosen: the statement may be repeated.
+#
+# `before` has its rows only after `replaced` has changed the others. So this counts when it holds all of its messages, as
+# END_SQL does: two ends could otherwise wait for each other, one for a message and one for the user's totals.
 FINISH_SQL = f"""
-WITH before AS (
+WITH known AS (
     SELECT id, conversation_id, parent_id,
            NOT is_active AND (status = 'streaming' OR {_MAY_STILL_COUNT})
            AND %(has_text)s AND (%(counts)s OR stop_requested) AS takes_over,
@@ -112,11 +115,14 @@ WITH before AS (
     FOR UPDATE
 ), replaced AS (
     UPDATE messages AS other SET is_active = false, was_active = true, left_order = (
-        SELECT coalesce(max(left_order), 0) + 1 FROM messages WHERE conversation_id = before.conversation_id
+        SELECT coalesce(max(left_order), 0) + 1 FROM messages WHERE conversation_id = known.conversation_id
     )
-    FROM before LEFT JOIN messages AS asked ON asked.id = before.parent_id
-    WHERE before.takes_over AND other.conversation_id = before.conversation_id AND other.is_active AND other.id <> before.id
-      AND (other.parent_id = before.parent_id AND other.role = 'assistant' OR other.created_at > asked.created_at)
+    FROM known LEFT JOIN messages AS asked ON asked.id = known.parent_id
+    WHERE known.takes_over AND other.conversation_id = known.conversation_id AND other.is_active AND other.id <> known.id
+      AND (other.parent_id = known.parent_id AND other.role = 'assistant' OR other.created_at > asked.created_at)
+    RETURNING other.id
+), before AS (
+    SELECT known.* FROM known, (SELECT count(*) FROM replaced) AS first
 ), {COUNT_RESULT_CTE}
 UPDATE messages AS reply
 SET {_RESULT},
