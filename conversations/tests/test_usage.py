@@ -53,13 +53,14 @@ def used(user_id: uuid.UUID = USER_ID) -> Counts:
 
 
 @contextmanager
-def totals_locked() -> Iterator[None]:
+def totals_locked(how: str = "SELECT FROM usage_totals FOR UPDATE") -> Iterator[None]:
     """Keep all totals locked, as a node does that froze in the middle of a transaction."""
     known = connection.get_connection_params()
     same = {key: known[key] for key in ("dbname", "user", "password", "host", "port") if key in known}
     with psycopg.connect(**same) as holder:
-        holder.execute("SELECT FROM usage_totals FOR UPDATE")
+        holder.execute(how)
         yield
+        holder.rollback()
 
 
 def test_a_turn_is_counted_when_it_is_saved_and_its_result_when_that_is(conversation: Conversation) -> None:
@@ -194,11 +195,14 @@ def test_turns_of_one_user_at_the_same_moment_all_count() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_send_waits_for_no_lock_on_its_user_s_totals_and_is_counted_later() -> None:
+@pytest.mark.parametrize(
+    "how", ["SELECT FROM usage_totals FOR UPDATE", "UPDATE usage_totals SET messages = 9", "DELETE FROM usage_totals"]
+)
+def test_a_send_waits_for_no_lock_on_its_user_s_totals_and_is_counted_later(how: str) -> None:
     conversation = make_conversation()
     end(send(conversation))
     before = used()
-    with totals_locked():
+    with totals_locked(how):
         turn = send(conversation)
         assert turn.request is not None
         assert used() == before
