@@ -21,7 +21,7 @@ def test_the_page_lists_exactly_the_variables_that_are_read() -> None:
 
 
 def defaults_of_code() -> Iterator[tuple[str, str]]:
-    """Yield the variables whose default stands in the code as a text or a number, and the default."""
+    """Yield each variable whose default is written in the code as a text or a number, with that default."""
     for reader in READERS:
         for call in ast.walk(ast.parse((PROJECT / reader).read_text())):
             if isinstance(call, ast.Call) and ast.unparse(call.func).startswith("_environment.") and len(call.args) > 1:

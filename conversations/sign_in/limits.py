@@ -94,7 +94,7 @@ def _start_key(request: HttpRequest) -> str:
 
 
 def _account_of(written: str) -> str:
-    """Return the part of a key that stands for an account. The name may be long and contain any characters."""
+    """Return the part of a key that is different for each account. Any text can be a name, however long."""
     # As Django's form cleans the name before it looks for the account. Else each spelling would have attempts of its own.
     name = unicodedata.normalize("NFKC", written.replace("\x00", "").strip()).casefold()
     return hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()

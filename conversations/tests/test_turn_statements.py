@@ -103,7 +103,7 @@ def test_counting_a_long_history_reads_one_conversation_only(monkeypatch: pytest
 
 
 def test_the_history_passes_over_versions_in_the_index() -> None:
-    """A question was edited a thousand times. Its older versions and their answers stand before the last one."""
+    """A question was edited a thousand times. Its older versions and their answers come before the last one."""
     edited = make_conversation()
     make_turns(edited, 1)
     with connection.cursor() as cursor:

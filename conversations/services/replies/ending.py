@@ -139,8 +139,8 @@ RETURNING before.was_guessed, reply.status, {UNCOUNTED_SQL}
 # If the inference service refuses an edit, the version that it left becomes active again, with all that was left in the same
 # choice. This runs before FINISH_SQL, because it requires that the reply is still running, or was taken for dead: later the
 # user may have chosen another version. If it was taken for dead, two more things must hold: no message was sent after it, and
-# nobody has left the new version and returned to it. It changes nothing if the new version has another answer that is not
-# void. Safe to repeat.
+# nobody has left the new version and returned to it. If the new version also has an answer that succeeded or has text, this
+# changes nothing. Safe to repeat.
 GIVE_BACK_SQL = f"""
 WITH refused AS (
     SELECT reply.id, reply.conversation_id, asked.id AS asked_id, replaced.left_order

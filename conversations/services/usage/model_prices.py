@@ -33,7 +33,7 @@ class Price:
 
 @dataclass(frozen=True, slots=True)
 class ModelPrice:
-    """The prices of the models whose names match `pattern`, newest first. In a pattern, `*` stands for any characters."""
+    """The prices of the models whose names match `pattern`, newest first. In a pattern, `*` matches any text."""
 
     pattern: str
     prices: tuple[Price, ...]
